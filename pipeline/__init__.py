@@ -1,0 +1,1 @@
+"""Flagpost: flag-driven automation of custodial wallets on Postgres LISTEN/NOTIFY."""

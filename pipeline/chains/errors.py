@@ -1,0 +1,37 @@
+"""What can go wrong between us and a chain. A glossary; each message says what to do next."""
+
+
+class ChainError(Exception):
+    """Base of all errors of the chains room."""
+
+
+class ChainUnavailable(ChainError):
+    """No node gave a usable answer in time. The question may be asked again later."""
+
+
+class WrongNetwork(ChainError):
+    """A node belongs to another network than the one configured: its genesis or chain id differs."""
+
+
+class LyingNode(ChainError):
+    """A node answered with another txid or another block than the one computed or asked for."""
+
+
+class InvalidAddress(ChainError):
+    """Not an address of this chain: wrong checksum, wrong length, or another chain's form."""
+
+
+class NotAToken(ChainError):
+    """The contract has no code or does not answer like a TRC20 or ERC20."""
+
+
+class SimulationFailed(ChainError):
+    """The chain says that the payment would fail (insufficient balance, revert, paused token)."""
+
+
+class BadSignature(ChainError):
+    """A signature does not recover to the sender."""
+
+
+class UndecodableTransaction(ChainError):
+    """Bytes that are not exactly one payment."""

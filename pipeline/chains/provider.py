@@ -1,0 +1,261 @@
+"""The one interface to every chain, and the values that cross it.
+
+A provider reads balances and blocks, estimates fees, builds, broadcasts and looks up transactions.
+It knows no database and never sees a private key: it hands out the digest that has to be signed and
+takes the signature back.
+
+Every amount is an ``int`` of raw units: sun or wei for the native coin, the token's own smallest unit
+for tokens. Every time is an aware ``datetime`` in UTC.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+
+class Finality(StrEnum):
+    """How sure a read must be."""
+
+    HEAD = "head"
+    """The newest block the node has; may still be forked away."""
+    FINAL = "final"
+    """Solidified on TRON, ``finalized`` on EVM. Flags and settlements use nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """A block by height and hash."""
+
+    number: int
+    id: str
+    """64 hex digits, without 0x on TRON."""
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """What is moved: the native coin (``contract is None``) or a token."""
+
+    symbol: str
+    decimals: int
+    contract: str | None = None
+
+    @property
+    def is_native(self) -> bool:
+        return self.contract is None
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceQuery:
+    """One balance to read."""
+
+    address: str
+    asset: Asset
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The answer to one :class:`BalanceQuery`; exactly one of ``raw`` and ``error`` is set."""
+
+    raw: int | None
+    """Raw units at ``block``."""
+    block: BlockRef | None
+    error: str | None = None
+    """Why this one could not be read (bad checksum, contract is not a token); the others of the call still count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What a transaction is to do. No more and no less may happen when it is signed."""
+
+    sender: str
+    receiver: str
+    asset: Asset
+    amount: int
+    """Raw units, greater than zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeeEstimate:
+    """What a payment costs at this moment, by simulation with the real sender, receiver and amount."""
+
+    fee: int
+    """Native raw units the sender needs to hold (energy and bandwidth burned, account creation), margin included."""
+    fee_limit: int
+    """The cap to build the transaction with (TRON ``fee_limit`` in sun; 0 for a plain coin transfer)."""
+    energy: int = 0
+    bandwidth: int = 0
+    """Bytes that are paid for; 0 when the free allowance covers them."""
+    activation: int = 0
+    """Part of ``fee`` that creates the receiver's account, in native raw units."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnsignedTransaction:
+    """Bytes built here, and what was built into them."""
+
+    payment: Payment
+    raw: bytes
+    """Serialized without signature (TRON: ``raw_data``)."""
+    digest: bytes
+    """The 32 bytes to sign."""
+    fee_cap: int
+    """The most this transaction can cost its sender, native raw units."""
+    expiration: datetime | None = None
+    """TRON: the chain refuses it in blocks from this time on."""
+    ref_block: int | None = None
+    """TRON: height of the solid block it refers to (TAPOS)."""
+    nonce: int | None = None
+    """EVM."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """What is kept before anything is sent, and sent byte for byte ever after."""
+
+    txid: str
+    """Computed here from ``raw``; never taken from a node. Lower-case hex, without 0x on TRON."""
+    raw: bytes
+    """The bytes that go to the node, signature included."""
+    sender: str
+    fee_cap: int
+    expiration: datetime | None = None
+    ref_block: int | None = None
+    nonce: int | None = None
+
+
+class BroadcastOutcome(StrEnum):
+    """What a node's answer to a broadcast says. None of them proves that the payment will not happen."""
+
+    ACCEPTED = "accepted"
+    """Pooled by the node; not more."""
+    KNOWN = "known"
+    """The node remembers this txid (DUP_TRANSACTION_ERROR, "already known"): proves nothing."""
+    REFUSED = "refused"
+    """This node did not pool it, with a reason; another node may have."""
+    UNKNOWN = "unknown"
+    """No usable answer: timeout, reset, 5xx, busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastReply:
+    outcome: BroadcastOutcome
+    code: str
+    """The chain's own code, e.g. ``SUCCESS``, ``SIGERROR``, ``TRANSACTION_EXPIRATION_ERROR``, ``timeout``."""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Tokens or coins that a transaction moved, from its Transfer logs or its own value."""
+
+    contract: str | None
+    """None: the native coin."""
+    sender: str
+    receiver: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionResult:
+    """A transaction found in a block."""
+
+    txid: str
+    block: BlockRef
+    success: bool
+    """Executed without error. Money moved only if the wanted effect is in ``effects`` too."""
+    fee: int
+    """Native raw units burned."""
+    effects: tuple[Effect, ...]
+    message: str = ""
+    """The chain's word for a failure, e.g. ``OUT_OF_ENERGY``, ``REVERT``."""
+
+    def did(self, payment: Payment) -> bool:
+        """Whether the payment happened: success and exactly the effect that was wanted."""
+        wanted = Effect(payment.asset.contract, payment.sender, payment.receiver, payment.amount)
+        return self.success and wanted in self.effects
+
+
+@dataclass(frozen=True, slots=True)
+class BlockContent:
+    """One block and the result of every transaction in it."""
+
+    block: BlockRef
+    parent_id: str
+    transactions: tuple[TransactionResult, ...]
+
+
+class Fate(StrEnum):
+    """What can be proved of a transaction by one node's final blocks."""
+
+    FINAL = "final"
+    """In a final block (``result`` says how it went)."""
+    DEAD = "dead"
+    """In no final block, and no later block can take it."""
+    OPEN = "open"
+    """Neither can be proved yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    fate: Fate
+    result: TransactionResult | None = None
+    """Set when ``fate`` is FINAL."""
+    evidence: str = ""
+    """For people: which node and which block said so."""
+
+
+class Provider(Protocol):
+    """A chain. Every method raises ``chains.errors.ChainUnavailable`` when no node gave a usable answer in
+    time, and ``chains.errors.WrongNetwork`` when a node turned out to belong to another network."""
+
+    async def check_network(self) -> None:
+        """Compare the genesis block id (TRON) or chain id (EVM) of every node with the configured one.
+
+        Raises WrongNetwork naming the node, what it answered and what was expected. A node that does not
+        answer is left to failover; if none answers, ChainUnavailable.
+        """
+
+    async def block_ref(self, finality: Finality) -> BlockRef:
+        """The newest block of that finality."""
+
+    async def block(self, number: int, finality: Finality) -> BlockContent | None:
+        """A block with all its results, None when the node does not have it (yet) at that finality."""
+
+    async def balances(self, queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> list[Balance]:
+        """Balances in the order of ``queries``, in as few calls as possible, all of one call at one block."""
+
+    async def estimate(self, payment: Payment) -> FeeEstimate:
+        """Simulate ``payment`` and price it. Raises SimulationFailed when the chain says it would fail."""
+
+    async def build(self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float) -> UnsignedTransaction:
+        """Build the bytes here, from local encoding only; nothing a node proposes is signed."""
+
+    def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
+        """Join bytes and the 65-byte signature r‖s‖v; checks that it recovers to the sender.
+
+        Raises BadSignature."""
+
+    def decode(self, raw: bytes) -> Payment:
+        """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do; asset symbol and decimals as
+        configured for the contract. Raises UndecodableTransaction when they do anything but one payment."""
+
+    async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
+        """Send the bytes. Never raises for what a node or the network does: that is outcome UNKNOWN.
+
+        Raises LyingNode if the node answers with another txid.
+        """
+
+    async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
+        """The result of a transaction in a block of that finality, None if that node has none."""
+
+    async def verdict(self, signed: SignedTransaction) -> Verdict:
+        """Prove a transaction final or dead, asking one and the same node for all of the proof (money.md 4, 5)."""
+
+    def validate_address(self, address: str) -> str:
+        """The canonical form of ``address``. Raises InvalidAddress saying what is wrong with it (checksum, other chain)."""
+
+    async def close(self) -> None:
+        """Close the connections."""

@@ -1,0 +1,84 @@
+-- Chains, their assets, and who owns a wallet.
+--
+-- Guarantees: a threshold is a whole number of raw units (sun, wei) and never negative; thresholds
+-- that contradict each other cannot be stored; every chain has at most one native coin.
+
+-- On a Supabase database auth.users is there and is left alone; elsewhere a minimal one stands in.
+CREATE SCHEMA IF NOT EXISTS auth;
+CREATE TABLE IF NOT EXISTS auth.users (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    email text,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Money is a whole number of the chain's smallest unit; 78 digits hold every uint256. The precision
+-- is a check and not numeric(78, 0), because that type would quietly round 1.5 to 2.
+CREATE DOMAIN raw_amount AS numeric
+    CONSTRAINT raw_amount_is_not_negative CHECK (value >= 0)
+    CONSTRAINT raw_amount_is_whole CHECK (value = trunc(value))
+    CONSTRAINT raw_amount_has_at_most_78_digits CHECK (value < 1e78);
+
+CREATE TABLE chains (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE CHECK (name ~ '^[a-z][a-z0-9-]*$'),
+    family text NOT NULL CHECK (family IN ('tron', 'evm', 'bitcoin')),
+    is_active boolean NOT NULL DEFAULT true,
+    -- What the node must answer at start: the genesis block id on TRON, the chain id on EVM.
+    network_id text NOT NULL,
+    -- [{"url": "http://…", "solidity_url": "http://…"}], in order of preference. API keys are not kept
+    -- here but in FLAGPOST_<CHAIN>_API_KEYS.
+    nodes jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(nodes) = 'array'),
+    -- Where this chain's tokens go: shown to operators and compared by doctor. The executor believes
+    -- only its own key or FLAGPOST_TREASURY_<CHAIN>, never this column.
+    treasury_address text,
+    gas_address text,
+
+    gas_policy text NOT NULL DEFAULT 'threshold' CHECK (gas_policy IN ('threshold', 'on_demand')),
+    gas_flag_below raw_amount NOT NULL,      -- needs_gas rises below this native balance
+    gas_execute_below raw_amount NOT NULL,   -- a top-up is sent only below this, read at execution
+    gas_amount raw_amount NOT NULL CHECK (gas_amount > 0), -- what `threshold` sends
+    fee_reserve raw_amount NOT NULL,         -- a consolidation needs at least this native balance
+    gas_cooldown interval NOT NULL DEFAULT '10 minutes',   -- between two top-ups of one wallet
+    gas_max_per_topup raw_amount NOT NULL,
+    gas_max_per_wallet_day raw_amount NOT NULL,
+    gas_max_per_day raw_amount NOT NULL,
+    gas_max_total raw_amount,                -- NULL: no limit over all time
+
+    sync_interval interval NOT NULL DEFAULT '5 minutes' CHECK (sync_interval > '0'),
+    block_time interval NOT NULL DEFAULT '3 seconds' CHECK (block_time > '0'),
+    transaction_lifetime interval NOT NULL DEFAULT '3 minutes' CHECK (transaction_lifetime > '0'),
+
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT gas_is_executed_only_where_it_is_flagged CHECK (gas_execute_below <= gas_flag_below),
+    CONSTRAINT a_topup_lifts_the_wallet_over_execute_below CHECK (gas_amount >= gas_execute_below),
+    CONSTRAINT a_topup_covers_the_fee_reserve CHECK (gas_amount >= fee_reserve),
+    CONSTRAINT a_topup_fits_its_own_limit CHECK (gas_amount <= gas_max_per_topup),
+    CONSTRAINT gas_limits_grow CHECK (
+        gas_max_per_topup <= gas_max_per_wallet_day AND gas_max_per_wallet_day <= gas_max_per_day
+    )
+);
+
+CREATE TABLE asset_on_chain (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    chain_id integer NOT NULL REFERENCES chains (id),
+    symbol text NOT NULL CHECK (symbol <> ''),
+    contract_address text,                   -- NULL: the native coin
+    decimals smallint NOT NULL CHECK (decimals BETWEEN 0 AND 36),
+    is_active boolean NOT NULL DEFAULT true,
+    consolidate_flag_above raw_amount,       -- needs_consolidation rises above this token balance
+    consolidate_execute_min raw_amount,      -- a consolidation is sent only from this balance on
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+
+    UNIQUE (chain_id, contract_address),
+    CONSTRAINT tokens_have_thresholds_and_coins_have_none CHECK (
+        (contract_address IS NULL AND consolidate_flag_above IS NULL AND consolidate_execute_min IS NULL)
+        OR (contract_address IS NOT NULL AND consolidate_flag_above IS NOT NULL AND consolidate_execute_min IS NOT NULL)
+    ),
+    CONSTRAINT consolidation_is_executed_where_it_is_flagged CHECK (
+        consolidate_execute_min > 0 AND consolidate_execute_min <= consolidate_flag_above
+    )
+);
+CREATE UNIQUE INDEX asset_on_chain_one_native_coin ON asset_on_chain (chain_id) WHERE contract_address IS NULL;

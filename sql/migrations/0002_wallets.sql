@@ -1,0 +1,61 @@
+-- Wallets with their flags, and what each of them holds.
+--
+-- Guarantees: one row per address and chain; one row per wallet and asset; a balance is a whole,
+-- non-negative number of raw units, and its human form is always the same amount.
+
+CREATE TABLE wallets (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id uuid REFERENCES auth.users (id),
+    chain_id integer NOT NULL REFERENCES chains (id),
+    -- Not checked for form here: an operator may write anything (and the runbooks do). Whoever reads a
+    -- chain or signs checks it, and says so in wallet_balances.last_error.
+    address text NOT NULL CHECK (address <> ''),
+    -- i of m/44'/…/0'/0/i. NULL: not derived from our mnemonic, so it never receives gas.
+    derivation_index bigint CHECK (derivation_index >= 0),
+    needs_gas boolean NOT NULL DEFAULT false,
+    needs_consolidation boolean NOT NULL DEFAULT false,
+    -- When the work a flag calls for became possible; kept by triggers/wallets_flag_times.sql.
+    needs_gas_since timestamptz,
+    consolidation_ready_since timestamptz,   -- needs_consolidation and not needs_gas
+    last_sync_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (chain_id, address),
+    UNIQUE (chain_id, derivation_index)
+) WITH (fillfactor = 80);
+CREATE INDEX wallets_address ON wallets (address);
+CREATE INDEX wallets_user ON wallets (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX wallets_waiting_for_gas ON wallets (chain_id, id) WHERE needs_gas;
+CREATE INDEX wallets_ready_to_consolidate ON wallets (chain_id, id) WHERE needs_consolidation AND NOT needs_gas;
+
+CREATE TABLE wallet_balances (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    wallet_id bigint NOT NULL REFERENCES wallets (id) ON DELETE CASCADE,
+    asset_on_chain_id integer NOT NULL REFERENCES asset_on_chain (id),
+    on_chain_balance_raw text NOT NULL DEFAULT '0',
+    on_chain_balance_human numeric NOT NULL DEFAULT 0,
+    unit numeric NOT NULL,                   -- 10 ^ decimals of the asset; set by trigger
+    processing_status text NOT NULL DEFAULT 'idle' CHECK (processing_status IN ('idle', 'processing')),
+    locked_until timestamptz,
+    locked_by text,
+    -- Due at this time; a claim moves it to locked_until, so that a lock that expires is due again.
+    next_check_at timestamptz NOT NULL DEFAULT now(),
+    -- A payment has settled since the balance was read: the next read decides the flags even if it is equal.
+    recheck boolean NOT NULL DEFAULT false,
+    block_number bigint,                     -- the final block the balance was read at
+    last_checked timestamptz,
+    last_processed_at timestamptz,
+    last_error text,
+    last_error_at timestamptz,
+    sync_count bigint NOT NULL DEFAULT 0,
+    error_count bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (wallet_id, asset_on_chain_id),
+    CONSTRAINT balance_is_a_whole_number_of_raw_units CHECK (on_chain_balance_raw ~ '^(0|[1-9][0-9]{0,77})$'),
+    CONSTRAINT raw_and_human_are_the_same_amount CHECK (on_chain_balance_human * unit = on_chain_balance_raw::numeric),
+    CONSTRAINT processing_is_locked_by_somebody CHECK (
+        processing_status = 'idle' OR (locked_by IS NOT NULL AND locked_until IS NOT NULL)
+    )
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX wallet_balances_due ON wallet_balances (next_check_at);
