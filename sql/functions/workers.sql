@@ -1,0 +1,42 @@
+-- The registry of processes, written through two functions so that a role which may write nothing
+-- else (pipeline_sync) can still be seen alive.
+--
+-- Guarantees: a worker changes its own row only; what an operator wrote into `status` since the
+-- worker last looked is never overwritten, but handed back to the worker.
+
+-- Registers a process, or registers it again after its row was deleted. p_worker_id is drawn by the
+-- worker, so that it survives a database that was restored under it.
+CREATE OR REPLACE FUNCTION register_worker(
+    p_worker_id uuid, p_name text, p_type text, p_blockchain text,
+    p_pid integer, p_host text, p_port integer, p_config jsonb
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    INSERT INTO worker_registry (id, name, type, blockchain, pid, host, port, config, status, last_heartbeat)
+    VALUES (p_worker_id, p_name, p_type, p_blockchain, p_pid, p_host, p_port, coalesce(p_config, '{}'),
+            'running', clock_timestamp())
+    ON CONFLICT (id) DO UPDATE SET
+        status = 'running', last_heartbeat = clock_timestamp(), last_error = NULL, config = excluded.config
+$$;
+
+-- Says that a worker lives, and returns the status its row has now; NULL when the row is gone.
+-- p_known_status is what the worker last saw there: if the row says something else, an operator wrote
+-- it, and it stays. 'error' is written by the sweep about a silent worker, and is healed by any heartbeat.
+CREATE OR REPLACE FUNCTION worker_heartbeat(
+    p_worker_id uuid, p_known_status text, p_status text, p_last_error text, p_stats jsonb
+) RETURNS text
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    UPDATE worker_registry SET
+        status = CASE WHEN status IN (p_known_status, 'error', 'stopped') THEN p_status ELSE status END,
+        last_heartbeat = clock_timestamp(),
+        last_error = coalesce(p_last_error, last_error),
+        stats = coalesce(p_stats, stats)
+    WHERE id = p_worker_id
+    RETURNING status
+$$;
+
+REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION worker_heartbeat(uuid, text, text, text, jsonb) FROM PUBLIC;
