@@ -58,4 +58,5 @@ CREATE TABLE wallet_balances (
         processing_status = 'idle' OR (locked_by IS NOT NULL AND locked_until IS NOT NULL)
     )
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX wallet_balances_due ON wallet_balances (next_check_at);
+-- By asset first, so that the due rows of a chain that is switched off are not scanned by the others.
+CREATE INDEX wallet_balances_due ON wallet_balances (asset_on_chain_id, next_check_at);
