@@ -1,0 +1,55 @@
+"""What the Procfile launches, and the lines that only local mode adds.
+
+The local lines are not in the Procfile, so that ``honcho start`` in production never starts a
+simulated network or an embedded server.
+"""
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+from honcho.environ import parse_procfile
+
+_INSTALLED = Path(__file__).resolve().parents[1] / "_data" / "Procfile"
+_CHECKOUT = Path(__file__).resolve().parents[2] / "Procfile"
+
+
+class Phase(IntEnum):
+    """When a process starts; they stop in the opposite order, so that no worker outlives what it works with."""
+
+    DATABASE = 0
+    NODE = 1
+    SETUP = 2
+    """Runs once, before the workers: schema and first wallets."""
+    WORK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One process of the local mode, named as on the left of a Procfile line."""
+
+    name: str
+    command: str
+    phase: Phase
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def argv(self) -> list[str]:
+        """The command split as a shell would, for launching without one."""
+        return shlex.split(self.command)
+
+
+def production_lines() -> list[Line]:
+    """The Procfile of the project, as it stands."""
+    path = _CHECKOUT if _CHECKOUT.exists() else _INSTALLED
+    processes = parse_procfile(path.read_text(encoding="utf-8")).processes
+    return [Line(name, command, Phase.WORK) for name, command in processes.items()]
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment of a child: ours, with this interpreter's ``flagpost`` first on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **changes}

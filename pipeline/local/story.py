@@ -1,0 +1,72 @@
+"""How the lines of the local mode look: one wallet keeps one colour, so that an eye can follow it.
+
+Every process writes plain text (its output is a pipe); colours are added here, where the terminal is.
+"""
+
+import re
+import sys
+import zlib
+from typing import Any, TextIO
+
+from honcho.printer import Message, Printer
+
+_ADDRESS = re.compile(r"\bT[1-9A-HJ-NP-Za-km-z]{33}\b")
+_AMOUNT = re.compile(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)? (?:USDT|TRX)\b")
+_LEVEL = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
+
+_WALLET_COLOURS = (39, 45, 48, 79, 111, 141, 147, 156, 177, 183, 204, 208, 213, 215, 220, 229)
+"""Of the 256-colour table: bright enough on black, dark enough on white, far enough from each other."""
+
+_RESET = "\033[0m"
+_BOLD = "\033[1m"
+_DIM = "\033[2m"
+
+_MARKS = {
+    "deposit": "\033[1;32m",
+    "flags": "\033[1;33m",
+    "treasury": "\033[1;35m",
+}
+"""First words of the lines that carry the story, printed by pipeline.local.customers."""
+
+
+def shorten(address: str) -> str:
+    """An address as people compare it: its first six and last four characters."""
+    return f"{address[:6]}…{address[-4:]}"
+
+
+class StoryPrinter(Printer):  # type: ignore[misc]  # honcho has no type hints
+    """Honcho's printer with aligned names, short addresses and a colour per wallet."""
+
+    def __init__(self, output: TextIO = sys.stdout, *, colour: bool | None = None) -> None:
+        super().__init__(output)
+        self._coloured = self._colours_supported if colour is None else colour
+
+    def write(self, message: Any) -> None:
+        """Print one message, which may hold several lines. Raises what the stream raises."""
+        text = message.data.decode("utf-8", "replace") if isinstance(message.data, bytes) else message.data
+        for line in text.splitlines():
+            if line.strip():
+                self._print(message, line.rstrip())
+
+    def _print(self, message: Message, line: str) -> None:
+        stamp = message.time.strftime(self.time_format)
+        name = (message.name or "").ljust(self.width)
+        if not self._coloured:
+            print(f"{stamp} {name} │ {line}", file=self.output, flush=True)  # addresses whole: somebody greps this
+            return
+        head = f"\033[{message.colour}m{name} │{_RESET}" if message.colour else f"{_DIM}{name} │{_RESET}"
+        print(f"{_DIM}{stamp}{_RESET} {head} {_paint(line)}", file=self.output, flush=True)
+
+
+def _paint(line: str) -> str:
+    first = line.split(maxsplit=1)[0]
+    if first in _MARKS:
+        line = line.replace(first, f"{_MARKS[first]}{first}{_RESET}", 1)
+    line = _AMOUNT.sub(lambda found: f"{_BOLD}{found[0]}{_RESET}", line)
+    line = _LEVEL.sub(lambda found: f"\033[1;31m{found[0]}{_RESET}", line)
+    return _ADDRESS.sub(lambda found: _wallet_colour(found[0]), line)
+
+
+def _wallet_colour(address: str) -> str:
+    colour = _WALLET_COLOURS[zlib.crc32(address.encode()) % len(_WALLET_COLOURS)]
+    return f"\033[38;5;{colour}m{shorten(address)}{_RESET}"
