@@ -1,0 +1,217 @@
+"""The environment, read once and typed. Nothing else in the package reads ``os.environ``.
+
+Variables of the process win over those in ``.env`` of the working directory, the file that Honcho reads too, so
+that ``flagpost jobs list`` in a production directory sees the database its Procfile sees.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_FILE = Path(".env")
+CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
+
+
+class SettingsError(Exception):
+    """The environment does not describe a set-up that can run; the message names the variable and the remedy."""
+
+
+class LogColour(StrEnum):
+    """When log lines are coloured."""
+
+    AUTO = "auto"
+    """On a terminal only."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class _PerChain(PydanticBaseSettingsSource):
+    """``FLAGPOST_NODES_TRON=…`` is entry ``tron`` of ``nodes``; likewise API keys and treasuries."""
+
+    PREFIXES: Mapping[str, str] = {
+        "nodes": "FLAGPOST_NODES_",
+        "api_keys": "FLAGPOST_API_KEYS_",
+        "treasury": "FLAGPOST_TREASURY_",
+    }
+
+    def __init__(self, settings_cls: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self.environment = environment
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Unused by ``__call__``; the base class demands it."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if "FLAGPOST_TREASURY" in self.environment:
+            found["treasury"] = _json_object("FLAGPOST_TREASURY", self.environment["FLAGPOST_TREASURY"])
+        for field, prefix in self.PREFIXES.items():
+            for variable, value in self.environment.items():
+                if not variable.startswith(prefix) or not value.strip():
+                    continue
+                chain = variable.removeprefix(prefix).lower().replace("_", "-")
+                parsed = value.strip() if field == "treasury" else _list_of(value)
+                found.setdefault(field, {})[chain] = parsed
+        return found
+
+
+class Settings(BaseSettings):
+    """What one process was told by its environment. Amounts and rules are not here but in the database."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+    database_url: str | None = Field(default=None, repr=False, validation_alias="DATABASE_URL")
+    """None: the embedded server under ``home``. May hold a password: never log it as it is."""
+    listen_url: str | None = Field(default=None, repr=False, validation_alias="FLAGPOST_LISTEN_URL")
+    """A direct DSN for LISTEN where ``database_url`` goes through a pooler such as PgBouncer."""
+    home: Path = Field(default=Path(".flagpost"), validation_alias="FLAGPOST_HOME")
+    """Where local state lives: embedded database, simulated network, mnemonic of the demo."""
+    treasury: dict[str, str] = {}
+    """Pinned treasury address by chain name; a chain that is absent uses our own derivation index 1."""
+    nodes: dict[str, tuple[str, ...]] = {}
+    """Node URLs by chain name; a chain that is absent uses ``chains.nodes``."""
+    api_keys: dict[str, tuple[SecretStr, ...]] = {}
+    """Node API keys by chain name."""
+    log_level: str = Field(default="INFO", validation_alias="FLAGPOST_LOG_LEVEL")
+    log_json: bool = Field(default=False, validation_alias="FLAGPOST_LOG_JSON")
+    log_colour: LogColour = Field(default=LogColour.AUTO, validation_alias="FLAGPOST_LOG_COLOUR")
+    lossy_notify: bool = Field(default=False, validation_alias="FLAGPOST_LOSSY_NOTIFY")
+    """Ignore every NOTIFY, so that only the timer sweep finds work (a rehearsal of the worst case)."""
+    crash_point: str | None = Field(default=None, pattern=CRASH_POINT_PATTERN, validation_alias="FLAGPOST_CRASH_POINT")
+    """``name`` or ``name:n``: the process kills itself there, at the n-th passage. For tests only."""
+    mnemonic_file: Path | None = Field(default=None, validation_alias="FLAGPOST_MNEMONIC_FILE")
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment. Raises SettingsError naming each variable that is malformed."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values given in code, then the environment with ``.env`` behind it."""
+        environment = _environment()
+        return init_settings, _Environment(settings_cls, environment), _PerChain(settings_cls, environment)
+
+    @field_validator("database_url", "listen_url")
+    @classmethod
+    def _is_a_dsn(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://")) and "=" not in value:
+            raise ValueError("expected postgresql://user:password@host:port/database or a libpq keyword string")
+        return value
+
+    @field_validator("home", "mnemonic_file")
+    @classmethod
+    def _is_absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, value: str) -> str:
+        levels = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+        if value.upper() not in levels:
+            raise ValueError(f"expected one of {', '.join(levels)}")
+        return value.upper()
+
+    @field_validator("nodes")
+    @classmethod
+    def _are_urls(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for chain, urls in value.items():
+            for url in urls:
+                if not url.startswith(("http://", "https://")):
+                    raise ValueError(f"nodes of {chain}: each URL starts with http:// or https://")
+        return value
+
+    def mnemonic(self) -> SecretStr:
+        """The mnemonic, read at this moment and kept nowhere: only processes that sign ask for it.
+
+        From FLAGPOST_MNEMONIC, else FLAGPOST_MNEMONIC_FILE, else the file ``mnemonic`` under ``home``.
+        Raises SettingsError when there is none. Whether it is a valid BIP39 mnemonic is for ``keys`` to say.
+        """
+        text = _environment().get("FLAGPOST_MNEMONIC", "")
+        if not text.strip():
+            path = self.mnemonic_file or self.home / "mnemonic"
+            try:
+                text = path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                raise SettingsError(
+                    f"No mnemonic: set FLAGPOST_MNEMONIC, or FLAGPOST_MNEMONIC_FILE, or write it to {path}"
+                ) from None
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"The mnemonic file {path} cannot be read: {error}") from None
+            if not text.strip():
+                raise SettingsError(f"The mnemonic file {path} is empty")
+        return SecretStr(" ".join(text.split()))
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """The plain variables: one name, one field.
+
+    Not the library's own source, because that also matches field names without regard to case, and would take
+    ``$HOME`` for ``home``.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self.environment = environment
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """The variable of ``field``; the per-chain fields have none."""
+        variable = str(field.validation_alias or "")
+        return self.environment.get(variable, "").strip() or None, variable, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, variable, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[variable] = value
+        return found
+
+
+def _environment() -> dict[str, str]:
+    """Variables of the process over those of ``.env`` (another file, or none, by FLAGPOST_ENV_FILE)."""
+    path = Path(os.environ.get("FLAGPOST_ENV_FILE", ENV_FILE))
+    kept = {name: value for name, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}
+    return kept | dict(os.environ)
+
+
+def _list_of(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _json_object(variable: str, value: str) -> dict[str, str]:
+    try:
+        parsed = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f'{variable} is not JSON such as {{"tron": "T…"}}: {error}') from None
+    if not isinstance(parsed, dict) or not all(isinstance(address, str) for address in parsed.values()):
+        raise SettingsError(f'{variable}: expected a JSON object of chain name to address, such as {{"tron": "T…"}}')
+    return {str(chain).lower(): address for chain, address in parsed.items()}
+
+
+def _explain(error: ValidationError) -> str:
+    """One line a variable; never its value, which may be a secret."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        field = str(problem["loc"][0])
+        variable = field if field.isupper() else _PerChain.PREFIXES.get(field, field) + "<CHAIN>"
+        lines.append(f"{variable}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
