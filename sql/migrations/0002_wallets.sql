@@ -17,6 +17,11 @@ CREATE TABLE wallets (
     -- When the work a flag calls for became possible; kept by triggers/wallets_flag_times.sql.
     needs_gas_since timestamptz,
     consolidation_ready_since timestamptz,   -- needs_consolidation and not needs_gas
+    -- Gas comes before consolidation: a wallet calls for one job at a time. One column, so that one
+    -- statement with one index enqueues both types.
+    wanted_job text GENERATED ALWAYS AS (
+        CASE WHEN needs_gas THEN 'gas-topup' WHEN needs_consolidation THEN 'consolidation' END
+    ) STORED,
     last_sync_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -25,8 +30,7 @@ CREATE TABLE wallets (
 ) WITH (fillfactor = 80);
 CREATE INDEX wallets_address ON wallets (address);
 CREATE INDEX wallets_user ON wallets (user_id) WHERE user_id IS NOT NULL;
-CREATE INDEX wallets_waiting_for_gas ON wallets (chain_id, id) WHERE needs_gas;
-CREATE INDEX wallets_ready_to_consolidate ON wallets (chain_id, id) WHERE needs_consolidation AND NOT needs_gas;
+CREATE INDEX wallets_wanting_a_job ON wallets (wanted_job, chain_id, id) WHERE wanted_job IS NOT NULL;
 
 CREATE TABLE wallet_balances (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
