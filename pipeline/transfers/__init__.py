@@ -1,0 +1,1 @@
+"""Moving money exactly once: intent, signed bytes, broadcast, settlement (docs/architecture.md)."""

@@ -1,0 +1,89 @@
+"""The places where a kill is tried: before, inside and after every commit, and around every send.
+
+A process started with FLAGPOST_CRASH_POINT=<name> (or <name>:<n>, the n-th time it gets there) kills itself
+with SIGKILL at that point, as a machine that loses power would. tests/chaos walks all of them. Without the
+setting a crash point costs one comparison.
+"""
+
+import os
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CrashPoint(StrEnum):
+    """Named ``<step>.<where>``; ``open`` is inside the transaction, just before COMMIT."""
+
+    JOB_TAKEN = "job.taken"
+
+    REQUEST_BEFORE = "request.before"
+    REQUEST_OPEN = "request.open"
+    REQUEST_AFTER = "request.after"
+
+    SIGN_BEFORE = "sign.before"
+    """The transaction is built and signed in memory, and written nowhere."""
+    SIGN_OPEN = "sign.open"
+    SIGN_AFTER = "sign.after"
+
+    BROADCAST_OPEN = "broadcast.open"
+    BROADCAST_AFTER = "broadcast.after"
+    """Committed as broadcasting, not one byte sent."""
+    SEND_AFTER = "send.after"
+    """The node has the bytes and has answered; nobody wrote the answer down."""
+    REPLY_OPEN = "reply.open"
+    REPLY_AFTER = "reply.after"
+
+    REBROADCAST_OPEN = "rebroadcast.open"
+    REBROADCAST_AFTER = "rebroadcast.after"
+    """The repeat is counted and committed, not sent."""
+    REBROADCAST_SENT = "rebroadcast.sent"
+
+    INCLUDE_OPEN = "include.open"
+    INCLUDE_AFTER = "include.after"
+    REORG_OPEN = "reorg.open"
+    REORG_AFTER = "reorg.after"
+    SETTLE_BEFORE = "settle.before"
+    SETTLE_OPEN = "settle.open"
+    SETTLE_AFTER = "settle.after"
+    EXPIRE_BEFORE = "expire.before"
+    """Proved dead, and the proof written nowhere."""
+    EXPIRE_OPEN = "expire.open"
+    EXPIRE_AFTER = "expire.after"
+
+    REJECT_OPEN = "reject.open"
+    REJECT_AFTER = "reject.after"
+
+
+@dataclass(slots=True)
+class _Fuse:
+    point: CrashPoint
+    passes_left: int
+
+
+_fuse: _Fuse | None = None
+
+
+def arm(spec: str | None) -> None:
+    """Make this process die at ``spec`` (``name`` or ``name:n``); None disarms.
+
+    Raises ValueError for a name that is no crash point.
+    """
+    global _fuse  # noqa: PLW0603 - one fuse a process, set once at its start
+    if not spec:
+        _fuse = None
+        return
+    name, _, times = spec.partition(":")
+    try:
+        _fuse = _Fuse(CrashPoint(name), int(times) if times else 1)
+    except ValueError as error:
+        known = ", ".join(CrashPoint)
+        raise ValueError(f"FLAGPOST_CRASH_POINT={spec!r} is no crash point; use <name> or <name>:<n> of: {known}") from error
+
+
+def crash_here(point: CrashPoint) -> None:
+    """Die by SIGKILL if this process was armed for ``point``."""
+    if _fuse is None or _fuse.point is not point:
+        return
+    _fuse.passes_left -= 1
+    if _fuse.passes_left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,60 @@
+"""What a handler can decide about a wallet. Values only: nothing here reads a chain or a database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.transfers.terms import AssetTerms, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a wallet holds, raw units by asset id; every active asset of the chain is there."""
+
+    native: int
+    tokens: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """Move ``amount`` raw units of ``asset``."""
+
+    asset: AssetTerms
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """There is nothing to do: the flag was raised for something that has passed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now; ask again in ``seconds``."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsGas:
+    """The wallet cannot pay for its transfer: gas first."""
+
+    reason: str
+
+
+def ready_token(terms: Terms, holdings: Holdings) -> Pay | None:
+    """The transfer that a consolidation of this wallet would make: the first token, by id, with enough to move,
+    all of it. The next one follows once the first is final and the balances are read again."""
+    for token in terms.tokens:
+        held = holdings.tokens.get(token.id, 0)
+        if token.execute_min is not None and held >= token.execute_min:
+            return Pay(token, held)
+    return None
+
+
+def native_needed(terms: Terms, transfer_fee: int) -> int:
+    """What a wallet must hold to send its tokens, native raw units. One rule for both sides: gas fills up to it and
+    consolidation waits for it, so that they cannot send a wallet back and forth between them."""
+    return max(terms.fee_reserve, transfer_fee)

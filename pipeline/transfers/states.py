@@ -1,0 +1,87 @@
+"""The states of a payment and of its signed attempts, and the only moves between them.
+
+The same moves stand in the table ``state_transitions``, where a trigger enforces them against everybody;
+a test compares the two.
+
+    requested → signed → broadcasting → included → final
+                  │            │            └→ reverted
+                  │            └→ expired → signed (the next attempt)
+                  └→ rejected
+"""
+
+from enum import StrEnum
+
+
+class TransferState(StrEnum):
+    """How far an intent has come."""
+
+    REQUESTED = "requested"
+    """Decided and written down; nothing is signed."""
+    SIGNED = "signed"
+    """Signed bytes are committed; they have never left this process."""
+    BROADCASTING = "broadcasting"
+    """The bytes may be anywhere. From here on only the chain can say what became of them."""
+    INCLUDED = "included"
+    """Seen in a block that may still be forked away."""
+    FINAL = "final"
+    """In a final block, with the wanted effect."""
+    REVERTED = "reverted"
+    """In a final block, without the wanted effect: the fee is spent, the money has not moved."""
+    EXPIRED = "expired"
+    """The last attempt can never land; another may be signed."""
+    REJECTED = "rejected"
+    """Given up before anything could land."""
+
+
+class AttemptState(StrEnum):
+    """How far one signed transaction has come."""
+
+    SIGNED = "signed"
+    BROADCASTING = "broadcasting"
+    INCLUDED = "included"
+    FINAL = "final"
+    REVERTED = "reverted"
+    EXPIRED = "expired"
+    """Proved dead: no block can take it any more."""
+    REJECTED = "rejected"
+    """Never sent."""
+
+
+TRANSFER_MOVES: frozenset[tuple[TransferState, TransferState]] = frozenset(
+    {
+        (TransferState.REQUESTED, TransferState.SIGNED),
+        (TransferState.REQUESTED, TransferState.REJECTED),
+        (TransferState.SIGNED, TransferState.BROADCASTING),
+        (TransferState.SIGNED, TransferState.REJECTED),
+        # Signed bytes that grew old before they were ever sent: only the attempt is given up.
+        (TransferState.SIGNED, TransferState.EXPIRED),
+        (TransferState.BROADCASTING, TransferState.INCLUDED),
+        (TransferState.BROADCASTING, TransferState.EXPIRED),
+        (TransferState.INCLUDED, TransferState.FINAL),
+        (TransferState.INCLUDED, TransferState.REVERTED),
+        (TransferState.INCLUDED, TransferState.BROADCASTING),  # the block was forked away
+        (TransferState.EXPIRED, TransferState.SIGNED),
+        (TransferState.EXPIRED, TransferState.REJECTED),
+    }
+)
+
+ATTEMPT_MOVES: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
+    {
+        (AttemptState.SIGNED, AttemptState.BROADCASTING),
+        (AttemptState.SIGNED, AttemptState.REJECTED),
+        (AttemptState.BROADCASTING, AttemptState.INCLUDED),
+        (AttemptState.BROADCASTING, AttemptState.EXPIRED),
+        (AttemptState.INCLUDED, AttemptState.FINAL),
+        (AttemptState.INCLUDED, AttemptState.REVERTED),
+        (AttemptState.INCLUDED, AttemptState.BROADCASTING),  # the block was forked away
+    }
+)
+
+SETTLED = frozenset({TransferState.FINAL, TransferState.REVERTED, TransferState.REJECTED})
+"""States that never change again; a new payment needs a new decision."""
+
+UNSENT = frozenset({TransferState.REQUESTED, TransferState.SIGNED, TransferState.EXPIRED})
+"""Live states in which nothing can land: the transfer may still be given up."""
+
+ON_CHAIN = frozenset({TransferState.BROADCASTING, TransferState.INCLUDED})
+"""States in which money may move at any moment: nobody gives these up, they are looked up."""

@@ -1,0 +1,11 @@
+-- Payments that can never go on: nothing of them is out, and their job has finished (failed after its
+-- last retry, cancelled by an operator). Locks the jobs, so that none of them comes back to life meanwhile.
+SELECT t.id
+  FROM transfers t
+  JOIN job_logs j ON j.id = t.job_id
+ WHERE t.chain_id = %(chain_id)s
+   AND t.state IN ('requested', 'signed', 'expired')
+   AND (%(wallet_id)s::bigint IS NULL OR t.wallet_id = %(wallet_id)s)
+   AND j.status IN ('completed', 'failed', 'cancelled')
+ ORDER BY j.id
+   FOR UPDATE OF j SKIP LOCKED;

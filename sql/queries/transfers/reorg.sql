@@ -1,0 +1,15 @@
+-- Attempts whose block was forked away: out there again, with the very same bytes, due to be sent at once.
+WITH attempts AS (
+    UPDATE chain_transactions
+       SET state = 'broadcasting', block_number = NULL, block_id = NULL, block_time = NULL,
+           last_broadcast_at = NULL
+     WHERE id = ANY (%(attempt_ids)s::bigint[]) AND state = 'included'
+    RETURNING id, transfer_id
+), moved AS (
+    UPDATE transfers t
+       SET state = 'broadcasting'
+      FROM attempts
+     WHERE t.id = attempts.transfer_id AND t.state = 'included'
+    RETURNING t.id
+)
+SELECT id FROM attempts;
