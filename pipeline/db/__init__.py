@@ -1,0 +1,1 @@
+"""Pool, LISTEN connection, migrations, statements and the embedded server. Knows nothing of wallets."""

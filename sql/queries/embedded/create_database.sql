@@ -1,0 +1,2 @@
+-- The project's database in a fresh embedded server.
+CREATE DATABASE flagpost;
