@@ -17,10 +17,14 @@ CREATE TABLE wallets (
     -- When the work a flag calls for became possible; kept by triggers/wallets_flag_times.sql.
     needs_gas_since timestamptz,
     consolidation_ready_since timestamptz,   -- needs_consolidation and not needs_gas
-    -- Gas comes before consolidation: a wallet calls for one job at a time. One column, so that one
-    -- statement with one index enqueues both types.
+    -- Gas comes before consolidation: a wallet calls for one job at a time, since then. As columns, so
+    -- that one statement with one index enqueues both types.
     wanted_job text GENERATED ALWAYS AS (
         CASE WHEN needs_gas THEN 'gas-topup' WHEN needs_consolidation THEN 'consolidation' END
+    ) STORED,
+    wanted_since timestamptz GENERATED ALWAYS AS (
+        CASE WHEN needs_gas THEN coalesce(needs_gas_since, created_at)
+             WHEN needs_consolidation THEN coalesce(consolidation_ready_since, created_at) END
     ) STORED,
     last_sync_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),

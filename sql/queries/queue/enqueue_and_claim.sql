@@ -1,0 +1,79 @@
+-- One round trip on wake-up: claims due jobs, then takes flagged wallets that have no live job straight
+-- into 'active' while there is room, and queues the rest of a bounded batch. With a batch of 0 it only claims.
+--
+-- Guarantees: a job is claimed by one worker (SKIP LOCKED), its lease is raised, and it carries a deadline
+-- past which it is rescued even from a live worker; one live job per wallet and type, whoever else inserts
+-- at this moment; a wallet whose last job of this type failed after its flag rose rests for the quiet
+-- period; inactive chains are left alone. While due jobs fill the capacity no flag is read.
+--
+-- The claimed ids go through an array on purpose: written as a join with a CTE the plan flips to a scan of
+-- the whole table. Rows are inserted in the order of (chain, wallet), so that two of these cannot deadlock.
+WITH claimed AS (
+    UPDATE job_logs SET
+        status = 'active',
+        lease = lease + 1,
+        leased_by = %(worker_id)s,
+        lease_deadline = now() + make_interval(secs => %(deadline_seconds)s),
+        started_at = now(),
+        -- run_at of a first attempt is the time of the flag, or of the insert by hand.
+        data = CASE WHEN data ? 'wait_ms' THEN data ELSE data || jsonb_build_object(
+            'wait_ms', greatest(0, round(extract(epoch FROM now() - run_at) * 1000, 3))) END
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM job_logs
+        WHERE job_type = %(job_type)s AND status IN ('pending', 'retrying') AND run_at <= now()
+          AND chain_id = ANY (ARRAY(
+              SELECT id FROM chains
+              WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
+        ORDER BY priority DESC, run_at, seq
+        LIMIT %(capacity)s
+        FOR UPDATE SKIP LOCKED))
+    RETURNING id, job_id, job_type, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries,
+              triggered_by, priority, data, created_at, started_at, status
+), room AS (
+    SELECT %(capacity)s - count(*) AS places FROM claimed
+), flagged AS (
+    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since
+    FROM wallets w
+    WHERE w.wanted_job = %(job_type)s
+      AND w.chain_id = ANY (ARRAY(
+          SELECT id FROM chains
+          WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
+      AND w.wanted_since <= now() - make_interval(secs => %(min_age_seconds)s)
+      AND NOT EXISTS (
+          SELECT FROM job_logs live
+          WHERE live.wallet_id = w.id AND live.job_type = %(job_type)s
+            AND live.status IN ('pending', 'active', 'retrying'))
+      AND NOT EXISTS (
+          SELECT FROM job_logs dead
+          WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
+            AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
+            AND dead.completed_at > w.wanted_since)
+    ORDER BY w.chain_id, w.id
+    LIMIT CASE WHEN (SELECT places FROM room) > 0 THEN %(batch)s ELSE 0 END
+), numbered AS (
+    SELECT f.*, nextval('job_logs_seq') AS seq,
+           row_number() OVER (ORDER BY f.wanted_since, f.wallet_id) <= (SELECT places FROM room) AS at_once
+    FROM flagged f
+), enqueued AS (
+    INSERT INTO job_logs (seq, job_id, job_type, wallet_id, wallet_address, chain_id, user_id, triggered_by, max_retries,
+                          run_at, status, lease, leased_by, lease_deadline, started_at, data)
+    SELECT n.seq, %(job_type)s || '-' || n.seq, %(job_type)s, n.wallet_id, n.address, n.chain_id, n.user_id,
+           %(triggered_by)s, %(max_retries)s, least(n.wanted_since, now()),
+           CASE WHEN n.at_once THEN 'active' ELSE 'pending' END,
+           n.at_once::integer,
+           CASE WHEN n.at_once THEN %(worker_id)s END,
+           CASE WHEN n.at_once THEN now() + make_interval(secs => %(deadline_seconds)s) END,
+           CASE WHEN n.at_once THEN now() END,
+           CASE WHEN n.at_once THEN jsonb_build_object(
+               'flagged_at', n.wanted_since,
+               'wait_ms', greatest(0, round(extract(epoch FROM now() - n.wanted_since) * 1000, 3)))
+           ELSE jsonb_build_object('flagged_at', n.wanted_since) END
+    FROM numbered n
+    ORDER BY n.chain_id, n.wallet_id
+    ON CONFLICT DO NOTHING
+    RETURNING id, job_id, job_type, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries,
+              triggered_by, priority, data, created_at, started_at, status
+)
+SELECT * FROM claimed
+UNION ALL
+SELECT * FROM enqueued WHERE status = 'active'

@@ -1,0 +1,45 @@
+-- Queues a job for each flagged wallet of a batch that has no live job, and says where to go on.
+--
+-- Guarantees: one live job per wallet and type, whoever else inserts at this moment; the same rest for
+-- dead letters and inactive chains as in queue/enqueue_and_claim. Flags younger than %(min_age_seconds)s
+-- are left to the listener that is about to take them.
+--
+-- Pages by (chain, wallet): next_chain_id and next_wallet_id are NULL behind the last page.
+WITH flagged AS (
+    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since
+    FROM wallets w
+    WHERE w.wanted_job = %(job_type)s
+      AND (w.chain_id, w.id) > (%(after_chain_id)s::integer, %(after_wallet_id)s::bigint)
+      AND w.chain_id = ANY (ARRAY(
+          SELECT id FROM chains
+          WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
+      AND w.wanted_since <= now() - make_interval(secs => %(min_age_seconds)s)
+      AND NOT EXISTS (
+          SELECT FROM job_logs live
+          WHERE live.wallet_id = w.id AND live.job_type = %(job_type)s
+            AND live.status IN ('pending', 'active', 'retrying'))
+      AND NOT EXISTS (
+          SELECT FROM job_logs dead
+          WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
+            AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
+            AND dead.completed_at > w.wanted_since)
+    ORDER BY w.chain_id, w.id
+    LIMIT %(batch)s
+), numbered AS (
+    SELECT f.*, nextval('job_logs_seq') AS seq FROM flagged f
+), enqueued AS (
+    INSERT INTO job_logs (seq, job_id, job_type, wallet_id, wallet_address, chain_id, user_id, triggered_by, max_retries,
+                          run_at, data)
+    SELECT n.seq, %(job_type)s || '-' || n.seq, %(job_type)s, n.wallet_id, n.address, n.chain_id, n.user_id,
+           %(triggered_by)s, %(max_retries)s, least(n.wanted_since, now()),
+           jsonb_build_object('flagged_at', n.wanted_since)
+    FROM numbered n
+    ORDER BY n.chain_id, n.wallet_id
+    ON CONFLICT DO NOTHING
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM enqueued) AS enqueued, last.chain_id AS next_chain_id, last.wallet_id AS next_wallet_id
+FROM (SELECT count(*) AS found FROM flagged) AS page
+LEFT JOIN LATERAL (
+    SELECT f.chain_id, f.wallet_id FROM flagged f ORDER BY f.chain_id DESC, f.wallet_id DESC LIMIT 1
+) AS last ON page.found = %(batch)s

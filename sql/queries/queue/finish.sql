@@ -1,0 +1,36 @@
+-- Writes the outcomes of a batch of attempts. Returns the jobs that were still ours.
+--
+-- Guarantees: an attempt whose lease was taken away (rescued, cancelled, claimed again) or that has been
+-- handed over to the confirmation worker changes nothing. A flag that was served falls only if no balance
+-- of its wallet changed while the job ran (clear_served_flag).
+--
+-- The arrays run in parallel, one element an attempt: status is the status to take, delay_seconds the wait
+-- before the next attempt (NULL: run_at stays), failed_attempts 1 if this attempt used one up.
+WITH outcome AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(leases)s::bigint[], %(statuses)s::text[], %(errors)s::text[],
+        %(delays)s::double precision[], %(failed_attempts)s::integer[], %(data)s::jsonb[], %(clear_flags)s::boolean[]
+    ) AS o (id, lease, status, error, delay_seconds, failed_attempts, data, clear_flag)
+), finished AS (
+    UPDATE job_logs j SET
+        status = o.status,
+        retry_count = j.retry_count + o.failed_attempts,
+        run_at = coalesce(now() + make_interval(secs => o.delay_seconds), j.run_at),
+        completed_at = CASE WHEN o.status IN ('completed', 'failed') THEN now() END,
+        error_message = o.error,
+        leased_by = NULL,
+        lease_deadline = NULL,
+        data = j.data || o.data
+            || jsonb_build_object('duration_ms', round(extract(epoch FROM now() - j.started_at) * 1000, 3))
+            || CASE WHEN o.failed_attempts = 0 THEN '{}' ELSE jsonb_build_object('history',
+                   coalesce(j.data -> 'history', '[]')
+                   || jsonb_build_array(jsonb_build_object('at', now(), 'error', o.error))) END
+    FROM outcome o
+    WHERE j.id = ANY (%(ids)s::uuid[]) AND j.id = o.id
+      AND j.lease = o.lease AND j.status = 'active' AND NOT j.awaiting_chain
+    RETURNING j.id, j.job_type, j.wallet_id, j.started_at, o.clear_flag
+)
+SELECT f.id,
+       CASE WHEN f.clear_flag THEN clear_served_flag(f.wallet_id, f.job_type, f.started_at) END AS flag_cleared
+FROM finished f
+ORDER BY f.wallet_id
