@@ -255,7 +255,7 @@ class Provider(Protocol):
         """Prove a transaction final or dead, asking one and the same node for all of the proof (money.md 4, 5)."""
 
     def validate_address(self, address: str) -> str:
-        """The canonical form of ``address``. Raises InvalidAddress saying what is wrong with it (checksum, other chain)."""
+        """The canonical form of ``address``. Raises InvalidAddress saying what is wrong (checksum, other chain)."""
 
     async def close(self) -> None:
         """Close the connections."""

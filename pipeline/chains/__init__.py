@@ -1,0 +1,1 @@
+"""Chains behind one provider interface. Knows no database and no private key."""

@@ -1,0 +1,1 @@
+"""TRON: encoding, nodes, and the provider over them."""

@@ -1,0 +1,1 @@
+"""Mnemonic, derivation, signing: the only room that sees a private key."""

@@ -1,0 +1,64 @@
+"""Signing. Everything above asks a :class:`Signer` and never holds a key."""
+
+from typing import Protocol
+
+from coincurve import PrivateKey
+
+from pipeline.keys.derivation import Family, PrivateBranch
+from pipeline.keys.mnemonic import to_seed
+
+_KEYS_KEPT = 256
+"""Derived private keys remembered; the gas station's signs most, a wallet's own once in a while."""
+
+
+class Signer(Protocol):
+    """Signs digests with keys named by family and derivation index.
+
+    Asynchronous although the local one needs no waiting, so that a signer in another process or a
+    hardware module fits behind the same two calls.
+    """
+
+    async def address(self, family: Family, index: int) -> str:
+        """The address whose key signs at ``index``; derived anew, never looked up."""
+
+    async def sign_digest(self, family: Family, index: int, digest: bytes) -> bytes:
+        """The 65-byte signature r‖s‖v (v 0 or 1, low s) of a 32-byte digest."""
+
+
+class LocalSigner:
+    """A signer that holds the mnemonic's branches in this process."""
+
+    __slots__ = ("_branches", "_keys", "_seed")
+
+    def __init__(self, mnemonic: str) -> None:
+        """Raises InvalidMnemonic."""
+        self._seed = to_seed(mnemonic)
+        self._branches: dict[Family, PrivateBranch] = {}
+        self._keys: dict[tuple[Family, int], PrivateKey] = {}
+
+    async def address(self, family: Family, index: int) -> str:
+        return self._branch(family).public.address(index)
+
+    async def sign_digest(self, family: Family, index: int, digest: bytes) -> bytes:
+        if len(digest) != 32:
+            raise ValueError(f"a digest has 32 bytes, this one {len(digest)}")
+        return self._key(family, index).sign_recoverable(digest, hasher=None)
+
+    def _branch(self, family: Family) -> PrivateBranch:
+        if family not in self._branches:
+            self._branches[family] = PrivateBranch.from_seed(self._seed, family)
+        return self._branches[family]
+
+    def _key(self, family: Family, index: int) -> PrivateKey:
+        key = self._keys.get((family, index))
+        if key is None:
+            if len(self._keys) >= _KEYS_KEPT:
+                self._keys.pop(next(iter(self._keys)))
+            key = self._keys[family, index] = self._branch(family).key(index)
+        return key
+
+    def __repr__(self) -> str:
+        return "<LocalSigner>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("private keys are not pickled or copied")

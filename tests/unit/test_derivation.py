@@ -1,0 +1,74 @@
+"""Derivation against published vectors and against three implementations that nobody here wrote."""
+
+import time
+
+import pytest
+from bip_utils import Bip39SeedGenerator, Bip44, Bip44Changes, Bip44Coins
+from eth_account import Account
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tronpy.keys import PrivateKey as TronpyKey
+
+from pipeline.keys import mnemonic
+from pipeline.keys.derivation import (
+    FIRST_USER_INDEX,
+    GAS_INDEX,
+    MAX_INDEX,
+    TREASURY_INDEX,
+    Family,
+    PrivateBranch,
+    derivation_path,
+)
+
+ABOUT = "abandon " * 11 + "about"
+VECTORS = {
+    (Family.TRON, 0): "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH",
+    (Family.TRON, 1): "TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK",
+    (Family.EVM, 0): "0x9858EfFD232B4033E47d90003D41EC34EcaEda94",
+    (Family.EVM, 1): "0x6Fac4D18c912343BF86fa7049364Dd4E424Ab9C0",
+}
+
+
+@pytest.mark.parametrize(("family", "index"), VECTORS)
+def test_vectors(family: Family, index: int) -> None:
+    assert PrivateBranch.from_mnemonic(ABOUT, family).public.address(index) == VECTORS[family, index]
+
+
+def test_house_indexes() -> None:
+    assert (GAS_INDEX, TREASURY_INDEX, FIRST_USER_INDEX) == (0, 1, 10)
+    assert derivation_path(Family.TRON, 10) == "m/44'/195'/0'/0/10"
+    assert derivation_path(Family.EVM, 0) == "m/44'/60'/0'/0/0"
+
+
+@given(entropy=st.binary(min_size=16, max_size=16), index=st.integers(0, MAX_INDEX))
+@settings(max_examples=25, deadline=None)
+def test_tron_agrees_with_bip_utils_and_tronpy(entropy: bytes, index: int) -> None:
+    words = mnemonic.from_entropy(entropy)
+    branch = PrivateBranch.from_mnemonic(words, Family.TRON)
+    theirs = Bip44.FromSeed(Bip39SeedGenerator(words).Generate(), Bip44Coins.TRON)
+    leaf = theirs.Purpose().Coin().Account(0).Change(Bip44Changes.CHAIN_EXT).AddressIndex(index)
+    assert branch.public.address(index) == leaf.PublicKey().ToAddress()
+    assert TronpyKey(branch.key(index).secret).public_key.to_base58check_address() == branch.public.address(index)
+
+
+def test_evm_agrees_with_eth_account() -> None:
+    Account.enable_unaudited_hdwallet_features()
+    words = mnemonic.from_entropy(bytes(range(16)))
+    branch = PrivateBranch.from_mnemonic(words, Family.EVM)
+    for index in (0, 1, 7):
+        theirs = Account.from_mnemonic(words, account_path=derivation_path(Family.EVM, index))
+        assert branch.public.address(index) == theirs.address
+        assert branch.key(index).secret == bytes(theirs.key)
+
+
+@pytest.mark.parametrize("index", [-1, MAX_INDEX + 1])
+def test_indexes_outside_are_refused(index: int) -> None:
+    with pytest.raises(ValueError, match="outside 0 to"):
+        PrivateBranch.from_mnemonic(ABOUT, Family.TRON).public.address(index)
+
+
+def test_ten_thousand_addresses_take_less_than_a_second_of_cpu() -> None:
+    branch = PrivateBranch.from_mnemonic(ABOUT, Family.TRON).public
+    started = time.process_time()
+    assert len(set(branch.addresses(range(10_000)))) == 10_000
+    assert time.process_time() - started < 1
