@@ -1,0 +1,262 @@
+"""``flagpost jobs``: what the automation does, did, and could not do."""
+
+import re
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from rich.markup import escape
+
+from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, span, usage
+from pipeline.cli.session import Connection, Row, database
+from pipeline.db.statements import statement
+from pipeline.settings import Settings
+from pipeline.units import to_human
+
+app = typer.Typer(no_args_is_help=True, help="Jobs: list, show, retry, cancel.")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+JobArgument = Annotated[str, typer.Argument(help="job_id (gas-topup-17) or id (UUID).", metavar="JOB")]
+
+COLOURS = {
+    "pending": "yellow",
+    "retrying": "yellow",
+    "active": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "dim",
+    "final": "green",
+    "reverted": "red",
+    "rejected": "dim",
+}
+PRIORITIES = {-10: "low", 0: "normal", 10: "high"}
+_AGE = re.compile(r"([0-9]+)(min|[smhd])", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+class Status(StrEnum):
+    """Choices of --status."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Type(StrEnum):
+    """Choices of --type."""
+
+    SYNC = "sync"
+    GAS_TOPUP = "gas-topup"
+    CONSOLIDATION = "consolidation"
+    DEPOSIT_DETECTION = "deposit-detection"
+    WITHDRAWAL = "withdrawal"
+
+
+@app.command("list")
+def list_jobs(
+    status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
+    job_type: Annotated[Type | None, typer.Option("--type", help="Only this type.")] = None,
+    triggered_by: Annotated[str | None, typer.Option(help="event, sweep, manual, system, deposit, schedule.")] = None,
+    wallet: Annotated[str | None, typer.Option(help="Only this wallet's address.")] = None,
+    since: Annotated[str | None, typer.Option(help="Created within: 30s, 15min, 2h, 7d.")] = None,
+    summaries: Annotated[bool, typer.Option("--summaries", help="The sweep's queue summaries too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 30,
+    as_json: JsonOption = False,
+) -> None:
+    """Jobs, newest first.
+
+    Example: [bold]flagpost jobs list --status failed --since 1d[/]
+    """
+    filters = {
+        "status": status,
+        "job_type": job_type,
+        "triggered_by": triggered_by,
+        "wallet": wallet,
+        "since": None if since is None else datetime.now(UTC) - _length(since),
+        "summaries": summaries,
+        "limit": limit,
+    }
+    with database(Settings.load(), "jobs list") as connection:
+        rows = connection.execute(statement("jobs/list"), filters).fetchall()
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        err.print("no job matches")
+        return
+    print_table(
+        ("job", "status", "wallet", "by", "try", "created", "took", ""),
+        [_list_row(row) for row in rows],
+    )
+    counts = Counter(row["status"] for row in rows)
+    err.print("  ".join(f"{number} {name}" for name, number in counts.most_common()))
+
+
+@app.command()
+def show(job: JobArgument, as_json: JsonOption = False) -> None:
+    """One job: why it runs, its attempts, and every transaction it made.
+
+    Example: [bold]flagpost jobs show gas-topup-17[/]
+    """
+    with database(Settings.load(), "jobs show") as connection:
+        row = _find(connection, job)
+        attempts = connection.execute(statement("jobs/transactions"), {"id": row["id"]}).fetchall()
+    if as_json:
+        print_json({**row, "transactions": attempts})
+        return
+    data = dict(row["data"])
+    history = data.pop("history", [])
+    out.print(f"[bold]{escape(row['job_id'])}[/]  {_status(row)}  [dim]{row['id']}[/]")
+    for name, value in _facts(row):
+        out.print(f"  [dim]{name:<10}[/] {value}")
+    for name, value in sorted(data.items()):
+        out.print(f"  [dim]{escape(name):<10}[/] {escape(str(value))}")
+    if history:
+        out.print("attempts that failed")
+        for number, attempt in enumerate(history, start=1):
+            when, why = escape(str(attempt.get("at", ""))), escape(str(attempt.get("error", "")))
+            out.print(f"  {number}. [dim]{when}[/] {why}")
+    _print_transfers(attempts)
+
+
+@app.command()
+def retry(
+    job: JobArgument,
+    reset: Annotated[bool, typer.Option("--reset/--no-reset", help="Count its attempts from 0 again.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a failed job again, at once.
+
+    A payment is never repeated by this: the job reads the chain and its own records first.
+
+    Example: [bold]flagpost jobs retry consolidation-42[/]
+    """
+    with database(Settings.load(), "jobs retry") as connection:
+        row = _find(connection, job)
+        if row["status"] != "failed":
+            raise CommandError(f"{row['job_id']} is {row['status']}: only failed jobs are retried")
+        try:
+            done = connection.execute(statement("jobs/retry"), {"id": row["id"], "reset": reset}).fetchone()
+        except psycopg.errors.UniqueViolation:
+            raise CommandError(
+                f"wallet {row['wallet_address']} has a live {row['job_type']} job already",
+                f"see: flagpost jobs list --wallet {row['wallet_address']}",
+            ) from None
+    if done is None:
+        raise CommandError(f"{row['job_id']} was changed by somebody else just now", "look again: flagpost jobs show")
+    if as_json:
+        print_json(dict(done))
+    else:
+        out.print(f"{done['job_id']} runs again ({done['max_retries'] - done['retry_count']} retries left)")
+
+
+@app.command()
+def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
+    """Cancel a job that has not sent anything.
+
+    A job whose transaction may still land on the chain cannot be cancelled: nobody could take the payment back.
+
+    Example: [bold]flagpost jobs cancel gas-topup-17[/]
+    """
+    with database(Settings.load(), "jobs cancel") as connection:
+        row = _find(connection, job)
+        try:
+            with connection.transaction():
+                connection.execute(statement("jobs/cancel"), {"job_id": row["job_id"]})
+        except psycopg.errors.RaiseException as error:
+            raise CommandError(error.diag.message_primary or str(error), error.diag.message_hint or "") from None
+        after = _find(connection, str(row["id"]))
+    if after["status"] != "cancelled":
+        raise CommandError(f"{row['job_id']} is {after['status']} and was not cancelled")
+    if as_json:
+        print_json({"job_id": row["job_id"], "status": "cancelled"})
+    else:
+        out.print(f"{row['job_id']} is cancelled; its wallet's flag stays as it is")
+
+
+def _find(connection: Connection, job: str) -> Row:
+    row = connection.execute(statement("jobs/show"), {"job": job}).fetchone()
+    if row is None:
+        raise CommandError(f"there is no job {job!r}", "find it with: flagpost jobs list")
+    return row
+
+
+def _length(text: str) -> timedelta:
+    match = _AGE.fullmatch(text.strip().lower())
+    if match is None:
+        raise usage(f"--since {text!r} is not a length of time", "write 30s, 15min, 2h or 7d")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def _status(row: Row) -> str:
+    text = "active, awaiting chain" if row["awaiting_chain"] else row["status"]
+    return f"[{COLOURS.get(row['status'], 'default')}]{text}[/]"
+
+
+def _list_row(row: Row) -> tuple[str, ...]:
+    took = span(row["completed_at"] - row["started_at"]) if row["completed_at"] and row["started_at"] else ""
+    note = row["error_message"] or row["data"].get("outcome") or row["data"].get("reason") or ""
+    return (
+        escape(row["job_id"]),
+        _status(row),
+        escape(row["wallet_address"] or ""),
+        row["triggered_by"],
+        f"{row['retry_count']}/{row['max_retries']}",
+        age(row["created_at"]),
+        took,
+        f"[dim]{escape(str(note)[:80])}[/]",
+    )
+
+
+def _facts(row: Row) -> list[tuple[str, str]]:
+    facts: list[tuple[str, Any]] = [
+        ("type", row["job_type"]),
+        ("wallet", f"{row['wallet_address']} on {row['chain']}" if row["wallet_address"] else None),
+        ("triggered", f"by {row['triggered_by']}, priority {PRIORITIES.get(row['priority'], row['priority'])}"),
+        ("created", _moment(row["created_at"])),
+        ("runs at", _moment(row["run_at"]) if row["status"] in ("pending", "retrying") else None),
+        ("started", _moment(row["started_at"])),
+        ("finished", _moment(row["completed_at"])),
+        ("retries", f"{row['retry_count']} of {row['max_retries']}"),
+        ("held by", f"worker {row['leased_by']} until {_moment(row['lease_deadline'])}" if row["leased_by"] else None),
+        ("says", row["error_message"]),
+    ]
+    return [(name, escape(str(value))) for name, value in facts if value]
+
+
+def _moment(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    when = moment.astimezone(UTC)
+    ago = f"in {span(when - datetime.now(UTC))}" if when > datetime.now(UTC) else f"{age(when)} ago"
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC ({ago})"
+
+
+def _print_transfers(attempts: list[dict[str, Any]]) -> None:
+    shown = None
+    for row in attempts:
+        if row["transfer_id"] != shown:
+            shown = row["transfer_id"]
+            amount = f"{to_human(int(row['amount']), row['decimals'])} {row['symbol']}"
+            out.print(
+                f"transfer {shown} ({row['kind']}) {amount}: {row['from_address']} → {row['to_address']}  "
+                f"[{COLOURS.get(row['state'], 'cyan')}]{row['state']}[/]"
+            )
+            if row["fee_paid"] is not None:
+                out.print(f"  [dim]{'fee':<10}[/] {to_human(int(row['fee_paid']), 6)} (native)")
+            if row["error_message"]:
+                out.print(f"  [dim]{'says':<10}[/] {escape(row['error_message'])}")
+        if row["txid"] is not None:
+            block = f", block {row['block_number']}" if row["block_number"] is not None else ""
+            out.print(
+                f"  attempt {row['attempt']} {row['txid']} {row['transaction_state']}"
+                f" (sent {row['broadcast_count']}×{block})"
+            )
+            if row["last_result"]:
+                out.print(f"    [dim]{escape(row['last_result'])}[/]")

@@ -1,0 +1,97 @@
+"""What commands share: a connection, a chain by its name, our own addresses, and errors in plain words."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from pipeline.chains.errors import InvalidAddress
+from pipeline.chains.tron import address as tron_address
+from pipeline.cli.output import CommandError
+from pipeline.db.dsn import database_dsn, with_application, without_password
+from pipeline.db.statements import statement
+from pipeline.keys.derivation import Family, PrivateBranch, PublicBranch
+from pipeline.keys.mnemonic import InvalidMnemonic
+from pipeline.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+Row = Mapping[str, Any]
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+@contextmanager
+def database(settings: Settings, name: str) -> Iterator[Connection]:
+    """A connection in one transaction, committed at the end of the block.
+
+    Raises CommandError when the server is not there, refuses us, or has no schema.
+    """
+    dsn = database_dsn(settings)
+    try:
+        connection = psycopg.connect(
+            with_application(dsn, name), row_factory=dict_row, connect_timeout=CONNECT_TIMEOUT_SECONDS
+        )
+    except psycopg.OperationalError as error:
+        raise unreachable(settings, dsn, error) from None
+    try:
+        with connection:
+            yield connection
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
+        raise CommandError(f"the schema is missing or old: {_first_line(error)}", "run: flagpost migrate") from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise CommandError(_first_line(error), "use a DATABASE_URL whose user may do this") from None
+
+
+def unreachable(settings: Settings, dsn: str, error: Exception) -> CommandError:
+    """The server does not answer: where we looked, and what to do."""
+    if settings.database_url is None:
+        return CommandError(
+            f"the embedded database under {settings.home} is not running",
+            "start it with `flagpost up` (everything) or `flagpost db start`, or set DATABASE_URL to your own server",
+        )
+    return CommandError(
+        f"the database does not answer ({without_password(dsn)}): {_first_line(error)}",
+        "check DATABASE_URL, that the server runs, and that this machine may connect",
+    )
+
+
+def chain_named(connection: Connection, name: str) -> Row:
+    """The chain's row. Raises CommandError listing the chains there are."""
+    row = connection.execute(statement("wallets/chain"), {"chain": name}).fetchone()
+    if row is not None:
+        return row
+    known = [other["name"] for other in connection.execute(statement("wallets/chain_names"))]
+    there = f"there are: {', '.join(known)}" if known else "there is none yet"
+    raise CommandError(f"no chain is called {name!r}; {there}", "insert it into the table chains, or run `flagpost up`")
+
+
+def canonical_address(family: str, address: str) -> str:
+    """The canonical form of an address of that family. Raises CommandError saying what is wrong with it."""
+    if family != Family.TRON:
+        raise CommandError(f"addresses of {family} chains cannot be checked by this version", "use a TRON chain")
+    try:
+        return tron_address.validate(address)
+    except InvalidAddress as error:
+        raise CommandError(str(error), "compare it with where you copied it from") from None
+
+
+def own_branch(settings: Settings, family: str) -> PublicBranch:
+    """Our addresses on that family. Raises SettingsError without a mnemonic, CommandError with a bad one."""
+    try:
+        return PrivateBranch.from_mnemonic(settings.mnemonic().get_secret_value(), Family(family)).public
+    except InvalidMnemonic as error:
+        raise bad_mnemonic(error) from None
+
+
+def bad_mnemonic(error: InvalidMnemonic) -> CommandError:
+    """What is wrong with the mnemonic, without a word of it."""
+    return CommandError(
+        f"the mnemonic is not valid: {error}", "correct FLAGPOST_MNEMONIC, or the file FLAGPOST_MNEMONIC_FILE names"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
