@@ -26,7 +26,19 @@ class NotAToken(ChainError):
 
 
 class SimulationFailed(ChainError):
-    """The chain says that the payment would fail (insufficient balance, revert, paused token)."""
+    """The chain says that the payment would fail (revert, paused token, too little balance)."""
+
+
+class InsufficientFunds(SimulationFailed):
+    """The sender of a coin payment does not hold the amount and its fee."""
+
+    def __init__(self, address: str, held: int, needed: int, message: str) -> None:
+        super().__init__(message)
+        self.address = address
+        self.held = held
+        """Native raw units."""
+        self.needed = needed
+        """Amount and fee, native raw units."""
 
 
 class BadSignature(ChainError):

@@ -1,11 +1,12 @@
 """What commands share: a connection, a chain by its name, our own addresses, and errors in plain words."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, dict_row
 
 from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.tron import address as tron_address
@@ -17,6 +18,8 @@ from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 10
+
+_NO_SCHEMA = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn)
 
 Row = Mapping[str, Any]
 Connection = psycopg.Connection[dict[str, Any]]
@@ -38,10 +41,27 @@ def database(settings: Settings, name: str) -> Iterator[Connection]:
     try:
         with connection:
             yield connection
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
-        raise CommandError(f"the schema is missing or old: {_first_line(error)}", "run: flagpost migrate") from None
+    except _NO_SCHEMA as error:
+        raise _no_schema(error) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise CommandError(_first_line(error), "use a DATABASE_URL whose user may do this") from None
+
+
+@asynccontextmanager
+async def async_database(settings: Settings, name: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """As ``database``, for commands that use the asynchronous rooms; in autocommit. Raises the same."""
+    dsn = database_dsn(settings)
+    try:
+        connection = await AsyncConnection.connect(
+            with_application(dsn, name), autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+        )
+    except psycopg.OperationalError as error:
+        raise unreachable(settings, dsn, error) from None
+    try:
+        async with connection:
+            yield connection
+    except _NO_SCHEMA as error:
+        raise _no_schema(error) from None
 
 
 def unreachable(settings: Settings, dsn: str, error: Exception) -> CommandError:
@@ -90,6 +110,10 @@ def bad_mnemonic(error: InvalidMnemonic) -> CommandError:
     return CommandError(
         f"the mnemonic is not valid: {error}", "correct FLAGPOST_MNEMONIC, or the file FLAGPOST_MNEMONIC_FILE names"
     )
+
+
+def _no_schema(error: Exception) -> CommandError:
+    return CommandError(f"the schema is missing or old: {_first_line(error)}", "run: flagpost migrate")
 
 
 def _first_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ def _die_with_parent(signum: int) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signum)
 
 
-def _prepare_child() -> None:
+def prepare_child() -> None:
     """Between fork and exec: signals as a fresh process has them, and a SIGTERM should the relay die."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -58,7 +58,7 @@ class _Child(Process):  # type: ignore[misc]  # honcho has no type hints
 
 def _popen(command: str, **kwargs: Any) -> Any:
     # exec: the shell must not stand between us and the process that the signals are for.
-    return Popen(f"exec {command}", preexec_fn=_prepare_child, **kwargs)
+    return Popen(f"exec {command}", preexec_fn=prepare_child, **kwargs)
 
 
 class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
@@ -70,6 +70,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
 
     def __init__(self, lines: Sequence[Line], env: dict[str, str], printer: Printer) -> None:
         super().__init__(printer)
+        self.returncode: int | None = None
         self._process_ctor = _Child
         self._lines = {line.name: line for line in lines}
         for line in lines:
@@ -169,9 +170,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
         return [
             name
             for name, entry in self._processes.items()
-            if "process" in entry
-            and "returncode" not in entry
-            and (phase is None or self._lines[name].phase is phase)
+            if "process" in entry and "returncode" not in entry and (phase is None or self._lines[name].phase is phase)
         ]
 
     def _over(self) -> bool:
@@ -192,4 +191,3 @@ def _describe(code: int) -> str:
     if code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}" if code else "without an error"
-

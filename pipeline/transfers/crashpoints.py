@@ -77,7 +77,9 @@ def arm(spec: str | None) -> None:
         _fuse = _Fuse(CrashPoint(name), int(times) if times else 1)
     except ValueError as error:
         known = ", ".join(CrashPoint)
-        raise ValueError(f"FLAGPOST_CRASH_POINT={spec!r} is no crash point; use <name> or <name>:<n> of: {known}") from error
+        raise ValueError(
+            f"FLAGPOST_CRASH_POINT={spec!r} is no crash point; use <name> or <name>:<n> of: {known}"
+        ) from error
 
 
 def crash_here(point: CrashPoint) -> None:

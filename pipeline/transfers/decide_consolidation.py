@@ -16,8 +16,11 @@ def plan_consolidation(terms: Terms, final: Holdings, head: Holdings) -> Pay | S
     at_head = head.tokens.get(ready.asset.id, 0)
     amount = min(ready.amount, at_head)
     if ready.asset.execute_min is None or amount < ready.asset.execute_min:
-        return Wait(_LOOK_AGAIN_SECONDS, f"tokens are leaving: {ready.asset.human(at_head)} in the newest block, "
-                                         f"{ready.asset.human(ready.amount)} in the final one")
+        return Wait(
+            _LOOK_AGAIN_SECONDS,
+            f"tokens are leaving: {ready.asset.human(at_head)} in the newest block, "
+            f"{ready.asset.human(ready.amount)} in the final one",
+        )
     return Pay(ready.asset, amount)
 
 

@@ -1,20 +1,14 @@
 """Whether a wallet gets gas now, and how much. Pure."""
 
-from pipeline.transfers.decisions import Holdings, Pay, Skip, native_needed, ready_token
+from pipeline.transfers.decisions import Holdings, Pay, Skip, native_needed
 from pipeline.transfers.terms import GasPolicy, Terms
-
-
-def fee_matters(terms: Terms, holdings: Holdings) -> Pay | None:
-    """The token transfer whose fee has to be estimated before :func:`decide_gas` can be asked; None when the
-    decision does not depend on one."""
-    return ready_token(terms, holdings)
 
 
 def decide_gas(terms: Terms, holdings: Holdings, transfer_fee: int | None) -> Pay | Skip:
     """Decide a top-up from balances read at a final block.
 
-    ``transfer_fee`` is the estimated fee of the wallet's token transfer in native raw units, None when it has none to
-    make or when the chain says that it would fail.
+    ``transfer_fee`` is the estimated fee, in native raw units, of the transfer that ``ready_token`` names; None when the
+    wallet has none to make or when the chain says that it would fail.
     """
     native = terms.native
     missing = 0 if transfer_fee is None else max(0, native_needed(terms, transfer_fee) - holdings.native)

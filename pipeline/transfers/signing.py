@@ -33,7 +33,9 @@ class Authority:
 def check_wallet(address: str, authority: Authority) -> None:
     """Raises SigningRefused unless ``address`` is ours at its derivation index."""
     if authority.wallet_index is None or authority.wallet_address is None:
-        raise SigningRefused(f"wallet {address} is not derived from our mnemonic: it never receives gas and is never signed for")
+        raise SigningRefused(
+            f"wallet {address} is not derived from our mnemonic: it never receives gas and is never signed for"
+        )
     if authority.wallet_address != address:
         raise SigningRefused(
             f"wallet {address} is not derived from our mnemonic: index {authority.wallet_index} is "
@@ -58,7 +60,9 @@ def check_intent(decoded: Payment, intended: Payment) -> None:
     wanted = (intended.sender, intended.receiver, intended.asset.contract, intended.amount)
     found = (decoded.sender, decoded.receiver, decoded.asset.contract, decoded.amount)
     if wanted != found:
-        raise SigningRefused(f"the bytes would do {found}, the payment was to be {wanted} (sender, receiver, contract, raw amount)")
+        raise SigningRefused(
+            f"the bytes would do {found}, the payment was to be {wanted} (sender, receiver, contract, raw amount)"
+        )
 
 
 def _gas(payment: Payment, authority: Authority) -> int:
@@ -76,7 +80,9 @@ def _consolidation(payment: Payment, authority: Authority) -> int:
     if payment.asset.is_native:
         raise SigningRefused("a consolidation moves tokens, not the native coin")
     if payment.receiver != authority.treasury_address:
-        raise SigningRefused(f"a consolidation goes to the treasury {authority.treasury_address}, not to {payment.receiver}")
+        raise SigningRefused(
+            f"a consolidation goes to the treasury {authority.treasury_address}, not to {payment.receiver}"
+        )
     check_wallet(payment.sender, authority)
     if authority.wallet_index is None or authority.wallet_index in (GAS_INDEX, TREASURY_INDEX):
         raise SigningRefused(f"{payment.sender} is the house's own wallet: it is not consolidated")

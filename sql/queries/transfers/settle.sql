@@ -28,7 +28,7 @@ WITH facts AS (
                 'outcome', CASE WHEN settled.state = 'final' THEN 'sent' ELSE 'reverted' END,
                 'transfer', settled.id, 'txid', settled.txid, 'block', settled.block_number,
                 'amount', settled.amount::text, 'fee', settled.fee::text,
-                'duration_ms', round(extract(epoch FROM clock_timestamp() - j.started_at) * 1000)))
+                'duration_ms', round(extract(epoch FROM clock_timestamp() - j.started_at) * 1000, 3)))
       FROM settled
      WHERE j.id = settled.job_id AND j.status = 'active' AND j.awaiting_chain
     RETURNING j.id

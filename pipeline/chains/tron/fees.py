@@ -1,0 +1,183 @@
+"""What a payment costs on TRON: energy by simulation, bandwidth by the byte, activation by the account.
+
+Prices are the node's own (``getchainparameters``); they change by vote, so they are kept for a short time only.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.abi import decode as abi_decode
+from eth_abi.exceptions import DecodingError
+
+from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFailed
+from pipeline.chains.http import Clock, NodeFailure
+from pipeline.chains.provider import FeeEstimate, Finality, Payment
+from pipeline.chains.tron import address
+from pipeline.chains.tron.node import TronNode, decoded_message, reading
+from pipeline.chains.tron.transaction import SIGNATURE_BYTES, RawTransfer, encode, join, transfer_call
+from pipeline.units import TRX_DECIMALS, to_human
+
+MARGIN_PERCENT = 15
+"""On simulated energy: the dynamic-energy penalty and the receiver's storage may change until it lands, and
+OUT_OF_ENERGY spends the fee without moving anything."""
+PRICES_KEPT_SECONDS = 60.0
+RESULT_BYTES = 64
+"""Added by the chain to a transaction's size for the result that it will carry."""
+
+_ERROR_SELECTOR = bytes.fromhex("08c379a0")
+"""Error(string)"""
+_LARGEST_FEE_LIMIT = 15_000_000_000
+"""Sun; java-tron refuses more (getMaxFeeLimit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Sun per unit, from the chain's parameters."""
+
+    energy: int
+    bandwidth: int
+    """Per byte."""
+    activation: int
+    """New account by a transfer, its own 1 TRX and the 0.1 TRX that replace its bandwidth."""
+    free_bandwidth: int
+    """Bytes a day that every account has."""
+
+
+class FeeBook:
+    """Prices and estimates. One for each provider."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._prices: Prices | None = None
+        self._read_at = 0.0
+
+    async def prices(self, node: TronNode) -> Prices:
+        """At most PRICES_KEPT_SECONDS old. Raises NodeFailure."""
+        now = self._clock.monotonic()
+        if self._prices is None or now - self._read_at >= PRICES_KEPT_SECONDS:
+            self._prices, self._read_at = await _read_prices(node), now
+        return self._prices
+
+    async def estimate(self, node: TronNode, payment: Payment) -> FeeEstimate:
+        """Raises SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
+        prices = await self.prices(node)
+        resources = await node.call("getaccountresource", Finality.HEAD, {"address": address.to_hex(payment.sender)})
+        if payment.asset.contract is None:
+            return await _coin(node, payment, prices, resources)
+        energy = await _simulate(node, payment, payment.asset.contract)
+        fee_limit = min(energy * prices.energy, _LARGEST_FEE_LIMIT)
+        with reading(node, "account resources"):
+            staked = max(0, int(resources.get("EnergyLimit", 0)) - int(resources.get("EnergyUsed", 0)))
+            bandwidth = _paid_bytes(transaction_bytes(payment, fee_limit), prices, resources)
+        fee = max(0, energy - staked) * prices.energy + bandwidth * prices.bandwidth
+        return FeeEstimate(fee=fee, fee_limit=fee_limit, energy=energy, bandwidth=bandwidth)
+
+
+def transaction_bytes(payment: Payment, fee_limit: int) -> int:
+    """The bandwidth that a payment uses: its signed bytes and 64 for the result."""
+    # Heights and times of the real one have as many bytes as these.
+    raw = encode(
+        RawTransfer(
+            sender=payment.sender,
+            receiver=payment.receiver,
+            amount=payment.amount,
+            contract=payment.asset.contract,
+            ref_block_bytes=bytes(2),
+            ref_block_hash=bytes(8),
+            expiration_ms=2**41,
+            timestamp_ms=2**41,
+            fee_limit=fee_limit,
+        )
+    )
+    return len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
+
+
+async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any) -> FeeEstimate:
+    receiver = await node.call("getaccount", Finality.HEAD, {"address": address.to_hex(payment.receiver)})
+    sender = await node.call("getaccount", Finality.HEAD, {"address": address.to_hex(payment.sender)})
+    with reading(node, "accounts"):
+        held = int(sender.get("balance", 0))
+        bandwidth = _paid_bytes(transaction_bytes(payment, 0), prices, resources)
+    # Creating an account is paid by a flat fee and uses no bandwidth.
+    activation, bandwidth = (prices.activation, 0) if receiver == {} else (0, bandwidth)
+    fee = activation + bandwidth * prices.bandwidth
+    needed = payment.amount + fee
+    if held < needed:
+        raise InsufficientFunds(
+            payment.sender,
+            held,
+            needed,
+            f"{payment.sender} holds {_trx(held)} TRX and needs {_trx(needed)} "
+            f"({_trx(payment.amount)} to send, {_trx(fee)} fee): send TRX to it",
+        )
+    return FeeEstimate(fee=fee, fee_limit=0, bandwidth=bandwidth, activation=activation)
+
+
+async def _simulate(node: TronNode, payment: Payment, contract: str) -> int:
+    """Energy of the token transfer with the margin on it."""
+    answer = await node.call(
+        "triggerconstantcontract",
+        Finality.HEAD,
+        {
+            "owner_address": address.to_hex(payment.sender),
+            "contract_address": address.to_hex(contract),
+            "function_selector": "transfer(address,uint256)",
+            "parameter": transfer_call(payment.receiver, payment.amount)[4:].hex(),
+        },
+    )
+    with reading(node, "a simulated transfer"):
+        said = answer.get("result", {})
+        failed = any(ret.get("ret") == "FAILED" for ret in answer.get("transaction", {}).get("ret", ()))
+        message = decoded_message(said.get("message"))
+        returned = bytes.fromhex((answer.get("constant_result") or [""])[0])
+        energy = int(answer.get("energy_used", 0))
+    if said.get("code") == "CONTRACT_VALIDATE_ERROR" and "not exist" in message.lower():
+        raise NotAToken(
+            f"{contract} ({payment.asset.symbol}) is not a contract: correct asset_on_chain.contract_address"
+        )
+    if said.get("code") in ("SERVER_BUSY", "OTHER_ERROR"):
+        raise NodeFailure("node error", f"{node.name} could not simulate: {message or said['code']}")
+    if failed or not said.get("result") or said.get("code"):
+        reason = _revert_reason(returned) or message or str(said.get("code", "no reason given"))
+        raise SimulationFailed(
+            f"{payment.asset.symbol} transfer of {to_human(payment.amount, payment.asset.decimals)} "
+            f"from {payment.sender} to {payment.receiver} would fail: {reason}"
+        )
+    # What transfer() returns is not looked at: USDT on TRON returns false when it succeeds.
+    return -(-energy * (100 + MARGIN_PERCENT) // 100)
+
+
+def _paid_bytes(size: int, prices: Prices, resources: Any) -> int:
+    """0 when staked or free bandwidth covers all of ``size``; part of it covers nothing."""
+    staked = int(resources.get("NetLimit", 0)) - int(resources.get("NetUsed", 0))
+    # An account that does not exist yet answers {}: it will have the free allowance of any other.
+    free = int(resources.get("freeNetLimit", prices.free_bandwidth)) - int(resources.get("freeNetUsed", 0))
+    return 0 if size <= max(staked, free) else size
+
+
+async def _read_prices(node: TronNode) -> Prices:
+    answer = await node.call("getchainparameters", Finality.HEAD)
+    with reading(node, "chain parameters"):
+        # A value of 0 is left out of java-tron's JSON.
+        found = {entry["key"]: int(entry.get("value", 0)) for entry in answer["chainParameter"]}
+        return Prices(
+            energy=found["getEnergyFee"],
+            bandwidth=found["getTransactionFee"],
+            activation=found["getCreateNewAccountFeeInSystemContract"] + found["getCreateAccountFee"],
+            free_bandwidth=found.get("getFreeNetLimit", 600),
+        )
+
+
+def _revert_reason(returned: bytes) -> str:
+    """The text of ``Error(string)``; empty for any other revert."""
+    if returned[:4] != _ERROR_SELECTOR:
+        return ""
+    try:
+        (reason,) = abi_decode(["string"], returned[4:])
+    except (DecodingError, UnicodeDecodeError):
+        return ""
+    return str(reason)
+
+
+def _trx(sun: int) -> str:
+    return to_human(sun, TRX_DECIMALS)

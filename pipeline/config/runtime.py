@@ -1,0 +1,220 @@
+"""The keys of system_config, typed, with their defaults.
+
+Each key is one row, such as ``sweep.interval_seconds`` → ``300``. A row that names a whole section (``sweep`` →
+``{"interval_seconds": 300}``) is understood too; the row of a single key wins over it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from loguru import logger
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from pipeline.config.errors import ConfigError, unknown_key
+from pipeline.config.terms import describe_terms, is_term, set_term
+from pipeline.db.pool import Connection
+from pipeline.db.statements import statement
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
+
+
+class _Section(BaseModel):
+    # Not strict: an operator's "5" for a number is understood. A bool is never taken for one, see _checked.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SweepConfig(_Section):
+    interval_seconds: Seconds = Field(
+        default=300, description="How often the sweep, and each listener itself, reads the flags"
+    )
+    batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20, description="Jobs the sweep enqueues per statement"
+    )
+    grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=2, description="A flag younger than this is on its way to a listener and not a missed event"
+    )
+
+
+class CleanupConfig(_Section):
+    interval_seconds: Seconds = Field(default=600, description="How often stuck jobs are looked for")
+    stuck_minutes: Annotated[float, Field(gt=0, le=10_080)] = Field(
+        default=10, description="A job of a silent worker counts as stuck after this"
+    )
+
+
+class SyncConfig(_Section):
+    batch: Annotated[int, Field(ge=1, le=5_000)] = Field(default=50, description="Balances read in one call")
+    lock_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        default=120, description="A balance that is being read is locked this long, then free for another sync"
+    )
+    idle_seconds: Seconds = Field(default=5, description="Longest sleep of a sync between two looks at what is due")
+
+
+class QueueConfig(_Section):
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=16, description="Jobs one process holds at once"
+    )
+    enqueue_batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=1000, description="Flagged wallets a listener enqueues per statement"
+    )
+    max_retries: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=3, description="Attempts of a job before the dead letter"
+    )
+    backoff_base_seconds: Seconds = Field(default=5, description="Wait before the second attempt; then it doubles")
+    backoff_cap_seconds: Seconds = Field(default=300, description="Longest wait between two attempts")
+    quiet_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] = Field(
+        default=3600, description="A wallet with a dead letter rests this long, unless its flag rises anew"
+    )
+    deadline_seconds: Seconds = Field(default=120, description="Longest run of one attempt; then it is rescued")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigEntry:
+    """One setting, for people."""
+
+    key: str
+    default: Any
+    """None for chain and asset terms: their values are rows, not code."""
+    value: Any
+    description: str
+
+
+class RuntimeConfig(_Section):
+    """All of system_config. Missing keys have their defaults."""
+
+    paused: bool = Field(
+        default=False, description="The whole system: workers finish what they hold and take nothing new"
+    )
+    heartbeat_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=30, description="How often a worker says it lives"
+    )
+    sweep: SweepConfig = SweepConfig()
+    cleanup: CleanupConfig = CleanupConfig()
+    sync: SyncConfig = SyncConfig()
+    queue: QueueConfig = QueueConfig()
+
+    _problems: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was wrong with rows of system_config, each naming its key."""
+        return self._problems
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Any], last_good: Self | None = None) -> Self:
+        """The configuration out of key → JSON value. A bad row is a problem, and its last good value stays."""
+        good = (last_good or cls()).values()
+        given: dict[str, Any] = {}
+        problems: list[str] = []
+        for key, value in sorted(rows.items()):  # a section sorts before its keys, which so win over it
+            try:
+                for single, part in _spread(key, value):
+                    given[single] = cls.check(single, part)
+            except ConfigError as error:
+                problems.append(f"system_config {key}: {error}")
+                given |= {single: good[single] for single in good if single == key or single.startswith(f"{key}.")}
+        config = cls.model_validate(_nested(given))
+        config._problems = tuple(problems)
+        return config
+
+    @classmethod
+    async def load(cls, connection: Connection, last_good: Self | None = None) -> Self:
+        """The configuration in the database. Each bad row is logged with its key; its last good value stays."""
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(statement("config/load"))
+            rows = {row["key"]: row["value"] for row in await cursor.fetchall()}
+        config = cls.of(rows, last_good)
+        for problem in config.problems:
+            if last_good is None or problem not in last_good.problems:
+                logger.warning("{} (its last good value stays in force)", problem)
+        return config
+
+    @classmethod
+    async def set(cls, connection: Connection, key: str, value: Any) -> None:
+        """Write one setting: a key of system_config, or a term such as ``tron.USDT.consolidate_flag_above``.
+
+        Raises ConfigError for an unknown key, a value it cannot take, or terms that would contradict each other.
+        """
+        if key not in cls.defaults() and await is_term(connection, key):
+            await set_term(connection, key, value)
+            return
+        checked = cls.check(key, value)
+        await connection.execute(
+            statement("config/set"), {"key": key, "value": Jsonb(checked), "description": cls.descriptions()[key]}
+        )
+
+    @classmethod
+    async def describe(cls, connection: Connection) -> list[ConfigEntry]:
+        """Every setting with default, value in force and meaning; system_config first, then chains and assets."""
+        config = await cls.load(connection)
+        defaults, descriptions = cls.defaults(), cls.descriptions()
+        own = [ConfigEntry(key, defaults[key], value, descriptions[key]) for key, value in config.values().items()]
+        terms = await describe_terms(connection)
+        return own + [ConfigEntry(term.key, None, term.value, term.description) for term in terms]
+
+    @classmethod
+    def check(cls, key: str, value: Any) -> Any:
+        """``value`` as ``key`` takes it. Raises ConfigError for an unknown key or a value it cannot take."""
+        if key not in cls.defaults():
+            raise unknown_key(key, cls.defaults())
+        if isinstance(value, bool) != isinstance(cls.defaults()[key], bool):
+            kind = "true or false" if isinstance(cls.defaults()[key], bool) else "a number"
+            raise ConfigError(f"{key} takes {kind}, not {value!r}")
+        try:
+            return cls.model_validate(_nested({key: value})).values()[key]
+        except ValidationError as error:
+            reasons = "; ".join(problem["msg"] for problem in error.errors(include_url=False))
+            raise ConfigError(f"{key} cannot be {value!r}: {reasons}") from None
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Key → default."""
+        return cls().values()
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """Key → meaning."""
+        return {
+            key: field.description or ""
+            for name, section in cls.model_fields.items()
+            for key, field in _fields(name, section.annotation, section)
+        }
+
+    def values(self) -> dict[str, Any]:
+        """Key → value."""
+        return dict(_flat(self.model_dump()))
+
+
+def _fields(name: str, annotation: Any, field: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(annotation, type) and issubclass(annotation, _Section):
+        for inner, inner_field in annotation.model_fields.items():
+            yield f"{name}.{inner}", inner_field
+    else:
+        yield name, field
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _spread(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A section's row as single keys; any other row as it is."""
+    if isinstance(value, dict):
+        yield from _flat(value, f"{key}.")
+    else:
+        yield key, value
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = value
+    return nested

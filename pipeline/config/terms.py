@@ -1,0 +1,201 @@
+"""The terms of chains and assets: policies, thresholds and limits that are columns of chains and asset_on_chain.
+
+Addressed as ``tron.gas_policy``, ``tron.gas_flag_below`` and ``tron.USDT.consolidate_flag_above``. Amounts are given in
+human units with their symbol (``"5 TRX"``) or as whole raw units (``5000000``).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from psycopg import errors, sql
+from psycopg.rows import dict_row
+
+from pipeline.config.errors import ConfigError, unknown_key
+from pipeline.db.pool import Connection
+from pipeline.db.statements import statement
+from pipeline.units import InvalidAmount, parse_raw, to_human, to_raw
+
+
+class Kind(StrEnum):
+    """What a term's value is."""
+
+    AMOUNT = "amount"
+    DURATION = "duration"
+    FLAG = "true or false"
+    POLICY = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    kind: Kind
+    description: str
+    optional: bool = False
+
+
+CHAIN_TERMS: Mapping[str, _Column] = {
+    "is_active": _Column(Kind.FLAG, "Whether the chain is read and worked on"),
+    "gas_policy": _Column(Kind.POLICY, "threshold: keep every wallet in gas; on_demand: only where tokens are to move"),
+    "gas_flag_below": _Column(Kind.AMOUNT, "needs_gas rises below this balance"),
+    "gas_execute_below": _Column(Kind.AMOUNT, "A top-up is sent only below this balance, read at execution"),
+    "gas_amount": _Column(Kind.AMOUNT, "What a top-up sends under the policy threshold"),
+    "fee_reserve": _Column(Kind.AMOUNT, "A consolidation needs at least this balance for its fee"),
+    "gas_cooldown": _Column(Kind.DURATION, "Seconds between two top-ups of one wallet"),
+    "gas_max_per_topup": _Column(Kind.AMOUNT, "Limit of one top-up"),
+    "gas_max_per_wallet_day": _Column(Kind.AMOUNT, "Limit of gas per wallet and day"),
+    "gas_max_per_day": _Column(Kind.AMOUNT, "Limit of gas per day on this chain"),
+    "gas_max_total": _Column(Kind.AMOUNT, "Limit of gas over all time (null: none)", optional=True),
+    "sync_interval": _Column(Kind.DURATION, "Seconds between two readings of a balance"),
+    "transaction_lifetime": _Column(Kind.DURATION, "Seconds until an unsent transaction expires on the chain"),
+}
+
+ASSET_TERMS: Mapping[str, _Column] = {
+    "is_active": _Column(Kind.FLAG, "Whether the asset is read and consolidated"),
+    "consolidate_flag_above": _Column(Kind.AMOUNT, "needs_consolidation rises above this balance"),
+    "consolidate_execute_min": _Column(Kind.AMOUNT, "A consolidation is sent only from this balance on"),
+}
+
+CONTRADICTIONS: Mapping[str, str] = {
+    "gas_is_executed_only_where_it_is_flagged": (
+        "gas_execute_below must not be above gas_flag_below: a top-up is executed only where needs_gas is flagged"
+    ),
+    "a_topup_lifts_the_wallet_over_execute_below": (
+        "gas_amount must be at least gas_execute_below: otherwise a wallet is short again right after its top-up"
+    ),
+    "a_topup_covers_the_fee_reserve": (
+        "gas_amount must be at least fee_reserve: otherwise no top-up ever lets a consolidation start"
+    ),
+    "a_topup_fits_its_own_limit": "gas_amount must not be above gas_max_per_topup",
+    "gas_limits_grow": "gas_max_per_topup ≤ gas_max_per_wallet_day ≤ gas_max_per_day must hold",
+    "consolidation_is_executed_where_it_is_flagged": (
+        "consolidate_execute_min must be above 0 and not above consolidate_flag_above: "
+        "otherwise wallets are flagged for a consolidation that is never executed"
+    ),
+    "tokens_have_thresholds_and_coins_have_none": "only tokens have consolidation thresholds, and they need both",
+}
+"""CHECK constraints of sql/migrations/0001_chains.sql as sentences."""
+
+_HUMAN_AMOUNT = re.compile(r"\s*([0-9][0-9_.]*)\s*([A-Za-z][A-Za-z0-9.-]*)\s*")
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|)\w*\s*")
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One term in force."""
+
+    key: str
+    value: Any
+    """Amounts in human units with their symbol, durations in seconds."""
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a term is stored."""
+
+    table: str
+    id: int
+    column: str
+    kind: _Column
+    symbol: str
+    decimals: int
+    current: Any
+
+
+async def describe_terms(connection: Connection) -> list[Term]:
+    """Every term of every chain and token."""
+    return [Term(key, _shown(place), place.kind.description) for key, place in (await _places(connection)).items()]
+
+
+async def is_term(connection: Connection, key: str) -> bool:
+    """Whether ``key`` starts with the name of a chain."""
+    return "." in key and key.split(".")[0] in {name.split(".")[0] for name in await _places(connection)}
+
+
+async def set_term(connection: Connection, key: str, value: Any) -> None:
+    """Write one term. Raises ConfigError naming the key, or the rule that the new value would break."""
+    places = await _places(connection)
+    place = places.get(key)
+    if place is None:
+        raise unknown_key(key, places)
+    update = sql.SQL(statement("config/set_term")).format(
+        table=sql.Identifier(place.table), column=sql.Identifier(place.column)
+    )
+    try:
+        await connection.execute(update, {"value": _stored(key, place, value), "id": place.id})
+    except errors.CheckViolation as error:
+        rule = CONTRADICTIONS.get(error.diag.constraint_name or "")
+        raise ConfigError(f"{key} cannot be {value}: {rule or error.diag.message_primary}") from None
+
+
+async def _places(connection: Connection) -> dict[str, _Place]:
+    places: dict[str, _Place] = {}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement("config/chains"))
+        for row in await cursor.fetchall():
+            for column, kind in CHAIN_TERMS.items():
+                places[f"{row['name']}.{column}"] = _place("chains", row, column, kind)
+        await cursor.execute(statement("config/assets"))
+        for row in await cursor.fetchall():
+            for column, kind in ASSET_TERMS.items():
+                places[f"{row['name']}.{row['symbol']}.{column}"] = _place("asset_on_chain", row, column, kind)
+    return places
+
+
+def _place(table: str, row: Mapping[str, Any], column: str, kind: _Column) -> _Place:
+    return _Place(table, row["id"], column, kind, row["symbol"] or "", row["decimals"] or 0, row[column])
+
+
+def _shown(place: _Place) -> Any:
+    if place.current is None:
+        return None
+    match place.kind.kind:
+        case Kind.AMOUNT:
+            return f"{to_human(parse_raw(place.current), place.decimals)} {place.symbol}".strip()
+        case Kind.DURATION:
+            return place.current.total_seconds()
+    return place.current
+
+
+def _stored(key: str, place: _Place, value: Any) -> Any:
+    """``value`` as the column takes it. Raises ConfigError."""
+    if value is None:
+        if place.kind.optional:
+            return None
+        raise ConfigError(f"{key} needs a value")
+    match place.kind.kind:
+        case Kind.AMOUNT:
+            return _amount(key, place, value)
+        case Kind.DURATION:
+            return f"{_seconds(key, value)} seconds"
+        case Kind.FLAG if not isinstance(value, bool):
+            raise ConfigError(f"{key} takes true or false, not {value!r}")
+        case Kind.POLICY if value not in ("threshold", "on_demand"):
+            raise ConfigError(f"{key} takes threshold or on_demand, not {value!r}")
+    return value
+
+
+def _amount(key: str, place: _Place, value: Any) -> int:
+    """Raw units."""
+    human = _HUMAN_AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if human is None:
+            return parse_raw(value)
+        if human[2].upper() != place.symbol.upper():
+            raise ConfigError(f"{key} is an amount of {place.symbol}, not of {human[2]}")
+        return to_raw(human[1].replace("_", ""), place.decimals)
+    except InvalidAmount as error:
+        example = (
+            f'"{to_human(5 * 10**place.decimals, place.decimals)} {place.symbol}" or raw units {5 * 10**place.decimals}'
+        )
+        raise ConfigError(f"{key}: {error}; write it like {example}") from None
+
+
+def _seconds(key: str, value: Any) -> str:
+    match_ = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
+    if match_ is None:
+        raise ConfigError(f"{key} takes seconds, or a duration such as 10m or 2h, not {value!r}")
+    return f"{float(match_[1]) * _UNIT_SECONDS[match_[2]]:.3f}"

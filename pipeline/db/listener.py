@@ -1,0 +1,249 @@
+"""The one LISTEN connection of a process: a doorbell and nothing else.
+
+    connecting → LISTEN → listening ──(error, ping unanswered)──▶ lost → (jittered pause) → connecting
+
+A NOTIFY only sets the ``asyncio.Event`` of its channel; what there is to do stands in the tables. Who waits clears the
+event *before* it looks there, or a wake-up that arrives in between is lost. Every LISTEN but the first rings all
+channels, because nobody knows what was rung in the meantime; before the first one there was nobody to miss anything:
+who starts looks at the tables after ``start`` has returned.
+
+The connection is in autocommit, is never pooled and runs no statement but the ping: ``notifies()`` holds the
+connection's lock, and breaking out of it loses the rest of the packet, so it is left only at its own end
+(``stop_after``, ``timeout``).
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Self
+
+import psycopg
+from loguru import logger
+from psycopg import AsyncConnection, Notify, sql
+
+from pipeline.db.pool import CONNECT_TIMEOUT, Connection, session_dsn
+from pipeline.db.statements import statement
+
+PING_INTERVAL = 10.0
+PING_TIMEOUT = 5.0
+"""Seconds. Together they bound the time a half-open connection stays unnoticed to 15 s."""
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
+
+Callback = Callable[[], Awaitable[None]]
+
+
+class Listener:
+    """Listens on ``channels`` for as long as it is started. ``async with Listener(…) as listener``."""
+
+    def __init__(
+        self,
+        dsn: str,
+        channels: Sequence[str],
+        *,
+        name: str,
+        role: str | None = None,
+        lossy: bool = False,
+        on_reconnect: Callback | None = None,
+        ping_interval: float = PING_INTERVAL,
+        ping_timeout: float = PING_TIMEOUT,
+    ) -> None:
+        """``dsn`` is a direct one (``dsn.listen_dsn``). ``on_reconnect`` is awaited after each LISTEN but the first:
+        the owner drains its pool and sweeps there. ``lossy`` ignores every NOTIFY. Intervals in seconds."""
+        self.channels = tuple(channels)
+        self.lossy = lossy
+        self.listening = asyncio.Event()
+        """Set while the session listens."""
+        self.lost = asyncio.Event()
+        """Set while it does not (the opposite of ``listening``, to be waited for)."""
+        self.reconnects = 0
+        self.pings = 0
+        """Answered ones."""
+        self.received: Counter[str] = Counter()
+        """Notifications by channel since the start, ignored ones included."""
+        self._dsn = session_dsn(dsn, f"{name} listener", role)
+        self._on_reconnect = on_reconnect
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._events = {channel: asyncio.Event() for channel in self.channels}
+        self._hints: dict[str, Counter[str]] = {channel: Counter() for channel in self.channels}
+        self._connection: Connection | None = None
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.lost.set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def event(self, channel: str) -> asyncio.Event:
+        """Set by a NOTIFY on ``channel`` and by every reconnect. Clear it before reading the tables."""
+        return self._events[channel]
+
+    def take_hints(self, channel: str) -> Counter[str]:
+        """What the payloads since the last call said, added up: ``{"needs_gas": 2}``. Hints, not facts."""
+        hints, self._hints[channel] = self._hints[channel], Counter()
+        return hints
+
+    async def start(self) -> None:
+        """Return once the session listens for the first time; keeps trying until then."""
+        self._closing.clear()
+        self._task = asyncio.create_task(self._run(), name="listener")
+        waiting = asyncio.create_task(self.listening.wait())
+        await asyncio.wait({self._task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def close(self) -> None:
+        """End the session, at once even where nobody answers. Safe to call twice."""
+        self._closing.set()
+        task, self._task = self._task, None
+        if task is not None:
+            if self._connection is not None:
+                _cut(self._connection)
+            elif not task.done():
+                task.cancel()
+            await asyncio.wait({task})
+        self._set_listening(False)
+
+    async def _run(self) -> None:
+        pause = FIRST_PAUSE
+        first = True
+        while not self._closing.is_set():
+            try:
+                await self._connect()
+                pause = FIRST_PAUSE
+                self._set_listening(True)
+                if not first:
+                    await self._announce_reconnect()
+                first = False
+                await self._listen()
+            except (psycopg.Error, OSError) as error:
+                if not self._closing.is_set():
+                    logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
+            except Exception:
+                # A doorbell that dies silently leaves the process to its sweep for ever.
+                logger.exception("LISTEN connection failed, connecting again")
+            finally:
+                self._set_listening(False)
+                await self._disconnect()
+            with contextlib.suppress(TimeoutError):
+                spread = random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
+                await asyncio.wait_for(self._closing.wait(), spread)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _connect(self) -> None:
+        self._connection = await AsyncConnection.connect(
+            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
+        )
+        with self._answered_in_time(self._connection):
+            for channel in self.channels:
+                await self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _announce_reconnect(self) -> None:
+        self.reconnects += 1
+        if self._on_reconnect is not None:
+            try:
+                await self._on_reconnect()
+            except Exception:
+                # The doorbell goes on whatever its owner failed at; the sweep is behind both.
+                logger.exception("What was to be done after the reconnect failed")
+        for event in self._events.values():
+            event.set()
+
+    async def _listen(self) -> None:
+        """Return only by an exception."""
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - for the type checker
+        next_ping = time.monotonic() + self._ping_interval
+        while True:
+            remaining = next_ping - time.monotonic()
+            if remaining <= 0:
+                await self._ping(connection)
+                next_ping = time.monotonic() + self._ping_interval
+                continue
+            async for notification in connection.notifies(timeout=remaining, stop_after=1):
+                self._ring(notification)
+
+    async def _ping(self, connection: Connection) -> None:
+        """Ask something of the same session. TCP keepalives do not see a proxy that is stuck."""
+        with self._answered_in_time(connection):
+            row = await (await connection.execute(statement("listener/ping"))).fetchone()
+        self.pings += 1
+        missing = set(self.channels) - set(row[0] if row else ())
+        if missing:
+            raise psycopg.OperationalError(
+                f"the session no longer listens on {', '.join(sorted(missing))}: through a pooler in transaction mode "
+                "LISTEN does not work, set FLAGPOST_LISTEN_URL to a direct address of the server"
+            )
+
+    @contextlib.contextmanager
+    def _answered_in_time(self, connection: Connection) -> Iterator[None]:
+        """Cut the connection if the server does not answer.
+
+        Cancelling instead would make psycopg ask the server to cancel, and wait for that, on a connection that is
+        dead.
+        """
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            _cut(connection)
+
+        timer = asyncio.get_running_loop().call_later(self._ping_timeout, give_up)
+        try:
+            yield
+        except psycopg.Error as error:
+            if late:
+                raise psycopg.OperationalError(f"no answer within {self._ping_timeout:g} s") from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _ring(self, notification: Notify) -> None:
+        channel = notification.channel
+        self.received[channel] += 1
+        if self.lossy:
+            return
+        self._hints[channel].update(_counts(notification.payload))
+        self._events[channel].set()
+
+    def _set_listening(self, listening: bool) -> None:
+        (self.listening if listening else self.lost).set()
+        (self.lost if listening else self.listening).clear()
+
+
+def _counts(payload: str) -> dict[str, int]:
+    """The whole numbers of a payload such as ``{"needs_gas": 2, "wallets": […]}``. Anybody may ring with anything."""
+    try:
+        parsed = json.loads(payload)
+    except json.JSONDecodeError:
+        return {}
+    if not isinstance(parsed, dict):
+        return {}
+    return {key: value for key, value in parsed.items() if type(value) is int}
+
+
+def _cut(connection: Connection) -> None:
+    """Shut the socket down, so that whoever waits on it is told at once."""
+    if connection.closed:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
+        duplicate.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,210 @@
+"""Claiming, finishing and enqueuing jobs, in batches. The guarantees are in the statements under sql/queries/queue."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg import AsyncCursor
+from psycopg.rows import AsyncRowFactory, dict_row, scalar_row
+from psycopg.types.json import Jsonb
+
+from pipeline.config import QueueConfig
+from pipeline.db.pool import Connection, Pool
+from pipeline.db.statements import statement
+from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Parked, Retry, TriggeredBy
+from pipeline.queue.retries import Backoff
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one outcome is written to the job's row."""
+
+    status: str
+    error: str | None = None
+    delay_seconds: float | None = None
+    failed_attempts: int = 0
+    data: Mapping[str, Any] | None = None
+    clear_flag: bool = False
+
+
+def verdict(job: Job, outcome: Outcome, backoff: Backoff) -> Verdict | None:
+    """What to write for an attempt; None when there is nothing to write (Parked)."""
+    match outcome:
+        case Parked():
+            return None
+        case Done(data, clear_flag):
+            return Verdict("completed", data=data, clear_flag=clear_flag)
+        case Defer(seconds, reason):
+            return Verdict("pending", error=reason, delay_seconds=max(0.0, seconds))
+        case Failed(error):
+            return Verdict("failed", error=error, failed_attempts=1)
+        case Retry(error) if job.is_last_attempt:
+            return Verdict("failed", error=error, failed_attempts=1)
+        case Retry(error):
+            delay = backoff.delay(job.retry_count + 1)
+            return Verdict("retrying", error=error, delay_seconds=delay, failed_attempts=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What one round trip brought."""
+
+    finished: frozenset[UUID]
+    """Jobs whose outcome was written; the others had lost their lease."""
+    claimed: list[Job]
+
+
+class JobQueue:
+    """The queue as one worker sees it.
+
+    ``worker_id`` is its id in worker_registry; ``chain_ids`` None means every active chain. The configuration may be
+    replaced while it runs. Connections of ``pool`` are in autocommit.
+    """
+
+    def __init__(
+        self, pool: Pool, worker_id: UUID, *, chain_ids: Sequence[int] | None = None, config: QueueConfig | None = None
+    ) -> None:
+        self.pool = pool
+        self.worker_id = worker_id
+        self.chain_ids = None if chain_ids is None else list(chain_ids)
+        self.config = config or QueueConfig()
+
+    async def exchange(
+        self,
+        outcomes: Sequence[tuple[Job, Outcome]],
+        job_type: JobType,
+        capacity: int,
+        triggered_by: TriggeredBy = TriggeredBy.EVENT,
+        *,
+        min_age_seconds: float = 0,
+    ) -> Exchange:
+        """Write outcomes, then claim due jobs and take flagged wallets, in one round trip and one transaction.
+
+        Because the claim comes after the outcomes, a wallet whose flag is still up when its job ends gets the next
+        job here. Flags younger than ``min_age_seconds`` are left alone.
+        """
+        written = self._finish_parameters(outcomes)
+        wanted = self._claim_parameters(job_type, capacity, triggered_by, self.config.enqueue_batch, min_age_seconds)
+        async with self.pool.connection() as connection, connection.pipeline():
+            finishing = await self._finish(connection, written) if written["ids"] else None
+            claiming = await self._claim(connection, wanted) if capacity > 0 else None
+            finished = frozenset(await finishing.fetchall()) if finishing else frozenset()
+            claimed = [_job(row) for row in await claiming.fetchall()] if claiming else []
+        parked = frozenset(job.id for job, outcome in outcomes if isinstance(outcome, Parked))
+        return Exchange(finished | parked, claimed)
+
+    async def enqueue_and_claim(
+        self, job_type: JobType, capacity: int, triggered_by: TriggeredBy = TriggeredBy.EVENT
+    ) -> list[Job]:
+        """Up to ``capacity`` jobs: due ones first, then flagged wallets without a live job."""
+        return (await self.exchange((), job_type, capacity, triggered_by)).claimed
+
+    async def claim(self, job_type: JobType, capacity: int) -> list[Job]:
+        """Up to ``capacity`` due jobs; no flag is read."""
+        parameters = self._claim_parameters(job_type, capacity, TriggeredBy.SYSTEM, 0, 0)
+        async with self.pool.connection() as connection:
+            cursor = await self._claim(connection, parameters)
+            return [_job(row) for row in await cursor.fetchall()]
+
+    async def finish(self, outcomes: Sequence[tuple[Job, Outcome]]) -> frozenset[UUID]:
+        """Write outcomes; the ids of the jobs that were still ours (a lost lease changes nothing)."""
+        return (await self.exchange(outcomes, JobType.SYNC, 0)).finished
+
+    async def hand_back(self, jobs: Sequence[Job]) -> frozenset[UUID]:
+        """Give claimed jobs back without using up an attempt; the ids of those that were still ours."""
+        parameters = {"ids": [job.id for job in jobs], "leases": [job.lease for job in jobs]}
+        async with self.pool.connection() as connection:
+            cursor = _cursor(connection, scalar_row)
+            await cursor.execute(statement("queue/hand_back"), parameters)
+            return frozenset(await cursor.fetchall())
+
+    async def enqueue_flagged(
+        self, job_type: JobType, triggered_by: TriggeredBy, *, batch: int, min_age_seconds: float = 0
+    ) -> int:
+        """Queue a job for every flagged wallet without a live one, ``batch`` at a time; how many were queued."""
+        parameters: dict[str, Any] = {
+            "job_type": job_type,
+            "chain_ids": self.chain_ids,
+            "triggered_by": triggered_by,
+            "batch": batch,
+            "min_age_seconds": min_age_seconds,
+            "quiet_seconds": self.config.quiet_seconds,
+            "max_retries": self.config.max_retries,
+            "after_chain_id": 0,
+            "after_wallet_id": 0,
+        }
+        enqueued = 0
+        while parameters["after_wallet_id"] is not None:
+            async with self.pool.connection() as connection:
+                cursor = _cursor(connection, dict_row)
+                await cursor.execute(statement("queue/enqueue_flagged"), parameters, prepare=True)
+                (page,) = await cursor.fetchall()
+            enqueued += page["enqueued"]
+            parameters |= {"after_chain_id": page["next_chain_id"], "after_wallet_id": page["next_wallet_id"]}
+        return enqueued
+
+    async def next_due(self, job_type: JobType) -> float | None:
+        """Seconds until the next waiting job is due; 0 or less if one is due now, None if none waits."""
+        async with self.pool.connection() as connection:
+            cursor = _cursor(connection, scalar_row)
+            await cursor.execute(
+                statement("queue/next_due"), {"job_type": job_type, "chain_ids": self.chain_ids}, prepare=True
+            )
+            seconds: float | None = (await cursor.fetchall())[0]
+            return seconds
+
+    def _claim_parameters(
+        self, job_type: JobType, capacity: int, triggered_by: TriggeredBy, batch: int, min_age_seconds: float
+    ) -> dict[str, Any]:
+        return {
+            "job_type": job_type,
+            "chain_ids": self.chain_ids,
+            "capacity": capacity,
+            "worker_id": self.worker_id,
+            "deadline_seconds": self.config.deadline_seconds,
+            "triggered_by": triggered_by,
+            "batch": batch,
+            "min_age_seconds": min_age_seconds,
+            "quiet_seconds": self.config.quiet_seconds,
+            "max_retries": self.config.max_retries,
+        }
+
+    def _finish_parameters(self, outcomes: Sequence[tuple[Job, Outcome]]) -> dict[str, list[Any]]:
+        backoff = Backoff(self.config.backoff_base_seconds, self.config.backoff_cap_seconds)
+        verdicts = ((job, verdict(job, outcome, backoff)) for job, outcome in outcomes)
+        rows = [(job, written) for job, written in verdicts if written is not None]
+        return {
+            "ids": [job.id for job, _ in rows],
+            "leases": [job.lease for job, _ in rows],
+            "statuses": [written.status for _, written in rows],
+            "errors": [written.error for _, written in rows],
+            "delays": [written.delay_seconds for _, written in rows],
+            "failed_attempts": [written.failed_attempts for _, written in rows],
+            "data": [Jsonb(dict(written.data or {})) for _, written in rows],
+            "clear_flags": [written.clear_flag for _, written in rows],
+        }
+
+    async def _finish(self, connection: Connection, parameters: Mapping[str, Any]) -> AsyncCursor[UUID]:
+        cursor = _cursor(connection, scalar_row)
+        await cursor.execute(statement("queue/finish"), parameters, prepare=True)
+        return cursor
+
+    async def _claim(self, connection: Connection, parameters: Mapping[str, Any]) -> AsyncCursor[dict[str, Any]]:
+        cursor = _cursor(connection, dict_row)
+        await cursor.execute(statement("queue/enqueue_and_claim"), parameters, prepare=True)
+        return cursor
+
+
+def _cursor(connection: Connection, row_factory: AsyncRowFactory[Row]) -> AsyncCursor[Row]:
+    return connection.cursor(row_factory=row_factory)
+
+
+def _job(row: Mapping[str, Any]) -> Job:
+    values = dict(row)
+    del values["status"]
+    values["job_type"] = JobType(values["job_type"])
+    values["triggered_by"] = TriggeredBy(values["triggered_by"])
+    return Job(**values)

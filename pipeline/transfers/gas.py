@@ -1,0 +1,148 @@
+"""Gas top-ups: coins from the gas wallet to wallets that cannot pay for moving their tokens."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.chains.errors import SimulationFailed
+from pipeline.chains.provider import BalanceQuery, Finality, Payment
+from pipeline.queue.jobs import Defer, Outcome, Retry
+from pipeline.transfers.decide_gas import decide_gas
+from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_token
+from pipeline.transfers.handler import CONCURRENCY, Decided, PayingHandler, ours, outcome_of, skipped
+from pipeline.transfers.intents import Kind
+from pipeline.transfers.reading import estimates, read_holdings
+from pipeline.transfers.send import Claimed, Order, Sender
+from pipeline.transfers.terms import Terms
+
+_EMPTY_GAS_WALLET_SECONDS = 30.0
+_NOT_YET_FINAL_SECONDS = 15.0
+
+
+class GasTopups(PayingHandler):
+    """The handler of job type ``gas-topup``."""
+
+    kind = Kind.GAS
+
+    def __init__(self, senders: Mapping[int, Sender], *, concurrency: int = CONCURRENCY) -> None:
+        super().__init__(senders, concurrency=concurrency)
+        # From reading what the gas wallet has promised until the new promises are committed: two batches of
+        # this process must not both count on the same coins.
+        self._purse = asyncio.Lock()
+
+    async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
+        mine, decided = ours(batch)
+        if not mine:
+            return decided
+        async with self._purse:
+            # Promises before the balance: a payment that becomes final in between is then counted twice, not never.
+            promised = await sender.store.gas_in_flight(terms.chain_id, [one.job.id for one in mine])
+            gas_wallet = BalanceQuery(await sender.gas_address(), terms.native.asset)
+            holdings, (purse,) = await read_holdings(sender.provider, terms, mine, Finality.FINAL, gas_wallet)
+            if purse.raw is None:
+                reason = f"the balance of gas wallet {gas_wallet.address} could not be read: {purse.error}"
+                return decided + [(one, Retry(reason)) for one in mine]
+            wanted = await self._wanted(sender, terms, holdings, decided)
+            orders = await self._priced(sender, terms, wanted, decided)
+            await self._open_funded(sender, terms, orders, purse.raw - promised, decided)
+        return decided
+
+    async def _wanted(
+        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | str], decided: list[Decided]
+    ) -> list[tuple[Claimed, Pay]]:
+        """The top-ups that the rules call for, at the final block and still at the newest one."""
+        fees = await self._transfer_fees(sender, terms, holdings)
+        wanted: list[tuple[Claimed, Pay]] = []
+        for one, held in holdings.items():
+            fee = fees.get(one)
+            if isinstance(held, str):
+                decided.append((one, Retry(f"wallet {one.context.address}: {held}")))
+            elif isinstance(fee, Exception) and not isinstance(fee, SimulationFailed):
+                decided.append((one, outcome_of(one.job, fee)))
+            else:
+                decision = decide_gas(terms, held, fee if isinstance(fee, int) else None)
+                if isinstance(decision, Skip):
+                    decided.append((one, skipped(decision)))
+                else:
+                    wanted.append((one, decision))
+        return await self._still_wanted(sender, terms, wanted, holdings, fees, decided)
+
+    async def _still_wanted(
+        self,
+        sender: Sender,
+        terms: Terms,
+        wanted: Sequence[tuple[Claimed, Pay]],
+        final: Mapping[Claimed, Holdings | str],
+        fees: Mapping[Claimed, int | Exception],
+        decided: list[Decided],
+    ) -> list[tuple[Claimed, Pay]]:
+        """Drop those that somebody else has just filled: coins in the newest block that are not final yet."""
+        if not wanted:
+            return []
+        queries = [BalanceQuery(one.context.address, terms.native.asset) for one, _ in wanted]
+        remaining = []
+        for (one, pay), balance in zip(wanted, await sender.provider.balances(queries, Finality.HEAD), strict=True):
+            held, fee = final[one], fees.get(one)
+            assert isinstance(held, Holdings)  # noqa: S101 - only readable wallets are wanted
+            at_head = replace(held, native=held.native if balance.raw is None else balance.raw)
+            if isinstance(decide_gas(terms, at_head, fee if isinstance(fee, int) else None), Skip):
+                reason = f"{terms.native.human(at_head.native)} in the newest block, not final yet"
+                decided.append((one, Defer(_NOT_YET_FINAL_SECONDS, reason)))
+            else:
+                remaining.append((one, pay))
+        return remaining
+
+    async def _transfer_fees(
+        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | str]
+    ) -> dict[Claimed, int | Exception]:
+        """What the wallets' own token transfers would cost, for those that have one to make."""
+        treasury = await sender.treasury_address()
+        payments = {
+            one: Payment(one.context.address, treasury, ready.asset.asset, ready.amount)
+            for one, held in holdings.items()
+            if not isinstance(held, str) and (ready := ready_token(terms, held)) is not None
+        }
+        priced = await estimates(sender.provider, list(payments.values()), self._slots)
+        return {
+            one: estimate if isinstance(estimate, Exception) else estimate.fee
+            for one, estimate in zip(payments, priced, strict=True)
+        }
+
+    async def _priced(
+        self, sender: Sender, terms: Terms, wanted: Sequence[tuple[Claimed, Pay]], decided: list[Decided]
+    ) -> list[Order]:
+        gas_wallet = await sender.gas_address()
+        payments = [Payment(gas_wallet, one.context.address, terms.native.asset, pay.amount) for one, pay in wanted]
+        orders = []
+        for (one, _), payment, estimate in zip(
+            wanted, payments, await estimates(sender.provider, payments, self._slots), strict=True
+        ):
+            if isinstance(estimate, Exception):
+                decided.append((one, outcome_of(one.job, estimate)))
+            else:
+                orders.append(Order(one, self.kind, terms.native, payment, estimate))
+        return orders
+
+    async def _open_funded(
+        self, sender: Sender, terms: Terms, orders: Sequence[Order], available: int, decided: list[Decided]
+    ) -> None:
+        """Commit the intents that the gas wallet can pay, in the order of the batch; the others wait and say so."""
+        for order in orders:
+            cost = order.payment.amount + order.estimate.fee
+            if cost > available:
+                decided.append((order.claimed, _short_of(order, terms, available, cost)))
+                continue
+            try:
+                decided.append((order.claimed, replace(order, transfer_id=await sender.open(order))))
+                available -= cost
+            except Exception as trouble:
+                decided.append((order.claimed, outcome_of(order.claimed.job, trouble)))
+
+
+def _short_of(order: Order, terms: Terms, available: int, cost: int) -> Outcome:
+    human = terms.native.human
+    return Defer(
+        _EMPTY_GAS_WALLET_SECONDS,
+        f"gas wallet {order.payment.sender} has {human(max(0, available))} to give, this top-up needs {human(cost)}: "
+        f"send {terms.native.asset.symbol} to it",
+    )

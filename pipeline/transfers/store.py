@@ -1,0 +1,197 @@
+"""The steps of the money protocol as the database takes them: each method is one commit.
+
+No method talks to a chain, and none is called with a transaction open. A step that belongs to an attempt of a
+job first locks the job's row and checks that the attempt still holds it (:class:`LeaseLost` otherwise); everybody
+locks in the same order, job, payment, attempt, so that a sender and a settlement cannot deadlock.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, errors
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from pipeline.chains.provider import Payment, SignedTransaction
+from pipeline.db.statements import statement
+from pipeline.queue.jobs import Job
+from pipeline.transfers.crashpoints import CrashPoint, crash_here
+from pipeline.transfers.intents import Context, Kind
+from pipeline.transfers.terms import Terms
+from pipeline.units import parse_raw
+
+GAS_COOLDOWN = "FP001"
+"""SQLSTATE of triggers/gas_budgets: the wallet was topped up too recently."""
+GAS_BUDGET = "FP002"
+"""SQLSTATE of triggers/gas_budgets: a limit per top-up, per wallet and day, per day, or in all would be passed."""
+
+
+class StepRefused(Exception):
+    """The database did not let a step happen; nothing changed."""
+
+
+class LeaseLost(StepRefused):
+    """The attempt no longer holds its job: rescued, cancelled, or handed over to the confirmation worker."""
+
+
+class MovedOn(StepRefused):
+    """The payment is in another state than this step starts from: somebody else has taken it further."""
+
+
+class CooldownActive(StepRefused):
+    """The gas cooldown of the wallet has not passed."""
+
+
+class BudgetExhausted(StepRefused):
+    """A gas limit would be passed; the message names it."""
+
+
+class TransferStore:
+    """Payments in the database, for the processes that send them."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+
+    async def terms(self, chain_id: int) -> Terms:
+        """The chain's rules at this moment."""
+        return Terms.from_rows(await self._rows("transfers/terms", chain_id=chain_id))
+
+    async def contexts(self, jobs: Sequence[Job], kind: Kind) -> dict[UUID, Context]:
+        """What is known of each job, by job; a job whose wallet is gone is not in it."""
+        rows = await self._rows("transfers/context", job_ids=[job.id for job in jobs], kind=kind)
+        return {row["job_uuid"]: Context.from_row(row) for row in rows}
+
+    async def gas_in_flight(self, chain_id: int, deciding: Sequence[UUID]) -> int:
+        """Native raw units promised by the gas wallet and not yet missing from its final balance."""
+        rows = await self._rows("transfers/gas_in_flight", chain_id=chain_id, job_ids=list(deciding))
+        return parse_raw(rows[0]["promised"])
+
+    async def flag_needs_gas(self, wallet_id: int) -> None:
+        """Gas first: raise needs_gas, which rings the gas listener."""
+        await self._rows("transfers/flag_needs_gas", wallet_id=wallet_id)
+
+    async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment) -> int:
+        """Write the intent down; returns its id.
+
+        Raises LeaseLost, MovedOn (paid already, or a payment of this kind is under way), CooldownActive, BudgetExhausted.
+        """
+        crash_here(CrashPoint.REQUEST_BEFORE)
+        try:
+            async with self._step(job) as conn:
+                found = await _ids(
+                    conn,
+                    "transfers/request",
+                    job_uuid=job.id,
+                    kind=kind,
+                    asset_id=asset_id,
+                    from_address=payment.sender,
+                    to_address=payment.receiver,
+                    amount=payment.amount,
+                )
+                if not found:
+                    raise MovedOn(
+                        f"job {job.job_id}: paid already, or another {kind} payment of its wallet is under way"
+                    )
+                crash_here(CrashPoint.REQUEST_OPEN)
+        except errors.DatabaseError as error:
+            if error.sqlstate == GAS_COOLDOWN:
+                raise CooldownActive(error.diag.message_primary or str(error)) from error
+            if error.sqlstate == GAS_BUDGET:
+                raise BudgetExhausted(error.diag.message_primary or str(error)) from error
+            raise
+        crash_here(CrashPoint.REQUEST_AFTER)
+        return found[0]
+
+    async def record_signed(self, job: Job, transfer_id: int, signed: SignedTransaction) -> int:
+        """Keep signed bytes as the next attempt, before anything is sent; returns the attempt's id.
+
+        Raises LeaseLost, MovedOn."""
+        crash_here(CrashPoint.SIGN_BEFORE)
+        async with self._step(job) as conn:
+            found = await _ids(
+                conn,
+                "transfers/record_signed",
+                job_uuid=job.id,
+                transfer_id=transfer_id,
+                txid=signed.txid,
+                signed_bytes=signed.raw,
+                sender=signed.sender,
+                nonce=signed.nonce,
+                ref_block=signed.ref_block,
+                expiration=signed.expiration,
+                fee_cap=signed.fee_cap,
+            )
+            if not found:
+                raise MovedOn(f"transfer {transfer_id} cannot be signed any more")
+            crash_here(CrashPoint.SIGN_OPEN)
+        crash_here(CrashPoint.SIGN_AFTER)
+        return found[0]
+
+    async def begin_broadcast(self, job: Job, attempt_id: int) -> None:
+        """Pass the point of no return: attempt and payment are broadcasting, the job waits for the chain.
+
+        Only after this returns may the bytes be sent. Raises LeaseLost, MovedOn."""
+        async with self._step(job) as conn:
+            if not await _ids(conn, "transfers/begin_broadcast", job_uuid=job.id, attempt_id=attempt_id):
+                raise MovedOn(f"attempt {attempt_id} is not waiting to be sent any more")
+            crash_here(CrashPoint.BROADCAST_OPEN)
+        crash_here(CrashPoint.BROADCAST_AFTER)
+
+    async def park(self, job: Job, transfer_id: int) -> None:
+        """Hand a job back to the confirmation worker because its payment is out already. Raises LeaseLost, MovedOn."""
+        async with self._step(job) as conn:
+            if not await _ids(conn, "transfers/park", job_uuid=job.id, transfer_id=transfer_id):
+                raise MovedOn(f"transfer {transfer_id} is not on its way any more")
+
+    async def reject_attempt(self, job: Job, attempt_id: int, reason: str) -> None:
+        """Give up signed bytes that were never sent; the payment may be signed anew. Raises LeaseLost, MovedOn."""
+        async with self._step(job) as conn:
+            if not await _ids(conn, "transfers/reject_attempt", job_uuid=job.id, attempt_id=attempt_id, reason=reason):
+                raise MovedOn(f"attempt {attempt_id} may have been sent")
+            crash_here(CrashPoint.REJECT_OPEN)
+        crash_here(CrashPoint.REJECT_AFTER)
+
+    async def reject(self, job: Job, transfer_id: int, reason: str) -> None:
+        """Give up a payment that cannot land. Raises LeaseLost, MovedOn."""
+        async with self._step(job) as conn:
+            if not await _ids(conn, "transfers/reject", job_uuid=job.id, transfer_id=transfer_id, reason=reason):
+                raise MovedOn(f"transfer {transfer_id} may be on its way, or is settled")
+            crash_here(CrashPoint.REJECT_OPEN)
+        crash_here(CrashPoint.REJECT_AFTER)
+
+    async def reject_orphans(self, chain_id: int, wallet_id: int | None = None) -> list[int]:
+        """Give up payments that never left and whose jobs have finished; returns their ids."""
+        async with self._pool.connection() as conn, conn.transaction():
+            found = await _ids(conn, "transfers/lock_orphans", chain_id=chain_id, wallet_id=wallet_id)
+            if not found:
+                return []
+            return await _ids(conn, "transfers/reject_orphans", transfer_ids=found)
+
+    async def record_reply(self, attempt_id: int, reply: str) -> None:
+        """Note a node's answer to a broadcast; it decides nothing."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await conn.execute(statement("transfers/record_reply"), {"attempt_id": attempt_id, "reply": reply})
+            crash_here(CrashPoint.REPLY_OPEN)
+        crash_here(CrashPoint.REPLY_AFTER)
+
+    @asynccontextmanager
+    async def _step(self, job: Job) -> AsyncIterator[AsyncConnection[Any]]:
+        """One transaction under the lock of the job's row, if the attempt still holds it."""
+        async with self._pool.connection() as conn, conn.transaction():
+            if not await _ids(conn, "transfers/lock_job", job_uuid=job.id, lease=job.lease):
+                raise LeaseLost(f"job {job.job_id}: lease {job.lease} was lost, nothing was done")
+            yield conn
+
+    async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
+        async with self._pool.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(statement(name), parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+
+async def _ids(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[Any]:
+    """The first column of every row."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement(name), parameters)
+        return [next(iter(row.values())) for row in await cursor.fetchall()]

@@ -1,0 +1,11 @@
+-- The ledger of applied migrations. Everybody may read it: a worker that starts waits until its version is there.
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+ALTER TABLE schema_migrations ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS everybody_reads_the_ledger ON schema_migrations;
+CREATE POLICY everybody_reads_the_ledger ON schema_migrations FOR SELECT USING (true);
+GRANT SELECT ON schema_migrations TO PUBLIC;

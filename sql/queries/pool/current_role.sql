@@ -1,0 +1,2 @@
+-- Whom this connection acts as.
+SELECT current_user::text;

@@ -1,0 +1,35 @@
+-- Locks up to %(batch)s due balances of one chain for one reading, the longest due first.
+--
+-- Guarantees: a balance is read by one sync at a time (SKIP LOCKED, locked_by unique per claim); the lock
+-- expires by itself, and the balance is then due again, because next_check_at moves to that moment.
+-- Switched-off chains and assets are left alone.
+WITH claimed AS (
+    UPDATE wallet_balances SET
+        processing_status = 'processing',
+        locked_by = %(lock)s,
+        locked_until = now() + make_interval(secs => %(lock_seconds)s),
+        next_check_at = now() + make_interval(secs => %(lock_seconds)s)
+    WHERE id = ANY (ARRAY(
+        SELECT due.id
+        FROM asset_on_chain a
+        JOIN chains c ON c.id = a.chain_id
+        CROSS JOIN LATERAL (
+            SELECT b.id, b.wallet_id, b.next_check_at
+            FROM wallet_balances b
+            WHERE b.asset_on_chain_id = a.id AND b.next_check_at <= now()
+              AND (b.processing_status = 'idle' OR b.locked_until <= now())
+            ORDER BY b.next_check_at
+            LIMIT %(batch)s
+            FOR UPDATE SKIP LOCKED
+        ) AS due
+        WHERE a.chain_id = %(chain_id)s AND a.is_active AND c.is_active
+        ORDER BY due.next_check_at, due.wallet_id
+        LIMIT %(batch)s))
+    RETURNING id, wallet_id, asset_on_chain_id, on_chain_balance_raw
+)
+SELECT claimed.id, claimed.wallet_id, claimed.on_chain_balance_raw AS known_raw,
+       w.address, a.symbol, a.decimals, a.contract_address
+FROM claimed
+JOIN wallets w ON w.id = claimed.wallet_id
+JOIN asset_on_chain a ON a.id = claimed.asset_on_chain_id
+ORDER BY claimed.id

@@ -1,0 +1,36 @@
+-- Writes what one claim has read, and unlocks it. Returns the balances that were still locked by that
+-- claim: the others were taken over after the lock expired, or unlocked by hand, and are not touched.
+--
+-- Guarantees: a balance never goes back to an older block; a failed read leaves the amount as it was and
+-- counts an error; a balance that was made due while it was being read stays due. What the amounts mean
+-- is not decided here, but by the triggers.
+--
+-- The arrays run in parallel, one element a balance: raw NULL where it could not be read, error says why.
+-- Waits after an error double from the chain's interval up to an hour.
+UPDATE wallet_balances b SET
+    on_chain_balance_raw = CASE WHEN r.block_number >= coalesce(b.block_number, 0) AND r.error IS NULL
+                                THEN r.raw ELSE b.on_chain_balance_raw END,
+    block_number = CASE WHEN r.error IS NULL THEN greatest(r.block_number, b.block_number) ELSE b.block_number END,
+    recheck = b.recheck AND (r.error IS NOT NULL OR r.block_number < b.block_number),
+    processing_status = 'idle',
+    locked_by = NULL,
+    locked_until = NULL,
+    next_check_at = CASE
+        WHEN b.next_check_at < b.locked_until THEN b.next_check_at
+        WHEN r.error IS NULL AND r.block_number < b.block_number THEN now() + c.block_time
+        WHEN r.error IS NULL OR b.last_error IS NULL THEN now() + c.sync_interval
+        ELSE now() + least(2 * greatest(c.sync_interval, now() - b.last_error_at),
+                           greatest(c.sync_interval, interval '1 hour')) END,
+    last_checked = now(),
+    last_processed_at = CASE WHEN r.error IS NULL THEN now() ELSE b.last_processed_at END,
+    last_error = r.error,
+    last_error_at = CASE WHEN r.error IS NULL THEN b.last_error_at ELSE now() END,
+    sync_count = b.sync_count + (r.error IS NULL)::integer,
+    error_count = b.error_count + (r.error IS NOT NULL)::integer
+FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)s::text[])
+         AS r (id, raw, block_number, error),
+     asset_on_chain a JOIN chains c ON c.id = a.chain_id
+WHERE b.id = ANY (%(ids)s::bigint[]) AND b.id = r.id AND b.locked_by = %(lock)s AND a.id = b.asset_on_chain_id
+RETURNING b.id, CASE WHEN r.error IS NOT NULL THEN 'failed'
+                     WHEN r.block_number < b.block_number THEN 'older'
+                     ELSE 'read' END AS outcome

@@ -1,0 +1,145 @@
+"""What tests share: a Postgres server for the session, a fresh migrated database for each test, and a home.
+
+The server is the embedded one. FLAGPOST_TEST_DATABASE=container takes one in Docker instead, and
+FLAGPOST_TEST_DATABASE=<dsn of a superuser> any other server; databases are created there and dropped again.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
+
+from pipeline.db.cluster import socket_directory
+from pipeline.db.embedded import EmbeddedServer
+from pipeline.db.migrate import migrate
+from pipeline.db.pool import Connection
+from tests.seed import Chain, seed_tron
+
+CHOICE = "FLAGPOST_TEST_DATABASE"
+IMAGE = "postgres:17-alpine"
+TEST_SERVER = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+    "max_wal_size": "1GB",
+    "checkpoint_timeout": "1h",
+}
+"""A crash of this server loses nothing that anybody wants."""
+
+_numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """No variable of the developer's own set-up reaches a test."""
+    os.environ["FLAGPOST_ENV_FILE"] = os.devnull
+    for name in list(os.environ):
+        if name == "DATABASE_URL" or (name.startswith("FLAGPOST_") and name not in (CHOICE, "FLAGPOST_ENV_FILE")):
+            del os.environ[name]
+
+
+@contextlib.contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A FLAGPOST_HOME that the account of the embedded server can reach, unlike pytest's own directories."""
+    path = Path(tempfile.mkdtemp(prefix="flagpost-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(socket_directory(path), ignore_errors=True)
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty home of the test's own."""
+    with temporary_home() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """A superuser's DSN of the server under test."""
+    choice = os.environ.get(CHOICE, "embedded")
+    if choice == "embedded":
+        with temporary_home() as path, EmbeddedServer(path, settings=TEST_SERVER) as server:
+            yield server.dsn
+    elif choice == "container":
+        with _container() as dsn:
+            yield dsn
+    else:
+        yield choice
+
+
+@pytest.fixture(scope="session")
+def template(server_dsn: str) -> Iterator[str]:
+    """The name of a migrated, empty database that the tests' databases are copied from."""
+    with _new_database(server_dsn) as name:
+        asyncio.run(migrate(make_conninfo(server_dsn, dbname=name)))
+        yield name
+
+
+@pytest.fixture
+def empty_database(server_dsn: str) -> Iterator[str]:
+    """The DSN of a database that was never migrated."""
+    with _new_database(server_dsn) as name:
+        yield make_conninfo(server_dsn, dbname=name)
+
+
+@pytest.fixture
+def database(server_dsn: str, template: str) -> Iterator[str]:
+    """The DSN of a fresh, migrated database."""
+    with _new_database(server_dsn, template) as name:
+        yield make_conninfo(server_dsn, dbname=name)
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[Connection]:
+    """A connection to ``database`` as the superuser, in autocommit."""
+    async with await AsyncConnection.connect(database, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def tron(connection: Connection) -> Chain:
+    """The chain with TRX and USDT, without wallets (``add_wallets``)."""
+    return await seed_tron(connection)
+
+
+@contextlib.contextmanager
+def _new_database(server_dsn: str, template: str = "template0") -> Iterator[str]:
+    name = f"flagpost_test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} ENCODING 'UTF8'").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+    try:
+        yield name
+    finally:
+        with psycopg.connect(server_dsn, autocommit=True) as admin:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextlib.contextmanager
+def _container() -> Iterator[str]:
+    import docker
+    from testcontainers.community.postgres import PostgresContainer
+
+    try:
+        docker.from_env().ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"{CHOICE}=container, but no Docker engine answers: {error}")
+    with PostgresContainer(IMAGE, username="postgres", driver=None) as container:
+        yield container.get_connection_url()
