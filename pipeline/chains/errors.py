@@ -41,6 +41,19 @@ class InsufficientFunds(SimulationFailed):
         """Amount and fee, native raw units."""
 
 
+class FeeCapTooLow(ChainError):
+    """The network asks for more than the configured cap on fees: the payment waits until they fall or the cap rises.
+
+    Nothing was built or sent.
+    """
+
+    def __init__(self, needed: int, cap: int, message: str) -> None:
+        super().__init__(message)
+        self.needed = needed
+        """Wei for a unit of gas."""
+        self.cap = cap
+
+
 class BadSignature(ChainError):
     """A signature does not recover to the sender."""
 

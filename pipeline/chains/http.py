@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiolimiter import AsyncLimiter
@@ -19,6 +20,9 @@ from aiolimiter import AsyncLimiter
 from pipeline.chains.errors import ChainError
 
 JsonObject = dict[str, Any]
+
+KEY_PLACE = "{key}"
+"""In a node's URL: where the API key stands, for vendors that want it there and not in a header."""
 
 REQUESTS_PER_SECOND = 12.0
 """Per API key; TronGrid allows 15 and suspends beyond."""
@@ -35,6 +39,8 @@ UNAVAILABLE_SECONDS = 1.0
 BAD_KEY_SECONDS = 600.0
 """401: the key will not become right by itself."""
 LONGEST_SUSPENSION = 3600.0
+SHORTEST_KEY = 16
+"""Characters from which on a part of a URL's path is taken for an API key and not shown."""
 
 _SUSPENDED_FOR = re.compile(r"(?:suspended|banned|blocked)\D{0,20}?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
@@ -71,6 +77,8 @@ class NodeConfig:
     url: str
     solidity_url: str | None = None
     """Where ``walletsolidity/…`` is served when that is another place."""
+    ws_url: str | None = None
+    """EVM: where it announces new blocks (``ws://`` or ``wss://``); without it the head is polled."""
     requests_per_second: float | None = None
     """Rate per API key; None: 12 with keys, unlimited without (one's own node)."""
 
@@ -78,14 +86,21 @@ class NodeConfig:
     def parse(cls, value: str | Mapping[str, Any]) -> "NodeConfig":
         """From a URL or an element of ``chains.nodes``. Raises ValueError naming the field."""
         fields = {"url": value} if isinstance(value, str) else dict(value)
-        unknown = fields.keys() - {"url", "solidity_url", "requests_per_second"}
+        unknown = fields.keys() - {"url", "solidity_url", "ws_url", "requests_per_second"}
         if unknown:
-            raise ValueError(f"node has unknown fields {sorted(unknown)}: url, solidity_url, requests_per_second exist")
+            raise ValueError(
+                f"node has unknown fields {sorted(unknown)}: url, solidity_url, ws_url, requests_per_second exist"
+            )
         rate = fields.get("requests_per_second")
         if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0):
             raise ValueError(f"node field requests_per_second is {rate!r}: it must be a number above 0")
-        solidity = fields.get("solidity_url")
-        return cls(_url("url", fields.get("url")), None if solidity is None else _url("solidity_url", solidity), rate)
+        solidity, ws = fields.get("solidity_url"), fields.get("ws_url")
+        return cls(
+            _url("url", fields.get("url")),
+            None if solidity is None else _url("solidity_url", solidity),
+            None if ws is None else _url("ws_url", ws, "ws"),
+            rate,
+        )
 
 
 @dataclass(slots=True)
@@ -102,6 +117,9 @@ class ApiKey:
 class Node:
     """One node. Raises :class:`NodeFailure` for everything that is not a JSON answer."""
 
+    speaking_statuses = frozenset({200})
+    """HTTP statuses whose body, if it is JSON, is the node's answer."""
+
     def __init__(
         self,
         config: NodeConfig,
@@ -112,7 +130,7 @@ class Node:
         timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         self.config = config
-        self.name = config.url
+        self.name = public_url(config.url)
         self.verified = False
         """Whether its network was compared since it last broke off; set by ``chains.nodes``."""
         self.failures = 0
@@ -130,20 +148,33 @@ class Node:
         """Seconds until one of its keys may be used again; 0 when one may now."""
         return max(0.0, min(key.suspended_until for key in self._keys) - self._clock.monotonic())
 
-    async def post(self, path: str, body: JsonObject, *, solidity: bool = False) -> Any:
-        """The JSON answer to one POST; ``solidity`` sends it to ``solidity_url`` where there is one."""
+    def suspend(self, seconds: float, why: str) -> None:
+        """Leave all its keys alone for a while, for an answer that says so without an HTTP status."""
+        for key in self._keys:
+            self._suspend(key, seconds, why)
+
+    async def post(
+        self, path: str, body: JsonObject | list[JsonObject], *, solidity: bool = False, what: str | None = None
+    ) -> Any:
+        """The JSON answer to one POST; ``solidity`` sends it to ``solidity_url`` where there is one.
+
+        ``what`` names the question in messages where the path does not."""
         base = (self.config.solidity_url if solidity else None) or self.config.url
+        place, what = public_url(base), what or path
         key = self._next_key()
         if key.bucket is not None:
             await key.bucket.acquire()
-        status, text, headers = await self._exchange(key, base, path, body)
-        if status != 200:
-            raise self._refused(key, base, path, status, text, headers)
+        url = f"{base}/{path}" if path else base
+        status, text, headers = await self._exchange(key, url, place, what, body)
+        if status not in self.speaking_statuses:
+            raise self._refused(key, place, what, status, text, headers)
         try:
             return json.loads(text)
         except ValueError as error:
+            if status != 200:
+                raise self._refused(key, place, what, status, text, headers) from error
             kind = _kind(text)
-            raise NodeFailure("not json", f"{base} answered {path} with {kind}, not JSON: {_start(text)}") from error
+            raise NodeFailure("not json", f"{place} answered {what} with {kind}, not JSON: {_start(text)}") from error
 
     async def close(self) -> None:
         if self._session is not None:
@@ -151,21 +182,26 @@ class Node:
             self._session = None
 
     async def _exchange(
-        self, key: ApiKey, base: str, path: str, body: JsonObject
+        self, key: ApiKey, url: str, place: str, what: str, body: JsonObject | list[JsonObject]
     ) -> tuple[int, str, Mapping[str, str]]:
         if self._session is None:
             connector = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS)
             self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
-        headers = {} if key.secret is None else {self._key_header: key.secret}
+        headers = {}
+        if key.secret is not None and KEY_PLACE in url:
+            url = url.replace(KEY_PLACE, key.secret)
+        elif key.secret is not None:
+            headers[self._key_header] = key.secret
         try:
-            async with self._session.post(f"{base}/{path}", json=body, headers=headers) as response:
+            async with self._session.post(url, json=body, headers=headers) as response:
                 return response.status, await response.text(errors="replace"), response.headers
         except TimeoutError as error:
             self.verified = False
-            raise NodeFailure("timeout", f"{base} did not answer {path} in {self._timeout.total:g} s") from error
+            raise NodeFailure("timeout", f"{place} did not answer {what} in {self._timeout.total:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             self.verified = False
-            raise NodeFailure("connection", f"{base} broke off at {path}: {error or type(error).__name__}") from error
+            why = str(error).replace(url, place) or type(error).__name__
+            raise NodeFailure("connection", f"{place} broke off at {what}: {why}") from error
 
     def _next_key(self) -> ApiKey:
         """The next key in turn that is not suspended."""
@@ -179,7 +215,7 @@ class Node:
         raise NodeSuspended(self.name, first.suspended_until - now, first.why)
 
     def _refused(
-        self, key: ApiKey, base: str, path: str, status: int, text: str, headers: Mapping[str, str]
+        self, key: ApiKey, place: str, what: str, status: int, text: str, headers: Mapping[str, str]
     ) -> NodeFailure:
         seconds = _suspension(status, text, headers)
         if seconds is not None:
@@ -187,7 +223,7 @@ class Node:
             told = f"; {key.name} suspended for {seconds:g} s"
         else:
             told = ""
-        return NodeFailure(f"http {status}", f"{base} answered {path} with HTTP {status}: {_start(text)}{told}")
+        return NodeFailure(f"http {status}", f"{place} answered {what} with HTTP {status}: {_start(text)}{told}")
 
     def _suspend(self, key: ApiKey, seconds: float, why: str) -> None:
         until = self._clock.monotonic() + min(seconds, LONGEST_SUSPENSION)
@@ -202,6 +238,8 @@ def _keys(config: NodeConfig, secrets: Sequence[str]) -> list[ApiKey]:
         # A bucket of one second's worth: bursts within the rate pass, the second after does not pay for them.
         return None if rate is None else AsyncLimiter(max(rate, 1.0), max(rate, 1.0) / rate)
 
+    if KEY_PLACE in config.url and not secrets:
+        raise ValueError(f"node {config.url} has a place for an API key: set FLAGPOST_API_KEYS_<CHAIN>")
     if not secrets:
         return [ApiKey("the node", None, bucket())]
     return [ApiKey(f"API key {number}", secret, bucket()) for number, secret in enumerate(secrets, start=1)]
@@ -232,9 +270,16 @@ def _retry_after(value: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def _url(name: str, value: object) -> str:
-    if not isinstance(value, str) or not re.match(r"https?://[^/]+", value):
-        raise ValueError(f"node field {name} is {value!r}: it must be a URL like http://host:8090")
+def public_url(url: str) -> str:
+    """A node's URL for messages: without user, query, and path parts long enough to be an API key."""
+    parts = urlsplit(url)
+    path = "/".join("…" if len(part) >= SHORTEST_KEY else part for part in parts.path.split("/"))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+
+
+def _url(name: str, value: object, scheme: str = "http") -> str:
+    if not isinstance(value, str) or not re.match(rf"{scheme}s?://[^/]+", value):
+        raise ValueError(f"node field {name} is {value!r}: it must be a URL like {scheme}://host:8090")
     return value.rstrip("/")
 
 

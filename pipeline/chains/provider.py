@@ -84,12 +84,18 @@ class FeeEstimate:
     fee: int
     """Native raw units the sender needs to hold (energy and bandwidth burned, account creation), margin included."""
     fee_limit: int
-    """The cap to build the transaction with (TRON ``fee_limit`` in sun; 0 for a plain coin transfer)."""
+    """The cap to build the transaction with (TRON ``fee_limit`` in sun, 0 for a plain coin transfer; EVM: ``fee``)."""
     energy: int = 0
     bandwidth: int = 0
     """Bytes that are paid for; 0 when the free allowance covers them."""
     activation: int = 0
     """Part of ``fee`` that creates the receiver's account, in native raw units."""
+    gas_limit: int = 0
+    """EVM."""
+    max_fee: int = 0
+    """EVM, wei for a unit of gas, tip included; a legacy transaction's gas price. ``fee`` is gas_limit × max_fee."""
+    tip: int | None = None
+    """EVM, wei for a unit of gas to the block's producer (EIP-1559). None: a legacy transaction is built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,8 @@ class UnsignedTransaction:
     expiration: datetime | None = None
     """TRON: the chain refuses it in blocks from this time on."""
     ref_block: int | None = None
-    """TRON: height of the solid block it refers to (TAPOS)."""
+    """TRON: height of the solid block it refers to (TAPOS). EVM: a height that was final when it was built, so that
+    it can be in no block up to there."""
     nonce: int | None = None
     """EVM."""
 
@@ -230,17 +237,26 @@ class Provider(Protocol):
     async def estimate(self, payment: Payment) -> FeeEstimate:
         """Simulate ``payment`` and price it. Raises SimulationFailed when the chain says it would fail."""
 
-    async def build(self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float) -> UnsignedTransaction:
-        """Build the bytes here, from local encoding only; nothing a node proposes is signed."""
+    async def build(
+        self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
+    ) -> UnsignedTransaction:
+        """Build the bytes here, from local encoding only; nothing a node proposes is signed.
+
+        ``nonce`` is the sender's next one on EVM, reserved by the caller; TRON has none. ``lifetime_seconds`` is
+        TRON's; nothing on EVM expires. Raises ValueError for a nonce on TRON, and for none on EVM.
+        """
 
     def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
         """Join bytes and the 65-byte signature r‖s‖v; checks that it recovers to the sender.
 
         Raises BadSignature."""
 
-    def decode(self, raw: bytes) -> Payment:
+    def decode(self, raw: bytes, sender: str | None = None) -> Payment:
         """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do; asset symbol and decimals as
-        configured for the contract. Raises UndecodableTransaction when they do anything but one payment."""
+        configured for the contract. Unsigned EVM bytes do not say whom they will be from, the signature does:
+        give ``sender``, which ``attach`` then holds against the signature.
+
+        Raises UndecodableTransaction when they do anything but one payment, or are from another than ``sender``."""
 
     async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
         """Send the bytes. Never raises for what a node or the network does: that is outcome UNKNOWN.

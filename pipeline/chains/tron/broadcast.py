@@ -1,10 +1,6 @@
-"""Sending, and what a node's answer to it means. No answer means that the payment will not happen."""
+"""What a TRON node's answer to a broadcast means."""
 
-from collections.abc import Iterable
-
-from pipeline.chains.errors import LyingNode, WrongNetwork
-from pipeline.chains.http import NodeFailure
-from pipeline.chains.nodes import Nodes
+from pipeline.chains.errors import LyingNode
 from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, Finality, SignedTransaction
 from pipeline.chains.tron.node import TronNode, decoded_message, reading
 
@@ -22,35 +18,9 @@ _OUTCOMES = {
 """SERVER_BUSY, NO_CONNECTION, NOT_ENOUGH_EFFECTIVE_CONNECTION, BLOCK_UNSOLIDIFIED, OTHER_ERROR and any
 code not listed say nothing about the transaction: UNKNOWN."""
 
-_WEIGHT = (BroadcastOutcome.REFUSED, BroadcastOutcome.KNOWN, BroadcastOutcome.UNKNOWN, BroadcastOutcome.ACCEPTED)
-"""Of several nodes' answers the last of these counts: a refusal does not undo another node's silence."""
 
-
-async def broadcast(nodes: Nodes[TronNode], signed: SignedTransaction) -> BroadcastReply:
-    """Send to the first node; to the next one only while the outcome is UNKNOWN. Each node gets the bytes once.
-
-    Raises LyingNode when a node answers with another txid.
-    """
-    replies: list[BroadcastReply] = []
-    for node in nodes.in_order():
-        try:
-            await nodes.verify(node)
-            replies.append(await _send(node, signed))
-            nodes.succeeded(node)
-        except NodeFailure as failure:
-            nodes.failed(node, failure)
-            replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, failure.code, str(failure)))
-        except WrongNetwork as error:
-            replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, "wrong network", str(error)))
-        except LyingNode as lie:
-            nodes.distrust(node, lie)
-            raise
-        if replies[-1].outcome is not BroadcastOutcome.UNKNOWN:
-            break
-    return _strongest(replies)
-
-
-async def _send(node: TronNode, signed: SignedTransaction) -> BroadcastReply:
+async def send(node: TronNode, signed: SignedTransaction) -> BroadcastReply:
+    """One attempt at one node. Raises NodeFailure, and LyingNode when it answers with another txid."""
     answer = await node.call("broadcasthex", Finality.HEAD, {"transaction": signed.raw.hex()})
     with reading(node, "a broadcast"):
         code, echoed = str(answer.get("code", "SUCCESS" if answer.get("result") else "OTHER_ERROR")), answer.get("txid")
@@ -61,7 +31,3 @@ async def _send(node: TronNode, signed: SignedTransaction) -> BroadcastReply:
     if outcome is BroadcastOutcome.ACCEPTED and not answer.get("result"):
         outcome = BroadcastOutcome.UNKNOWN
     return BroadcastReply(outcome, code, message)
-
-
-def _strongest(replies: Iterable[BroadcastReply]) -> BroadcastReply:
-    return max(replies, key=lambda reply: _WEIGHT.index(reply.outcome))

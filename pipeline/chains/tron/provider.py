@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from coincurve import PublicKey
 
+from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.nodes import PATIENCE, Nodes
@@ -24,8 +25,9 @@ from pipeline.chains.provider import (
     UnsignedTransaction,
     Verdict,
 )
-from pipeline.chains.tron import address, blocks, broadcast, transaction, verdict
+from pipeline.chains.tron import address, blocks, transaction, verdict
 from pipeline.chains.tron.balances import BalanceReader
+from pipeline.chains.tron.broadcast import send
 from pipeline.chains.tron.fees import FeeBook, Prices, transaction_bytes
 from pipeline.chains.tron.node import TronNode, check_genesis
 from pipeline.chains.tron.transaction import RawTransfer
@@ -86,10 +88,14 @@ class TronProvider:
         _check(payment)
         return await self._nodes.ask(lambda node: self._fees.estimate(node, payment))
 
-    async def build(self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float) -> UnsignedTransaction:
+    async def build(
+        self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
+    ) -> UnsignedTransaction:
         """Refers to the newest solid block and expires ``lifetime_seconds`` after the head block: the chain's clock
         counts, not ours. Raises ValueError for a lifetime outside (0, 24 h)."""
         _check(payment)
+        if nonce is not None:
+            raise ValueError(f"nonce {nonce} given: TRON transactions have none")
         lifetime = timedelta(seconds=lifetime_seconds)
         if not timedelta() < lifetime < LONGEST_LIFETIME:
             raise ValueError(f"lifetime of {lifetime_seconds} s: TRON takes more than 0 and less than 24 hours")
@@ -124,7 +130,7 @@ class TronProvider:
             ref_block=unsigned.ref_block,
         )
 
-    def decode(self, raw: bytes) -> Payment:
+    def decode(self, raw: bytes, sender: str | None = None) -> Payment:
         try:
             found = transaction.decode(raw)
         except UndecodableTransaction as unsigned:
@@ -132,13 +138,15 @@ class TronProvider:
                 found = transaction.decode(transaction.split(raw)[0])
             except UndecodableTransaction as signed:
                 raise UndecodableTransaction(f"neither unsigned ({unsigned}) nor signed ({signed})") from signed
+        if sender is not None and found.sender != sender:
+            raise UndecodableTransaction(f"it is from {found.sender}, not from {sender}")
         asset = self._assets.get(found.contract)
         if asset is None:
             raise UndecodableTransaction(f"it moves tokens of {found.contract}, which is no asset of this chain here")
         return Payment(found.sender, found.receiver, asset, found.amount)
 
     async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        return await broadcast.broadcast(self._nodes, signed)
+        return await broadcast(self._nodes, signed, send)
 
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
         return await self._nodes.ask(lambda node: blocks.read_transaction(node, txid, finality))

@@ -1,0 +1,1 @@
+"""EVM chains (Ethereum, BSC, …) on web3."""
