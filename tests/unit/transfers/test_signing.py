@@ -40,7 +40,7 @@ def test_a_consolidation_to_the_treasury_is_signed_by_the_wallets_key() -> None:
         (
             Kind.GAS,
             Payment(GAS, THEIRS, TRX, 5),
-            replace(AUTHORITY, wallet_index=None, wallet_address=None),
+            FOREIGN,
             "never rec",
         ),
         (Kind.GAS, Payment(GAS, OURS, USDT, 5), AUTHORITY, "native coin"),
