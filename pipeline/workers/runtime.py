@@ -178,9 +178,9 @@ class Runtime:
                 working.cancel()
             with contextlib.suppress(asyncio.CancelledError, Stopped):
                 await working
-            for task in watching:
-                if task.done():
-                    task.result()  # they end by an error only
+            for watcher in watching:
+                if watcher.done():
+                    watcher.result()  # they end by an error only
         finally:
             for task in (*watching, stopping):
                 task.cancel()
@@ -240,6 +240,7 @@ class Runtime:
             await changed.wait()
             changed.clear()
             self.beat()  # the heartbeat reloads, and shows a pause at once
+            self._announce()  # chains and assets are configuration too
 
     async def _reload(self) -> None:
         async with self.pool.connection() as connection:

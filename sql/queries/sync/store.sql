@@ -33,4 +33,5 @@ FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)
 WHERE b.id = ANY (%(ids)s::bigint[]) AND b.id = r.id AND b.locked_by = %(lock)s AND a.id = b.asset_on_chain_id
 RETURNING b.id, CASE WHEN r.error IS NOT NULL THEN 'failed'
                      WHEN r.block_number < b.block_number THEN 'older'
-                     ELSE 'read' END AS outcome
+                     ELSE 'read' END AS outcome,
+          now() AS stored_at
