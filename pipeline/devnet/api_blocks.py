@@ -1,5 +1,6 @@
 """Read calls about blocks, transactions and the network. Each takes a Call and returns what is printed."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,14 +30,12 @@ class Call:
     def integer(self, name: str, default: int = 0) -> int:
         """Raises ApiError for what is no whole number."""
         value = self.params.get(name, default)
-        try:
-            if isinstance(value, (bool, float)):
-                raise ValueError(value)
-            return int(value)
-        except (TypeError, ValueError) as error:
-            raise ApiError(
-                f"class org.tron.core.services.http.JsonFormat$ParseException : 1:1: Couldn't parse integer: {value!r}"
-            ) from error
+        if isinstance(value, (int, str)) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError):
+                return int(value)
+        raise ApiError(
+            f"class org.tron.core.services.http.JsonFormat$ParseException : 1:1: Couldn't parse integer: {value!r}"
+        )
 
     def text(self, name: str) -> str:
         value = self.params.get(name, "")

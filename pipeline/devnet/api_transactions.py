@@ -17,7 +17,6 @@ from pipeline.devnet.messages import (
     TriggerSmartContract,
     from_json,
 )
-from pipeline.devnet.state import BlockEnv
 from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
 from pipeline.devnet.vm import Execution
 
@@ -29,9 +28,7 @@ def broadcast_hex(call: Call) -> Any:
     try:
         tx = SignedTransaction.decode(parse_hex(call.text("transaction")))
     except (BadAddress, DecodeError) as error:
-        raise ApiError(
-            "class com.google.protobuf.InvalidProtocolBufferException : Protocol message contained an invalid tag (zero)."
-        ) from error
+        raise ApiError(f"class com.google.protobuf.InvalidProtocolBufferException : {error}") from error
     code, message = _push(call, tx)
     printed = shapes.transaction(tx, True) if tx.message.raw_data.contract else {}
     return {"result": code == Code.SUCCESS, "code": code, "message": message, "txid": tx.id, "transaction": printed}
@@ -62,9 +59,10 @@ def get_sign_weight(call: Call) -> Any:
         except ValueError as error:
             raise ApiError(f"class java.security.SignatureException : {error}") from error
     owners = [address for address in approved if address == owner]
+    key = {"address": _shown(call, owner), "weight": 1}
     shape: Any = {
         "result": {} if owners else {"code": "NOT_ENOUGH_PERMISSION"},
-        "permission": {"permission_name": "owner", "threshold": 1, "keys": [{"address": _shown(call, owner), "weight": 1}]},
+        "permission": {"permission_name": "owner", "threshold": 1, "keys": [key]},
         "transaction": {"result": {"result": True}, "txid": tx.id, "transaction": _listed(call, tx)},
     }
     if approved:
@@ -134,7 +132,7 @@ def trigger_constant_contract(call: Call) -> Any:
     """Simulate a call, or with no contract address the creation code in ``data``."""
     try:
         trigger = _trigger(call)
-        done, extra, env = _simulate(call, trigger)
+        done, extra = _simulate(call, trigger)
     except Rejected as error:
         return {"result": _refused(call, error)}
     if not done.success and done.status != "REVERT":
@@ -150,7 +148,7 @@ def trigger_constant_contract(call: Call) -> Any:
     if extra:
         shape["energy_penalty"] = extra
     if not done.success:
-        shape["result"]["message"] = done.message if call.visible else done.message.encode().hex()
+        shape["result"]["message"] = _said(call, done.message)
     if done.logs:
         shape["logs"] = [shapes.log(entry, False) for entry in done.logs]
     return shape
@@ -159,21 +157,19 @@ def trigger_constant_contract(call: Call) -> Any:
 def estimate_energy(call: Call) -> Any:
     try:
         trigger = _trigger(call)
-        done, extra, _ = _simulate(call, trigger)
+        done, extra = _simulate(call, trigger)
     except Rejected as error:
         return {"result": _refused(call, error)}
     if not done.success:
-        message = done.message or done.status
-        return {"result": {"code": "CONTRACT_EXE_ERROR", "message": message if call.visible else message.encode().hex()}}
+        return {"result": {"code": "CONTRACT_EXE_ERROR", "message": _said(call, done.message or done.status)}}
     return {"result": {"result": True}, "energy_required": done.energy + extra}
 
 
-def _simulate(call: Call, trigger: Any) -> tuple[Execution, int, BlockEnv]:
-    env = call.node.env(call.solid)
+def _simulate(call: Call, trigger: Any) -> tuple[Execution, int]:
+    """The execution, and the energy penalty on top."""
     state = call.node.state(call.solid)
     owner, contract = bytes(trigger.owner_address), bytes(trigger.contract_address)
-    done, extra = state.simulate(owner, contract, bytes(trigger.data), trigger.call_value, env)
-    return done, extra, env
+    return state.simulate(owner, contract, bytes(trigger.data), trigger.call_value, call.node.env(call.solid))
 
 
 def _push(call: Call, tx: SignedTransaction) -> tuple[Code, str]:
@@ -253,15 +249,21 @@ def _is_view(created: Any, data: bytes) -> bool:
 
 
 def _refused(call: Call, error: Rejected) -> Any:
-    message = error.message.removeprefix("Contract validate error : ")
-    return {"code": error.code, "message": message if call.visible else message.encode().hex()}
+    return {"code": error.code, "message": _said(call, error.message.removeprefix("Contract validate error : "))}
 
 
 def _failed(call: Call, done: Execution) -> Any:
     """What java-tron says when a constant call throws: no result, the exception's class and words."""
     names = {"OUT_OF_ENERGY": "OutOfEnergyException", "ILLEGAL_OPERATION": "IllegalOperationException"}
-    message = f"class org.tron.core.vm.program.Program${names.get(done.status, 'BytecodeExecutionException')} : {done.message}"
-    return {"code": "OTHER_ERROR", "message": message if call.visible else message.encode().hex()}
+    name = names.get(done.status, "BytecodeExecutionException")
+    return {
+        "code": "OTHER_ERROR",
+        "message": _said(call, f"class org.tron.core.vm.program.Program${name} : {done.message}"),
+    }
+
+
+def _said(call: Call, message: str) -> str:
+    return message if call.visible else message.encode().hex()
 
 
 def _listed(call: Call, tx: SignedTransaction) -> Any:
@@ -270,5 +272,3 @@ def _listed(call: Call, tx: SignedTransaction) -> Any:
 
 def _shown(call: Call, address: bytes) -> str:
     return base58_address(address) if call.visible else address.hex()
-
-

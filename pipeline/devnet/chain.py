@@ -111,7 +111,7 @@ class Chain:
         """Everything that comes before fees and execution, as a node with ``blocks`` sees it. Raises Rejected."""
         contracts = len(tx.message.raw_data.contract)
         if contracts != 1:
-            raise invalid("No contract!" if not contracts else f"contract size should be exactly 1, actual :{contracts}")
+            raise invalid(f"contract size should be exactly 1, actual :{contracts}" if contracts else "No contract!")
         check_tapos(tx, blocks)
         check_expiration(tx, blocks[-1].timestamp)
         if tx.bandwidth + 64 > MAX_TRANSACTION_BYTES:

@@ -31,7 +31,7 @@ class Journal:
             try:
                 records.append(json.loads(line))
             except ValueError as error:
-                raise JournalDamaged(f"{self._path} line {number} cannot be read: move it away to start anew") from error
+                raise JournalDamaged(f"{self._path} line {number} is unreadable: move it away to start anew") from error
         return records
 
     def append(self, record: dict[str, Any]) -> None:

@@ -79,8 +79,8 @@ def _declare() -> dict[str, type[Message]]:
             enum.value.add(name=value, number=number)
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
-        for number, (field_name, kind) in fields.items():
-            repeated, kind = kind.startswith("*"), kind.removeprefix("*")
+        for number, (field_name, declared) in fields.items():
+            repeated, kind = declared.startswith("*"), declared.removeprefix("*")
             field = message.field.add(name=field_name, number=number)
             field.label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
             if kind in _SCALARS:
@@ -124,7 +124,7 @@ def to_json(message: Message, visible: bool) -> dict[str, Any]:
     return {field.name: _print(field, value, visible) for field, value in message.ListFields()}
 
 
-def _print(field: FieldDescriptor, value: Any, visible: bool) -> Any:
+def _print(field: Any, value: Any, visible: bool) -> Any:
     if not isinstance(value, (str, bytes, int)) and field.type != FieldDescriptor.TYPE_MESSAGE:
         return [_print_one(field, item, visible) for item in value]
     if field.type == FieldDescriptor.TYPE_MESSAGE and not isinstance(value, Message):
@@ -132,7 +132,7 @@ def _print(field: FieldDescriptor, value: Any, visible: bool) -> Any:
     return _print_one(field, value, visible)
 
 
-def _print_one(field: FieldDescriptor, value: Any, visible: bool) -> Any:
+def _print_one(field: Any, value: Any, visible: bool) -> Any:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         return to_json(value, visible)
     if field.type == FieldDescriptor.TYPE_ENUM:
@@ -161,7 +161,7 @@ def from_json(cls: Any, body: dict[str, Any], visible: bool) -> Any:
     return message
 
 
-def _read(message: Message, field: FieldDescriptor, value: Any, visible: bool) -> None:
+def _read(message: Message, field: Any, value: Any, visible: bool) -> None:
     if isinstance(value, list):
         target = getattr(message, field.name)
         for item in value:
@@ -172,7 +172,7 @@ def _read(message: Message, field: FieldDescriptor, value: Any, visible: bool) -
         setattr(message, field.name, _read_one(field, value, visible))
 
 
-def _read_one(field: FieldDescriptor, value: Any, visible: bool) -> Any:
+def _read_one(field: Any, value: Any, visible: bool) -> Any:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         return from_json(message_factory.GetMessageClass(field.message_type), value, visible)
     if field.type == FieldDescriptor.TYPE_ENUM:

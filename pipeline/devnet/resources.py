@@ -24,7 +24,9 @@ def recovered(used: int, since_slot: int, now_slot: int) -> int:
     return used * remaining // DAY_SLOTS
 
 
-def charge_bandwidth(state: "State", owner: bytes, size: int, creates_account: bool, env: "BlockEnv") -> tuple[int, int]:
+def charge_bandwidth(
+    state: "State", owner: bytes, size: int, creates_account: bool, env: "BlockEnv"
+) -> tuple[int, int]:
     """Take ``size`` bytes from the free allowance, all or nothing, else burn TRX. Returns (bytes used, sun burned).
 
     A transfer that creates an account pays a fixed fee and cannot use the allowance.

@@ -198,5 +198,3 @@ def node_info(head: Block, solid: Block) -> Json:
 
 def witnesses(visible: bool) -> Json:
     return {"witnesses": [{"address": print_bytes("address_address", WITNESS, visible), "isJobs": True}]}
-
-

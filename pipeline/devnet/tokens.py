@@ -53,7 +53,7 @@ class Faucet:
         return self._send("TransferContract", TransferContract(to_address=receiver, amount=sun)).id
 
     def deploy_token(self, name: str, symbol: str, decimals: int, supply: int) -> tuple[str, bytes]:
-        """Returns txid and address of a new Token owned by the faucet, who holds ``supply`` raw units. Raises Rejected."""
+        """Returns txid and address of a new Token; the faucet owns it and holds ``supply``. Raises Rejected."""
         artifact = token_artifact()
         arguments = encode(["string", "string", "uint8", "uint256"], [name, symbol, decimals, supply])
         created = from_json(SmartContract, {"abi": {"entrys": artifact["abi"]}, "name": symbol[:32]}, False)

@@ -121,7 +121,7 @@ class SignedTransaction:
         if len(signatures) > 1:
             raise Rejected(
                 Code.SIGERROR,
-                f"Validate signature error: Signature count is {len(signatures)} more than key counts of permission : 1",
+                f"Validate signature error: Signature count is {len(signatures)} more than key counts of permission",
             )
         if self.message.raw_data.contract[0].Permission_id not in (0, 2):
             raise Rejected(Code.SIGERROR, "Validate signature error: permission isn't exit")
