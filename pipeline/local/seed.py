@@ -64,7 +64,7 @@ async def seed(dsn: str, client: DevnetClient, home: LocalHome, terms: Terms) ->
     gas, treasury = home.house()
     async with await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
         known = await (await connection.execute(statement("local/known_token"))).fetchone()
-        token = known["contract_address"] if known else await client.deploy_token("Tether USD", "USDT", 6)
+        token = known["contract_address"] if known else await _deploy(client)
         async with connection.transaction():
             chain = await _chain(connection, client, terms, gas, treasury)
             await connection.execute(statement("local/coin"), {"chain_id": chain["id"]})
@@ -76,8 +76,14 @@ async def seed(dsn: str, client: DevnetClient, home: LocalHome, terms: Terms) ->
             customers = await _customers(connection, home, chain["id"], terms.wallets)
     missing = terms.gas_funds - await client.balance(gas)
     if missing > terms.gas_funds // 2:
-        await client.fund(gas, missing)
+        await client.wait_for_transaction(await client.faucet(gas, missing), solid=True)
     return Seeded(token, gas, treasury, customers, known is None, chain["gas_policy"])
+
+
+async def _deploy(client: DevnetClient) -> str:
+    contract, txid = await client.deploy_token()
+    await client.wait_for_transaction(txid, solid=True)
+    return contract
 
 
 async def _chain(
@@ -87,7 +93,7 @@ async def _chain(
         await connection.execute(
             statement("local/chain"),
             {
-                "network_id": await client.genesis_id(),
+                "network_id": (await client.status()).genesis_id,
                 "nodes": Jsonb([{"url": client.url}]),
                 "treasury": treasury,
                 "gas": gas,
