@@ -57,6 +57,15 @@ class Exchange:
     claimed: list[Job]
 
 
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What a look at the flags added to the queue."""
+
+    jobs: int
+    after_rest: int
+    """Of these, wallets that had rested since a dead letter; the others had been overlooked, or not reached yet."""
+
+
 class JobQueue:
     """The queue as one worker sees it.
 
@@ -130,8 +139,11 @@ class JobQueue:
 
     async def enqueue_flagged(
         self, job_type: JobType, triggered_by: TriggeredBy, *, batch: int, min_age_seconds: float = 0
-    ) -> int:
-        """Queue a job for every flagged wallet without a live one, ``batch`` at a time; how many were queued."""
+    ) -> Enqueued:
+        """Queue a job for every flagged wallet without a live one, ``batch`` per statement.
+
+        Flags younger than ``min_age_seconds`` are left alone.
+        """
         parameters: dict[str, Any] = {
             "job_type": job_type,
             "chain_ids": self.chain_ids,
@@ -143,15 +155,16 @@ class JobQueue:
             "after_chain_id": 0,
             "after_wallet_id": 0,
         }
-        enqueued = 0
+        jobs = after_rest = 0
         while parameters["after_wallet_id"] is not None:
             async with self.pool.connection() as connection:
                 cursor = _cursor(connection, dict_row)
                 await cursor.execute(statement("queue/enqueue_flagged"), parameters, prepare=True)
                 (page,) = await cursor.fetchall()
-            enqueued += page["enqueued"]
+            jobs += page["enqueued"]
+            after_rest += page["after_rest"]
             parameters |= {"after_chain_id": page["next_chain_id"], "after_wallet_id": page["next_wallet_id"]}
-        return enqueued
+        return Enqueued(jobs, after_rest)
 
     async def next_due(self, job_type: JobType) -> float | None:
         """Seconds until the next waiting job is due; 0 or less if one is due now, None if none waits."""

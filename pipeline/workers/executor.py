@@ -65,6 +65,7 @@ class Executor:
         self._bell = asyncio.Event()
         self._rung = False
         self._look_again = True
+        self._backlog = True
         self._next_sweep = 0.0
         self._next_due = 0.0
         self._reconnects = 0
@@ -124,8 +125,10 @@ class Executor:
         wakes = [now + DUE_CHECK_SECONDS]
         if self._outcomes:
             wakes.append(self._oldest_outcome + FLUSH_SECONDS if self._batches else now)
+        if self._rung and not self._runtime.paused:
+            wakes.append(now)
         if self._room() > 0 and not self._runtime.paused:
-            wakes += [now if self._rung or self._look_again else self._next_due, self._next_sweep]
+            wakes += [now if self._look_again else self._next_due, self._next_sweep]
         return min(wakes) - now
 
     def _room(self) -> int:
@@ -144,16 +147,22 @@ class Executor:
             self._rung, self._next_sweep = False, now
         flush = bool(self._outcomes) and (not self._batches or now >= self._oldest_outcome + FLUSH_SECONDS)
         room = self._room() + (len(self._outcomes) if flush else 0)
-        if room <= 0 or self._runtime.paused:
+        if self._runtime.paused:
             if flush:
                 await self._exchange(0, TriggeredBy.SYSTEM)
-                self._look_again = True  # for the time when the pause is over
+            self._look_again = self._backlog = True  # for the time when the pause is over
+        elif room <= 0:
+            if self._rung:
+                self._rung = False
+                self.counts["wakes_by_event"] += 1
+                await self._enqueue_backlog(TriggeredBy.EVENT)
         elif self._rung:
-            self._rung = False
+            self._rung, self._backlog = False, True
             self.counts["wakes_by_event"] += 1
             await self._look(room, TriggeredBy.EVENT)
         elif now >= self._next_sweep:
             self._next_sweep = now + self._runtime.config.sweep.interval_seconds
+            self._backlog = True
             self.counts["wakes_by_sweep"] += 1
             # Younger flags are not missed events: their doorbell is on its way.
             await self._look(room, TriggeredBy.SWEEP, min_age_seconds=self._runtime.config.sweep.grace_seconds)
@@ -170,9 +179,22 @@ class Executor:
         self._look_again = len(claimed) >= room
         if claimed:
             self._start(claimed)
+        if self._look_again and self._backlog and enqueue:
+            await self._enqueue_backlog(triggered_by, min_age_seconds)
+        self._backlog = self._backlog and not enqueue
         if not self._look_again:
             due = await self._runtime.persist("asking what is due", self._ask_next_due)
             self._next_due = _now() + min(max(due, SHORTEST_NAP_SECONDS), DUE_CHECK_SECONDS)
+
+    async def _enqueue_backlog(self, triggered_by: TriggeredBy, min_age_seconds: float = 0) -> None:
+        """Queue what there is no room for. A flag without a job would look like a missed event to the sweep."""
+        batch = self._queue.config.enqueue_batch
+        await self._runtime.persist(
+            "queueing flagged wallets",
+            lambda: self._queue.enqueue_flagged(
+                self.job_type, triggered_by, batch=batch, min_age_seconds=min_age_seconds
+            ),
+        )
 
     async def _ask_next_due(self) -> float:
         seconds = await self._queue.next_due(self.job_type)
@@ -257,12 +279,12 @@ class Executor:
         deadline = self._queue.config.deadline_seconds * DEADLINE_MARGIN
         missing: Outcome = Retry("the handler ended without an outcome for this job")
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(deadline) as limit:
                 async for job, outcome in self.handler(jobs):
                     if left.pop(job.id, None) is not None:
                         self._settle(job, outcome)
         except DATABASE_GONE as error:
-            if isinstance(error, TimeoutError):
+            if limit.expired():
                 missing = Retry(f"not done within {deadline:g} s (queue.deadline_seconds)")
             else:
                 missing = Defer(DATABASE_PAUSE_SECONDS, f"the database went away: {reason(error)}")

@@ -40,5 +40,20 @@ AS $$
     RETURNING status
 $$;
 
+-- Writes 'error' about workers that have been silent for so long, and forgets those that ended a week ago.
+-- Returns the names of the newly silent.
+CREATE OR REPLACE FUNCTION mark_silent_workers(stale interval) RETURNS SETOF text
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    DELETE FROM worker_registry
+    WHERE status IN ('stopped', 'error') AND last_heartbeat < clock_timestamp() - interval '7 days';
+    UPDATE worker_registry SET
+        status = 'error', last_error = format('silent since %s', date_trunc('second', last_heartbeat))
+    WHERE status IN ('running', 'paused') AND last_heartbeat < clock_timestamp() - stale
+    RETURNING name
+$$;
+
+REVOKE ALL ON FUNCTION mark_silent_workers(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION worker_heartbeat(uuid, text, text, text, jsonb) FROM PUBLIC;
