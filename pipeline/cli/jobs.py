@@ -33,6 +33,8 @@ COLOURS = {
     "rejected": "dim",
 }
 PRIORITIES = {-10: "low", 0: "normal", 10: "high"}
+CANNOT_BE_CANCELLED = "FP003"
+"""SQLSTATE of cancel_job for a job that runs, waits for the chain, or is over."""
 _AGE = re.compile(r"([0-9]+)(min|[smhd])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
@@ -168,12 +170,13 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
         row = _find(connection, job)
         try:
             with connection.transaction():
-                connection.execute(statement("jobs/cancel"), {"job_id": row["job_id"]})
-        except psycopg.errors.RaiseException as error:
+                done = connection.execute(statement("jobs/cancel"), {"job_id": row["job_id"]}).fetchone()
+        except psycopg.DatabaseError as error:
+            if error.sqlstate != CANNOT_BE_CANCELLED:
+                raise
             raise CommandError(error.diag.message_primary or str(error), error.diag.message_hint or "") from None
-        after = _find(connection, str(row["id"]))
-    if after["status"] != "cancelled":
-        raise CommandError(f"{row['job_id']} is {after['status']} and was not cancelled")
+    if done is None or not done["cancelled"]:
+        raise CommandError(f"{row['job_id']} was cancelled before")
     if as_json:
         print_json({"job_id": row["job_id"], "status": "cancelled"})
     else:

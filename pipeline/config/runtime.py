@@ -40,7 +40,7 @@ class SweepConfig(_Section):
 
 class CleanupConfig(_Section):
     interval_seconds: Seconds = Field(default=600, description="How often stuck jobs are looked for")
-    stuck_minutes: Annotated[float, Field(gt=0, le=10_080)] = Field(
+    stuck_minutes: Annotated[int, Field(gt=0, le=10_080)] = Field(
         default=10, description="A job of a silent worker counts as stuck after this"
     )
 

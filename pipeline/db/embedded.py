@@ -134,6 +134,8 @@ class EmbeddedServer:
                 except subprocess.TimeoutExpired:
                     continue
                 break
+            with contextlib.suppress(OSError):  # not empty: then it is not ours alone
+                self._sockets.rmdir()
         if self._watchdog is not None:
             self._watchdog.communicate(b"stopped\n")
             self._watchdog = None

@@ -34,7 +34,7 @@ PING_INTERVAL = 10.0
 PING_TIMEOUT = 5.0
 """Seconds. Together they bound the time a half-open connection stays unnoticed to 15 s."""
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
 
 Callback = Callable[[], Awaitable[None]]
@@ -64,8 +64,10 @@ class Listener:
         self.lost = asyncio.Event()
         """Set while it does not (the opposite of ``listening``, to be waited for)."""
         self.reconnects = 0
-        self.pings = 0
-        """Answered ones."""
+        self.answered = asyncio.Event()
+        """Set by every ping that was answered; for tests, as is ``heard``."""
+        self.heard = asyncio.Event()
+        """Set by every notification, ignored ones included."""
         self.received: Counter[str] = Counter()
         """Notifications by channel since the start, ignored ones included."""
         self._dsn = session_dsn(dsn, f"{name} listener", role)
@@ -185,7 +187,7 @@ class Listener:
         """Ask something of the same session. TCP keepalives do not see a proxy that is stuck."""
         with self._answered_in_time(connection):
             row = await (await connection.execute(statement("listener/ping"))).fetchone()
-        self.pings += 1
+        self.answered.set()
         missing = set(self.channels) - set(row[0] if row else ())
         if missing:
             raise psycopg.OperationalError(
@@ -220,6 +222,7 @@ class Listener:
     def _ring(self, notification: Notify) -> None:
         channel = notification.channel
         self.received[channel] += 1
+        self.heard.set()
         if self.lossy:
             return
         self._hints[channel].update(_counts(notification.payload))

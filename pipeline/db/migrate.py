@@ -122,7 +122,7 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
     applied = await _applied(connection)
     _compare(schema, applied)
     if not applied:
-        await connection.execute(statement("migrate/create_ledger"))
+        await _apply(connection, "schema_migrations", statement("migrate/create_ledger"))
     new = [migration for migration in schema.migrations if migration.version not in applied]
     for migration in new:
         await _apply(connection, f"sql/migrations/{migration.name}.sql", migration.text)
@@ -194,7 +194,7 @@ def _explain(connection: Connection, name: str, text: str, error: psycopg.Error)
     line = f", line {text.count(chr(10), 0, position) + 1}" if position else ""
     parts = [f"{name}{line}: {diagnostics.message_primary or error}"]
     parts += [part for part in (diagnostics.message_detail, diagnostics.message_hint, diagnostics.context) if part]
-    if isinstance(error, errors.InsufficientPrivilege):
+    if isinstance(error, errors.InsufficientPrivilege) and not diagnostics.message_hint:
         user, database = connection.info.user, connection.info.dbname
         parts.append(
             f"{user} has to own the database {database} and be allowed to create roles: "

@@ -49,7 +49,19 @@ def production_lines() -> list[Line]:
     return [Line(name, command, Phase.WORK) for name, command in processes.items()]
 
 
-def child_environment(**changes: str) -> dict[str, str]:
-    """The environment of a child: ours, with this interpreter's ``flagpost`` first on the path."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **changes}
+def child_environment(home: Path, database_url: str | None, **changes: str) -> dict[str, str]:
+    """The environment of a local process: ours, with this interpreter's ``flagpost`` first on the path.
+
+    Whatever FLAGPOST_* or .env say about production (mnemonic, treasury, nodes, keys) is left out: local mode has its
+    own, and a simulated network must never meet a real mnemonic.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("FLAGPOST_") or name in ("FLAGPOST_LOG_LEVEL", "FLAGPOST_LISTEN_URL")
+    }
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    kept |= {"PYTHONUNBUFFERED": "1", "FLAGPOST_ENV_FILE": os.devnull, "FLAGPOST_HOME": str(home)}
+    if database_url is not None:
+        kept["DATABASE_URL"] = database_url
+    return kept | changes

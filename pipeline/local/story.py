@@ -12,7 +12,9 @@ from honcho.printer import Message, Printer
 
 _ADDRESS = re.compile(r"\bT[1-9A-HJ-NP-Za-km-z]{33}\b")
 _AMOUNT = re.compile(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)? (?:USDT|TRX)\b")
-_LEVEL = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b")
+_LOG_HEAD = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (?P<level>[A-Z]+) +")
+"""What pipeline.log puts before a line; time and process stand on the left already."""
+_ALARMS = {"WARNING": "\033[33m", "ERROR": "\033[1;31m", "CRITICAL": "\033[1;31m"}
 
 _WALLET_COLOURS = (39, 45, 48, 79, 111, 141, 147, 156, 177, 183, 204, 208, 213, 215, 220, 229)
 """Of the 256-colour table: bright enough on black, dark enough on white, far enough from each other."""
@@ -51,19 +53,29 @@ class StoryPrinter(Printer):  # type: ignore[misc]  # honcho has no type hints
     def _print(self, message: Message, line: str) -> None:
         stamp = message.time.strftime(self.time_format)
         name = (message.name or "").ljust(self.width)
+        level, text = _without_head(line, message.name or "")
+        alarm = f"{level}: " if level in _ALARMS else ""
         if not self._coloured:
-            print(f"{stamp} {name} │ {line}", file=self.output, flush=True)  # addresses whole: somebody greps this
+            # Addresses whole: somebody greps this.
+            print(f"{stamp} {name} │ {alarm}{text}", file=self.output, flush=True)
             return
+        alarm = f"{_ALARMS[level]}{alarm}{_RESET}" if alarm else ""
         head = f"\033[{message.colour}m{name} │{_RESET}" if message.colour else f"{_DIM}{name} │{_RESET}"
-        print(f"{_DIM}{stamp}{_RESET} {head} {_paint(line)}", file=self.output, flush=True)
+        print(f"{_DIM}{stamp}{_RESET} {head} {alarm}{_paint(text)}", file=self.output, flush=True)
+
+
+def _without_head(line: str, name: str) -> tuple[str, str]:
+    """Level and text of a line; lines without a head are INFO."""
+    found = _LOG_HEAD.match(line)
+    level, text = (found["level"], line[found.end() :]) if found else ("INFO", line)
+    return level, text.removeprefix(f"{name}: ")
 
 
 def _paint(line: str) -> str:
-    first = line.split(maxsplit=1)[0]
+    first = line.split(maxsplit=1)[0] if line.strip() else ""
     if first in _MARKS:
         line = line.replace(first, f"{_MARKS[first]}{first}{_RESET}", 1)
     line = _AMOUNT.sub(lambda found: f"{_BOLD}{found[0]}{_RESET}", line)
-    line = _LEVEL.sub(lambda found: f"\033[1;31m{found[0]}{_RESET}", line)
     return _ADDRESS.sub(lambda found: _wallet_colour(found[0]), line)
 
 

@@ -57,6 +57,15 @@ class Exchange:
     claimed: list[Job]
 
 
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What a look at the flags added to the queue."""
+
+    jobs: int
+    after_rest: int
+    """Of these, wallets that had rested since a dead letter; the others had been overlooked, or not reached yet."""
+
+
 class JobQueue:
     """The queue as one worker sees it.
 
@@ -79,15 +88,17 @@ class JobQueue:
         capacity: int,
         triggered_by: TriggeredBy = TriggeredBy.EVENT,
         *,
+        enqueue: bool = True,
         min_age_seconds: float = 0,
     ) -> Exchange:
         """Write outcomes, then claim due jobs and take flagged wallets, in one round trip and one transaction.
 
         Because the claim comes after the outcomes, a wallet whose flag is still up when its job ends gets the next
-        job here. Flags younger than ``min_age_seconds`` are left alone.
+        job here. Flags younger than ``min_age_seconds`` are left alone; without ``enqueue`` no flag is read.
         """
         written = self._finish_parameters(outcomes)
-        wanted = self._claim_parameters(job_type, capacity, triggered_by, self.config.enqueue_batch, min_age_seconds)
+        batch = self.config.enqueue_batch if enqueue else 0
+        wanted = self._claim_parameters(job_type, capacity, triggered_by, batch, min_age_seconds)
         async with self.pool.connection() as connection, connection.pipeline():
             finishing = await self._finish(connection, written) if written["ids"] else None
             claiming = await self._claim(connection, wanted) if capacity > 0 else None
@@ -104,10 +115,7 @@ class JobQueue:
 
     async def claim(self, job_type: JobType, capacity: int) -> list[Job]:
         """Up to ``capacity`` due jobs; no flag is read."""
-        parameters = self._claim_parameters(job_type, capacity, TriggeredBy.SYSTEM, 0, 0)
-        async with self.pool.connection() as connection:
-            cursor = await self._claim(connection, parameters)
-            return [_job(row) for row in await cursor.fetchall()]
+        return (await self.exchange((), job_type, capacity, enqueue=False)).claimed
 
     async def finish(self, outcomes: Sequence[tuple[Job, Outcome]]) -> frozenset[UUID]:
         """Write outcomes; the ids of the jobs that were still ours (a lost lease changes nothing)."""
@@ -121,10 +129,21 @@ class JobQueue:
             await cursor.execute(statement("queue/hand_back"), parameters)
             return frozenset(await cursor.fetchall())
 
+    async def release_unheld(self, held: Sequence[Job]) -> frozenset[UUID]:
+        """Give back what this worker claimed without hearing of it (the reply was lost): all but ``held``."""
+        parameters = {"worker_id": self.worker_id, "held": [job.id for job in held]}
+        async with self.pool.connection() as connection:
+            cursor = _cursor(connection, scalar_row)
+            await cursor.execute(statement("queue/release_unheld"), parameters)
+            return frozenset(await cursor.fetchall())
+
     async def enqueue_flagged(
         self, job_type: JobType, triggered_by: TriggeredBy, *, batch: int, min_age_seconds: float = 0
-    ) -> int:
-        """Queue a job for every flagged wallet without a live one, ``batch`` at a time; how many were queued."""
+    ) -> Enqueued:
+        """Queue a job for every flagged wallet without a live one, ``batch`` per statement.
+
+        Flags younger than ``min_age_seconds`` are left alone.
+        """
         parameters: dict[str, Any] = {
             "job_type": job_type,
             "chain_ids": self.chain_ids,
@@ -136,15 +155,16 @@ class JobQueue:
             "after_chain_id": 0,
             "after_wallet_id": 0,
         }
-        enqueued = 0
+        jobs = after_rest = 0
         while parameters["after_wallet_id"] is not None:
             async with self.pool.connection() as connection:
                 cursor = _cursor(connection, dict_row)
                 await cursor.execute(statement("queue/enqueue_flagged"), parameters, prepare=True)
                 (page,) = await cursor.fetchall()
-            enqueued += page["enqueued"]
+            jobs += page["enqueued"]
+            after_rest += page["after_rest"]
             parameters |= {"after_chain_id": page["next_chain_id"], "after_wallet_id": page["next_wallet_id"]}
-        return enqueued
+        return Enqueued(jobs, after_rest)
 
     async def next_due(self, job_type: JobType) -> float | None:
         """Seconds until the next waiting job is due; 0 or less if one is due now, None if none waits."""

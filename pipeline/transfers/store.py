@@ -75,12 +75,12 @@ class TransferStore:
     async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment) -> int:
         """Write the intent down; returns its id.
 
-        Raises LeaseLost, MovedOn (paid already, or a payment of this kind is under way), CooldownActive, BudgetExhausted.
+        Raises LeaseLost, MovedOn (paid already, or a payment is under way), CooldownActive, BudgetExhausted.
         """
         crash_here(CrashPoint.REQUEST_BEFORE)
         try:
             async with self._step(job) as conn:
-                found = await _ids(
+                found: list[int] = await _ids(
                     conn,
                     "transfers/request",
                     job_uuid=job.id,
@@ -110,7 +110,7 @@ class TransferStore:
         Raises LeaseLost, MovedOn."""
         crash_here(CrashPoint.SIGN_BEFORE)
         async with self._step(job) as conn:
-            found = await _ids(
+            found: list[int] = await _ids(
                 conn,
                 "transfers/record_signed",
                 job_uuid=job.id,

@@ -22,7 +22,8 @@ $$;
 
 -- Says that a worker lives, and returns the status its row has now; NULL when the row is gone.
 -- p_known_status is what the worker last saw there: if the row says something else, an operator wrote
--- it, and it stays. 'error' is written by the sweep about a silent worker, and is healed by any heartbeat.
+-- it, and it stays. What the sweep wrote about a silent worker ('error', 'stopped') is healed by any heartbeat,
+-- and a worker that goes says so whatever stands there.
 CREATE OR REPLACE FUNCTION worker_heartbeat(
     p_worker_id uuid, p_known_status text, p_status text, p_last_error text, p_stats jsonb
 ) RETURNS text
@@ -30,7 +31,8 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     UPDATE worker_registry SET
-        status = CASE WHEN status IN (p_known_status, 'error', 'stopped') THEN p_status ELSE status END,
+        status = CASE WHEN p_status = 'stopped' OR status IN (p_known_status, 'error', 'stopped')
+                      THEN p_status ELSE status END,
         last_heartbeat = clock_timestamp(),
         last_error = coalesce(p_last_error, last_error),
         stats = coalesce(p_stats, stats)
@@ -38,5 +40,20 @@ AS $$
     RETURNING status
 $$;
 
+-- Writes 'error' about workers that have been silent for so long, and forgets those that ended a week ago.
+-- Returns the names of the newly silent.
+CREATE OR REPLACE FUNCTION mark_silent_workers(stale interval) RETURNS SETOF text
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    DELETE FROM worker_registry
+    WHERE status IN ('stopped', 'error') AND last_heartbeat < clock_timestamp() - interval '7 days';
+    UPDATE worker_registry SET
+        status = 'error', last_error = format('silent since %s', date_trunc('second', last_heartbeat))
+    WHERE status IN ('running', 'paused') AND last_heartbeat < clock_timestamp() - stale
+    RETURNING name
+$$;
+
+REVOKE ALL ON FUNCTION mark_silent_workers(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION worker_heartbeat(uuid, text, text, text, jsonb) FROM PUBLIC;

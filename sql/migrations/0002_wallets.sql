@@ -26,7 +26,6 @@ CREATE TABLE wallets (
         CASE WHEN needs_gas THEN coalesce(needs_gas_since, created_at)
              WHEN needs_consolidation THEN coalesce(consolidation_ready_since, created_at) END
     ) STORED,
-    last_sync_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (chain_id, address),
@@ -48,8 +47,10 @@ CREATE TABLE wallet_balances (
     locked_by text,
     -- Due at this time; a claim moves it to locked_until, so that a lock that expires is due again.
     next_check_at timestamptz NOT NULL DEFAULT now(),
-    -- A payment has settled since the balance was read: the next read decides the flags even if it is equal.
-    recheck boolean NOT NULL DEFAULT false,
+    -- The amount may not be current: never read yet, or a payment has settled since. It decides no flag until the
+    -- next read, and that one decides even if it finds the same amount.
+    recheck boolean NOT NULL DEFAULT true,
+    changed_at timestamptz NOT NULL DEFAULT now(), -- when the amount last changed; set by trigger
     block_number bigint,                     -- the final block the balance was read at
     last_checked timestamptz,
     last_processed_at timestamptz,

@@ -31,10 +31,18 @@ CREATE UNIQUE INDEX transfers_one_live_per_wallet_asset_and_kind ON transfers (w
     WHERE state NOT IN ('final', 'reverted', 'rejected');
 CREATE INDEX transfers_live ON transfers (chain_id, id) WHERE state NOT IN ('final', 'reverted', 'rejected');
 CREATE INDEX transfers_job ON transfers (job_id);
--- The gas budgets add up what was sent to a wallet and in all, by day.
+-- The gas cooldown and the daily budget of one wallet.
 CREATE INDEX transfers_gas_by_wallet ON transfers (wallet_id, created_at) WHERE kind = 'gas' AND state <> 'rejected';
-CREATE INDEX transfers_gas_by_chain ON transfers (chain_id, created_at) INCLUDE (amount)
-    WHERE kind = 'gas' AND state <> 'rejected';
+
+-- Gas promised, by chain and hour (UTC): what the daily and total budgets add up, so that a top-up
+-- costs the same after a million of them. Kept by triggers/transfers_gas_budget.sql alone.
+CREATE TABLE gas_spending (
+    chain_id integer NOT NULL REFERENCES chains (id),
+    hour timestamptz NOT NULL,
+    topups bigint NOT NULL,
+    amount raw_amount NOT NULL,                              -- native raw units
+    PRIMARY KEY (chain_id, hour)
+) WITH (fillfactor = 50);
 
 CREATE TABLE chain_transactions (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -187,7 +187,7 @@ def _signer(digest: bytes, signature: bytes) -> str:
     recovery = signature[64] - 27 if signature[64] >= 27 else signature[64]
     try:
         public = PublicKey.from_signature_and_message(signature[:64] + bytes([recovery]), digest, hasher=None)
-    except ValueError as error:
+    except Exception as error:  # coincurve raises bare Exception for a signature that recovers to nothing
         raise BadSignature(f"the signature recovers to no key: {error}") from error
     return address.from_public_key(public)
 

@@ -1,2 +1,2 @@
--- Cancels a job; the function refuses one whose transaction may still land, and says so.
-SELECT cancel_job(%(job_id)s) AS outcome;
+-- Cancels a job; the function refuses one whose transaction may still land, and says so. False: it was cancelled before.
+SELECT cancel_job(%(job_id)s) AS cancelled;

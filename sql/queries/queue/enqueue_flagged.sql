@@ -1,4 +1,5 @@
--- Queues a job for each flagged wallet of a batch that has no live job, and says where to go on.
+-- Queues a job for each flagged wallet of a batch that has no live job, and says where to go on. after_rest
+-- counts those among them that had rested since a dead letter: they were not overlooked by anybody.
 --
 -- Guarantees: one live job per wallet and type, whoever else inserts at this moment; the same rest for
 -- dead letters and inactive chains as in queue/enqueue_and_claim. Flags younger than %(min_age_seconds)s
@@ -6,7 +7,11 @@
 --
 -- Pages by (chain, wallet): next_chain_id and next_wallet_id are NULL behind the last page.
 WITH flagged AS (
-    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since
+    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since,
+           EXISTS (
+               SELECT FROM job_logs dead
+               WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
+                 AND dead.completed_at > w.wanted_since) AS rested
     FROM wallets w
     WHERE w.wanted_job = %(job_type)s
       AND (w.chain_id, w.id) > (%(after_chain_id)s::integer, %(after_wallet_id)s::bigint)
@@ -36,9 +41,11 @@ WITH flagged AS (
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING wallet_id
 )
-SELECT (SELECT count(*) FROM enqueued) AS enqueued, last.chain_id AS next_chain_id, last.wallet_id AS next_wallet_id
+SELECT (SELECT count(*) FROM enqueued) AS enqueued,
+       (SELECT count(*) FROM enqueued e JOIN flagged f ON f.wallet_id = e.wallet_id WHERE f.rested) AS after_rest,
+       last.chain_id AS next_chain_id, last.wallet_id AS next_wallet_id
 FROM (SELECT count(*) AS found FROM flagged) AS page
 LEFT JOIN LATERAL (
     SELECT f.chain_id, f.wallet_id FROM flagged f ORDER BY f.chain_id DESC, f.wallet_id DESC LIMIT 1

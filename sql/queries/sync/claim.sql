@@ -25,9 +25,9 @@ WITH claimed AS (
         WHERE a.chain_id = %(chain_id)s AND a.is_active AND c.is_active
         ORDER BY due.next_check_at, due.wallet_id
         LIMIT %(batch)s))
-    RETURNING id, wallet_id, asset_on_chain_id, on_chain_balance_raw
+    RETURNING id, wallet_id, asset_on_chain_id, on_chain_balance_raw, last_error
 )
-SELECT claimed.id, claimed.wallet_id, claimed.on_chain_balance_raw AS known_raw,
+SELECT claimed.id, claimed.wallet_id, claimed.on_chain_balance_raw AS known_raw, claimed.last_error AS known_error,
        w.address, a.symbol, a.decimals, a.contract_address
 FROM claimed
 JOIN wallets w ON w.id = claimed.wallet_id

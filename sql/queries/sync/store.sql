@@ -11,7 +11,7 @@ UPDATE wallet_balances b SET
     on_chain_balance_raw = CASE WHEN r.block_number >= coalesce(b.block_number, 0) AND r.error IS NULL
                                 THEN r.raw ELSE b.on_chain_balance_raw END,
     block_number = CASE WHEN r.error IS NULL THEN greatest(r.block_number, b.block_number) ELSE b.block_number END,
-    recheck = b.recheck AND (r.error IS NOT NULL OR r.block_number < b.block_number),
+    recheck = b.recheck AND (r.error IS NOT NULL OR r.block_number < coalesce(b.block_number, 0)),
     processing_status = 'idle',
     locked_by = NULL,
     locked_until = NULL,
@@ -33,4 +33,5 @@ FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)
 WHERE b.id = ANY (%(ids)s::bigint[]) AND b.id = r.id AND b.locked_by = %(lock)s AND a.id = b.asset_on_chain_id
 RETURNING b.id, CASE WHEN r.error IS NOT NULL THEN 'failed'
                      WHEN r.block_number < b.block_number THEN 'older'
-                     ELSE 'read' END AS outcome
+                     ELSE 'read' END AS outcome,
+          now() AS stored_at

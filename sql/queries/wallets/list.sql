@@ -2,14 +2,14 @@
 -- Guarantees: one row per wallet, also for one without balances; every filter is optional; amounts as stored (raw text).
 -- Parameters: chain, needs_gas, needs_consolidation, foreign, address (a piece of it), limit; NULL means "any".
 SELECT w.id, c.name AS chain, w.address, w.user_id, w.derivation_index, w.needs_gas, w.needs_consolidation,
-       w.last_sync_at, b.balances, b.last_error
+       b.last_sync_at, b.balances, b.last_error
 FROM wallets w
 JOIN chains c ON c.id = w.chain_id
 LEFT JOIN LATERAL (
     SELECT jsonb_agg(jsonb_build_object('symbol', a.symbol, 'decimals', a.decimals, 'raw', wb.on_chain_balance_raw,
                                         'native', a.contract_address IS NULL)
                      ORDER BY a.contract_address IS NOT NULL, a.id) AS balances,
-           min(wb.last_error) AS last_error
+           max(wb.last_checked) AS last_sync_at, min(wb.last_error) AS last_error
     FROM wallet_balances wb
     JOIN asset_on_chain a ON a.id = wb.asset_on_chain_id AND a.is_active
     WHERE wb.wallet_id = w.id

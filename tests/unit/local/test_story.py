@@ -39,3 +39,8 @@ def test_empty_lines_are_not_printed():
 
 def test_bytes_that_are_not_text_do_not_stop_the_printer():
     assert "�" in printed(b"\xff\xfe oops", colour=False)
+
+
+def test_the_head_of_a_log_line_goes_and_alarms_stay():
+    assert printed("03:04:05.678 INFO    sync: ready as x", colour=False) == "03:04:05 sync          │ ready as x\n"
+    assert "│ WARNING: no node" in printed("03:04:05.678 WARNING no node", colour=False)

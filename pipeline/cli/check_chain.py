@@ -1,0 +1,283 @@
+"""Doctor's questions to a chain: are its nodes of the right network, our wallets funded, and what would gas cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, WrongNetwork
+from pipeline.chains.http import NodeConfig
+from pipeline.chains.provider import Asset, BalanceQuery, Finality
+from pipeline.chains.tron.provider import TronProvider
+from pipeline.cli.findings import Findings
+from pipeline.cli.output import CommandError, span
+from pipeline.cli.session import Connection, Row, own_branch
+from pipeline.db.statements import statement
+from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family, PublicBranch
+from pipeline.settings import Settings, SettingsError
+from pipeline.units import parse_raw, to_human
+
+PATIENCE_SECONDS = 4.0
+"""Per node. Doctor is for people who wait for it."""
+STALE = timedelta(minutes=1)
+"""A head block older than this: the node is behind, or the chain stands still."""
+SLICE = 5_000
+"""Wallets derived again at a time."""
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ChainContext:
+    """What the checks of one chain share."""
+
+    settings: Settings
+    chain: Row
+    tokens: tuple[Asset, ...]
+    native: Asset
+    branch: PublicBranch | None
+
+    @property
+    def name(self) -> str:
+        """Of the chain."""
+        return str(self.chain["name"])
+
+    @property
+    def gas_address(self) -> str | None:
+        """Ours by derivation; the database's word where the mnemonic is elsewhere."""
+        return self.branch.address(GAS_INDEX) if self.branch else self.chain["gas_address"]
+
+    @property
+    def treasury_address(self) -> str | None:
+        """What the executor believes: the pinned one, else our own index 1."""
+        pinned = self.settings.treasury.get(self.name)
+        return pinned or (self.branch.address(TREASURY_INDEX) if self.branch else self.chain["treasury_address"])
+
+    def coins(self, raw: int) -> str:
+        """An amount of the native coin."""
+        return f"{to_human(raw, self.native.decimals)} {self.native.symbol}"
+
+
+async def check_chain(found: Findings, connection: Connection, settings: Settings, chain: Row) -> None:
+    """Every check of one chain."""
+    if chain["family"] != Family.TRON:
+        found.note(f"{chain['name']}", f"{chain['name']}: {chain['family']} chains are not checked by this version")
+        return
+    context = ChainContext(
+        settings=settings,
+        chain=chain,
+        tokens=tuple(
+            Asset(row["symbol"], row["decimals"], row["contract_address"])
+            for row in connection.execute(statement("doctor/assets"), {"chain_id": chain["id"]})
+        ),
+        native=Asset(chain["native_symbol"] or "TRX", chain["native_decimals"] or 6),
+        branch=_check_mnemonic(found, settings, chain),
+    )
+    if chain["native_symbol"] is None:
+        found.fail(
+            f"{context.name}.assets",
+            f"{context.name} has no native coin",
+            "insert TRX into asset_on_chain, no contract",
+        )
+    provider = await _check_nodes(found, context)
+    if provider is not None:
+        try:
+            await _check_money(found, connection, context, provider)
+        except ChainUnavailable as error:
+            found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")
+        finally:
+            await provider.close()
+    _check_wallets(found, connection, context)
+
+
+def _check_mnemonic(found: Findings, settings: Settings, chain: Row) -> PublicBranch | None:
+    name = f"{chain['name']}.mnemonic"
+    try:
+        branch = own_branch(settings, chain["family"])
+    except SettingsError as error:
+        found.fail(name, str(error), "needed here if gas-topup or consolidation run on this machine")
+        return None
+    except CommandError as error:
+        found.fail(name, error.message, error.hint)
+        return None
+    found.ok(name, f"mnemonic valid; gas wallet {branch.address(GAS_INDEX)}")
+    return branch
+
+
+async def _check_nodes(found: Findings, context: ChainContext) -> TronProvider | None:
+    """Each node by itself; a provider over those that are right, None if there is none."""
+    check = f"{context.name}.node"
+    variable = f"FLAGPOST_NODES_{context.name.upper().replace('-', '_')}"
+    given = context.settings.nodes.get(context.name) or context.chain["nodes"]
+    if not given:
+        found.fail(check, f"{context.name} has no node", f"set {variable} or chains.nodes")
+        return None
+    try:
+        nodes = [NodeConfig.parse(value) for value in given]
+    except ValueError as error:
+        found.fail(check, f"{context.name}: {error}", f"correct {variable} or chains.nodes")
+        return None
+    good = [node for node in nodes if await _check_node(found, context, node)]
+    return _provider(context, good) if good else None
+
+
+async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) -> bool:
+    check = f"{context.name}.node"
+    try:
+        provider = _provider(context, [node])
+    except ValueError as error:
+        found.fail(check, str(error), "correct chains.network_id")
+        return False
+    try:
+        await provider.check_network()
+        head, final = await provider.block_ref(Finality.HEAD), await provider.block_ref(Finality.FINAL)
+    except WrongNetwork as error:
+        found.fail(check, str(error), "give this chain a node of its own network, or correct chains.network_id")
+        return False
+    except ChainError as error:
+        found.fail(check, f"{node.url}: {error}", "check that the node runs and that the URL is its HTTP API")
+        return False
+    finally:
+        await provider.close()
+    behind = datetime.now(UTC) - head.timestamp
+    if behind > STALE:
+        found.warn(
+            check,
+            f"{node.url}: right network, but its newest block {head.number} is {span(behind)} old",
+            "wait until the node has caught up, or use another one",
+        )
+    else:
+        found.ok(check, f"{node.url}: right network, block {head.number}, final {final.number}")
+    return True
+
+
+def _provider(context: ChainContext, nodes: Sequence[NodeConfig]) -> TronProvider:
+    keys = [key.get_secret_value() for key in context.settings.api_keys.get(context.name, ())]
+    return TronProvider(
+        context.name,
+        context.chain["network_id"],
+        nodes,
+        [context.native, *context.tokens],
+        api_keys=keys,
+        patience=PATIENCE_SECONDS,
+    )
+
+
+async def _check_money(found: Findings, connection: Connection, context: ChainContext, provider: TronProvider) -> None:
+    treasury, gas = context.treasury_address, context.gas_address
+    await _check_treasury(found, context, provider, treasury)
+    if gas is None:
+        found.note(f"{context.name}.gas", "the gas wallet is unknown without the mnemonic")
+        return
+    (balance,) = await provider.balances([BalanceQuery(gas, context.native)])
+    if balance.raw is None:
+        found.fail(f"{context.name}.gas", f"gas wallet {gas}: {balance.error}", "check the node")
+        return
+    _check_gas(found, connection, context, gas, balance.raw)
+
+
+async def _check_treasury(found: Findings, context: ChainContext, provider: TronProvider, treasury: str | None) -> None:
+    check = f"{context.name}.treasury"
+    if treasury is None:
+        found.note(check, "the treasury is unknown without the mnemonic or a pinned address")
+        return
+    try:
+        provider.validate_address(treasury)
+    except InvalidAddress as error:
+        found.fail(check, f"treasury: {error}", f"correct FLAGPOST_TREASURY_{context.name.upper()}")
+        return
+    shown = context.chain["treasury_address"]
+    if shown not in (None, treasury):
+        found.warn(
+            check,
+            f"the database shows treasury {shown}, the executor pays to {treasury}",
+            "correct chains.treasury_address, or the pinned address if the database is right",
+        )
+    assets = [context.native, *context.tokens]
+    balances = await provider.balances([BalanceQuery(treasury, asset) for asset in assets])
+    held = []
+    for asset, balance in zip(assets, balances, strict=True):
+        if balance.raw is None:
+            found.fail(
+                f"{context.name}.assets",
+                f"{asset.symbol} {asset.contract}: {balance.error}",
+                "correct asset_on_chain.contract_address, or set is_active = false",
+            )
+        else:
+            held.append(f"{to_human(balance.raw, asset.decimals)} {asset.symbol}")
+    how = "pinned" if context.name in context.settings.treasury else "our index 1"
+    found.ok(check, f"treasury {treasury} ({how}) holds {', '.join(held)}")
+
+
+def _check_gas(found: Findings, connection: Connection, context: ChainContext, gas: str, held: int) -> None:
+    check = f"{context.name}.gas"
+    row = _wallets(connection, context)
+    wanted = parse_raw(row["threshold_would_send"])
+    if held == 0:
+        found.fail(check, f"gas wallet {gas} is empty", f"send {context.native.symbol} to it; jobs wait until then")
+    elif context.chain["gas_policy"] == "threshold" and held < wanted:
+        found.warn(
+            check,
+            f"gas wallet {gas} holds {context.coins(held)}, `threshold` wants {context.coins(wanted)} now",
+            f"send it {context.coins(wanted - held)} or more; jobs wait until then",
+        )
+    else:
+        found.ok(check, f"gas wallet {gas} holds {context.coins(held)}")
+    budget = parse_raw(context.chain["gas_max_per_day"])
+    each = context.coins(parse_raw(context.chain["gas_amount"]))
+    text = f"`threshold` would now send {each} to {row['below_threshold']} of {row['wallets']} wallets: "
+    text += f"{context.coins(wanted)}, fees not counted (policy in force: {context.chain['gas_policy']})"
+    if row["never_read"]:
+        text += f"; {row['never_read']} wallets were never read"
+    if wanted > budget:
+        found.warn(
+            f"{context.name}.threshold",
+            f"{text}; that is more than the {context.coins(budget)} allowed a day",
+            f"raise {context.name}.gas_max_per_day, or: flagpost config set {context.name}.gas_policy on_demand",
+        )
+    else:
+        found.note(f"{context.name}.threshold", text)
+
+
+def _check_wallets(found: Findings, connection: Connection, context: ChainContext) -> None:
+    check = f"{context.name}.wallets"
+    row = _wallets(connection, context)
+    text = f"{row['wallets']} wallets, {row['foreign_wallets']} foreign, "
+    text += f"{row['flagged_gas']} need gas, {row['flagged_consolidation']} need consolidation"
+    if row["with_error"]:
+        found.warn(check, f"{text}; {row['with_error']} could not be read", "see the last error: flagpost wallets list")
+    elif row["wallets"]:
+        found.ok(check, text)
+    else:
+        found.note(check, f"{context.name} has no wallets; derive some: flagpost wallets derive --count 10")
+    if context.branch is not None:
+        _check_derivation(found, connection, context, context.branch)
+
+
+def _check_derivation(found: Findings, connection: Connection, context: ChainContext, branch: PublicBranch) -> None:
+    wrong: list[str] = []
+    after = 0
+    while True:
+        rows = connection.execute(
+            statement("doctor/own_wallets"), {"chain_id": context.chain["id"], "after": after, "limit": SLICE}
+        ).fetchall()
+        wrong += [
+            f"{row['address']} (index {row['derivation_index']})"
+            for row in rows
+            if branch.address(row["derivation_index"]) != row["address"]
+        ]
+        if len(rows) < SLICE:
+            break
+        after = rows[-1]["id"]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        found.warn(
+            f"{context.name}.derivation",
+            f"not derived by our mnemonic at their index: {', '.join(wrong[:SHOWN])}{more}",
+            "they never receive gas and are never emptied: correct address or index, or use the mnemonic they are of",
+        )
+
+
+def _wallets(connection: Connection, context: ChainContext) -> Row:
+    row = connection.execute(statement("doctor/wallets"), {"chain_id": context.chain["id"]}).fetchone()
+    if row is None:
+        raise RuntimeError("doctor/wallets returned no row")
+    return row

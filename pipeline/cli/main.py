@@ -1,0 +1,127 @@
+"""The `flagpost` command: what there is, and how its errors reach people.
+
+A command's module is imported only when it is called, so that `flagpost --help` answers at once. Such a module has
+either an ``app`` (a ``typer.Typer``) or a function with the command's name.
+"""
+
+import importlib
+import importlib.metadata
+import sys
+from typing import Annotated, NamedTuple
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+START, LOOK, OPERATE, PROCESSES = "Start here", "Look", "Operate", "Processes, one line each in the Procfile"
+
+
+class Entry(NamedTuple):
+    """One command of the top level."""
+
+    module: str
+    help: str
+    panel: str
+
+
+COMMANDS = {
+    "up": Entry("up", "Everything on this machine: database, simulated TRON, workers, customers who deposit.", START),
+    "demo": Entry("demo", "The same unattended, until everything has settled; prints the result as JSON.", START),
+    "doctor": Entry("doctor", "Check database, triggers, node, keys and funds, and say what to do.", START),
+    "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
+    "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list.", LOOK),
+    "jobs": Entry("jobs", "Jobs: list, show, retry, cancel.", LOOK),
+    "config": Entry("config", "Configuration: show, set. Takes effect while the system runs.", OPERATE),
+    "db": Entry("db", "The database: psql, url, start.", OPERATE),
+    "devnet": Entry("devnet", "The simulated TRON network, by itself.", OPERATE),
+    "sync": Entry("processes", "Read due balances from the chain, write them to the database.", PROCESSES),
+    "gas-topup": Entry("processes", "Send gas to wallets that need it.", PROCESSES),
+    "consolidation": Entry("processes", "Move tokens to the treasury.", PROCESSES),
+    "confirmations": Entry("processes", "Follow payments until they are final, settle their jobs.", PROCESSES),
+    "sweep": Entry("processes", "On a timer: what any lost event left behind, and what a dead worker held.", PROCESSES),
+}
+
+
+HELP = """
+Deposit wallets on TRON fill with USDT; Flagpost brings it to the treasury.
+
+A flag in Postgres says what a wallet needs, NOTIFY wakes who serves it, and a timer finds what a lost NOTIFY left.
+
+[bold]flagpost up[/] shows all of it on this machine. With DATABASE_URL and FLAGPOST_* set, [bold]honcho start[/]
+runs the same processes in production.
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", help=HELP)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flagpost {importlib.metadata.version('flagpost')}")
+        raise typer.Exit
+
+
+@app.callback()
+def prepare(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Runs before every command, not for the help of the top level."""
+    from pipeline.log import configure_logging
+    from pipeline.settings import Settings
+
+    configure_logging(Settings.load(), context.invoked_subcommand or "flagpost")
+
+
+def run() -> None:
+    """The entry point: exit code 0 done, 1 it did not work and one line says why, 2 typed wrongly."""
+    called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    try:
+        build(called).main(prog_name="flagpost")
+    except Exception as error:
+        sys.exit(report(error))
+
+
+def build(called: str | None) -> TyperGroup:
+    """The top level with the command ``called`` as it is, and of all others name and one line."""
+    group = typer.main.get_group(app)
+    group.commands = {
+        name: load(name) if name == called else TyperCommand(name, help=entry.help, rich_help_panel=entry.panel)
+        for name, entry in COMMANDS.items()
+    }
+    return group
+
+
+def load(name: str) -> TyperCommand | TyperGroup:
+    """Import the command ``name`` of the table."""
+    entry = COMMANDS[name]
+    module = importlib.import_module(f"pipeline.cli.{entry.module}")
+    typed = getattr(module, "app", None)
+    if typed is None:
+        typed = typer.Typer()
+        typed.command(name)(getattr(module, name.replace("-", "_")))
+    typed._add_completion = False  # every Typer would offer to install completion for itself
+    command = typer.main.get_command(typed)
+    assert isinstance(command, TyperCommand | TyperGroup)  # noqa: S101 - for the type checker
+    command.name, command.rich_help_panel = name, entry.panel
+    return command
+
+
+def report(error: Exception) -> int:
+    """Say what went wrong; the exit code. Errors of our own are written for people, all others are bugs."""
+    from pipeline.cli.output import CommandError, print_error
+
+    family = type(error).__module__.split(".")[0]
+    if isinstance(error, CommandError):
+        print_error(error)
+        return error.code
+    if family == "pipeline":
+        print_error(CommandError(str(error)))
+    elif family == "psycopg":
+        print_error(CommandError(f"the database: {str(error).strip()}", "check it with: flagpost doctor"))
+    else:
+        from loguru import logger
+
+        logger.exception("This is a fault in Flagpost")
+    return 1

@@ -1,0 +1,95 @@
+"""The processes of the Procfile: one command each, so that every line runs alone and any number of them together."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.session import bad_mnemonic
+from pipeline.keys.mnemonic import InvalidMnemonic
+from pipeline.settings import Settings
+from pipeline.workers.runtime import Worker, serve
+
+ChainOption = Annotated[
+    list[str] | None, typer.Option("--chain", help="Only this chain (may be repeated); default: every active one.")
+]
+
+
+def sync(chain: ChainOption = None) -> None:
+    """Read due balances from the chain and write them to the database, whose triggers raise the flags.
+
+    Needs no mnemonic and may write nothing but balances. Several instances share the work.
+
+    Example: [bold]flagpost sync --chain tron[/]
+    """
+    from pipeline.workers.providers import chain_opener
+    from pipeline.workers.sync import Sync
+
+    settings = Settings.load()
+    _serve(settings, Sync(chain_opener(settings), chain_names=chain))
+
+
+def gas_topup(chain: ChainOption = None) -> None:
+    """Send gas to wallets whose needs_gas flag is up.
+
+    Signs with the mnemonic: set FLAGPOST_MNEMONIC_FILE. Only wallets that the mnemonic derives receive gas.
+
+    Example: [bold]flagpost gas-topup --chain tron[/]
+    """
+    from pipeline.workers import gas_topup
+
+    settings = Settings.load()
+    _serve(settings, _signing(lambda: gas_topup.create(settings, chains=chain)))
+
+
+def consolidation(chain: ChainOption = None) -> None:
+    """Move the tokens of flagged wallets to the treasury.
+
+    Signs with the mnemonic: set FLAGPOST_MNEMONIC_FILE. Pays to our own index 1 only, or to the address pinned by
+    FLAGPOST_TREASURY_<CHAIN>.
+
+    Example: [bold]FLAGPOST_TREASURY_TRON=T… flagpost consolidation[/]
+    """
+    from pipeline.workers import consolidation
+
+    settings = Settings.load()
+    _serve(settings, _signing(lambda: consolidation.create(settings, chains=chain)))
+
+
+def confirmations(chain: ChainOption = None) -> None:
+    """Follow payments until they are final, then settle their jobs.
+
+    Needs no mnemonic: it sends again only bytes that were signed before. One instance acts, others stand by.
+
+    Example: [bold]flagpost confirmations[/]
+    """
+    from pipeline.workers import confirmations
+
+    settings = Settings.load()
+    _serve(settings, confirmations.create(settings, chains=chain))
+
+
+def sweep() -> None:
+    """On a timer: enqueue flags whose event was lost, rescue jobs of dead workers, write a queue summary.
+
+    One instance acts, others stand by.
+
+    Example: [bold]flagpost config set sweep.interval_seconds 60 && flagpost sweep[/]
+    """
+    from pipeline.workers import sweep
+
+    settings = Settings.load()
+    _serve(settings, sweep.create(settings))
+
+
+def _signing(create: Callable[[], Worker]) -> Worker:
+    try:
+        return create()
+    except InvalidMnemonic as error:
+        raise bad_mnemonic(error) from None
+
+
+def _serve(settings: Settings, worker: Worker) -> None:
+    code = serve(settings, worker)
+    if code:
+        raise typer.Exit(code)

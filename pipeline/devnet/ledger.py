@@ -1,0 +1,53 @@
+"""Accounts and contracts, with an undo log so that any block can be taken back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What TRON knows of an account beside its TRX, which the virtual machine holds. Slots are 3 s long."""
+
+    created_ms: int
+    free_net_used: int = 0
+    """Bytes of the free daily allowance used, as of ``free_net_slot``."""
+    free_net_slot: int = 0
+    energy_used: int = 0
+    """Energy of the account's own (staked) limit used, as of ``energy_slot``."""
+    energy_slot: int = 0
+    last_operation_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    address: bytes
+    created: Any
+    """The SmartContract message of the transaction that created it, address and code hash filled in."""
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.accounts: dict[bytes, Account] = {}
+        self.contracts: dict[bytes, Contract] = {}
+        self._undo: list[tuple[dict[bytes, Any], bytes, Any]] = []
+
+    def put_account(self, address: bytes, account: Account) -> None:
+        self._put(self.accounts, address, account)
+
+    def put_contract(self, contract: Contract) -> None:
+        self._put(self.contracts, contract.address, contract)
+
+    def mark(self) -> int:
+        return len(self._undo)
+
+    def rollback(self, mark: int) -> None:
+        while len(self._undo) > mark:
+            table, key, old = self._undo.pop()
+            if old is None:
+                del table[key]
+            else:
+                table[key] = old
+
+    def _put(self, table: dict[bytes, Any], key: bytes, value: Any) -> None:
+        self._undo.append((table, key, table.get(key)))
+        table[key] = value

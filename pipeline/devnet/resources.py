@@ -1,0 +1,86 @@
+"""Bandwidth and energy: what is free, what is burned, what a fee limit buys."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipeline.devnet.params import Params
+from pipeline.devnet.transactions import Code, Rejected
+
+if TYPE_CHECKING:
+    from pipeline.devnet.state import BlockEnv, State
+
+SLOT_MS = 3_000
+DAY_SLOTS = 24 * 3600 * 1000 // SLOT_MS
+"""Usage recovers evenly over a day."""
+
+
+def slot(timestamp_ms: int) -> int:
+    return timestamp_ms // SLOT_MS
+
+
+def recovered(used: int, since_slot: int, now_slot: int) -> int:
+    """What is left today of a usage ``used`` at ``since_slot``."""
+    remaining = max(0, DAY_SLOTS - max(0, now_slot - since_slot))
+    return used * remaining // DAY_SLOTS
+
+
+def charge_bandwidth(
+    state: "State", owner: bytes, size: int, creates_account: bool, env: "BlockEnv"
+) -> tuple[int, int]:
+    """Take ``size`` bytes from the free allowance, all or nothing, else burn TRX. Returns (bytes used, sun burned).
+
+    A transfer that creates an account pays a fixed fee and cannot use the allowance.
+    Raises Rejected(BANDWITH_ERROR) when neither will do."""
+    account, params = state.ledger.accounts[owner], env.params
+    now = slot(env.timestamp)
+    if not creates_account:
+        used = recovered(account.free_net_used, account.free_net_slot, now)
+        if size <= params.free_net_limit - used:
+            state.ledger.put_account(owner, replace(account, free_net_used=used + size, free_net_slot=now))
+            return size, 0
+    fee = params.activation_bandwidth_fee if creates_account else size * params.transaction_fee
+    if state.balance(owner) < fee:
+        raise Rejected(Code.BANDWITH_ERROR, "Account resource insufficient error.")
+    state.burn(owner, fee)
+    return 0, fee
+
+
+def charge_memo(state: "State", owner: bytes, memo: bytes, env: "BlockEnv") -> int:
+    """Burn the price of a note. Raises Rejected(BANDWITH_ERROR) when the owner cannot pay it."""
+    if not memo:
+        return 0
+    if state.balance(owner) < env.params.memo_fee:
+        raise Rejected(Code.BANDWITH_ERROR, "Account resource insufficient error.")
+    state.burn(owner, env.params.memo_fee)
+    return env.params.memo_fee
+
+
+def own_energy(state: "State", owner: bytes, env: "BlockEnv") -> int:
+    account = state.ledger.accounts[owner]
+    return max(0, env.params.account_energy - recovered(account.energy_used, account.energy_slot, slot(env.timestamp)))
+
+
+def energy_budget(state: "State", owner: bytes, fee_limit: int, call_value: int, env: "BlockEnv") -> int:
+    """The energy a call may spend: what fee_limit would buy, but no more than the account can pay for.
+
+    The fee limit caps the account's own energy too (java-tron getAccountEnergyLimitWithFixRatio)."""
+    price = env.params.energy_fee
+    if price == 0:
+        return 10**9 if fee_limit else 0
+    affordable = own_energy(state, owner, env) + max(0, state.balance(owner) - call_value) // price
+    return min(affordable, fee_limit // price)
+
+
+def split_energy(state: "State", owner: bytes, total: int, env: "BlockEnv") -> tuple[int, int]:
+    """Book ``total`` energy. Returns (taken from the account's own energy, to be burned)."""
+    own = min(total, own_energy(state, owner, env))
+    if own:
+        account, now = state.ledger.accounts[owner], slot(env.timestamp)
+        used = recovered(account.energy_used, account.energy_slot, now) + own
+        state.ledger.put_account(owner, replace(account, energy_used=used, energy_slot=now))
+    return own, total - own
+
+
+def penalty(energy: int, params: Params) -> int:
+    """The dynamic energy a hot contract charges on top."""
+    return energy * params.energy_factor // 10_000

@@ -1,0 +1,200 @@
+"""Blocks, transactions, receipts and accounts as java-tron's HTTP API prints them.
+
+Fields with default values (0, false, empty) are left out, as its JsonFormat does.
+"""
+
+from typing import Any
+
+from pipeline.devnet.blocks import WITNESS, Block, header_raw
+from pipeline.devnet.encoding import contract_address, sha256
+from pipeline.devnet.messages import CONTRACTS, kind_name, print_bytes, to_json
+from pipeline.devnet.resources import DAY_SLOTS, recovered, slot
+from pipeline.devnet.state import BlockEnv, Receipt, State
+from pipeline.devnet.transactions import SignedTransaction
+from pipeline.devnet.vm import Log
+
+Json = dict[str, Any]
+
+
+def transaction(tx: SignedTransaction, visible: bool, receipt: Receipt | None = None) -> Json:
+    """A transaction; with its ``ret`` when it is in a block."""
+    shape: Json = {}
+    if receipt:
+        shape["ret"] = [{"contractRet": receipt.result}]
+    if tx.message.signature:
+        shape["signature"] = [signature.hex() for signature in tx.message.signature]
+    shape["txID"] = tx.id
+    shape["raw_data"] = _raw_data(tx.message.raw_data, visible)
+    shape["raw_data_hex"] = tx.raw.hex()
+    if tx.message.raw_data.contract and tx.kind == "CreateSmartContract":
+        shape["contract_address"] = contract_address(tx.txid, bytes(tx.contract.owner_address)).hex()
+    return shape
+
+
+def _raw_data(raw: Any, visible: bool) -> Json:
+    shape = to_json(raw, visible)
+    contracts = []
+    for packed in raw.contract:
+        cls = CONTRACTS.get(kind_name(packed.type))
+        value = to_json(cls.FromString(packed.parameter.value), visible) if cls else {}
+        contract: Json = {
+            "parameter": {"value": value, "type_url": packed.parameter.type_url},
+            "type": kind_name(packed.type),
+        }
+        if packed.Permission_id > 0:
+            contract["Permission_id"] = packed.Permission_id
+        contracts.append(contract)
+    shape["contract"] = contracts
+    return shape
+
+
+def block(found: Block, visible: bool, detail: bool = True) -> Json:
+    """``detail`` false leaves the transactions out, as ``wallet/getblock`` does by default."""
+    raw = header_raw(found.number, found.timestamp, found.parent_id, found.tx_root)
+    header = to_json(raw, visible)
+    shape: Json = {"blockID": found.id.hex(), "block_header": {"raw_data": header}}
+    if found.number:
+        shape["block_header"]["witness_signature"] = (sha256(found.id) + sha256(found.tx_root) + b"\x00").hex()
+    if found.transactions and detail:
+        pairs = zip(found.transactions, found.receipts, strict=True)
+        shape["transactions"] = [transaction(tx, visible, receipt) for tx, receipt in pairs]
+    return shape
+
+
+def transaction_info(found: Block, position: int, visible: bool) -> Json:
+    tx, receipt = found.transactions[position], found.receipts[position]
+    shape: Json = {"id": tx.id}
+    if receipt.fee:
+        shape["fee"] = receipt.fee
+    shape["blockNumber"] = found.number
+    shape["blockTimeStamp"] = found.timestamp
+    shape["contractResult"] = [receipt.output.hex() if tx.kind != "CreateSmartContract" or receipt.success else ""]
+    if receipt.contract:
+        shape["contract_address"] = print_bytes("contract_address", receipt.contract, visible)
+    shape["receipt"] = _resource_receipt(tx, receipt)
+    if receipt.logs:
+        shape["log"] = [log(entry, visible) for entry in receipt.logs]
+    if not receipt.success:
+        shape["result"] = "FAILED"
+        message = receipt.message.encode()
+        shape["resMessage"] = receipt.message if visible else message.hex()
+    return shape
+
+
+def _resource_receipt(tx: SignedTransaction, receipt: Receipt) -> Json:
+    shape: Json = {
+        "energy_usage": receipt.energy_usage,
+        "energy_fee": receipt.energy_fee,
+        "energy_usage_total": receipt.energy_total,
+        "net_usage": receipt.net_usage,
+        "net_fee": receipt.net_fee,
+        "energy_penalty_total": receipt.energy_penalty,
+    }
+    shape = {name: value for name, value in shape.items() if value}
+    if tx.kind != "TransferContract":
+        shape["result"] = receipt.result
+    return shape
+
+
+def log(entry: Log, visible: bool) -> Json:
+    """The address has no 41 in front, unless ``visible`` asked for base58."""
+    shape: Json = {"address": print_bytes("log_address", entry.address, True) if visible else entry.address[1:].hex()}
+    if entry.topics:
+        shape["topics"] = [topic.hex() for topic in entry.topics]
+    if entry.data:
+        shape["data"] = entry.data.hex()
+    return shape
+
+
+def account(state: State, address: bytes, visible: bool) -> Json:
+    """``{}`` for an account that was never activated."""
+    found = state.ledger.accounts.get(address)
+    if found is None:
+        return {}
+    printed = print_bytes("address_address", address, visible)
+    shape: Json = {
+        "address": printed,
+        "balance": state.balance(address),
+        "create_time": found.created_ms,
+        "latest_opration_time": found.last_operation_ms,
+        "free_net_usage": found.free_net_used,
+        "latest_consume_free_time": found.free_net_slot,
+    }
+    shape = {name: value for name, value in shape.items() if value}
+    if address in state.ledger.contracts:
+        shape["type"] = "Contract"
+    else:
+        permission: Json = {"threshold": 1, "keys": [{"address": printed, "weight": 1}]}
+        operations = "7fff1fc0033ec307000000000000000000000000000000000000000000000000"
+        shape["owner_permission"] = {"permission_name": "owner", **permission}
+        active = {"type": "Active", "id": 2, "permission_name": "active", "operations": operations, **permission}
+        shape["active_permission"] = [active]
+    shape["net_window_size"] = DAY_SLOTS * 1000
+    shape["net_window_optimized"] = True
+    shape["account_resource"] = {"energy_window_size": DAY_SLOTS * 1000, "energy_window_optimized": True}
+    return shape
+
+
+def resources(state: State, address: bytes, env: BlockEnv) -> Json:
+    """``wallet/getaccountresource``; ``wallet/getaccountnet`` is the part about bandwidth."""
+    found = state.ledger.accounts.get(address)
+    if found is None:
+        return {}
+    now = slot(env.timestamp)
+    shape: Json = {
+        "freeNetUsed": recovered(found.free_net_used, found.free_net_slot, now),
+        "freeNetLimit": env.params.free_net_limit,
+        "TotalNetLimit": 43_200_000_000,
+        "TotalNetWeight": 26_982_826_755,
+        "EnergyUsed": recovered(found.energy_used, found.energy_slot, now),
+        "EnergyLimit": env.params.account_energy,
+        "TotalEnergyLimit": 180_000_000_000,
+        "TotalEnergyWeight": 19_365_209_178,
+    }
+    return {name: value for name, value in shape.items() if value}
+
+
+def contract(state: State, address: bytes, visible: bool) -> Json:
+    found = state.ledger.contracts.get(address)
+    return to_json(found.created, visible) if found else {}
+
+
+def chain_parameters(env: BlockEnv) -> Json:
+    params = env.params
+    values = {
+        "getMaintenanceTimeInterval": 21_600_000,
+        "getCreateAccountFee": params.activation_bandwidth_fee,
+        "getTransactionFee": params.transaction_fee,
+        "getCreateNewAccountFeeInSystemContract": params.activation_fee,
+        "getCreateNewAccountBandwidthRate": 1,
+        "getEnergyFee": params.energy_fee,
+        "getMaxCpuTimeOfOneTx": 80,
+        "getFreeNetLimit": params.free_net_limit,
+        "getTotalEnergyLimit": 180_000_000_000,
+        "getMaxFeeLimit": 15_000_000_000,
+        "getMemoFee": params.memo_fee,
+        "getForbidTransferToContract": 1,
+        "getAllowDynamicEnergy": 1 if params.energy_factor else 0,
+        "getDynamicEnergyMaxFactor": params.energy_factor,
+    }
+    return {"chainParameter": [{"key": k, "value": v} if v else {"key": k} for k, v in values.items()]}
+
+
+def node_info(head: Block, solid: Block) -> Json:
+    return {
+        "beginSyncNum": head.number,
+        "block": f"Num:{head.number},ID:{head.id.hex()}",
+        "solidityBlock": f"Num:{solid.number},ID:{solid.id.hex()}",
+        "currentConnectCount": 1,
+        "activeConnectCount": 1,
+        "passiveConnectCount": 0,
+        "totalFlow": 0,
+        "peerList": [],
+        "configNodeInfo": {"codeVersion": "4.8.0", "p2pVersion": "11111", "supportConstant": True},
+        "machineInfo": {},
+        "cheatWitnessInfoMap": {},
+    }
+
+
+def witnesses(visible: bool) -> Json:
+    return {"witnesses": [{"address": print_bytes("address_address", WITNESS, visible), "isJobs": True}]}

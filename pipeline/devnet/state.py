@@ -1,0 +1,218 @@
+"""The state of the chain at one place: ledger, virtual machine, and how one transaction changes them.
+
+Deterministic: the same transactions in the same blocks give the same state and receipts, which is how a
+restart, a fork and the solid state are made.
+"""
+
+from dataclasses import dataclass, replace
+
+from pipeline.devnet.encoding import BLACKHOLE, contract_address, is_address, keccak256
+from pipeline.devnet.ledger import Account, Contract, Ledger
+from pipeline.devnet.messages import SmartContract
+from pipeline.devnet.params import Params
+from pipeline.devnet.resources import charge_bandwidth, charge_memo, energy_budget, penalty, split_energy
+from pipeline.devnet.transactions import SignedTransaction, invalid
+from pipeline.devnet.vm import Execution, Log, Mark, Vm
+
+CONSTANT_ENERGY = 100_000_000
+"""What a node lets a constant call spend (vm.maxEnergyLimitForConstant)."""
+MAX_FEE_LIMIT = 15_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEnv:
+    """What a transaction sees of the block it is executed in."""
+
+    number: int
+    timestamp: int
+    """Milliseconds."""
+    params: Params
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one transaction did and cost, in sun, bytes and energy."""
+
+    result: str
+    """``SUCCESS`` or the reason (contractRet)."""
+    net_usage: int = 0
+    net_fee: int = 0
+    activation_fee: int = 0
+    memo_fee: int = 0
+    energy_usage: int = 0
+    """Paid from the account's own energy."""
+    energy_fee: int = 0
+    energy_total: int = 0
+    energy_penalty: int = 0
+    contract: bytes = b""
+    output: bytes = b""
+    logs: tuple[Log, ...] = ()
+    message: str = ""
+
+    @property
+    def success(self) -> bool:
+        return self.result == "SUCCESS"
+
+    @property
+    def fee(self) -> int:
+        return self.net_fee + self.activation_fee + self.memo_fee + self.energy_fee
+
+
+@dataclass(frozen=True, slots=True)
+class StateMark:
+    ledger: int
+    vm: Mark
+
+
+class State:
+    def __init__(self, endowments: dict[bytes, int]) -> None:
+        self.ledger = Ledger()
+        self.vm = Vm()
+        for address, sun in endowments.items():
+            self.ledger.put_account(address, Account(0))
+            self.vm.endow(address, sun)
+        self.ledger.put_account(BLACKHOLE, Account(0))
+
+    def mark(self) -> StateMark:
+        return StateMark(self.ledger.mark(), self.vm.mark())
+
+    def rollback(self, mark: StateMark) -> None:
+        self.ledger.rollback(mark.ledger)
+        self.vm.rollback(mark.vm)
+
+    def balance(self, address: bytes) -> int:
+        """Sun; 0 for an account that does not exist."""
+        return self.vm.balance(address) if address in self.ledger.accounts else 0
+
+    def apply(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+        """Charge fees and execute. Raises Rejected with the state as it was before."""
+        mark = self.mark()
+        self.vm.set_block(env.number, env.timestamp)
+        try:
+            return self._execute(tx, env)
+        except Exception:
+            self.rollback(mark)
+            raise
+
+    def simulate(self, caller: bytes, contract: bytes, data: bytes, value: int, env: BlockEnv) -> tuple[Execution, int]:
+        """A constant call (``contract`` empty: ``data`` is creation code). Returns it with the energy penalty.
+
+        Raises Rejected when the contract does not exist or the value is not held."""
+        if contract and contract not in self.ledger.contracts:
+            raise invalid("Smart contract is not exist.")
+        if value > self.balance(caller):
+            raise invalid("Validate InternalTransfer error, balance is not sufficient.")
+        self.vm.set_block(env.number, env.timestamp)
+        if not contract:
+            return self.vm.simulate_create(caller, data, value, CONSTANT_ENERGY), 0
+        base = CONSTANT_ENERGY * 10_000 // (10_000 + env.params.energy_factor)
+        with self.vm.simulation():
+            done = self.vm.call(caller, contract, data, value, base)
+        return done, penalty(done.energy, env.params)
+
+    def _execute(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+        contract, owner = tx.contract, tx.owner
+        if owner not in self.ledger.accounts:
+            raise invalid(f"account [{owner.hex()}] does not exist")
+        creates = tx.kind == "TransferContract" and bytes(contract.to_address) not in self.ledger.accounts
+        net_usage, net_fee = charge_bandwidth(self, owner, tx.bandwidth, creates, env)
+        memo_fee = charge_memo(self, owner, bytes(tx.message.raw_data.data), env)
+        account = self.ledger.accounts[owner]
+        self.ledger.put_account(owner, replace(account, last_operation_ms=env.timestamp))
+        if tx.kind == "TransferContract":
+            activation = self._transfer(owner, bytes(contract.to_address), contract.amount, env)
+            return Receipt("SUCCESS", net_usage, net_fee, activation, memo_fee)
+        if not 0 <= tx.fee_limit <= MAX_FEE_LIMIT:
+            raise invalid(f"feeLimit must be >= 0 and <= {MAX_FEE_LIMIT}")
+        receipt = self._trigger(tx, env) if tx.kind == "TriggerSmartContract" else self._create(tx, env)
+        return replace(receipt, net_usage=net_usage, net_fee=net_fee, memo_fee=memo_fee)
+
+    def _transfer(self, owner: bytes, receiver: bytes, amount: int, env: BlockEnv) -> int:
+        """Returns the fee for activating the receiver."""
+        if not is_address(receiver):
+            raise invalid("Invalid toAddress!")
+        if receiver == owner:
+            raise invalid("Cannot transfer TRX to yourself.")
+        if amount <= 0:
+            raise invalid("Amount must be greater than 0.")
+        if receiver in self.ledger.contracts:
+            raise invalid("Cannot transfer TRX to a smartContract.")
+        activation = 0 if receiver in self.ledger.accounts else env.params.activation_fee
+        if self.balance(owner) < amount + activation:
+            raise invalid("Validate TransferContract error, balance is not sufficient.")
+        self.burn(owner, activation)
+        self.activate(receiver, env)
+        self.vm.transfer(owner, receiver, amount)
+        return activation
+
+    def _trigger(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+        contract, address = tx.contract, bytes(tx.contract.contract_address)
+        if address not in self.ledger.contracts:
+            raise invalid("No contract or not a valid smart contract")
+        self._check_value(tx.owner, contract.call_value, contract.call_token_value)
+        budget = energy_budget(self, tx.owner, tx.fee_limit, contract.call_value, env)
+        base = budget * 10_000 // (10_000 + env.params.energy_factor)
+        moved_before = contract.call_value > 0 or self.vm.balance(address) > 0
+        done = self.vm.call(tx.owner, address, bytes(contract.data), contract.call_value, base)
+        if moved_before and done.success:
+            for holder in self.vm.accounts_with_balance():
+                self.activate(holder, env)
+        return self._billed(tx.owner, address, done, penalty(done.energy, env.params), budget, env)
+
+    def _create(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+        created = SmartContract()
+        created.CopyFrom(tx.contract.new_contract)
+        if bytes(created.origin_address) != tx.owner:
+            raise invalid("OwnerAddress is not equals OriginAddress")
+        if not 0 <= created.consume_user_resource_percent <= 100:
+            raise invalid("percent must be >= 0 and <= 100")
+        if len(created.name.encode()) > 32:
+            raise invalid("contractName's length cannot be greater than 32")
+        self._check_value(tx.owner, created.call_value, tx.contract.call_token_value)
+        address = contract_address(tx.txid, tx.owner)
+        if address in self.ledger.contracts or address in self.ledger.accounts:
+            raise invalid(f"Trying to create a contract with existing contract address: {address.hex()}")
+        budget = energy_budget(self, tx.owner, tx.fee_limit, created.call_value, env)
+        done = self.vm.create(tx.owner, address, bytes(created.bytecode), created.call_value, budget)
+        if done.success:
+            created.contract_address = address
+            created.code_hash = keccak256(done.output)
+            created.trx_hash = tx.txid
+            self.ledger.put_contract(Contract(address, created))
+            self.activate(address, env)
+        return self._billed(tx.owner, address, done, 0, budget, env)
+
+    def _check_value(self, owner: bytes, sun: int, tokens: int) -> None:
+        if sun < 0:
+            raise invalid("callValue must be >= 0")
+        if tokens:
+            raise invalid("No asset !")
+        if sun > self.balance(owner):
+            raise invalid("Validate InternalTransfer error, balance is not sufficient.")
+
+    def _billed(
+        self, owner: bytes, contract: bytes, done: Execution, extra: int, budget: int, env: BlockEnv
+    ) -> Receipt:
+        """Energy is spent whatever the outcome: all of the budget unless the call succeeded or reverted."""
+        total = done.energy + extra if done.status in ("SUCCESS", "REVERT") else budget
+        own, burned = split_energy(self, owner, total, env)
+        fee = burned * env.params.energy_fee
+        self.burn(owner, fee)
+        return Receipt(
+            done.status,
+            energy_usage=own,
+            energy_fee=fee,
+            energy_total=total,
+            energy_penalty=min(extra, total),
+            contract=contract,
+            output=done.output,
+            logs=done.logs,
+            message=done.message,
+        )
+
+    def burn(self, owner: bytes, sun: int) -> None:
+        self.vm.transfer(owner, BLACKHOLE, sun)
+
+    def activate(self, address: bytes, env: BlockEnv) -> None:
+        if address not in self.ledger.accounts:
+            self.ledger.put_account(address, Account(env.timestamp))

@@ -1,0 +1,73 @@
+"""What local mode keeps under FLAGPOST_HOME besides the database: the mnemonic and where the network listens."""
+
+import os
+import socket
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family, PrivateBranch, PublicBranch
+from pipeline.keys.mnemonic import generate
+
+
+@dataclass(frozen=True, slots=True)
+class LocalHome:
+    """One home directory."""
+
+    path: Path
+
+    @property
+    def devnet(self) -> Path:
+        """The simulated network's journal."""
+        return self.path / "devnet"
+
+    @property
+    def mnemonic_file(self) -> Path:
+        """Read by the signing processes when no FLAGPOST_MNEMONIC is set."""
+        return self.path / "mnemonic"
+
+    def ensure_mnemonic(self) -> bool:
+        """Write a new mnemonic, readable by its owner alone, unless there is one. True when it is new."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            # Created with its final permissions: at no moment may another user read it.
+            handle = os.open(self.mnemonic_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return False
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(generate() + "\n")
+        return True
+
+    def branch(self) -> PublicBranch:
+        """The addresses that the home's mnemonic derives. Raises InvalidMnemonic, FileNotFoundError."""
+        return PrivateBranch.from_mnemonic(self.mnemonic_file.read_text(encoding="utf-8"), Family.TRON).public
+
+    def house(self) -> tuple[str, str]:
+        """Addresses of the gas wallet and the treasury."""
+        branch = self.branch()
+        return branch.address(GAS_INDEX), branch.address(TREASURY_INDEX)
+
+    def node_port(self) -> int:
+        """A free port for the simulated network: the one of the last start if nobody has taken it."""
+        file = self.path / "devnet.port"
+        known = int(file.read_text(encoding="utf-8")) if file.exists() else 0
+        port = known if known and _is_free(known) else _free_port()
+        self.path.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{port}\n", encoding="utf-8")
+        return port
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

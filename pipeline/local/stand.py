@@ -1,0 +1,133 @@
+"""A complete set-up of its own: database, simulated network, keys, wallets. Demo and end-to-end tests run on it.
+
+Nothing of it is shared: its home is given, its server is the embedded one under that home, or a database of its own
+in the server that is given.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
+
+from pipeline.db.cluster import embedded_dsn
+from pipeline.db.dsn import as_url
+from pipeline.db.migrate import migrate
+from pipeline.db.statements import statement
+from pipeline.devnet.client import DevnetClient
+from pipeline.local.fleet import Fleet
+from pipeline.local.home import LocalHome
+from pipeline.local.procfile import Line, Phase, child_environment, production_lines
+from pipeline.local.seed import Seeded, Terms, seed
+
+READY_WITHIN_SECONDS = 60.0
+"""For the database (initdb included) and the network to answer."""
+LOOK_EVERY_SECONDS = 0.05
+NO_NODE = (aiohttp.ClientError, TimeoutError)
+"""What a devnet that is not up yet gives."""
+
+Result = TypeVar("Result")
+
+
+class NotReady(Exception):
+    """The database or the network did not answer in time; the message holds the last reason."""
+
+
+@dataclass(slots=True)
+class Stand:
+    """A running set-up without workers (``start_workers``)."""
+
+    home: LocalHome
+    dsn: str
+    client: DevnetClient
+    fleet: Fleet
+    seeded: Seeded
+    workers_env: dict[str, str]
+
+    async def start_workers(self, instances: int = 1, only: Sequence[str] | None = None) -> None:
+        """Start the lines of the Procfile, each ``instances`` times; ``only`` names some of them."""
+        wanted = [line for line in production_lines() if only is None or line.name in only]
+        lines = [
+            Line(f"{line.name}.{number}", line.command, Phase.WORK, self.workers_env)
+            for line in wanted
+            for number in range(1, instances + 1)
+        ]
+        await self.fleet.start(lines)
+
+
+@asynccontextmanager
+async def open_stand(
+    path: Path,
+    terms: Terms,
+    *,
+    server: str | None = None,
+    block_time: float = 1.0,
+    solid_lag: int = 2,
+    workers_env: dict[str, str] | None = None,
+) -> AsyncIterator[Stand]:
+    """Start database and network, migrate and seed; afterwards stop all processes in order.
+
+    ``path`` is the home, which must exist. ``server``: DSN of a server on which a fresh database is created, and
+    dropped at the end; None for the embedded one. Raises NotReady, ProcessEnded.
+    """
+    home = LocalHome(path)
+    async with _database_of_our_own(server) as database:
+        dsn = database or embedded_dsn(path)
+        async with Fleet(child_environment(path, database), path / "logs") as fleet:
+            port = home.node_port()
+            node = Line("tron", devnet_command(port, block_time, solid_lag), Phase.NODE)
+            await fleet.start([node] if database else [Line("db", "flagpost db start", Phase.DATABASE), node])
+            client = DevnetClient(f"http://127.0.0.1:{port}")
+            try:
+                await until_answered(lambda: migrate(dsn), psycopg.OperationalError, fleet.check)
+                await until_answered(client.status, NO_NODE, fleet.check)
+                seeded = await seed(dsn, client, home, terms)
+                yield Stand(home, dsn, client, fleet, seeded, dict(workers_env or {}))
+            finally:
+                await client.close()
+
+
+def devnet_command(port: int, block_time: float, solid_lag: int) -> str:
+    """The command line of the simulated network."""
+    return f"flagpost devnet --port {port} --block-time {block_time} --solid-lag {solid_lag}"
+
+
+async def until_answered(
+    ask: Callable[[], Awaitable[Result]],
+    error: type[Exception] | tuple[type[Exception], ...],
+    check: Callable[[], None] = lambda: None,
+) -> Result:
+    """``ask`` again until it no longer raises ``error``; ``check`` may raise in between. Raises NotReady."""
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while True:
+        try:
+            return await ask()
+        except error as reason:
+            check()
+            if time.monotonic() > deadline:
+                raise NotReady(f"no answer within {READY_WITHIN_SECONDS:.0f} s: {reason}") from reason
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+
+@asynccontextmanager
+async def _database_of_our_own(server: str | None) -> AsyncIterator[str | None]:
+    """A URL of a fresh database on ``server``; None without a server."""
+    if server is None:
+        yield None
+        return
+    name = f"flagpost_demo_{secrets.token_hex(4)}"
+    async with await AsyncConnection.connect(server, autocommit=True) as admin:
+        await admin.execute(sql.SQL(statement("demo/create_database")).format(name=sql.Identifier(name)))
+    try:
+        yield as_url(make_conninfo(server, dbname=name))
+    finally:
+        async with await AsyncConnection.connect(server, autocommit=True) as admin:
+            await admin.execute(sql.SQL(statement("demo/drop_database")).format(name=sql.Identifier(name)))

@@ -1,0 +1,227 @@
+"""Following payments on the chain to their end: the second half of the protocol, one chain at a time.
+
+    final blocks    read one after the other without a gap; what is found there is settled, a whole block at a time
+    newest blocks   what is seen there is 'included'; a forked block gives it back to 'broadcasting'
+    expired         past its expiration and in no final block, by one node's proof: dead, may be signed anew
+    silent          in no block yet: the identical bytes are sent again, ever more slowly
+
+Nothing is signed here. Every round starts by reading the final block and then what is live, in this order: a payment
+that goes out later cannot be in a block that was final before.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import psycopg
+from loguru import logger
+
+from pipeline.chains.errors import LyingNode
+from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, Provider
+from pipeline.transfers.crashpoints import CrashPoint, crash_here
+from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.send import send_bytes, short
+from pipeline.transfers.settlements import CursorMoved, Finding, Repeat, SettlementStore
+from pipeline.transfers.states import AttemptState
+from pipeline.transfers.store import TransferStore
+from pipeline.transfers.trail import Trail
+from pipeline.units import to_human
+
+LONGEST_SCAN = 200
+"""Blocks, ten minutes on TRON. After a longer absence the few payments that were out are looked up one by one."""
+_AT_ONCE = 8
+"""Node calls under way at once."""
+_REPEATS_A_ROUND = 100
+_LONGEST_SILENCE_SECONDS = 60.0
+"""Cap of the doubling pause between two sends of the same bytes."""
+
+
+class Settlement:
+    """Follows the payments of one chain. ``round`` is called once a block while anything is live."""
+
+    def __init__(
+        self, chain_id: int, store: SettlementStore, transfers: TransferStore, provider: Provider, block_seconds: float
+    ) -> None:
+        self.chain_id = chain_id
+        self.block_seconds = block_seconds
+        self._store = store
+        self._transfers = transfers
+        self._provider = provider
+        self._trail = Trail()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def round(self) -> int:
+        """Look once at the chain and book what it shows; how many payments are still out.
+
+        Raises ChainUnavailable, WrongNetwork, LyingNode, psycopg.Error: nothing is half booked, call it again."""
+        final = await self._provider.block_ref(Finality.FINAL)
+        live = await self._store.live(self.chain_id)
+        cursor = await self._store.cursor(self.chain_id)
+        if not live:
+            if cursor is None or final.number > cursor.number:
+                await self._store.advance(self.chain_id, cursor, final)
+            return 0
+        try:
+            read_up_to = await self._read_final(cursor, final, live)
+        except CursorMoved as moved:
+            logger.info("{}", moved)
+            return len(live)
+        live = await self._store.live(self.chain_id)
+        live = await self._follow_head(read_up_to, live)
+        await self._prove_dead(final, live)
+        await self._send_again()
+        return len(live)
+
+    async def tidy(self) -> None:
+        """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing."""
+        rejected = await self._transfers.reject_orphans(self.chain_id)
+        if rejected:
+            logger.info("gave up {} unsent payments whose jobs have finished", len(rejected))
+        stranded = await self._store.release_stranded(self.chain_id)
+        if stranded:
+            logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
+
+    async def _read_final(self, cursor: BlockRef | None, final: BlockRef, live: Sequence[LiveAttempt]) -> BlockRef:
+        """Settle everything in the final blocks after the cursor; the block up to which all is booked."""
+        start = await self._skip_what_is_too_old(cursor, final, live)
+        if start is None or final.number - start.number > LONGEST_SCAN:
+            logger.info("final blocks up to {} were not followed: looking up {} payments", final.number, len(live))
+            await asyncio.gather(*(self._look_up(attempt) for attempt in live))
+            await self._store.advance(self.chain_id, start, final)
+            return final
+        booked, above = start, start
+        by_txid = {attempt.signed.txid: attempt for attempt in live}
+        for first in range(start.number + 1, final.number + 1, _AT_ONCE):
+            numbers = range(first, min(first + _AT_ONCE, final.number + 1))
+            for content in await asyncio.gather(*(self._final_block(number) for number in numbers)):
+                if content is None:
+                    return await self._book(booked, above)
+                if content.parent_id != above.id:
+                    raise LyingNode(
+                        f"final block {content.block.number} does not follow block {above.number} {above.id} that was "
+                        "final before: a node of another network, or the network was set up anew. Nothing is booked "
+                        "until the nodes agree with chain_cursors"
+                    )
+                above = content.block
+                findings = [
+                    Finding(by_txid[result.txid], result) for result in content.transactions if result.txid in by_txid
+                ]
+                if findings:
+                    rows = await self._store.settle_block(self.chain_id, booked, content.block, findings)
+                    booked = content.block
+                    _tell_settled(findings, {row["attempt_id"] for row in rows})
+        return await self._book(booked, above)
+
+    async def _book(self, booked: BlockRef, read: BlockRef) -> BlockRef:
+        if read.number > booked.number:
+            await self._store.advance(self.chain_id, booked, read)
+        return read
+
+    async def _skip_what_is_too_old(
+        self, cursor: BlockRef | None, final: BlockRef, live: Sequence[LiveAttempt]
+    ) -> BlockRef | None:
+        """A transaction is in no block up to the one it refers to (TAPOS): nothing live is in the blocks before the
+        oldest of these, which matters after hours without a payment."""
+        references = [attempt.signed.ref_block for attempt in live if attempt.signed.ref_block is not None]
+        if len(references) < len(live):
+            return cursor
+        oldest = min(references)
+        if oldest > final.number or (cursor is not None and oldest <= cursor.number):
+            return cursor
+        content = await self._final_block(oldest)
+        if content is None:
+            return cursor
+        await self._store.advance(self.chain_id, cursor, content.block)
+        return content.block
+
+    async def _follow_head(self, final: BlockRef, live: Sequence[LiveAttempt]) -> list[LiveAttempt]:
+        """Mark what the newest blocks show, take back what they no longer show; what is in no block now."""
+        head = await self._provider.block_ref(Finality.HEAD)
+        await self._trail.follow(final, head, lambda number: self._provider.block(number, Finality.HEAD))
+        seen, gone, waiting = [], [], []
+        for attempt in live:
+            block = self._trail.block_of(attempt.signed.txid)
+            if block is not None:
+                if block.id != attempt.block_id:
+                    seen.append((attempt, block))
+            elif attempt.state is AttemptState.INCLUDED and self._is_gone(attempt, final):
+                gone.append(attempt)
+                waiting.append(attempt)
+            elif attempt.state is AttemptState.BROADCASTING:
+                waiting.append(attempt)
+        if seen:
+            await self._store.include(seen)
+            for attempt, block in seen:
+                logger.debug("{} in block {}", _describe(attempt), block.number)
+        if gone:
+            await self._store.reorg(gone)
+            for attempt in gone:
+                logger.warning("{} was in block {}, which was forked away", _describe(attempt), attempt.block_number)
+        return waiting
+
+    def _is_gone(self, attempt: LiveAttempt, final: BlockRef) -> bool:
+        """Its block is not on the chain: another stands there, or the final blocks beyond were read without it."""
+        if attempt.block_number is None or attempt.block_id is None:
+            return True
+        return attempt.block_number <= final.number or self._trail.contradicts(attempt.block_number, attempt.block_id)
+
+    async def _prove_dead(self, final: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
+        """Ask after everything whose time is over by the chain's own clock."""
+        over = [
+            attempt
+            for attempt in waiting
+            if attempt.signed.expiration is None or attempt.signed.expiration <= final.timestamp
+        ]
+        await asyncio.gather(*(self._look_up(attempt) for attempt in over))
+
+    async def _look_up(self, attempt: LiveAttempt) -> None:
+        """Settle or bury one attempt by what one node can prove of it; leave it if nothing."""
+        async with self._slots:
+            verdict = await self._provider.verdict(attempt.signed)
+        if verdict.fate is Fate.FINAL and verdict.result is not None:
+            finding = Finding(attempt, verdict.result)
+            rows = await self._store.settle_straggler(finding)
+            _tell_settled([finding], {row["attempt_id"] for row in rows})
+        elif verdict.fate is Fate.DEAD:
+            reason = f"tx {attempt.signed.txid} can never land ({verdict.evidence})"
+            if await self._store.expire(attempt, reason):
+                logger.warning("{} expired unseen and is proved dead: it is decided anew", _describe(attempt))
+
+    async def _send_again(self) -> None:
+        head = await self._provider.block_ref(Finality.HEAD)
+        repeats = await self._store.claim_repeats(
+            self.chain_id, head.timestamp, self.block_seconds, _LONGEST_SILENCE_SECONDS, _REPEATS_A_ROUND
+        )
+        await asyncio.gather(*map(self._repeat, repeats))
+
+    async def _repeat(self, repeat: Repeat) -> None:
+        async with self._slots:
+            reply = await send_bytes(self._provider, repeat.signed)
+        crash_here(CrashPoint.REBROADCAST_SENT)
+        logger.info("again  tx {}, send {}: {}", short(repeat.signed.txid), repeat.count, reply)
+        try:
+            await self._transfers.record_reply(repeat.attempt_id, reply)
+        except psycopg.Error as trouble:
+            logger.warning("the reply to tx {} was not written down: {}", short(repeat.signed.txid), trouble)
+
+    async def _final_block(self, number: int) -> BlockContent | None:
+        async with self._slots:
+            return await self._provider.block(number, Finality.FINAL)
+
+
+def _tell_settled(findings: Sequence[Finding], booked: set[int]) -> None:
+    """One line for each payment that this round settled."""
+    for finding in findings:
+        if finding.attempt.id not in booked:
+            continue
+        where = f"block {finding.result.block.number}"
+        if finding.error is None:
+            logger.success("settled {} in {}", _describe(finding.attempt), where)
+        else:
+            logger.error("reverted {} in {}: {}", _describe(finding.attempt), where, finding.error)
+
+
+def _describe(attempt: LiveAttempt) -> str:
+    payment = attempt.payment
+    arrow = "←" if attempt.kind == Kind.GAS else "→"
+    amount = f"{to_human(payment.amount, payment.asset.decimals)} {payment.asset.symbol}"
+    return f"{attempt.kind} {attempt.wallet} {arrow} {amount} (tx {short(attempt.signed.txid)})"

@@ -1,0 +1,196 @@
+"""What became of payments on the chain, as the database books it: each method is one commit.
+
+Everybody locks in the same order, job, payment, attempt. Nothing here reads a chain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from pipeline.chains.provider import BlockRef, SignedTransaction, TransactionResult
+from pipeline.db.statements import statement
+from pipeline.transfers.crashpoints import CrashPoint, crash_here
+from pipeline.transfers.intents import LiveAttempt, signed_from_row
+
+EFFECT_ABSENT = "effect absent"
+
+
+class CursorMoved(Exception):
+    """Another confirmation worker has read on; what this one read was not booked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A live attempt found in a final block."""
+
+    attempt: LiveAttempt
+    result: TransactionResult
+
+    @property
+    def error(self) -> str | None:
+        """Why the payment did not happen; None if it did."""
+        if self.result.did(self.attempt.payment):
+            return None
+        if self.result.success:
+            return f"{EFFECT_ABSENT}: tx {self.result.txid} succeeded without moving what it was to move"
+        return f"tx {self.result.txid} failed on the chain: {self.result.message or 'no reason given'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """An attempt whose bytes are to be sent again."""
+
+    attempt_id: int
+    signed: SignedTransaction
+    count: int
+    """Sends so far, this one included."""
+
+
+class SettlementStore:
+    """Payments in the database, for the process that follows them on the chain."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+
+    async def live(self, chain_id: int) -> list[LiveAttempt]:
+        """Every attempt that may be in a block."""
+        return [LiveAttempt.from_row(row) for row in await self._rows("transfers/live", chain_id=chain_id)]
+
+    async def cursor(self, chain_id: int) -> BlockRef | None:
+        """The final block up to which everything is booked; None before the first."""
+        rows = await self._rows("transfers/cursor", chain_id=chain_id)
+        return BlockRef(rows[0]["block_number"], rows[0]["block_id"], rows[0]["block_time"]) if rows else None
+
+    async def advance(self, chain_id: int, start: BlockRef | None, to: BlockRef) -> None:
+        """Book that no live attempt is in the blocks after ``start`` up to ``to``. Raises CursorMoved."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await _advance(conn, chain_id, start, to)
+
+    async def include(self, seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
+        """Mark attempts as included in the block where each was seen; the ids that moved."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await _lock_jobs(conn, [attempt for attempt, _ in seen])
+            moved = await _include(conn, seen)
+            crash_here(CrashPoint.INCLUDE_OPEN)
+        crash_here(CrashPoint.INCLUDE_AFTER)
+        return moved
+
+    async def reorg(self, attempts: Sequence[LiveAttempt]) -> set[int]:
+        """Back to broadcasting, due to be sent at once: their blocks were forked away. The ids that moved."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await _lock_jobs(conn, attempts)
+            rows = await _fetch(conn, "transfers/reorg", attempt_ids=[attempt.id for attempt in attempts])
+            crash_here(CrashPoint.REORG_OPEN)
+        crash_here(CrashPoint.REORG_AFTER)
+        return {row["id"] for row in rows}
+
+    async def settle_block(
+        self, chain_id: int, start: BlockRef | None, block: BlockRef, findings: Sequence[Finding]
+    ) -> list[DictRow]:
+        """Settle all payments of one final block, and the cursor with them. Raises CursorMoved: then nothing is."""
+        crash_here(CrashPoint.SETTLE_BEFORE)
+        async with self._pool.connection() as conn, conn.transaction():
+            rows = await _settle(conn, findings)
+            await _advance(conn, chain_id, start, block)
+            crash_here(CrashPoint.SETTLE_OPEN)
+        crash_here(CrashPoint.SETTLE_AFTER)
+        return rows
+
+    async def settle_straggler(self, finding: Finding) -> list[DictRow]:
+        """Settle one payment that was looked up by its txid; the cursor stays where it is."""
+        crash_here(CrashPoint.SETTLE_BEFORE)
+        async with self._pool.connection() as conn, conn.transaction():
+            rows = await _settle(conn, [finding])
+            crash_here(CrashPoint.SETTLE_OPEN)
+        crash_here(CrashPoint.SETTLE_AFTER)
+        return rows
+
+    async def expire(self, attempt: LiveAttempt, reason: str) -> bool:
+        """Book the proof of death; False when the attempt is not broadcasting any more and the proof is void."""
+        crash_here(CrashPoint.EXPIRE_BEFORE)
+        async with self._pool.connection() as conn, conn.transaction():
+            await _lock_jobs(conn, [attempt])
+            rows = await _fetch(conn, "transfers/expire", attempt_id=attempt.id, reason=reason)
+            crash_here(CrashPoint.EXPIRE_OPEN)
+        crash_here(CrashPoint.EXPIRE_AFTER)
+        return bool(rows)
+
+    async def claim_repeats(
+        self, chain_id: int, chain_time: datetime, base_seconds: float, cap_seconds: float, limit: int
+    ) -> list[Repeat]:
+        """Attempts that are due to be sent again, counted as sent before they are."""
+        async with self._pool.connection() as conn, conn.transaction():
+            rows = await _fetch(
+                conn,
+                "transfers/claim_rebroadcasts",
+                chain_id=chain_id,
+                chain_time=chain_time,
+                base_seconds=base_seconds,
+                cap_seconds=cap_seconds,
+                limit=limit,
+            )
+            crash_here(CrashPoint.REBROADCAST_OPEN)
+        crash_here(CrashPoint.REBROADCAST_AFTER)
+        return [Repeat(row["attempt_id"], signed_from_row(row), row["broadcast_count"]) for row in rows]
+
+    async def release_stranded(self, chain_id: int) -> int:
+        """Give jobs back to the queue that wait for the chain with nothing out; how many."""
+        return len(await self._rows("transfers/release_stranded", chain_id=chain_id))
+
+    async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
+        async with self._pool.connection() as conn:
+            return await _fetch(conn, name, **parameters)
+
+
+async def _settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> list[DictRow]:
+    await _lock_jobs(conn, [finding.attempt for finding in findings])
+    await _include(conn, [(finding.attempt, finding.result.block) for finding in findings])
+    return await _fetch(
+        conn,
+        "transfers/settle",
+        attempt_ids=[finding.attempt.id for finding in findings],
+        states=["final" if finding.error is None else "reverted" for finding in findings],
+        fees=[finding.result.fee for finding in findings],
+        errors=[finding.error for finding in findings],
+    )
+
+
+async def _include(conn: AsyncConnection[Any], seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
+    rows = await _fetch(
+        conn,
+        "transfers/include",
+        attempt_ids=[attempt.id for attempt, _ in seen],
+        numbers=[block.number for _, block in seen],
+        block_ids=[block.id for _, block in seen],
+        times=[block.timestamp for _, block in seen],
+    )
+    return {row["id"] for row in rows}
+
+
+async def _advance(conn: AsyncConnection[Any], chain_id: int, start: BlockRef | None, to: BlockRef) -> None:
+    rows = await _fetch(
+        conn,
+        "transfers/advance_cursor",
+        chain_id=chain_id,
+        block_number=to.number,
+        block_id=to.id,
+        block_time=to.timestamp,
+        expected_id=None if start is None else start.id,
+    )
+    if not rows:
+        raise CursorMoved(f"chain {chain_id}: another confirmation worker has read on")
+
+
+async def _lock_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
+    await _fetch(conn, "transfers/lock_jobs", job_ids=[attempt.job for attempt in attempts])
+
+
+async def _fetch(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[DictRow]:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement(name), parameters)
+        return await cursor.fetchall()

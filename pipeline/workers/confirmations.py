@@ -1,0 +1,137 @@
+"""``flagpost confirmations``: follows payments until they are final, and settles their jobs.
+
+    asleep ──(NOTIFY transfers, timer)──▶ a round a block, while anything is out ──▶ asleep
+
+Needs no mnemonic: it sends again only the bytes that were kept. A pause of the system does not stop it: what is out is
+followed to its end. An operator who pauses this process makes it stand by, and another one takes over.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loguru import logger
+
+from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
+from pipeline.db.dsn import listen_dsn
+from pipeline.settings import Settings
+from pipeline.transfers.crashpoints import arm
+from pipeline.transfers.settle import Settlement
+from pipeline.transfers.settlements import SettlementStore
+from pipeline.transfers.store import TransferStore
+from pipeline.workers.chains import ServedChain, close_chains, open_chains
+from pipeline.workers.leader import Leader
+from pipeline.workers.runtime import DATABASE_GONE, Runtime, Worker, reason
+
+STANDBY_SECONDS = 2.0
+"""Between two attempts to lead: how long payments go unwatched after the leader dies."""
+DATABASE_RETRY_SECONDS = 0.5
+NODE_RETRY_SECONDS = 3.0
+CONTRADICTION_RETRY_SECONDS = 30.0
+"""After a node of another network or one that lies: somebody has to look."""
+TIDY_SECONDS = 15.0
+"""Between two looks for what nobody comes back to."""
+
+
+class Confirmations:
+    """A ``runtime.Worker``, one loop a chain."""
+
+    type = "confirmations"
+    role = "pipeline_executor"
+    channels: Sequence[str] = ("transfers",)
+
+    def __init__(self, chains: Sequence[str] | None = None) -> None:
+        """``chains`` by name; None: every active one."""
+        self.blockchain = None if chains is None else ",".join(chains)
+        self.counts: Counter[str] = Counter()
+        self.out: dict[str, int] = {}
+        """Payments that are out, by chain."""
+        self._names = chains
+        self._bells: list[asyncio.Event] = []
+
+    def stats(self) -> Mapping[str, Any]:
+        return {**self.counts, "out": dict(self.out)}
+
+    async def run(self, runtime: Runtime) -> None:
+        """Follow every chain until told to stop. Raises WrongNetwork, ValueError."""
+        opened = await open_chains(runtime, self._names)
+        runtime.watch(self._ring)
+        doorbell = asyncio.create_task(self._answer(runtime))
+        try:
+            async with asyncio.TaskGroup() as following:
+                for chain in opened:
+                    following.create_task(self._follow(runtime, chain))
+        finally:
+            doorbell.cancel()
+            await close_chains(opened)
+
+    async def _follow(self, runtime: Runtime, chain: ServedChain) -> None:
+        bell = asyncio.Event()
+        self._bells.append(bell)
+        loop = asyncio.get_running_loop()
+        leader = Leader(listen_dsn(runtime.settings), f"confirmations {chain.name}", self.role)
+        stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
+        settlement = Settlement(chain.id, *stores, chain.provider, chain.block_seconds)
+        next_tidy = loop.time()
+        try:
+            while not runtime.stopping.is_set():
+                bell.clear()
+                try:
+                    if runtime.registration.paused_by_operator or not await leader.leads():
+                        await leader.close()
+                        await self._nap(runtime, bell, STANDBY_SECONDS, wake=False)
+                        continue
+                    if loop.time() >= next_tidy:
+                        await settlement.tidy()
+                        next_tidy = loop.time() + TIDY_SECONDS
+                    out = self.out[chain.name] = await settlement.round()
+                    self.counts["rounds"] += 1
+                    if out:
+                        await self._nap(runtime, bell, chain.block_seconds, wake=False)
+                    else:
+                        idle = min(runtime.config.sweep.interval_seconds, TIDY_SECONDS)
+                        await self._nap(runtime, bell, idle, wake=True)
+                except DATABASE_GONE as error:
+                    logger.warning("confirmations {}: {}; trying again", chain.name, reason(error))
+                    await self._nap(runtime, bell, DATABASE_RETRY_SECONDS, wake=False)
+                except ChainError as error:
+                    await self._after_trouble(runtime, bell, chain, error)
+        finally:
+            self._bells.remove(bell)
+            await leader.close()
+
+    async def _after_trouble(
+        self, runtime: Runtime, bell: asyncio.Event, chain: ServedChain, error: ChainError
+    ) -> None:
+        serious = isinstance(error, WrongNetwork | LyingNode)
+        runtime.last_error = f"{chain.name}: {reason(error)}"
+        logger.log("ERROR" if serious else "WARNING", "confirmations {}: {}; trying again", chain.name, reason(error))
+        pause = CONTRADICTION_RETRY_SECONDS if serious else NODE_RETRY_SECONDS
+        await self._nap(runtime, bell, min(pause, 10 * chain.block_seconds), wake=False)
+
+    async def _nap(self, runtime: Runtime, bell: asyncio.Event, seconds: float, *, wake: bool) -> None:
+        """Wait; the end of the process cuts it short, and with ``wake`` the bell does too."""
+        waited_for = bell if wake else runtime.stopping
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await waited_for.wait()
+
+    async def _answer(self, runtime: Runtime) -> None:
+        event = runtime.listener.event("transfers")
+        while True:
+            await event.wait()
+            event.clear()
+            self._ring()
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
+
+def create(settings: Settings, *, chains: Sequence[str] | None = None) -> Worker:
+    """The worker for ``runtime.serve``. ``chains`` by name; None: every active one. Raises ValueError for an
+    unknown crash point."""
+    arm(settings.crash_point)
+    return Confirmations(chains)

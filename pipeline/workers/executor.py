@@ -1,0 +1,349 @@
+"""The listener of one job type: wakes, claims, runs the handler, writes the outcomes, and looks again.
+
+    asleep ──(NOTIFY, timer, a job due, outcomes)──▶ exchange ──▶ a task per batch ──▶ outcomes ──▶ exchange …
+
+One loop speaks to the queue. An *exchange* writes the outcomes at hand and claims new work in one round trip, so
+that a flag which is still up when its job ends gets the next job in the same transaction. The wake-up is cleared before
+the exchange; what rings in between rings again.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from loguru import logger
+
+from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry, TriggeredBy
+from pipeline.queue.queue import Exchange, JobQueue
+from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
+
+CHANNELS = ("wallet_flags", "jobs")
+
+FLUSH_SECONDS = 0.02
+"""How long an outcome waits for others to be written with. Payments do not wait: they write their own commits."""
+DUE_CHECK_SECONDS = 30.0
+"""Longest sleep until the next look at ``run_at``: bounds the lateness of a job that another process delayed."""
+SHORTEST_NAP_SECONDS = 0.25
+"""A due job that could not be claimed is locked by somebody's open transaction: no use asking at once."""
+DATABASE_PAUSE_SECONDS = 5.0
+"""A handler that lost the database waits this long, without using up an attempt."""
+DEADLINE_MARGIN = 0.95
+"""A handler is cut off a little before the database lets others rescue its jobs."""
+
+Observer = Callable[[Job, Outcome, bool], None]
+"""Told of each outcome once it is written, and whether the job was still ours."""
+
+
+class Executor:
+    """Runs jobs of one type with ``handler``. A ``runtime.Worker``."""
+
+    role = "pipeline_executor"
+    channels: Sequence[str] = CHANNELS
+
+    def __init__(
+        self,
+        job_type: JobType,
+        handler: Handler,
+        *,
+        chain_ids: Sequence[int] | None = None,
+        blockchain: str | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """``chain_ids`` None: every active chain; ``blockchain`` names them for people."""
+        self.job_type = job_type
+        self.type: str = job_type.value
+        self.blockchain = blockchain
+        self.handler = handler
+        self.chain_ids = chain_ids
+        self.counts: Counter[str] = Counter()
+        self._observer = observer
+        self._bell = asyncio.Event()
+        self._rung = False
+        self._look_again = True
+        self._backlog = True
+        self._next_sweep = 0.0
+        self._next_due = 0.0
+        self._reconnects = 0
+        self._held: dict[tuple[UUID, int], Job] = {}
+        self._outcomes: list[tuple[Job, Outcome]] = []
+        self._oldest_outcome = 0.0
+        self._batches: set[asyncio.Task[None]] = set()
+        self._runtime: Runtime
+        self._queue: JobQueue
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counts since the start (jobs by what triggered them, outcomes by kind), and the jobs held now."""
+        return {**self.counts, "held": len(self._held)}
+
+    async def run(self, runtime: Runtime) -> None:
+        """Work until told to stop; then finish what is held within the grace, and hand back the rest."""
+        self._runtime = runtime
+        self._queue = JobQueue(
+            runtime.pool, runtime.registration.id, chain_ids=self.chain_ids, config=runtime.config.queue
+        )
+        self._next_sweep = _now() + runtime.config.sweep.interval_seconds
+        runtime.watch(self._bell.set)
+        doorbells = [asyncio.create_task(self._answer(channel)) for channel in self.channels]
+        try:
+            while not runtime.stopping.is_set():
+                await self._turn()
+                await self._nap()
+        except Stopped:
+            pass
+        finally:
+            for doorbell in doorbells:
+                doorbell.cancel()
+            await self._wind_up()
+
+    # -- waking -----------------------------------------------------------------------------------
+
+    async def _answer(self, channel: str) -> None:
+        event = self._runtime.listener.event(channel)
+        while True:
+            await event.wait()
+            event.clear()
+            self._rung = True
+            self._bell.set()
+
+    async def _nap(self) -> None:
+        """Sleep until something calls: a bell, a timer, outcomes that have waited long enough."""
+        seconds = self._seconds_to_sleep(_now())
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._bell.wait()
+        else:
+            await asyncio.sleep(0)  # lets batches and bells run even if this loop always has something to do
+        self._bell.clear()
+
+    def _seconds_to_sleep(self, now: float) -> float:
+        wakes = [now + DUE_CHECK_SECONDS]
+        if self._outcomes:
+            wakes.append(self._oldest_outcome + FLUSH_SECONDS if self._batches else now)
+        if self._rung and not self._runtime.paused:
+            wakes.append(now)
+        if self._room() > 0 and not self._runtime.paused:
+            wakes += [now if self._look_again else self._next_due, self._next_sweep]
+        return min(wakes) - now
+
+    def _room(self) -> int:
+        return self._queue.config.concurrency - len(self._held)
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        """Answer whatever called with at most one exchange."""
+        now = _now()
+        self._queue.config = self._runtime.config.queue
+        self._next_sweep = min(self._next_sweep, now + self._runtime.config.sweep.interval_seconds)
+        if self._runtime.listener.reconnects != self._reconnects:
+            self._reconnects = self._runtime.listener.reconnects
+            await self._runtime.persist("looking after a reconnect", self._release_unheld)
+            self._rung, self._next_sweep = False, now
+        flush = bool(self._outcomes) and (not self._batches or now >= self._oldest_outcome + FLUSH_SECONDS)
+        room = self._room() + (len(self._outcomes) if flush else 0)
+        if self._runtime.paused:
+            if flush:
+                await self._exchange(0, TriggeredBy.SYSTEM)
+            self._look_again = self._backlog = True  # for the time when the pause is over
+        elif room <= 0:
+            if self._rung:
+                self._rung = False
+                self.counts["wakes_by_event"] += 1
+                await self._enqueue_backlog(TriggeredBy.EVENT)
+        elif self._rung:
+            self._rung, self._backlog = False, True
+            self.counts["wakes_by_event"] += 1
+            await self._look(room, TriggeredBy.EVENT)
+        elif now >= self._next_sweep:
+            self._next_sweep = now + self._runtime.config.sweep.interval_seconds
+            self._backlog = True
+            self.counts["wakes_by_sweep"] += 1
+            # Younger flags are not missed events: their doorbell is on its way.
+            await self._look(room, TriggeredBy.SWEEP, min_age_seconds=self._runtime.config.sweep.grace_seconds)
+        elif flush or self._look_again:
+            await self._look(room, TriggeredBy.SYSTEM)
+        elif now >= self._next_due:
+            await self._look(room, TriggeredBy.SYSTEM, enqueue=False)
+
+    async def _look(
+        self, room: int, triggered_by: TriggeredBy, *, enqueue: bool = True, min_age_seconds: float = 0
+    ) -> None:
+        """Exchange, start what was claimed, and learn when to look again."""
+        claimed = await self._exchange(room, triggered_by, enqueue=enqueue, min_age_seconds=min_age_seconds)
+        self._look_again = len(claimed) >= room
+        if claimed:
+            self._start(claimed)
+        if self._look_again and self._backlog and enqueue:
+            await self._enqueue_backlog(triggered_by, min_age_seconds)
+        self._backlog = self._backlog and not enqueue
+        if not self._look_again:
+            due = await self._runtime.persist("asking what is due", self._ask_next_due)
+            self._next_due = _now() + min(max(due, SHORTEST_NAP_SECONDS), DUE_CHECK_SECONDS)
+
+    async def _enqueue_backlog(self, triggered_by: TriggeredBy, min_age_seconds: float = 0) -> None:
+        """Queue what there is no room for. A flag without a job would look like a missed event to the sweep."""
+        batch = self._queue.config.enqueue_batch
+        await self._runtime.persist(
+            "queueing flagged wallets",
+            lambda: self._queue.enqueue_flagged(
+                self.job_type, triggered_by, batch=batch, min_age_seconds=min_age_seconds
+            ),
+        )
+
+    async def _ask_next_due(self) -> float:
+        seconds = await self._queue.next_due(self.job_type)
+        return DUE_CHECK_SECONDS if seconds is None else seconds
+
+    async def _exchange(
+        self, room: int, triggered_by: TriggeredBy, *, enqueue: bool = True, min_age_seconds: float = 0
+    ) -> list[Job]:
+        """Write the outcomes at hand and claim up to ``room`` jobs, however long the database is away."""
+        outcomes, self._outcomes = self._outcomes, []
+        failed = False
+
+        async def attempt() -> Exchange:
+            nonlocal failed
+            if failed:
+                await self._release_unheld()
+            failed = True
+            return await self._queue.exchange(
+                outcomes, self.job_type, room, triggered_by, enqueue=enqueue, min_age_seconds=min_age_seconds
+            )
+
+        try:
+            exchange = await self._runtime.persist("exchange with the queue", attempt)
+        except Stopped:
+            self._outcomes = outcomes + self._outcomes
+            raise
+        except (psycopg.Error, TypeError, ValueError) as error:
+            if not outcomes:
+                raise
+            logger.error("{}: a batch of outcomes was refused: {}; writing them one by one", self.type, reason(error))
+            await self._write_singly(outcomes)
+            return []
+        self._written(outcomes, exchange.finished)
+        return exchange.claimed
+
+    async def _write_singly(self, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
+        """One bad outcome (data that is no JSON, a refused status) must not hold up the others for ever."""
+        for job, outcome in outcomes:
+            written: Outcome = outcome
+            try:
+                finished = await self._queue.finish([(job, outcome)])
+            except (psycopg.Error, TypeError, ValueError) as error:
+                if isinstance(error, DATABASE_GONE):
+                    self._settle(job, outcome)
+                    continue
+                written = Failed(f"the outcome {outcome!r} could not be written: {reason(error)}")
+                finished = await self._queue.finish([(job, written)])
+            self._written([(job, written)], finished)
+
+    async def _release_unheld(self) -> None:
+        """Give back what a claim brought whose answer never arrived."""
+        released = await self._queue.release_unheld(list(self._held.values()))
+        if released:
+            logger.warning("{}: {} jobs claimed by a lost reply were given back", self.type, len(released))
+
+    def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
+        for job, outcome in outcomes:
+            self._held.pop((job.id, job.lease), None)
+            ours = job.id in finished
+            self.counts[type(outcome).__name__.lower() if ours else "lost"] += 1
+            _report(job, outcome, ours)
+            if self._observer is not None:
+                self._observer(job, outcome, ours)
+
+    # -- batches ----------------------------------------------------------------------------------
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._held[job.id, job.lease] = job
+            self.counts[f"jobs_by_{job.triggered_by}"] += 1
+        batch = asyncio.create_task(self._run_batch(jobs))
+        self._batches.add(batch)
+        batch.add_done_callback(self._batch_ended)
+
+    def _batch_ended(self, batch: asyncio.Task[None]) -> None:
+        self._batches.discard(batch)
+        self._bell.set()
+
+    async def _run_batch(self, jobs: Sequence[Job]) -> None:
+        """Run the handler to its end; every job that it gave no outcome for is tried again."""
+        left = {job.id: job for job in jobs}
+        deadline = self._queue.config.deadline_seconds * DEADLINE_MARGIN
+        missing: Outcome = Retry("the handler ended without an outcome for this job")
+        try:
+            async with asyncio.timeout(deadline) as limit:
+                async for job, outcome in self.handler(jobs):
+                    if left.pop(job.id, None) is not None:
+                        self._settle(job, outcome)
+        except DATABASE_GONE as error:
+            if limit.expired():
+                missing = Retry(f"not done within {deadline:g} s (queue.deadline_seconds)")
+            else:
+                missing = Defer(DATABASE_PAUSE_SECONDS, f"the database went away: {reason(error)}")
+        except Exception as error:
+            logger.opt(exception=error).error("{}: the handler failed on {} jobs", self.type, len(left))
+            missing = Retry(f"{type(error).__name__}: {reason(error)}")
+        for job in left.values():
+            self._settle(job, missing)
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        if not self._outcomes:
+            self._oldest_outcome = _now()
+        self._outcomes.append((job, outcome))
+        if len(self._outcomes) == 1 or not self._batches:
+            self._bell.set()
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    async def _wind_up(self) -> None:
+        """Let batches end within the grace, write what they brought, and hand back the rest."""
+        if self._batches:
+            await asyncio.wait(self._batches, timeout=self._runtime.grace_seconds)
+        unfinished = list(self._batches)
+        for batch in unfinished:
+            batch.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        try:
+            async with asyncio.timeout(HAND_BACK_SECONDS):
+                outcomes, self._outcomes = self._outcomes, []
+                if outcomes:
+                    await self._write_singly(outcomes)
+                rest = list(self._held.values())
+                if rest:
+                    given = await self._queue.hand_back(rest)
+                    self._held.clear()
+                    logger.info("{}: handed back {} jobs", self.type, len(given))
+        except DATABASE_GONE as error:
+            logger.warning(
+                "{}: {} jobs could not be handed back: {}; they are rescued", self.type, len(self._held), reason(error)
+            )
+
+
+def _report(job: Job, outcome: Outcome, ours: bool) -> None:
+    """A line for what people want to see; what went well is told by the room that did it."""
+    if not ours:
+        logger.warning("{}: its lease was lost (rescued, or cancelled); this attempt changed nothing", job)
+        return
+    match outcome:
+        case Done(data, _):
+            logger.debug("{}: done {}", job, json.dumps(dict(data), default=str) if data else "")
+        case Parked():
+            logger.debug("{}: waits for the chain", job)
+        case Defer(seconds, why):
+            logger.info("{}: waits {:g} s: {}", job, seconds, why)
+        case Retry(error) if not job.is_last_attempt:
+            logger.warning("{}: attempt {} of {} failed: {}", job, job.retry_count + 1, job.max_retries, error)
+        case Retry(error) | Failed(error):
+            logger.error("{}: failed for good: {}", job, error)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

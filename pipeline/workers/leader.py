@@ -1,0 +1,46 @@
+"""Of several processes of a kind one acts and the others stand by: a lock that a session holds for its life.
+
+On a direct connection of its own, because a pooler would hand the session to others. What must not happen twice is
+guarded by rows and not by this lock: it only saves the standby the work.
+"""
+
+import psycopg
+from psycopg import AsyncConnection
+
+from pipeline.db.pool import CONNECT_TIMEOUT, Connection, session_dsn
+from pipeline.db.statements import statement
+
+
+class Leader:
+    """Leadership under ``name``. ``leads()`` before each piece of work; ``close()`` lets another one lead."""
+
+    def __init__(self, dsn: str, name: str, role: str | None = None) -> None:
+        """``dsn`` is a direct one (``dsn.listen_dsn``)."""
+        self.name = name
+        self._dsn = session_dsn(dsn, f"{name} leader", role)
+        self._connection: Connection | None = None
+
+    async def leads(self) -> bool:
+        """Whether this process leads now. Raises psycopg.Error when the database does not answer."""
+        if self._connection is not None:
+            try:
+                await self._connection.execute(statement("transfers/still_lead"))
+            except psycopg.Error:
+                await self.close()
+                raise
+            return True
+        connection = await AsyncConnection.connect(
+            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
+        )
+        row = await (await connection.execute(statement("transfers/try_lead"), {"name": self.name})).fetchone()
+        if row is not None and row[0]:
+            self._connection = connection
+            return True
+        await connection.close()
+        return False
+
+    async def close(self) -> None:
+        """Give the leadership up. Safe to call twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,318 @@
+"""The life that all processes share.
+
+    waiting for the database → registered → listening → ready → working ⇄ paused → stopping → stopped
+
+A worker brings its loop (``Worker.run``); the runtime brings the pool under the worker's role, the LISTEN connection,
+the heartbeat, the configuration as it changes, pause, and an orderly end. Every stage has an ``asyncio.Event``, so that
+nobody has to sleep to see it.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import psycopg
+from loguru import logger
+from psycopg import AsyncConnection
+from psycopg_pool import PoolTimeout
+
+from pipeline.config import RuntimeConfig
+from pipeline.db.dsn import database_dsn, listen_dsn, without_password
+from pipeline.db.listener import Listener
+from pipeline.db.pool import CONNECT_TIMEOUT, Pool, create_pool
+from pipeline.db.statements import statement
+from pipeline.settings import Settings
+from pipeline.workers.registry import Registration
+
+Result = TypeVar("Result")
+
+DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, ConnectionError, TimeoutError)
+"""What a statement raises that may go well the next time: connection lost, server restarting, deadlock, timeout."""
+
+START_RETRY_SECONDS = 3.0
+"""Between two attempts, and two lines, while the database or its schema is not there yet."""
+LONGEST_RETRY_SECONDS = 1.0
+"""Between two attempts of a statement whose connection was lost; recovery is promised within 2 s."""
+GRACE_SECONDS = 4.0
+"""From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
+HAND_BACK_SECONDS = 3.0
+"""How long the end of a worker may take beyond the grace before it is cut off."""
+
+
+class Worker(Protocol):
+    """What one process does."""
+
+    type: str
+    """As in worker_registry and in the Procfile, e.g. ``gas-topup``."""
+    role: str
+    """The database role it acts under."""
+    channels: Sequence[str]
+    """What it is woken by."""
+    blockchain: str | None
+    """Chains it is limited to, for people."""
+
+    async def run(self, runtime: "Runtime") -> None:
+        """Work until ``runtime.stopping`` is set, then finish or hand back what is held, and return."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counts for worker_registry.stats."""
+
+
+class Stopped(Exception):
+    """The process was told to stop while it waited."""
+
+
+class Runtime:
+    """One process from start to end. ``await Runtime(settings, worker).run()``; ``stop()`` ends it from any task."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        worker: Worker,
+        *,
+        pool_size: int = 4,
+        grace_seconds: float = GRACE_SECONDS,
+        start_retry_seconds: float = START_RETRY_SECONDS,
+    ) -> None:
+        self.settings = settings
+        self.worker = worker
+        self.grace_seconds = grace_seconds
+        self.config = RuntimeConfig()
+        self.pool: Pool = create_pool(settings, worker.type, role=worker.role, min_size=1, max_size=pool_size)
+        self.registration = Registration(self.pool, worker.type, blockchain=worker.blockchain)
+        self.listener = Listener(
+            listen_dsn(settings),
+            [*worker.channels, "config"],
+            name=worker.type,
+            role=worker.role,
+            lossy=settings.lossy_notify,
+            on_reconnect=self._reconnected,
+        )
+        self.ready = asyncio.Event()
+        """Set once the process is registered and listens."""
+        self.stopping = asyncio.Event()
+        """Set by the first signal: take nothing new."""
+        self.last_error: str | None = None
+        """Shown in worker_registry with the next heartbeat."""
+        self.heartbeats = 0
+        self._start_retry_seconds = start_retry_seconds
+        self._watchers: list[Callable[[], None]] = []
+        self._beat = asyncio.Event()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing new may be taken: by the system's switch, or because an operator paused this process."""
+        return self.config.paused or self.registration.paused_by_operator
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever the configuration, the pause, the connection or the will to stop changes."""
+        self._watchers.append(callback)
+
+    def stop(self) -> None:
+        """Ask the process to end. Safe to call twice."""
+        if not self.stopping.is_set():
+            logger.info("{}: stopping", self.worker.type)
+            self.stopping.set()
+            self._announce()
+
+    def beat(self) -> None:
+        """Send a heartbeat now, e.g. because ``last_error`` is worth showing."""
+        self._beat.set()
+
+    async def run(self) -> None:
+        """Live from waiting for the database until stopped. Raises what ``Worker.run`` raises."""
+        try:
+            await self._wait_for_database()
+        except Stopped:
+            return
+        async with self.pool:
+            try:
+                await self.persist("registering", self.registration.register)
+                await self._reload()
+                await self._until_stopped(self.listener.start())
+                await self._work()
+            except Stopped:
+                pass
+            except Exception as error:
+                self.last_error = f"{type(error).__name__}: {error}"
+                raise
+            finally:
+                await self.listener.close()
+                await self._deregister()
+
+    async def persist(self, what: str, action: Callable[[], Awaitable[Result]]) -> Result:
+        """``action`` until it goes through, however long the database is away. Raises Stopped when told to stop."""
+        pause = 0.05
+        while True:
+            try:
+                return await action()
+            except DATABASE_GONE as error:
+                logger.warning("{}: {}: {}; trying again", self.worker.type, what, reason(error))
+                await self.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, guards nothing
+                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait. Raises Stopped as soon as the process is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        if self.stopping.is_set():
+            raise Stopped
+
+    async def _work(self) -> None:
+        watching = [asyncio.create_task(self._heartbeats()), asyncio.create_task(self._config_changes())]
+        working = asyncio.create_task(self.worker.run(self), name=self.worker.type)
+        self.ready.set()
+        logger.info("{}: ready as {}{}", self.worker.type, self.registration.name, " (paused)" if self.paused else "")
+        stopping = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait({working, stopping, *watching}, return_when=asyncio.FIRST_COMPLETED)
+            self.stop()
+            await asyncio.wait({working}, timeout=self.grace_seconds + HAND_BACK_SECONDS)
+            if not working.done():
+                logger.error("{}: did not end in time; what it holds is rescued once it is silent", self.worker.type)
+                working.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Stopped):
+                await working
+            for watcher in watching:
+                if watcher.done():
+                    watcher.result()  # they end by an error only
+        finally:
+            for task in (*watching, stopping):
+                task.cancel()
+            await asyncio.gather(*watching, stopping, return_exceptions=True)
+
+    async def _wait_for_database(self) -> None:
+        dsn = database_dsn(self.settings)
+        shown = without_password(dsn)
+        while True:
+            try:
+                async with await AsyncConnection.connect(
+                    dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
+                ) as connection:
+                    probe = await connection.execute(statement("workers/probe"), {"role": self.worker.role})
+                    row = await probe.fetchone()
+                if row is not None and row[0]:
+                    return
+                logger.warning("database {} has no Flagpost schema: run flagpost migrate; waiting for it", shown)
+            except DATABASE_GONE as error:
+                logger.warning("database {} does not answer: {}; retrying", shown, reason(error))
+            await self.sleep(self._start_retry_seconds)
+
+    async def _until_stopped(self, action: Awaitable[None]) -> None:
+        """Await ``action``; raises Stopped, and cancels it, when told to stop before it ends."""
+        acting = asyncio.ensure_future(action)
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not acting.done():
+            acting.cancel()
+            raise Stopped
+        await acting
+
+    async def _heartbeats(self) -> None:
+        while True:
+            self._beat.clear()
+            try:
+                await self._reload()
+                await self._heartbeat()
+            except DATABASE_GONE as error:
+                logger.warning("{}: no heartbeat: {}", self.worker.type, reason(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.heartbeat_seconds):
+                    await self._beat.wait()
+
+    async def _heartbeat(self) -> None:
+        before = self.paused
+        await self.registration.heartbeat(paused=self.config.paused, stats=self._stats(), last_error=self.last_error)
+        self.heartbeats += 1
+        if self.paused != before:
+            logger.info("{}: {}", self.worker.type, "paused by an operator" if self.paused else "resumed")
+            self._announce()
+
+    async def _config_changes(self) -> None:
+        changed = self.listener.event("config")
+        while True:
+            await changed.wait()
+            changed.clear()
+            self.beat()  # the heartbeat reloads, and shows a pause at once
+            self._announce()  # chains and assets are configuration too
+
+    async def _reload(self) -> None:
+        async with self.pool.connection() as connection:
+            config = await RuntimeConfig.load(connection, self.config)
+        if config != self.config:
+            if config.paused != self.config.paused:
+                logger.info("{}: {}", self.worker.type, "the system is paused" if config.paused else "resumed")
+            self.config = config
+            self._announce()
+
+    async def _reconnected(self) -> None:
+        await self.pool.drain()
+        self.beat()
+        self._announce()
+
+    async def _deregister(self) -> None:
+        try:
+            async with asyncio.timeout(HAND_BACK_SECONDS):
+                await self.registration.deregister(stats=self._stats(), last_error=self.last_error)
+        except DATABASE_GONE as error:
+            logger.warning("{}: could not deregister: {}", self.worker.type, reason(error))
+        logger.info("{}: stopped", self.worker.type)
+
+    def _stats(self) -> dict[str, Any]:
+        listening = {
+            "notifications": dict(self.listener.received),
+            "reconnects": self.listener.reconnects,
+            "listening": self.listener.listening.is_set(),
+        }
+        return {**self.worker.stats(), **listening}
+
+    def _announce(self) -> None:
+        for callback in self._watchers:
+            callback()
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def serve(settings: Settings, worker: Worker, **options: Any) -> int:
+    """Run a worker as this process until a signal ends it; the exit code.
+
+    The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once.
+    """
+    return asyncio.Runner(loop_factory=_loop_factory()).run(_serve(settings, worker, options))
+
+
+async def _serve(settings: Settings, worker: Worker, options: Mapping[str, Any]) -> int:
+    runtime = Runtime(settings, worker, **options)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, runtime, number)
+    try:
+        await runtime.run()
+    except Exception as error:
+        logger.opt(exception=error).error("{}: failed: {}", worker.type, reason(error))
+        return 1
+    return 0
+
+
+def _on_signal(runtime: Runtime, number: signal.Signals) -> None:
+    if runtime.stopping.is_set():
+        os._exit(128 + number)
+    runtime.stop()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not there on Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

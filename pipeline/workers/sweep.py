@@ -1,0 +1,254 @@
+"""The sweep: on a timer it reads the flags themselves, and finds what no event brought.
+
+    standing by ──(seat free)──▶ acting: every interval enqueue, summarise; more often rescue
+
+One sweep acts at a time. Whoever holds the seat (an advisory lock of a session of its own) acts until its session ends; the
+others stand by and try again.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from loguru import logger
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row, scalar_row
+from psycopg.types.json import Jsonb
+
+from pipeline.db.dsn import listen_dsn
+from pipeline.db.pool import CONNECT_TIMEOUT, Connection, session_dsn
+from pipeline.db.statements import statement
+from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
+from pipeline.queue.queue import Enqueued, JobQueue
+from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
+
+STALE_SECONDS = 60.0
+"""A worker is silent after two heartbeats that did not come."""
+RESCUE_SECONDS = 15.0
+"""Between two looks for jobs of silent workers; recovery without hands is promised within 5 minutes."""
+RESCUE_OLDER_SECONDS = 60.0
+"""A job that moved within this time is not touched, even if its worker's row was just deleted by hand."""
+SEAT_SECONDS = 10.0
+"""How often a sweep that stands by tries to take the seat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What one cycle found and did."""
+
+    missed: Mapping[str, int] = field(default_factory=dict)
+    """Flagged wallets that no event had brought, by job type; they have a job now."""
+    after_rest: int = 0
+    """Wallets whose dead letter is old enough to try again."""
+    rescued: int = 0
+    """Jobs taken from silent workers since the cycle before."""
+    silent_workers: int = 0
+
+    @property
+    def missed_events(self) -> int:
+        return sum(self.missed.values())
+
+
+class Sweep:
+    """The process ``sweep``. A ``runtime.Worker``."""
+
+    type = "sweep"
+    role = "pipeline_executor"
+    channels: Sequence[str] = ()
+    blockchain: str | None = None
+
+    def __init__(
+        self,
+        *,
+        chain_ids: Sequence[int] | None = None,
+        rescue_seconds: float = RESCUE_SECONDS,
+        seat_seconds: float = SEAT_SECONDS,
+        observer: Callable[[Cycle], None] | None = None,
+    ) -> None:
+        """``observer`` is told of each cycle once its summary is written."""
+        self.acting = asyncio.Event()
+        """Set while this sweep holds the seat."""
+        self.counts: Counter[str] = Counter()
+        self._chain_ids = chain_ids
+        self._rescue_seconds = rescue_seconds
+        self._seat_seconds = seat_seconds
+        self._observer = observer
+        self._seat: Connection | None = None
+        self._changed = asyncio.Event()
+        self._rescued = 0
+        self._silent = 0
+        self._runtime: Runtime
+        self._queue: JobQueue
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counts since the start, and whether this sweep acts or stands by."""
+        return {**self.counts, "acting": self.acting.is_set()}
+
+    async def run(self, runtime: Runtime) -> None:
+        """Act or stand by until told to stop."""
+        self._runtime = runtime
+        self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
+        runtime.watch(self._changed.set)
+        now = _now()
+        last_sweep = last_cleanup = now  # at a common start the listeners take what is flagged themselves
+        next_rescue = now
+        try:
+            while not runtime.stopping.is_set():
+                self._changed.clear()
+                if not await self._hold_seat():
+                    await self._sleep(self._seat_seconds)
+                    continue
+                now = _now()
+                if now >= next_rescue:
+                    next_rescue = now + self._rescue_seconds
+                    await runtime.persist("rescuing jobs", self._rescue)
+                if now >= last_cleanup + runtime.config.cleanup.interval_seconds:
+                    last_cleanup = now
+                    await runtime.persist("cleaning up", self._cleanup)
+                if now >= last_sweep + runtime.config.sweep.interval_seconds:
+                    last_sweep = now
+                    await self._cycle()
+                next_sweep = last_sweep + runtime.config.sweep.interval_seconds
+                next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
+                await self._sleep(min(next_sweep, next_cleanup, next_rescue) - _now())
+        except Stopped:
+            pass
+        finally:
+            await self._leave_seat()
+
+    async def _cycle(self) -> None:
+        """Enqueue what was overlooked, write the summary, say so in a line."""
+        started_at = datetime.now(UTC)
+        self._queue.config = self._runtime.config.queue
+        missed: dict[str, int] = {}
+        after_rest = 0
+        for job_type in () if self._runtime.paused else FLAGGED_TYPES:
+            found = await self._enqueue(job_type)
+            missed[job_type.value] = found.jobs - found.after_rest
+            after_rest += found.after_rest
+        cycle = Cycle(missed, after_rest, self._rescued, self._silent)
+        self._rescued = self._silent = 0
+        self.counts.update(cycles=1, missed_events=cycle.missed_events, after_rest=after_rest, rescued=cycle.rescued)
+        live = await self._runtime.persist("writing the summary", lambda: self._summarise(started_at, cycle))
+        logger.info(
+            "sweep: {} missed events{}, {} tried again after a rest, {} jobs rescued, {} workers silent; live jobs: {}",
+            cycle.missed_events,
+            f" ({_listed(missed)})" if cycle.missed_events else "",
+            after_rest,
+            cycle.rescued,
+            cycle.silent_workers,
+            _listed({job_type: sum(counts.values()) for job_type, counts in live.items()}) or "none",
+        )
+        if self._observer is not None:
+            self._observer(cycle)
+
+    async def _enqueue(self, job_type: JobType) -> Enqueued:
+        config = self._runtime.config.sweep
+        return await self._runtime.persist(
+            "sweeping",
+            lambda: self._queue.enqueue_flagged(
+                job_type, TriggeredBy.SWEEP, batch=config.batch, min_age_seconds=config.grace_seconds
+            ),
+        )
+
+    async def _summarise(self, started_at: datetime, cycle: Cycle) -> Mapping[str, Mapping[str, int]]:
+        """Write the summary job; live jobs by type and status."""
+        done = {
+            "missed_events": cycle.missed_events,
+            "missed": dict(cycle.missed),
+            "after_rest": cycle.after_rest,
+            "rescued": cycle.rescued,
+            "silent_workers": cycle.silent_workers,
+            "swept_by": self._runtime.registration.name,
+        }
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            await cursor.execute(statement("sweep/summary"), {"started_at": started_at, "cycle": Jsonb(done)})
+            (data,) = await cursor.fetchall()
+        live: Mapping[str, Mapping[str, int]] = data["live"]
+        return live
+
+    async def _rescue(self) -> None:
+        """Take jobs from silent workers, and mark those workers."""
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            parameters = {"stale_seconds": STALE_SECONDS, "older_seconds": RESCUE_OLDER_SECONDS}
+            await cursor.execute(statement("sweep/rescue"), parameters)
+            rescued = await cursor.fetchall()
+            await cursor.execute(statement("sweep/silent_workers"), {"stale_seconds": STALE_SECONDS})
+            silent = [row["mark_silent_workers"] for row in await cursor.fetchall()]
+        for job in rescued:
+            logger.warning(
+                "sweep: rescued {} ({}), now {}: {}",
+                job["job_id"],
+                job["wallet_address"],
+                job["status"],
+                job["reason"],
+            )
+        for name in silent:
+            logger.warning("sweep: worker {} is silent", name)
+        self._rescued += len(rescued)
+        self._silent += len(silent)
+
+    async def _cleanup(self) -> None:
+        """The operators' cleanup, on a timer: what has been stuck for longer than anything should."""
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            minutes = self._runtime.config.cleanup.stuck_minutes
+            await cursor.execute(statement("sweep/cleanup"), {"minutes": minutes})
+            (cleaned,) = await cursor.fetchall()
+        if cleaned:
+            logger.warning("sweep: {} jobs had been stuck for {} minutes", cleaned, minutes)
+        self._rescued += cleaned
+
+    # -- the seat ---------------------------------------------------------------------------------
+
+    async def _hold_seat(self) -> bool:
+        """Whether this sweep is the one that acts; takes the seat if it is free."""
+        try:
+            if self._seat is not None:
+                await self._seat.execute(statement("sweep/ping"))  # the session lives, and with it the lock
+                return True
+            if await self._take_seat():
+                self.acting.set()
+                return True
+        except DATABASE_GONE as error:
+            logger.warning("sweep: lost its seat: {}", reason(error))
+            await self._leave_seat()
+        return False
+
+    async def _take_seat(self) -> bool:
+        """A session of its own, past any pooler: the lock lives exactly as long as the session."""
+        dsn = session_dsn(listen_dsn(self._runtime.settings), "sweep seat", self.role)
+        seat = await AsyncConnection.connect(
+            dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
+        )
+        row = await (await seat.execute(statement("sweep/take_seat"))).fetchone()
+        if row is None or not row[0]:
+            await seat.close()
+            return False
+        self._seat = seat
+        return True
+
+    async def _leave_seat(self) -> None:
+        self.acting.clear()
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            await seat.close()
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._changed.wait()
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,340 @@
+"""The balance sync: reads due balances in batches and writes what it read. It decides nothing and needs no key.
+
+    due ──claim (lock)──▶ processing ──one call to the chain──▶ store (unlock)
+                              └── lock expires: due again, and a late store changes nothing
+
+One task per chain. It wakes by NOTIFY ``balance_due`` and when the next balance is due.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from loguru import logger
+from psycopg.rows import dict_row, scalar_row
+
+from pipeline.chains.errors import ChainError, WrongNetwork
+from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, Provider
+from pipeline.db.statements import statement
+from pipeline.workers.providers import ChainRow, OpenChain, active_chains
+from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
+
+SHORTEST_NAP_SECONDS = 0.05
+CHAIN_RETRY_SECONDS = (2.0, 4.0, 8.0, 16.0, 30.0)
+"""Waits after the first, second, … call in a row that no node answered; the last one repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of one claim."""
+
+    chain: str
+    block: int | None
+    """The final block the balances were read at."""
+    read: int
+    changed: int
+    failed: int
+    """Could not be read; ``last_error`` says why."""
+    older: int
+    """Read at an older block than the balance that is stored already, and not used."""
+    lost: int
+    """Taken over by another sync, or unlocked by hand, while they were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """One claimed balance."""
+
+    id: int
+    wallet_id: int
+    known_raw: str
+    known_error: str | None
+    query: BalanceQuery
+
+
+class Sync:
+    """The process ``sync``. A ``runtime.Worker``."""
+
+    type = "sync"
+    role = "pipeline_sync"
+    channels: Sequence[str] = ("balance_due",)
+
+    def __init__(
+        self,
+        open_chain: OpenChain,
+        *,
+        chain_names: Sequence[str] | None = None,
+        observer: Callable[[Batch], None] | None = None,
+    ) -> None:
+        """``chain_names`` None: every active chain. ``observer`` is told of each batch once it is stored."""
+        self.blockchain = ",".join(chain_names) if chain_names else None
+        self.counts: Counter[str] = Counter()
+        self._open_chain = open_chain
+        self._chain_names = chain_names
+        self._observer = observer
+        self._chains: dict[int, ChainSync] = {}
+        self._refused: dict[int, ChainRow] = {}
+        self._changed = asyncio.Event()
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counts of balances since the start."""
+        return dict(self.counts)
+
+    async def run(self, runtime: Runtime) -> None:
+        """Read until told to stop; a batch that is under way is stored within the grace, else given back."""
+        runtime.watch(self._changed.set)
+        doorbell = asyncio.create_task(self._answer(runtime.listener.event("balance_due")))
+        try:
+            while not runtime.stopping.is_set():
+                self._changed.clear()
+                await self._reconcile(runtime)
+                await self._changed.wait()
+        except Stopped:
+            pass
+        finally:
+            doorbell.cancel()
+            chains = list(self._chains.values())
+            for chain in chains:
+                chain.bell.set()
+            if chains:
+                await asyncio.wait([chain.task for chain in chains], timeout=runtime.grace_seconds)
+            for chain in chains:
+                await chain.close()
+
+    def observe(self, batch: Batch) -> None:
+        """Count a batch."""
+        self.counts.update(
+            read=batch.read, changed=batch.changed, failed=batch.failed, older=batch.older, lost=batch.lost
+        )
+        self.counts["batches"] += 1
+        if self._observer is not None:
+            self._observer(batch)
+
+    async def _answer(self, due: asyncio.Event) -> None:
+        while True:
+            await due.wait()
+            due.clear()
+            self.counts["wakes_by_event"] += 1
+            for chain in self._chains.values():
+                chain.bell.set()
+
+    async def _reconcile(self, runtime: Runtime) -> None:
+        """One task per active chain: chains may be added, switched on and off, and given other nodes."""
+        rows = await runtime.persist("reading chains", lambda: active_chains(runtime.pool, self._chain_names))
+        wanted = {row.id: row for row in rows}
+        for chain_id, chain in list(self._chains.items()):
+            if chain.task.done():
+                chain.task.result()  # it ends by an error only
+            if wanted.get(chain_id) != chain.row:
+                await self._chains.pop(chain_id).close()
+            else:
+                chain.bell.set()
+        for row in rows:
+            if row.id not in self._chains and self._refused.get(row.id) != row:
+                self._start(runtime, row)
+
+    def _start(self, runtime: Runtime, row: ChainRow) -> None:
+        try:
+            provider = self._open_chain(row)
+        except (ValueError, ChainError) as error:
+            self._refused[row.id] = row
+            runtime.last_error = f"{row.name}: {reason(error)}"
+            logger.error("sync {}: not read until its configuration changes: {}", row.name, reason(error))
+            return
+        chain = ChainSync(runtime, row, provider, self.observe)
+        chain.task.add_done_callback(lambda _: self._changed.set())
+        self._chains[row.id] = chain
+
+
+class ChainSync:
+    """The loop of one chain."""
+
+    def __init__(self, runtime: Runtime, row: ChainRow, provider: Provider, observe: Callable[[Batch], None]) -> None:
+        self.row = row
+        self.provider = provider
+        self.bell = asyncio.Event()
+        """Look at what is due."""
+        self._runtime = runtime
+        self._observe = observe
+        self._claims = 0
+        self._unanswered = 0
+        self.task = asyncio.create_task(self._run(), name=f"sync {row.name}")
+
+    async def close(self) -> None:
+        """End the loop, give back what it holds, close the connections to the nodes."""
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Stopped):
+            await self.task
+        await self.provider.close()
+
+    async def _run(self) -> None:
+        """Read this chain until told to stop. Raises Stopped at the end, and what is a fault of ours."""
+        await self._check_network()
+        while not self._runtime.stopping.is_set():
+            self.bell.clear()
+            full = not self._runtime.paused and await self._round()
+            if not full:
+                await self._nap()
+
+    async def _check_network(self) -> None:
+        """Nothing is read from a node of another network; it may be configured away while this waits."""
+        while True:
+            try:
+                await self.provider.check_network()
+            except ChainError as error:
+                self._complain(error)
+                await self._runtime.sleep(self._retry_seconds())
+            else:
+                self._unanswered = 0
+                return
+
+    async def _nap(self) -> None:
+        if self._runtime.paused:
+            await self.bell.wait()
+            return
+        due = await self._runtime.persist("asking what is due", self._next_due)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(max(due, SHORTEST_NAP_SECONDS), self._runtime.config.sync.idle_seconds)):
+                await self.bell.wait()
+
+    async def _next_due(self) -> float:
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            await cursor.execute(statement("sync/next_due"), {"chain_id": self.row.id}, prepare=True)
+            seconds: float | None = await cursor.fetchone()
+        return self._runtime.config.sync.idle_seconds if seconds is None else seconds
+
+    async def _round(self) -> bool:
+        """Claim, read, store one batch; whether it was full, so that more may be due."""
+        self._claims += 1
+        lock = f"{self._runtime.registration.id}:{self.row.name}:{self._claims}"
+        batch = self._runtime.config.sync.batch
+        due = await self._runtime.persist("claiming balances", lambda: self._claim(lock, batch))
+        if not due:
+            return False
+        try:
+            balances = await self.provider.balances([one.query for one in due], Finality.FINAL)
+        except ChainError as error:
+            self._complain(error)
+            await self._release(lock, due, self._retry_seconds(), reason(error))
+            await self._runtime.sleep(self._retry_seconds())
+            return False
+        except BaseException:  # cancelled at the end of the grace, or a fault: others may have them at once
+            await self._release(lock, due, 0.0, None)
+            raise
+        self._unanswered = 0
+        stored = await self._runtime.persist("storing balances", lambda: self._store(lock, due, balances))
+        await self._tell(due, balances, stored)
+        return len(due) >= batch
+
+    async def _claim(self, lock: str, batch: int) -> list[_Due]:
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(
+                statement("sync/claim"),
+                {
+                    "lock": lock,
+                    "lock_seconds": self._runtime.config.sync.lock_seconds,
+                    "batch": batch,
+                    "chain_id": self.row.id,
+                },
+                prepare=True,
+            )
+            return [_due(row) for row in await cursor.fetchall()]
+
+    async def _store(
+        self, lock: str, due: Sequence[_Due], balances: Sequence[Balance]
+    ) -> dict[int, tuple[str, datetime]]:
+        """Balance id → outcome and time, for those that were still ours."""
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(
+                statement("sync/store"),
+                {
+                    "lock": lock,
+                    "ids": [one.id for one in due],
+                    "raws": [None if balance.raw is None else str(balance.raw) for balance in balances],
+                    "blocks": [None if balance.block is None else balance.block.number for balance in balances],
+                    "errors": [_error(balance) for balance in balances],
+                },
+                prepare=True,
+            )
+            return {row["id"]: (row["outcome"], row["stored_at"]) for row in await cursor.fetchall()}
+
+    async def _tell(
+        self, due: Sequence[_Due], balances: Sequence[Balance], stored: Mapping[int, tuple[str, datetime]]
+    ) -> None:
+        """Count, and say in one line what moved."""
+        kinds = Counter(outcome for outcome, _ in stored.values())
+        moved = [
+            one
+            for one, balance in zip(due, balances, strict=True)
+            if one.id in stored and stored[one.id][0] == "read" and str(balance.raw) != one.known_raw
+        ]
+        block = max((balance.block.number for balance in balances if balance.block is not None), default=None)
+        batch = Batch(
+            self.row.name, block, kinds["read"], len(moved), kinds["failed"], kinds["older"], len(due) - len(stored)
+        )
+        for one, balance in zip(due, balances, strict=True):
+            error = _error(balance)
+            if error is not None and error != one.known_error:
+                logger.warning("sync {}: {} of {}: {}", batch.chain, one.query.asset.symbol, one.query.address, error)
+        if batch.older:
+            logger.warning(
+                "sync {}: {} balances were read at block {}, older than what is stored, and not used: a node lags",
+                batch.chain, batch.older, block,
+            )  # fmt: skip
+        if batch.lost:
+            logger.warning("sync {}: {} balances were taken over while they were read", batch.chain, batch.lost)
+        if moved:
+            since = min(at for _, at in stored.values())
+            gas, consolidation = await self._runtime.persist("counting flags", lambda: self._raised(moved, since))
+            logger.info(
+                "sync {}: {} balances read at block {}, {} changed, flags raised: {} gas, {} consolidation",
+                batch.chain, batch.read, block, batch.changed, gas, consolidation,
+            )  # fmt: skip
+        self._observe(batch)
+
+    async def _raised(self, moved: Sequence[_Due], since: datetime) -> tuple[int, int]:
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(
+                statement("sync/raised"), {"since": since, "wallet_ids": list({one.wallet_id for one in moved})}
+            )
+            (row,) = await cursor.fetchall()
+            return row["gas"], row["consolidation"]
+
+    async def _release(self, lock: str, due: Sequence[_Due], retry_seconds: float, error: str | None) -> None:
+        """Unlock what was not read. Where that fails too, the lock expires by itself."""
+        parameters = {"lock": lock, "ids": [one.id for one in due], "retry_seconds": retry_seconds, "error": error}
+        try:
+            async with asyncio.timeout(HAND_BACK_SECONDS), self._runtime.pool.connection() as connection:
+                await connection.execute(statement("sync/release"), parameters)
+        except DATABASE_GONE as gone:
+            logger.warning("sync {}: {} balances stay locked for a while: {}", self.row.name, len(due), reason(gone))
+
+    def _complain(self, error: ChainError) -> None:
+        self._unanswered += 1
+        self._runtime.last_error = f"{self.row.name}: {reason(error)}"
+        self._runtime.beat()
+        level = "ERROR" if isinstance(error, WrongNetwork) else "WARNING"
+        logger.log(level, "sync {}: {}; trying again in {:g} s", self.row.name, reason(error), self._retry_seconds())
+
+    def _retry_seconds(self) -> float:
+        return CHAIN_RETRY_SECONDS[min(self._unanswered, len(CHAIN_RETRY_SECONDS)) - 1]
+
+
+def _due(row: Mapping[str, Any]) -> _Due:
+    asset = Asset(row["symbol"], row["decimals"], row["contract_address"])
+    query = BalanceQuery(row["address"], asset)
+    return _Due(row["id"], row["wallet_id"], row["known_raw"], row["known_error"], query)
+
+
+def _error(balance: Balance) -> str | None:
+    if balance.error is None and (balance.raw is None or balance.block is None):
+        return "the node gave neither a balance nor a reason"
+    return balance.error

@@ -1,0 +1,27 @@
+-- Asking the sync to read balances again.
+--
+-- Guarantees: the next read decides the flags even if it is equal; a read that is under way now, and may be
+-- older than the reason for asking, can no longer be stored (its lock is taken away).
+
+-- Makes all balances of these wallets due at once; returns how many balances. Rings balance_due.
+-- Locks in the order of id, as everybody who writes several balances should.
+CREATE OR REPLACE FUNCTION make_balances_due(wallet_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    balance_ids bigint[] := ARRAY(
+        SELECT b.id FROM wallet_balances b WHERE b.wallet_id = ANY (wallet_ids) ORDER BY b.id FOR NO KEY UPDATE
+    );
+BEGIN
+    UPDATE wallet_balances b
+    SET recheck = true,
+        next_check_at = least(b.next_check_at, now()),
+        processing_status = 'idle',
+        locked_by = NULL,
+        locked_until = NULL
+    WHERE b.id = ANY (balance_ids);
+    RETURN cardinality(balance_ids);
+END
+$$;
+REVOKE ALL ON FUNCTION make_balances_due(bigint[]) FROM PUBLIC;

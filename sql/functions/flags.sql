@@ -1,0 +1,33 @@
+-- What the flags of a wallet should be by its balances, and setting them so.
+--
+-- Guarantees: nothing but the tables decides (thresholds and policy of the chain, thresholds of its active
+-- assets); what is not known leaves the flag as it is; a wallet that is not ours (no derivation_index) is left alone; only wallets whose flags
+-- differ are written.
+
+-- Sets the flags of these wallets by the rule; returns how many changed.
+--
+-- Locks before it looks, so that two transactions that change two balances of one wallet at the same time cannot
+-- both judge by half of the picture: the second waits here, and its next statement sees what the first committed.
+-- The shared lock does the same against a change of thresholds (triggers/thresholds.sql).
+CREATE OR REPLACE FUNCTION evaluate_flags(wallet_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    changed integer;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('flagpost: thresholds', 0));
+    PERFORM FROM wallets w WHERE w.id = ANY (wallet_ids) ORDER BY w.id FOR NO KEY UPDATE;
+
+    UPDATE wallets w
+    SET needs_gas = coalesce(rule.needs_gas, w.needs_gas),
+        needs_consolidation = coalesce(rule.needs_consolidation, w.needs_consolidation)
+    FROM wallet_flag_rule rule
+    WHERE rule.wallet_id = ANY (wallet_ids)
+      AND w.id = rule.wallet_id
+      AND (w.needs_gas <> rule.needs_gas OR w.needs_consolidation <> rule.needs_consolidation);
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    RETURN changed;
+END
+$$;
+REVOKE ALL ON FUNCTION evaluate_flags(bigint[]) FROM PUBLIC;

@@ -1,0 +1,49 @@
+-- The moves that jobs, transfers and signed attempts may make, as data: triggers/job_transitions.sql and
+-- triggers/money_transitions.sql enforce them against everybody, tests walk every pair.
+--
+-- Guarantees: after every migrate the table holds exactly these rows. From '(new)' lead the states a row
+-- may be inserted in; a job may be inserted in any.
+WITH moves (subject, from_state, to_state, reason) AS (VALUES
+    ('job', 'pending', 'active', 'a worker claims it'),
+    ('job', 'pending', 'cancelled', 'an operator cancels it'),
+    ('job', 'pending', 'failed', 'an operator gives it up'),
+    ('job', 'active', 'completed', 'done, or nothing left to do'),
+    ('job', 'active', 'failed', 'retries used up, or no retry could help'),
+    ('job', 'active', 'retrying', 'the attempt failed or was rescued'),
+    ('job', 'active', 'pending', 'handed back unfinished'),
+    ('job', 'retrying', 'active', 'a worker claims it'),
+    ('job', 'retrying', 'pending', 'an operator lets it start afresh'),
+    ('job', 'retrying', 'cancelled', 'an operator cancels it'),
+    ('job', 'retrying', 'failed', 'an operator gives it up'),
+    ('job', 'failed', 'pending', 'an operator retries it'),
+
+    ('transfer', '(new)', 'requested', 'a decision is written down'),
+    ('transfer', 'requested', 'signed', 'signed bytes are committed'),
+    ('transfer', 'requested', 'rejected', 'given up before it was signed'),
+    ('transfer', 'signed', 'broadcasting', 'the bytes may leave from now on'),
+    ('transfer', 'signed', 'expired', 'grew old before it was sent'),
+    ('transfer', 'signed', 'rejected', 'given up before it was sent'),
+    ('transfer', 'broadcasting', 'included', 'seen in a block'),
+    ('transfer', 'broadcasting', 'expired', 'proved dead'),
+    ('transfer', 'included', 'final', 'in a final block, with its effect'),
+    ('transfer', 'included', 'reverted', 'in a final block, without its effect'),
+    ('transfer', 'included', 'broadcasting', 'its block was forked away'),
+    ('transfer', 'expired', 'signed', 'the next attempt'),
+    ('transfer', 'expired', 'rejected', 'given up after it was proved dead'),
+
+    ('chain_transaction', '(new)', 'signed', 'signed bytes are committed'),
+    ('chain_transaction', 'signed', 'broadcasting', 'the bytes may leave from now on'),
+    ('chain_transaction', 'signed', 'rejected', 'never sent'),
+    ('chain_transaction', 'broadcasting', 'included', 'seen in a block'),
+    ('chain_transaction', 'broadcasting', 'expired', 'proved dead'),
+    ('chain_transaction', 'included', 'final', 'in a final block, with its effect'),
+    ('chain_transaction', 'included', 'reverted', 'in a final block, without its effect'),
+    ('chain_transaction', 'included', 'broadcasting', 'its block was forked away')
+), gone AS (
+    DELETE FROM state_transitions t
+    WHERE (t.subject, t.from_state, t.to_state) NOT IN (SELECT m.subject, m.from_state, m.to_state FROM moves m)
+)
+INSERT INTO state_transitions AS known (subject, from_state, to_state, reason)
+SELECT subject, from_state, to_state, reason FROM moves
+ON CONFLICT (subject, from_state, to_state) DO UPDATE SET reason = excluded.reason
+WHERE known.reason <> excluded.reason;

@@ -1,0 +1,2 @@
+-- Whether the session that holds the seat still lives.
+SELECT true

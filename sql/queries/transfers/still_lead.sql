@@ -1,0 +1,2 @@
+-- Whether the session is there. Its lock ends with it and not before.
+SELECT true;

@@ -1,0 +1,234 @@
+"""A whole world for tests of the money room: database, simulated network, our wallets, and the books of both sides.
+
+The judge is always the chain: ``payments`` reads the audit of the simulated network, never the database.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from pipeline.chains.http import NodeConfig
+from pipeline.chains.provider import Asset
+from pipeline.chains.tron.provider import TronProvider
+from pipeline.config import QueueConfig
+from pipeline.db.pool import Connection, Pool
+from pipeline.devnet.client import DevnetClient, Payment
+from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
+from pipeline.keys.signer import LocalSigner
+from pipeline.queue.jobs import Job, JobType, Outcome
+from pipeline.queue.queue import JobQueue
+from pipeline.transfers.consolidation import Consolidations
+from pipeline.transfers.gas import GasTopups
+from pipeline.transfers.handler import PayingHandler
+from pipeline.transfers.send import Sender
+from pipeline.transfers.settle import Settlement
+from pipeline.transfers.settlements import SettlementStore
+from pipeline.transfers.store import TransferStore
+from tests.seed import TRX, USDT, Wallet
+
+MNEMONIC = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
+"""The mnemonic of the test vectors; its keys are everybody's."""
+GAS_FUNDS = 10_000 * TRX
+LIFETIME_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Columns of ``chains`` that a test changes."""
+
+    gas_policy: str = "threshold"
+    gas_cooldown: timedelta = timedelta(0)
+    block_time: timedelta = timedelta(seconds=3)
+    lifetime: timedelta = timedelta(seconds=LIFETIME_SECONDS)
+
+
+@dataclass(slots=True)
+class World:
+    """One chain ``tron`` with TRX and USDT, on a devnet and in a database."""
+
+    connection: Connection
+    devnet: DevnetClient
+    chain_id: int
+    native_id: int
+    token_id: int
+    genesis: str
+    token: str
+    gas_address: str
+    treasury: str
+    wallets: list[Wallet] = field(default_factory=list)
+    _indices: Any = field(default_factory=lambda: itertools.count(10))
+
+    @classmethod
+    async def create(cls, connection: Connection, devnet: DevnetClient, rules: Rules | None = None) -> "World":
+        """Deploy the token, fund the gas wallet and describe the chain in the database."""
+        rules = rules or Rules()
+        signer = LocalSigner(MNEMONIC)
+        gas = await signer.address(Family.TRON, GAS_INDEX)
+        treasury = await signer.address(Family.TRON, TREASURY_INDEX)
+        token, _ = await devnet.deploy_token()
+        await devnet.faucet(gas, GAS_FUNDS)
+        status = await devnet.status()
+        chain_id, native_id, token_id = await _describe(connection, rules, status.genesis_id, devnet.url, token)
+        return cls(connection, devnet, chain_id, native_id, token_id, status.genesis_id, token, gas, treasury)
+
+    async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
+        """One more wallet of ours, with deposits on the chain (they need blocks to count)."""
+        index = next(self._indices)
+        address = await LocalSigner(MNEMONIC).address(Family.TRON, index)
+        cursor = await self.connection.execute(
+            "INSERT INTO wallets (chain_id, address, derivation_index) VALUES (%s, %s, %s) RETURNING id",
+            [self.chain_id, address, index],
+        )
+        wallet = Wallet((await cursor.fetchone() or (0,))[0], address, index)
+        if usdt:
+            await self.devnet.send_token(self.token, address, usdt)
+        if trx:
+            await self.devnet.faucet(address, trx)
+        self.wallets.append(wallet)
+        return wallet
+
+    async def flag(self, wallet: Wallet, *, gas: bool = False, consolidation: bool = False) -> None:
+        """As an operator would at psql."""
+        await self.connection.execute(
+            "UPDATE wallets SET needs_gas = %s, needs_consolidation = %s WHERE id = %s", [gas, consolidation, wallet.id]
+        )
+
+    async def row(self, query: str, *parameters: Any) -> dict[str, Any]:
+        """The one row of a question to the database."""
+        rows = await self.rows(query, *parameters)
+        assert len(rows) == 1, f"{len(rows)} rows instead of one for {query}"
+        return rows[0]
+
+    async def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        async with self.connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query, parameters)  # type: ignore[arg-type]
+            return await cursor.fetchall()
+
+    async def transfers(self) -> list[dict[str, Any]]:
+        """All payments in the database, oldest first."""
+        return await self.rows("SELECT * FROM transfers ORDER BY id")
+
+    async def attempts(self) -> list[dict[str, Any]]:
+        """All signed transactions in the database, oldest first."""
+        return await self.rows("SELECT * FROM chain_transactions ORDER BY id")
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        """All jobs that move money, oldest first."""
+        return await self.rows("SELECT * FROM job_logs WHERE job_type <> 'sync' ORDER BY seq")
+
+    async def paid_gas(self) -> list[Payment]:
+        """What left the gas wallet, by the chain's own word."""
+        return [one for one in await self.devnet.audit() if one.sender == self.gas_address]
+
+    async def swept(self) -> list[Payment]:
+        """What reached the treasury, by the chain's own word."""
+        return [
+            one for one in await self.devnet.audit() if one.receiver == self.treasury and one.contract == self.token
+        ]
+
+    async def assert_books_equal_chain(self) -> None:
+        """Every final payment of the books is on the chain exactly once with its txid, receiver and amount, and nothing
+        else of ours is there."""
+        booked = Counter(
+            (row["txid"], row["to_address"], int(row["amount"]))
+            for row in await self.rows(
+                "SELECT a.txid, t.to_address, t.amount FROM transfers t "
+                "JOIN chain_transactions a ON a.transfer_id = t.id AND a.state = 'final' WHERE t.state = 'final'"
+            )
+        )
+        happened = Counter(
+            (one.txid, one.receiver, one.amount) for one in [*await self.paid_gas(), *await self.swept()]
+        )
+        assert booked == happened
+        assert all(count == 1 for count in happened.values())
+
+
+async def _describe(
+    connection: Connection, rules: Rules, genesis: str, url: str, token: str
+) -> tuple[int, int, int]:
+    async def one(query: str, *parameters: Any) -> int:
+        row = await (await connection.execute(query, parameters)).fetchone()  # type: ignore[arg-type]
+        assert row is not None
+        return int(row[0])
+
+    chain = await one(
+        """
+        INSERT INTO chains (name, family, network_id, nodes, gas_policy, gas_flag_below, gas_execute_below, gas_amount,
+                            fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, gas_cooldown,
+                            block_time, transaction_lifetime)
+        VALUES ('tron', 'tron', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+        """,
+        genesis,
+        Jsonb([{"url": url}]),
+        rules.gas_policy,
+        5 * TRX,
+        TRX,
+        5 * TRX,
+        TRX,
+        50 * TRX,
+        500 * TRX,
+        5_000 * TRX,
+        rules.gas_cooldown,
+        rules.block_time,
+        rules.lifetime,
+    )
+    native = await one(
+        "INSERT INTO asset_on_chain (chain_id, symbol, decimals) VALUES (%s, 'TRX', 6) RETURNING id", chain
+    )
+    usdt = await one(
+        """
+        INSERT INTO asset_on_chain (chain_id, symbol, contract_address, decimals,
+                                    consolidate_flag_above, consolidate_execute_min)
+        VALUES (%s, 'USDT', %s, 6, %s, %s) RETURNING id
+        """,
+        chain,
+        token,
+        200 * USDT,
+        100 * USDT,
+    )
+    return chain, native, usdt
+
+
+class Desk:
+    """The money room in this process, driven step by step: what the workers do, without their loops."""
+
+    def __init__(self, world: World, pool: Pool, *, mnemonic: str = MNEMONIC, treasury: str | None = None) -> None:
+        self.world = world
+        self.pool = pool
+        assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
+        self.provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], assets, patience=1.0)
+        self.store = TransferStore(pool)
+        self.books = SettlementStore(pool)
+        self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, treasury)
+        self.settlement = self.new_settlement()
+        self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
+
+    def new_settlement(self) -> Settlement:
+        """A confirmation worker that has seen nothing yet."""
+        return Settlement(self.world.chain_id, self.books, self.store, self.provider, 3.0)
+
+    def handler(self, job_type: JobType) -> PayingHandler:
+        made = GasTopups if job_type is JobType.GAS_TOPUP else Consolidations
+        return made({self.world.chain_id: self.sender})
+
+    async def run(self, job_type: JobType, jobs: Sequence[Job] | None = None) -> list[tuple[Job, Outcome]]:
+        """Claim what is due and flagged, run it, and write the outcomes."""
+        claimed = await self.queue.enqueue_and_claim(job_type, 100) if jobs is None else jobs
+        outcomes = [pair async for pair in self.handler(job_type).handle(claimed)] if claimed else []
+        await self.queue.finish(outcomes)
+        return outcomes
+
+    async def settle(self) -> None:
+        """Make everything that is pending solid, and book it."""
+        await self.world.devnet.solidify()
+        await self.settlement.round()
+
+    async def close(self) -> None:
+        await self.provider.close()

@@ -1,0 +1,114 @@
+"""The pool: acts under its role, and is back at once after an outage."""
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors
+from psycopg.rows import TupleRow
+
+from pipeline.db import pool as pool_module
+from pipeline.db.embedded import EmbeddedServer
+from pipeline.db.errors import WrongRole
+from pipeline.db.listener import Listener
+from pipeline.db.pool import Pool, pool_of
+from pipeline.settings import Settings
+
+
+async def ask(pool: Pool, question: str) -> TupleRow | None:
+    async with pool.connection() as connection:
+        return await (await connection.execute(question)).fetchone()
+
+
+async def test_connections_act_under_their_role_even_after_a_reset(empty_database: str) -> None:
+    async with pool_of(empty_database, "sync", role="pg_monitor") as pool, pool.connection() as connection:
+        await connection.execute("RESET ALL")
+        row = await (
+            await connection.execute("SELECT current_user, current_setting('application_name'), session_user")
+        ).fetchone()
+        assert row == ("pg_monitor", "flagpost sync", "postgres")
+
+
+async def test_a_dsn_with_options_keeps_them(empty_database: str) -> None:
+    dsn = psycopg.conninfo.make_conninfo(empty_database, options="-c work_mem=7MB")
+    async with pool_of(dsn, "sync", role="pg_monitor", statement_timeout=1.5) as pool:
+        assert await ask(
+            pool, "SELECT current_setting('work_mem'), current_setting('statement_timeout'), current_user"
+        ) == ("7MB", "1500ms", "pg_monitor")
+
+
+async def test_statements_that_take_too_long_are_ended(empty_database: str) -> None:
+    async with pool_of(empty_database, "sync", statement_timeout=0.05) as pool:
+        with pytest.raises(errors.QueryCanceled):
+            await ask(pool, "SELECT pg_sleep(60)")
+
+
+async def test_connections_are_in_autocommit(empty_database: str) -> None:
+    async with pool_of(empty_database, "sync") as pool:
+        async with pool.connection() as connection:
+            await connection.execute("CREATE TABLE kept ()")
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        assert await ask(pool, "SELECT to_regclass('kept')::text") == ("kept",)
+
+
+async def test_behind_a_pooler_a_login_with_more_rights_is_refused(empty_database: str) -> None:
+    async with pool_of(empty_database, "sync", role="pg_monitor", pooler=True, max_size=1) as pool:
+        with pytest.raises(WrongRole, match="acts as postgres, it has to act as pg_monitor"):
+            await pool._connect()
+
+
+def test_a_listen_url_of_its_own_means_a_pooler(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(pool_module, "pool_of", lambda *_, pooler, **__: seen.append(pooler))
+    pool_module.create_pool(Settings(database_url="postgresql://pooler/x", listen_url="postgresql://direct/x"), "sync")
+    pool_module.create_pool(Settings(database_url="postgresql://direct/x"), "sync")
+    assert seen == [True, False]
+
+
+async def test_after_a_restart_nobody_is_handed_a_dead_connection(home: Path) -> None:
+    """The pool is full of connections that died while nobody used them; the listener notices, its owner drains."""
+    server = EmbeddedServer(home, settings={"fsync": "off"})
+    server.start()
+    drained = asyncio.Event()
+    try:
+        async with pool_of(server.dsn, "test", min_size=4, max_size=4) as pool:
+            await pool.wait()
+
+            async def drain() -> None:
+                await pool.drain()
+                drained.set()
+
+            async with Listener(server.dsn, ["jobs"], name="test", on_reconnect=drain):
+                server.stop()
+                server.start()
+                started = time.monotonic()
+                await asyncio.wait_for(drained.wait(), 10)
+                answers = await asyncio.gather(*(ask(pool, "SELECT 1") for _ in range(8)))
+                assert answers == [(1,)] * 8
+                assert time.monotonic() - started < 1
+    finally:
+        server.stop()
+
+
+async def test_it_is_back_within_a_second_however_long_the_server_was_away(home: Path) -> None:
+    """With every place of the pool dead and trying again, and somebody waiting all the while."""
+    server = EmbeddedServer(home, settings={"fsync": "off"})
+    server.start()
+    try:
+        async with pool_of(server.dsn, "test", min_size=4, max_size=4) as pool:
+            await pool.wait()
+            server.stop()
+            for _ in range(4):
+                with contextlib.suppress(psycopg.OperationalError):
+                    await ask(pool, "SELECT 1")
+            waiting = asyncio.create_task(ask(pool, "SELECT 1"))
+            await asyncio.sleep(3)  # the outage; the library's own pauses are 1, 2, 4 s
+            server.start()
+            started = time.monotonic()
+            assert await asyncio.wait_for(waiting, 10) == (1,)
+            assert time.monotonic() - started < 1
+    finally:
+        server.stop()

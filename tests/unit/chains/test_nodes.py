@@ -1,0 +1,183 @@
+"""Several nodes as one: failover, patience without real waiting, and networks compared first."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.chains.errors import ChainUnavailable, LyingNode, WrongNetwork
+from pipeline.chains.http import Clock, Node, NodeConfig, NodeFailure
+from pipeline.chains.nodes import Nodes
+from tests.unit.chains.scripted_node import Answer, FakeTime, ScriptedNode, scripted_node
+
+
+class Verifier:
+    """Counts comparisons; fails those of the urls in ``wrong``."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.wrong: set[str] = set()
+
+    async def __call__(self, node: Node) -> None:
+        self.seen.append(node.name)
+        if node.name in self.wrong:
+            raise WrongNetwork(f"{node.name} is of another network")
+
+
+def nodes_of(time: FakeTime, verifier: Verifier, *scripted: ScriptedNode, keys: tuple[str, ...] = ()) -> Nodes[Node]:
+    clock = Clock(time.monotonic, time.sleep)
+    made = [Node(NodeConfig(one.url), keys, clock=clock) for one in scripted]
+    return Nodes("tron", made, verifier, patience=20, clock=clock)
+
+
+async def ask(node: Node) -> Any:
+    return await node.post("wallet/x", {})
+
+
+async def test_the_second_node_answers_when_the_first_fails() -> None:
+    time, verifier = FakeTime(), Verifier()
+    async with scripted_node(wallet_x=1) as first, scripted_node(wallet_x=2) as second:
+        nodes = nodes_of(time, verifier, first, second)
+        first.faults = [Answer(drop=True)]
+        assert await nodes.ask(ask) == 2
+        assert time.slept == []
+        assert await nodes.ask(ask) == 2, "a node that just failed is asked after the others"
+        time.now += 2
+        assert await nodes.ask(ask) == 1, "and first again after its rest"
+        assert verifier.seen == [first.url, second.url, first.url], "after a broken connection it is compared again"
+        await nodes.close()
+
+
+async def test_failures_pass_with_patience_and_jitter() -> None:
+    time = FakeTime()
+    async with scripted_node(wallet_x=["late"]) as only:
+        nodes = nodes_of(time, Verifier(), only)
+        only.faults = [Answer("<html>", 502), Answer("<html>"), Answer("busy", 503)]
+        assert await nodes.ask(ask) == ["late"]
+        assert len(time.slept) == 3
+        assert time.slept[2] >= 1, "a suspension is waited for"
+        await nodes.close()
+
+
+async def test_patience_ends_and_the_error_says_what_each_node_did() -> None:
+    time = FakeTime()
+    async with scripted_node() as first, scripted_node() as second:
+        nodes = nodes_of(time, Verifier(), first, second)
+        first.answers["wallet/x"] = Answer("<html>sorry")
+        second.answers["wallet/x"] = Answer("", 500)
+        with pytest.raises(ChainUnavailable) as caught:
+            await nodes.ask(ask)
+        assert f"{first.url} answered wallet/x with an HTML page" in str(caught.value)
+        assert f"{second.url} answered wallet/x with HTTP 500" in str(caught.value)
+        assert 15 < time.now - 1000 < 30
+        await nodes.close()
+
+
+async def test_a_ban_longer_than_the_patience_fails_at_once() -> None:
+    time = FakeTime()
+    async with scripted_node(wallet_x=1) as only:
+        nodes = nodes_of(time, Verifier(), only)
+        only.faults = [Answer("banned", 403)]
+        with pytest.raises(ChainUnavailable, match="HTTP 403"):
+            await nodes.ask(ask)
+        with pytest.raises(ChainUnavailable, match="suspended for 30 s more"):
+            await nodes.ask(ask)
+        assert (time.slept, len(only.asked)) == ([], 1)
+        time.now += 30
+        assert await nodes.ask(ask) == 1
+        await nodes.close()
+
+
+async def test_another_key_is_used_instead_of_waiting() -> None:
+    time = FakeTime()
+    async with scripted_node(wallet_x=1) as only:
+        nodes = nodes_of(time, Verifier(), only, keys=("one", "two"))
+        only.faults = [Answer("banned", 403)]
+        assert await nodes.ask(ask) == 1
+        assert only.keys == ["one", "two"]
+        assert time.now - 1000 < 1
+        await nodes.close()
+
+
+async def test_all_of_one_question_goes_to_one_node() -> None:
+    async with scripted_node(wallet_x=1, wallet_y=1) as first, scripted_node(wallet_x=2, wallet_y=2) as second:
+        nodes = nodes_of(FakeTime(), Verifier(), first, second)
+        first.answers["wallet/y"] = Answer("", 500)
+
+        async def both(node: Node) -> tuple[Any, Any]:
+            return await node.post("wallet/x", {}), await node.post("wallet/y", {})
+
+        assert await nodes.ask(both) == (2, 2)
+        await nodes.close()
+
+
+async def test_a_node_of_another_network_is_refused() -> None:
+    verifier = Verifier()
+    async with scripted_node(wallet_x=1) as first, scripted_node(wallet_x=2) as second:
+        nodes = nodes_of(FakeTime(), verifier, first, second)
+        verifier.wrong = {second.url}
+        assert await nodes.ask(ask) == 1
+        with pytest.raises(WrongNetwork, match=second.url):
+            await nodes.check_all()
+        first.faults = [Answer(drop=True)]
+        with pytest.raises(WrongNetwork, match=second.url):
+            await nodes.ask(ask)
+        assert second.asked == [], "it is never asked anything else"
+        await nodes.close()
+
+
+async def test_check_all_bears_a_node_that_is_down_but_not_all() -> None:
+    class Down(Verifier):
+        async def __call__(self, node: Node) -> None:
+            await super().__call__(node)
+            await node.post("wallet/genesis", {})
+
+    async with scripted_node() as first, scripted_node(wallet_genesis=1) as second:
+        nodes = nodes_of(FakeTime(), Down(), first, second)
+        await nodes.check_all()
+        second.answers.clear()
+        with pytest.raises(ChainUnavailable, match=r"HTTP 404.*HTTP 404"):
+            await nodes.check_all()
+        await nodes.close()
+
+
+async def test_a_liar_is_asked_last() -> None:
+    verifier = Verifier()
+    async with scripted_node(wallet_x=1) as first, scripted_node(wallet_x=2) as second:
+        nodes = nodes_of(FakeTime(), verifier, first, second)
+
+        async def lie(node: Node) -> Any:
+            raise LyingNode(f"{node.name} lies")
+
+        with pytest.raises(LyingNode, match=first.url):
+            await nodes.ask(lie)
+        assert await nodes.ask(ask) == 2
+        await nodes.close()
+
+
+async def test_other_errors_pass_through_at_once() -> None:
+    async with scripted_node() as only:
+        nodes = nodes_of(FakeTime(), Verifier(), only)
+
+        async def broken(node: Node) -> Any:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await nodes.ask(broken)
+        await nodes.close()
+
+
+async def test_a_node_that_fails_again_and_again_rests_longer() -> None:
+    time = FakeTime()
+    async with scripted_node() as only:
+        nodes = nodes_of(time, Verifier(), only)
+        rests = []
+        for _ in range(8):
+            nodes.failed(nodes.all[0], NodeFailure("timeout", "…"))
+            rests.append(nodes.all[0].resting_until - time.now)
+        assert rests == [1, 2, 4, 8, 16, 32, 60, 60]
+        await nodes.close()
+
+
+def test_without_nodes_the_error_says_what_to_set() -> None:
+    with pytest.raises(ValueError, match="set FLAGPOST_NODES_TRON_NILE"):
+        Nodes("tron-nile", [], Verifier())

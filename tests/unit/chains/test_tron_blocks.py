@@ -1,0 +1,195 @@
+"""What a block says was done: only what its bytes and receipts prove."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.provider import Effect, Finality, Payment
+from tests.unit.chains.scripted_node import ScriptedNode, scripted_node
+from tests.unit.chains.tron_answers import (
+    RECEIVER,
+    SENDER,
+    TRX,
+    USDT,
+    block_id,
+    header,
+    listed,
+    provider_of,
+    receipt,
+    signed_payment,
+    transfer_log,
+)
+
+COIN = Payment(SENDER, RECEIVER, TRX, 5_000_000)
+TOKEN = Payment(SENDER, RECEIVER, USDT, 250_000_000)
+COIN_TX, TOKEN_TX = signed_payment(COIN), signed_payment(TOKEN)
+SUCCESS = {"receipt": {"result": "SUCCESS"}}
+
+
+def serve(node: ScriptedNode, transactions: list[Any], infos: Any, number: int = 7) -> None:
+    """One solid block."""
+    node.answers["walletsolidity/getblockbynum"] = lambda body: (
+        header(number) | {"transactions": transactions} if body["num"] == number else {}
+    )
+    node.answers["walletsolidity/gettransactioninfobyblocknum"] = infos
+    node.answers["walletsolidity/gettransactioninfobyid"] = lambda body: next(
+        (info for info in infos if info["id"] == body["value"]), {}
+    )
+
+
+async def test_a_block_with_a_coin_and_a_token_payment() -> None:
+    async with scripted_node() as node:
+        infos = [receipt(TOKEN_TX, 7, fee=345_000, log=[transfer_log(TOKEN)], **SUCCESS), receipt(COIN_TX, 7)]
+        serve(node, [listed(COIN_TX), listed(TOKEN_TX)], infos)
+        provider = provider_of(node)
+        content = await provider.block(7, Finality.FINAL)
+        assert content is not None
+        assert (content.block.number, content.block.id, content.parent_id) == (7, block_id(7), block_id(6))
+        coin, token = content.transactions
+        assert coin.did(COIN)
+        assert coin.effects == (Effect(None, SENDER, RECEIVER, 5_000_000),)
+        assert token.did(TOKEN)
+        assert token.fee == 345_000
+        assert not coin.did(TOKEN)
+        assert await provider.find(TOKEN_TX.txid, Finality.FINAL) == token
+        assert await provider.block(8, Finality.FINAL) is None
+        await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("contract_result", "info", "message"),
+    [
+        ("OUT_OF_ENERGY", {"receipt": {"result": "OUT_OF_ENERGY"}, "result": "FAILED"}, "OUT_OF_ENERGY"),
+        ("REVERT", {"receipt": {"result": "REVERT"}, "resMessage": b"REVERT opcode executed".hex()}, "REVERT opcode"),
+        ("SUCCESS", {"receipt": {"result": "OUT_OF_TIME"}}, "OUT_OF_TIME"),
+        ("SUCCESS", {"receipt": {"result": "SUCCESS"}, "result": "FAILED"}, "SUCCESS"),
+        ("", {"receipt": {"result": "SUCCESS"}}, ""),
+    ],
+)
+async def test_both_verdicts_of_the_chain_must_be_success(contract_result: str, info: Any, message: str) -> None:
+    async with scripted_node() as node:
+        serve(node, [listed(TOKEN_TX, contract_result)], [receipt(TOKEN_TX, 7, log=[transfer_log(TOKEN)], **info)])
+        provider = provider_of(node)
+        found = await provider.find(TOKEN_TX.txid, Finality.FINAL)
+        assert found is not None
+        assert (found.success, found.effects) == (False, ())
+        assert not found.did(TOKEN)
+        assert message in found.message
+        await provider.close()
+
+
+@pytest.mark.parametrize("change", ["no log", "amount", "receiver", "contract", "topic", "topics", "data"])
+async def test_success_without_the_exact_log_is_not_the_payment(change: str) -> None:
+    log = transfer_log(TOKEN)
+    if change == "amount":
+        log["data"] = f"{TOKEN.amount - 1:064x}"
+    elif change == "receiver":
+        log["topics"][2] = log["topics"][1]
+    elif change == "contract":
+        log["address"] = "11" * 20
+    elif change == "topic":
+        log["topics"][0] = "22" * 32
+    elif change == "topics":
+        log["topics"].append("00" * 32)
+    elif change == "data":
+        log["data"] = ""
+    logs = [] if change == "no log" else [log]
+    async with scripted_node() as node:
+        serve(node, [listed(TOKEN_TX)], [receipt(TOKEN_TX, 7, log=logs, **SUCCESS)])
+        provider = provider_of(node)
+        found = await provider.find(TOKEN_TX.txid, Finality.FINAL)
+        assert found is not None
+        assert found.success
+        assert not found.did(TOKEN)
+        await provider.close()
+
+
+async def test_coins_moved_inside_a_contract_count_unless_rejected() -> None:
+    def inner(amount: int, **fields: Any) -> dict[str, Any]:
+        ours, theirs = "41" + "11" * 20, "41" + "22" * 20
+        return {"caller_address": ours, "transferTo_address": theirs, "callValueInfo": [{"callValue": amount}]} | fields
+
+    inners = [inner(1), inner(2, rejected=True), inner(3, callValueInfo=[{"callValue": 3, "tokenId": "1000001"}, {}])]
+    async with scripted_node() as node:
+        serve(node, [listed(TOKEN_TX)], [receipt(TOKEN_TX, 7, internal_transactions=inners, **SUCCESS)])
+        provider = provider_of(node)
+        found = await provider.find(TOKEN_TX.txid, Finality.FINAL)
+        assert found is not None
+        assert [(effect.contract, effect.amount) for effect in found.effects] == [(None, 1)]
+        await provider.close()
+
+
+async def test_receipts_missing_from_a_block_are_no_empty_block() -> None:
+    """``[]`` is also what a node says that does not have the block's receipts."""
+    async with scripted_node() as node:
+        serve(node, [listed(TOKEN_TX)], [])
+        provider = provider_of(node)
+        with pytest.raises(ChainUnavailable, match=f"no receipt for {TOKEN_TX.txid} of block 7"):
+            await provider.block(7, Finality.FINAL)
+        await provider.close()
+
+
+async def test_an_empty_block_is_one_call() -> None:
+    async with scripted_node() as node:
+        serve(node, [], [])
+        provider = provider_of(node)
+        content = await provider.block(7, Finality.FINAL)
+        assert content is not None
+        assert content.transactions == ()
+        assert "walletsolidity/gettransactioninfobyblocknum" not in node.asked
+        await provider.close()
+
+
+@pytest.mark.parametrize("lie", ["txid", "number", "id", "info"])
+async def test_lies_are_named(lie: str) -> None:
+    async with scripted_node() as node:
+        serve(node, [listed(TOKEN_TX)], [receipt(TOKEN_TX, 7, log=[transfer_log(TOKEN)], **SUCCESS)])
+        provider = provider_of(node)
+        block = header(7) | {"transactions": [listed(TOKEN_TX)]}
+        if lie == "txid":
+            block["transactions"][0]["txID"] = "ab" * 32
+        elif lie == "number":
+            block |= header(8)
+        elif lie == "id":
+            block["blockID"] = block_id(9)
+        else:
+            node.answers["walletsolidity/gettransactioninfobyid"] = receipt(COIN_TX, 7)
+            with pytest.raises(LyingNode, match=f"asked for transaction {TOKEN_TX.txid} and answered {COIN_TX.txid}"):
+                await provider.find(TOKEN_TX.txid, Finality.FINAL)
+        if lie != "info":
+            node.answers["walletsolidity/getblockbynum"] = block
+            with pytest.raises(LyingNode, match=node.url):
+                await provider.block(7, Finality.FINAL)
+        await provider.close()
+
+
+@pytest.mark.parametrize(
+    "answer", [[], "text", {"blockID": 5}, {"block_header": {}}, None, header(7) | {"transactions": [{}]}]
+)
+async def test_answers_of_another_shape_are_usable_errors(answer: Any) -> None:
+    async with scripted_node() as node:
+        node.answers["walletsolidity/getblockbynum"] = lambda body: answer
+        node.answers["walletsolidity/gettransactioninfobyblocknum"] = []
+        provider = provider_of(node)
+        with pytest.raises((ChainUnavailable, LyingNode), match=node.url):
+            await provider.block(7, Finality.FINAL)
+        await provider.close()
+
+
+async def test_an_error_with_status_200_is_an_error() -> None:
+    async with scripted_node() as node:
+        node.answers["walletsolidity/getblockbynum"] = {"Error": "class java.lang.NullPointerException : null"}
+        provider = provider_of(node)
+        with pytest.raises(ChainUnavailable, match="NullPointerException"):
+            await provider.block(7, Finality.FINAL)
+        await provider.close()
+
+
+async def test_a_node_without_getblock_is_read_by_whole_blocks() -> None:
+    async with scripted_node(walletsolidity_getnowblock=header(70)) as node:
+        provider = provider_of(node)
+        assert (await provider.block_ref(Finality.FINAL)).number == 70
+        assert (await provider.block_ref(Finality.FINAL)).id == block_id(70)
+        assert node.asked.count("walletsolidity/getblock") == 1
+        await provider.close()

@@ -1,0 +1,21 @@
+-- A locked balance is due again when its lock ends: locking by hand moves next_check_at to that moment, unlocking by
+-- hand makes the balance due at once. Statements that set next_check_at themselves (the sync's) are left alone.
+
+CREATE OR REPLACE FUNCTION keep_balance_locks() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF NEW.processing_status = 'processing' THEN
+        NEW.next_check_at := coalesce(NEW.locked_until, NEW.next_check_at);
+    ELSIF OLD.next_check_at = OLD.locked_until THEN
+        NEW.next_check_at := least(NEW.next_check_at, now());
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER balance_locks BEFORE UPDATE ON wallet_balances
+FOR EACH ROW WHEN (
+    OLD.locked_until IS DISTINCT FROM NEW.locked_until AND OLD.next_check_at = NEW.next_check_at
+) EXECUTE FUNCTION keep_balance_locks();

@@ -1,0 +1,39 @@
+-- What a payment is never changes, and a settled one does not change at all: not for a worker, not for the owner in psql.
+
+CREATE OR REPLACE FUNCTION refuse_changed_money() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF OLD.state IN ('final', 'reverted', 'rejected') THEN
+        RAISE EXCEPTION '% % is % and does not change any more', TG_TABLE_NAME, OLD.id, OLD.state USING
+            ERRCODE = CASE WHEN OLD.state = NEW.state THEN 'FP004' ELSE 'FP003' END,
+            HINT = 'It is settled: money needs a new decision, in a new job.';
+    END IF;
+    RAISE EXCEPTION '% % cannot become another payment: % never change', TG_TABLE_NAME, OLD.id, TG_ARGV[0] USING
+        ERRCODE = 'FP004',
+        HINT = 'Move it to rejected if it never left, and let a new job decide.';
+END
+$$;
+
+CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON transfers
+FOR EACH ROW WHEN (
+    (OLD.state IN ('final', 'reverted', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
+    OR (OLD.id, OLD.kind, OLD.job_id, OLD.chain_id, OLD.wallet_id, OLD.asset_on_chain_id,
+        OLD.from_address, OLD.to_address, OLD.amount, OLD.idempotency_key, OLD.created_at)
+    IS DISTINCT FROM
+       (NEW.id, NEW.kind, NEW.job_id, NEW.chain_id, NEW.wallet_id, NEW.asset_on_chain_id,
+        NEW.from_address, NEW.to_address, NEW.amount, NEW.idempotency_key, NEW.created_at)
+) EXECUTE FUNCTION refuse_changed_money(
+    'kind, job, chain, wallet, asset, addresses, amount and idempotency key');
+
+CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON chain_transactions
+FOR EACH ROW WHEN (
+    (OLD.state IN ('final', 'reverted', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
+    OR (OLD.id, OLD.transfer_id, OLD.chain_id, OLD.attempt, OLD.txid, OLD.signed_bytes, OLD.sender,
+        OLD.nonce, OLD.ref_block, OLD.expiration, OLD.fee_cap, OLD.created_at)
+    IS DISTINCT FROM
+       (NEW.id, NEW.transfer_id, NEW.chain_id, NEW.attempt, NEW.txid, NEW.signed_bytes, NEW.sender,
+        NEW.nonce, NEW.ref_block, NEW.expiration, NEW.fee_cap, NEW.created_at)
+) EXECUTE FUNCTION refuse_changed_money(
+    'transfer, attempt, txid, signed bytes, sender, nonce, reference block, expiration and fee cap');

@@ -1,0 +1,37 @@
+-- The state of a transfer and of a signed attempt moves only along state_transitions.
+
+CREATE OR REPLACE FUNCTION check_money_transitions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    of_subject text := TG_ARGV[0];
+    bad record;
+BEGIN
+    -- A full join, because it is hashed whatever number of rows the plan was made for (see balance_flags.sql).
+    SELECT o.id, o.state AS from_state, n.state AS to_state INTO bad
+    FROM old_rows o FULL JOIN new_rows n ON n.id = o.id
+    WHERE o.state IS DISTINCT FROM n.state
+      AND NOT EXISTS (
+          SELECT FROM state_transitions t
+          WHERE t.subject = of_subject AND t.from_state = o.state AND t.to_state = n.state)
+    LIMIT 1;
+
+    IF FOUND THEN
+        RAISE EXCEPTION '% % is % and cannot become %', replace(of_subject, '_', ' '), bad.id, bad.from_state, bad.to_state USING
+            ERRCODE = 'FP003',
+            HINT = coalesce((SELECT format('From %s it may become %s.', bad.from_state, string_agg(t.to_state, ', ' ORDER BY t.to_state))
+                             FROM state_transitions t WHERE t.subject = of_subject AND t.from_state = bad.from_state),
+                            'It is settled: money needs a new decision, in a new job.');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER money_transitions AFTER UPDATE ON transfers
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION check_money_transitions('transfer');
+
+CREATE OR REPLACE TRIGGER money_transitions AFTER UPDATE ON chain_transactions
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION check_money_transitions('chain_transaction');

@@ -1,0 +1,40 @@
+-- A settled payment has served its flag and moved balances: final gas lowers needs_gas, a final consolidation
+-- needs_consolidation; after either, and after a reverted one, the wallet's balances are read again at once and
+-- decide the flags afresh, so that a flag lowered too early rises (and rings) again.
+
+CREATE OR REPLACE FUNCTION settle_flags() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    gas bigint[];
+    consolidated bigint[];
+    settled bigint[];
+BEGIN
+    SELECT array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'gas'),
+           array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'consolidation'),
+           array_agg(DISTINCT s.wallet_id)
+    INTO gas, consolidated, settled
+    FROM (
+        SELECT n.id, n.wallet_id, n.kind, n.state FROM new_rows n WHERE n.state IN ('final', 'reverted')
+        EXCEPT
+        SELECT o.id, o.wallet_id, o.kind, o.state FROM old_rows o WHERE o.state IN ('final', 'reverted')
+    ) s;
+    IF settled IS NULL THEN
+        RETURN NULL;
+    END IF;
+
+    -- Balances before wallets, as the sync's writes do (its trigger locks wallets second), or the two could deadlock.
+    PERFORM make_balances_due(settled);
+    PERFORM FROM wallets w WHERE w.id = ANY (settled) ORDER BY w.id FOR NO KEY UPDATE;
+    UPDATE wallets w SET
+        needs_gas = w.needs_gas AND NOT (w.id = ANY (coalesce(gas, '{}'))),
+        needs_consolidation = w.needs_consolidation AND NOT (w.id = ANY (coalesce(consolidated, '{}')))
+    WHERE (w.id = ANY (gas) AND w.needs_gas) OR (w.id = ANY (consolidated) AND w.needs_consolidation);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER transfers_settled AFTER UPDATE ON transfers
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION settle_flags();

@@ -1,0 +1,45 @@
+-- Flags that rise so that there is work ring wallet_flags once per statement:
+-- {"needs_gas": 2, "ready_to_consolidate": 1, "wallets": ["T…", …]}, at most 20 wallets named.
+--
+-- Work is: needs_gas rose; or the wallet became ready to consolidate, which it also does when needs_gas falls
+-- while needs_consolidation stands (gas comes first). The same value written again rings nobody.
+
+CREATE OR REPLACE FUNCTION ring_wallet_flags() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    gas bigint[];
+    ready bigint[];
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        gas := ARRAY(SELECT n.id FROM new_rows n WHERE n.needs_gas);
+        ready := ARRAY(SELECT n.id FROM new_rows n WHERE n.needs_consolidation AND NOT n.needs_gas);
+    ELSE
+        gas := ARRAY(
+            SELECT n.id FROM new_rows n WHERE n.needs_gas
+            EXCEPT
+            SELECT o.id FROM old_rows o WHERE o.needs_gas
+        );
+        ready := ARRAY(
+            SELECT n.id FROM new_rows n WHERE n.needs_consolidation AND NOT n.needs_gas
+            EXCEPT
+            SELECT o.id FROM old_rows o WHERE o.needs_consolidation AND NOT o.needs_gas
+        );
+    END IF;
+    IF cardinality(gas) + cardinality(ready) > 0 THEN
+        PERFORM pg_notify('wallet_flags', format(
+            '{"needs_gas": %s, "ready_to_consolidate": %s, "wallets": %s}',
+            cardinality(gas), cardinality(ready), addresses_of(gas[:20] || ready[:20])));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER wallet_flags_insert AFTER INSERT ON wallets
+REFERENCING NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION ring_wallet_flags();
+
+CREATE OR REPLACE TRIGGER wallet_flags_update AFTER UPDATE ON wallets
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION ring_wallet_flags();
