@@ -5,12 +5,9 @@ node (energy, its 80 ms of CPU) is halved, and the size that passed is remembere
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 
+from pipeline.chains.batch import Entry, balances_of, block_of, creation_code, split
 from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.nodes import Nodes
@@ -22,24 +19,12 @@ LARGEST_CHUNK = 500
 """Entries in one call: 16.5 kB of answer, below the 24 kB that some machines allow as code."""
 FIRST_CHUNK = 200
 PARALLEL_CHUNKS = 4
-MAX_TOKENS = 255
 
 _NOBODY = "41" + "00" * 20
-_ENTRY = 33
-_READ, _NO_CONTRACT = 1, 2
 
 
 class _TooMuch(Exception):
     """The node gave up on a call; half of it may pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    place: int
-    """In the list that was asked for."""
-    owner: bytes
-    token: bytes | None
-    contract: str | None
 
 
 class BalanceReader:
@@ -52,7 +37,7 @@ class BalanceReader:
     async def read(self, queries: Sequence[BalanceQuery], finality: Finality) -> list[Balance]:
         """In the order of ``queries``; a bad address or contract is an error of its own entry only."""
         answers: list[Balance | None] = [None] * len(queries)
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         for place, query in enumerate(queries):
             try:
                 entries.append(_entry(place, query))
@@ -60,18 +45,18 @@ class BalanceReader:
                 answers[place] = Balance(None, None, str(error))
         room = asyncio.Semaphore(PARALLEL_CHUNKS)
 
-        async def chunk(part: list[_Entry]) -> None:
+        async def chunk(part: list[Entry]) -> None:
             async with room:
                 for entry, balance in zip(part, await self._chunk(part, finality), strict=True):
                     answers[entry.place] = balance
 
-        done = await asyncio.gather(*(chunk(part) for part in _split(entries, self.chunk)), return_exceptions=True)
+        done = await asyncio.gather(*(chunk(part) for part in split(entries, self.chunk)), return_exceptions=True)
         for failure in done:
             if failure is not None:
                 raise failure
         return [answer for answer in answers if answer is not None]
 
-    async def _chunk(self, part: list[_Entry], finality: Finality) -> list[Balance]:
+    async def _chunk(self, part: list[Entry], finality: Finality) -> list[Balance]:
         try:
             balances = await self._nodes.ask(lambda node: _call(node, part, finality))
         except _TooMuch as error:
@@ -85,9 +70,9 @@ class BalanceReader:
         return balances
 
 
-async def _call(node: TronNode, part: list[_Entry], finality: Finality) -> list[Balance]:
+async def _call(node: TronNode, part: list[Entry], finality: Finality) -> list[Balance]:
     answer = await node.call(
-        "triggerconstantcontract", finality, {"owner_address": _NOBODY, "data": _creation_code(part).hex()}
+        "triggerconstantcontract", finality, {"owner_address": _NOBODY, "data": creation_code(part).hex()}
     )
     with reading(node, "a balance call"):
         said = answer.get("result", {})
@@ -99,13 +84,12 @@ async def _call(node: TronNode, part: list[_Entry], finality: Finality) -> list[
         if not said.get("result") or failed or said.get("code"):
             raise _TooMuch(reason)
         returned = bytes.fromhex(answer["constant_result"][0])
-    if len(returned) != 64 + _ENTRY * len(part):
-        raise NodeFailure("shape", f"{node.name} answered {len(returned)} bytes to a read of {len(part)} balances")
-    number, seconds = int.from_bytes(returned[:32], "big"), int.from_bytes(returned[32:64], "big")
+    with reading(node, f"a read of {len(part)} balances"):
+        number, seconds = block_of(returned, len(part))
     block = await _block(node, number, finality)
     if int(block.timestamp.timestamp()) != seconds:
         raise NodeFailure("fork", f"{node.name} read balances at another block {number} than it has now")
-    return [_balance(entry, returned[64 + _ENTRY * index :][:_ENTRY], block) for index, entry in enumerate(part)]
+    return balances_of(returned, part, block, "a TRC20")
 
 
 async def _block(node: TronNode, number: int, finality: Finality) -> BlockRef:
@@ -119,47 +103,7 @@ async def _block(node: TronNode, number: int, finality: Finality) -> BlockRef:
     return block
 
 
-def _balance(entry: _Entry, answer: bytes, block: BlockRef) -> Balance:
-    status = answer[0]
-    if status == _READ:
-        return Balance(int.from_bytes(answer[1:], "big"), block)
-    if status == _NO_CONTRACT:
-        return Balance(None, block, f"{entry.contract} is not a contract: nothing is deployed at that address")
-    return Balance(None, block, f"contract {entry.contract} is not a TRC20: it does not answer balanceOf")
-
-
-def _creation_code(part: list[_Entry]) -> bytes:
-    """BatchBalances' creation code with its argument; see the contract for the packing."""
-    tokens = list(dict.fromkeys(entry.token for entry in part if entry.token is not None))
-    numbers: dict[bytes | None, int] = {token: number for number, token in enumerate(tokens, start=1)}
-    numbers[None] = 0
-    packed = bytes([len(tokens)]) + b"".join(tokens)
-    packed += b"".join(bytes([numbers[entry.token]]) + entry.owner for entry in part)
-    padding = bytes(-len(packed) % 32)
-    return _bytecode() + (32).to_bytes(32, "big") + len(packed).to_bytes(32, "big") + packed + padding
-
-
-def _split(entries: list[_Entry], size: int) -> list[list[_Entry]]:
-    """Chunks of at most ``size`` entries and MAX_TOKENS tokens."""
-    parts: list[list[_Entry]] = []
-    tokens: set[bytes] = set()
-    for entry in entries:
-        if not parts or len(parts[-1]) >= size or len(tokens | {entry.token or b""}) > MAX_TOKENS:
-            parts.append([])
-            tokens = set()
-        parts[-1].append(entry)
-        if entry.token is not None:
-            tokens.add(entry.token)
-    return parts
-
-
-def _entry(place: int, query: BalanceQuery) -> _Entry:
+def _entry(place: int, query: BalanceQuery) -> Entry:
     contract = query.asset.contract
     token = None if contract is None else address.to_tail(contract)
-    return _Entry(place, address.to_tail(query.address), token, contract)
-
-
-@lru_cache(maxsize=1)
-def _bytecode() -> bytes:
-    built = resources.files("pipeline.chains").joinpath("contracts", "BatchBalances.json").read_text("utf-8")
-    return bytes.fromhex(json.loads(built)["bytecode"])
+    return Entry(place, address.to_tail(query.address), token, contract)

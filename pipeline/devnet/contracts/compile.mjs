@@ -11,7 +11,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..");
-const rooms = ["pipeline/devnet/contracts", "pipeline/chains/contracts"];
+const rooms = ["pipeline/devnet/contracts", "pipeline/chains/contracts", "tests/chains/evm/contracts"];
 const requireClient = createRequire(join(root, "tests", "clients", "package.json"));
 
 let solc;
@@ -40,7 +40,9 @@ function compile(path) {
     for (const problem of problems) console.error(problem.formattedMessage);
     process.exit(1);
   }
-  return Object.entries(output.contracts[file]).map(([contract, built]) => ({
+  // An abstract contract has no code of its own.
+  const whole = Object.entries(output.contracts[file]).filter(([, built]) => built.evm.bytecode.object !== "");
+  return whole.map(([contract, built]) => ({
     contract,
     text: `${JSON.stringify({
       contract,
