@@ -4,70 +4,23 @@ Nothing is deployed and nothing is paid; see contracts/BatchBalances.sol. A call
 node (energy, its 80 ms of CPU) is halved, and the size that passed is remembered.
 """
 
-import asyncio
-from collections.abc import Sequence
-
-from pipeline.chains.batch import Entry, balances_of, block_of, creation_code, split
-from pipeline.chains.errors import InvalidAddress
+from pipeline.chains.batch import Entry, balances_of, block_of, creation_code
+from pipeline.chains.batch_reader import BatchReader, TooMuch
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import Balance, BalanceQuery, BlockRef, Finality
+from pipeline.chains.provider import Balance, BlockRef, Finality
 from pipeline.chains.tron import address
 from pipeline.chains.tron.node import TronNode, decoded_message, reading
 
 LARGEST_CHUNK = 500
 """Entries in one call: 16.5 kB of answer, below the 24 kB that some machines allow as code."""
 FIRST_CHUNK = 200
-PARALLEL_CHUNKS = 4
 
 _NOBODY = "41" + "00" * 20
 
 
-class _TooMuch(Exception):
-    """The node gave up on a call; half of it may pass."""
-
-
-class BalanceReader:
-    """Reads balances through a chain's nodes and learns how many a call may hold."""
-
-    def __init__(self, nodes: Nodes[TronNode]) -> None:
-        self._nodes = nodes
-        self.chunk = FIRST_CHUNK
-
-    async def read(self, queries: Sequence[BalanceQuery], finality: Finality) -> list[Balance]:
-        """In the order of ``queries``; a bad address or contract is an error of its own entry only."""
-        answers: list[Balance | None] = [None] * len(queries)
-        entries: list[Entry] = []
-        for place, query in enumerate(queries):
-            try:
-                entries.append(_entry(place, query))
-            except InvalidAddress as error:
-                answers[place] = Balance(None, None, str(error))
-        room = asyncio.Semaphore(PARALLEL_CHUNKS)
-
-        async def chunk(part: list[Entry]) -> None:
-            async with room:
-                for entry, balance in zip(part, await self._chunk(part, finality), strict=True):
-                    answers[entry.place] = balance
-
-        done = await asyncio.gather(*(chunk(part) for part in split(entries, self.chunk)), return_exceptions=True)
-        for failure in done:
-            if failure is not None:
-                raise failure
-        return [answer for answer in answers if answer is not None]
-
-    async def _chunk(self, part: list[Entry], finality: Finality) -> list[Balance]:
-        try:
-            balances = await self._nodes.ask(lambda node: _call(node, part, finality))
-        except _TooMuch as error:
-            if len(part) == 1:
-                return [Balance(None, None, f"this balance cannot be read: {error}")]
-            half = len(part) // 2
-            self.chunk = max(1, min(self.chunk, half))
-            return await self._chunk(part[:half], finality) + await self._chunk(part[half:], finality)
-        if len(part) >= self.chunk:
-            self.chunk = min(LARGEST_CHUNK, self.chunk + max(1, self.chunk // 4))
-        return balances
+def reader(nodes: Nodes[TronNode]) -> BatchReader[TronNode, Finality]:
+    return BatchReader(nodes, address.to_tail, _call, first_chunk=FIRST_CHUNK, largest_chunk=LARGEST_CHUNK)
 
 
 async def _call(node: TronNode, part: list[Entry], finality: Finality) -> list[Balance]:
@@ -82,7 +35,7 @@ async def _call(node: TronNode, part: list[Entry], finality: Finality) -> list[B
             # Not about this call: the node runs without constant calls, or without creation in them.
             raise NodeFailure("node error", f"{node.name} refuses to simulate the reading of balances: {reason}")
         if not said.get("result") or failed or said.get("code"):
-            raise _TooMuch(reason)
+            raise TooMuch(reason)
         returned = bytes.fromhex(answer["constant_result"][0])
     with reading(node, f"a read of {len(part)} balances"):
         number, seconds = block_of(returned, len(part))
@@ -101,9 +54,3 @@ async def _block(node: TronNode, number: int, finality: Finality) -> BlockRef:
     if finality is Finality.FINAL:
         node.last_final_block = block
     return block
-
-
-def _entry(place: int, query: BalanceQuery) -> Entry:
-    contract = query.asset.contract
-    token = None if contract is None else address.to_tail(contract)
-    return Entry(place, address.to_tail(query.address), token, contract)

@@ -25,8 +25,7 @@ from pipeline.chains.provider import (
     UnsignedTransaction,
     Verdict,
 )
-from pipeline.chains.tron import address, blocks, transaction, verdict
-from pipeline.chains.tron.balances import BalanceReader
+from pipeline.chains.tron import address, balances, blocks, transaction, verdict
 from pipeline.chains.tron.broadcast import send
 from pipeline.chains.tron.fees import FeeBook, Prices, transaction_bytes
 from pipeline.chains.tron.node import TronNode, check_genesis
@@ -68,7 +67,7 @@ class TronProvider:
         )
         self._assets = {one.contract and address.validate(one.contract): one for one in assets}
         self._assets.setdefault(None, Asset("TRX", 6))
-        self._balances = BalanceReader(self._nodes)
+        self._balances = balances.reader(self._nodes)
         self._fees = FeeBook(clock)
         self._death_margin = death_margin
 
