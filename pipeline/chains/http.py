@@ -148,6 +148,11 @@ class Node:
         """Seconds until one of its keys may be used again; 0 when one may now."""
         return max(0.0, min(key.suspended_until for key in self._keys) - self._clock.monotonic())
 
+    @property
+    def any_key(self) -> str | None:
+        """A key for connections made elsewhere (WebSocket)."""
+        return self._keys[0].secret
+
     def suspend(self, seconds: float, why: str) -> None:
         """Leave all its keys alone for a while, for an answer that says so without an HTTP status."""
         for key in self._keys:

@@ -1,0 +1,170 @@
+"""What a payment costs on an EVM chain: gas by estimation of the very payment, a price by the last blocks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pipeline.chains.errors import FeeCapTooLow
+from pipeline.chains.evm.node import EvmNode, reading, wanted
+from pipeline.chains.evm.transaction import Fees
+from pipeline.chains.http import Clock
+from pipeline.units import to_human
+
+GWEI = 10**9
+QUOTE_KEPT_SECONDS = 2.0
+"""Many payments of one moment share a quote."""
+HISTORY_BLOCKS = 5
+_GWEI_DECIMALS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class FeePolicy:
+    """How fees are chosen on a chain; wei for a unit of gas, but the percents. Each may be set by ``parse``."""
+
+    legacy: bool | None = None
+    """True: gas price only. None: so where the base fee is 0 or there is none (BSC)."""
+    cap: int = 500 * GWEI
+    """Never more, whatever the network asks for."""
+    floor: int = 0
+    """Gas price never below (legacy), tip never below (EIP-1559)."""
+    tip_percentile: int = 50
+    """Of the tips paid in the last blocks."""
+    gas_margin_percent: int = 20
+    """On the estimated gas of a token transfer: storage may change until it lands. A plain coin transfer to an
+    account without code costs 21,000 and needs none."""
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> "FeePolicy":
+        """From JSON. Raises ValueError naming the field."""
+        known = {field.name for field in fields(cls)}
+        unknown = options.keys() - known
+        if unknown:
+            raise ValueError(f"fee options {sorted(unknown)} do not exist: {', '.join(sorted(known))} do")
+        policy = cls(**{name: _option(name, value) for name, value in options.items()})
+        if policy.cap <= policy.floor:
+            raise ValueError(f"fee option cap is {policy.cap} wei and floor {policy.floor}: cap must be the larger")
+        if policy.tip_percentile > 100:
+            raise ValueError(f"fee option tip_percentile is {policy.tip_percentile}: it is at most 100")
+        return policy
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What the network asks for now, wei for a unit of gas."""
+
+    base: int | None
+    """Of the next block; None where there is none."""
+    tip: int
+    """Paid to the block's producer lately, by the policy's percentile."""
+    gas_price: int
+    """The node's own advice for legacy transactions."""
+
+
+class FeeBook:
+    """The price of gas, shortly kept. One for each provider."""
+
+    def __init__(self, chain: str, policy: FeePolicy, clock: Clock) -> None:
+        self.policy = policy
+        self._chain = chain
+        self._clock = clock
+        self._market: Market | None = None
+        self._read_at = 0.0
+
+    async def quote(self, node: EvmNode) -> Fees:
+        """What a transaction offers now. Raises FeeCapTooLow, NodeFailure."""
+        return choose(await self.market(node), self.policy, self._chain)
+
+    async def market(self, node: EvmNode) -> Market:
+        """At most QUOTE_KEPT_SECONDS old. Raises NodeFailure."""
+        now = self._clock.monotonic()
+        if self._market is None or now - self._read_at >= QUOTE_KEPT_SECONDS:
+            self._market, self._read_at = await _read(node, self.policy.tip_percentile), now
+        return self._market
+
+
+def choose(market: Market, policy: FeePolicy, chain: str) -> Fees:
+    """Twice the base fee and a tip (six full blocks in a row may come between), or the gas price; within the cap.
+
+    Raises FeeCapTooLow when the cap would leave it waiting in the pool.
+    """
+    legacy = policy.legacy if policy.legacy is not None else not market.base
+    base = market.base or 0
+    if legacy:
+        price = max(market.gas_price, policy.floor)
+        _within_cap(max(base, policy.floor), policy, chain, "gas price")
+        # Where there is no base fee to compare with, a price below the node's advice may wait for ever.
+        if not base:
+            _within_cap(price, policy, chain, "gas price")
+        return Fees(min(price, policy.cap), None)
+    tip = max(market.tip, policy.floor)
+    _within_cap(base + policy.floor, policy, chain, "base fee")
+    max_fee = min(2 * base + tip, policy.cap)
+    return Fees(max_fee, min(tip, max_fee - base))
+
+
+def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
+    """Fees for a replacement: both +15 %, and no less than what the network asks for now.
+
+    Raises FeeCapTooLow when that is above the cap; the transaction in the pool then stays as it is.
+    """
+    bumped = fees.bumped()
+    if fees.tip is None or bumped.tip is None:
+        higher = Fees(max(bumped.max_fee, now.max_fee), None)
+    else:
+        higher = Fees(max(bumped.max_fee, now.max_fee), max(bumped.tip, now.tip or 0))
+    if bumped.max_fee > cap:
+        raise FeeCapTooLow(
+            bumped.max_fee,
+            cap,
+            f"a replacement on {chain} needs {_gwei(bumped.max_fee)} gwei for a unit of gas, the cap is {_gwei(cap)}: "
+            f"wait for the transaction as it is, or raise the cap",
+        )
+    max_fee = min(higher.max_fee, cap)
+    return Fees(max_fee, None if higher.tip is None else min(higher.tip, max_fee))
+
+
+def with_margin(gas: int, percent: int) -> int:
+    """Rounded up."""
+    return -(-gas * (100 + percent) // 100)
+
+
+def _within_cap(needed: int, policy: FeePolicy, chain: str, what: str) -> None:
+    if needed > policy.cap:
+        raise FeeCapTooLow(
+            needed,
+            policy.cap,
+            f"the {what} on {chain} is {_gwei(needed)} gwei, the cap is {_gwei(policy.cap)}: "
+            f"payments wait until it falls or the cap is raised",
+        )
+
+
+async def _read(node: EvmNode, percentile: int) -> Market:
+    price, history = await node.batch(
+        [("eth_gasPrice", []), ("eth_feeHistory", [hex(HISTORY_BLOCKS), "latest", [percentile]])]
+    )
+    with reading(node, "eth_gasPrice"):
+        gas_price = int(wanted(price), 16)
+    with reading(node, "eth_feeHistory"):
+        found = wanted(history)
+        bases = [int(base, 16) for base in found.get("baseFeePerGas") or ()]
+        ratios = found.get("gasUsedRatio") or ()
+        # Empty blocks say 0, which nobody paid.
+        rewards = (int(reward[0], 16) for reward, used in zip(found.get("reward") or (), ratios, strict=False) if used)
+        tips = sorted(rewards)
+    base = bases[-1] if bases else None
+    tip = tips[len(tips) // 2] if tips else max(0, gas_price - (base or 0))
+    return Market(base, tip, gas_price)
+
+
+def _option(name: str, value: Any) -> Any:
+    if name == "legacy":
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"fee option legacy is {value!r}: it must be true, false or null")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"fee option {name} is {value!r}: it must be a whole number, 0 or more")
+    return value
+
+
+def _gwei(wei: int) -> str:
+    return to_human(wei, _GWEI_DECIMALS)

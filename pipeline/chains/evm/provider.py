@@ -1,0 +1,254 @@
+"""The provider for EVM chains. Encoding is local; a node is asked for facts and handed finished bytes."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.chains.broadcast import broadcast
+from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
+from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, transaction, verdict
+from pipeline.chains.evm.balances import EvmBalances
+from pipeline.chains.evm.broadcast import send
+from pipeline.chains.evm.fees import FeeBook, FeePolicy
+from pipeline.chains.evm.node import EvmNode, check_chain_id, reading, wanted
+from pipeline.chains.evm.tokens import TokenInfo
+from pipeline.chains.evm.transaction import Fees, RawTransfer
+from pipeline.chains.http import Clock, NodeConfig
+from pipeline.chains.nodes import PATIENCE, Nodes
+from pipeline.chains.provider import (
+    Asset,
+    Balance,
+    BalanceQuery,
+    BlockContent,
+    BlockRef,
+    BroadcastReply,
+    FeeEstimate,
+    Finality,
+    Payment,
+    SignedTransaction,
+    TransactionResult,
+    UnsignedTransaction,
+    Verdict,
+)
+
+BLOCK_SECONDS = 3.0
+FINAL_HEIGHT_KEPT_SECONDS = 10.0
+"""For ``ref_block``, where an older height is only the more careful one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderNonces:
+    """How many transactions of an address are counted, by one node at one moment: its next nonce."""
+
+    finalized: int
+    """Below this nothing can change any more."""
+    latest: int
+    pending: int
+    """With those in this node's pool and without a gap; a hint, as other pools may hold more."""
+
+
+class EvmProvider:
+    """Implements :class:`pipeline.chains.provider.Provider`."""
+
+    def __init__(
+        self,
+        chain: str,
+        chain_id: int,
+        nodes: Sequence[NodeConfig],
+        assets: Sequence[Asset],
+        *,
+        api_keys: Sequence[str] = (),
+        fee_policy: FeePolicy | None = None,
+        block_seconds: float = BLOCK_SECONDS,
+        clock: Clock | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        """``assets`` are what :meth:`decode` may name; the native coin among them gives the coin its symbol.
+
+        Raises ValueError without nodes or for a chain id that is not above 0, InvalidAddress for an asset's contract.
+        """
+        if chain_id <= 0:
+            raise ValueError(f"network_id of {chain} is {chain_id}: it must be the chain id, a number above 0")
+        clock = clock or Clock()
+        self._chain_id = chain_id
+        self._nodes = Nodes(
+            chain,
+            [EvmNode(config, api_keys, clock=clock) for config in nodes],
+            lambda node: check_chain_id(node, chain_id),
+            patience=patience,
+            clock=clock,
+        )
+        self._assets = {one.contract: one for one in map(_canonical, assets)}
+        self._coin = self._assets.setdefault(None, Asset("ETH", 18))
+        self._balances = EvmBalances(self._nodes)
+        self._chain = chain
+        self._fees = FeeBook(chain, fee_policy or FeePolicy(), clock)
+        self._block_seconds = block_seconds
+        self._clock = clock
+        self._final_height: int | None = None
+        self._final_read_at = 0.0
+
+    async def check_network(self) -> None:
+        await self._nodes.check_all()
+
+    async def block_ref(self, finality: Finality) -> BlockRef:
+        return await self._nodes.ask(lambda node: node.block_ref(finality))
+
+    async def block(self, number: int, finality: Finality) -> BlockContent | None:
+        return await self._nodes.ask(lambda node: blocks.read_block(node, number, finality))
+
+    def heads(self) -> AsyncGenerator[BlockRef, None]:
+        """The head now and each new one, for ever: a wake-up. Raises nothing that a node does."""
+        return heads.follow(self._nodes, self._chain_id, self._block_seconds)
+
+    async def balances(self, queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> list[Balance]:
+        """All at the one block that was the newest of that finality at the start, by its hash."""
+        return await self._balances.reader.read(queries, await self.block_ref(finality)) if queries else []
+
+    async def inspect_token(self, contract: str) -> TokenInfo:
+        """What a contract says of itself. Raises InvalidAddress, NotAToken."""
+        canonical = address.validate(contract)
+        return await self._nodes.ask(lambda node: tokens.inspect(node, canonical))
+
+    async def sender_nonces(self, sender: str) -> SenderNonces:
+        """For the reservation of nonces. Raises InvalidAddress."""
+        canonical = address.validate(sender)
+
+        async def ask(node: EvmNode) -> SenderNonces:
+            tags = ("finalized", "latest", "pending")
+            answers = await node.batch([("eth_getTransactionCount", [canonical, tag]) for tag in tags])
+            with reading(node, "eth_getTransactionCount"):
+                return SenderNonces(*(int(wanted(answer), 16) for answer in answers))
+
+        return await self._nodes.ask(ask)
+
+    async def estimate(self, payment: Payment) -> FeeEstimate:
+        """Also raises FeeCapTooLow while the network asks for more than the policy's cap."""
+        payment = _checked(payment)
+        return await self._nodes.ask(lambda node: simulate.estimate(node, self._fees, payment, self._coin))
+
+    async def build(
+        self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
+    ) -> UnsignedTransaction:
+        """``lifetime_seconds`` means nothing here: a transaction lives until its nonce is used.
+
+        Raises ValueError without a nonce, or for an estimate of another family.
+        """
+        payment = _checked(payment)
+        if nonce is None:
+            raise ValueError("an EVM transaction needs the sender's nonce: reserve one")
+        transfer = RawTransfer(
+            chain_id=self._chain_id,
+            nonce=nonce,
+            receiver=payment.receiver,
+            amount=payment.amount,
+            contract=payment.asset.contract,
+            gas_limit=estimate.gas_limit,
+            fees=Fees(estimate.max_fee, estimate.tip),
+        )
+        return self._unsigned(payment, transfer, await self._final_number())
+
+    async def bump(self, signed: SignedTransaction) -> UnsignedTransaction:
+        """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now.
+
+        Raises FeeCapTooLow when the policy's cap does not allow that, UndecodableTransaction.
+        """
+        raw, _ = transaction.split(signed.raw)
+        transfer, payment = transaction.decode(raw), self.decode(signed.raw, signed.sender)
+        market = await self._nodes.ask(self._fees.market)
+        now = fees.choose(market, self._fees.policy, self._chain)
+        higher = fees.raised(transfer.fees, now, self._fees.policy.cap, self._chain)
+        ref_block = await self._final_number() if signed.ref_block is None else signed.ref_block
+        return self._unsigned(payment, transfer.at(higher), ref_block)
+
+    def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
+        if len(signature) == 65 and signature[64] in (27, 28):
+            signature = signature[:64] + bytes([signature[64] - 27])
+        signer, sender = transaction.recover(unsigned.raw, signature), unsigned.payment.sender
+        if signer != sender:
+            raise BadSignature(f"the signature is {signer}'s, the payment is from {sender}: wrong derivation index")
+        raw = transaction.join(unsigned.raw, signature)
+        return SignedTransaction(
+            txid=transaction.txid(raw),
+            raw=raw,
+            sender=sender,
+            fee_cap=unsigned.fee_cap,
+            ref_block=unsigned.ref_block,
+            nonce=unsigned.nonce,
+        )
+
+    def decode(self, raw: bytes, sender: str | None = None) -> Payment:
+        found, signer = _read(raw)
+        if found.chain_id != self._chain_id:
+            raise UndecodableTransaction(f"it is for chain id {found.chain_id}, this chain's is {self._chain_id}")
+        if signer is None and sender is None:
+            raise UndecodableTransaction("unsigned EVM bytes do not name their sender: say who is to sign them")
+        if signer is not None and sender not in (None, signer):
+            raise UndecodableTransaction(f"it is signed by {signer}, not by {sender}")
+        asset = self._assets.get(found.contract)
+        if asset is None:
+            raise UndecodableTransaction(f"it moves tokens of {found.contract}, which is no asset of this chain here")
+        return Payment(signer or address.validate(sender or ""), found.receiver, asset, found.amount)
+
+    async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
+        return await broadcast(self._nodes, signed, send)
+
+    async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
+        return await self._nodes.ask(lambda node: blocks.read_transaction(node, txid, finality))
+
+    async def verdict(self, signed: SignedTransaction) -> Verdict:
+        """DEAD here means: this very transaction. One that shares its nonce may have paid: ask :meth:`verdicts`."""
+        return (await self.verdicts([signed]))[0]
+
+    async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
+        """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""
+        return await self._nodes.ask(lambda node: verdict.read_verdicts(node, attempts))
+
+    def validate_address(self, address_text: str) -> str:
+        return address.validate(address_text)
+
+    async def close(self) -> None:
+        await self._nodes.close()
+
+    def _unsigned(self, payment: Payment, transfer: RawTransfer, ref_block: int) -> UnsignedTransaction:
+        raw = transaction.encode(transfer)
+        return UnsignedTransaction(
+            payment=payment,
+            raw=raw,
+            digest=transaction.digest(raw),
+            fee_cap=transfer.fee_cap,
+            ref_block=ref_block,
+            nonce=transfer.nonce,
+        )
+
+    async def _final_number(self) -> int:
+        now = self._clock.monotonic()
+        if self._final_height is None or now - self._final_read_at >= FINAL_HEIGHT_KEPT_SECONDS:
+            self._final_height, self._final_read_at = (await self.block_ref(Finality.FINAL)).number, now
+        return self._final_height
+
+
+def _read(raw: bytes) -> tuple[RawTransfer, str | None]:
+    """What unsigned or signed bytes say, and who signed them. Raises UndecodableTransaction."""
+    try:
+        return transaction.decode(raw), None
+    except UndecodableTransaction as unsigned:
+        try:
+            body, signature = transaction.split(raw)
+            return transaction.decode(body), transaction.recover(body, signature)
+        except (UndecodableTransaction, BadSignature) as signed:
+            raise UndecodableTransaction(f"neither unsigned ({unsigned}) nor signed ({signed})") from signed
+
+
+def _canonical(asset: Asset) -> Asset:
+    return asset if asset.contract is None else replace(asset, contract=address.validate(asset.contract))
+
+
+def _checked(payment: Payment) -> Payment:
+    """Raises InvalidAddress also for a form that is not checksummed, ValueError for an amount that is not above 0."""
+    for one in (payment.sender, payment.receiver, payment.asset.contract):
+        if one is not None and address.validate(one) != one:
+            # The effects found on the chain are compared as text.
+            raise InvalidAddress(f"address {one} is not in its checksummed form {address.validate(one)}: use that")
+    if payment.amount <= 0:
+        raise ValueError(f"payment of {payment.amount} raw units: it must be above 0")
+    return payment
