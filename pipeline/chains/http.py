@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiolimiter import AsyncLimiter
@@ -73,19 +74,30 @@ class NodeConfig:
     """Where ``walletsolidity/…`` is served when that is another place."""
     requests_per_second: float | None = None
     """Rate per API key; None: 12 with keys, unlimited without (one's own node)."""
+    timeout_seconds: float = REQUEST_TIMEOUT
+    """For one whole request."""
 
     @classmethod
     def parse(cls, value: str | Mapping[str, Any]) -> "NodeConfig":
         """From a URL or an element of ``chains.nodes``. Raises ValueError naming the field."""
         fields = {"url": value} if isinstance(value, str) else dict(value)
-        unknown = fields.keys() - {"url", "solidity_url", "requests_per_second"}
+        known = ("url", "solidity_url", "requests_per_second", "timeout_seconds")
+        unknown = fields.keys() - set(known)
         if unknown:
-            raise ValueError(f"node has unknown fields {sorted(unknown)}: url, solidity_url, requests_per_second exist")
-        rate = fields.get("requests_per_second")
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0):
-            raise ValueError(f"node field requests_per_second is {rate!r}: it must be a number above 0")
+            raise ValueError(f"node has unknown fields {sorted(unknown)}: {', '.join(known)} exist")
+        rate, timeout = fields.get("requests_per_second"), fields.get("timeout_seconds", REQUEST_TIMEOUT)
         solidity = fields.get("solidity_url")
-        return cls(_url("url", fields.get("url")), None if solidity is None else _url("solidity_url", solidity), rate)
+        return cls(
+            _url("url", fields.get("url")),
+            None if solidity is None else _url("solidity_url", solidity),
+            None if rate is None else _positive("requests_per_second", rate),
+            _positive("timeout_seconds", timeout),
+        )
+
+    @property
+    def solidity(self) -> str:
+        """Where ``walletsolidity/…`` is."""
+        return self.solidity_url or self.url
 
 
 @dataclass(slots=True)
@@ -109,10 +121,10 @@ class Node:
         *,
         key_header: str = "TRON-PRO-API-KEY",
         clock: Clock | None = None,
-        timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         self.config = config
-        self.name = config.url
+        self.name = origin(config.url)
+        """For messages: without path and user, where providers put keys."""
         self.verified = False
         """Whether its network was compared since it last broke off; set by ``chains.nodes``."""
         self.failures = 0
@@ -120,7 +132,7 @@ class Node:
         self.resting_until = 0.0
         self._key_header = key_header
         self._clock = clock or Clock()
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_TIMEOUT)
+        self._timeout = aiohttp.ClientTimeout(total=config.timeout_seconds, connect=CONNECT_TIMEOUT)
         self._keys = _keys(config, api_keys)
         self._turn = 0
         self._session: aiohttp.ClientSession | None = None
@@ -132,18 +144,20 @@ class Node:
 
     async def post(self, path: str, body: JsonObject, *, solidity: bool = False) -> Any:
         """The JSON answer to one POST; ``solidity`` sends it to ``solidity_url`` where there is one."""
-        base = (self.config.solidity_url if solidity else None) or self.config.url
+        base = self.config.solidity if solidity else self.config.url
         key = self._next_key()
         if key.bucket is not None:
             await key.bucket.acquire()
         status, text, headers = await self._exchange(key, base, path, body)
         if status != 200:
-            raise self._refused(key, base, path, status, text, headers)
+            raise self._refused(key, origin(base), path, status, text, headers)
         try:
             return json.loads(text)
         except ValueError as error:
             kind = _kind(text)
-            raise NodeFailure("not json", f"{base} answered {path} with {kind}, not JSON: {_start(text)}") from error
+            raise NodeFailure(
+                "not json", f"{origin(base)} answered {path} with {kind}, not JSON: {_start(text)}"
+            ) from error
 
     async def close(self) -> None:
         if self._session is not None:
@@ -162,10 +176,14 @@ class Node:
                 return response.status, await response.text(errors="replace"), response.headers
         except TimeoutError as error:
             self.verified = False
-            raise NodeFailure("timeout", f"{base} did not answer {path} in {self._timeout.total:g} s") from error
+            raise NodeFailure(
+                "timeout", f"{origin(base)} did not answer {path} in {self._timeout.total:g} s"
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             self.verified = False
-            raise NodeFailure("connection", f"{base} broke off at {path}: {error or type(error).__name__}") from error
+            raise NodeFailure(
+                "connection", f"{origin(base)} broke off at {path}: {error or type(error).__name__}"
+            ) from error
 
     def _next_key(self) -> ApiKey:
         """The next key in turn that is not suspended."""
@@ -179,7 +197,7 @@ class Node:
         raise NodeSuspended(self.name, first.suspended_until - now, first.why)
 
     def _refused(
-        self, key: ApiKey, base: str, path: str, status: int, text: str, headers: Mapping[str, str]
+        self, key: ApiKey, place: str, path: str, status: int, text: str, headers: Mapping[str, str]
     ) -> NodeFailure:
         seconds = _suspension(status, text, headers)
         if seconds is not None:
@@ -187,7 +205,7 @@ class Node:
             told = f"; {key.name} suspended for {seconds:g} s"
         else:
             told = ""
-        return NodeFailure(f"http {status}", f"{base} answered {path} with HTTP {status}: {_start(text)}{told}")
+        return NodeFailure(f"http {status}", f"{place} answered {path} with HTTP {status}: {_start(text)}{told}")
 
     def _suspend(self, key: ApiKey, seconds: float, why: str) -> None:
         until = self._clock.monotonic() + min(seconds, LONGEST_SUSPENSION)
@@ -230,6 +248,18 @@ def _retry_after(value: str | None) -> float | None:
     except ValueError:
         return None
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def origin(url: str) -> str:
+    """``https://host:port`` of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _positive(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"node field {name} is {value!r}: it must be a number above 0")
+    return value
 
 
 def _url(name: str, value: object) -> str:

@@ -225,13 +225,24 @@ class Provider(Protocol):
         """A block with all its results, None when the node does not have it (yet) at that finality."""
 
     async def balances(self, queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> list[Balance]:
-        """Balances in the order of ``queries``, in as few calls as possible, all of one call at one block."""
+        """Balances in the order of ``queries``, in as few node calls as possible.
+
+        All of one node call (hundreds) are read at one block; more queries than that may span two, so each
+        Balance names its own. A bad address or contract is an error of its own entry.
+        """
 
     async def estimate(self, payment: Payment) -> FeeEstimate:
-        """Simulate ``payment`` and price it. Raises SimulationFailed when the chain says it would fail."""
+        """Simulate ``payment`` and price it, whether or not the sender holds a token transfer's fee already.
+
+        Raises SimulationFailed when the chain says it would fail, its subclass InsufficientFunds when the sender
+        of a coin payment does not hold amount and fee, NotAToken when nothing is deployed at the contract.
+        """
 
     async def build(self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float) -> UnsignedTransaction:
-        """Build the bytes here, from local encoding only; nothing a node proposes is signed."""
+        """Build the bytes here, from local encoding only; nothing a node proposes is signed.
+
+        Two builds of one payment are two transactions. Raises ValueError for a lifetime that the chain refuses.
+        """
 
     def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
         """Join bytes and the 65-byte signature r‖s‖v; checks that it recovers to the sender.
@@ -243,7 +254,9 @@ class Provider(Protocol):
         configured for the contract. Raises UndecodableTransaction when they do anything but one payment."""
 
     async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        """Send the bytes. Never raises for what a node or the network does: that is outcome UNKNOWN.
+        """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once.
+
+        Never raises for what a node or the network does (silence, a ban, another network): that is outcome UNKNOWN.
 
         Raises LyingNode if the node answers with another txid.
         """
