@@ -39,8 +39,6 @@ UNAVAILABLE_SECONDS = 1.0
 BAD_KEY_SECONDS = 600.0
 """401: the key will not become right by itself."""
 LONGEST_SUSPENSION = 3600.0
-SHORTEST_KEY = 16
-"""Characters from which on a part of a URL's path is taken for an API key and not shown."""
 
 _SUSPENDED_FOR = re.compile(r"(?:suspended|banned|blocked)\D{0,20}?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
@@ -81,26 +79,31 @@ class NodeConfig:
     """EVM: where it announces new blocks (``ws://`` or ``wss://``); without it the head is polled."""
     requests_per_second: float | None = None
     """Rate per API key; None: 12 with keys, unlimited without (one's own node)."""
+    timeout_seconds: float = REQUEST_TIMEOUT
+    """For one whole request."""
 
     @classmethod
     def parse(cls, value: str | Mapping[str, Any]) -> "NodeConfig":
         """From a URL or an element of ``chains.nodes``. Raises ValueError naming the field."""
         fields = {"url": value} if isinstance(value, str) else dict(value)
-        unknown = fields.keys() - {"url", "solidity_url", "ws_url", "requests_per_second"}
+        known = ("url", "solidity_url", "ws_url", "requests_per_second", "timeout_seconds")
+        unknown = fields.keys() - set(known)
         if unknown:
-            raise ValueError(
-                f"node has unknown fields {sorted(unknown)}: url, solidity_url, ws_url, requests_per_second exist"
-            )
-        rate = fields.get("requests_per_second")
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0):
-            raise ValueError(f"node field requests_per_second is {rate!r}: it must be a number above 0")
+            raise ValueError(f"node has unknown fields {sorted(unknown)}: {', '.join(known)} exist")
+        rate, timeout = fields.get("requests_per_second"), fields.get("timeout_seconds", REQUEST_TIMEOUT)
         solidity, ws = fields.get("solidity_url"), fields.get("ws_url")
         return cls(
             _url("url", fields.get("url")),
             None if solidity is None else _url("solidity_url", solidity),
             None if ws is None else _url("ws_url", ws, "ws"),
-            rate,
+            None if rate is None else _positive("requests_per_second", rate),
+            _positive("timeout_seconds", timeout),
         )
+
+    @property
+    def solidity(self) -> str:
+        """Where ``walletsolidity/…`` is."""
+        return self.solidity_url or self.url
 
 
 @dataclass(slots=True)
@@ -127,10 +130,10 @@ class Node:
         *,
         key_header: str = "TRON-PRO-API-KEY",
         clock: Clock | None = None,
-        timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         self.config = config
-        self.name = public_url(config.url)
+        self.name = origin(config.url)
+        """For messages: without path and user, where providers put keys."""
         self.verified = False
         """Whether its network was compared since it last broke off; set by ``chains.nodes``."""
         self.failures = 0
@@ -138,7 +141,7 @@ class Node:
         self.resting_until = 0.0
         self._key_header = key_header
         self._clock = clock or Clock()
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=CONNECT_TIMEOUT)
+        self._timeout = aiohttp.ClientTimeout(total=config.timeout_seconds, connect=CONNECT_TIMEOUT)
         self._keys = _keys(config, api_keys)
         self._turn = 0
         self._session: aiohttp.ClientSession | None = None
@@ -163,14 +166,14 @@ class Node:
     ) -> Any:
         """The JSON answer to one POST; ``solidity`` sends it to ``solidity_url`` where there is one.
 
-        ``what`` names the question in messages where the path does not."""
-        base = (self.config.solidity_url if solidity else None) or self.config.url
-        place, what = public_url(base), what or path
+        ``what`` names the question in messages where the path does not.
+        """
+        base = self.config.solidity if solidity else self.config.url
+        place, what = origin(base), what or path
         key = self._next_key()
         if key.bucket is not None:
             await key.bucket.acquire()
-        url = f"{base}/{path}" if path else base
-        status, text, headers = await self._exchange(key, url, place, what, body)
+        status, text, headers = await self._exchange(key, base, path, what, body)
         if status not in self.speaking_statuses:
             raise self._refused(key, place, what, status, text, headers)
         try:
@@ -187,12 +190,12 @@ class Node:
             self._session = None
 
     async def _exchange(
-        self, key: ApiKey, url: str, place: str, what: str, body: JsonObject | list[JsonObject]
+        self, key: ApiKey, base: str, path: str, what: str, body: JsonObject | list[JsonObject]
     ) -> tuple[int, str, Mapping[str, str]]:
         if self._session is None:
             connector = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS)
             self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
-        headers = {}
+        url, headers, place = f"{base}/{path}" if path else base, {}, origin(base)
         if key.secret is not None and KEY_PLACE in url:
             url = url.replace(KEY_PLACE, key.secret)
         elif key.secret is not None:
@@ -244,7 +247,7 @@ def _keys(config: NodeConfig, secrets: Sequence[str]) -> list[ApiKey]:
         return None if rate is None else AsyncLimiter(max(rate, 1.0), max(rate, 1.0) / rate)
 
     if KEY_PLACE in config.url and not secrets:
-        raise ValueError(f"node {config.url} has a place for an API key: set FLAGPOST_API_KEYS_<CHAIN>")
+        raise ValueError(f"node {origin(config.url)} has a place for an API key: set FLAGPOST_API_KEYS_<CHAIN>")
     if not secrets:
         return [ApiKey("the node", None, bucket())]
     return [ApiKey(f"API key {number}", secret, bucket()) for number, secret in enumerate(secrets, start=1)]
@@ -275,11 +278,16 @@ def _retry_after(value: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def public_url(url: str) -> str:
-    """A node's URL for messages: without user, query, and path parts long enough to be an API key."""
+def origin(url: str) -> str:
+    """``https://host:port`` of a URL."""
     parts = urlsplit(url)
-    path = "/".join("…" if len(part) >= SHORTEST_KEY else part for part in parts.path.split("/"))
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _positive(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"node field {name} is {value!r}: it must be a number above 0")
+    return value
 
 
 def _url(name: str, value: object, scheme: str = "http") -> str:

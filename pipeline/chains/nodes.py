@@ -89,9 +89,11 @@ class Nodes(Generic[N]):
         """Ask ``node`` after the others for a while, the longer the more often it failed in a row."""
         node.failures += 1
         node.resting_until = self._clock.monotonic() + min(2.0 ** (node.failures - 1), LONGEST_REST)
-        logger.debug("{}: {}", self.chain, failure)
+        logger.log("WARNING" if node.failures == 1 else "DEBUG", "{}: {}", self.chain, failure)
 
     def succeeded(self, node: N) -> None:
+        if node.failures:
+            logger.info("{}: {} answers again after {} failures", self.chain, node.name, node.failures)
         node.failures, node.resting_until = 0, 0.0
 
     def distrust(self, node: N, lie: LyingNode) -> None:

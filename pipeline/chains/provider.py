@@ -232,10 +232,18 @@ class Provider(Protocol):
         """A block with all its results, None when the node does not have it (yet) at that finality."""
 
     async def balances(self, queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> list[Balance]:
-        """Balances in the order of ``queries``, in as few calls as possible, all of one call at one block."""
+        """Balances in the order of ``queries``, in as few node calls as possible.
+
+        All of one node call (hundreds) are read at one block; more queries than that may span two, so each
+        Balance names its own. A bad address or contract is an error of its own entry.
+        """
 
     async def estimate(self, payment: Payment) -> FeeEstimate:
-        """Simulate ``payment`` and price it. Raises SimulationFailed when the chain says it would fail."""
+        """Simulate ``payment`` and price it, whether or not the sender holds a token transfer's fee already.
+
+        Raises SimulationFailed when the chain says it would fail, its subclass InsufficientFunds when the sender
+        of a coin payment does not hold amount and fee, NotAToken when nothing is deployed at the contract.
+        """
 
     async def build(
         self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
@@ -243,7 +251,9 @@ class Provider(Protocol):
         """Build the bytes here, from local encoding only; nothing a node proposes is signed.
 
         ``nonce`` is the sender's next one on EVM, reserved by the caller; TRON has none. ``lifetime_seconds`` is
-        TRON's; nothing on EVM expires. Raises ValueError for a nonce on TRON, and for none on EVM.
+        TRON's, where two builds of one payment are two transactions; on EVM nothing expires, and the same nonce
+        makes the same transaction. Raises ValueError for a lifetime that the chain refuses, for a nonce on TRON
+        and for none on EVM.
         """
 
     def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
@@ -259,7 +269,9 @@ class Provider(Protocol):
         Raises UndecodableTransaction when they do anything but one payment, or are from another than ``sender``."""
 
     async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        """Send the bytes. Never raises for what a node or the network does: that is outcome UNKNOWN.
+        """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once.
+
+        Never raises for what a node or the network does (silence, a ban, another network): that is outcome UNKNOWN.
 
         Raises LyingNode if the node answers with another txid.
         """

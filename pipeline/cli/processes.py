@@ -76,10 +76,9 @@ def sweep() -> None:
 
     Example: [bold]flagpost config set sweep.interval_seconds 60 && flagpost sweep[/]
     """
-    from pipeline.workers import sweep
+    from pipeline.workers.sweep import Sweep
 
-    settings = Settings.load()
-    _serve(settings, sweep.create(settings))
+    _serve(Settings.load(), Sweep())
 
 
 def _signing(create: Callable[[], Worker]) -> Worker:

@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from pipeline.devnet.journal import JournalUnusable
 from pipeline.devnet.network import DevnetOptions, Network
 from pipeline.devnet.params import Params
 from pipeline.devnet.server import serve
@@ -61,7 +62,10 @@ def main() -> None:
         params=Params(energy_factor=arguments.energy_factor),
         extra_nodes=arguments.extra_nodes,
     )
-    asyncio.run(serve(options, _ready))
+    try:
+        asyncio.run(serve(options, _ready))
+    except (OSError, ValueError, JournalUnusable) as error:
+        raise SystemExit(f"devnet: {error}") from error
 
 
 if __name__ == "__main__":

@@ -233,7 +233,10 @@ class Chain:
                 "give another directory or the network's own name"
             )
         if _encode_genesis(self.options, first) != known:
-            raise ValueError(f"network {known['network']!r} was started with other endowments or parameters: {known}")
+            raise ValueError(
+                f"network {known['network']!r} was started with the parameters {known['params']}, not "
+                f"{self.options.params.to_json()}: start it with those and change them while it runs"
+            )
         for record in records[1:]:
             if "fork" in record:
                 self._cut(record["fork"])

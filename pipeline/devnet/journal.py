@@ -4,14 +4,15 @@
 A last line that was cut off by the kill is dropped: nobody had been told of that block.
 """
 
+import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 
-class JournalDamaged(Exception):
-    """A line that is not the last one cannot be read. Move the directory away to start a new network."""
+class JournalUnusable(Exception):
+    """The file cannot be used: a line in the middle is unreadable, or another process has it."""
 
 
 class Journal:
@@ -19,9 +20,14 @@ class Journal:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._fd)
+            raise JournalUnusable(f"{path} is in use by another devnet: stop it, or give another directory") from error
 
     def read(self) -> list[dict[str, Any]]:
-        """Every record, oldest first. Raises JournalDamaged."""
+        """Every record, oldest first. Raises JournalUnusable."""
         content = self._path.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
@@ -31,7 +37,9 @@ class Journal:
             try:
                 records.append(json.loads(line))
             except ValueError as error:
-                raise JournalDamaged(f"{self._path} line {number} is unreadable: move it away to start anew") from error
+                raise JournalUnusable(
+                    f"{self._path} line {number} is unreadable: move it away to start anew"
+                ) from error
         return records
 
     def append(self, record: dict[str, Any]) -> None:

@@ -84,3 +84,8 @@ def split_energy(state: "State", owner: bytes, total: int, env: "BlockEnv") -> t
 def penalty(energy: int, params: Params) -> int:
     """The dynamic energy a hot contract charges on top."""
     return energy * params.energy_factor // 10_000
+
+
+def before_penalty(budget: int, params: Params) -> int:
+    """The most energy that, with its penalty, still fits into ``budget``."""
+    return ((budget + 1) * 10_000 - 1) // (10_000 + params.energy_factor)

@@ -5,6 +5,8 @@ Fields with default values (0, false, empty) are left out, as its JsonFormat doe
 
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from pipeline.devnet.blocks import WITNESS, Block, header_raw
 from pipeline.devnet.encoding import contract_address, sha256
 from pipeline.devnet.messages import CONTRACTS, kind_name, print_bytes, to_json
@@ -36,7 +38,10 @@ def _raw_data(raw: Any, visible: bool) -> Json:
     contracts = []
     for packed in raw.contract:
         cls = CONTRACTS.get(kind_name(packed.type))
-        value = to_json(cls.FromString(packed.parameter.value), visible) if cls else {}
+        try:
+            value = to_json(cls.FromString(packed.parameter.value), visible) if cls else {}
+        except DecodeError:
+            continue  # java-tron prints what it can unpack
         contract: Json = {
             "parameter": {"value": value, "type_url": packed.parameter.type_url},
             "type": kind_name(packed.type),

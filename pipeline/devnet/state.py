@@ -10,7 +10,14 @@ from pipeline.devnet.encoding import BLACKHOLE, contract_address, is_address, ke
 from pipeline.devnet.ledger import Account, Contract, Ledger
 from pipeline.devnet.messages import SmartContract
 from pipeline.devnet.params import Params
-from pipeline.devnet.resources import charge_bandwidth, charge_memo, energy_budget, penalty, split_energy
+from pipeline.devnet.resources import (
+    before_penalty,
+    charge_bandwidth,
+    charge_memo,
+    energy_budget,
+    penalty,
+    split_energy,
+)
 from pipeline.devnet.transactions import SignedTransaction, invalid
 from pipeline.devnet.vm import Execution, Log, Mark, Vm
 
@@ -105,7 +112,7 @@ class State:
         self.vm.set_block(env.number, env.timestamp)
         if not contract:
             return self.vm.simulate_create(caller, data, value, CONSTANT_ENERGY), 0
-        base = CONSTANT_ENERGY * 10_000 // (10_000 + env.params.energy_factor)
+        base = before_penalty(CONSTANT_ENERGY, env.params)
         with self.vm.simulation():
             done = self.vm.call(caller, contract, data, value, base)
         return done, penalty(done.energy, env.params)
@@ -151,7 +158,7 @@ class State:
             raise invalid("No contract or not a valid smart contract")
         self._check_value(tx.owner, contract.call_value, contract.call_token_value)
         budget = energy_budget(self, tx.owner, tx.fee_limit, contract.call_value, env)
-        base = budget * 10_000 // (10_000 + env.params.energy_factor)
+        base = before_penalty(budget, env.params)
         moved_before = contract.call_value > 0 or self.vm.balance(address) > 0
         done = self.vm.call(tx.owner, address, bytes(contract.data), contract.call_value, base)
         if moved_before and done.success:

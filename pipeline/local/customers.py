@@ -53,18 +53,18 @@ async def _deposit(client: DevnetClient, seeded: Seeded, every: float, dice: ran
     while True:
         wallet, amount = dice.choice(seeded.customers), draw_amount(dice)
         await client.send_token(seeded.token, wallet, amount)
-        _say("deposit", f"{money(amount):>15} → {wallet}")
+        typer.echo(f"deposit  {money(amount)} → {wallet}")
         await asyncio.sleep(dice.uniform(every / 2, every * 3 / 2))
 
 
 async def _tell_treasury(client: DevnetClient, seeded: Seeded) -> None:
     known = await client.balance(seeded.treasury, seeded.token, solid=True)
-    _say("treasury", f"{money(known):>15}")
+    typer.echo(f"treasury {money(known)}")
     while True:
         await asyncio.sleep(TREASURY_EVERY_SECONDS)
         now = await client.balance(seeded.treasury, seeded.token, solid=True)
         if now != known:
-            _say("treasury", f"{money(now):>15} ({'+' if now > known else '−'}{money(abs(now - known))})")
+            typer.echo(f"treasury {money(now)} ({'+' if now > known else '−'}{money(abs(now - known))})")
             known = now
 
 
@@ -89,7 +89,7 @@ async def _tell_wallets(connection: AsyncConnection[dict[str, Any]], wallets: Se
             what = "needs gas, then consolidation" if row["needs_consolidation"] else "needs gas"
         else:
             what = "ready to consolidate"
-        _say("flags", f"{row['address']} {what}")
+        typer.echo(f"flags    {row['address']} {what}")
 
 
 def _wallets(payload: str) -> list[str]:
@@ -99,7 +99,3 @@ def _wallets(payload: str) -> list[str]:
         return []  # anybody may ring with anything
     wallets = parsed.get("wallets") if isinstance(parsed, dict) else None
     return [wallet for wallet in wallets if isinstance(wallet, str)] if isinstance(wallets, list) else []
-
-
-def _say(what: str, text: str) -> None:
-    typer.echo(f"{what:<8} {text}")

@@ -21,7 +21,7 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.audit import Audit, Intended, Movement, audit
 from pipeline.local.customers import draw_amount
 from pipeline.local.procfile import Phase
-from pipeline.local.seed import TRX, Terms
+from pipeline.local.seed import ON_DEMAND_FLAG_BELOW, THRESHOLD_FLAG_BELOW, TRX, Terms
 from pipeline.local.stand import Stand, open_stand
 from pipeline.units import parse_raw
 
@@ -128,6 +128,7 @@ def _terms(order: Order) -> Terms:
     return Terms(
         wallets=order.wallets,
         gas_policy=order.gas_policy,
+        gas_flag_below=ON_DEMAND_FLAG_BELOW if order.gas_policy == "on_demand" else THRESHOLD_FLAG_BELOW,
         sync_interval=timedelta(seconds=2 * order.block_time),
         block_time=timedelta(seconds=order.block_time),
         # Two deposits of one wallet may need two top-ups within seconds here; in production within ten minutes.

@@ -20,6 +20,11 @@ from pipeline.local.home import LocalHome
 TRX = 1_000_000
 """Sun."""
 
+THRESHOLD_FLAG_BELOW = 5 * TRX
+ON_DEMAND_FLAG_BELOW = 1 * TRX
+"""What a transfer needs is found out by simulating it, and sent exactly. A higher mark would raise the flag again right
+after such a top-up, for a job that only finds enough gas."""
+
 
 class AnotherNetwork(Exception):
     """The database's chain ``tron`` is not this simulated network; nothing was changed."""
@@ -31,6 +36,8 @@ class Terms:
 
     wallets: int
     gas_policy: str
+    gas_flag_below: int
+    """Sun."""
     sync_interval: timedelta
     block_time: timedelta
     gas_cooldown: timedelta
@@ -76,13 +83,14 @@ async def seed(dsn: str, client: DevnetClient, home: LocalHome, terms: Terms) ->
             customers = await _customers(connection, home, chain["id"], terms.wallets)
     missing = terms.gas_funds - await client.balance(gas)
     if missing > terms.gas_funds // 2:
-        await client.wait_for_transaction(await client.faucet(gas, missing), solid=True)
+        await client.faucet(gas, missing)
+        await client.solidify()
     return Seeded(token, gas, treasury, customers, known is None, chain["gas_policy"])
 
 
 async def _deploy(client: DevnetClient) -> str:
-    contract, txid = await client.deploy_token()
-    await client.wait_for_transaction(txid, solid=True)
+    contract, _ = await client.deploy_token()
+    await client.solidify()  # nobody has to wait for the clock before there is anything to see
     return contract
 
 
@@ -98,6 +106,7 @@ async def _chain(
                 "treasury": treasury,
                 "gas": gas,
                 "gas_policy": terms.gas_policy,
+                "gas_flag_below": terms.gas_flag_below,
                 "gas_cooldown": terms.gas_cooldown,
                 "sync_interval": terms.sync_interval,
                 "block_time": terms.block_time,

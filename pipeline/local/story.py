@@ -23,12 +23,10 @@ _RESET = "\033[0m"
 _BOLD = "\033[1m"
 _DIM = "\033[2m"
 
-_MARKS = {
-    "deposit": "\033[1;32m",
-    "flags": "\033[1;33m",
-    "treasury": "\033[1;35m",
-}
-"""First words of the lines that carry the story, printed by pipeline.local.customers."""
+TELLER = "customers"
+"""The line that prints deposits, flags and the treasury's total (pipeline.local.customers)."""
+_VOICES = {"deposit": "\033[1;32m", "flags": "\033[1;33m", "treasury": "\033[1;35m"}
+"""Its lines by their first word; what is not a customer's doing gets a name of its own on the left."""
 
 
 def shorten(address: str) -> str:
@@ -52,16 +50,28 @@ class StoryPrinter(Printer):  # type: ignore[misc]  # honcho has no type hints
 
     def _print(self, message: Message, line: str) -> None:
         stamp = message.time.strftime(self.time_format)
-        name = (message.name or "").ljust(self.width)
         level, text = _without_head(line, message.name or "")
+        name, colour, text = _voice(message, text)
         alarm = f"{level}: " if level in _ALARMS else ""
         if not self._coloured:
             # Addresses whole: somebody greps this.
-            print(f"{stamp} {name} │ {alarm}{text}", file=self.output, flush=True)
+            print(f"{stamp} {name:<{self.width}} │ {alarm}{text}", file=self.output, flush=True)
             return
         alarm = f"{_ALARMS[level]}{alarm}{_RESET}" if alarm else ""
-        head = f"\033[{message.colour}m{name} │{_RESET}" if message.colour else f"{_DIM}{name} │{_RESET}"
-        print(f"{_DIM}{stamp}{_RESET} {head} {alarm}{_paint(text)}", file=self.output, flush=True)
+        print(
+            f"{_DIM}{stamp}{_RESET} {colour}{name:<{self.width}} │{_RESET} {alarm}{_paint(text)}",
+            file=self.output,
+            flush=True,
+        )
+
+
+def _voice(message: Message, text: str) -> tuple[str, str, str]:
+    """Who speaks, in which colour, and the words."""
+    name = message.name or ""
+    first, _, rest = text.partition(" ")
+    if name == TELLER and first in _VOICES:
+        return (name, _VOICES[first], text) if first == "deposit" else (first, _VOICES[first], rest.lstrip())
+    return name, f"\033[{message.colour}m" if message.colour else _DIM, text
 
 
 def _without_head(line: str, name: str) -> tuple[str, str]:
@@ -72,9 +82,6 @@ def _without_head(line: str, name: str) -> tuple[str, str]:
 
 
 def _paint(line: str) -> str:
-    first = line.split(maxsplit=1)[0] if line.strip() else ""
-    if first in _MARKS:
-        line = line.replace(first, f"{_MARKS[first]}{first}{_RESET}", 1)
     line = _AMOUNT.sub(lambda found: f"{_BOLD}{found[0]}{_RESET}", line)
     return _ADDRESS.sub(lambda found: _wallet_colour(found[0]), line)
 

@@ -38,7 +38,7 @@ def verdict(job: Job, outcome: Outcome, backoff: Backoff) -> Verdict | None:
         case Done(data, clear_flag):
             return Verdict("completed", data=data, clear_flag=clear_flag)
         case Defer(seconds, reason):
-            return Verdict("pending", error=reason, delay_seconds=max(0.0, seconds))
+            return Verdict("pending", error=reason, delay_seconds=max(0.0, float(seconds)))
         case Failed(error):
             return Verdict("failed", error=error, failed_attempts=1)
         case Retry(error) if job.is_last_attempt:

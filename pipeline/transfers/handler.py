@@ -33,7 +33,6 @@ _CHAIN_PAUSE_SECONDS = 10.0
 _WRONG_NETWORK_PAUSE_SECONDS = 60.0
 _DATABASE_PAUSE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 1.0
-_COOLDOWN_PAUSE_SECONDS = 60.0
 _BUDGET_PAUSE_SECONDS = 300.0
 """Limits end by the clock or by an operator: looked at again every few minutes."""
 
@@ -147,7 +146,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case MovedOn():
             return Defer(_LOOK_AGAIN_SECONDS, str(trouble))
         case CooldownActive():
-            return Defer(_COOLDOWN_PAUSE_SECONDS, str(trouble))
+            return Defer(min(trouble.seconds, _BUDGET_PAUSE_SECONDS), str(trouble))
         case BudgetExhausted():
             return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
         case SigningRefused():

@@ -66,8 +66,8 @@ class Settlement:
             logger.info("{}", moved)
             return len(live)
         live = await self._store.live(self.chain_id)
-        live = await self._follow_head(read_up_to, live)
-        await self._prove_dead(final, live)
+        waiting = await self._follow_head(read_up_to, live)
+        await self._prove_dead(final, waiting)
         await self._send_again()
         return len(live)
 

@@ -7,6 +7,7 @@ locks in the same order, job, payment, attempt, so that a sender and a settlemen
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,11 +22,6 @@ from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Context, Kind
 from pipeline.transfers.terms import Terms
 from pipeline.units import parse_raw
-
-GAS_COOLDOWN = "FP001"
-"""SQLSTATE of triggers/gas_budgets: the wallet was topped up too recently."""
-GAS_BUDGET = "FP002"
-"""SQLSTATE of triggers/gas_budgets: a limit per top-up, per wallet and day, per day, or in all would be passed."""
 
 
 class StepRefused(Exception):
@@ -42,6 +38,11 @@ class MovedOn(StepRefused):
 
 class CooldownActive(StepRefused):
     """The gas cooldown of the wallet has not passed."""
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message)
+        self.seconds = max(0.0, (until - datetime.now(UTC)).total_seconds())
+        """Until a top-up is possible."""
 
 
 class BudgetExhausted(StepRefused):
@@ -96,11 +97,10 @@ class TransferStore:
                     )
                 crash_here(CrashPoint.REQUEST_OPEN)
         except errors.DatabaseError as error:
-            if error.sqlstate == GAS_COOLDOWN:
-                raise CooldownActive(error.diag.message_primary or str(error)) from error
-            if error.sqlstate == GAS_BUDGET:
-                raise BudgetExhausted(error.diag.message_primary or str(error)) from error
-            raise
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            raise refusal from error
         crash_here(CrashPoint.REQUEST_AFTER)
         return found[0]
 
@@ -188,6 +188,19 @@ class TransferStore:
         async with self._pool.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(statement(name), parameters)
             return await cursor.fetchall() if cursor.description else []
+
+
+def _refusal(error: errors.DatabaseError) -> StepRefused | None:
+    """What a trigger's refusal of an intent means; None for any other error."""
+    message = error.diag.message_primary or str(error)
+    match error.sqlstate:
+        case "FP001":  # triggers/gas_budgets: cooldown; DETAIL is its end
+            return CooldownActive(message, datetime.fromisoformat(error.diag.message_detail or ""))
+        case "FP002":  # triggers/gas_budgets: one of the limits
+            return BudgetExhausted(message)
+        case "FP004":  # triggers/money_enters: the wallet was edited since it was read
+            return MovedOn(message)
+    return None
 
 
 async def _ids(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[Any]:

@@ -2,15 +2,15 @@
 
     standing by ──(seat free)──▶ acting: every interval enqueue, summarise; more often rescue
 
-One sweep acts at a time. Whoever holds the seat (an advisory lock of a session of its own) acts until its session ends; the
-others stand by and try again.
+One sweep acts at a time. Whoever holds the seat (an advisory lock of a session of its own) acts until its session ends;
+the others stand by and try again.
 """
 
 import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 

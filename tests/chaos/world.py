@@ -3,9 +3,10 @@
 The judge is always the chain: ``payments`` reads the audit of the simulated network, never the database.
 """
 
+import inspect
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset
+from pipeline.chains.provider import Asset, Provider
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
@@ -150,9 +151,7 @@ class World:
         assert all(count == 1 for count in happened.values())
 
 
-async def _describe(
-    connection: Connection, rules: Rules, genesis: str, url: str, token: str
-) -> tuple[int, int, int]:
+async def _describe(connection: Connection, rules: Rules, genesis: str, url: str, token: str) -> tuple[int, int, int]:
     async def one(query: str, *parameters: Any) -> int:
         row = await (await connection.execute(query, parameters)).fetchone()  # type: ignore[arg-type]
         assert row is not None
@@ -196,6 +195,37 @@ async def _describe(
     return chain, native, usdt
 
 
+class Interposed:
+    """A provider with something happening right before or after one of its calls."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._hooks: dict[tuple[str, str], Callable[..., Awaitable[Any]]] = {}
+
+    def before(self, method: str, hook: Callable[[], Awaitable[Any]]) -> None:
+        """Await ``hook`` once, before the next call of ``method``."""
+        self._hooks["before", method] = hook
+
+    def after(self, method: str, hook: Callable[[Any], Awaitable[Any]]) -> None:
+        """Give the next result of ``method`` to ``hook`` and return what it makes of it."""
+        self._hooks["after", method] = hook
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._provider, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if hook := self._hooks.pop(("before", name), None):
+                await hook()
+            result = await found(*args, **kwargs)
+            if hook := self._hooks.pop(("after", name), None):
+                return await hook(result)
+            return result
+
+        return call
+
+
 class Desk:
     """The money room in this process, driven step by step: what the workers do, without their loops."""
 
@@ -203,16 +233,17 @@ class Desk:
         self.world = world
         self.pool = pool
         assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
-        self.provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], assets, patience=1.0)
+        self.real_provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], assets, patience=1.0)
+        self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
         self.books = SettlementStore(pool)
-        self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, treasury)
+        self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, treasury)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 
     def new_settlement(self) -> Settlement:
         """A confirmation worker that has seen nothing yet."""
-        return Settlement(self.world.chain_id, self.books, self.store, self.provider, 3.0)
+        return Settlement(self.world.chain_id, self.books, self.store, self.provider, 3.0)  # type: ignore[arg-type]
 
     def handler(self, job_type: JobType) -> PayingHandler:
         made = GasTopups if job_type is JobType.GAS_TOPUP else Consolidations

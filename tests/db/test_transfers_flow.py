@@ -1,7 +1,6 @@
 """Flag → gas → final → consolidation → final, step by step against the simulated network."""
 
 from pipeline.queue.jobs import JobType, Parked
-from tests.chaos.fixtures import desk, pool, world  # noqa: F401
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT
 

@@ -19,7 +19,7 @@ from websockets.exceptions import WebSocketException
 
 from pipeline.chains.errors import ChainError, WrongNetwork
 from pipeline.chains.evm.node import EvmNode, hash_text, reading, timestamp
-from pipeline.chains.http import KEY_PLACE, NodeFailure, public_url
+from pipeline.chains.http import KEY_PLACE, NodeFailure, origin
 from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import BlockRef, Finality
 
@@ -109,7 +109,7 @@ class _Socket(WebSocketProvider):
 
     def get_endpoint_uri_or_ipc_path(self) -> str:
         # It logs this; the key may be in it.
-        return public_url(str(self.endpoint_uri))
+        return origin(str(self.endpoint_uri))
 
     async def socket_recv(self) -> RPCResponse:
         message: Any = await super().socket_recv()

@@ -24,6 +24,8 @@ PRICES_KEPT_SECONDS = 60.0
 RESULT_BYTES = 64
 """Added by the chain to a transaction's size for the result that it will carry."""
 
+_NO_CONTRACT = ("not exist", "not a valid smart contract")
+"""How different versions of java-tron say that nothing is deployed at an address."""
 _ERROR_SELECTOR = bytes.fromhex("08c379a0")
 """Error(string)"""
 _LARGEST_FEE_LIMIT = 15_000_000_000
@@ -131,7 +133,7 @@ async def _simulate(node: TronNode, payment: Payment, contract: str) -> int:
         message = decoded_message(said.get("message"))
         returned = bytes.fromhex((answer.get("constant_result") or [""])[0])
         energy = int(answer.get("energy_used", 0))
-    if said.get("code") == "CONTRACT_VALIDATE_ERROR" and "not exist" in message.lower():
+    if said.get("code") == "CONTRACT_VALIDATE_ERROR" and any(words in message.lower() for words in _NO_CONTRACT):
         raise NotAToken(
             f"{contract} ({payment.asset.symbol}) is not a contract: correct asset_on_chain.contract_address"
         )

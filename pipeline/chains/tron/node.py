@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.chains.errors import LyingNode, WrongNetwork
-from pipeline.chains.http import JsonObject, Node, NodeFailure
+from pipeline.chains.http import JsonObject, Node, NodeFailure, origin
 from pipeline.chains.provider import BlockRef, Finality
 from pipeline.chains.tron.transaction import from_milliseconds
 
@@ -58,7 +58,7 @@ async def check_genesis(node: TronNode, genesis: str) -> None:
         with reading(node, "block 0"):
             found = str(answer["blockID"])
         if found != genesis:
-            place = node.config.solidity_url if finality is Finality.FINAL else node.config.url
+            place = origin(node.config.solidity if finality is Finality.FINAL else node.config.url)
             raise WrongNetwork(
                 f"node {place} belongs to another network: its genesis block is {found}, "
                 f"this chain's is {genesis}; correct chains.nodes or chains.network_id"

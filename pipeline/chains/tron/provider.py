@@ -1,5 +1,6 @@
 """The provider for TRON. Encoding is local; a node is asked for facts and handed finished bytes."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
@@ -200,6 +201,6 @@ def _check(payment: Payment) -> None:
 
 
 def _genesis(chain: str, value: str) -> str:
-    if len(value) != 64 or not value.isalnum():
+    if not re.fullmatch("[0-9a-fA-F]{64}", value):
         raise ValueError(f"network_id of {chain} is {value!r}: it must be the genesis block id, 64 hex digits")
     return value.lower()

@@ -7,7 +7,7 @@ INSERT INTO chains AS c (
     gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, sync_interval, block_time
 ) VALUES (
     'tron', 'tron', %(network_id)s, %(nodes)s, %(treasury)s, %(gas)s, %(gas_policy)s,
-    5000000, 1000000, 5000000, 1000000, %(gas_cooldown)s,
+    %(gas_flag_below)s, 1000000, 5000000, 1000000, %(gas_cooldown)s,
     50000000, 2000000000, 100000000000, %(sync_interval)s, %(block_time)s
 )
 ON CONFLICT (name) DO UPDATE SET nodes = excluded.nodes, treasury_address = excluded.treasury_address,

@@ -7,6 +7,9 @@
 --
 -- The arrays run in parallel, one element a balance: raw NULL where it could not be read, error says why.
 -- Waits after an error double from the chain's interval up to an hour.
+--
+-- The lock is compared as one more array on purpose: as a condition on b alone the plan expects one row, and joins
+-- the arrays to a thousand by comparing each with each (145 ms of 158).
 UPDATE wallet_balances b SET
     on_chain_balance_raw = CASE WHEN r.block_number >= coalesce(b.block_number, 0) AND r.error IS NULL
                                 THEN r.raw ELSE b.on_chain_balance_raw END,
@@ -27,10 +30,10 @@ UPDATE wallet_balances b SET
     last_error_at = CASE WHEN r.error IS NULL THEN b.last_error_at ELSE now() END,
     sync_count = b.sync_count + (r.error IS NULL)::integer,
     error_count = b.error_count + (r.error IS NOT NULL)::integer
-FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)s::text[])
-         AS r (id, raw, block_number, error),
+FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)s::text[],
+            array_fill(%(lock)s::text, ARRAY[cardinality(%(ids)s::bigint[])])) AS r (id, raw, block_number, error, lock),
      asset_on_chain a JOIN chains c ON c.id = a.chain_id
-WHERE b.id = ANY (%(ids)s::bigint[]) AND b.id = r.id AND b.locked_by = %(lock)s AND a.id = b.asset_on_chain_id
+WHERE b.id = ANY (%(ids)s::bigint[]) AND b.id = r.id AND b.locked_by = r.lock AND a.id = b.asset_on_chain_id
 RETURNING b.id, CASE WHEN r.error IS NOT NULL THEN 'failed'
                      WHEN r.block_number < b.block_number THEN 'older'
                      ELSE 'read' END AS outcome,

@@ -13,7 +13,8 @@ from tests.unit.chains.scripted_node import Answer, FakeTime, scripted_node
 
 def node_of(url: str, keys: tuple[str, ...] = (), time: FakeTime | None = None, timeout: float = 5.0) -> Node:
     time = time or FakeTime()
-    return Node(NodeConfig(url), keys, clock=Clock(time.monotonic, time.sleep), timeout=timeout)
+    config = NodeConfig(url, timeout_seconds=timeout)
+    return Node(config, keys, clock=Clock(time.monotonic, time.sleep))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +177,20 @@ async def test_solidity_may_be_served_elsewhere() -> None:
         ({"url": "http://h", "solidity_url": "ftp://h"}, "field solidity_url"),
         ({"url": "http://h", "key": "x"}, r"unknown fields \['key'\]"),
         ({"url": "http://h", "requests_per_second": 0}, "requests_per_second is 0"),
+        ({"url": "http://h", "timeout_seconds": "10"}, "timeout_seconds is '10'"),
     ],
 )
 def test_bad_node_configuration_names_the_field(value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NodeConfig.parse(value)  # type: ignore[arg-type]
+
+
+async def test_messages_show_neither_path_nor_user_of_a_url() -> None:
+    async with scripted_node() as scripted:
+        node = node_of(scripted.url.replace("http://", "http://user:pass@") + "/secret-key")
+        with pytest.raises(NodeFailure, match="HTTP 404") as caught:
+            await node.post("wallet/x", {})
+        assert scripted.asked == ["secret-key/wallet/x"]
+        assert scripted.url in str(caught.value)
+        assert not any(word in str(caught.value) for word in ("secret", "user", "pass"))
+        await node.close()

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.errors import ChainUnavailable, LyingNode, WrongNetwork
+from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.provider import Effect, Finality, Payment
-from tests.unit.chains.scripted_node import ScriptedNode, scripted_node
+from pipeline.chains.tron.provider import TronProvider
+from tests.unit.chains.scripted_node import GENESIS, ScriptedNode, scripted_node
 from tests.unit.chains.tron_answers import (
     RECEIVER,
     SENDER,
@@ -192,4 +194,17 @@ async def test_a_node_without_getblock_is_read_by_whole_blocks() -> None:
         assert (await provider.block_ref(Finality.FINAL)).number == 70
         assert (await provider.block_ref(Finality.FINAL)).id == block_id(70)
         assert node.asked.count("walletsolidity/getblock") == 1
+        await provider.close()
+
+
+async def test_the_solidity_address_is_compared_too() -> None:
+    async with scripted_node() as full, scripted_node() as solidity:
+        provider_of(full)
+        solidity.answers["walletsolidity/getblockbynum"] = {"blockID": "ff" * 32}
+        config = NodeConfig(full.url, solidity.url)
+        provider = TronProvider("tron", GENESIS, [config], [], clock=Clock())
+        with pytest.raises(WrongNetwork, match=f"node {solidity.url} belongs to another network"):
+            await provider.check_network()
+        solidity.answers["walletsolidity/getblockbynum"] = {"blockID": GENESIS}
+        await provider.check_network()
         await provider.close()

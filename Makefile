@@ -1,0 +1,92 @@
+# Two commands: `make up` shows everything on this machine, `make test` checks it. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+# The first Python here that everything runs on; `make PYTHON=/path/to/python3.12` names another one.
+PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) and print("$(name)")' 2>/dev/null)))
+RUN := $(VENV)/bin
+INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock'
+CLIENTS := tests/clients
+CONTRACTS := node pipeline/devnet/contracts/compile.mjs
+# Whatever npm does, it is for some tests only: they say themselves what they miss.
+NPM := $(shell command -v npm 2>/dev/null)
+
+.PHONY: help setup up test check lock bench-short contracts clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## virtual environment with the locked dependencies
+	@:
+
+up: $(VENV)/.ready ## everything on this machine, until Ctrl-C
+	@exec $(RUN)/flagpost up
+
+test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
+	$(RUN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers, contracts
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	@if command -v node >/dev/null && [[ -d $(CLIENTS)/node_modules/solc ]]; then $(CONTRACTS) --check; \
+	else echo "contracts not rebuilt: node or the package solc is missing"; fi
+
+contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
+	$(CONTRACTS)
+
+bench-short: $(VENV)/.ready-dev ## the measurements that take a minute
+	$(RUN)/python bench/trigger_cost.py
+
+lock: $(VENV)/.ready-dev ## resolve the dependencies anew
+	$(INSTALL) 'uv>=0.13,<0.14'
+	$(COMPILE) --group build -o requirements.lock pyproject.toml
+	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+clean: ## remove the virtual environment and caches, keep the state in .flagpost
+	rm -rf $(VENV) $(CLIENTS)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@if [[ -z "$(PYTHON)" ]]; then \
+		echo "Flagpost needs Python 3.11 or 3.12, and none of python3, python3.12, python3.11 is one:" >&2; \
+		echo "install it (Debian: apt-get install python3 python3-venv) or name it (make PYTHON=/path/to/python3.12)" >&2; \
+		exit 1; \
+	fi
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "This Python cannot make virtual environments: install python3-venv (Debian: apt-get install python3-venv)" >&2; \
+		exit 1; \
+	}
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the locked dependencies"
+	@$(INSTALL) --require-hashes --only-binary :all: -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	@echo "Installing what the tests need"
+	@$(INSTALL) --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+$(CLIENTS)/node_modules/.ready: $(wildcard $(CLIENTS)/package-lock.json)
+	@mkdir -p $(@D)
+ifneq ($(NPM),)
+	@if [[ -f $(CLIENTS)/package-lock.json ]]; then \
+		echo "Installing the JavaScript clients of the tests"; \
+		if $(NPM) ci --prefix $(CLIENTS) --silent --no-audit --no-fund; then touch $@; \
+		else echo "npm could not install them; the tests that need them say so" >&2; fi; \
+	fi
+else
+	@echo "No npm here; the tests with JavaScript clients say so"
+endif

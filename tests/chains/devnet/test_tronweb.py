@@ -1,0 +1,79 @@
+"""tronweb (npm), unchanged, against the devnet: an account of what it did, checked against the chain."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tronpy.keys import PrivateKey, to_hex_address
+
+from pipeline.devnet.client import DevnetClient
+from pipeline.devnet.server import DevnetOptions, running
+from tests.chains.devnet.hand import stranger
+
+ROOT = Path(__file__).parents[3]
+CLIENTS = ROOT / "tests" / "clients"
+ARTIFACT = ROOT / "pipeline" / "devnet" / "contracts" / "Token.json"
+needs_tronweb = pytest.mark.skipif(
+    not (CLIENTS / "node_modules" / "tronweb").is_dir() or not shutil.which("node"),
+    reason="tronweb is not installed: needs Node.js and `npm ci` in tests/clients",
+)
+
+
+async def node(script: str, *arguments: str) -> Any:
+    process = await asyncio.create_subprocess_exec(
+        "node", str(CLIENTS / script), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return json.loads(out)
+
+
+@needs_tronweb
+async def test_tronweb_sends_reads_and_deploys() -> None:
+    key, receiver = PrivateKey.random(), stranger()
+    me = key.public_key.to_base58check_address()
+    options = DevnetOptions(block_time=0, instant=True, solid_lag=2)
+    async with running(options) as network, DevnetClient(network.main.url) as devnet:
+        usdt, _ = await devnet.deploy_token()
+        await devnet.faucet(me, 2_000_000_000)
+        await devnet.send_token(usdt, me, 10_000_000)
+        report = await node("tronweb.mjs", devnet.url, key.hex(), usdt, receiver, str(ARTIFACT))
+        payments = await devnet.audit()
+
+    assert report["me"] == me
+    assert report["coin"]["accepted"] is True
+    assert report["coin"]["info"] == {}, "not solid yet"
+    assert report["coin"]["unconfirmed"]["receipt"] == {"net_fee": 100_000}
+    assert (report["balance"], report["solidBalance"]) == (1_500_000, 0)
+    assert (report["symbol"], report["decimals"]) == ("USDT", 6)
+    assert (report["before"], report["after"]) == ("0", "2000000")
+    assert report["token"]["info"]["receipt"]["result"] == "SUCCESS"
+    assert report["token"]["info"]["contract_address"] == to_hex_address(usdt)
+    assert report["token"]["txid"] in report["blockTransactions"]
+    assert report["ret"] == "SUCCESS"
+    assert report["revert"] == "REVERT opcode executed"
+    assert report["energy"] == 13_654
+    assert report["creation"]["accepted"] is True
+    assert report["creation"]["info"]["contract_address"] == report["creation"]["address"]
+    assert report["secondBalance"] == "42"
+    assert report["bandwidth"] == 255, "600 free bytes less 345 of the token transfer"
+    assert len(report["blocks"]) == 3
+    assert report["missingBlock"] == "Block not found"
+    assert report["tooMuch"]["code"] == "CONTRACT_VALIDATE_ERROR"
+    done = [(p.contract, p.sender, p.receiver, p.amount) for p in payments]
+    assert done.count((None, me, receiver, 1_500_000)) == 1
+    assert done.count((usdt, me, receiver, 2_000_000)) == 1
+
+
+@needs_tronweb
+@pytest.mark.skipif(not (CLIENTS / "node_modules" / "solc").is_dir(), reason="solc is not installed")
+async def test_committed_byte_code_is_what_the_sources_compile_to() -> None:
+    script = ROOT / "pipeline" / "devnet" / "contracts" / "compile.mjs"
+    process = await asyncio.create_subprocess_exec(
+        "node", str(script), "--check", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()

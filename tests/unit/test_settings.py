@@ -1,0 +1,148 @@
+"""Settings: every variable, malformed values, and what must not be shown."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import LogColour, Settings, SettingsError
+
+MNEMONIC = "abandon " * 11 + "about"
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty working directory whose .env counts."""
+    monkeypatch.delenv("FLAGPOST_ENV_FILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return Settings.load()
+
+
+def test_defaults(nowhere: Path) -> None:
+    settings = Settings.load()
+    assert settings.database_url is None
+    assert settings.home == nowhere / ".flagpost"
+    assert (settings.treasury, settings.nodes, settings.api_keys) == ({}, {}, {})
+    assert (settings.log_level, settings.log_json, settings.log_colour) == ("INFO", False, LogColour.AUTO)
+    assert settings.lossy_notify is False
+    assert settings.crash_point is None
+
+
+def test_every_variable(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
+    settings = load(
+        monkeypatch,
+        DATABASE_URL="postgresql://u:p@h/d",
+        FLAGPOST_LISTEN_URL="host=direct dbname=d",
+        FLAGPOST_HOME="state",
+        FLAGPOST_TREASURY='{"tron": "T1", "bsc": "0x1"}',
+        FLAGPOST_TREASURY_BSC="0x2",
+        FLAGPOST_NODES_TRON="http://a, https://b ,",
+        FLAGPOST_API_KEYS_BSC_TESTNET="k1,k2",
+        FLAGPOST_LOG_LEVEL="debug",
+        FLAGPOST_LOG_JSON="1",
+        FLAGPOST_LOG_COLOUR="always",
+        FLAGPOST_LOSSY_NOTIFY="true",
+        FLAGPOST_CRASH_POINT="after-sign:3",
+    )
+    assert (settings.database_url, settings.listen_url) == ("postgresql://u:p@h/d", "host=direct dbname=d")
+    assert settings.home == nowhere / "state"
+    assert settings.treasury == {"tron": "T1", "bsc": "0x2"}
+    assert settings.nodes == {"tron": ("http://a", "https://b")}
+    assert [key.get_secret_value() for key in settings.api_keys["bsc-testnet"]] == ["k1", "k2"]
+    assert (settings.log_level, settings.log_json, settings.log_colour) == ("DEBUG", True, LogColour.ALWAYS)
+    assert settings.lossy_notify is True
+    assert settings.crash_point == "after-sign:3"
+
+
+def test_empty_variables_count_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, DATABASE_URL="", FLAGPOST_NODES_TRON=" ", FLAGPOST_LOSSY_NOTIFY="")
+    assert (settings.database_url, settings.nodes, settings.lossy_notify) == (None, {}, False)
+
+
+def test_the_users_home_is_not_ours(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
+    assert load(monkeypatch, HOME="/somewhere", NODES="x", TREASURY="x").home == nowhere / ".flagpost"
+
+
+def test_dot_env_stands_behind_the_environment(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
+    (nowhere / ".env").write_text(
+        f"DATABASE_URL=postgresql://file/d\nFLAGPOST_LOG_LEVEL=ERROR\nFLAGPOST_MNEMONIC='{MNEMONIC}'\n"
+    )
+    settings = load(monkeypatch, FLAGPOST_LOG_LEVEL="WARNING")
+    assert (settings.database_url, settings.log_level) == ("postgresql://file/d", "WARNING")
+    assert settings.mnemonic().get_secret_value() == MNEMONIC
+
+
+def test_another_env_file_or_none(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
+    (nowhere / ".env").write_text("DATABASE_URL=postgresql://file/d\n")
+    assert load(monkeypatch, FLAGPOST_ENV_FILE="/dev/null").database_url is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("DATABASE_URL", "mysql://u:hunter22@h/d", "expected postgresql://"),
+        ("FLAGPOST_LISTEN_URL", "hunter22", "expected postgresql://"),
+        ("FLAGPOST_TREASURY", "{hunter22", "not JSON"),
+        ("FLAGPOST_TREASURY", '["hunter22"]', "chain name to address"),
+        ("FLAGPOST_TREASURY", '{"tron": 22}', "chain name to address"),
+        ("FLAGPOST_NODES_TRON", "hunter22", "http://"),
+        ("FLAGPOST_LOG_LEVEL", "hunter22", "expected one of TRACE, DEBUG"),
+        ("FLAGPOST_LOG_JSON", "hunter22", "boolean"),
+        ("FLAGPOST_LOG_COLOUR", "hunter22", "'auto', 'always' or 'never'"),
+        ("FLAGPOST_LOSSY_NOTIFY", "hunter22", "boolean"),
+        ("FLAGPOST_CRASH_POINT", "hunter22:0", "pattern"),
+    ],
+)
+def test_a_malformed_value_names_its_variable_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(monkeypatch, **{variable: value})
+    named = variable.replace("_TRON", "_<CHAIN>")
+    assert str(caught.value).startswith(named)
+    assert says in str(caught.value)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_all_malformed_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"FLAGPOST_LOG_LEVEL.*FLAGPOST_LOSSY_NOTIFY"):
+        load(monkeypatch, FLAGPOST_LOG_LEVEL="loud", FLAGPOST_LOSSY_NOTIFY="perhaps")
+
+
+def test_secrets_are_not_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        monkeypatch,
+        DATABASE_URL="postgresql://u:hunter22@h/d",
+        FLAGPOST_LISTEN_URL="postgresql://u:hunter22@h/d",
+        FLAGPOST_API_KEYS_TRON="hunter22",
+        FLAGPOST_MNEMONIC="hunter22",
+    )
+    assert "hunter22" not in repr(settings)
+    assert "hunter22" not in str(settings)
+
+
+def test_the_mnemonic_comes_from_the_variable_before_the_file(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
+    settings = Settings(home=nowhere)
+    with pytest.raises(SettingsError, match="set FLAGPOST_MNEMONIC, or FLAGPOST_MNEMONIC_FILE, or write it to"):
+        settings.mnemonic()
+    (nowhere / "mnemonic").write_text("from  home\n")
+    assert settings.mnemonic().get_secret_value() == "from home"
+    (nowhere / "other").write_text("from file\n")
+    named = Settings(home=nowhere, mnemonic_file=nowhere / "other")
+    assert named.mnemonic().get_secret_value() == "from file"
+    monkeypatch.setenv("FLAGPOST_MNEMONIC", f" {MNEMONIC}\n")
+    assert named.mnemonic().get_secret_value() == MNEMONIC
+    assert "abandon" not in repr(named.mnemonic())
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
+def test_a_mnemonic_file_without_words_is_named(nowhere: Path, content: bytes) -> None:
+    path = nowhere / "words"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=str(path)):
+        Settings(home=nowhere, mnemonic_file=path).mnemonic()
