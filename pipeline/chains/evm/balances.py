@@ -3,6 +3,7 @@
 The block is named by its hash, so that no node can answer from another one.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from pipeline.chains.evm import address
 from pipeline.chains.evm.node import EvmNode, RpcError, reading
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import Balance, BlockRef
+from pipeline.chains.provider import Balance, BalanceQuery, BlockRef, Finality
 
 MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 """The same address on every chain; its deployment was signed once and for all, so nothing else can stand there."""
@@ -47,6 +48,21 @@ may do better."""
 _REVERTED = 3
 
 
+class Pin:
+    """The block that all of a reading is about: the newest of its finality when the first call is made."""
+
+    def __init__(self, finality: Finality) -> None:
+        self._finality = finality
+        self._lock = asyncio.Lock()
+        self._block: BlockRef | None = None
+
+    async def block(self, node: EvmNode) -> BlockRef:
+        async with self._lock:
+            if self._block is None:
+                self._block = await node.block_ref(self._finality)
+            return self._block
+
+
 class EvmBalances:
     """The way of reading that a chain allows, found out once."""
 
@@ -56,7 +72,12 @@ class EvmBalances:
             nodes, address.to_bytes, self._call, first_chunk=FIRST_CHUNK, largest_chunk=LARGEST_CHUNK
         )
 
-    async def _call(self, node: EvmNode, part: list[Entry], block: BlockRef) -> list[Balance]:
+    async def read(self, queries: Sequence[BalanceQuery], finality: Finality) -> list[Balance]:
+        """In the order of ``queries``, all at one block."""
+        return await self.reader.read(queries, Pin(finality))
+
+    async def _call(self, node: EvmNode, part: list[Entry], pin: Pin) -> list[Balance]:
+        block = await pin.block(node)
         if self._has_multicall3 is None:
             self._has_multicall3 = await node.call("eth_getCode", MULTICALL3, "latest") != "0x"
         if self._has_multicall3:

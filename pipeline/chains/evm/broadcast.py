@@ -5,6 +5,7 @@ from pipeline.chains.evm.node import EvmNode, RpcError
 from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, SignedTransaction
 
 KNOWN = "already known"
+IN_A_BLOCK = "in a block"
 NONCE_TOO_LOW = "nonce too low"
 """Some transaction took the nonce, perhaps this very one: hashes have to be compared."""
 UNDERPRICED = "replacement underpriced"
@@ -46,7 +47,11 @@ async def send(node: EvmNode, signed: SignedTransaction) -> BroadcastReply:
     try:
         answer = await node.call("eth_sendRawTransaction", "0x" + signed.raw.hex())
     except RpcError as error:
-        return _refusal(error)
+        reply = _refusal(error)
+        # Its own nonce is too low for a transaction that is in a block already.
+        if reply.code == NONCE_TOO_LOW and await node.call("eth_getTransactionReceipt", signed.txid) is not None:
+            return BroadcastReply(BroadcastOutcome.KNOWN, IN_A_BLOCK, error.reason)
+        return reply
     if str(answer).lower() != signed.txid:
         raise LyingNode(f"node {node.name} answered the broadcast of {signed.txid} with hash {str(answer)[:80]}")
     return BroadcastReply(BroadcastOutcome.ACCEPTED, "accepted")

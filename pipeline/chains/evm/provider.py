@@ -102,7 +102,7 @@ class EvmProvider:
 
     async def balances(self, queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> list[Balance]:
         """All at the one block that was the newest of that finality at the start, by its hash."""
-        return await self._balances.reader.read(queries, await self.block_ref(finality)) if queries else []
+        return await self._balances.read(queries, finality)
 
     async def inspect_token(self, contract: str) -> TokenInfo:
         """What a contract says of itself. Raises InvalidAddress, NotAToken."""

@@ -56,7 +56,8 @@ async def _unless_dead(node: EvmNode, attempts: Sequence[SignedTransaction], fin
     return Verdict(
         Fate.DEAD,
         None,
-        f"{used} and none of our {len(attempts)} transaction(s) with it has a receipt: used by somebody outside",
+        f"{used} and none of the {len(attempts)} transaction(s) asked about has a receipt: if these are all of ours, "
+        f"it was used outside",
     )
 
 

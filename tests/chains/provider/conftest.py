@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipeline.chains.provider import Provider
+from tests.chains.provider.evm_network import evm_network
 from tests.chains.provider.network import TestNetwork
 from tests.chains.provider.tron_network import tron_network
 
-NETWORKS = {"tron": tron_network}
+NETWORKS = {"tron": tron_network, "evm": evm_network}
 
 
 @pytest.fixture(params=NETWORKS)

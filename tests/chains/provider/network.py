@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from pipeline.chains.provider import Asset, Payment, Provider, SignedTransaction
+from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
 from pipeline.keys.signer import Signer
 
 
@@ -55,6 +55,8 @@ class TestNetwork(Protocol):
     __test__ = False
 
     family: str
+    expires: bool
+    """Whether transactions that are in no block die by time; else only by another one in their place."""
     coin: Asset
     token: Asset
     time: FakeTime
@@ -70,6 +72,11 @@ class TestNetwork(Protocol):
 
     async def address(self, index: int) -> str:
         """Ours at a derivation index."""
+
+    async def build(
+        self, provider: Provider, payment: Payment, estimate: FeeEstimate, lifetime: float = 180
+    ) -> UnsignedTransaction:
+        """``provider.build``, with the sender's next nonce where there are nonces."""
 
     async def sign(self, provider: Provider, payment: Payment, index: int, lifetime: float = 180) -> SignedTransaction:
         """Estimate, build and sign ``payment`` from ours at ``index``."""
@@ -96,6 +103,10 @@ class TestNetwork(Protocol):
 
     async def lose_pending(self) -> None:
         """The network forgets what is pending; nodes still remember that they have seen it."""
+
+    async def doom(self, signed: SignedTransaction, index: int) -> None:
+        """What makes a transaction of ours at ``index`` impossible, past the pool of the first node: its death is
+        proved once this is final."""
 
     async def another_node(self) -> str:
         """URL of a second node of this network."""

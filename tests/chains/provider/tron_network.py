@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Asset, Payment, Provider, SignedTransaction
+from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import FaultKind
@@ -40,6 +40,7 @@ class TronNetwork:
     stack: AsyncExitStack
     url: str
     family: str = "tron"
+    expires: bool = True
     coin: Asset = field(default_factory=lambda: Asset("TRX", 6))
     time: FakeTime = field(default_factory=FakeTime)
     signer: Signer = field(default_factory=lambda: LocalSigner(MNEMONIC))
@@ -60,8 +61,13 @@ class TronNetwork:
     async def address(self, index: int) -> str:
         return await self.signer.address(Family.TRON, index)
 
+    async def build(
+        self, provider: Provider, payment: Payment, estimate: FeeEstimate, lifetime: float = 180
+    ) -> UnsignedTransaction:
+        return await provider.build(payment, estimate, lifetime)
+
     async def sign(self, provider: Provider, payment: Payment, index: int, lifetime: float = 180) -> SignedTransaction:
-        unsigned = await provider.build(payment, await provider.estimate(payment), lifetime)
+        unsigned = await self.build(provider, payment, await provider.estimate(payment), lifetime)
         return provider.attach(unsigned, await self.signer.sign_digest(Family.TRON, index, unsigned.digest))
 
     async def fund(self, address: str, coins: int, tokens: int = 0) -> None:
@@ -92,6 +98,10 @@ class TronNetwork:
 
     async def lose_pending(self) -> None:
         await self.devnet.drop_pending()
+
+    async def doom(self, signed: SignedTransaction, index: int) -> None:
+        await self.pass_time(1000)
+        await self.mine()
 
     async def another_node(self) -> str:
         return (await self.devnet.start_node("second")).url
