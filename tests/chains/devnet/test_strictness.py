@@ -169,10 +169,12 @@ async def test_contract_calls_that_validation_refuses(alice: Hand, api: Api, usd
 
 
 async def test_a_refused_transaction_leaves_no_trace(alice: Hand, api: Api, devnet: DevnetClient) -> None:
-    before = await devnet.balance(alice.address), await api.ask("wallet/getaccount", address=_hex(alice))
-    await refused(api, await alice.transfer(stranger(), 10**15))
-    await devnet.mine()
-    assert before == (await devnet.balance(alice.address), await api.ask("wallet/getaccount", address=_hex(alice)))
+    """Refused after its bandwidth was charged: at once, before any block, nothing of that is left."""
+    receiver = (await devnet.status()).faucet
+    before = await api.ask("wallet/getaccount", address=_hex(alice))
+    assert (await refused(api, await alice.transfer(receiver, 10**15)))[0] == "CONTRACT_VALIDATE_ERROR"
+    assert (await refused(api, await alice.transfer(stranger(), 10**15)))[0] == "CONTRACT_VALIDATE_ERROR"
+    assert await api.ask("wallet/getaccount", address=_hex(alice)) == before
 
 
 async def test_pending_spends_count(alice: Hand, api: Api) -> None:
