@@ -1,4 +1,5 @@
--- Every row knows when it was last written: updated_at is the time of the writing transaction, whatever the writer says.
+-- Every row knows when it was last written: updated_at is set for whoever leaves it out. The queue and the sync write
+-- it themselves, which saves them a trigger per row (0.7 of the 10 µs that a balance takes).
 
 CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -10,13 +11,17 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON chains FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON asset_on_chain FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON wallets FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON wallet_balances FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON job_logs FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON transfers FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON chain_transactions FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON chain_cursors FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON system_config FOR EACH ROW EXECUTE FUNCTION set_updated_at();
-CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON worker_registry FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+DO $$
+DECLARE
+    dated text;
+BEGIN
+    FOREACH dated IN ARRAY ARRAY[
+        'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'job_logs', 'transfers', 'chain_transactions',
+        'chain_cursors', 'system_config', 'worker_registry'
+    ] LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON %I
+            FOR EACH ROW WHEN (OLD.updated_at IS NOT DISTINCT FROM NEW.updated_at)
+            EXECUTE FUNCTION set_updated_at()', dated);
+    END LOOP;
+END
+$$;

@@ -58,6 +58,7 @@ class Chain:
         self.held: set[bytes] = set()
         """Pending transactions that no block takes for now."""
         self.on_block: list[Callable[[Block], None]] = []
+        self.max_pending = MAX_PENDING
         self.instant = False
         """Every accepted transaction gets a block of its own at once."""
         self._journal = journal
@@ -100,8 +101,6 @@ class Chain:
     def admit(self, tx: SignedTransaction) -> None:
         """Validate and pool. Raises Rejected, in java-tron's order of checks."""
         self.check(tx, self.blocks, self.index)
-        if len(self.pending) >= MAX_PENDING:
-            raise Rejected(Code.SERVER_BUSY, "Server busy.")
         self.head_state.apply(tx, self._next_env())
         self.pending[tx.txid] = tx
         if self.instant:

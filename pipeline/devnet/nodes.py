@@ -7,7 +7,7 @@ from pipeline.devnet.blocks import Block, Cursor
 from pipeline.devnet.chain import Chain, Place
 from pipeline.devnet.faults import Faults
 from pipeline.devnet.state import BlockEnv, State
-from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
+from pipeline.devnet.transactions import Code, Rejected, SignedTransaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Node:
 
     def broadcast(self, tx: SignedTransaction) -> None:
         """Remember, validate, pool. Raises Rejected. A stale node pools for itself alone: nobody hears of it."""
-        if not tx.message.raw_data.contract:
-            raise invalid("No contract!")
+        if len(self.chain.pending) >= self.chain.max_pending:
+            raise Rejected(Code.SERVER_BUSY, "Server busy.")
         if tx.txid in self.remembered:
             raise Rejected(Code.DUP_TRANSACTION_ERROR, "Transaction already exists.")
         self.remembered.add(tx.txid)

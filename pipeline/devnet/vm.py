@@ -2,7 +2,8 @@
 
 Sun are the EVM's wei, so that contracts read balances with BALANCE. pyrevm keeps one journal that is never
 flushed: a mark is a place in it, and going back to any mark undoes everything since, in order. Nothing here
-may therefore change state past the journal (``set_balance`` does, and is used once, at genesis).
+may therefore change state past the journal: ``set_balance`` does, and serves genesis and to give an account
+back the balance it had when its code is put in place.
 
 The gas schedule is Petersburg's: it has the TVM's SSTORE prices (20,000 for a fresh slot, 5,000 otherwise,
 whatever the transaction did before), which later schedules do not. Opcodes that came after it (CHAINID,

@@ -89,14 +89,22 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
             self._launch(Phase.WORK)
         while not self._over():
             try:
-                message = self.events.get(timeout=0.1)
-            except queue.Empty:
-                self._step()
-                continue
-            self._handle(message)
-            self._step()
+                self._turn()
+            except OSError:
+                # Nobody reads us any more (`flagpost up | head`): stop in order, in silence.
+                self._printer = _Silence()
+                self._signals = max(self._signals, 1)
         if self.returncode is None:
             self.returncode = 0
+
+    def _turn(self) -> None:
+        try:
+            message = self.events.get(timeout=0.1)
+        except queue.Empty:
+            message = None
+        if message is not None:
+            self._handle(message)
+        self._step()
 
     def _handle(self, message: Any) -> None:
         if message.type == "line":
@@ -178,6 +186,13 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
 
     def _say(self, text: str) -> None:
         self._system_print(text + "\n")
+
+
+class _Silence:
+    """A printer for when there is nothing to print on."""
+
+    def write(self, message: Any) -> None:
+        """Forget the message."""
 
 
 def _spawn(name: str, child: _Child, events: Any) -> Any:

@@ -208,5 +208,5 @@ def _without_intent(claimed: Claimed) -> Claimed:
 
 def _tell(kind: Kind, wallet: str, amount: str, txid: str, reply: str) -> None:
     line = "{:<6} {} {} {}  (tx {}, {})"
-    name, arrow = ("gas", "←") if kind is Kind.GAS else ("sweep", "→")
+    name, arrow = ("gas", "←") if kind is Kind.GAS else ("tokens", "→")
     logger.info(line, name, wallet, arrow, amount, short(txid), reply)

@@ -60,10 +60,12 @@ class Executor:
         self.blockchain = blockchain
         self.handler = handler
         self.chain_ids = chain_ids
+        self.looked = asyncio.Event()
+        """Set once what was flagged before the start has been read; from now on only bells and timers count."""
         self.counts: Counter[str] = Counter()
         self._observer = observer
         self._bell = asyncio.Event()
-        self._rung = False
+        self._call: TriggeredBy | None = None
         self._look_again = True
         self._backlog = True
         self._next_sweep = 0.0
@@ -92,6 +94,7 @@ class Executor:
         try:
             while not runtime.stopping.is_set():
                 await self._turn()
+                self.looked.set()
                 await self._nap()
         except Stopped:
             pass
@@ -107,8 +110,14 @@ class Executor:
         while True:
             await event.wait()
             event.clear()
-            self._rung = True
+            self._call = self._call or TriggeredBy.EVENT
             self._bell.set()
+
+    def _answer_call(self, call: TriggeredBy) -> TriggeredBy:
+        """Clear the call before the tables are read, so that what rings in between rings again."""
+        self._call = None
+        self.counts[f"wakes_by_{call}"] += 1
+        return call
 
     async def _nap(self) -> None:
         """Sleep until something calls: a bell, a timer, outcomes that have waited long enough."""
@@ -125,7 +134,7 @@ class Executor:
         wakes = [now + DUE_CHECK_SECONDS]
         if self._outcomes:
             wakes.append(self._oldest_outcome + FLUSH_SECONDS if self._batches else now)
-        if self._rung and not self._runtime.paused:
+        if self._call and not self._runtime.paused:
             wakes.append(now)
         if self._room() > 0 and not self._runtime.paused:
             wakes += [now if self._look_again else self._next_due, self._next_sweep]
@@ -144,7 +153,7 @@ class Executor:
         if self._runtime.listener.reconnects != self._reconnects:
             self._reconnects = self._runtime.listener.reconnects
             await self._runtime.persist("looking after a reconnect", self._release_unheld)
-            self._rung, self._next_sweep = False, now
+            self._call = TriggeredBy.SWEEP  # nobody knows what was rung in the meantime
         flush = bool(self._outcomes) and (not self._batches or now >= self._oldest_outcome + FLUSH_SECONDS)
         room = self._room() + (len(self._outcomes) if flush else 0)
         if self._runtime.paused:
@@ -152,14 +161,11 @@ class Executor:
                 await self._exchange(0, TriggeredBy.SYSTEM)
             self._look_again = self._backlog = True  # for the time when the pause is over
         elif room <= 0:
-            if self._rung:
-                self._rung = False
-                self.counts["wakes_by_event"] += 1
-                await self._enqueue_backlog(TriggeredBy.EVENT)
-        elif self._rung:
-            self._rung, self._backlog = False, True
-            self.counts["wakes_by_event"] += 1
-            await self._look(room, TriggeredBy.EVENT)
+            if self._call:
+                await self._enqueue_backlog(self._answer_call(self._call))
+        elif self._call:
+            self._backlog = True
+            await self._look(room, self._answer_call(self._call))
         elif now >= self._next_sweep:
             self._next_sweep = now + self._runtime.config.sweep.interval_seconds
             self._backlog = True

@@ -99,6 +99,8 @@ class Runtime:
         self.last_error: str | None = None
         """Shown in worker_registry with the next heartbeat."""
         self.heartbeats = 0
+        self.beaten = asyncio.Condition()
+        """Notified after each heartbeat: for tests, instead of a sleep."""
         self._start_retry_seconds = start_retry_seconds
         self._watchers: list[Callable[[], None]] = []
         self._beat = asyncio.Event()
@@ -229,7 +231,9 @@ class Runtime:
     async def _heartbeat(self) -> None:
         before = self.paused
         await self.registration.heartbeat(paused=self.config.paused, stats=self._stats(), last_error=self.last_error)
-        self.heartbeats += 1
+        async with self.beaten:
+            self.heartbeats += 1
+            self.beaten.notify_all()
         if self.paused != before:
             logger.info("{}: {}", self.worker.type, "paused by an operator" if self.paused else "resumed")
             self._announce()

@@ -37,7 +37,7 @@ $$;
 GRANT SELECT ON wallets, wallet_balances, chains, asset_on_chain, system_config TO pipeline_sync;
 GRANT UPDATE (
     on_chain_balance_raw, on_chain_balance_human, processing_status, locked_until, locked_by, next_check_at, recheck,
-    block_number, last_checked, last_processed_at, last_error, last_error_at, sync_count, error_count
+    block_number, last_checked, last_processed_at, last_error, last_error_at, sync_count, error_count, updated_at
 ) ON wallet_balances TO pipeline_sync;
 
 -- The deposit listeners: how far they have read, and whose balances moved.

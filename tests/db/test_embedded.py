@@ -64,8 +64,9 @@ def test_state_survives_a_restart(home: Path) -> None:
 def test_it_takes_no_tcp_connections_and_its_sockets_are_private(home: Path) -> None:
     with EmbeddedServer(home, settings=FAST) as server, psycopg.connect(server.dsn) as connection:
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
-    assert socket_directory(home).stat().st_mode & 0o777 == 0o700
-    assert (home / "postgres" / "data").stat().st_mode & 0o777 == 0o700
+        assert socket_directory(home).stat().st_mode & 0o777 == 0o700
+        assert (home / "postgres" / "data").stat().st_mode & 0o777 == 0o700
+    assert not socket_directory(home).exists()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_as_root_in_a_home_that_is_closed_to_others(
         with EmbeddedServer(closed / "home", settings=FAST):
             pass
     finally:
-        shutil.rmtree(socket_directory(closed / "home"))
+        shutil.rmtree(socket_directory(closed / "home"), ignore_errors=True)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can have binaries that the server's account cannot read")
@@ -152,6 +153,7 @@ def test_a_stale_pid_file_that_names_a_process_of_somebody_else(home: Path) -> N
         stale = (home / "postgres" / "data" / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     stale[0] = str(os.getpid())  # in a container numbers repeat, and this one lives
     (home / "postgres" / "data" / "postmaster.pid").write_text("\n".join(stale) + "\n", encoding="utf-8")
+    socket_directory(home).mkdir()
     (socket_directory(home) / f".s.PGSQL.{PORT}.lock").write_text("\n".join(stale) + "\n", encoding="utf-8")
     with EmbeddedServer(home, settings=FAST) as server:
         assert server.pid != os.getpid()

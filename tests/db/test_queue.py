@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipeline.config import QueueConfig
@@ -20,12 +21,15 @@ TOKENS = JobType.CONSOLIDATION
 async def typed(connection: Connection, job_id: str, wallet: str, **columns: object) -> None:
     """A job as an operator types it."""
     values = {"job_id": job_id, "job_type": "gas-topup", "status": "pending", "wallet_address": wallet, **columns}
-    names = ", ".join(values)
-    places = ", ".join(["%s"] * len(values))
-    await connection.execute(f"INSERT INTO job_logs ({names}) VALUES ({places})", list(values.values()))
+    insert = sql.SQL("INSERT INTO job_logs ({}) VALUES ({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join([sql.Placeholder()] * len(values))
+    )
+    await connection.execute(insert, list(values.values()))
 
 
-async def test_a_flag_becomes_an_active_job_in_one_round_trip(connection: Connection, database: str, tron: Chain) -> None:
+async def test_a_flag_becomes_an_active_job_in_one_round_trip(
+    connection: Connection, database: str, tron: Chain
+) -> None:
     first, second = await add_wallets(connection, tron, 2)
     await flag(connection, first.id)
     async with queue_of(database) as queue:
@@ -59,7 +63,9 @@ async def test_beyond_the_capacity_flagged_wallets_wait_in_the_queue(
         assert await queue.enqueue_and_claim(GAS, 10) == []
 
 
-async def test_one_live_job_per_wallet_and_type_whoever_inserts(connection: Connection, database: str, tron: Chain) -> None:
+async def test_one_live_job_per_wallet_and_type_whoever_inserts(
+    connection: Connection, database: str, tron: Chain
+) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     await typed(connection, "by-hand", wallet.address)
     with pytest.raises(psycopg.errors.UniqueViolation, match="one_live_job"):
@@ -74,7 +80,9 @@ async def test_one_live_job_per_wallet_and_type_whoever_inserts(connection: Conn
     await typed(connection, "tokens", wallet.address, job_type="consolidation")
 
 
-async def test_many_at_once_enqueue_every_wallet_exactly_once(connection: Connection, database: str, tron: Chain) -> None:
+async def test_many_at_once_enqueue_every_wallet_exactly_once(
+    connection: Connection, database: str, tron: Chain
+) -> None:
     wallets = await add_wallets(connection, tron, 300)
     await flag(connection, *[wallet.id for wallet in wallets])
     async with queue_of(database) as one, queue_of(database) as two:
@@ -106,7 +114,11 @@ async def test_priority_then_run_at_then_arrival(connection: Connection, databas
     wallets = await add_wallets(connection, tron, 5)
     now = datetime.now(UTC)
     for name, wallet, priority, age in zip(
-        ("low", "normal-young", "normal-old", "high", "later"), wallets, (-10, 0, 0, 10, 10), (9, 1, 5, 1, -60), strict=True
+        ("low", "normal-young", "normal-old", "high", "later"),
+        wallets,
+        (-10, 0, 0, 10, 10),
+        (9, 1, 5, 1, -60),
+        strict=True,
     ):
         await typed(connection, name, wallet.address, priority=priority, run_at=now - timedelta(seconds=age))
     async with queue_of(database) as queue:
@@ -137,7 +149,8 @@ async def test_a_mixed_batch_of_outcomes(connection: Connection, database: str, 
         held = await queue.enqueue_and_claim(GAS, 6)
         done, retry, defer, failed, parked, silent = held
         await connection.execute(
-            "UPDATE job_logs SET awaiting_chain = true, leased_by = NULL, lease_deadline = NULL WHERE id = %s", [parked.id]
+            "UPDATE job_logs SET awaiting_chain = true, leased_by = NULL, lease_deadline = NULL WHERE id = %s",
+            [parked.id],
         )
         ours = await queue.finish(
             [
@@ -311,9 +324,7 @@ async def test_young_flags_are_left_to_their_listener(connection: Connection, da
     old, young = await add_wallets(connection, tron, 2)
     await flag(connection, old.id, young.id)
     await connection.execute("ALTER TABLE wallets DISABLE TRIGGER ALL")
-    await connection.execute(
-        "UPDATE wallets SET needs_gas_since = now() - interval '1 minute' WHERE id = %s", [old.id]
-    )
+    await connection.execute("UPDATE wallets SET needs_gas_since = now() - interval '1 minute' WHERE id = %s", [old.id])
     async with queue_of(database) as queue:
         assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=20, min_age_seconds=30)).jobs == 1
     assert [row["wallet_id"] for row in await jobs(connection)] == [old.id]
@@ -326,7 +337,9 @@ async def test_the_sweep_pages_through_everything(connection: Connection, databa
     assert {row["triggered_by"] for row in await jobs(connection)} == {"sweep"}
 
 
-async def test_a_name_typed_by_hand_does_not_stop_the_enqueue(connection: Connection, database: str, tron: Chain) -> None:
+async def test_a_name_typed_by_hand_does_not_stop_the_enqueue(
+    connection: Connection, database: str, tron: Chain
+) -> None:
     """An operator may call a job ``gas-topup-<n>`` with a number that the sequence has yet to reach."""
     first, second, third = await add_wallets(connection, tron, 3)
     await typed(connection, "warm-up", third.address)

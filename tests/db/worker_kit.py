@@ -1,4 +1,4 @@
-"""What the tests of queue and workers share: a running worker, a handler that does as it is told, signals to wait for."""
+"""What the tests of queue and workers share: a running worker, a handler that does as told, signals to wait for."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ from pipeline.queue.queue import JobQueue
 from pipeline.settings import Settings
 from pipeline.workers.executor import Executor
 from pipeline.workers.runtime import Runtime, Worker
+from tests.proxy import Proxy
 
 PATIENCE = 20.0
 """Seconds until a test that waits for something gives up; nothing waits this long when it works."""
@@ -44,13 +45,24 @@ async def running(worker: Worker, dsn: str, *, lossy: bool = False, **options: A
     try:
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
-        if life.done():
-            life.result()
+            if life.done():
+                life.result()
+            if isinstance(worker, Executor) and not runtime.paused:
+                await worker.looked.wait()
         yield runtime
     finally:
         runtime.stop()
         ready.cancel()
         await life
+
+
+async def heartbeat(runtime: Runtime) -> None:
+    """A heartbeat that begins from now on, at once. Two, because one may be under way already."""
+    for _ in range(2):
+        async with runtime.beaten, asyncio.timeout(PATIENCE):
+            before = runtime.heartbeats
+            runtime.beat()
+            await runtime.beaten.wait_for(lambda before=before: runtime.heartbeats > before)
 
 
 class Script:
@@ -81,7 +93,7 @@ class Script:
 
     def observe(self, job: Job, outcome: Outcome, ours: bool) -> None:
         self.written.append((job, outcome, ours))
-        asyncio.get_running_loop().create_task(self._tell())  # noqa: RUF006 - wakes the waiter, nothing depends on it
+        asyncio.get_running_loop().create_task(self._tell())
 
     async def until_started(self, count: int) -> None:
         await self._until(lambda: len(self.started) >= count)
@@ -105,8 +117,10 @@ def executor(script: Script, job_type: JobType = JobType.GAS_TOPUP, **options: A
 async def flag(connection: Connection, *wallet_ids: int, gas: bool | None = True, tokens: bool | None = None) -> None:
     """Set flags by hand, as an operator does."""
     await connection.execute(
-        "UPDATE wallets SET needs_gas = coalesce(%s, needs_gas), needs_consolidation = coalesce(%s, needs_consolidation)"
-        " WHERE id = ANY (%s)",
+        """
+        UPDATE wallets SET needs_gas = coalesce(%s, needs_gas), needs_consolidation = coalesce(%s, needs_consolidation)
+        WHERE id = ANY (%s)
+        """,
         [gas, tokens, list(wallet_ids)],
     )
 
@@ -115,7 +129,10 @@ async def configure(connection: Connection, **values: Any) -> None:
     """Rows of system_config; ``__`` stands for the dot."""
     for key, value in values.items():
         await connection.execute(
-            "INSERT INTO system_config (key, value) VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            """
+            INSERT INTO system_config (key, value) VALUES (%s, %s)
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value
+            """,
             [key.replace("__", "."), Jsonb(value)],
         )
 
@@ -137,3 +154,27 @@ async def statuses(connection: Connection) -> dict[str, int]:
     for job in await jobs(connection):
         counts[job["status"]] += 1
     return dict(counts)
+
+
+class Door(Proxy):
+    """A proxy that can be shut: a server that is down."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self._shut = False
+
+    def shut(self) -> None:
+        """Drop every connection and take no new one."""
+        self._shut = True
+        for task in self._tasks:
+            task.cancel()
+
+    def open(self) -> None:
+        """Take connections again."""
+        self._shut = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._shut:
+            writer.close()
+        else:
+            await super()._serve(reader, writer)

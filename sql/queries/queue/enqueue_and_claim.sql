@@ -15,6 +15,7 @@ WITH claimed AS (
         leased_by = %(worker_id)s,
         lease_deadline = now() + make_interval(secs => %(deadline_seconds)s),
         started_at = now(),
+        updated_at = now(),
         -- run_at of a first attempt is the time of the flag, or of the insert by hand.
         data = CASE WHEN data ? 'wait_ms' THEN data ELSE data || jsonb_build_object(
             'wait_ms', greatest(0, round(extract(epoch FROM now() - run_at) * 1000, 3))) END

@@ -20,6 +20,7 @@ WITH outcome AS (
         error_message = o.error,
         leased_by = NULL,
         lease_deadline = NULL,
+        updated_at = now(),
         data = j.data || o.data
             || jsonb_build_object('duration_ms', round(extract(epoch FROM now() - j.started_at) * 1000, 3))
             || CASE WHEN o.failed_attempts = 0 THEN '{}' ELSE jsonb_build_object('history',

@@ -8,7 +8,8 @@ WITH claimed AS (
         processing_status = 'processing',
         locked_by = %(lock)s,
         locked_until = now() + make_interval(secs => %(lock_seconds)s),
-        next_check_at = now() + make_interval(secs => %(lock_seconds)s)
+        next_check_at = now() + make_interval(secs => %(lock_seconds)s),
+        updated_at = now()
     WHERE id = ANY (ARRAY(
         SELECT due.id
         FROM asset_on_chain a

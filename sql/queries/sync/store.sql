@@ -29,7 +29,8 @@ UPDATE wallet_balances b SET
     last_error = r.error,
     last_error_at = CASE WHEN r.error IS NULL THEN b.last_error_at ELSE now() END,
     sync_count = b.sync_count + (r.error IS NULL)::integer,
-    error_count = b.error_count + (r.error IS NOT NULL)::integer
+    error_count = b.error_count + (r.error IS NOT NULL)::integer,
+    updated_at = now()
 FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)s::text[],
             array_fill(%(lock)s::text, ARRAY[cardinality(%(ids)s::bigint[])])) AS r (id, raw, block_number, error, lock),
      asset_on_chain a JOIN chains c ON c.id = a.chain_id

@@ -1,6 +1,8 @@
 """Bandwidth, activation, energy: what each transaction costs, to the sun."""
 
 import pytest
+from tronpy.keys import to_base58check_address, to_raw_address
+from tronpy.proto import tron_pb2
 
 from pipeline.devnet.client import DevnetClient
 from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
@@ -149,3 +151,41 @@ async def test_paused_and_blacklisted_tokens_revert(alice: Hand, api: Api, devne
     await devnet.mine()
     done = await info(api, devnet, await alice.send_token(usdt, stranger(), 1))
     assert b"sender is blacklisted" in bytes.fromhex(done["contractResult"][0])  # type: ignore[index]
+
+
+async def test_there_are_no_refunds(alice: Hand, api: Api, devnet: DevnetClient, usdt: str) -> None:
+    """Sending all one holds clears a slot, which the EVM would reward."""
+    receiver = stranger()
+    await info(api, devnet, await alice.send_token(usdt, receiver, 1))
+    done = await info(api, devnet, await alice.send_token(usdt, receiver, 999_999_999))
+    assert done["receipt"]["energy_usage_total"] >= 13_654  # type: ignore[index]
+    assert await devnet.balance(alice.address, usdt) == 0
+
+
+async def test_trx_sent_into_and_out_of_contracts(alice: Hand, api: Api, devnet: DevnetClient) -> None:
+    """A contract that passes on what it is paid: balances move, and the receiver's account begins to exist."""
+    receiver = to_raw_address(stranger())
+    # CALL(gas, receiver, callvalue) with empty data, then STOP; deployed by copying these bytes
+    runtime = bytes.fromhex("6000600060006000") + b"\x34\x73" + receiver[1:] + bytes.fromhex("5af15000")
+    create = b"\x60" + bytes([len(runtime)]) + bytes.fromhex("600c60003960") + bytes([len(runtime)])
+    code = create + bytes.fromhex("6000f3") + runtime
+    built = await api.ask(
+        "wallet/deploycontract",
+        owner_address=to_raw_address(alice.address).hex(),
+        bytecode=code.hex(),
+        abi=[],
+        name="Pass",
+        fee_limit=1_000_000_000,
+        consume_user_resource_percent=100,
+        origin_energy_limit=1,
+    )
+    raw = tron_pb2.Transaction.raw.FromString(bytes.fromhex(built["raw_data_hex"]))
+    deployed = await info(api, devnet, alice.sign(raw))
+    assert deployed["receipt"]["result"] == "SUCCESS"  # type: ignore[index]
+    contract = to_base58check_address(bytes.fromhex(built["contract_address"]))
+    done = await info(api, devnet, await alice.call(contract, b"", call_value=5_000_000))
+    assert done["receipt"]["result"] == "SUCCESS"  # type: ignore[index]
+    assert await devnet.balance(to_base58check_address(receiver)) == 5_000_000
+    assert await devnet.balance(contract) == 0
+    account = await api.ask("wallet/getaccount", address=receiver.hex())
+    assert account["balance"] == 5_000_000

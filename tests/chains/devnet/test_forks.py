@@ -212,11 +212,12 @@ async def test_audit_lists_every_payment_once(api: Api, alice: Hand, devnet: Dev
     token = await api.send(await alice.send_token(usdt, receiver, 4))
     failed = await api.send(await alice.send_token(usdt, receiver, 10**18))
     revoked = await api.send(await alice.call(usdt, selector("approve(address,uint256)") + word(receiver) + word(9)))
+    unpayable = await api.send(await alice.call(usdt, selector("pause()"), call_value=5))
     block = await devnet.mine()
     paid = [payment for payment in await devnet.audit(since=block.number) if payment.sender == alice.address]
     assert [(p.txid, p.contract, p.receiver, p.amount, p.block) for p in paid] == [
         (coin["txid"], None, receiver, 3, block.number),
         (token["txid"], usdt, receiver, 4, block.number),
     ]
-    assert {failed["txid"], revoked["txid"]}.isdisjoint(p.txid for p in paid)
+    assert {failed["txid"], revoked["txid"], unpayable["txid"]}.isdisjoint(p.txid for p in paid)
     assert await devnet.audit(since=block.number, solid=True) == []

@@ -1,7 +1,5 @@
 """java-tron's odd answers: 200 with Error, {}, [], hex or base58, what /walletsolidity has not."""
 
-import time
-
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.encoding import contract_address
 from pipeline.devnet.tokens import token_artifact
@@ -168,15 +166,14 @@ async def test_creation_code_without_a_contract_runs_its_constructor(api: Api, a
     assert "IllegalOperationException" in invalid["result"]["message"]
 
 
-async def test_a_big_constructor_read_is_fast(api: Api, alice: Hand) -> None:
-    """500 balances in one call: more code than an Ethereum contract may have, in well under 100 ms."""
+async def test_a_constructor_may_return_more_than_a_contract_may_hold(api: Api) -> None:
+    """500 balances read by 16 kB of creation code, 16 kB returned: neither of Ethereum's size limits is here."""
     one = bytes.fromhex("31") + b"\x80\x60\x00\x52\x50"  # BALANCE, DUP1, PUSH1 0, MSTORE, POP
     code = b"".join(b"\x73" + number.to_bytes(20, "big") + one for number in range(1000, 1500))
     code += b"\x61\x3e\x80\x60\x00\xf3"  # RETURN 16,000 bytes
-    started = time.perf_counter()
     answer = await api.ask("wallet/triggerconstantcontract", owner_address=stranger(), data=code.hex(), visible=True)
     assert len(answer["constant_result"][0]) == 32_000
-    assert time.perf_counter() - started < 1, "a limit ten times what it takes"
+    assert answer["energy_used"] > 16_000 * 200
 
 
 async def test_contract_addresses_are_computed_as_tron_does(api: Api, devnet: DevnetClient) -> None:

@@ -6,6 +6,7 @@ from tronpy.keys import PrivateKey, to_raw_address
 from tronpy.proto import tron_pb2
 
 from pipeline.devnet.client import DevnetClient
+from pipeline.devnet.network import Network
 from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
 
 
@@ -29,6 +30,14 @@ async def test_txid_is_remembered_before_it_is_validated(alice: Hand, api: Api) 
     invalid = await alice.transfer(stranger(), 10**15)
     assert (await refused(api, invalid))[0] == "CONTRACT_VALIDATE_ERROR"
     assert await refused(api, invalid) == ("DUP_TRANSACTION_ERROR", "Transaction already exists.")
+
+
+async def test_a_full_pool_is_answered_before_the_txid_is_remembered(alice: Hand, api: Api, network: Network) -> None:
+    signed = await alice.transfer(stranger(), 1)
+    network.chain.max_pending = 0
+    assert await refused(api, signed) == ("SERVER_BUSY", "Server busy.")
+    network.chain.max_pending = 10
+    assert (await api.send(signed))["result"] is True
 
 
 async def test_duplicate_of_a_pooled_and_of_a_mined_transaction(alice: Hand, api: Api, devnet: DevnetClient) -> None:
@@ -169,10 +178,12 @@ async def test_contract_calls_that_validation_refuses(alice: Hand, api: Api, usd
 
 
 async def test_a_refused_transaction_leaves_no_trace(alice: Hand, api: Api, devnet: DevnetClient) -> None:
-    before = await devnet.balance(alice.address), await api.ask("wallet/getaccount", address=_hex(alice))
-    await refused(api, await alice.transfer(stranger(), 10**15))
-    await devnet.mine()
-    assert before == (await devnet.balance(alice.address), await api.ask("wallet/getaccount", address=_hex(alice)))
+    """Refused after its bandwidth was charged: at once, before any block, nothing of that is left."""
+    receiver = (await devnet.status()).faucet
+    before = await api.ask("wallet/getaccount", address=_hex(alice))
+    assert (await refused(api, await alice.transfer(receiver, 10**15)))[0] == "CONTRACT_VALIDATE_ERROR"
+    assert (await refused(api, await alice.transfer(stranger(), 10**15)))[0] == "CONTRACT_VALIDATE_ERROR"
+    assert await api.ask("wallet/getaccount", address=_hex(alice)) == before
 
 
 async def test_pending_spends_count(alice: Hand, api: Api) -> None:

@@ -87,6 +87,18 @@ async def test_final_balances_are_behind_head(network: TestNetwork, provider: Pr
     assert [balance.raw for balance in await provider.balances(queries)] == [7_000_000, 250_000_000]
 
 
+async def test_balances_name_the_block_they_were_read_at(network: TestNetwork, provider: Provider) -> None:
+    query = BalanceQuery(await network.address(32), network.coin)
+    for _ in range(3):
+        await network.mine()
+        for finality in Finality:
+            (balance,) = await provider.balances([query], finality)
+            assert balance.block == await provider.block_ref(finality)
+    await network.fork_out(1, forget=True)
+    (balance,) = await provider.balances([query], Finality.HEAD)
+    assert balance.block == await provider.block_ref(Finality.HEAD), "the head at that height is another one now"
+
+
 async def test_many_balances_keep_their_order_and_their_block(network: TestNetwork, provider: Provider) -> None:
     wallets = [await network.address(index) for index in range(100, 180)]
     for number, wallet in enumerate(wallets[:10], start=1):

@@ -140,6 +140,26 @@ async def test_bytes_and_energy_are_mainnets(
     assert result.fee * 115 // 100 == pytest.approx(estimate.fee, abs=100), "15 % are margin"
 
 
+async def test_a_coin_transfer_pays_by_the_byte_once_the_allowance_is_used(
+    network: TronNetwork, provider: TronProvider, token_payment: Payment
+) -> None:
+    payment = Payment(token_payment.sender, token_payment.receiver, network.coin, 1_000_000)
+    new = await provider.estimate(payment)
+    assert (new.fee, new.activation, new.bandwidth) == (1_100_000, 1_100_000, 0)
+    for turn in range(4):
+        estimate = await provider.estimate(payment)
+        signed = await network.sign(provider, payment, PAYER)
+        await provider.broadcast(signed)
+        await network.finalize()
+        result = (await provider.verdict(signed)).result
+        assert result is not None
+        assert result.did(payment)
+        assert result.fee == estimate.fee
+        # The first one is flat and the next two fit the 600 free bytes.
+        assert estimate.bandwidth == (0 if turn < 3 else len(signed.raw) + 64)
+        assert turn < 3 or estimate.fee == estimate.bandwidth * 1000
+
+
 async def test_a_first_token_costs_the_receiver_a_slot(
     network: TronNetwork, provider: TronProvider, token_payment: Payment
 ) -> None:

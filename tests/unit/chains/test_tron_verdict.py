@@ -80,6 +80,11 @@ async def test_a_height_that_goes_back_proves_nothing() -> None:
     assert "went back" in verdict.evidence
 
 
+async def test_a_height_that_passes_only_during_the_lookup_proves_nothing() -> None:
+    """A block solidified between the lookup and the second question could hold the transaction."""
+    assert (await verdict_of(lambda node: serve(node, 14_000, 60_000))).fate is Fate.OPEN
+
+
 async def test_another_chain_at_the_reference_block_proves_nothing() -> None:
     def prepare(node: ScriptedNode) -> None:
         serve(node, 60_000)

@@ -1,0 +1,242 @@
+"""One trial: a deposit on its way to the treasury, workers that die at a chosen place, a node that misbehaves, and the
+verdict of the chain at the end.
+
+The workers are real processes on a real Postgres and a simulated network over HTTP. What the sweep does in production
+(rescuing jobs of dead workers) is done here at once instead of after a minute.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
+
+from pipeline.devnet.client import DevnetClient
+from pipeline.devnet.faults import FaultKind
+from pipeline.devnet.server import DevnetOptions, running
+from tests.chaos.fleet import Process, Zygote
+from tests.chaos.world import MNEMONIC, Rules, World
+from tests.seed import USDT, Wallet
+
+BLOCK_SECONDS = 0.1
+SOLID_LAG = 3
+DEPOSIT = 250 * USDT
+PATIENCE_SECONDS = 40.0
+"""A trial takes about two seconds; one that has not settled by then never will."""
+RESCUE_SECONDS = 0.1
+CHANNELS = ("wallet_flags", "jobs", "transfers", "balance_due")
+
+Scenario = Callable[["Trial"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the node does to broadcasts, the first ``count`` times."""
+
+    kind: FaultKind
+    seconds: float = 0.0
+    status: int = 200
+    count: int | None = 2
+
+
+@dataclass(eq=False)
+class Trial:
+    """A running trial; scenarios act on it."""
+
+    name: str
+    world: World
+    wallet: Wallet
+    dsn: str
+    zygote: Zygote
+    directory: Path
+    arms: Mapping[str, Sequence[str | None]]
+    """Crash point of each successive process, by kind; none once they are used up."""
+    before_restart: Mapping[str, Scenario] = field(default_factory=dict)
+    crashes: list[str] = field(default_factory=list)
+    processes: dict[str, Process] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _starts: dict[str, int] = field(default_factory=dict)
+
+    async def start(self, kind: str) -> None:
+        """Start a worker, armed for its turn."""
+        turn = self._starts.get(kind, 0)
+        self._starts[kind] = turn + 1
+        arms = self.arms.get(kind, ())
+        armed = arms[turn] if turn < len(arms) else None
+        env = {"DATABASE_URL": self.dsn, "FLAGPOST_LOG_LEVEL": "DEBUG", "FLAGPOST_HOME": str(self.directory)}
+        if kind != "confirmations":
+            env["FLAGPOST_MNEMONIC"] = MNEMONIC
+        if armed:
+            env["FLAGPOST_CRASH_POINT"] = armed
+        process = await self.zygote.start(kind, env, self.directory / f"{self.name}.log")
+        self.processes[kind] = process
+        process.status.add_done_callback(lambda _: self.changed.set())
+
+    async def mind_the_dead(self) -> None:
+        """Start again what died at its crash point; anything else that ends is a failure."""
+        for kind, process in list(self.processes.items()):
+            if not process.status.done():
+                continue
+            status = process.status.result()
+            assert status == -signal.SIGKILL, f"{kind} ended with {status}: {self.log()}"
+            self.crashes.append(kind)
+            await self.world.connection.execute(
+                "UPDATE worker_registry SET status = 'stopped' WHERE pid = %s", [process.pid]
+            )
+            if kind in self.before_restart:
+                await self.before_restart[kind](self)
+            await self.start(kind)
+
+    async def is_settled(self) -> bool:
+        """Both flags served and nothing of money unfinished."""
+        row = await self.world.row(
+            """
+            SELECT (SELECT bool_or(needs_gas OR needs_consolidation) FROM wallets)
+                OR EXISTS (SELECT FROM transfers WHERE state NOT IN ('final', 'rejected'))
+                OR EXISTS (SELECT FROM job_logs WHERE status NOT IN ('completed', 'failed')) AS busy,
+                (SELECT string_agg(error_message, '; ') FROM job_logs WHERE status = 'failed') AS failed
+            """
+        )
+        assert row["failed"] is None, f"{self.name}: a job failed: {row['failed']}\n{self.log()}"
+        return not row["busy"]
+
+    async def until_settled(self) -> None:
+        """Wait for the end, rescuing the jobs of the dead on the way. The bells of the system wake us."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:
+                    self.changed.clear()
+                    await self.mind_the_dead()
+                    if await self.is_settled():
+                        return
+                    if self.crashes:
+                        # Again and again: a row may still be locked by a session the server has not buried yet.
+                        await self.world.connection.execute("SELECT rescue_jobs('1 hour', '0 seconds')")
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(RESCUE_SECONDS if self.crashes else None):
+                            await self.changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"{self.name} did not settle: {await self.picture()}\n{self.log()}") from None
+
+    async def until(self, query: str) -> None:
+        """Wait until a question to the database has a row. For what rings no bell."""
+        while not await self.world.rows(query):
+            await asyncio.sleep(BLOCK_SECONDS / 2)
+
+    async def picture(self) -> str:
+        """Where everything stands."""
+        return str(
+            await self.world.rows(
+                "SELECT j.job_id, j.status, j.awaiting_chain, j.error_message, t.state, a.state AS attempt, "
+                "a.last_result, a.broadcast_count FROM job_logs j LEFT JOIN transfers t ON t.job_id = j.id "
+                "LEFT JOIN chain_transactions a ON a.transfer_id = t.id ORDER BY j.seq, a.id"
+            )
+        )
+
+    def log(self) -> str:
+        """What the processes said."""
+        path = self.directory / f"{self.name}.log"
+        return path.read_text() if path.exists() else "(no log)"
+
+    async def judge(self) -> None:
+        """The chain has the last word: one top-up, one consolidation of the whole deposit, nothing else."""
+        gas, swept = await self.world.paid_gas(), await self.world.swept()
+        assert [one.receiver for one in gas] == [self.wallet.address], f"{self.name}: gas {gas}\n{self.log()}"
+        assert [one.amount for one in swept] == [DEPOSIT], f"{self.name}: swept {swept}\n{self.log()}"
+        await self.world.assert_books_equal_chain()
+
+    async def stop(self) -> None:
+        """An orderly end: SIGTERM, exit code 0."""
+        for process in self.processes.values():
+            process.kill(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            codes = {kind: await process.status for kind, process in self.processes.items()}
+        assert set(codes.values()) == {0}, f"{self.name}: {codes}\n{self.log()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a trial is to be."""
+
+    name: str
+    arms: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    fault: Fault | None = None
+    scenario: Scenario | None = None
+    before_restart: Mapping[str, Scenario] = field(default_factory=dict)
+    crashes: int | None = None
+    """How often workers must have died; None: not counted."""
+
+
+async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
+    """Run one trial to its verdict. Raises AssertionError."""
+    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=SOLID_LAG)
+    rules = Rules(block_time=timedelta(seconds=BLOCK_SECONDS))
+    async with contextlib.AsyncExitStack() as stack:
+        dsn = stack.enter_context(fresh_database(server_dsn, template, plan.name))
+        network = await stack.enter_async_context(running(options))
+        devnet = await stack.enter_async_context(DevnetClient(network.main.url))
+        connection = await stack.enter_async_context(await AsyncConnection.connect(dsn, autocommit=True))
+        world = await World.create(connection, devnet, rules)
+        wallet = await world.wallet(usdt=DEPOSIT)
+        await devnet.solidify()
+        if plan.fault:
+            await devnet.add_fault(
+                plan.fault.kind,
+                "wallet/broadcasthex",
+                count=plan.fault.count,
+                seconds=plan.fault.seconds,
+                status=plan.fault.status,
+            )
+        trial = Trial(plan.name, world, wallet, dsn, zygote, directory, plan.arms, plan.before_restart)
+        await stack.enter_async_context(_woken_by_bells(trial))
+        try:
+            for kind in ("confirmations", "consolidation", "gas-topup"):
+                await trial.start(kind)
+            await world.flag(wallet, gas=True, consolidation=True)
+            acting = asyncio.create_task(plan.scenario(trial)) if plan.scenario else None
+            await trial.until_settled()
+            if acting:
+                await acting
+            await trial.stop()
+        finally:
+            for process in trial.processes.values():
+                process.kill()
+        await trial.judge()
+        if plan.crashes is not None:
+            assert len(trial.crashes) == plan.crashes, f"{plan.name}: crashed {trial.crashes}\n{trial.log()}"
+
+
+@contextlib.contextmanager
+def fresh_database(server_dsn: str, template: str, name: str) -> Iterator[str]:
+    """A copy of the migrated template."""
+    database = sql.Identifier(f"chaos {name}"[:63])
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(template)))
+        try:
+            yield make_conninfo(server_dsn, dbname=f"chaos {name}"[:63])
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+@contextlib.asynccontextmanager
+async def _woken_by_bells(trial: Trial) -> AsyncIterator[None]:
+    async def listen() -> None:
+        async with await AsyncConnection.connect(trial.dsn, autocommit=True) as connection:
+            for channel in CHANNELS:
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            async for _ in connection.notifies():
+                trial.changed.set()
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield
+    finally:
+        listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening
