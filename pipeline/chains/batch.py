@@ -47,7 +47,7 @@ def creation_code(part: Sequence[Entry]) -> bytes:
 def block_of(returned: bytes, count: int) -> tuple[int, int]:
     """Number and timestamp (seconds) of the block that was read. Raises ValueError unless ``count`` balances follow."""
     if len(returned) != HEAD_BYTES + ENTRY_BYTES * count:
-        raise ValueError(f"{len(returned)} bytes for {count} balances")
+        raise ValueError(f"{len(returned)} bytes to a read of {count} balances")
     return int.from_bytes(returned[:32], "big"), int.from_bytes(returned[32:64], "big")
 
 

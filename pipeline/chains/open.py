@@ -1,13 +1,23 @@
 """From a row of ``chains`` to the provider that serves it. A new family is one more entry."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chains.http import NodeConfig
 from pipeline.chains.provider import Asset, Provider
-from pipeline.chains.tron.provider import TronProvider
 
-Opener = Callable[[str, str, Sequence[NodeConfig], Sequence[str], Sequence[Asset]], Provider]
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """A row of ``chains`` with its assets, its nodes parsed."""
+
+    name: str
+    network_id: str
+    nodes: Sequence[NodeConfig]
+    api_keys: Sequence[str]
+    assets: Sequence[Asset]
+    options: Mapping[str, Any]
 
 
 def open_provider(
@@ -17,10 +27,12 @@ def open_provider(
     nodes: Sequence[str | Mapping[str, Any]],
     api_keys: Sequence[str] = (),
     assets: Sequence[Asset] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Provider:
     """The provider of a chain; nothing is asked of a node yet (see ``check_network``).
 
-    ``nodes`` are URLs or elements of ``chains.nodes``. Raises ValueError naming what is wrong with the
+    ``nodes`` are URLs or elements of ``chains.nodes``. ``options`` are EVM's: ``fees`` (see ``FeePolicy``) and
+    ``block_seconds``. Raises ValueError naming what is wrong with the
     configuration, InvalidAddress for an asset's contract.
     """
     opener = _FAMILIES.get(family)
@@ -30,13 +42,47 @@ def open_provider(
         configured = [NodeConfig.parse(node) for node in nodes]
     except ValueError as error:
         raise ValueError(f"chain {name}: {error}") from error
-    return opener(name, network_id, configured, api_keys, assets)
+    return opener(_Chain(name, network_id, configured, api_keys, assets, options or {}))
 
 
-def _tron(
-    name: str, network_id: str, nodes: Sequence[NodeConfig], api_keys: Sequence[str], assets: Sequence[Asset]
-) -> Provider:
-    return TronProvider(name, network_id, nodes, assets, api_keys=api_keys)
+# A family's libraries are imported when a chain of it is opened: web3 alone costs half a second and 30 MB.
 
 
-_FAMILIES: dict[str, Opener] = {"tron": _tron}
+def _tron(chain: _Chain) -> Provider:
+    from pipeline.chains.tron.provider import TronProvider
+
+    if chain.options:
+        raise ValueError(f"chain {chain.name} has options {sorted(chain.options)}: TRON has none")
+    return TronProvider(chain.name, chain.network_id, chain.nodes, chain.assets, api_keys=chain.api_keys)
+
+
+def _evm(chain: _Chain) -> Provider:
+    from pipeline.chains.evm.fees import FeePolicy
+    from pipeline.chains.evm.provider import BLOCK_SECONDS, EvmProvider
+
+    unknown = chain.options.keys() - {"fees", "block_seconds"}
+    if unknown:
+        raise ValueError(f"chain {chain.name} has unknown options {sorted(unknown)}: fees, block_seconds exist")
+    if not chain.network_id.isascii() or not chain.network_id.isdecimal():
+        raise ValueError(f"network_id of {chain.name} is {chain.network_id!r}: it must be the chain id, a number")
+    seconds, fees = chain.options.get("block_seconds", BLOCK_SECONDS), chain.options.get("fees", {})
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise ValueError(f"chain {chain.name}: block_seconds is {seconds!r}: it must be a number above 0")
+    if not isinstance(fees, Mapping):
+        raise ValueError(f"chain {chain.name}: fees is {fees!r}: it must be an object")  # noqa: TRY004
+    try:
+        policy = FeePolicy.parse(fees)
+    except ValueError as error:
+        raise ValueError(f"chain {chain.name}: {error}") from error
+    return EvmProvider(
+        chain.name,
+        int(chain.network_id),
+        chain.nodes,
+        chain.assets,
+        api_keys=chain.api_keys,
+        fee_policy=policy,
+        block_seconds=seconds,
+    )
+
+
+_FAMILIES: dict[str, Callable[[_Chain], Provider]] = {"evm": _evm, "tron": _tron}

@@ -117,7 +117,7 @@ class Sender:
         commit of 'broadcasting' it raises nothing that a node or the database does."""
         job, payment = order.claimed.job, order.payment
         unsigned = await self.provider.build(payment, order.estimate, terms.lifetime_seconds)
-        decoded = self.provider.decode(unsigned.raw)
+        decoded = self.provider.decode(unsigned.raw, payment.sender)
         check_intent(decoded, payment)
         index = signing_index(order.kind, decoded, order.claimed.authority)
         signature = await self._signer.sign_digest(self._family, index, unsigned.digest)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import InvalidAddress
+from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.open import open_provider
 from pipeline.chains.provider import Asset
 from pipeline.chains.tron.provider import TronProvider
@@ -19,10 +20,40 @@ def test_tron() -> None:
     assert isinstance(open_provider("tron", "tron", GENESIS, nodes, ["key"], [USDT]), TronProvider)
 
 
+def test_evm() -> None:
+    nodes = [NODE, {"url": "https://node.example/v3/{key}", "ws_url": "wss://node.example/ws/{key}"}]
+    options = {"fees": {"cap": 10**11, "legacy": True, "floor": 10**8}, "block_seconds": 0.45}
+    opened = open_provider("evm", "bsc", "56", nodes, ["key"], [Asset("BNB", 18)], options)
+    assert isinstance(opened, EvmProvider)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"family": "doge"}, "chain tron has family 'doge': tron can be opened"),
+        ({"network_id": "0x38"}, "network_id of bsc is '0x38': it must be the chain id"),
+        ({"network_id": "0"}, "must be the chain id, a number above 0"),
+        ({"nodes": ["https://node.example/v3/{key}"]}, "has a place for an API key: set FLAGPOST_API_KEYS"),
+        ({"nodes": [{"url": NODE, "ws_url": "http://x"}]}, "node field ws_url is 'http://x'"),
+        ({"options": {"fee": 1}}, r"chain bsc has unknown options \['fee'\]"),
+        ({"options": {"fees": 1}}, "fees is 1: it must be an object"),
+        ({"options": {"fees": {"cup": 1}}}, r"chain bsc: fee options \['cup'\] do not exist: .*cap"),
+        ({"options": {"fees": {"cap": 1.5}}}, "fee option cap is 1.5: it must be a whole number"),
+        ({"options": {"fees": {"cap": 5, "floor": 5}}}, "cap must be the larger"),
+        ({"options": {"fees": {"legacy": 1}}}, "fee option legacy is 1"),
+        ({"options": {"fees": {"tip_percentile": 101}}}, "at most 100"),
+        ({"options": {"block_seconds": 0}}, "block_seconds is 0"),
+    ],
+)
+def test_bad_evm_configuration(arguments: dict[str, Any], message: str) -> None:
+    right: dict[str, Any] = {"family": "evm", "name": "bsc", "network_id": "56", "nodes": [NODE]}
+    with pytest.raises(ValueError, match=message):
+        open_provider(**right | arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"family": "doge"}, "chain tron has family 'doge': evm, tron can be opened"),
         ({"network_id": "728126428"}, "network_id of tron is '728126428': it must be the genesis block id"),
         ({"network_id": "g" * 64}, "must be the genesis block id"),
         ({"nodes": []}, "chain tron has no node: set FLAGPOST_NODES_TRON"),
