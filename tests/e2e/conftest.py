@@ -13,6 +13,7 @@ from pipeline.local.procfile import child_environment
 from pipeline.local.seed import ON_DEMAND_FLAG_BELOW, TRX, Terms
 from pipeline.local.stand import Stand, open_stand
 from tests.conftest import temporary_home
+from tests.e2e.running import Running
 
 BLOCK_TIME = 0.5
 """Seconds. Half of the demo's, for the tests' sake; nothing but the waiting changes."""
@@ -53,6 +54,13 @@ async def stand(module_home: Path, server_dsn: str) -> AsyncIterator[Stand]:
     """Database, network and wallets without workers, shared by the tests of a module."""
     async with open_stand(module_home, terms(), server=server_dsn, block_time=BLOCK_TIME, solid_lag=1) as opened:
         yield opened
+
+
+@pytest.fixture
+def other_network(home: Path, clean_env: dict[str, str]) -> Iterator[str]:
+    """The URL of a node that belongs to another network."""
+    with Running(["devnet", "--network", "elsewhere"], clean_env) as devnet:
+        yield devnet.line(r"network at (\S+):")[1]
 
 
 def environment(stand: Stand, **changes: str) -> dict[str, str]:
