@@ -302,7 +302,9 @@ async def _serve(settings: Settings, worker: Worker, options: Mapping[str, Any])
     try:
         await runtime.run()
     except Exception as error:
-        logger.opt(exception=error).error("{}: failed: {}", worker.type, reason(error))
+        # Errors of our own are written for people; anything else is a fault, and its traceback is wanted.
+        ours = type(error).__module__.startswith("pipeline.")
+        logger.opt(exception=None if ours else error).error("{}: failed: {}", worker.type, reason(error))
         return 1
     return 0
 
