@@ -56,13 +56,8 @@ SENDER = [
 ]
 
 
-CONFIRMATIONS = [
-    CrashPoint.INCLUDE_OPEN,
-    CrashPoint.INCLUDE_AFTER,
-    CrashPoint.SETTLE_BEFORE,
-    CrashPoint.SETTLE_OPEN,
-    CrashPoint.SETTLE_AFTER,
-]
+INCLUDE = [CrashPoint.INCLUDE_OPEN, CrashPoint.INCLUDE_AFTER]
+SETTLE = [CrashPoint.SETTLE_BEFORE, CrashPoint.SETTLE_OPEN, CrashPoint.SETTLE_AFTER]
 REBROADCAST = [CrashPoint.REBROADCAST_OPEN, CrashPoint.REBROADCAST_AFTER, CrashPoint.REBROADCAST_SENT]
 REORG = [CrashPoint.REORG_OPEN, CrashPoint.REORG_AFTER]
 DEATH = [CrashPoint.EXPIRE_BEFORE, CrashPoint.EXPIRE_OPEN, CrashPoint.EXPIRE_AFTER]
@@ -103,7 +98,7 @@ def walk(server_dsn: str, template: str, zygote: Zygote, home: Path) -> Walk:
 
 
 async def test_every_point_is_walked() -> None:
-    assert {*SENDER, *CONFIRMATIONS, *REBROADCAST, *REORG, *DEATH, *OLD} == set(CrashPoint)
+    assert {*SENDER, *INCLUDE, *SETTLE, *REBROADCAST, *REORG, *DEATH, *OLD} == set(CrashPoint)
 
 
 @pytest.mark.parametrize("point", SENDER)
@@ -113,11 +108,22 @@ async def test_sender(point: CrashPoint, walk: Walk) -> None:
     await walk([Plan(f"{point} {name}", arms, faults, crashes=2) for name, faults in choice(SENDER, point)])
 
 
-@pytest.mark.parametrize("point", CONFIRMATIONS)
-async def test_confirmations(point: CrashPoint, walk: Walk) -> None:
+@pytest.mark.parametrize("point", INCLUDE)
+async def test_include(point: CrashPoint, walk: Walk) -> None:
+    """Final only much later, so that the block is surely seen before."""
+    await walk(
+        [
+            Plan(f"{point} {name}", {"confirmations": [point]}, faults, crashes=1, solid_lag=12)
+            for name, faults in choice(INCLUDE, point)
+        ]
+    )
+
+
+@pytest.mark.parametrize("point", SETTLE)
+async def test_settle(point: CrashPoint, walk: Walk) -> None:
     """The confirmation worker dies twice: over the top-up, and over the consolidation or the same top-up again."""
     arms = {"confirmations": [point, point]}
-    await walk([Plan(f"{point} {name}", arms, faults, crashes=2) for name, faults in choice(CONFIRMATIONS, point)])
+    await walk([Plan(f"{point} {name}", arms, faults, crashes=2) for name, faults in choice(SETTLE, point)])
 
 
 @pytest.mark.parametrize("point", REBROADCAST)

@@ -169,7 +169,7 @@ class Trial:
     async def stop(self) -> None:
         """An orderly end: SIGTERM, exit code 0. Not before all of them are there to hear it."""
         pids = ", ".join(str(process.pid) for process in self.processes.values())
-        await self.until(f"SELECT FROM worker_registry WHERE pid IN ({pids}) HAVING count(*) = {len(self.processes)}")  # noqa: S608
+        await self.until(f"SELECT FROM worker_registry WHERE pid IN ({pids}) HAVING count(*) = {len(self.processes)}")
         for process in self.processes.values():
             process.kill(signal.SIGTERM)
         async with asyncio.timeout(10):
@@ -189,11 +189,12 @@ class Plan:
     before_restart: Mapping[str, Scenario] = field(default_factory=dict)
     crashes: int = 0
     """How often workers must have died."""
+    solid_lag: int = SOLID_LAG
 
 
 async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
     """Run one trial to its verdict. Raises AssertionError."""
-    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=SOLID_LAG)
+    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=plan.solid_lag)
     rules = Rules(block_time=timedelta(seconds=BLOCK_SECONDS))
     async with contextlib.AsyncExitStack() as stack:
         dsn = stack.enter_context(fresh_database(server_dsn, template, plan.name))
