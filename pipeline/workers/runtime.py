@@ -82,7 +82,9 @@ class Runtime:
         self.worker = worker
         self.grace_seconds = grace_seconds
         self.config = RuntimeConfig()
-        self.pool: Pool = create_pool(settings, worker.type, role=worker.role, min_size=1, max_size=pool_size)
+        self.pool: Pool = create_pool(
+            settings, worker.type, role=worker.role, min_size=1, max_size=pool_size, index_plans=True
+        )
         self.registration = Registration(self.pool, worker.type, blockchain=worker.blockchain)
         self.listener = Listener(
             listen_dsn(settings),
