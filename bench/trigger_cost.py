@@ -40,6 +40,8 @@ LOW_COIN, HIGH_COIN = 1_000_000, 9_000_000  # sun; the threshold is 5,000,000
 LOW_TOKEN, HIGH_TOKEN = 10_000_000, 300_000_000  # raw units of USDT; the threshold is 200,000,000
 
 SETUP = """
+DELETE FROM asset_on_chain;
+DELETE FROM chains;
 INSERT INTO chains (name, family, network_id, gas_flag_below, gas_execute_below, gas_amount, fee_reserve,
                     gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day)
 VALUES ('tron', 'tron', 'bench', 5000000, 1000000, 5000000, 1000000, 50000000, 100000000, 1000000000);

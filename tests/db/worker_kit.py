@@ -149,6 +149,13 @@ async def jobs(connection: Connection, **where: Any) -> list[dict[str, Any]]:
     return [row for row in found if all(row[key] == value for key, value in where.items())]
 
 
+async def until_count(connection: Connection, query: str, count: int) -> None:
+    """Wait until the single number that ``query`` gives reaches ``count``: for what no signal tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while next(iter((await rows(connection, query))[0].values())) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def statuses(connection: Connection) -> dict[str, int]:
     counts: dict[str, int] = defaultdict(int)
     for job in await jobs(connection):
