@@ -58,7 +58,9 @@ class TestRescue:
         await lease(connection, job, uuid4() if worker is None else await new_worker(connection, **worker), **columns)
         assert await value(connection, "SELECT cleanup_stuck_jobs(10)") == int(rescued)
         state = "SELECT status, retry_count, leased_by IS NULL, run_at <= now() FROM job_logs"
-        assert await rows(connection, state) == ([("retrying", 1, True, True)] if rescued else [("active", 0, False, True)])
+        assert await rows(connection, state) == (
+            [("retrying", 1, True, True)] if rescued else [("active", 0, False, True)]
+        )
 
     @pytest.mark.parametrize("state", ["broadcasting", "included"])
     @pytest.mark.parametrize("awaiting_chain", [True, False])
@@ -85,7 +87,9 @@ class TestRescue:
         await new_transfer(connection, tron, wallet, job=job, state="signed")
         await lease(connection, job, None)
         assert await value(connection, "SELECT cleanup_stuck_jobs(10)") == 1
-        assert await rows(connection, "SELECT j.status, t.state FROM job_logs j, transfers t") == [("retrying", "signed")]
+        assert await rows(connection, "SELECT j.status, t.state FROM job_logs j, transfers t") == [
+            ("retrying", "signed")
+        ]
 
     async def test_attempts_run_out(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
@@ -137,7 +141,9 @@ class TestRescue:
 
 
 class TestRetry:
-    async def failed(self, connection: Connection, wallet: Wallet, job_type: str = "gas-topup", hours: float = 1) -> UUID:
+    async def failed(
+        self, connection: Connection, wallet: Wallet, job_type: str = "gas-topup", hours: float = 1
+    ) -> UUID:
         job = await new_job(connection, wallet, job_type)
         await connection.execute(
             "UPDATE job_logs SET status = 'failed', retry_count = 3, completed_at = now() - %s, error_message = 'boom'"
@@ -151,7 +157,8 @@ class TestRetry:
         await self.failed(connection, wallet)
         assert await value(connection, "SELECT retry_failed_jobs('gas-topup', 24)") == 1
         assert await rows(
-            connection, "SELECT status, retry_count, completed_at, started_at, run_at <= now(), error_message FROM job_logs"
+            connection,
+            "SELECT status, retry_count, completed_at, started_at, run_at <= now(), error_message FROM job_logs",
         ) == [("pending", 0, None, None, True, "boom")]
         assert await value(connection, "SELECT retry_failed_jobs('gas-topup', 24)") == 0
 
@@ -206,13 +213,15 @@ class TestCancel:
         await new_transfer(connection, tron, wallet, job=job)
         assert await value(connection, "SELECT cancel_job(%s)", str(job).upper()) is True
         assert await value(connection, "SELECT cancel_job(%s)", str(job)) is False
-        assert await rows(connection, "SELECT status, completed_at IS NOT NULL, t.state FROM job_logs, transfers t") == [
-            ("cancelled", True, "rejected")
-        ]
+        assert await rows(
+            connection, "SELECT status, completed_at IS NOT NULL, t.state FROM job_logs, transfers t"
+        ) == [("cancelled", True, "rejected")]
 
     async def test_by_job_id(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
-        await connection.execute("INSERT INTO job_logs (job_id, job_type, wallet_address) VALUES ('mine', 'sync', %s)", [wallet.address])
+        await connection.execute(
+            "INSERT INTO job_logs (job_id, job_type, wallet_address) VALUES ('mine', 'sync', %s)", [wallet.address]
+        )
         assert await value(connection, "SELECT cancel_job('mine')") is True
 
     @pytest.mark.parametrize(
@@ -324,7 +333,8 @@ class TestJobsByHand:
 
     async def test_a_summary_needs_no_wallet(self, connection: Connection) -> None:
         await connection.execute(
-            "INSERT INTO job_logs (job_type, status, data) VALUES ('sync', 'completed', '{\"queue_summary\": \"true\"}')"
+            "INSERT INTO job_logs (job_type, status, data)"
+            """ VALUES ('sync', 'completed', '{"queue_summary": "true"}')"""
         )
         assert await value(connection, "SELECT count(*) FROM job_logs WHERE data->>'queue_summary' = 'true'") == 1
 

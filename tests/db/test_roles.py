@@ -1,4 +1,4 @@
-"""Least privilege: each role may do what sql/roles says and nothing else, tried on every table and operation there is."""
+"""Least privilege: each role may do what sql/roles says and nothing else, tried on every table and operation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -137,8 +137,10 @@ async def allowed(connection: Connection, statement: sql.Composable) -> bool:
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_every_table_and_operation(connection: Connection, tron: Chain, role: str) -> None:
-    """By trying: each column to read and to update, an insert, a delete, a truncate on every relation of the database."""
-    await new_attempt(connection, tron, await new_transfer(connection, tron, (await add_wallets(connection, tron, 1))[0]))
+    """By trying: each column to read and to update, an insert, a delete, a truncate on every relation there is."""
+    await new_attempt(
+        connection, tron, await new_transfer(connection, tron, (await add_wallets(connection, tron, 1))[0])
+    )
     relations = await rows(connection, RELATIONS)
     assert {name for schema, name, _ in relations if schema == "public"} == EVERYTHING | {LEDGER}
     await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
@@ -174,14 +176,16 @@ async def test_the_catalogue_says_the_same(connection: Connection, role: str) ->
         " WHERE acl.grantee = %s::regrole",
         role,
     )
-    assert {(table, privilege) for table, privilege, _ in granted if privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")} >= {
-        (table, "SELECT") for table in MAY[role]["SELECT"] - {"chain_transactions"}
-    }
+    assert {
+        (table, privilege) for table, privilege, _ in granted if privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
+    } >= {(table, "SELECT") for table in MAY[role]["SELECT"] - {"chain_transactions"}}
     assert {privilege for _, privilege, _ in granted} <= {"SELECT", "INSERT", "UPDATE", "USAGE"}
     assert not any(grantable for *_, grantable in granted)
     assert await rows(connection, "SELECT 1 FROM pg_auth_members WHERE member = %s::regrole", role) == []
     assert await rows(
-        connection, "SELECT rolsuper, rolcreaterole, rolcreatedb, rolcanlogin, rolbypassrls FROM pg_roles WHERE rolname = %s", role
+        connection,
+        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolcanlogin, rolbypassrls FROM pg_roles WHERE rolname = %s",
+        role,
     ) == [(False, False, False, False, False)]
 
 
@@ -239,11 +243,15 @@ async def test_a_schema_before_ours_changes_nothing(connection: Connection, tron
 
 async def test_row_security_is_on_every_table(connection: Connection) -> None:
     tables = await rows(
-        connection, "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        connection,
+        "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     )
     assert len(tables) == 14
     assert all(secured for _, secured in tables), tables
-    views = await rows(connection, "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'v'")
+    views = await rows(
+        connection,
+        "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'v'",
+    )
     assert {(name, *options) for name, options in views} == {
         (name, "security_invoker=true") for name in ("user_wallets", "wallet_flag_rule", "wallet_state")
     }
@@ -267,7 +275,9 @@ async def test_row_security_holds_who_was_granted_too_much(connection: Connectio
     ("role", "own", "others"),
     [("pipeline_executor", "confirmations", "deposits"), ("pipeline_deposits", "deposits", "confirmations")],
 )
-async def test_cursors_are_split_by_purpose(connection: Connection, tron: Chain, role: str, own: str, others: str) -> None:
+async def test_cursors_are_split_by_purpose(
+    connection: Connection, tron: Chain, role: str, own: str, others: str
+) -> None:
     insert = "INSERT INTO chain_cursors VALUES (%s, %s, 1, 'id', now())"
     await connection.execute(insert, [tron.id, others])
     await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
@@ -287,7 +297,8 @@ async def test_the_sync_moves_flags_only_through_balances(connection: Connection
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await connection.execute("UPDATE wallets SET needs_gas = true")
     await connection.execute(
-        "UPDATE wallet_balances SET recheck = false, on_chain_balance_raw = '1' WHERE asset_on_chain_id = %s", [tron.native_id]
+        "UPDATE wallet_balances SET recheck = false, on_chain_balance_raw = '1' WHERE asset_on_chain_id = %s",
+        [tron.native_id],
     )
     assert await value(connection, "SELECT needs_gas FROM wallets WHERE id = %s", wallet.id) is True
 
@@ -310,9 +321,7 @@ class Owner:
             admin.execute("DROP DATABASE IF EXISTS flagpost_test_owner WITH (FORCE)")
             for role in ROLES:
                 # From Postgres 16 on the grants name who gave them.
-                admin.execute(
-                    sql.SQL("REVOKE {} FROM flagpost_test_owner CASCADE").format(sql.Identifier(role))
-                )
+                admin.execute(sql.SQL("REVOKE {} FROM flagpost_test_owner CASCADE").format(sql.Identifier(role)))
             admin.execute("DROP ROLE flagpost_test_owner")
 
 
@@ -351,7 +360,9 @@ async def _version(dsn: str) -> int:
 async def test_what_was_granted_by_hand_is_gone_after_migrate(connection: Connection, database: str) -> None:
     await connection.execute("GRANT DELETE, INSERT ON wallets TO pipeline_sync")
     await connection.execute("GRANT EXECUTE ON FUNCTION evaluate_flags(bigint[]) TO PUBLIC")
-    await connection.execute("CREATE POLICY flagpost_pipeline_sync_all ON wallets FOR ALL TO pipeline_sync USING (true)")
+    await connection.execute(
+        "CREATE POLICY flagpost_pipeline_sync_all ON wallets FOR ALL TO pipeline_sync USING (true)"
+    )
     await connection.execute("DROP POLICY flagpost_pipeline_sync_update ON wallet_balances")
     await migrate(database)
 

@@ -41,7 +41,8 @@ async def test_selecting_flags_and_balances(connection: Connection, wallet: Wall
     ) == [(wallet.address, "tron", 150, 150, 9, False, False, True)]
     assert await rows(connection, "SELECT COUNT(*) FROM user_wallets WHERE needs_gas = true") == [(0,)]
     assert (
-        await rows(connection, "SELECT * FROM user_wallets WHERE needs_consolidation = true AND on_chain_balance > 200") == []
+        await rows(connection, "SELECT * FROM user_wallets WHERE needs_consolidation = true AND on_chain_balance > 200")
+        == []
     )
 
 
@@ -66,7 +67,9 @@ async def test_joining_balances_with_wallets_assets_and_chains(connection: Conne
     ]
 
 
-async def test_counting_and_unlocking_by_hand(connection: Connection, tron: Chain, wallet: Wallet, bells: Bells) -> None:
+async def test_counting_and_unlocking_by_hand(
+    connection: Connection, tron: Chain, wallet: Wallet, bells: Bells
+) -> None:
     await connection.execute("UPDATE wallet_balances SET next_check_at = now()")
     await connection.execute(
         statement("sync/claim"), {"batch": 50, "lock": "sync-1", "lock_seconds": 120.0, "chain_id": tron.id}
@@ -110,11 +113,13 @@ async def test_setting_a_flag_by_hand(connection: Connection, wallet: Wallet, be
 
 
 async def test_inserting_a_wallet(connection: Connection, wallet: Wallet, bells: Bells) -> None:
-    await connection.execute("INSERT INTO user_wallets (address, network) VALUES ('TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK', 'tron')")
-    assert await bells.rung() == [
-        ("balance_due", {"balances": 2, "wallets": ["TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK"]})
-    ]
-    await connection.execute("INSERT INTO user_wallets (address, needs_gas) VALUES ('TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH', true)")
+    await connection.execute(
+        "INSERT INTO user_wallets (address, network) VALUES ('TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK', 'tron')"
+    )
+    assert await bells.rung() == [("balance_due", {"balances": 2, "wallets": ["TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK"]})]
+    await connection.execute(
+        "INSERT INTO user_wallets (address, needs_gas) VALUES ('TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH', true)"
+    )
     assert len(await bells.on("wallet_flags")) == 1
 
 
@@ -154,8 +159,9 @@ async def test_operations(connection: Connection) -> None:
     assert (
         await rows(
             connection,
-            "SELECT id, name, type, blockchain, status, pid, host, port, last_heartbeat, last_error, config, created_at,"
-            " updated_at FROM worker_registry WHERE status = 'running' AND last_heartbeat > NOW() - INTERVAL '60 seconds'",
+            "SELECT id, name, type, blockchain, status, pid, host, port, last_heartbeat, last_error, config,"
+            " created_at, updated_at FROM worker_registry"
+            " WHERE status = 'running' AND last_heartbeat > NOW() - INTERVAL '60 seconds'",
         )
         == []
     )
@@ -211,7 +217,8 @@ async def busy_day(connection: Connection, tron: Chain, wallet: Wallet) -> Walle
     attempt = await new_attempt(connection, tron, gas)
     await connection.execute("UPDATE transfers SET state = 'broadcasting'")
     await connection.execute(
-        "UPDATE chain_transactions SET state = 'broadcasting', broadcast_count = 2, last_result = 'SERVER_BUSY' WHERE id = %s",
+        "UPDATE chain_transactions SET state = 'broadcasting', broadcast_count = 2, last_result = 'SERVER_BUSY'"
+        " WHERE id = %s",
         [attempt],
     )
     await connection.execute("UPDATE job_logs SET awaiting_chain = true, started_at = now() - interval '4 minutes'")
@@ -227,7 +234,8 @@ async def busy_day(connection: Connection, tron: Chain, wallet: Wallet) -> Walle
     await connection.execute("UPDATE wallets SET needs_gas_since = now() - interval '1 minute' WHERE needs_gas")
     await connection.execute("RESET session_replication_role")
     await connection.execute(
-        "INSERT INTO job_logs (job_type, wallet_address, run_at) VALUES ('withdrawal', %s, now() - interval '1 minute')",
+        "INSERT INTO job_logs (job_type, wallet_address, run_at)"
+        " VALUES ('withdrawal', %s, now() - interval '1 minute')",
         [wallets[3].address],
     )
     await connection.execute(
@@ -247,7 +255,8 @@ async def busy_day(connection: Connection, tron: Chain, wallet: Wallet) -> Walle
         " VALUES ('gas-topup-1', 'gas-topup', 'tron', now() - interval '2 minutes')"
     )
     await connection.execute(
-        """INSERT INTO job_logs (job_type, status, data) VALUES ('sync', 'completed', '{"queue_summary": "true", "swept": 7}')"""
+        "INSERT INTO job_logs (job_type, status, data)"
+        """ VALUES ('sync', 'completed', '{"queue_summary": "true", "swept": 7}')"""
     )
     await connection.execute("INSERT INTO chain_cursors VALUES (%s, 'confirmations', 4711, 'id', now())", [tron.id])
     return wallets[3]

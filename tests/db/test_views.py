@@ -48,7 +48,8 @@ async def test_the_token_is_the_oldest_active_one(connection: Connection, tron: 
 class TestInsert:
     async def test_with_no_more_than_an_address(self, connection: Connection, tron: Chain) -> None:
         inserted = await rows(
-            connection, "INSERT INTO user_wallets (address) VALUES ('Tnew') RETURNING id, network, needs_gas, created_at"
+            connection,
+            "INSERT INTO user_wallets (address) VALUES ('Tnew') RETURNING id, network, needs_gas, created_at",
         )
         ((wallet_id, network, gas, created_at),) = inserted
         assert (network, gas) == ("tron", False)
@@ -65,12 +66,10 @@ class TestInsert:
                 " needs_consolidation, derivation_index) VALUES (%s, 'Tnew', 'tron', 12.5, 0.000001, true, true, 10)",
                 [user],
             )
-            assert await bells.on("wallet_flags") == [
-                {"needs_gas": 1, "ready_to_consolidate": 0, "wallets": ["Tnew"]}
-            ]
-        assert await rows(connection, "SELECT user_id, balance, trx_balance, needs_gas, derivation_index FROM user_wallets") == [
-            (user, Decimal("12.5"), Decimal("0.000001"), True, 10)
-        ]
+            assert await bells.on("wallet_flags") == [{"needs_gas": 1, "ready_to_consolidate": 0, "wallets": ["Tnew"]}]
+        assert await rows(
+            connection, "SELECT user_id, balance, trx_balance, needs_gas, derivation_index FROM user_wallets"
+        ) == [(user, Decimal("12.5"), Decimal("0.000001"), True, 10)]
 
     async def test_an_unknown_network(self, connection: Connection, tron: Chain) -> None:
         with pytest.raises(psycopg.errors.ForeignKeyViolation, match='no network "TRON"') as refused:
@@ -88,7 +87,9 @@ async def test_update_and_delete_reach_the_wallet(connection: Connection, tron: 
     await connection.execute(
         "UPDATE user_wallets SET address = 'Tother', needs_gas = true WHERE address = %s", [first.address]
     )
-    assert await rows(connection, "SELECT address, needs_gas FROM wallets WHERE id = %s", first.id) == [("Tother", True)]
+    assert await rows(connection, "SELECT address, needs_gas FROM wallets WHERE id = %s", first.id) == [
+        ("Tother", True)
+    ]
     await connection.execute("DELETE FROM user_wallets WHERE id = %s", [second.id])
     assert await value(connection, "SELECT count(*) FROM wallets") == 1
 
