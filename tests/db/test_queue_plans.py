@@ -47,12 +47,23 @@ async def session(request: pytest.FixtureRequest, database: str) -> AsyncIterato
 
 async def buffers(session: Connection, name: str, parameters: dict[str, Any]) -> int:
     """Pages that a statement touches, its triggers left out."""
+    plan = await explained(session, name, parameters)
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+async def explained(session: Connection, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement(name)}"
     cursor = await session.execute(query, parameters, prepare=True)
     row = await cursor.fetchone()
     assert row is not None
-    plan = row[0][0]["Plan"]
-    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+    plan: dict[str, Any] = row[0][0]["Plan"]
+    return plan
+
+
+def thrown_away(plan: dict[str, Any]) -> int:
+    """Pairs of rows that a join looked at in vain."""
+    own = int(plan.get("Rows Removed by Join Filter", 0)) * int(plan["Actual Loops"])
+    return own + sum(thrown_away(child) for child in plan.get("Plans", ()))
 
 
 async def test_enqueue_costs_by_the_batch(session: Connection, database: str, crowded: Chain) -> None:
@@ -63,6 +74,23 @@ async def test_enqueue_costs_by_the_batch(session: Connection, database: str, cr
     assert first < 500 * 60, "some 25 pages a job: five indexes, three keys, the table itself"
 
 
+async def test_a_burst_on_an_empty_queue(
+    session: Connection, connection: Connection, database: str, tron: Chain
+) -> None:
+    """The first jobs of a new system: nothing is known of the table yet, and every page costs the same."""
+    await connection.execute("ALTER TABLE job_logs SET (autovacuum_enabled = off)")
+    wallets = await add_wallets(connection, tron, WALLETS)
+    await flag(connection, *[wallet.id for wallet in wallets])
+    await connection.execute("VACUUM ANALYZE")
+    pages = []
+    async with queue_of(database) as queue:
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 300, 0)
+    for after in wallets[::300]:
+        place = {"after_chain_id": tron.id, "after_wallet_id": after.id - 1}
+        pages.append(await buffers(session, "queue/enqueue_flagged", parameters | place))
+    assert max(pages) < 300 * 60, pages
+
+
 async def test_claiming_costs_by_the_job(session: Connection, database: str, crowded: Chain) -> None:
     async with queue_of(database) as queue:
         await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
@@ -71,11 +99,16 @@ async def test_claiming_costs_by_the_job(session: Connection, database: str, cro
             assert await buffers(session, "queue/enqueue_and_claim", parameters) < 50 * 60
 
 
-async def test_finishing_costs_by_the_job(session: Connection, database: str, crowded: Chain) -> None:
+async def test_finishing_costs_by_the_job(
+    session: Connection, connection: Connection, database: str, crowded: Chain
+) -> None:
     async with executor_pool(database) as pool:
         queue = JobQueue(pool, uuid4())
         await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
+        await connection.execute("VACUUM ANALYZE job_logs")  # when no job was active
         held: list[Job] = await queue.claim(JobType.GAS_TOPUP, 1_400)
         for start in range(0, 1_400, 200):
             parameters = queue._finish_parameters([(job, Done()) for job in held[start : start + 200]])
-            assert await buffers(session, "queue/finish", parameters) < 200 * 60
+            plan = await explained(session, "queue/finish", parameters)
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 200 * 60
+            assert thrown_away(plan) < 200, "every outcome finds its job by the primary key"
