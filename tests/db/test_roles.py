@@ -385,3 +385,37 @@ async def test_migrating_again_leaves_the_policies_alone(connection: Connection,
     assert len(before) > 40
     await migrate(database)
     assert await rows(connection, policies) == before
+
+
+async def test_on_a_database_like_supabase(empty_database: str) -> None:
+    """auth.users is there and is left alone; what is granted to everybody by default is of no use to them."""
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        await connection.execute("DROP ROLE IF EXISTS flagpost_test_anon")
+        await connection.execute("CREATE ROLE flagpost_test_anon")
+        try:
+            await connection.execute("CREATE SCHEMA auth")
+            await connection.execute("CREATE TABLE auth.users (id uuid PRIMARY KEY, phone text)")
+            await connection.execute("GRANT USAGE ON SCHEMA public TO flagpost_test_anon")
+            for kind in ("TABLES", "FUNCTIONS", "SEQUENCES"):
+                await connection.execute(
+                    f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON {kind} TO flagpost_test_anon"
+                )
+            await migrate(empty_database)
+            assert await rows(
+                connection, "SELECT attname FROM pg_attribute WHERE attrelid = 'auth.users'::regclass AND attnum > 0"
+            ) == [("id",), ("phone",)]
+            await connection.execute("INSERT INTO user_wallets (address, network) VALUES ('Tone', 'tron')")
+            await connection.execute("SET ROLE flagpost_test_anon")
+            for table in sorted(EVERYTHING):
+                assert await rows(connection, f"SELECT 1 FROM {table}") == [], table  # noqa: S608
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await connection.execute("INSERT INTO system_config (key, value) VALUES ('paused', 'true')")
+            callable_as_owner = (
+                "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
+                " AND has_function_privilege(oid, 'EXECUTE')"
+            )
+            assert await rows(connection, callable_as_owner) == []
+        finally:
+            await connection.execute("RESET ROLE")
+            await connection.execute("DROP OWNED BY flagpost_test_anon")
+            await connection.execute("DROP ROLE flagpost_test_anon")
