@@ -1,11 +1,12 @@
 """The queue's statements read what they need, whatever the statistics say. Counted in buffers, not in time."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 
 from pipeline.db.pool import Connection, session_dsn
 from pipeline.db.statements import statement
@@ -52,12 +53,24 @@ async def buffers(session: Connection, name: str, parameters: dict[str, Any]) ->
 
 
 async def explained(session: Connection, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement(name)}"
-    cursor = await session.execute(query, parameters, prepare=True)
+    """The plan of a prepared statement: EXPLAIN of a plain one plans it anew with its values, whatever is set."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement(name))))
+    text = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", statement(name))
+    if not await _is_prepared(session, name):
+        await session.execute(sql.SQL("PREPARE {} AS ").format(sql.Identifier(name)) + sql.SQL(text))
+    values = sql.SQL(", ").join(sql.Literal(parameters[key]) for key in names)
+    cursor = await session.execute(
+        sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {}({})").format(sql.Identifier(name), values)
+    )
     row = await cursor.fetchone()
     assert row is not None
     plan: dict[str, Any] = row[0][0]["Plan"]
     return plan
+
+
+async def _is_prepared(session: Connection, name: str) -> bool:
+    cursor = await session.execute("SELECT FROM pg_prepared_statements WHERE name = %s", [name])
+    return await cursor.fetchone() is not None
 
 
 def thrown_away(plan: dict[str, Any]) -> int:
