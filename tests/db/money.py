@@ -28,7 +28,8 @@ _numbers = itertools.count(1)
 async def new_job(connection: Connection, wallet: Wallet, job_type: str = "gas-topup", status: str = "active") -> UUID:
     return await value(
         connection,
-        "INSERT INTO job_logs (job_id, job_type, wallet_address, status, lease) VALUES (%s, %s, %s, %s, 1) RETURNING id",
+        "INSERT INTO job_logs (job_id, job_type, wallet_address, status, lease) VALUES (%s, %s, %s, %s, 1)"
+        " RETURNING id",
         f"{job_type}-{next(_numbers)}",
         job_type,
         wallet.address,
@@ -79,8 +80,9 @@ async def new_transfer(
 async def new_attempt(connection: Connection, chain: Chain, transfer: int, sender: str = GAS_STATION) -> int:
     return await value(
         connection,
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, ref_block, expiration,"
-        r" fee_cap) VALUES (%s, %s, 1, %s, '\x0a', %s, 1, now() + interval '3 minutes', 1000000) RETURNING id",
+        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, ref_block,"
+        r" expiration, fee_cap) VALUES (%s, %s, 1, %s, '\x0a', %s, 1, now() + interval '3 minutes', 1000000)"
+        " RETURNING id",
         transfer,
         chain.id,
         f"tx{next(_numbers)}",

@@ -27,7 +27,7 @@ async def until_blocked(connection: Connection, blocked: Connection) -> None:
     """Returns once ``blocked`` waits for a lock that another session holds."""
     query = "SELECT cardinality(pg_blocking_pids(%s))"
     async with asyncio.timeout(PATIENCE):
-        while not await value(connection, query, blocked.info.backend_pid):
+        while not await value(connection, query, blocked.info.backend_pid):  # noqa: ASYNC110 -- nothing signals it
             await asyncio.sleep(0.005)
 
 

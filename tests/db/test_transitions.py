@@ -28,7 +28,11 @@ JOB_MOVES = {
     ("failed", "pending"),
 }
 JOB_STATES = ("pending", "active", "retrying", "completed", "failed", "cancelled")
-TABLES = {"job": ("job_logs", "status"), "transfer": ("transfers", "state"), "chain_transaction": ("chain_transactions", "state")}
+TABLES = {
+    "job": ("job_logs", "status"),
+    "transfer": ("transfers", "state"),
+    "chain_transaction": ("chain_transactions", "state"),
+}
 SETTLED = {"job": {"completed", "failed", "cancelled"}, "transfer": {"final", "reverted", "rejected"}}
 REFUSED = {"FP003", "FP004"}
 
@@ -48,7 +52,11 @@ async def walk(connection: Connection, subject: str, row_id: Any, states: Iterab
     """The moves that the database lets through, of all pairs. Rows are put into a state past the triggers."""
     table, column = TABLES[subject]
     allowed = set()
-    end = sql.SQL("completed_at = CASE WHEN {0} THEN now() END" if subject == "job" else "settled_at = CASE WHEN {0} THEN now() END")
+    end = sql.SQL(
+        "completed_at = CASE WHEN {0} THEN now() END"
+        if subject == "job"
+        else "settled_at = CASE WHEN {0} THEN now() END"
+    )
     for start in states:
         assignments = [sql.SQL("{} = {}").format(sql.Identifier(column), start)]
         if subject in SETTLED:
@@ -57,11 +65,17 @@ async def walk(connection: Connection, subject: str, row_id: Any, states: Iterab
             assignments.append(sql.SQL("block_number = 1"))
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(
-            sql.SQL("UPDATE {} SET {} WHERE id = {}").format(sql.Identifier(table), sql.SQL(", ").join(assignments), row_id)
+            sql.SQL("UPDATE {} SET {} WHERE id = {}").format(
+                sql.Identifier(table), sql.SQL(", ").join(assignments), row_id
+            )
         )
         await connection.execute("RESET session_replication_role")
         for target in states:
-            lease = sql.SQL(", lease = lease + 1") if (subject, target) == ("job", "active") and start != "active" else sql.SQL("")
+            lease = (
+                sql.SQL(", lease = lease + 1")
+                if (subject, target) == ("job", "active") and start != "active"
+                else sql.SQL("")
+            )
             sqlstate = await refused(
                 connection,
                 sql.SQL("UPDATE {} SET {} = {}{} WHERE id = {}").format(
@@ -96,7 +110,9 @@ async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
     states = [str(state) for state in AttemptState]
-    assert await walk(connection, "chain_transaction", attempt, states) == with_standing_still(ATTEMPT_MOVES, AttemptState)
+    assert await walk(connection, "chain_transaction", attempt, states) == with_standing_still(
+        ATTEMPT_MOVES, AttemptState
+    )
 
 
 async def test_a_bad_move_among_good_ones_stops_the_statement(connection: Connection, tron: Chain) -> None:
@@ -121,7 +137,9 @@ async def test_a_claim_must_raise_the_lease(connection: Connection, tron: Chain)
 async def test_finished_jobs_do_not_change_at_all(connection: Connection, tron: Chain, status: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     await new_job(connection, wallet, status=status)
-    columns = await rows(connection, "SELECT attname FROM pg_attribute WHERE attrelid = 'job_logs'::regclass AND attnum > 0")
+    columns = await rows(
+        connection, "SELECT attname FROM pg_attribute WHERE attrelid = 'job_logs'::regclass AND attnum > 0"
+    )
     assert await refused(connection, "UPDATE job_logs SET status = status") is None
     others = {
         "id": "gen_random_uuid()",
@@ -203,7 +221,9 @@ async def test_what_a_payment_is_never_changes(connection: Connection, tron: Cha
     (wallet,) = await add_wallets(connection, tron, 1)
     await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
     columns = await rows(
-        connection, "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> 'id'", table
+        connection,
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> 'id'",
+        table,
     )
     assert set(IMMUTABLE[table]) | MUTABLE[table] == {column for (column,) in columns}
     for column, other in IMMUTABLE[table].items():
@@ -267,7 +287,9 @@ async def test_a_transfer_begins_as_requested(connection: Connection, tron: Chai
         " idempotency_key, state) VALUES ('gas', %s, %s, %s, %s, 'Tfrom', %s, 1, 'k', %s)"
     )
     assert await refused(connection, insert, job, tron.id, wallet.id, tron.native_id, wallet.address, state) == "FP003"
-    assert await refused(connection, insert, job, tron.id, wallet.id, tron.native_id, wallet.address, "requested") is None
+    assert (
+        await refused(connection, insert, job, tron.id, wallet.id, tron.native_id, wallet.address, "requested") is None
+    )
 
 
 @pytest.mark.parametrize("state", sorted({str(state) for state in AttemptState} - {"signed"}))
@@ -275,8 +297,8 @@ async def test_an_attempt_begins_as_signed(connection: Connection, tron: Chain, 
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     insert = (
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, expiration, fee_cap,"
-        r" block_number, state) VALUES (%s, %s, 1, 'tx', '\x0a', 'Ts', now(), 1, 1, %s)"
+        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, expiration,"
+        r" fee_cap, block_number, state) VALUES (%s, %s, 1, 'tx', '\x0a', 'Ts', now(), 1, 1, %s)"
     )
     assert await refused(connection, insert, transfer, tron.id, state) == "FP003"
 

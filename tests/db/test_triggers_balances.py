@@ -35,7 +35,9 @@ async def new_balance(connection: Connection, tron: Chain, decimals: int = 6) ->
 async def test_raw_and_human_are_exactly_the_same(connection: Connection, tron: Chain, decimals: int) -> None:
     balance = await new_balance(connection, tron, decimals)
     for raw in (0, 1, 10**decimals, 123456789012345678901234567890, 10**78 - 1):
-        await connection.execute("UPDATE wallet_balances SET on_chain_balance_raw = %s WHERE id = %s", [str(raw), balance])
+        await connection.execute(
+            "UPDATE wallet_balances SET on_chain_balance_raw = %s WHERE id = %s", [str(raw), balance]
+        )
         ((stored, human),) = await rows(connection, BOTH, balance)
         assert (stored, Fraction(human) * 10**decimals) == (str(raw), raw)
 
@@ -76,7 +78,9 @@ async def test_changed_at_moves_with_the_amount_only(connection: Connection, tro
     balance = await new_balance(connection, tron)
     query = "SELECT changed_at FROM wallet_balances WHERE id = %s"
     before = await value(connection, query, balance)
-    await connection.execute("UPDATE wallet_balances SET last_checked = now(), on_chain_balance_raw = '0' WHERE id = %s", [balance])
+    await connection.execute(
+        "UPDATE wallet_balances SET last_checked = now(), on_chain_balance_raw = '0' WHERE id = %s", [balance]
+    )
     assert await value(connection, query, balance) == before
     await connection.execute("UPDATE wallet_balances SET on_chain_balance_raw = '1' WHERE id = %s", [balance])
     assert await value(connection, query, balance) > before
@@ -90,7 +94,8 @@ async def test_updated_at_is_kept_on_every_table_that_has_it(connection: Connect
     )
     triggers = await rows(
         connection,
-        "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'updated_at' AND NOT tgisinternal AND tgenabled = 'O'",
+        "SELECT tgrelid::regclass::text FROM pg_trigger"
+        " WHERE tgname = 'updated_at' AND NOT tgisinternal AND tgenabled = 'O'",
     )
     assert sorted(tables) == sorted(triggers)
     before = await value(connection, "SELECT updated_at FROM chains")
@@ -100,7 +105,9 @@ async def test_updated_at_is_kept_on_every_table_that_has_it(connection: Connect
 
 async def test_every_wallet_has_every_active_asset(connection: Connection, tron: Chain) -> None:
     await add_wallets(connection, tron, 2)
-    count = "SELECT count(*) FROM wallet_balances WHERE recheck AND next_check_at <= now() AND on_chain_balance_raw = '0'"
+    count = (
+        "SELECT count(*) FROM wallet_balances WHERE recheck AND next_check_at <= now() AND on_chain_balance_raw = '0'"
+    )
     assert await value(connection, count) == 4
     asset = await value(
         connection,
@@ -120,7 +127,8 @@ async def test_a_lock_set_by_hand_ends_when_it_says(connection: Connection, tron
     (wallet,) = await add_wallets(connection, tron, 1)
     await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '1 hour'")
     await connection.execute(
-        "UPDATE wallet_balances SET processing_status = 'processing', locked_by = 'me', locked_until = now() - interval '1 minute'"
+        "UPDATE wallet_balances SET processing_status = 'processing', locked_by = 'me',"
+        " locked_until = now() - interval '1 minute'"
         " WHERE wallet_id = %s",
         [wallet.id],
     )
@@ -140,7 +148,9 @@ async def test_a_live_lock_is_left_alone(connection: Connection, tron: Chain) ->
 
 
 @pytest.mark.parametrize("change", ["address = 'TZ4UXDV5ZhNW7fb2AMSbgfAEZ7hWsnYS2g'", "derivation_index = 77"])
-async def test_a_read_of_the_wallet_as_it_was_cannot_be_stored(connection: Connection, tron: Chain, change: str) -> None:
+async def test_a_read_of_the_wallet_as_it_was_cannot_be_stored(
+    connection: Connection, tron: Chain, change: str
+) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     claim = {"batch": 100, "lock": "sync:1", "lock_seconds": 120.0, "chain_id": tron.id}
     cursor = await connection.execute(statement("sync/claim"), claim)
@@ -163,13 +173,19 @@ async def test_make_balances_due_waits_for_the_writer(connection: Connection, tr
             asking = asyncio.create_task(other.execute("SELECT make_balances_due(ARRAY[%s]::bigint[])", [wallet.id]))
             await until_blocked(connection, other)
         assert await (await asking).fetchall() == [(2,)]
-    assert await rows(connection, "SELECT DISTINCT recheck, next_check_at <= now() FROM wallet_balances") == [(True, True)]
+    assert await rows(connection, "SELECT DISTINCT recheck, next_check_at <= now() FROM wallet_balances") == [
+        (True, True)
+    ]
 
 
 class TestAssetIdentity:
-    async def test_a_mistake_can_be_corrected_before_money_was_counted(self, connection: Connection, tron: Chain) -> None:
+    async def test_a_mistake_can_be_corrected_before_money_was_counted(
+        self, connection: Connection, tron: Chain
+    ) -> None:
         balance = await new_balance(connection, tron, 18)
-        await connection.execute("UPDATE asset_on_chain SET decimals = 6, contract_address = 'Tright' WHERE decimals = 18")
+        await connection.execute(
+            "UPDATE asset_on_chain SET decimals = 6, contract_address = 'Tright' WHERE decimals = 18"
+        )
         await connection.execute("UPDATE wallet_balances SET on_chain_balance_raw = '1500000' WHERE id = %s", [balance])
         assert await rows(connection, BOTH, balance) == [("1500000", Decimal("1.5"))]
 
@@ -180,7 +196,9 @@ class TestAssetIdentity:
         with pytest.raises(psycopg.DatabaseError, match="cannot change any more") as refused:
             await connection.execute(f"UPDATE asset_on_chain SET {change} WHERE decimals = 18")  # noqa: S608
         assert refused.value.sqlstate == "FP004"
-        await connection.execute("UPDATE asset_on_chain SET symbol = 'X', consolidate_flag_above = 20 WHERE decimals = 18")
+        await connection.execute(
+            "UPDATE asset_on_chain SET symbol = 'X', consolidate_flag_above = 20 WHERE decimals = 18"
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Doorbells: one for a statement that makes work, none for one that makes none, and a payload that a person understands."""
+"""Doorbells: one for a statement that makes work, none for one that does not, with a payload for people."""
 
 from collections.abc import AsyncIterator
 
@@ -40,7 +40,10 @@ class TestWalletFlags:
     async def test_one_ring_for_a_statement(self, connection: Connection, bells: Bells, wallets: list[Wallet]) -> None:
         await connection.execute("UPDATE wallets SET needs_gas = true")
         assert await bells.rung() == [
-            ("wallet_flags", {"needs_gas": 3, "ready_to_consolidate": 0, "wallets": [wallet.address for wallet in wallets]})
+            (
+                "wallet_flags",
+                {"needs_gas": 3, "ready_to_consolidate": 0, "wallets": [wallet.address for wallet in wallets]},
+            )
         ]
 
     async def test_the_same_value_again_rings_nobody(
@@ -83,10 +86,14 @@ class TestWalletFlags:
         await connection.execute(write, [*before, wallets[1].id])
         await bells.rung()
         await connection.execute(write, [*after, wallets[1].id])
-        expected = [{"needs_gas": gas, "ready_to_consolidate": ready, "wallets": [wallets[1].address]}] if gas + ready else []
+        expected = (
+            [{"needs_gas": gas, "ready_to_consolidate": ready, "wallets": [wallets[1].address]}] if gas + ready else []
+        )
         assert await bells.on("wallet_flags") == expected
 
-    async def test_unrelated_columns_ring_nobody(self, connection: Connection, bells: Bells, wallets: list[Wallet]) -> None:
+    async def test_unrelated_columns_ring_nobody(
+        self, connection: Connection, bells: Bells, wallets: list[Wallet]
+    ) -> None:
         await connection.execute("UPDATE wallets SET needs_gas = true")
         await bells.rung()
         await connection.execute("UPDATE wallets SET updated_at = now(), user_id = NULL")
@@ -106,7 +113,9 @@ class TestWalletFlags:
             await connection.execute("UPDATE wallets SET needs_gas = true")
         assert await bells.rung() == []
 
-    async def test_set_by_hand_through_the_view(self, connection: Connection, bells: Bells, wallets: list[Wallet]) -> None:
+    async def test_set_by_hand_through_the_view(
+        self, connection: Connection, bells: Bells, wallets: list[Wallet]
+    ) -> None:
         await connection.execute("UPDATE user_wallets SET needs_consolidation = true")
         assert [ring["ready_to_consolidate"] for ring in await bells.on("wallet_flags")] == [3]
 
@@ -143,9 +152,7 @@ class TestWalletFlags:
         await read(connection, tron, 9 * TRX, 0)
         assert await bells.rung() == []
 
-    async def test_a_changed_threshold_rings(
-        self, connection: Connection, bells: Bells, wallets: list[Wallet]
-    ) -> None:
+    async def test_a_changed_threshold_rings(self, connection: Connection, bells: Bells, wallets: list[Wallet]) -> None:
         await connection.execute("UPDATE chains SET gas_flag_below = %s", [10 * TRX])
         assert [ring["needs_gas"] for ring in await bells.on("wallet_flags")] == [3]
 
@@ -179,7 +186,8 @@ class TestJobs:
     async def test_updates(self, connection: Connection, bells: Bells, wallets: list[Wallet]) -> None:
         job = await value(
             connection,
-            "INSERT INTO job_logs (job_type, wallet_address, run_at) VALUES ('gas-topup', %s, now() + interval '1 hour')"
+            "INSERT INTO job_logs (job_type, wallet_address, run_at)"
+            " VALUES ('gas-topup', %s, now() + interval '1 hour')"
             " RETURNING id",
             wallets[0].address,
         )
@@ -232,10 +240,16 @@ class TestBalanceDue:
         assert await bells.rung() == [("balance_due", {"balances": 4, "wallets": [first.address, second.address]})]
 
     async def test_made_due_from_outside(self, connection: Connection, bells: Bells, wallets: list[Wallet]) -> None:
-        await connection.execute("UPDATE wallet_balances SET next_check_at = now() WHERE wallet_id = %s", [wallets[1].id])
+        await connection.execute(
+            "UPDATE wallet_balances SET next_check_at = now() WHERE wallet_id = %s", [wallets[1].id]
+        )
         assert await bells.rung() == [("balance_due", {"balances": 2, "wallets": [wallets[1].address]})]
-        await connection.execute("UPDATE wallet_balances SET next_check_at = now() WHERE wallet_id = %s", [wallets[1].id])
-        await connection.execute("UPDATE wallet_balances SET next_check_at = now() - interval '1 hour' WHERE wallet_id = %s", [wallets[1].id])
+        await connection.execute(
+            "UPDATE wallet_balances SET next_check_at = now() WHERE wallet_id = %s", [wallets[1].id]
+        )
+        await connection.execute(
+            "UPDATE wallet_balances SET next_check_at = now() - interval '1 hour' WHERE wallet_id = %s", [wallets[1].id]
+        )
         assert await bells.rung() == []  # was due already
         await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '1 minute'")
         assert await bells.rung() == []
@@ -266,7 +280,9 @@ class TestBalanceDue:
     async def test_unlocked_by_hand_is_due_at_once(
         self, connection: Connection, tron: Chain, bells: Bells, wallets: list[Wallet]
     ) -> None:
-        await connection.execute("UPDATE wallet_balances SET next_check_at = now() WHERE wallet_id = %s", [wallets[0].id])
+        await connection.execute(
+            "UPDATE wallet_balances SET next_check_at = now() WHERE wallet_id = %s", [wallets[0].id]
+        )
         await bells.rung()
         await connection.execute(
             statement("sync/claim"), {"batch": 100, "lock": "sync:1", "lock_seconds": 120.0, "chain_id": tron.id}
@@ -315,7 +331,9 @@ class TestConfig:
     async def test_chains_and_assets(self, connection: Connection, bells: Bells) -> None:
         await connection.execute("UPDATE chains SET sync_interval = '1 minute'")
         await connection.execute("UPDATE chains SET sync_interval = '1 minute'")
-        await connection.execute("UPDATE asset_on_chain SET consolidate_execute_min = 7 WHERE contract_address IS NOT NULL")
+        await connection.execute(
+            "UPDATE asset_on_chain SET consolidate_execute_min = 7 WHERE contract_address IS NOT NULL"
+        )
         assert await bells.rung() == [
             ("config", {"table": "chains", "keys": ["tron"]}),
             ("config", {"table": "asset_on_chain", "keys": ["tron/USDT"]}),

@@ -142,7 +142,7 @@ async def test_a_recheck_decides_even_if_the_amount_is_equal(connection: Connect
 
 
 async def test_the_stale_half_of_a_wallet_decides_nothing(connection: Connection, tron: Chain) -> None:
-    """After a payment both balances are unknown; the one that is read first must not judge by the other's old amount."""
+    """After a payment both balances are unknown; the one read first must not judge by the other's old amount."""
     (wallet,) = await add_wallets(connection, tron, 1)
     await hold(connection, tron, wallet.id, ENOUGH, TO_MOVE)
     await connection.execute("UPDATE wallets SET needs_consolidation = false WHERE id = %s", [wallet.id])
@@ -219,7 +219,9 @@ async def test_flag_times(connection: Connection, tron: Chain) -> None:
     await connection.execute(
         "INSERT INTO wallets (chain_id, address, needs_consolidation) VALUES (%s, 'Tflagged', true)", [tron.id]
     )
-    assert await value(connection, "SELECT consolidation_ready_since IS NOT NULL FROM wallets WHERE address = 'Tflagged'")
+    assert await value(
+        connection, "SELECT consolidation_ready_since IS NOT NULL FROM wallets WHERE address = 'Tflagged'"
+    )
 
 
 async def test_changed_thresholds_take_effect(connection: Connection, tron: Chain) -> None:
@@ -234,7 +236,9 @@ async def test_changed_thresholds_take_effect(connection: Connection, tron: Chai
     assert await all_flags() == [(False, True), (False, True), (False, False)]
     await connection.execute("UPDATE chains SET gas_flag_below = %s", [7 * TRX])
     assert await all_flags() == [(True, True), (False, True), (False, False)]
-    await connection.execute("UPDATE asset_on_chain SET consolidate_flag_above = %s WHERE id = %s", [400 * USDT, tron.token_id])
+    await connection.execute(
+        "UPDATE asset_on_chain SET consolidate_flag_above = %s WHERE id = %s", [400 * USDT, tron.token_id]
+    )
     assert await all_flags() == [(True, False), (False, True), (False, False)]
     await connection.execute("UPDATE chains SET gas_policy = 'on_demand'")
     assert await all_flags() == [(False, False), (False, True), (False, False)]
@@ -242,7 +246,9 @@ async def test_changed_thresholds_take_effect(connection: Connection, tron: Chai
     assert await all_flags() == [(False, False), (False, True), (False, False)]
 
 
-async def test_two_sessions_change_the_two_halves_of_a_wallet(connection: Connection, tron: Chain, database: str) -> None:
+async def test_two_sessions_change_the_two_halves_of_a_wallet(
+    connection: Connection, tron: Chain, database: str
+) -> None:
     """Neither sees the other's amount when it writes; the flags are right all the same."""
     await connection.execute("UPDATE chains SET gas_policy = 'on_demand'")
     (wallet,) = await add_wallets(connection, tron, 1)

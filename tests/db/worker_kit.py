@@ -25,7 +25,7 @@ PATIENCE = 20.0
 @contextlib.asynccontextmanager
 async def executor_pool(dsn: str, max_size: int = 4) -> AsyncIterator[Pool]:
     """Connections under the executors' own role."""
-    async with pool_of(dsn, "test", role="pipeline_executor", max_size=max_size) as pool:
+    async with pool_of(dsn, "test", role="pipeline_executor", max_size=max_size, index_plans=True) as pool:
         yield pool
 
 
