@@ -1,6 +1,8 @@
 -- A payment enters the books only at the beginning of its way, and only if its parts belong together: transfers as
 -- requested, signed attempts as signed; job, wallet and asset of one chain; gas is the native coin sent to the
--- wallet, a consolidation is a token sent from it. When it entered is taken from the clock, not from the writer.
+-- wallet, a consolidation is a token sent from it, a gap a coin to its own sender. An attempt with a nonce has the one that is
+-- reserved for its payment, and so the same as every other live attempt of it. When it entered is taken from the clock,
+-- not from the writer.
 
 CREATE OR REPLACE FUNCTION check_new_transfer() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -17,6 +19,8 @@ BEGIN
     END IF;
 
     SELECT CASE
+        WHEN NEW.kind = 'gap' AND a.contract_address IS NOT NULL THEN format('a gap is filled with the native coin, not %s', a.symbol)
+        WHEN NEW.kind = 'gap' AND a.chain_id <> NEW.chain_id THEN format('asset %s is not on chain %s', a.symbol, NEW.chain_id)
         WHEN j.id IS NULL OR w.id IS NULL OR a.id IS NULL THEN NULL -- said by the foreign keys
         WHEN j.wallet_id IS DISTINCT FROM NEW.wallet_id THEN format('job %s is not of wallet %s', j.job_id, w.address)
         WHEN w.chain_id <> NEW.chain_id THEN format('wallet %s is not on chain %s', w.address, NEW.chain_id)
@@ -55,6 +59,24 @@ BEGIN
                AND (t.chain_id <> NEW.chain_id OR (t.kind = 'consolidation' AND t.from_address <> NEW.sender))) THEN
         RAISE EXCEPTION 'transaction % does not belong to transfer %: another chain or sender', NEW.txid, NEW.transfer_id USING
             ERRCODE = 'FP004';
+    END IF;
+    IF (NEW.nonce IS NOT NULL) <> (SELECT c.family = 'evm' FROM chains c WHERE c.id = NEW.chain_id) THEN
+        RAISE EXCEPTION 'transaction % of transfer %: a nonce is for EVM chains, and needed there', NEW.txid, NEW.transfer_id USING
+            ERRCODE = 'FP004';
+    END IF;
+    IF NEW.nonce IS NOT NULL THEN
+        IF NOT EXISTS (SELECT FROM nonces x
+                       WHERE x.chain_id = NEW.chain_id AND x.sender = NEW.sender AND x.nonce = NEW.nonce
+                         AND x.transfer_id = NEW.transfer_id AND x.state = 'reserved') THEN
+            RAISE EXCEPTION 'transaction % of transfer %: nonce % of % is not reserved for it',
+                NEW.txid, NEW.transfer_id, NEW.nonce, NEW.sender USING ERRCODE = 'FP004';
+        END IF;
+        IF EXISTS (SELECT FROM chain_transactions a
+                   WHERE a.transfer_id = NEW.transfer_id AND a.state IN ('signed', 'broadcasting', 'included', 'final')
+                     AND (a.nonce, a.sender) IS DISTINCT FROM (NEW.nonce, NEW.sender)) THEN
+            RAISE EXCEPTION 'transaction % of transfer %: another live attempt has another nonce', NEW.txid, NEW.transfer_id USING
+                ERRCODE = 'FP004', HINT = 'Two of them could both land.';
+        END IF;
     END IF;
     RETURN NEW;
 END

@@ -5,7 +5,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    IF OLD.state IN ('final', 'reverted', 'rejected') THEN
+    IF OLD.state IN ('final', 'reverted', 'replaced', 'rejected') THEN
         RAISE EXCEPTION '% % is % and does not change any more', TG_TABLE_NAME, OLD.id, OLD.state USING
             ERRCODE = CASE WHEN OLD.state = NEW.state THEN 'FP004' ELSE 'FP003' END,
             HINT = 'It is settled: money needs a new decision, in a new job.';
@@ -29,7 +29,7 @@ FOR EACH ROW WHEN (
 
 CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON chain_transactions
 FOR EACH ROW WHEN (
-    (OLD.state IN ('final', 'reverted', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
+    (OLD.state IN ('final', 'reverted', 'replaced', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
     OR (OLD.id, OLD.transfer_id, OLD.chain_id, OLD.attempt, OLD.txid, OLD.signed_bytes, OLD.sender,
         OLD.nonce, OLD.ref_block, OLD.expiration, OLD.fee_cap, OLD.created_at)
     IS DISTINCT FROM

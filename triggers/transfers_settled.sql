@@ -1,5 +1,5 @@
 -- A settled payment has served its flag and moved balances: final gas lowers needs_gas, a final consolidation
--- needs_consolidation; after either, and after a reverted one, the balances that it moved are read again at once and
+-- needs_consolidation, once all tokens that its job moves are there; after either, and after a reverted one, the balances that it moved are read again at once and
 -- decide the flags afresh, so that a flag lowered too early rises (and rings) again. Gas moves the native coin alone.
 
 CREATE OR REPLACE FUNCTION settle_flags() RETURNS trigger
@@ -13,14 +13,16 @@ DECLARE
     moved_all bigint[];
 BEGIN
     SELECT array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'gas'),
-           array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'consolidation'),
+           array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'consolidation' AND NOT EXISTS (
+               -- The flag is of the wallet and not of one token: the last of a job's payments lowers it, if all went well.
+               SELECT FROM job_payments(s.job_id) p WHERE p.state <> 'final')),
            array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind = 'gas'),
-           array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind <> 'gas')
+           array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind NOT IN ('gas', 'gap'))
     INTO gas, consolidated, moved_coin, moved_all
     FROM (
-        SELECT n.id, n.wallet_id, n.kind, n.state FROM new_rows n WHERE n.state IN ('final', 'reverted')
+        SELECT n.id, n.wallet_id, n.job_id, n.kind, n.state FROM new_rows n WHERE n.state IN ('final', 'reverted')
         EXCEPT
-        SELECT o.id, o.wallet_id, o.kind, o.state FROM old_rows o WHERE o.state IN ('final', 'reverted')
+        SELECT o.id, o.wallet_id, o.job_id, o.kind, o.state FROM old_rows o WHERE o.state IN ('final', 'reverted')
     ) s;
     IF moved_coin IS NULL AND moved_all IS NULL THEN
         RETURN NULL;

@@ -287,3 +287,33 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
+
+
+class NonceCounts(Protocol):
+    """How many transactions of an address are counted, by one node at one moment: its next nonce."""
+
+    @property
+    def finalized(self) -> int:
+        """Below this nothing can change any more."""
+
+    @property
+    def latest(self) -> int:
+        """In blocks, final or not."""
+
+
+class NumberedProvider(Provider, Protocol):
+    """A chain whose transactions are numbered by their sender, and can be replaced by others of the same number (EVM)."""
+
+    async def sender_nonces(self, sender: str) -> NonceCounts:
+        """For the reservation of nonces."""
+
+    async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
+        """A replacement: same nonce, same payment, both fees +15 % and no less than the network asks for now.
+
+        ``affordable`` is what the sender can spend on its fee. Raises FeeCapTooLow."""
+
+    async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
+        """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""
+
+    async def outpriced(self, signed: SignedTransaction) -> bool:
+        """Whether the next block is too dear for it: it waits until fees fall, or is replaced."""

@@ -20,6 +20,10 @@ class CrashPoint(StrEnum):
     REQUEST_OPEN = "request.open"
     REQUEST_AFTER = "request.after"
 
+    RESERVE_OPEN = "reserve.open"
+    RESERVE_AFTER = "reserve.after"
+    """A nonce is reserved (EVM), and nothing is signed with it."""
+
     SIGN_BEFORE = "sign.before"
     """The transaction is built and signed in memory, and written nowhere."""
     SIGN_OPEN = "sign.open"
@@ -50,8 +54,28 @@ class CrashPoint(StrEnum):
     EXPIRE_OPEN = "expire.open"
     EXPIRE_AFTER = "expire.after"
 
+    WANT_OPEN = "want.open"
+    WANT_AFTER = "want.after"
+    REPLACE_BEFORE = "replace.before"
+    """A replacement (EVM) is signed in memory, and written nowhere."""
+    REPLACE_OPEN = "replace.open"
+    REPLACE_AFTER = "replace.after"
+    REPLACE_SENT = "replace.sent"
+    VOID_OPEN = "void.open"
+    VOID_AFTER = "void.after"
+    GAP_BEFORE = "gap.before"
+    GAP_OPEN = "gap.open"
+    GAP_AFTER = "gap.after"
+    GAP_SENT = "gap.sent"
+
     REJECT_OPEN = "reject.open"
     REJECT_AFTER = "reject.after"
+
+
+NONCES_ONLY = frozenset(
+    point for point in CrashPoint if point.partition(".")[0] in {"reserve", "want", "replace", "void", "gap"}
+)
+"""Never reached on a chain whose transactions are not numbered."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """Payments as the database keeps them: the intent, its signed attempts, and the wallet they serve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,8 @@ class Kind(StrEnum):
 
     GAS = "gas"
     CONSOLIDATION = "consolidation"
+    GAP = "gap"
+    """A sender pays itself, to use up a nonce that later payments wait behind (EVM). Nobody's job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,15 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Paid:
+    """A final payment of a job."""
+
+    asset_id: int
+    transfer: int
+    txid: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Everything a worker knows of one job before it decides."""
 
@@ -61,15 +72,20 @@ class Context:
     derivation_index: int | None
     needs_gas: bool
     needs_consolidation: bool
-    intent: Intent | None
-    """The payment of this kind that is under way for the wallet, of this job or another."""
-    paid_transfer: int | None
-    """This job's final payment: it never pays again."""
-    paid_txid: str | None
+    intents: tuple[Intent, ...]
+    """The payments of this kind that are under way for the wallet, of this job (first) and others."""
+    paid: tuple[Paid, ...]
+    """This job's final payments: it never pays one of these assets again."""
+
+    @property
+    def own(self) -> tuple[Intent, ...]:
+        """The payments of this very job."""
+        return tuple(intent for intent in self.intents if intent.job == self.job)
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "Context":
-        """From ``transfers/context``."""
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> "Context":
+        """From the rows of one job in ``transfers/context``."""
+        row = rows[0]
         return cls(
             job=row["job_uuid"],
             wallet_id=row["wallet_id"],
@@ -77,9 +93,8 @@ class Context:
             derivation_index=row["derivation_index"],
             needs_gas=row["needs_gas"],
             needs_consolidation=row["needs_consolidation"],
-            intent=None if row["transfer_id"] is None else _intent(row),
-            paid_transfer=row["paid_transfer"],
-            paid_txid=row["paid_txid"],
+            intents=tuple(_intent(one) for one in rows if one["transfer_id"] is not None),
+            paid=tuple(Paid(one["asset"], one["transfer"], one["txid"]) for one in row["paid"] or ()),
         )
 
 
@@ -90,7 +105,8 @@ class LiveAttempt:
     id: int
     transfer_id: int
     kind: str
-    job: UUID
+    job: UUID | None
+    """None: a gap."""
     state: AttemptState
     signed: SignedTransaction
     payment: Payment

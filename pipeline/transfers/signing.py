@@ -11,6 +11,9 @@ from pipeline.chains.provider import Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.transfers.intents import Kind
 
+GAP_AMOUNT = 1
+"""Wei that a sender pays itself to use up a nonce: a payment of nothing could not be told from no payment."""
+
 
 class SigningRefused(Exception):
     """A payment that the rules forbid. Nothing was signed; the message says which rule and what to check."""
@@ -52,6 +55,8 @@ def signing_index(kind: Kind, payment: Payment, authority: Authority) -> int:
         return _gas(payment, authority)
     if kind is Kind.CONSOLIDATION:
         return _consolidation(payment, authority)
+    if kind is Kind.GAP:
+        return _gap(payment, authority)
     raise SigningRefused(f"no rule allows signing a {kind}")
 
 
@@ -86,4 +91,15 @@ def _consolidation(payment: Payment, authority: Authority) -> int:
     check_wallet(payment.sender, authority)
     if authority.wallet_index is None or authority.wallet_index in (GAS_INDEX, TREASURY_INDEX):
         raise SigningRefused(f"{payment.sender} is the house's own wallet: it is not consolidated")
+    return authority.wallet_index
+
+
+def _gap(payment: Payment, authority: Authority) -> int:
+    if not payment.asset.is_native or payment.amount != GAP_AMOUNT or payment.sender != payment.receiver:
+        raise SigningRefused(f"a gap is filled by {GAP_AMOUNT} wei from a sender to itself, not by {payment}")
+    if payment.sender == authority.gas_address:
+        return GAS_INDEX
+    check_wallet(payment.sender, authority)
+    if authority.wallet_index is None or authority.wallet_index in (GAS_INDEX, TREASURY_INDEX):
+        raise SigningRefused(f"{payment.sender} is the house's own wallet: it is not signed for")
     return authority.wallet_index

@@ -7,6 +7,8 @@ a test compares the two.
                   │            │            └→ reverted
                   │            └→ expired → signed (the next attempt)
                   └→ rejected
+
+On EVM a payment that is out may have several attempts, which share its nonce: one of them lands, the others are replaced.
 """
 
 from enum import StrEnum
@@ -41,10 +43,27 @@ class AttemptState(StrEnum):
     INCLUDED = "included"
     FINAL = "final"
     REVERTED = "reverted"
+    REPLACED = "replaced"
+    """Another attempt of the payment, with the same nonce, is in a final block."""
     EXPIRED = "expired"
     """Proved dead: no block can take it any more."""
     REJECTED = "rejected"
     """Never sent."""
+
+
+class NonceState(StrEnum):
+    """What has become of a sender's nonce (EVM)."""
+
+    RESERVED = "reserved"
+    """Of one payment, until the chain has decided."""
+    USED = "used"
+    """By a transaction of ours in a final block."""
+    LOST = "lost"
+    """Used by somebody else, as a final block proves."""
+    RELEASED = "released"
+    """Nothing was ever signed with it: the next payment takes it."""
+    VOID = "void"
+    """Bytes with it were given up, or nobody knows: a payment of its sender to itself fills it, and nothing else."""
 
 
 TRANSFER_MOVES: frozenset[tuple[TransferState, TransferState]] = frozenset(
@@ -74,6 +93,22 @@ ATTEMPT_MOVES: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
         (AttemptState.INCLUDED, AttemptState.FINAL),
         (AttemptState.INCLUDED, AttemptState.REVERTED),
         (AttemptState.INCLUDED, AttemptState.BROADCASTING),  # the block was forked away
+        (AttemptState.BROADCASTING, AttemptState.REPLACED),
+        (AttemptState.INCLUDED, AttemptState.REPLACED),  # in a block that was forked away
+    }
+)
+
+NONCE_MOVES: frozenset[tuple[NonceState, NonceState]] = frozenset(
+    {
+        (NonceState.RESERVED, NonceState.USED),
+        (NonceState.RESERVED, NonceState.LOST),
+        (NonceState.RESERVED, NonceState.RELEASED),
+        (NonceState.RESERVED, NonceState.VOID),
+        (NonceState.RELEASED, NonceState.RESERVED),
+        (NonceState.RELEASED, NonceState.VOID),
+        (NonceState.RELEASED, NonceState.LOST),
+        (NonceState.VOID, NonceState.RESERVED),
+        (NonceState.VOID, NonceState.LOST),
     }
 )
 

@@ -1,5 +1,5 @@
--- The moves that jobs, transfers and signed attempts may make, as data: triggers/job_transitions.sql and
--- triggers/money_transitions.sql enforce them against everybody, tests walk every pair.
+-- The moves that jobs, transfers, signed attempts and nonces may make, as data: triggers/job_transitions.sql,
+-- triggers/money_transitions.sql and triggers/nonces.sql enforce them against everybody, tests walk every pair.
 --
 -- Guarantees: after every migrate the table holds exactly these rows. From '(new)' lead the states a row
 -- may be inserted in; a job may be inserted in any.
@@ -38,7 +38,21 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('chain_transaction', 'broadcasting', 'expired', 'proved dead'),
     ('chain_transaction', 'included', 'final', 'in a final block, with its effect'),
     ('chain_transaction', 'included', 'reverted', 'in a final block, without its effect'),
-    ('chain_transaction', 'included', 'broadcasting', 'its block was forked away')
+    ('chain_transaction', 'included', 'broadcasting', 'its block was forked away'),
+    ('chain_transaction', 'broadcasting', 'replaced', 'another attempt with its nonce is in a final block'),
+    ('chain_transaction', 'included', 'replaced', 'its block was forked away, and another attempt is in a final one'),
+
+    ('nonce', '(new)', 'reserved', 'a payment takes the next one'),
+    ('nonce', '(new)', 'void', 'the chain waits for it and no payment of ours has it'),
+    ('nonce', 'reserved', 'used', 'in a final block with its payment'),
+    ('nonce', 'reserved', 'lost', 'used by somebody else'),
+    ('nonce', 'reserved', 'released', 'its payment was given up, and nothing was signed'),
+    ('nonce', 'reserved', 'void', 'its payment was given up after it was signed'),
+    ('nonce', 'released', 'reserved', 'the next payment takes it'),
+    ('nonce', 'released', 'void', 'later ones wait for it, and no payment has come'),
+    ('nonce', 'released', 'lost', 'used by somebody else'),
+    ('nonce', 'void', 'reserved', 'a gap fills it'),
+    ('nonce', 'void', 'lost', 'used by somebody else')
 ), gone AS (
     DELETE FROM state_transitions t
     WHERE (t.subject, t.from_state, t.to_state) NOT IN (SELECT m.subject, m.from_state, m.to_state FROM moves m)

@@ -45,15 +45,15 @@ GRANT SELECT ON wallets, wallet_balances, chains, asset_on_chain, system_config,
 GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 
 -- The executors, the confirmation worker and the sweep: jobs and money, and the flags they serve.
-GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, chain_transactions,
+GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, chain_transactions, nonces,
     chain_cursors, gas_spending, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_executor;
-GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions, chain_cursors TO pipeline_executor;
+GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions, nonces, chain_cursors TO pipeline_executor;
 GRANT UPDATE (needs_gas, needs_consolidation) ON wallets TO pipeline_executor;
 GRANT USAGE ON SEQUENCE job_logs_seq TO pipeline_executor;
 
 -- People and dashboards: everything but signed bytes, with which anybody could send.
-GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers,
+GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, nonces,
     chain_cursors, gas_spending, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (

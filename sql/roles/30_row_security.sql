@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     FOREACH secured IN ARRAY ARRAY[
         'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs', 'transfers', 'gas_spending',
-        'chain_transactions', 'chain_cursors', 'system_config', 'worker_registry', 'admin_actions'
+        'chain_transactions', 'nonces', 'chain_cursors', 'system_config', 'worker_registry', 'admin_actions'
     ] LOOP
         IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = format('public.%I', secured)::regclass) THEN
             EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', secured);
@@ -31,16 +31,16 @@ BEGIN
             ('chain_cursors', 'INSERT', 'pipeline_deposits', '(purpose = ''deposits''::text)'),
             ('chain_cursors', 'UPDATE', 'pipeline_deposits', '(purpose = ''deposits''::text)'),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions chain_cursors'
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces chain_cursors'
              || ' gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_executor', 'true'),
-            ('job_logs transfers chain_transactions', 'INSERT', 'pipeline_executor', 'true'),
-            ('job_logs transfers chain_transactions wallets', 'UPDATE', 'pipeline_executor', 'true'),
+            ('job_logs transfers chain_transactions nonces', 'INSERT', 'pipeline_executor', 'true'),
+            ('job_logs transfers chain_transactions nonces wallets', 'UPDATE', 'pipeline_executor', 'true'),
             ('chain_cursors', 'INSERT', 'pipeline_executor', '(purpose = ''confirmations''::text)'),
             ('chain_cursors', 'UPDATE', 'pipeline_executor', '(purpose = ''confirmations''::text)'),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions chain_cursors'
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces chain_cursors'
              || ' gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_readonly', 'true'),
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions chain_cursors'
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces chain_cursors'
              || ' gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_web', 'true'),
             ('admin_actions', 'INSERT', 'pipeline_web', 'true')
         ) AS r (tables, cmd, role_name, condition)

@@ -4,6 +4,8 @@ SELECT c.id,
        c.family,
        c.network_id,
        c.nodes,
+       c.fees,
+       c.replace_after_blocks,
        extract(epoch FROM c.block_time)::float8 AS block_seconds,
        coalesce((SELECT jsonb_agg(jsonb_build_object(
                             'symbol', a.symbol, 'decimals', a.decimals, 'contract', a.contract_address) ORDER BY a.id)

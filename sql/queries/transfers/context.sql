@@ -1,6 +1,6 @@
--- What is known of the wallets and payments behind a batch of claimed jobs, one row per job:
--- the wallet as it is now, the payment that is under way for it (this job's own first), and whether
--- this job has been paid already. A job that was paid never pays again.
+-- What is known of the wallets and payments behind a batch of claimed jobs: the wallet as it is now, the payments that
+-- are under way for it (one row each, this job's own first; a job without any has one row), and what this job has paid
+-- already. What a job has paid it never pays again.
 SELECT j.id AS job_uuid,
        w.id AS wallet_id,
        w.address,
@@ -23,22 +23,18 @@ SELECT j.id AS job_uuid,
        a.nonce,
        a.ref_block,
        a.expiration,
-       paid.id AS paid_transfer,
-       paid.txid AS paid_txid
+       paid.payments AS paid
   FROM unnest(%(job_ids)s::uuid[]) AS asked (id)
   JOIN job_logs j ON j.id = asked.id
   JOIN wallets w ON w.id = j.wallet_id
-  LEFT JOIN LATERAL (
-        SELECT * FROM transfers
-         WHERE wallet_id = w.id AND kind = %(kind)s AND state NOT IN ('final', 'reverted', 'rejected')
-         ORDER BY (job_id = j.id) DESC, (state IN ('broadcasting', 'included')) DESC, id
-         LIMIT 1) t ON true
+  LEFT JOIN transfers t ON t.wallet_id = w.id AND t.kind = %(kind)s AND t.state NOT IN ('final', 'reverted', 'rejected')
   LEFT JOIN LATERAL (
         SELECT * FROM chain_transactions
          WHERE transfer_id = t.id ORDER BY attempt DESC LIMIT 1) a ON true
   LEFT JOIN LATERAL (
-        SELECT p.id, x.txid
+        SELECT jsonb_agg(jsonb_build_object('asset', p.asset_on_chain_id, 'transfer', p.id, 'txid', x.txid)
+                         ORDER BY p.id) AS payments
           FROM transfers p
           LEFT JOIN chain_transactions x ON x.transfer_id = p.id AND x.state = 'final'
-         WHERE p.job_id = j.id AND p.state = 'final'
-         LIMIT 1) paid ON true;
+         WHERE p.job_id = j.id AND p.state = 'final') paid ON true
+ ORDER BY j.id, (t.job_id = j.id) DESC, a.nonce, t.id;

@@ -1,8 +1,11 @@
--- What the gas wallet has promised and its final balance does not show yet: native raw units with fees.
+-- What the gas wallet has promised and its final balance does not show yet: native raw units with fees, of several
+-- attempts of a payment the dearest, because one of them lands.
 -- The payments of the asking jobs themselves are left out when they are about to be decided anew.
 SELECT coalesce(sum(t.amount + coalesce(a.fee_cap, 0)), 0) AS promised
   FROM transfers t
-  LEFT JOIN chain_transactions a ON a.transfer_id = t.id AND a.state IN ('signed', 'broadcasting', 'included')
- WHERE t.chain_id = %(chain_id)s AND t.kind = 'gas'
+  LEFT JOIN LATERAL (
+        SELECT max(x.fee_cap) AS fee_cap FROM chain_transactions x
+         WHERE x.transfer_id = t.id AND x.state IN ('signed', 'broadcasting', 'included')) a ON true
+ WHERE t.chain_id = %(chain_id)s AND (t.kind = 'gas' OR (t.kind = 'gap' AND t.from_address = %(gas_address)s))
    AND t.state IN ('requested', 'signed', 'broadcasting', 'included')
-   AND NOT (t.state = 'requested' AND t.job_id = ANY (%(job_ids)s::uuid[]));
+   AND NOT (t.state = 'requested' AND t.job_id IS NOT NULL AND t.job_id = ANY (%(job_ids)s::uuid[]));

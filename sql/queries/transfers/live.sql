@@ -19,9 +19,9 @@ SELECT a.id AS attempt_id,
        s.symbol,
        s.decimals,
        s.contract_address,
-       w.address AS wallet
+       coalesce(w.address, t.from_address) AS wallet
   FROM chain_transactions a
   JOIN transfers t ON t.id = a.transfer_id
   JOIN asset_on_chain s ON s.id = t.asset_on_chain_id
-  JOIN wallets w ON w.id = t.wallet_id
+  LEFT JOIN wallets w ON w.id = t.wallet_id
  WHERE a.chain_id = %(chain_id)s AND a.state IN ('broadcasting', 'included');

@@ -10,6 +10,10 @@ WITH attempts AS (
        SET state = 'broadcasting'
       FROM attempts
      WHERE t.id = attempts.transfer_id AND t.state = 'included'
+       -- Another attempt of it may stand in a block.
+       AND NOT EXISTS (SELECT FROM chain_transactions other
+                        WHERE other.transfer_id = t.id AND other.state = 'included'
+                          AND other.id <> ALL (%(attempt_ids)s::bigint[]))
     RETURNING t.id
 )
 SELECT id FROM attempts;
