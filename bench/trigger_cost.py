@@ -188,9 +188,7 @@ def serial_round(serial: int, round_number: int) -> int:
 
 
 def compare(sides: list[Side], step: str | None) -> dict[str, Any]:
-    seconds = {
-        side.name: [one[step] if step else sum(one.values()) for one in side.rounds[1:]] for side in sides
-    }
+    seconds = {side.name: [one[step] if step else sum(one.values()) for one in side.rounds[1:]] for side in sides}
     ratios = [with_ / without for with_, without in zip(seconds["triggers"], seconds["plain"], strict=True)]
     return {
         **{
