@@ -1,8 +1,8 @@
 -- What the flags of a wallet should be by its balances, and setting them so.
 --
 -- Guarantees: nothing but the tables decides (thresholds and policy of the chain, thresholds of its active
--- assets); what is not known leaves the flag as it is; a wallet that is not ours (no derivation_index) is left alone; only wallets whose flags
--- differ are written.
+-- assets); what is not known leaves the flag as it is; a wallet that is not ours (no derivation_index) is left
+-- alone; only wallets whose flags differ are written.
 
 -- Sets the flags of these wallets by the rule; returns how many changed.
 --
