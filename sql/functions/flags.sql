@@ -21,7 +21,8 @@ BEGIN
 
     UPDATE wallets w
     SET needs_gas = coalesce(rule.needs_gas, w.needs_gas),
-        needs_consolidation = coalesce(rule.needs_consolidation, w.needs_consolidation)
+        needs_consolidation = coalesce(rule.needs_consolidation, w.needs_consolidation),
+        updated_at = now()
     FROM wallet_flag_rule rule
     WHERE rule.wallet_id = ANY (wallet_ids)
       AND w.id = rule.wallet_id
@@ -45,7 +46,7 @@ BEGIN
     PERFORM FROM wallets w WHERE w.id = ANY (wallet_ids) ORDER BY w.id FOR NO KEY UPDATE;
 
     UPDATE wallets w
-    SET needs_gas = rule.needs_gas
+    SET needs_gas = rule.needs_gas, updated_at = now()
     FROM wallet_flag_rule rule
     WHERE rule.wallet_id = ANY (wallet_ids)
       AND w.id = rule.wallet_id
