@@ -83,9 +83,13 @@ def server_dsn() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> Iterator[str]:
-    """The name of a migrated, empty database that the tests' databases are copied from."""
+    """The name of a migrated database that the tests' databases are copied from. It has no chain: each test brings its own."""
     with _new_database(server_dsn) as name:
-        asyncio.run(migrate(make_conninfo(server_dsn, dbname=name)))
+        dsn = make_conninfo(server_dsn, dbname=name)
+        asyncio.run(migrate(dsn))
+        with psycopg.connect(dsn) as connection:
+            connection.execute("DELETE FROM asset_on_chain")
+            connection.execute("DELETE FROM chains")
         yield name
 
 

@@ -93,7 +93,8 @@ async def set_balance(connection: Connection, wallet: Wallet, asset_id: int, raw
     """What the balance sync does when it has read ``raw``."""
     await connection.execute(
         """
-        UPDATE wallet_balances SET on_chain_balance_raw = %s, recheck = false, last_checked = now(), last_processed_at = now()
+        UPDATE wallet_balances SET on_chain_balance_raw = %s, recheck = false,
+            last_checked = now(), last_processed_at = now()
         WHERE wallet_id = %s AND asset_on_chain_id = %s
         """,
         [str(raw), wallet.id, asset_id],

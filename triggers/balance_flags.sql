@@ -1,7 +1,8 @@
 -- Balances decide the flags of their wallet: whenever an amount changed and its flag does not say what the amount says,
 -- or a read that was to decide afresh came in (recheck fell), the rule in wallet_flag_rule is applied to the wallet.
 --
--- Amounts that stay equal decide nothing, so that a flag set by hand lives until the balance moves. A failed
+-- Amounts that stay equal decide nothing, so that a flag set by hand lives until the balance moves; a native balance
+-- that moves decides needs_gas alone, so that needs_consolidation set by hand outlives the gas it calls for. A failed
 -- read keeps the old amount and the recheck, so it decides nothing either. An amount that moves and agrees with its flag
 -- costs one look at the wallet; the rule, which locks the wallet and reads all of its balances, is for the others.
 --
@@ -17,11 +18,15 @@ DECLARE
     moved_wallets bigint[];
     moved_assets integer[];
     moved_amounts text[];
-    reread bigint[] := '{}';
-    decided bigint[];
+    reread_wallets bigint[];
+    reread_assets integer[];
+    by_token bigint[];
+    by_coin bigint[];
+    coins integer[];
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        reread := ARRAY(SELECT DISTINCT n.wallet_id FROM new_rows n WHERE NOT n.recheck);
+        SELECT array_agg(n.wallet_id), array_agg(n.asset_on_chain_id) INTO reread_wallets, reread_assets
+        FROM new_rows n WHERE NOT n.recheck;
     ELSE
         SELECT array_agg(moved.wallet_id), array_agg(moved.asset_on_chain_id), array_agg(moved.on_chain_balance_raw)
         INTO moved_wallets, moved_assets, moved_amounts
@@ -30,35 +35,47 @@ BEGIN
             EXCEPT
             SELECT o.id, o.wallet_id, o.asset_on_chain_id, o.on_chain_balance_raw FROM old_rows o
         ) moved;
-        reread := ARRAY(
-            SELECT r.wallet_id FROM (
-                SELECT o.id, o.wallet_id FROM old_rows o WHERE o.recheck
-                EXCEPT
-                SELECT n.id, n.wallet_id FROM new_rows n WHERE n.recheck
-            ) r
-        );
+        SELECT array_agg(r.wallet_id), array_agg(r.asset_on_chain_id) INTO reread_wallets, reread_assets
+        FROM (
+            SELECT o.id, o.wallet_id, o.asset_on_chain_id FROM old_rows o WHERE o.recheck
+            EXCEPT
+            SELECT n.id, n.wallet_id, n.asset_on_chain_id FROM new_rows n WHERE n.recheck
+        ) r;
     END IF;
 
     IF moved_wallets IS NOT NULL THEN
-        decided := ARRAY(
-            SELECT w.id
-            FROM unnest(moved_wallets, moved_assets, moved_amounts) AS moved (wallet_id, asset_id, amount)
-            JOIN asset_on_chain a ON a.id = moved.asset_id
-            JOIN chains c ON c.id = a.chain_id
-            JOIN wallets w ON w.id = moved.wallet_id
-            WHERE w.derivation_index IS NOT NULL
-              AND CASE
-                      WHEN a.contract_address IS NULL THEN
-                          w.needs_gas <> (moved.amount::numeric < c.gas_flag_below)
-                      WHEN moved.amount::numeric > a.consolidate_flag_above THEN
-                          NOT w.needs_consolidation OR (c.gas_policy = 'on_demand' AND NOT w.needs_gas)
-                      ELSE w.needs_consolidation
-                  END
-        );
+        SELECT array_agg(w.id) FILTER (WHERE a.contract_address IS NOT NULL),
+               array_agg(w.id) FILTER (WHERE a.contract_address IS NULL)
+        INTO by_token, by_coin
+        FROM unnest(moved_wallets, moved_assets, moved_amounts) AS moved (wallet_id, asset_id, amount)
+        JOIN asset_on_chain a ON a.id = moved.asset_id
+        JOIN chains c ON c.id = a.chain_id
+        JOIN wallets w ON w.id = moved.wallet_id
+        WHERE w.derivation_index IS NOT NULL
+          AND CASE
+                  WHEN a.contract_address IS NULL THEN
+                      w.needs_gas <> (moved.amount::numeric < c.gas_flag_below)
+                  WHEN moved.amount::numeric > a.consolidate_flag_above THEN
+                      NOT w.needs_consolidation OR (c.gas_policy = 'on_demand' AND NOT w.needs_gas)
+                  ELSE w.needs_consolidation
+              END;
     END IF;
-    decided := decided || reread;
-    IF cardinality(decided) > 0 THEN
-        PERFORM evaluate_flags(decided);
+    IF reread_wallets IS NOT NULL THEN
+        coins := ARRAY(SELECT a.id FROM asset_on_chain a WHERE a.contract_address IS NULL);
+        by_token := by_token || ARRAY(
+            SELECT r.wallet_id FROM unnest(reread_wallets, reread_assets) AS r (wallet_id, asset_id)
+            WHERE r.asset_id <> ALL (coins));
+        by_coin := by_coin || ARRAY(
+            SELECT r.wallet_id FROM unnest(reread_wallets, reread_assets) AS r (wallet_id, asset_id)
+            WHERE r.asset_id = ANY (coins));
+    END IF;
+
+    IF cardinality(by_token) > 0 THEN
+        PERFORM evaluate_flags(by_token);
+        by_coin := ARRAY(SELECT unnest(by_coin) EXCEPT SELECT unnest(by_token));
+    END IF;
+    IF cardinality(by_coin) > 0 THEN
+        PERFORM evaluate_gas_flags(by_coin);
     END IF;
     RETURN NULL;
 END

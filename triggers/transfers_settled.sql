@@ -1,6 +1,6 @@
 -- A settled payment has served its flag and moved balances: final gas lowers needs_gas, a final consolidation
--- needs_consolidation; after either, and after a reverted one, the wallet's balances are read again at once and
--- decide the flags afresh, so that a flag lowered too early rises (and rings) again.
+-- needs_consolidation; after either, and after a reverted one, the balances that it moved are read again at once and
+-- decide the flags afresh, so that a flag lowered too early rises (and rings) again. Gas moves the native coin alone.
 
 CREATE OR REPLACE FUNCTION settle_flags() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -9,24 +9,26 @@ AS $$
 DECLARE
     gas bigint[];
     consolidated bigint[];
-    settled bigint[];
+    moved_coin bigint[];
+    moved_all bigint[];
 BEGIN
     SELECT array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'gas'),
            array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'consolidation'),
-           array_agg(DISTINCT s.wallet_id)
-    INTO gas, consolidated, settled
+           array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind = 'gas'),
+           array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind <> 'gas')
+    INTO gas, consolidated, moved_coin, moved_all
     FROM (
         SELECT n.id, n.wallet_id, n.kind, n.state FROM new_rows n WHERE n.state IN ('final', 'reverted')
         EXCEPT
         SELECT o.id, o.wallet_id, o.kind, o.state FROM old_rows o WHERE o.state IN ('final', 'reverted')
     ) s;
-    IF settled IS NULL THEN
+    IF moved_coin IS NULL AND moved_all IS NULL THEN
         RETURN NULL;
     END IF;
 
     -- Balances before wallets, as the sync's writes do (its trigger locks wallets second), or the two could deadlock.
-    PERFORM make_balances_due(settled);
-    PERFORM FROM wallets w WHERE w.id = ANY (settled) ORDER BY w.id FOR NO KEY UPDATE;
+    PERFORM make_balances_due_after_payments(coalesce(moved_all, '{}'), coalesce(moved_coin, '{}'));
+    PERFORM FROM wallets w WHERE w.id = ANY (gas || consolidated) ORDER BY w.id FOR NO KEY UPDATE;
     UPDATE wallets w SET
         needs_gas = w.needs_gas AND NOT (w.id = ANY (coalesce(gas, '{}'))),
         needs_consolidation = w.needs_consolidation AND NOT (w.id = ANY (coalesce(consolidated, '{}')))

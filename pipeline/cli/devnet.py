@@ -15,6 +15,7 @@ def devnet(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 0,
     block_time: Annotated[float, typer.Option(min=0, help="Seconds between blocks; 0: only on demand.")] = 3.0,
     solid_lag: Annotated[int, typer.Option(min=1, help="Blocks until a block is final; about 19 on mainnet.")] = 19,
+    network: Annotated[str, typer.Option(help="Its name; decides the genesis block.")] = "flagpost",
     directory: Annotated[
         Path | None, typer.Option(help="Where the chain is kept; default: devnet under FLAGPOST_HOME.")
     ] = None,
@@ -27,7 +28,11 @@ def devnet(
     Example: [bold]flagpost devnet --port 9090 --block-time 1 --solid-lag 2[/]
     """
     options = DevnetOptions(
-        port=port, home=directory or Settings.load().home / "devnet", block_time=block_time, solid_lag=solid_lag
+        port=port,
+        home=directory or Settings.load().home / "devnet",
+        block_time=block_time,
+        solid_lag=solid_lag,
+        network=network,
     )
 
     def ready(network: Network) -> None:

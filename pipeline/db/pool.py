@@ -49,6 +49,7 @@ def create_pool(
     min_size: int = 1,
     max_size: int = 8,
     statement_timeout: float = STATEMENT_TIMEOUT,
+    index_plans: bool = False,
 ) -> Pool:
     """A pool that is not open yet (``async with pool:`` or ``await pool.open(wait=True)``).
 
@@ -56,6 +57,9 @@ def create_pool(
     together. ``name`` is seen in pg_stat_activity as ``flagpost <name>``; ``role`` is the role of the process in the
     sense of SET ROLE, None for that of the DSN. After a disconnect call ``await pool.drain()``, or the dead
     connections are handed out one by one. ``statement_timeout`` in seconds.
+
+    ``index_plans`` is for processes whose every statement has its index: a plan that was prepared while the tables were
+    nearly empty, as on a new system, would otherwise go on scanning them whole when they have grown.
     """
     return pool_of(
         database_dsn(settings),
@@ -64,6 +68,7 @@ def create_pool(
         min_size=min_size,
         max_size=max_size,
         statement_timeout=statement_timeout,
+        index_plans=index_plans,
         pooler=behind_pooler(settings),
     )
 
@@ -76,6 +81,7 @@ def pool_of(
     min_size: int = 1,
     max_size: int = 8,
     statement_timeout: float = STATEMENT_TIMEOUT,
+    index_plans: bool = False,
     pooler: bool = False,
 ) -> Pool:
     """As ``create_pool``, for a DSN. ``pooler``: the DSN goes through PgBouncer or the like in transaction mode."""
@@ -91,7 +97,7 @@ def pool_of(
             )
 
     return Pool(
-        with_application(dsn, name) if pooler else session_dsn(dsn, name, role, statement_timeout),
+        with_application(dsn, name) if pooler else session_dsn(dsn, name, role, statement_timeout, index_plans),
         min_size=min_size,
         max_size=max_size,
         open=False,
@@ -113,6 +119,7 @@ def session_dsn(
     name: str,
     role: str | None = None,
     statement_timeout: float = STATEMENT_TIMEOUT,
+    index_plans: bool = False,
 ) -> str:
     """``dsn`` with role and timeouts as settings of the session itself.
 
@@ -123,4 +130,6 @@ def session_dsn(
         options.append(f"-c role={role}")
     options.append(f"-c statement_timeout={round(statement_timeout * 1000)}")
     options.append(f"-c idle_in_transaction_session_timeout={round(IDLE_IN_TRANSACTION_TIMEOUT * 1000)}")
+    if index_plans:
+        options.append("-c enable_seqscan=off")
     return make_conninfo(with_application(dsn, name), options=" ".join(options).strip())

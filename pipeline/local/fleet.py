@@ -88,6 +88,16 @@ class Fleet:
         """The running processes by name."""
         return {m.line.name: m.process.pid for m in self._members if m.process.returncode is None}
 
+    async def kill(self, name: str) -> Line:
+        """SIGKILL one process and forget it; its line, to start it again with. Raises KeyError."""
+        found = next((member for member in self._members if member.line.name == name), None)
+        if found is None:
+            raise KeyError(f"no process {name} in the fleet")
+        self._members.remove(found)
+        _signal(found.process, signal.SIGKILL)
+        await found.process.wait()
+        return found.line
+
     async def stop(self, phase: Phase) -> None:
         """SIGTERM to all of a phase, SIGKILL to what is left after the grace; they are no longer checked."""
         members = [member for member in self._members if member.line.phase is phase]

@@ -70,7 +70,9 @@ async def seed(dsn: str, client: DevnetClient, home: LocalHome, terms: Terms) ->
     home.ensure_mnemonic()
     gas, treasury = home.house()
     async with await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
-        known = await (await connection.execute(statement("local/known_token"))).fetchone()
+        network = {"network_id": (await client.status()).genesis_id}
+        await connection.execute(statement("local/replace_shipped_chain"), network)
+        known = await (await connection.execute(statement("local/known_token"), network)).fetchone()
         token = known["contract_address"] if known else await _deploy(client)
         async with connection.transaction():
             chain = await _chain(connection, client, terms, gas, treasury)

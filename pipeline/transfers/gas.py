@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.chains.errors import SimulationFailed
+from pipeline.chains.errors import InsufficientFunds, SimulationFailed
 from pipeline.chains.provider import BalanceQuery, Finality, Payment
 from pipeline.queue.jobs import Defer, Outcome, Retry
 from pipeline.transfers.decide_gas import decide_gas
@@ -117,7 +117,9 @@ class GasTopups(PayingHandler):
         for (one, _), payment, estimate in zip(
             wanted, payments, await estimates(sender.provider, payments, self._slots), strict=True
         ):
-            if isinstance(estimate, Exception):
+            if isinstance(estimate, InsufficientFunds):
+                decided.append((one, _short_of(terms, gas_wallet, estimate.held, estimate.needed)))
+            elif isinstance(estimate, Exception):
                 decided.append((one, outcome_of(one.job, estimate)))
             else:
                 orders.append(Order(one, self.kind, terms.native, payment, estimate))
@@ -130,7 +132,7 @@ class GasTopups(PayingHandler):
         for order in orders:
             cost = order.payment.amount + order.estimate.fee
             if cost > available:
-                decided.append((order.claimed, _short_of(order, terms, available, cost)))
+                decided.append((order.claimed, _short_of(terms, order.payment.sender, available, cost)))
                 continue
             try:
                 decided.append((order.claimed, replace(order, transfer_id=await sender.open(order))))
@@ -139,10 +141,11 @@ class GasTopups(PayingHandler):
                 decided.append((order.claimed, outcome_of(order.claimed.job, trouble)))
 
 
-def _short_of(order: Order, terms: Terms, available: int, cost: int) -> Outcome:
+def _short_of(terms: Terms, gas_wallet: str, available: int, cost: int) -> Outcome:
+    """Nothing is lost and no retry used up: the job waits for somebody to fill the gas wallet."""
     human = terms.native.human
     return Defer(
         _EMPTY_GAS_WALLET_SECONDS,
-        f"gas wallet {order.payment.sender} has {human(max(0, available))} to give, this top-up needs {human(cost)}: "
+        f"gas wallet {gas_wallet} has {human(max(0, available))} to give, this top-up needs {human(cost)}: "
         f"send {terms.native.asset.symbol} to it",
     )

@@ -82,7 +82,9 @@ class Runtime:
         self.worker = worker
         self.grace_seconds = grace_seconds
         self.config = RuntimeConfig()
-        self.pool: Pool = create_pool(settings, worker.type, role=worker.role, min_size=1, max_size=pool_size)
+        self.pool: Pool = create_pool(
+            settings, worker.type, role=worker.role, min_size=1, max_size=pool_size, index_plans=True
+        )
         self.registration = Registration(self.pool, worker.type, blockchain=worker.blockchain)
         self.listener = Listener(
             listen_dsn(settings),
@@ -302,7 +304,9 @@ async def _serve(settings: Settings, worker: Worker, options: Mapping[str, Any])
     try:
         await runtime.run()
     except Exception as error:
-        logger.opt(exception=error).error("{}: failed: {}", worker.type, reason(error))
+        # Errors of our own are written for people; anything else is a fault, and its traceback is wanted.
+        ours = type(error).__module__.startswith("pipeline.")
+        logger.opt(exception=None if ours else error).error("{}: failed: {}", worker.type, reason(error))
         return 1
     return 0
 

@@ -1,9 +1,8 @@
 """The sweep: on a timer it reads the flags themselves, and finds what no event brought.
 
-    standing by ──(seat free)──▶ acting: every interval enqueue, summarise; more often rescue
+    standing by ──(leads)──▶ acting: every interval enqueue, summarise; more often rescue
 
-One sweep acts at a time. Whoever holds the seat (an advisory lock of a session of its own) acts until its session ends;
-the others stand by and try again.
+One sweep acts at a time (``leader``); the others stand by and try again.
 """
 
 import asyncio
@@ -15,15 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loguru import logger
-from psycopg import AsyncConnection
 from psycopg.rows import dict_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from pipeline.db.dsn import listen_dsn
-from pipeline.db.pool import CONNECT_TIMEOUT, Connection, session_dsn
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
+from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
 
 STALE_SECONDS = 60.0
@@ -32,8 +30,8 @@ RESCUE_SECONDS = 15.0
 """Between two looks for jobs of silent workers; recovery without hands is promised within 5 minutes."""
 RESCUE_OLDER_SECONDS = 60.0
 """A job that moved within this time is not touched, even if its worker's row was just deleted by hand."""
-SEAT_SECONDS = 10.0
-"""How often a sweep that stands by tries to take the seat."""
+STANDBY_SECONDS = 10.0
+"""How often a sweep that stands by tries to lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +64,23 @@ class Sweep:
         *,
         chain_ids: Sequence[int] | None = None,
         rescue_seconds: float = RESCUE_SECONDS,
-        seat_seconds: float = SEAT_SECONDS,
+        standby_seconds: float = STANDBY_SECONDS,
         observer: Callable[[Cycle], None] | None = None,
     ) -> None:
         """``observer`` is told of each cycle once its summary is written."""
         self.acting = asyncio.Event()
-        """Set while this sweep holds the seat."""
+        """Set while this sweep leads."""
         self.counts: Counter[str] = Counter()
         self._chain_ids = chain_ids
         self._rescue_seconds = rescue_seconds
-        self._seat_seconds = seat_seconds
+        self._standby_seconds = standby_seconds
         self._observer = observer
-        self._seat: Connection | None = None
         self._changed = asyncio.Event()
         self._rescued = 0
         self._silent = 0
         self._runtime: Runtime
         self._queue: JobQueue
+        self._leader: Leader
 
     def stats(self) -> Mapping[str, Any]:
         """Counts since the start, and whether this sweep acts or stands by."""
@@ -92,6 +90,7 @@ class Sweep:
         """Act or stand by until told to stop."""
         self._runtime = runtime
         self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
+        self._leader = Leader(listen_dsn(runtime.settings), "sweep", self.role)
         runtime.watch(self._changed.set)
         now = _now()
         last_sweep = last_cleanup = now  # at a common start the listeners take what is flagged themselves
@@ -99,8 +98,8 @@ class Sweep:
         try:
             while not runtime.stopping.is_set():
                 self._changed.clear()
-                if not await self._hold_seat():
-                    await self._sleep(self._seat_seconds)
+                if not await self._leads():
+                    await self._sleep(self._standby_seconds)
                     continue
                 now = _now()
                 if now >= next_rescue:
@@ -118,7 +117,8 @@ class Sweep:
         except Stopped:
             pass
         finally:
-            await self._leave_seat()
+            await self._leader.close()
+            self.acting.clear()
 
     async def _cycle(self) -> None:
         """Enqueue what was overlooked, write the summary, say so in a line."""
@@ -205,40 +205,15 @@ class Sweep:
             logger.warning("sweep: {} jobs had been stuck for {} minutes", cleaned, minutes)
         self._rescued += cleaned
 
-    # -- the seat ---------------------------------------------------------------------------------
-
-    async def _hold_seat(self) -> bool:
-        """Whether this sweep is the one that acts; takes the seat if it is free."""
+    async def _leads(self) -> bool:
+        """Whether this sweep is the one that acts."""
         try:
-            if self._seat is not None:
-                await self._seat.execute(statement("sweep/ping"))  # the session lives, and with it the lock
-                return True
-            if await self._take_seat():
-                self.acting.set()
-                return True
+            leads = await self._leader.leads()
         except DATABASE_GONE as error:
-            logger.warning("sweep: lost its seat: {}", reason(error))
-            await self._leave_seat()
-        return False
-
-    async def _take_seat(self) -> bool:
-        """A session of its own, past any pooler: the lock lives exactly as long as the session."""
-        dsn = session_dsn(listen_dsn(self._runtime.settings), "sweep seat", self.role)
-        seat = await AsyncConnection.connect(
-            dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
-        )
-        row = await (await seat.execute(statement("sweep/take_seat"))).fetchone()
-        if row is None or not row[0]:
-            await seat.close()
-            return False
-        self._seat = seat
-        return True
-
-    async def _leave_seat(self) -> None:
-        self.acting.clear()
-        seat, self._seat = self._seat, None
-        if seat is not None:
-            await seat.close()
+            logger.warning("sweep: the database went away: {}", reason(error))
+            leads = False
+        (self.acting.set if leads else self.acting.clear)()
+        return leads
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

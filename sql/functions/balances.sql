@@ -3,15 +3,20 @@
 -- Guarantees: the next read decides the flags even if it is equal; a read that is under way now, and may be
 -- older than the reason for asking, can no longer be stored (its lock is taken away).
 
--- Makes all balances of these wallets due at once; returns how many balances. Rings balance_due.
+-- Makes due at once all balances of the wallets in `all_of`, and of those in `coin_of` only the native coin's, which is
+-- all that a gas top-up moves. Returns how many balances. Rings balance_due.
 -- Locks in the order of id, as everybody who writes several balances should.
-CREATE OR REPLACE FUNCTION make_balances_due(wallet_ids bigint[]) RETURNS integer
+CREATE OR REPLACE FUNCTION make_balances_due_after_payments(all_of bigint[], coin_of bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
+    coins integer[] := ARRAY(SELECT a.id FROM asset_on_chain a WHERE a.contract_address IS NULL);
     balance_ids bigint[] := ARRAY(
-        SELECT b.id FROM wallet_balances b WHERE b.wallet_id = ANY (wallet_ids) ORDER BY b.id FOR NO KEY UPDATE
+        SELECT b.id FROM wallet_balances b
+        WHERE b.wallet_id = ANY (all_of || coin_of)
+          AND (b.wallet_id = ANY (all_of) OR b.asset_on_chain_id = ANY (coins))
+        ORDER BY b.id FOR NO KEY UPDATE
     );
 BEGIN
     UPDATE wallet_balances b
@@ -24,4 +29,11 @@ BEGIN
     RETURN cardinality(balance_ids);
 END
 $$;
+REVOKE ALL ON FUNCTION make_balances_due_after_payments(bigint[], bigint[]) FROM PUBLIC;
+
+-- Makes all balances of these wallets due at once; returns how many balances. Rings balance_due.
+CREATE OR REPLACE FUNCTION make_balances_due(wallet_ids bigint[]) RETURNS integer
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$ SELECT make_balances_due_after_payments(wallet_ids, '{}') $$;
 REVOKE ALL ON FUNCTION make_balances_due(bigint[]) FROM PUBLIC;

@@ -14,7 +14,7 @@ CREATE TABLE wallets (
     derivation_index bigint CHECK (derivation_index >= 0),
     needs_gas boolean NOT NULL DEFAULT false,
     needs_consolidation boolean NOT NULL DEFAULT false,
-    -- When the work a flag calls for became possible; kept by triggers/wallets_flag_times.sql.
+    -- When the work a flag calls for became possible; kept by triggers/flag_times.sql.
     needs_gas_since timestamptz,
     consolidation_ready_since timestamptz,   -- needs_consolidation and not needs_gas
     -- Gas comes before consolidation: a wallet calls for one job at a time, since then. As columns, so

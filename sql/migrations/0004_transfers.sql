@@ -35,7 +35,7 @@ CREATE INDEX transfers_job ON transfers (job_id);
 CREATE INDEX transfers_gas_by_wallet ON transfers (wallet_id, created_at) WHERE kind = 'gas' AND state <> 'rejected';
 
 -- Gas promised, by chain and hour (UTC): what the daily and total budgets add up, so that a top-up
--- costs the same after a million of them. Kept by triggers/transfers_gas_budget.sql alone.
+-- costs the same after a million of them. Kept by triggers/gas_budgets.sql alone.
 CREATE TABLE gas_spending (
     chain_id integer NOT NULL REFERENCES chains (id),
     hour timestamptz NOT NULL,

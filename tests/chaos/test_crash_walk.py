@@ -1,75 +1,163 @@
 """Every named crash point, each with every way a node can misbehave: exactly one payment of each kind, on the chain.
 
-By default each point is walked with a rotating choice of faults that covers all of them; FLAGPOST_CHAOS=full takes the
-whole product.
+By default each point is walked with a third of the faults, the next point with another third; FLAGPOST_CHAOS=full takes
+the whole product. Trials mostly wait for blocks, so those of all selected tests run side by side.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from pipeline.devnet.faults import FaultKind
 from pipeline.transfers.crashpoints import CrashPoint
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import Fault, Plan, run_trial
+from tests.chaos.trial import Fault, Plan, Trial, run_trial
+from tests.chaos.world import LIFETIME_SECONDS
+from tests.conftest import temporary_home
 
-AT_ONCE = 6
-FAULTS: dict[str, Fault | None] = {
-    "none": None,
-    "reply lost": Fault(FaultKind.LOST_REPLY),
-    "request lost": Fault(FaultKind.LOST_REQUEST),
-    "reply late": Fault(FaultKind.LATE_REPLY, seconds=0.5),
-    "request late": Fault(FaultKind.LATE_REQUEST, seconds=0.5),
-    "duplicated": Fault(FaultKind.DUPLICATED),
-    "false txid": Fault(FaultKind.FALSE_TXID),
-    "swallowed": Fault(FaultKind.SWALLOWED),
-    "server busy": Fault(FaultKind.SERVER_BUSY),
-    "429": Fault(FaultKind.TOO_MANY),
-    "503": Fault(FaultKind.SUSPENDED, seconds=0.3),
-    "403": Fault(FaultKind.BANNED, seconds=0.3),
-    "html": Fault(FaultKind.HTML, status=502),
+AT_ONCE = 10
+FULL = os.environ.get("FLAGPOST_CHAOS") == "full"
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FAULTS: dict[str, list[Fault]] = {
+    "none": [],
+    "reply lost": [Fault(FaultKind.LOST_REPLY)],
+    "request lost": [Fault(FaultKind.LOST_REQUEST)],
+    "reply late": [Fault(FaultKind.LATE_REPLY, seconds=0.5)],
+    "request late": [Fault(FaultKind.LATE_REQUEST, seconds=0.5)],
+    "duplicated": [Fault(FaultKind.DUPLICATED)],
+    "false txid": [Fault(FaultKind.FALSE_TXID)],
+    "swallowed": [Fault(FaultKind.SWALLOWED)],
+    "server busy": [Fault(FaultKind.SERVER_BUSY)],
+    "429": [Fault(FaultKind.TOO_MANY)],
+    "503": [Fault(FaultKind.SUSPENDED, seconds=0.3)],
+    "403": [Fault(FaultKind.BANNED, seconds=0.3)],
+    "html": [Fault(FaultKind.HTML, status=502)],
 }
 
-SENDER = [
-    CrashPoint.JOB_TAKEN,
-    CrashPoint.REQUEST_BEFORE,
-    CrashPoint.REQUEST_OPEN,
-    CrashPoint.REQUEST_AFTER,
-    CrashPoint.SIGN_BEFORE,
-    CrashPoint.SIGN_OPEN,
-    CrashPoint.SIGN_AFTER,
-    CrashPoint.BROADCAST_OPEN,
-    CrashPoint.BROADCAST_AFTER,
-    CrashPoint.SEND_AFTER,
-    CrashPoint.REPLY_OPEN,
-    CrashPoint.REPLY_AFTER,
-]
+
+def sender(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """Both senders die once at the point."""
+    return Plan(name, {"gas-topup": [point], "consolidation": [point]}, faults, crashes=2)
 
 
-@pytest.fixture
-async def zygote() -> AsyncIterator[Zygote]:
-    async with Zygote() as started:
-        yield started
+def include(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """The confirmation worker dies over the first block. Final only much later, so that it is surely seen before."""
+    return Plan(name, {"confirmations": [point]}, faults, crashes=1, solid_lag=12)
 
 
-async def run_all(plans: list[Plan], server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
+def settle(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """It dies twice: over the top-up, and over the consolidation or the same top-up again."""
+    return Plan(name, {"confirmations": [point, point]}, faults, crashes=2)
+
+
+def rebroadcast(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """The first send reaches nobody, the second meets the fault."""
+    nobody = Fault(FaultKind.LOST_REQUEST, count=1)
+    return Plan(name, {"confirmations": [point]}, [nobody, *faults], crashes=1)
+
+
+def reorg(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """The block that holds the top-up is forked away, and its transaction with it."""
+
+    async def fork(trial: Trial) -> None:
+        devnet = trial.world.devnet
+        await devnet.pause()
+        await trial.until_pooled()
+        await devnet.mine()
+        await trial.until("SELECT FROM chain_transactions WHERE state = 'included'")
+        await devnet.fork(1, drop=True)
+        await devnet.forget_txids()
+        await devnet.resume()
+
+    return Plan(name, {"confirmations": [point]}, faults, fork, crashes=1)
+
+
+def death(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """The network swallows every send until the transaction has expired; the next one meets the fault."""
+
+    async def die(trial: Trial) -> None:
+        await trial.until("SELECT FROM chain_transactions WHERE last_result IS NOT NULL")
+        await trial.world.devnet.advance(LIFETIME_SECONDS + 20)
+        await trial.until("SELECT FROM chain_transactions WHERE state = 'expired'")
+        await trial.world.devnet.clear_faults()
+        await trial.spoil(*faults)
+
+    swallowed = Fault(FaultKind.SWALLOWED, count=None)
+    return Plan(name, {"confirmations": [point]}, [swallowed], die, crashes=1)
+
+
+def old_bytes(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """Bytes are signed, their process dies, and nobody looks at them until they are too old to send."""
+
+    async def time_passes(trial: Trial) -> None:
+        await trial.world.devnet.advance(LIFETIME_SECONDS * 0.8)
+
+    arms = {"gas-topup": [CrashPoint.SIGN_AFTER, point]}
+    return Plan(name, arms, faults, before_restart={"gas-topup": time_passes}, crashes=2)
+
+
+SCENARIOS = {
+    "job": sender,
+    "request": sender,
+    "sign": sender,
+    "broadcast": sender,
+    "send": sender,
+    "reply": sender,
+    "include": include,
+    "settle": settle,
+    "rebroadcast": rebroadcast,
+    "reorg": reorg,
+    "expire": death,
+    "reject": old_bytes,
+}
+"""By the first part of a crash point's name."""
+
+
+def plans(point: CrashPoint) -> list[Plan]:
+    """The trials of one crash point."""
+    scenario = SCENARIOS[point.partition(".")[0]]
+    named = [scenario(f"{point} {name}", point, faults) for name, faults in FAULTS.items()]
+    return named if FULL else named[list(CrashPoint).index(point) % 3 :: 3]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def trials(
+    request: pytest.FixtureRequest, server_dsn: str, template: str
+) -> AsyncIterator[Mapping[CrashPoint, list[asyncio.Task[None]]]]:
+    """The trials of all selected tests, under way."""
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(plan: Plan) -> None:
+    async def run(plan: Plan, zygote: Zygote, directory: Path) -> None:
         async with slots:
             await run_trial(plan, server_dsn, template, zygote, directory)
 
-    problems = [one for one in await asyncio.gather(*map(one, plans), return_exceptions=True) if one]
-    if problems:
-        raise ExceptionGroup(f"{len(problems)} of {len(plans)} trials", problems)
-
-
-@pytest.mark.parametrize("point", SENDER)
-async def test_sender(point: CrashPoint, server_dsn: str, template: str, zygote: Zygote, home: Path) -> None:
-    plans = [
-        Plan(f"{point} {name}", {"gas-topup": [point], "consolidation": [point]}, fault, crashes=2)
-        for name, fault in FAULTS.items()
+    selected = [
+        item.callspec.params
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module and hasattr(item, "callspec")
     ]
-    await run_all(plans, server_dsn, template, zygote, home)
+    with temporary_home() as directory:
+        async with Zygote() as zygote:
+            under_way = {
+                one["point"]: [asyncio.create_task(run(plan, zygote, directory)) for plan in plans(one["point"])]
+                for one in selected
+            }
+            yield under_way
+            tasks = [task for tasks in under_way.values() for task in tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("point", list(CrashPoint))
+async def test_crash_point(point: CrashPoint, trials: Mapping[CrashPoint, list[asyncio.Task[None]]]) -> None:
+    results = await asyncio.gather(*trials[point], return_exceptions=True)
+    problems = [result for result in results if isinstance(result, Exception)]
+    if problems:
+        raise ExceptionGroup(f"{len(problems)} of {len(results)} trials", problems)

@@ -8,10 +8,11 @@ The workers are real processes on a real Postgres and a simulated network over H
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -29,10 +30,11 @@ SOLID_LAG = 3
 DEPOSIT = 250 * USDT
 PATIENCE_SECONDS = 40.0
 """A trial takes about two seconds; one that has not settled by then never will."""
-RESCUE_SECONDS = 0.1
+TICK_SECONDS = 0.1
+"""How often the state is looked at between two bells: a flag that falls rings none."""
 CHANNELS = ("wallet_flags", "jobs", "transfers", "balance_due")
 
-Scenario = Callable[["Trial"], Awaitable[None]]
+Scenario = Callable[["Trial"], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,13 @@ class Trial:
     arms: Mapping[str, Sequence[str | None]]
     """Crash point of each successive process, by kind; none once they are used up."""
     before_restart: Mapping[str, Scenario] = field(default_factory=dict)
+    expected: int = 0
+    """How often workers are to die before the trial counts as settled."""
     crashes: list[str] = field(default_factory=list)
     processes: dict[str, Process] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    acting: asyncio.Task[None] | None = None
+    """The scenario."""
     _starts: dict[str, int] = field(default_factory=dict)
 
     async def start(self, kind: str) -> None:
@@ -86,8 +92,8 @@ class Trial:
             status = process.status.result()
             assert status == -signal.SIGKILL, f"{kind} ended with {status}: {self.log()}"
             self.crashes.append(kind)
-            await self.world.connection.execute(
-                "UPDATE worker_registry SET status = 'stopped' WHERE pid = %s", [process.pid]
+            await self.world.rows(
+                "UPDATE worker_registry SET status = 'stopped' WHERE pid = %s RETURNING id", process.pid
             )
             if kind in self.before_restart:
                 await self.before_restart[kind](self)
@@ -113,20 +119,34 @@ class Trial:
                 while True:
                     self.changed.clear()
                     await self.mind_the_dead()
-                    if await self.is_settled():
+                    if self.acting and self.acting.done():
+                        self.acting.result()
+                    if len(self.crashes) >= self.expected and await self.is_settled():
                         return
                     if self.crashes:
                         # Again and again: a row may still be locked by a session the server has not buried yet.
-                        await self.world.connection.execute("SELECT rescue_jobs('1 hour', '0 seconds')")
+                        await self.world.rows("SELECT rescue_jobs('1 hour', '0 seconds')")
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(RESCUE_SECONDS if self.crashes else None):
+                        async with asyncio.timeout(TICK_SECONDS):
                             await self.changed.wait()
         except TimeoutError:
             raise AssertionError(f"{self.name} did not settle: {await self.picture()}\n{self.log()}") from None
 
+    async def spoil(self, *faults: Fault) -> None:
+        """Let the node misbehave, in this order."""
+        for fault in faults:
+            await self.world.devnet.add_fault(
+                fault.kind, "wallet/broadcasthex", count=fault.count, seconds=fault.seconds, status=fault.status
+            )
+
     async def until(self, query: str) -> None:
         """Wait until a question to the database has a row. For what rings no bell."""
-        while not await self.world.rows(query):
+        while not await self.world.rows(query):  # noqa: ASYNC110
+            await asyncio.sleep(BLOCK_SECONDS / 2)
+
+    async def until_pooled(self) -> None:
+        """Wait until a transaction waits for its block."""
+        while not (await self.world.devnet.status()).pending:  # noqa: ASYNC110
             await asyncio.sleep(BLOCK_SECONDS / 2)
 
     async def picture(self) -> str:
@@ -152,7 +172,9 @@ class Trial:
         await self.world.assert_books_equal_chain()
 
     async def stop(self) -> None:
-        """An orderly end: SIGTERM, exit code 0."""
+        """An orderly end: SIGTERM, exit code 0. Not before all of them are there to hear it."""
+        pids = ", ".join(str(process.pid) for process in self.processes.values())
+        await self.until(f"SELECT FROM worker_registry WHERE pid IN ({pids}) HAVING count(*) = {len(self.processes)}")
         for process in self.processes.values():
             process.kill(signal.SIGTERM)
         async with asyncio.timeout(10):
@@ -166,16 +188,18 @@ class Plan:
 
     name: str
     arms: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    fault: Fault | None = None
+    faults: Sequence[Fault] = ()
+    """In the order in which they act."""
     scenario: Scenario | None = None
     before_restart: Mapping[str, Scenario] = field(default_factory=dict)
-    crashes: int | None = None
-    """How often workers must have died; None: not counted."""
+    crashes: int = 0
+    """How often workers must have died."""
+    solid_lag: int = SOLID_LAG
 
 
 async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
     """Run one trial to its verdict. Raises AssertionError."""
-    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=SOLID_LAG)
+    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=plan.solid_lag)
     rules = Rules(block_time=timedelta(seconds=BLOCK_SECONDS))
     async with contextlib.AsyncExitStack() as stack:
         dsn = stack.enter_context(fresh_database(server_dsn, template, plan.name))
@@ -185,31 +209,27 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         world = await World.create(connection, devnet, rules)
         wallet = await world.wallet(usdt=DEPOSIT)
         await devnet.solidify()
-        if plan.fault:
-            await devnet.add_fault(
-                plan.fault.kind,
-                "wallet/broadcasthex",
-                count=plan.fault.count,
-                seconds=plan.fault.seconds,
-                status=plan.fault.status,
-            )
-        trial = Trial(plan.name, world, wallet, dsn, zygote, directory, plan.arms, plan.before_restart)
+        trial = Trial(plan.name, world, wallet, dsn, zygote, directory, plan.arms, plan.before_restart, plan.crashes)
+        await trial.spoil(*plan.faults)
         await stack.enter_async_context(_woken_by_bells(trial))
         try:
             for kind in ("confirmations", "consolidation", "gas-topup"):
                 await trial.start(kind)
             await world.flag(wallet, gas=True, consolidation=True)
-            acting = asyncio.create_task(plan.scenario(trial)) if plan.scenario else None
+            if plan.scenario:
+                trial.acting = asyncio.create_task(plan.scenario(trial))
+                trial.acting.add_done_callback(lambda _: trial.changed.set())
             await trial.until_settled()
-            if acting:
-                await acting
+            if trial.acting:
+                await trial.acting
             await trial.stop()
         finally:
+            if trial.acting:
+                trial.acting.cancel()
             for process in trial.processes.values():
                 process.kill()
         await trial.judge()
-        if plan.crashes is not None:
-            assert len(trial.crashes) == plan.crashes, f"{plan.name}: crashed {trial.crashes}\n{trial.log()}"
+        assert len(trial.crashes) == plan.crashes, f"{plan.name}: crashed {trial.crashes}\n{trial.log()}"
 
 
 @contextlib.contextmanager
@@ -218,20 +238,24 @@ def fresh_database(server_dsn: str, template: str, name: str) -> Iterator[str]:
     database = sql.Identifier(f"chaos {name}"[:63])
     with psycopg.connect(server_dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(template)))
-        try:
-            yield make_conninfo(server_dsn, dbname=f"chaos {name}"[:63])
-        finally:
+    try:
+        yield make_conninfo(server_dsn, dbname=f"chaos {name}"[:63])
+    finally:
+        with psycopg.connect(server_dsn, autocommit=True) as admin:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 @contextlib.asynccontextmanager
 async def _woken_by_bells(trial: Trial) -> AsyncIterator[None]:
     async def listen() -> None:
-        async with await AsyncConnection.connect(trial.dsn, autocommit=True) as connection:
-            for channel in CHANNELS:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-            async for _ in connection.notifies():
-                trial.changed.set()
+        while True:
+            with contextlib.suppress(psycopg.OperationalError):
+                async with await AsyncConnection.connect(trial.dsn, autocommit=True) as connection:
+                    for channel in CHANNELS:
+                        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                    trial.changed.set()
+                    async for _ in connection.notifies():
+                        trial.changed.set()
 
     listening = asyncio.create_task(listen())
     try:

@@ -1,7 +1,7 @@
 """Real worker processes in 20 ms each: a process that has imported everything and forks on demand.
 
-Reads one JSON line per start, ``{"kind": "gas-topup", "env": {…}, "log": "path"}``, answers ``{"started": pid}``, and says
-``{"ended": pid, "status": code}`` when a child ends (negative: the signal that killed it). Children die with it.
+Reads one JSON line per start, ``{"kind": "gas-topup", "env": {…}, "log": "path"}``, answers ``{"started": pid}``, and
+says ``{"ended": pid, "status": code}`` when a child ends (negative: the signal that killed it). Children die with it.
 """
 
 import ctypes

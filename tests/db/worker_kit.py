@@ -25,7 +25,7 @@ PATIENCE = 20.0
 @contextlib.asynccontextmanager
 async def executor_pool(dsn: str, max_size: int = 4) -> AsyncIterator[Pool]:
     """Connections under the executors' own role."""
-    async with pool_of(dsn, "test", role="pipeline_executor", max_size=max_size) as pool:
+    async with pool_of(dsn, "test", role="pipeline_executor", max_size=max_size, index_plans=True) as pool:
         yield pool
 
 
@@ -147,6 +147,13 @@ async def jobs(connection: Connection, **where: Any) -> list[dict[str, Any]]:
     """Rows of job_logs in order of arrival, filtered by equality."""
     found = await rows(connection, "SELECT * FROM job_logs WHERE NOT data ? 'queue_summary' ORDER BY seq")
     return [row for row in found if all(row[key] == value for key, value in where.items())]
+
+
+async def until_count(connection: Connection, query: str, count: int) -> None:
+    """Wait until the single number that ``query`` gives reaches ``count``: for what no signal tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while next(iter((await rows(connection, query))[0].values())) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def statuses(connection: Connection) -> dict[str, int]:

@@ -6,6 +6,9 @@
 -- at this moment; a wallet whose last job of this type failed after its flag rose rests for the quiet
 -- period; inactive chains are left alone. While due jobs fill the capacity no flag is read.
 --
+-- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
+-- wallet whenever the statistics are older than a burst.
+--
 -- The claimed ids go through an array on purpose: written as a join with a CTE the plan flips to a scan of
 -- the whole table. Rows are inserted in the order of (chain, wallet), so that two of these cannot deadlock.
 WITH claimed AS (
@@ -43,12 +46,12 @@ WITH claimed AS (
       AND NOT EXISTS (
           SELECT FROM job_logs live
           WHERE live.wallet_id = w.id AND live.job_type = %(job_type)s
-            AND live.status IN ('pending', 'active', 'retrying'))
+            AND live.status IN ('pending', 'active', 'retrying') OFFSET 0)
       AND NOT EXISTS (
           SELECT FROM job_logs dead
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.wanted_since)
+            AND dead.completed_at > w.wanted_since OFFSET 0)
     ORDER BY w.chain_id, w.id
     LIMIT CASE WHEN (SELECT places FROM room) > 0 THEN %(batch)s ELSE 0 END
 ), numbered AS (

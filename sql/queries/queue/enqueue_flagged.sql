@@ -5,6 +5,9 @@
 -- dead letters and inactive chains as in queue/enqueue_and_claim. Flags younger than %(min_age_seconds)s
 -- are left to the listener that is about to take them.
 --
+-- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
+-- wallet whenever the statistics are older than a burst.
+--
 -- Pages by (chain, wallet): next_chain_id and next_wallet_id are NULL behind the last page.
 WITH flagged AS (
     SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since,
@@ -22,12 +25,12 @@ WITH flagged AS (
       AND NOT EXISTS (
           SELECT FROM job_logs live
           WHERE live.wallet_id = w.id AND live.job_type = %(job_type)s
-            AND live.status IN ('pending', 'active', 'retrying'))
+            AND live.status IN ('pending', 'active', 'retrying') OFFSET 0)
       AND NOT EXISTS (
           SELECT FROM job_logs dead
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.wanted_since)
+            AND dead.completed_at > w.wanted_since OFFSET 0)
     ORDER BY w.chain_id, w.id
     LIMIT %(batch)s
 ), numbered AS (
@@ -38,15 +41,17 @@ WITH flagged AS (
     SELECT n.seq, %(job_type)s || '-' || n.seq, %(job_type)s, n.wallet_id, n.address, n.chain_id, n.user_id,
            %(triggered_by)s, %(max_retries)s, least(n.wanted_since, now()),
            jsonb_build_object('flagged_at', n.wanted_since)
+               || CASE WHEN n.rested THEN '{"after_rest": true}'::jsonb ELSE '{}' END
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
     ON CONFLICT DO NOTHING
-    RETURNING wallet_id
+    RETURNING data ? 'after_rest' AS after_rest
 )
-SELECT (SELECT count(*) FROM enqueued) AS enqueued,
-       (SELECT count(*) FROM enqueued e JOIN flagged f ON f.wallet_id = e.wallet_id WHERE f.rested) AS after_rest,
-       last.chain_id AS next_chain_id, last.wallet_id AS next_wallet_id
+SELECT done.enqueued, done.after_rest, last.chain_id AS next_chain_id, last.wallet_id AS next_wallet_id
 FROM (SELECT count(*) AS found FROM flagged) AS page
+CROSS JOIN (
+    SELECT count(*) AS enqueued, count(*) FILTER (WHERE after_rest) AS after_rest FROM enqueued
+) AS done
 LEFT JOIN LATERAL (
     SELECT f.chain_id, f.wallet_id FROM flagged f ORDER BY f.chain_id DESC, f.wallet_id DESC LIMIT 1
 ) AS last ON page.found = %(batch)s

@@ -4,6 +4,8 @@
 -- handed over to the confirmation worker changes nothing. A flag that was served falls only if no balance
 -- of its wallet changed while the job ran (clear_served_flag).
 --
+-- The CASE hides the partial index of active jobs: with it the plan becomes every outcome against every active job.
+--
 -- The arrays run in parallel, one element an attempt: status is the status to take, delay_seconds the wait
 -- before the next attempt (NULL: run_at stays), failed_attempts 1 if this attempt used one up.
 WITH outcome AS (
@@ -27,8 +29,8 @@ WITH outcome AS (
                    coalesce(j.data -> 'history', '[]')
                    || jsonb_build_array(jsonb_build_object('at', now(), 'error', o.error))) END
     FROM outcome o
-    WHERE j.id = ANY (%(ids)s::uuid[]) AND j.id = o.id
-      AND j.lease = o.lease AND j.status = 'active' AND NOT j.awaiting_chain
+    WHERE j.id = o.id
+      AND j.lease = o.lease AND CASE j.status WHEN 'active' THEN NOT j.awaiting_chain ELSE false END
     RETURNING j.id, j.job_type, j.wallet_id, j.started_at, o.clear_flag
 )
 SELECT f.id,

@@ -34,7 +34,7 @@ UPDATE wallet_balances b SET
 FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)s::text[],
             array_fill(%(lock)s::text, ARRAY[cardinality(%(ids)s::bigint[])])) AS r (id, raw, block_number, error, lock),
      asset_on_chain a JOIN chains c ON c.id = a.chain_id
-WHERE b.id = ANY (%(ids)s::bigint[]) AND b.id = r.id AND b.locked_by = r.lock AND a.id = b.asset_on_chain_id
+WHERE b.id = r.id AND b.locked_by = r.lock AND a.id = b.asset_on_chain_id
 RETURNING b.id, CASE WHEN r.error IS NOT NULL THEN 'failed'
                      WHEN r.block_number < b.block_number THEN 'older'
                      ELSE 'read' END AS outcome,

@@ -1,0 +1,53 @@
+-- What gas costs, against the budgets that the database enforces. Amounts in the native coin (1 TRX, not sun).
+-- psql -f sql/inspect/gas_spending.sql
+\pset linestyle unicode
+\pset null '-'
+\echo
+\echo 'Budgets: what a day counts is the last 24 whole hours and the hour that runs'
+SELECT c.name AS chain, a.symbol AS coin, c.gas_policy AS policy,
+       trim_scale(coalesce(s.day, 0) * u.one) AS spent_day, trim_scale(c.gas_max_per_day * u.one) AS max_day,
+       trim_scale(coalesce(s.total, 0) * u.one) AS spent_total, trim_scale(c.gas_max_total * u.one) AS max_total,
+       trim_scale(c.gas_max_per_wallet_day * u.one) AS max_wallet_day, trim_scale(c.gas_max_per_topup * u.one) AS max_topup,
+       c.gas_cooldown AS cooldown
+FROM chains c
+JOIN asset_on_chain a ON a.chain_id = c.id AND a.contract_address IS NULL
+CROSS JOIN LATERAL (SELECT trim_scale(1 / (10::numeric ^ a.decimals)) AS one) u
+LEFT JOIN LATERAL (
+    SELECT sum(g.amount) FILTER (WHERE g.hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')) AS day,
+           sum(g.amount) AS total
+    FROM gas_spending g
+    WHERE g.chain_id = c.id
+) s ON true
+ORDER BY c.name;
+
+\echo 'By day (UTC), last 14'
+SELECT c.name AS chain, (g.hour AT TIME ZONE 'UTC')::date AS day, sum(g.topups) AS topups,
+       trim_scale(sum(g.amount) * trim_scale(1 / (10::numeric ^ a.decimals))) AS amount
+FROM gas_spending g
+JOIN chains c ON c.id = g.chain_id
+JOIN asset_on_chain a ON a.chain_id = c.id AND a.contract_address IS NULL
+WHERE g.hour > now() - interval '14 days'
+GROUP BY c.name, day, a.decimals
+ORDER BY day DESC, c.name;
+
+\echo 'The 20 wallets that received most in 24 hours'
+SELECT c.name AS chain, w.address, count(*) AS topups,
+       trim_scale(sum(t.amount) * trim_scale(1 / (10::numeric ^ a.decimals))) AS amount, max(t.created_at) AS latest
+FROM transfers t
+JOIN wallets w ON w.id = t.wallet_id
+JOIN chains c ON c.id = t.chain_id
+JOIN asset_on_chain a ON a.id = t.asset_on_chain_id
+WHERE t.kind = 'gas' AND t.state <> 'rejected' AND t.created_at > now() - interval '24 hours'
+GROUP BY c.name, w.id, a.decimals
+ORDER BY sum(t.amount) DESC
+LIMIT 20;
+
+\echo 'Fees burned by consolidations in 24 hours'
+SELECT c.name AS chain, t.state, count(*) AS transfers,
+       trim_scale(sum(t.fee_paid) * trim_scale(1 / (10::numeric ^ n.decimals))) AS fees
+FROM transfers t
+JOIN chains c ON c.id = t.chain_id
+JOIN asset_on_chain n ON n.chain_id = c.id AND n.contract_address IS NULL
+WHERE t.kind = 'consolidation' AND t.state IN ('final', 'reverted') AND t.settled_at > now() - interval '24 hours'
+GROUP BY c.name, t.state, n.decimals
+ORDER BY c.name, t.state;

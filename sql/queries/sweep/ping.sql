@@ -1,2 +1,0 @@
--- Whether the session that holds the seat still lives.
-SELECT true

@@ -1,0 +1,22 @@
+"""Taking the gas wallet's coins away, with its own key, past the money room."""
+
+from pipeline.chains.http import NodeConfig
+from pipeline.chains.provider import Asset, Payment
+from pipeline.chains.tron.provider import TronProvider
+from pipeline.keys.derivation import GAS_INDEX, Family
+from pipeline.keys.signer import LocalSigner
+from tests.chaos.world import MNEMONIC, World
+
+
+async def drain(world: World, leave: int) -> None:
+    """Send all but about ``leave`` sun of the gas wallet back to the faucet, and make that final."""
+    await world.devnet.solidify()
+    asset = Asset("TRX", 6)
+    provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], [asset])
+    amount = await world.devnet.balance(world.gas_address) - leave
+    payment = Payment(world.gas_address, (await world.devnet.status()).faucet, asset, amount)
+    unsigned = await provider.build(payment, await provider.estimate(payment), 60)
+    signature = await LocalSigner(MNEMONIC).sign_digest(Family.TRON, GAS_INDEX, unsigned.digest)
+    await provider.broadcast(provider.attach(unsigned, signature))
+    await world.devnet.solidify()
+    await provider.close()

@@ -1,0 +1,37 @@
+"""Short hands for tests that look at the database as somebody in psql does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from pipeline.db.pool import Connection
+
+PATIENCE = 10.0
+"""Seconds until a test gives up; far more than anything takes."""
+
+
+async def rows(connection: Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(query, parameters or None)).fetchall()
+
+
+async def value(connection: Connection, query: str, *parameters: Any) -> Any:
+    """The first column of the only row."""
+    (row,) = await rows(connection, query, *parameters)
+    return row[0]
+
+
+async def until_blocked(connection: Connection, blocked: Connection) -> None:
+    """Returns once ``blocked`` waits for a lock that another session holds."""
+    query = "SELECT cardinality(pg_blocking_pids(%s))"
+    async with asyncio.timeout(PATIENCE):
+        while not await value(connection, query, blocked.info.backend_pid):  # noqa: ASYNC110 -- nothing signals it
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def second_session(dsn: str) -> AsyncIterator[Connection]:
+    async with await AsyncConnection.connect(dsn, autocommit=True) as opened:
+        yield opened

@@ -1,0 +1,127 @@
+"""The queue's statements read what they need, whatever the statistics say. Counted in buffers, not in time."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from psycopg import AsyncConnection, sql
+
+from pipeline.db.pool import Connection, session_dsn
+from pipeline.db.statements import statement
+from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
+from pipeline.queue.queue import JobQueue
+from tests.db.worker_kit import executor_pool, flag, queue_of
+from tests.seed import Chain, add_wallets
+
+WALLETS = 3_000
+FINISHED = 20_000
+
+
+@pytest.fixture
+async def crowded(connection: Connection, tron: Chain) -> Chain:
+    """Many flagged wallets and much history, and statistics from when there was nothing."""
+    await connection.execute("ALTER TABLE job_logs SET (autovacuum_enabled = off)")
+    await connection.execute("ALTER TABLE wallets SET (autovacuum_enabled = off)")
+    await connection.execute("ANALYZE")
+    wallets = await add_wallets(connection, tron, WALLETS)
+    await connection.execute(
+        """
+        INSERT INTO job_logs (job_id, job_type, status, wallet_address, wallet_id, chain_id, completed_at)
+        SELECT 'old-' || i, 'gas-topup', 'completed', 'T', %s, %s, now() FROM generate_series(1, %s) AS i
+        """,
+        [wallets[0].id, tron.id, FINISHED],
+    )
+    await flag(connection, *[wallet.id for wallet in wallets])
+    return tron
+
+
+@pytest.fixture(params=["auto", "force_generic_plan", "force_custom_plan"])
+async def session(request: pytest.FixtureRequest, database: str) -> AsyncIterator[Connection]:
+    """A session as the workers have, under each way of planning."""
+    dsn = session_dsn(database, "plans", "pipeline_executor", index_plans=True)
+    async with await AsyncConnection.connect(dsn, autocommit=True) as opened:
+        await opened.execute(f"SET plan_cache_mode = {request.param}")
+        yield opened
+
+
+async def buffers(session: Connection, name: str, parameters: dict[str, Any]) -> int:
+    """Pages that a statement touches, its triggers left out."""
+    plan = await explained(session, name, parameters)
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+async def explained(session: Connection, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The plan of a prepared statement: EXPLAIN of a plain one plans it anew with its values, whatever is set."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement(name))))
+    text = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", statement(name))
+    if not await _is_prepared(session, name):
+        await session.execute(sql.SQL("PREPARE {} AS ").format(sql.Identifier(name)) + sql.SQL(text))
+    values = sql.SQL(", ").join(sql.Literal(parameters[key]) for key in names)
+    cursor = await session.execute(
+        sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {}({})").format(sql.Identifier(name), values)
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    plan: dict[str, Any] = row[0][0]["Plan"]
+    return plan
+
+
+async def _is_prepared(session: Connection, name: str) -> bool:
+    cursor = await session.execute("SELECT FROM pg_prepared_statements WHERE name = %s", [name])
+    return await cursor.fetchone() is not None
+
+
+def thrown_away(plan: dict[str, Any]) -> int:
+    """Pairs of rows that a join looked at in vain."""
+    own = int(plan.get("Rows Removed by Join Filter", 0)) * int(plan["Actual Loops"])
+    return own + sum(thrown_away(child) for child in plan.get("Plans", ()))
+
+
+async def test_enqueue_costs_by_the_batch(session: Connection, database: str, crowded: Chain) -> None:
+    async with queue_of(database) as queue:
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0)
+        first = await buffers(session, "queue/enqueue_and_claim", parameters)
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=500)
+    assert first < 500 * 60, "some 25 pages a job: five indexes, three keys, the table itself"
+
+
+async def test_a_burst_on_an_empty_queue(
+    session: Connection, connection: Connection, database: str, tron: Chain
+) -> None:
+    """The first jobs of a new system: nothing is known of the table yet, and every page costs the same."""
+    await connection.execute("ALTER TABLE job_logs SET (autovacuum_enabled = off)")
+    wallets = await add_wallets(connection, tron, WALLETS)
+    await flag(connection, *[wallet.id for wallet in wallets])
+    await connection.execute("VACUUM ANALYZE")
+    pages = []
+    async with queue_of(database) as queue:
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 300, 0)
+    for after in wallets[::300]:
+        place = {"after_chain_id": tron.id, "after_wallet_id": after.id - 1}
+        pages.append(await buffers(session, "queue/enqueue_flagged", parameters | place))
+    assert max(pages) < 300 * 60, pages
+
+
+async def test_claiming_costs_by_the_job(session: Connection, database: str, crowded: Chain) -> None:
+    async with queue_of(database) as queue:
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0)
+        for _ in range(7):
+            assert await buffers(session, "queue/enqueue_and_claim", parameters) < 50 * 60
+
+
+async def test_finishing_costs_by_the_job(
+    session: Connection, connection: Connection, database: str, crowded: Chain
+) -> None:
+    async with executor_pool(database) as pool:
+        queue = JobQueue(pool, uuid4())
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
+        await connection.execute("VACUUM ANALYZE job_logs")  # when no job was active
+        held: list[Job] = await queue.claim(JobType.GAS_TOPUP, 1_400)
+        for start in range(0, 1_400, 200):
+            parameters = queue._finish_parameters([(job, Done()) for job in held[start : start + 200]])
+            plan = await explained(session, "queue/finish", parameters)
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 200 * 60
+            assert thrown_away(plan) < 200, "every outcome finds its job by the primary key"

@@ -1,0 +1,39 @@
+"""What a database holds right after its first migrate: TRON's main network, and nothing that could move by itself."""
+
+from psycopg import AsyncConnection
+
+from pipeline.db.migrate import migrate
+
+
+async def test_a_wallet_can_be_inserted_right_after_the_first_migrate(empty_database: str) -> None:
+    await migrate(empty_database)
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        await connection.execute("INSERT INTO user_wallets (address) VALUES ('TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH')")
+        found = await connection.execute(
+            """
+            SELECT c.name, c.network_id, a.symbol, a.contract_address, a.consolidate_flag_above, b.on_chain_balance_raw
+            FROM wallet_balances b
+            JOIN wallets w ON w.id = b.wallet_id
+            JOIN asset_on_chain a ON a.id = b.asset_on_chain_id
+            JOIN chains c ON c.id = a.chain_id
+            ORDER BY a.id
+            """
+        )
+        genesis = "00000000000000001ebf88508a03865c71d452e25f4d51194196a1d22b6653dc"
+        assert await found.fetchall() == [
+            ("tron", genesis, "TRX", None, None, "0"),
+            ("tron", genesis, "USDT", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", 200_000_000, "0"),
+        ]
+
+
+async def test_the_shipped_rules_are_the_ones_of_the_contract(empty_database: str) -> None:
+    await migrate(empty_database)
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        found = await connection.execute(
+            """
+            SELECT gas_policy, gas_flag_below, gas_execute_below, gas_amount, fee_reserve,
+                   extract(epoch FROM gas_cooldown), extract(epoch FROM sync_interval), nodes
+            FROM chains
+            """
+        )
+        assert await found.fetchall() == [("threshold", 5_000_000, 1_000_000, 5_000_000, 1_000_000, 600, 300, [])]

@@ -1,0 +1,313 @@
+"""Every pair of states of jobs, transfers and signed attempts, tried against the triggers as the tables' owner."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pipeline.db.pool import Connection
+from pipeline.transfers.states import ATTEMPT_MOVES, TRANSFER_MOVES, AttemptState, TransferState
+from tests.db.money import new_attempt, new_job, new_transfer
+from tests.db.sessions import rows, value
+from tests.seed import Chain, add_wallets
+
+JOB_MOVES = {
+    ("pending", "active"),
+    ("pending", "cancelled"),
+    ("pending", "failed"),
+    ("active", "completed"),
+    ("active", "failed"),
+    ("active", "retrying"),
+    ("active", "pending"),
+    ("retrying", "active"),
+    ("retrying", "pending"),
+    ("retrying", "cancelled"),
+    ("retrying", "failed"),
+    ("failed", "pending"),
+}
+JOB_STATES = ("pending", "active", "retrying", "completed", "failed", "cancelled")
+TABLES = {
+    "job": ("job_logs", "status"),
+    "transfer": ("transfers", "state"),
+    "chain_transaction": ("chain_transactions", "state"),
+}
+SETTLED = {"job": {"completed", "failed", "cancelled"}, "transfer": {"final", "reverted", "rejected"}}
+REFUSED = {"FP003", "FP004"}
+
+
+async def refused(connection: Connection, statement: sql.Composable | str, *parameters: Any) -> str | None:
+    """The SQLSTATE with which a statement fails, undone in any case; None if it succeeds."""
+    try:
+        async with connection.transaction(force_rollback=True):
+            await connection.execute(statement, parameters)  # type: ignore[arg-type]
+            await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.DatabaseError as error:
+        return error.sqlstate
+    return None
+
+
+async def walk(connection: Connection, subject: str, row_id: Any, states: Iterable[str]) -> set[tuple[str, str]]:
+    """The moves that the database lets through, of all pairs. Rows are put into a state past the triggers."""
+    table, column = TABLES[subject]
+    allowed = set()
+    end = sql.SQL(
+        "completed_at = CASE WHEN {0} THEN now() END"
+        if subject == "job"
+        else "settled_at = CASE WHEN {0} THEN now() END"
+    )
+    for start in states:
+        assignments = [sql.SQL("{} = {}").format(sql.Identifier(column), start)]
+        if subject in SETTLED:
+            assignments.append(end.format(sql.Literal(start in SETTLED[subject])))
+        else:
+            assignments.append(sql.SQL("block_number = 1"))
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            sql.SQL("UPDATE {} SET {} WHERE id = {}").format(
+                sql.Identifier(table), sql.SQL(", ").join(assignments), row_id
+            )
+        )
+        await connection.execute("RESET session_replication_role")
+        for target in states:
+            lease = (
+                sql.SQL(", lease = lease + 1")
+                if (subject, target) == ("job", "active") and start != "active"
+                else sql.SQL("")
+            )
+            sqlstate = await refused(
+                connection,
+                sql.SQL("UPDATE {} SET {} = {}{} WHERE id = {}").format(
+                    sql.Identifier(table), sql.Identifier(column), target, lease, row_id
+                ),
+            )
+            if sqlstate is None:
+                allowed.add((start, target))
+            else:
+                assert sqlstate in REFUSED, (start, target, sqlstate)
+    return allowed
+
+
+def with_standing_still(moves: Iterable[tuple[str, str]], states: Iterable[str]) -> set[tuple[str, str]]:
+    return {(str(start), str(end)) for start, end in moves} | {(str(state), str(state)) for state in states}
+
+
+async def test_jobs(connection: Connection, tron: Chain) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    job = await new_job(connection, wallet)
+    assert await walk(connection, "job", job, JOB_STATES) == with_standing_still(JOB_MOVES, JOB_STATES)
+
+
+async def test_transfers(connection: Connection, tron: Chain) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    states = [str(state) for state in TransferState]
+    assert await walk(connection, "transfer", transfer, states) == with_standing_still(TRANSFER_MOVES, TransferState)
+
+
+async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
+    states = [str(state) for state in AttemptState]
+    assert await walk(connection, "chain_transaction", attempt, states) == with_standing_still(
+        ATTEMPT_MOVES, AttemptState
+    )
+
+
+async def test_a_bad_move_among_good_ones_stops_the_statement(connection: Connection, tron: Chain) -> None:
+    wallets = await add_wallets(connection, tron, 3)
+    jobs = [await new_job(connection, wallet) for wallet in wallets]
+    await connection.execute("UPDATE job_logs SET status = 'retrying' WHERE id = %s", [jobs[1]])
+    with pytest.raises(psycopg.DatabaseError, match=r"is retrying and cannot become completed") as error:
+        await connection.execute("UPDATE job_logs SET status = 'completed'")
+    assert error.value.diag.message_hint == "From retrying it may become active, cancelled, failed, pending."
+    assert await value(connection, "SELECT count(*) FROM job_logs WHERE status = 'active'") == 2
+
+
+async def test_a_claim_must_raise_the_lease(connection: Connection, tron: Chain) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await new_job(connection, wallet, status="pending")
+    assert await refused(connection, "UPDATE job_logs SET status = 'active'") == "FP003"
+    assert await refused(connection, "UPDATE job_logs SET status = 'active', lease = lease - 1") == "FP003"
+    assert await refused(connection, "UPDATE job_logs SET status = 'active', lease = lease + 1") is None
+
+
+@pytest.mark.parametrize("status", ["completed", "cancelled"])
+async def test_finished_jobs_do_not_change_at_all(connection: Connection, tron: Chain, status: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await new_job(connection, wallet, status=status)
+    columns = await rows(
+        connection, "SELECT attname FROM pg_attribute WHERE attrelid = 'job_logs'::regclass AND attnum > 0"
+    )
+    assert await refused(connection, "UPDATE job_logs SET status = status") is None
+    others = {
+        "id": "gen_random_uuid()",
+        "seq": "seq + 1",
+        "job_id": "'x'",
+        "job_type": "'consolidation'",
+        "status": "'failed'",
+        "wallet_address": "'x'",
+        "wallet_id": "NULL",
+        "chain_id": "NULL",
+        "user_id": "gen_random_uuid()",
+        "triggered_by": "'sweep'",
+        "priority": "1",
+        "data": """'{"a": 1}'""",
+        "error_message": "'x'",
+        "retry_count": "retry_count + 1",
+        "max_retries": "max_retries + 1",
+        "run_at": "run_at + interval '1 s'",
+        "lease": "lease + 1",
+        "leased_by": "gen_random_uuid()",
+        "lease_deadline": "now()",
+        "awaiting_chain": "true",
+        "started_at": "now()",
+        "completed_at": "completed_at + interval '1 s'",
+        "created_at": "created_at + interval '1 s'",
+        "updated_at": "updated_at + interval '1 s'",
+    }
+    assert set(others) == {column for (column,) in columns}
+    for column, other in others.items():
+        assert await refused(connection, f"UPDATE job_logs SET {column} = {other}") in REFUSED, column  # noqa: S608
+
+
+IMMUTABLE = {
+    "transfers": {
+        "kind": "'withdrawal'",
+        "job_id": "gen_random_uuid()",
+        "chain_id": "chain_id + 1",
+        "wallet_id": "wallet_id + 1",
+        "asset_on_chain_id": "asset_on_chain_id + 1",
+        "from_address": "'Tx'",
+        "to_address": "'Tx'",
+        "amount": "amount + 1",
+        "idempotency_key": "'x'",
+        "created_at": "created_at - interval '1 day'",
+    },
+    "chain_transactions": {
+        "transfer_id": "transfer_id + 1",
+        "chain_id": "chain_id + 1",
+        "attempt": "attempt + 1",
+        "txid": "'x'",
+        "signed_bytes": r"'\x0b'",
+        "sender": "'Tx'",
+        "nonce": "1",
+        "ref_block": "2",
+        "expiration": "expiration + interval '1 hour'",
+        "fee_cap": "fee_cap + 1",
+        "created_at": "created_at - interval '1 day'",
+    },
+}
+MUTABLE = {
+    "transfers": {"state", "fee_paid", "error_message", "settled_at", "updated_at"},
+    "chain_transactions": {
+        "state",
+        "first_broadcast_at",
+        "last_broadcast_at",
+        "broadcast_count",
+        "last_result",
+        "block_number",
+        "block_id",
+        "block_time",
+        "fee_paid",
+        "updated_at",
+    },
+}
+
+
+@pytest.mark.parametrize("table", ["transfers", "chain_transactions"])
+async def test_what_a_payment_is_never_changes(connection: Connection, tron: Chain, table: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
+    columns = await rows(
+        connection,
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> 'id'",
+        table,
+    )
+    assert set(IMMUTABLE[table]) | MUTABLE[table] == {column for (column,) in columns}
+    for column, other in IMMUTABLE[table].items():
+        assert await refused(connection, f"UPDATE {table} SET {column} = {other}") == "FP004", column  # noqa: S608
+    # GENERATED ALWAYS holds the id, and the trigger whoever would get past that.
+    assert await refused(connection, f"UPDATE {table} SET id = id + 1") == "428C9"  # noqa: S608
+
+
+@pytest.mark.parametrize("state", ["final", "reverted", "rejected"])
+async def test_settled_money_does_not_change_at_all(connection: Connection, tron: Chain, state: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    await new_attempt(connection, tron, transfer)
+    way = ("rejected",) if state == "rejected" else ("broadcasting", "included", state)
+    for step in way:
+        await connection.execute("UPDATE chain_transactions SET block_number = 1, state = %s", [step])
+    for step in ("signed", *way):
+        await connection.execute("UPDATE transfers SET state = %s", [step])
+    for table, changes in (
+        ("transfers", {"fee_paid": "7", "error_message": "'x'", "settled_at": "now() + interval '1 s'"}),
+        ("chain_transactions", {"last_result": "'x'", "block_number": "2", "broadcast_count": "9", "fee_paid": "7"}),
+    ):
+        for column, other in changes.items():
+            assert await refused(connection, f"UPDATE {table} SET {column} = {other}") == "FP004", (table, column)  # noqa: S608
+        assert await refused(connection, f"UPDATE {table} SET state = state") is None  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM transfers",
+        "DELETE FROM chain_transactions",
+        "DELETE FROM gas_spending",
+        "TRUNCATE chain_transactions",
+        "TRUNCATE transfers CASCADE",
+        "TRUNCATE gas_spending",
+        "TRUNCATE job_logs CASCADE",
+        "TRUNCATE wallets CASCADE",
+        "TRUNCATE chains CASCADE",
+    ],
+)
+async def test_money_is_never_deleted(connection: Connection, tron: Chain, statement: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
+    assert await refused(connection, statement) == "FP004"
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM job_logs", "DELETE FROM wallets", "DELETE FROM user_wallets"])
+async def test_nor_what_it_hangs_on(connection: Connection, tron: Chain, statement: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await new_transfer(connection, tron, wallet)
+    assert await refused(connection, statement) in {"23503", "23001"}  # foreign key
+
+
+@pytest.mark.parametrize("state", sorted({str(state) for state in TransferState} - {"requested"}))
+async def test_a_transfer_begins_as_requested(connection: Connection, tron: Chain, state: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    job = await new_job(connection, wallet)
+    insert = (
+        "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,"
+        " idempotency_key, state) VALUES ('gas', %s, %s, %s, %s, 'Tfrom', %s, 1, 'k', %s)"
+    )
+    assert await refused(connection, insert, job, tron.id, wallet.id, tron.native_id, wallet.address, state) == "FP003"
+    assert (
+        await refused(connection, insert, job, tron.id, wallet.id, tron.native_id, wallet.address, "requested") is None
+    )
+
+
+@pytest.mark.parametrize("state", sorted({str(state) for state in AttemptState} - {"signed"}))
+async def test_an_attempt_begins_as_signed(connection: Connection, tron: Chain, state: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    insert = (
+        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, expiration,"
+        r" fee_cap, block_number, state) VALUES (%s, %s, 1, 'tx', '\x0a', 'Ts', now(), 1, 1, %s)"
+    )
+    assert await refused(connection, insert, transfer, tron.id, state) == "FP003"
+
+
+async def test_state_transitions_are_restored_by_migrate(connection: Connection, database: str) -> None:
+    from pipeline.db.migrate import migrate
+
+    before = await rows(connection, "SELECT * FROM state_transitions ORDER BY 1, 2, 3")
+    await connection.execute("INSERT INTO state_transitions VALUES ('transfer', 'final', 'requested', 'pay it again')")
+    await connection.execute("DELETE FROM state_transitions WHERE from_state = 'included'")
+    await migrate(database)
+    assert await rows(connection, "SELECT * FROM state_transitions ORDER BY 1, 2, 3") == before

@@ -1,0 +1,75 @@
+"""`flagpost up`: a person can follow one deposit to the treasury, stop it, and go on the next day."""
+
+import os
+import re
+import signal
+from decimal import Decimal
+
+import psycopg
+
+from tests.e2e.running import Running, processes_of, wait_until_gone
+
+ARGUMENTS = ["up", "--every", "1", "--wallets", "3", "--seed", "7"]
+
+
+def usdt(text: str) -> Decimal:
+    return Decimal(text.replace(",", ""))
+
+
+def test_the_story_of_a_deposit_a_clean_stop_and_a_second_start(clean_env, home):
+    with Running(ARGUMENTS, clean_env) as up:
+        up.line("setup .*3 customers' wallets, new here")
+        deposit = up.line(r"customers .*deposit +([\d,.]+) USDT → (T\w+)")
+        wallet = deposit[2]
+        up.line(rf"flags .*{wallet} needs gas, then consolidation")
+        up.line(rf"gas-topup .*{wallet} ← [\d.]+ TRX")
+        up.line(rf"confirmations .*settled gas {wallet}")
+        up.line(rf"consolidation .*{wallet} → [\d.]+ USDT")
+        first = up.line(r"treasury .*│ ([\d,.]+) USDT \(\+")
+        assert usdt(first[1]) >= usdt(deposit[1])
+        assert up.stop(signal.SIGINT) == 0
+    assert processes_of(home) == {}
+    ends = [line for line in up.lines if "│ stopped" in line or "Postgres has stopped" in line]
+    assert len(ends) == 6
+    assert "Postgres has stopped" in ends[-1]  # after every worker
+    assert not re.search("ERROR|Traceback", up.said)
+
+    with Running(ARGUMENTS, clean_env) as again:
+        again.line("setup .*3 customers' wallets, from the last start")
+        total = again.line(r"treasury .*│ ([\d,.]+) USDT")
+        assert usdt(total[1]) >= usdt(first[1])
+        again.line(r"treasury .*USDT \(\+")
+        assert again.stop(signal.SIGTERM) == 0
+    assert processes_of(home) == {}
+
+
+def test_one_home_is_run_by_one_up_and_its_sudden_death_takes_all_with_it(clean_env, home):
+    with Running(ARGUMENTS, clean_env) as up:
+        up.line(r"customers .*deposit")
+        with Running(ARGUMENTS, clean_env) as second:
+            assert second.wait() == 1
+        assert "runs already" in second.said
+        up.process.kill()
+        wait_until_gone(home)
+
+
+def test_with_a_database_url_that_server_is_used_and_none_is_started(clean_env, home, empty_database):
+    with Running(ARGUMENTS, clean_env | {"DATABASE_URL": empty_database}) as up:
+        up.line("setup .*3 customers' wallets, new here")
+        up.line(r"treasury .*USDT \(\+")
+        assert up.stop(signal.SIGINT) == 0
+    assert "Postgres is ready" not in up.said
+    assert not (home / "postgres").exists()
+    with psycopg.connect(empty_database) as connection:
+        (paid,) = connection.execute("SELECT count(*) FROM transfers WHERE state = 'final'").fetchone()
+    assert paid >= 1
+
+
+def test_a_worker_that_dies_stops_the_rest_and_names_itself(clean_env, home):
+    with Running(ARGUMENTS, clean_env) as up:
+        up.line(r"gas-topup .*ready")
+        (pid,) = [pid for pid, command in processes_of(home).items() if command.endswith("flagpost gas-topup")]
+        os.kill(pid, signal.SIGKILL)
+        up.line(r"gas-topup ended \(signal SIGKILL\); stopping the rest")
+        assert up.wait() == 1
+    assert processes_of(home) == {}
