@@ -7,7 +7,8 @@ machine does hits both alike. A batch is what a sync does: claim, then store, ea
 
     unchanged   2 % of the amounts moved since the last read: an ordinary day
     changed     every amount moved, no wallet crossed a threshold
-    flipping    every amount moved and every wallet crossed both thresholds, up or down
+    flipping    every amount moved and every wallet crossed both thresholds, up or down: half as many rows again are
+                written, in wallets, which the plain side does not do
 
     python bench/trigger_cost.py --rows 100000 --batch 1000 --rounds 5
 """

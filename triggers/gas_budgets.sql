@@ -32,7 +32,8 @@ BEGIN
       AND t.created_at > NEW.created_at - rules.gas_cooldown;
     IF previous IS NOT NULL THEN
         RAISE EXCEPTION 'wallet % had a gas top-up at %: the next one is possible from % on (gas_cooldown %)',
-            NEW.to_address, date_trunc('second', previous), date_trunc('second', previous + rules.gas_cooldown), rules.gas_cooldown
+            NEW.to_address, date_trunc('second', previous), date_trunc('second', previous + rules.gas_cooldown),
+            rules.gas_cooldown
         USING ERRCODE = 'FP001', DETAIL = (previous + rules.gas_cooldown)::text,
               CONSTRAINT = 'gas_cooldown', TABLE = 'transfers';
     END IF;

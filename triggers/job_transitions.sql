@@ -31,7 +31,8 @@ BEGIN
     END IF;
     RAISE EXCEPTION 'job % is % and cannot become %', bad.job_id, bad.from_state, bad.to_state USING
         ERRCODE = 'FP003',
-        HINT = coalesce((SELECT format('From %s it may become %s.', bad.from_state, string_agg(t.to_state, ', ' ORDER BY t.to_state))
+        HINT = coalesce((SELECT format('From %s it may become %s.', bad.from_state,
+                                       string_agg(t.to_state, ', ' ORDER BY t.to_state))
                          FROM state_transitions t WHERE t.subject = 'job' AND t.from_state = bad.from_state),
                         'It has finished: queue a new job instead.');
 END

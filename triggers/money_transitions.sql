@@ -20,7 +20,8 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION '% % is % and cannot become %', replace(of_subject, '_', ' '), bad.id, bad.from_state, bad.to_state USING
             ERRCODE = 'FP003',
-            HINT = coalesce((SELECT format('From %s it may become %s.', bad.from_state, string_agg(t.to_state, ', ' ORDER BY t.to_state))
+            HINT = coalesce((SELECT format('From %s it may become %s.', bad.from_state,
+                                           string_agg(t.to_state, ', ' ORDER BY t.to_state))
                              FROM state_transitions t WHERE t.subject = of_subject AND t.from_state = bad.from_state),
                             'It is settled: money needs a new decision, in a new job.');
     END IF;

@@ -12,7 +12,8 @@ BEGIN
     IF chain.id IS NULL THEN
         RAISE EXCEPTION 'there is no network "%"', NEW.network USING
             ERRCODE = 'foreign_key_violation',
-            HINT = format('Known networks: %s.', (SELECT coalesce(string_agg(c.name, ', ' ORDER BY c.name), 'none yet') FROM chains c));
+            HINT = format('Known networks: %s.',
+                          (SELECT coalesce(string_agg(c.name, ', ' ORDER BY c.name), 'none yet') FROM chains c));
     END IF;
 
     INSERT INTO wallets (user_id, chain_id, address, derivation_index, needs_gas, needs_consolidation)

@@ -63,7 +63,9 @@ def demo(
         block_time=block_time,
         solid_lag=solid_lag,
     )
-    server = Settings.load().database_url
+    settings = Settings.load()
+    # The direct address where there is one: a pooler knows nothing of a database made a moment ago.
+    server = settings.listen_url or settings.database_url
     with _temporary_home(keep) as home, _progress() as tell:
         outcome = asyncio.run(_interruptible(order, home, server, tell))
     for fault in outcome.audit.faults:

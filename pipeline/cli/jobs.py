@@ -116,9 +116,9 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
     history = data.pop("history", [])
     out.print(f"[bold]{escape(row['job_id'])}[/]  {_status(row)}  [dim]{row['id']}[/]")
     for name, value in _facts(row):
-        out.print(f"  [dim]{name:<10}[/] {value}")
+        out.print(f"  [dim]{name:<11}[/] {value}")
     for name, value in sorted(data.items()):
-        out.print(f"  [dim]{escape(name):<10}[/] {escape(str(value))}")
+        out.print(f"  [dim]{escape(name):<11}[/] {escape(str(value))}")
     if history:
         out.print("attempts that failed")
         for number, attempt in enumerate(history, start=1):
@@ -252,9 +252,9 @@ def _print_transfers(attempts: list[dict[str, Any]]) -> None:
                 f"[{COLOURS.get(row['state'], 'cyan')}]{row['state']}[/]"
             )
             if row["fee_paid"] is not None:
-                out.print(f"  [dim]{'fee':<10}[/] {to_human(int(row['fee_paid']), 6)} (native)")
+                out.print(f"  [dim]{'fee':<11}[/] {to_human(int(row['fee_paid']), 6)} (native)")
             if row["error_message"]:
-                out.print(f"  [dim]{'says':<10}[/] {escape(row['error_message'])}")
+                out.print(f"  [dim]{'says':<11}[/] {escape(row['error_message'])}")
         if row["txid"] is not None:
             block = f", block {row['block_number']}" if row["block_number"] is not None else ""
             out.print(

@@ -58,7 +58,7 @@ def child_environment(home: Path, database_url: str | None, **changes: str) -> d
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("FLAGPOST_") or name in ("FLAGPOST_LOG_LEVEL", "FLAGPOST_LISTEN_URL")
+        if name != "DATABASE_URL" and (not name.startswith("FLAGPOST_") or name == "FLAGPOST_LOG_LEVEL")
     }
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     kept |= {"PYTHONUNBUFFERED": "1", "FLAGPOST_ENV_FILE": os.devnull, "FLAGPOST_HOME": str(home)}

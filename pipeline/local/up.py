@@ -68,7 +68,9 @@ def run(settings: Settings, *, wallets: int, every: float, dice_seed: int | None
         ]
         if settings.database_url is None:
             lines.insert(0, Line("db", "flagpost db start", Phase.DATABASE))
-        supervisor = Supervisor(lines, child_environment(home.path, settings.database_url), StoryPrinter(sys.stdout))
+        listen = {"FLAGPOST_LISTEN_URL": settings.listen_url} if settings.listen_url else {}
+        env = child_environment(home.path, settings.database_url, **listen)
+        supervisor = Supervisor(lines, env, StoryPrinter(sys.stdout))
         supervisor.loop()
         return supervisor.returncode or 0
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
@@ -74,7 +75,7 @@ class SettlementStore:
     async def include(self, seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
         """Mark attempts as included in the block where each was seen; the ids that moved."""
         async with self._pool.connection() as conn, conn.transaction():
-            await _lock_jobs(conn, [attempt for attempt, _ in seen])
+            await _lock(conn, [attempt for attempt, _ in seen])
             moved = await _include(conn, seen)
             crash_here(CrashPoint.INCLUDE_OPEN)
         crash_here(CrashPoint.INCLUDE_AFTER)
@@ -83,7 +84,7 @@ class SettlementStore:
     async def reorg(self, attempts: Sequence[LiveAttempt]) -> set[int]:
         """Back to broadcasting, due to be sent at once: their blocks were forked away. The ids that moved."""
         async with self._pool.connection() as conn, conn.transaction():
-            await _lock_jobs(conn, attempts)
+            await _lock(conn, attempts)
             rows = await _fetch(conn, "transfers/reorg", attempt_ids=[attempt.id for attempt in attempts])
             crash_here(CrashPoint.REORG_OPEN)
         crash_here(CrashPoint.REORG_AFTER)
@@ -110,12 +111,18 @@ class SettlementStore:
         crash_here(CrashPoint.SETTLE_AFTER)
         return rows
 
-    async def expire(self, attempt: LiveAttempt, reason: str) -> bool:
-        """Book the proof of death; False when the attempt is not broadcasting any more and the proof is void."""
+    async def expire(self, attempts: Sequence[LiveAttempt], reason: str) -> bool:
+        """Book the proof that a payment is dead, by all attempts of it; False when the proof is void: one of them is not
+        broadcasting any more, or there is another."""
         crash_here(CrashPoint.EXPIRE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            await _lock_jobs(conn, [attempt])
-            rows = await _fetch(conn, "transfers/expire", attempt_id=attempt.id, reason=reason)
+            await _lock(conn, attempts)
+            rows = await _fetch(
+                conn, "transfers/expire", attempt_ids=[attempt.id for attempt in attempts], reason=reason
+            )
+            if rows:
+                await _release_jobs(conn, attempts)
+                await _fetch(conn, "transfers/reject_gaps", transfer_ids=[row["id"] for row in rows])
             crash_here(CrashPoint.EXPIRE_OPEN)
         crash_here(CrashPoint.EXPIRE_AFTER)
         return bool(rows)
@@ -138,6 +145,24 @@ class SettlementStore:
         crash_here(CrashPoint.REBROADCAST_AFTER)
         return [Repeat(row["attempt_id"], signed_from_row(row), row["broadcast_count"]) for row in rows]
 
+    async def want_replacement(self, transfer_ids: Sequence[int]) -> list[int]:
+        """Ask those who have the keys to offer payments again for more; which were not asked for already."""
+        async with self._pool.connection() as conn, conn.transaction():
+            rows = await _fetch(conn, "transfers/want_replacement", transfer_ids=list(transfer_ids))
+            crash_here(CrashPoint.WANT_OPEN)
+        crash_here(CrashPoint.WANT_AFTER)
+        return [row["id"] for row in rows]
+
+    async def void_nonces(self, chain_id: int, sender: str, nonces: range) -> int:
+        """Have nonces filled that the chain waits for and no payment of ours has; how many of them."""
+        async with self._pool.connection() as conn, conn.transaction():
+            (row,) = await _fetch(
+                conn, "transfers/void_nonces", chain_id=chain_id, sender=sender, first=nonces[0], last=nonces[-1]
+            )
+            crash_here(CrashPoint.VOID_OPEN)
+        crash_here(CrashPoint.VOID_AFTER)
+        return int(row["voided"])
+
     async def release_stranded(self, chain_id: int) -> int:
         """Give jobs back to the queue that wait for the chain with nothing out; how many."""
         return len(await self._rows("transfers/release_stranded", chain_id=chain_id))
@@ -148,9 +173,9 @@ class SettlementStore:
 
 
 async def _settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> list[DictRow]:
-    await _lock_jobs(conn, [finding.attempt for finding in findings])
+    await _lock(conn, [finding.attempt for finding in findings])
     await _include(conn, [(finding.attempt, finding.result.block) for finding in findings])
-    return await _fetch(
+    rows = await _fetch(
         conn,
         "transfers/settle",
         attempt_ids=[finding.attempt.id for finding in findings],
@@ -158,6 +183,8 @@ async def _settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> li
         fees=[finding.result.fee for finding in findings],
         errors=[finding.error for finding in findings],
     )
+    await _release_jobs(conn, [finding.attempt for finding in findings])
+    return rows
 
 
 async def _include(conn: AsyncConnection[Any], seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
@@ -186,8 +213,21 @@ async def _advance(conn: AsyncConnection[Any], chain_id: int, start: BlockRef | 
         raise CursorMoved(f"chain {chain_id}: another confirmation worker has read on")
 
 
-async def _lock_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
-    await _fetch(conn, "transfers/lock_jobs", job_ids=[attempt.job for attempt in attempts])
+async def _lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
+    """The jobs; the payments too where somebody may add an attempt to one that is out, and some have no job."""
+    await _fetch(conn, "transfers/lock_jobs", job_ids=_jobs(attempts))
+    numbered = [attempt.transfer_id for attempt in attempts if attempt.signed.nonce is not None]
+    if numbered:
+        await _fetch(conn, "transfers/lock_transfers", transfer_ids=numbered)
+
+
+async def _release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
+    """A statement of its own, because it looks at what the ones before it wrote."""
+    await _fetch(conn, "transfers/release_jobs", job_ids=_jobs(attempts))
+
+
+def _jobs(attempts: Sequence[LiveAttempt]) -> list[UUID]:
+    return [attempt.job for attempt in attempts if attempt.job is not None]
 
 
 async def _fetch(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[DictRow]:

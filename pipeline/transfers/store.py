@@ -5,14 +5,16 @@ job first locks the job's row and checks that the attempt still holds it (:class
 locks in the same order, job, payment, attempt, so that a sender and a settlement cannot deadlock.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection, errors
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.provider import Payment, SignedTransaction
@@ -62,11 +64,13 @@ class TransferStore:
     async def contexts(self, jobs: Sequence[Job], kind: Kind) -> dict[UUID, Context]:
         """What is known of each job, by job; a job whose wallet is gone is not in it."""
         rows = await self._rows("transfers/context", job_ids=[job.id for job in jobs], kind=kind)
-        return {row["job_uuid"]: Context.from_row(row) for row in rows}
+        by_job = {job: list(of_job) for job, of_job in groupby(rows, key=lambda row: row["job_uuid"])}
+        return {job: Context.from_rows(of_job) for job, of_job in by_job.items()}
 
-    async def gas_in_flight(self, chain_id: int, deciding: Sequence[UUID]) -> int:
+    async def gas_in_flight(self, chain_id: int, gas_address: str, deciding: Sequence[UUID]) -> int:
         """Native raw units promised by the gas wallet and not yet missing from its final balance."""
-        rows = await self._rows("transfers/gas_in_flight", chain_id=chain_id, job_ids=list(deciding))
+        parameters = {"chain_id": chain_id, "gas_address": gas_address, "job_ids": list(deciding)}
+        rows = await self._rows("transfers/gas_in_flight", **parameters)
         return parse_raw(rows[0]["promised"])
 
     async def flag_needs_gas(self, wallet_id: int) -> None:
@@ -104,6 +108,23 @@ class TransferStore:
         crash_here(CrashPoint.REQUEST_AFTER)
         return found[0]
 
+    async def reserve_nonce(self, job: Job, transfer_id: int, latest: int) -> int:
+        """The nonce of an unsigned payment, the same however often it is asked for (EVM).
+
+        ``latest`` is how many transactions of the sender the chain counted before. Raises LeaseLost, MovedOn."""
+        async with self._step(job) as conn:
+            (nonce,) = await _ids(conn, "transfers/reserve_nonce", transfer_id=transfer_id, latest=latest)
+            if nonce is None:
+                raise MovedOn(f"transfer {transfer_id} cannot be signed any more")
+            crash_here(CrashPoint.RESERVE_OPEN)
+        crash_here(CrashPoint.RESERVE_AFTER)
+        return int(nonce)
+
+    async def release_nonces(self, job: Job) -> None:
+        """Give back nonces with which nothing was signed, so that nobody waits behind them. Raises LeaseLost."""
+        async with self._step(job) as conn:
+            await _ids(conn, "transfers/release_nonce", job_uuid=job.id)
+
     async def record_signed(self, job: Job, transfer_id: int, signed: SignedTransaction) -> int:
         """Keep signed bytes as the next attempt, before anything is sent; returns the attempt's id.
 
@@ -129,13 +150,18 @@ class TransferStore:
         crash_here(CrashPoint.SIGN_AFTER)
         return found[0]
 
-    async def begin_broadcast(self, job: Job, attempt_id: int) -> None:
-        """Pass the point of no return: attempt and payment are broadcasting, the job waits for the chain.
+    async def begin_broadcast(
+        self, job: Job, attempt_ids: Sequence[int], not_sent: Mapping[str, str] | None = None
+    ) -> None:
+        """Pass the point of no return: attempts and payments are broadcasting, the job waits for the chain.
 
-        Only after this returns may the bytes be sent. Raises LeaseLost, MovedOn."""
+        ``not_sent`` is what the job could not pay, reasons by symbol. Only after this returns may the bytes be sent.
+        Raises LeaseLost, MovedOn."""
+        data = Jsonb({"not_sent": not_sent} if not_sent else {})
+        parameters = {"job_uuid": job.id, "attempt_ids": list(attempt_ids), "data": data}
         async with self._step(job) as conn:
-            if not await _ids(conn, "transfers/begin_broadcast", job_uuid=job.id, attempt_id=attempt_id):
-                raise MovedOn(f"attempt {attempt_id} is not waiting to be sent any more")
+            if len(await _ids(conn, "transfers/begin_broadcast", **parameters)) != len(attempt_ids):
+                raise MovedOn(f"attempts {list(attempt_ids)} are not all waiting to be sent any more")
             crash_here(CrashPoint.BROADCAST_OPEN)
         crash_here(CrashPoint.BROADCAST_AFTER)
 

@@ -293,9 +293,11 @@ class ChainSync:
         if moved:
             since = min(at for _, at in stored.values())
             gas, consolidation = await self._runtime.persist("counting flags", lambda: self._raised(moved, since))
+            raised = [f"{count} {flag}" for flag, count in (("gas", gas), ("consolidation", consolidation)) if count]
+            flags = f", flags raised: {', '.join(raised)}" if raised else ""
             logger.info(
-                "sync {}: {} balances read at block {}, {} changed, flags raised: {} gas, {} consolidation",
-                batch.chain, batch.read, block, batch.changed, gas, consolidation,
+                "sync {}: {} balances read at block {}, {} changed{}",
+                batch.chain, batch.read, block, batch.changed, flags,
             )  # fmt: skip
         self._observe(batch)
 

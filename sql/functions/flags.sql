@@ -1,8 +1,8 @@
 -- What the flags of a wallet should be by its balances, and setting them so.
 --
 -- Guarantees: nothing but the tables decides (thresholds and policy of the chain, thresholds of its active
--- assets); what is not known leaves the flag as it is; a wallet that is not ours (no derivation_index) is left alone; only wallets whose flags
--- differ are written.
+-- assets); what is not known leaves the flag as it is; a wallet that is not ours (no derivation_index) is left
+-- alone; only wallets whose flags differ are written.
 
 -- Sets the flags of these wallets by the rule; returns how many changed.
 --
@@ -21,7 +21,8 @@ BEGIN
 
     UPDATE wallets w
     SET needs_gas = coalesce(rule.needs_gas, w.needs_gas),
-        needs_consolidation = coalesce(rule.needs_consolidation, w.needs_consolidation)
+        needs_consolidation = coalesce(rule.needs_consolidation, w.needs_consolidation),
+        updated_at = now()
     FROM wallet_flag_rule rule
     WHERE rule.wallet_id = ANY (wallet_ids)
       AND w.id = rule.wallet_id
@@ -45,7 +46,7 @@ BEGIN
     PERFORM FROM wallets w WHERE w.id = ANY (wallet_ids) ORDER BY w.id FOR NO KEY UPDATE;
 
     UPDATE wallets w
-    SET needs_gas = rule.needs_gas
+    SET needs_gas = rule.needs_gas, updated_at = now()
     FROM wallet_flag_rule rule
     WHERE rule.wallet_id = ANY (wallet_ids)
       AND w.id = rule.wallet_id

@@ -25,7 +25,8 @@ ORDER BY since
 LIMIT 20;
 
 \echo 'Balances that cannot be read, by reason'
-SELECT c.name AS chain, a.symbol, b.last_error, count(*) AS balances, max(b.error_count) AS most_errors, max(b.last_error_at) AS latest
+SELECT c.name AS chain, a.symbol, b.last_error, count(*) AS balances, max(b.error_count) AS most_errors,
+       max(b.last_error_at) AS latest
 FROM wallet_balances b
 JOIN asset_on_chain a ON a.id = b.asset_on_chain_id
 JOIN chains c ON c.id = a.chain_id

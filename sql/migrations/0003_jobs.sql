@@ -4,7 +4,8 @@
 -- state_transitions; a finished job does not change; every claim raises the lease.
 
 -- Allowed state changes of jobs, transfers and chain_transactions, as data: triggers enforce them
--- (triggers/job_transitions.sql, triggers/money_transitions.sql), tests walk them. Rows come from sql/functions/state_transitions.sql.
+-- (triggers/job_transitions.sql, triggers/money_transitions.sql), tests walk them. Rows come from
+-- sql/functions/state_transitions.sql.
 CREATE TABLE state_transitions (
     subject text NOT NULL,
     from_state text NOT NULL,

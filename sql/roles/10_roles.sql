@@ -19,7 +19,8 @@ BEGIN
                 WHEN insufficient_privilege THEN
                     RAISE EXCEPTION 'role % cannot be created by %', role_name, current_user USING
                         ERRCODE = 'insufficient_privilege',
-                        HINT = format('Once, as a superuser: ALTER ROLE %I CREATEROLE; or CREATE ROLE %I NOLOGIN; GRANT %I TO %I WITH ADMIN OPTION;',
+                        HINT = format('Once, as a superuser: ALTER ROLE %I CREATEROLE;'
+                                      ' or CREATE ROLE %I NOLOGIN; GRANT %I TO %I WITH ADMIN OPTION;',
                                       current_user, role_name, role_name, current_user);
             END;
         END IF;

@@ -1,12 +1,12 @@
 """Every named crash point, each with every way a node can misbehave: exactly one payment of each kind, on the chain.
 
 By default each point is walked with a third of the faults, the next point with another third; FLAGPOST_CHAOS=full takes
-the whole product.
+the whole product. Trials mostly wait for blocks, so those of all selected tests run side by side.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,131 +15,54 @@ import pytest_asyncio
 from pipeline.devnet.faults import FaultKind
 from pipeline.transfers.crashpoints import CrashPoint
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import Fault, Plan, Scenario, Trial, run_trial
+from tests.chaos.trial import Fault, Plan, Trial, run_trial
 from tests.chaos.world import LIFETIME_SECONDS
+from tests.conftest import temporary_home
 
-Walk = Callable[[list[Plan]], Awaitable[None]]
+AT_ONCE = 10
+FULL = os.environ.get("FLAGPOST_CHAOS") == "full"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-AT_ONCE = 13
-"""Trials side by side: they mostly wait for blocks."""
-FAULTS: dict[str, Fault | None] = {
-    "none": None,
-    "reply lost": Fault(FaultKind.LOST_REPLY),
-    "request lost": Fault(FaultKind.LOST_REQUEST),
-    "reply late": Fault(FaultKind.LATE_REPLY, seconds=0.5),
-    "request late": Fault(FaultKind.LATE_REQUEST, seconds=0.5),
-    "duplicated": Fault(FaultKind.DUPLICATED),
-    "false txid": Fault(FaultKind.FALSE_TXID),
-    "swallowed": Fault(FaultKind.SWALLOWED),
-    "server busy": Fault(FaultKind.SERVER_BUSY),
-    "429": Fault(FaultKind.TOO_MANY),
-    "503": Fault(FaultKind.SUSPENDED, seconds=0.3),
-    "403": Fault(FaultKind.BANNED, seconds=0.3),
-    "html": Fault(FaultKind.HTML, status=502),
+FAULTS: dict[str, list[Fault]] = {
+    "none": [],
+    "reply lost": [Fault(FaultKind.LOST_REPLY)],
+    "request lost": [Fault(FaultKind.LOST_REQUEST)],
+    "reply late": [Fault(FaultKind.LATE_REPLY, seconds=0.5)],
+    "request late": [Fault(FaultKind.LATE_REQUEST, seconds=0.5)],
+    "duplicated": [Fault(FaultKind.DUPLICATED)],
+    "false txid": [Fault(FaultKind.FALSE_TXID)],
+    "swallowed": [Fault(FaultKind.SWALLOWED)],
+    "server busy": [Fault(FaultKind.SERVER_BUSY)],
+    "429": [Fault(FaultKind.TOO_MANY)],
+    "503": [Fault(FaultKind.SUSPENDED, seconds=0.3)],
+    "403": [Fault(FaultKind.BANNED, seconds=0.3)],
+    "html": [Fault(FaultKind.HTML, status=502)],
 }
 
-SENDER = [
-    CrashPoint.JOB_TAKEN,
-    CrashPoint.REQUEST_BEFORE,
-    CrashPoint.REQUEST_OPEN,
-    CrashPoint.REQUEST_AFTER,
-    CrashPoint.SIGN_BEFORE,
-    CrashPoint.SIGN_OPEN,
-    CrashPoint.SIGN_AFTER,
-    CrashPoint.BROADCAST_OPEN,
-    CrashPoint.BROADCAST_AFTER,
-    CrashPoint.SEND_AFTER,
-    CrashPoint.REPLY_OPEN,
-    CrashPoint.REPLY_AFTER,
-]
 
-
-INCLUDE = [CrashPoint.INCLUDE_OPEN, CrashPoint.INCLUDE_AFTER]
-SETTLE = [CrashPoint.SETTLE_BEFORE, CrashPoint.SETTLE_OPEN, CrashPoint.SETTLE_AFTER]
-REBROADCAST = [CrashPoint.REBROADCAST_OPEN, CrashPoint.REBROADCAST_AFTER, CrashPoint.REBROADCAST_SENT]
-REORG = [CrashPoint.REORG_OPEN, CrashPoint.REORG_AFTER]
-DEATH = [CrashPoint.EXPIRE_BEFORE, CrashPoint.EXPIRE_OPEN, CrashPoint.EXPIRE_AFTER]
-OLD = [CrashPoint.REJECT_OPEN, CrashPoint.REJECT_AFTER]
-
-
-def choice(points: list[CrashPoint], point: CrashPoint) -> list[tuple[str, list[Fault]]]:
-    """The faults to walk a point with: all of them, or every third, another third for each next point."""
-    named = [(name, [fault] if fault else []) for name, fault in FAULTS.items()]
-    return named if os.environ.get("FLAGPOST_CHAOS") == "full" else named[points.index(point) % 3 :: 3]
-
-
-async def run_all(plans: list[Plan], server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
-    """Run trials side by side; report every one that failed."""
-    slots = asyncio.Semaphore(AT_ONCE)
-
-    async def one(plan: Plan) -> None:
-        async with slots:
-            await run_trial(plan, server_dsn, template, zygote, directory)
-
-    results = await asyncio.gather(*map(one, plans), return_exceptions=True)
-    problems = [result for result in results if isinstance(result, Exception)]
-    if problems:
-        raise ExceptionGroup(f"{len(problems)} of {len(plans)} trials", problems)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def zygote() -> AsyncIterator[Zygote]:
-    """One for all trials: importing everything takes longer than a trial's processes live."""
-    async with Zygote() as started:
-        yield started
-
-
-@pytest.fixture
-def walk(server_dsn: str, template: str, zygote: Zygote, home: Path) -> Walk:
-    """Runs trials on the session's server."""
-    return lambda plans: run_all(plans, server_dsn, template, zygote, home)
-
-
-async def test_every_point_is_walked() -> None:
-    assert {*SENDER, *INCLUDE, *SETTLE, *REBROADCAST, *REORG, *DEATH, *OLD} == set(CrashPoint)
-
-
-@pytest.mark.parametrize("point", SENDER)
-async def test_sender(point: CrashPoint, walk: Walk) -> None:
+def sender(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
     """Both senders die once at the point."""
-    arms = {"gas-topup": [point], "consolidation": [point]}
-    await walk([Plan(f"{point} {name}", arms, faults, crashes=2) for name, faults in choice(SENDER, point)])
+    return Plan(name, {"gas-topup": [point], "consolidation": [point]}, faults, crashes=2)
 
 
-@pytest.mark.parametrize("point", INCLUDE)
-async def test_include(point: CrashPoint, walk: Walk) -> None:
-    """Final only much later, so that the block is surely seen before."""
-    await walk(
-        [
-            Plan(f"{point} {name}", {"confirmations": [point]}, faults, crashes=1, solid_lag=12)
-            for name, faults in choice(INCLUDE, point)
-        ]
-    )
+def include(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """The confirmation worker dies over the first block. Final only much later, so that it is surely seen before."""
+    return Plan(name, {"confirmations": [point]}, faults, crashes=1, solid_lag=12)
 
 
-@pytest.mark.parametrize("point", SETTLE)
-async def test_settle(point: CrashPoint, walk: Walk) -> None:
-    """The confirmation worker dies twice: over the top-up, and over the consolidation or the same top-up again."""
-    arms = {"confirmations": [point, point]}
-    await walk([Plan(f"{point} {name}", arms, faults, crashes=2) for name, faults in choice(SETTLE, point)])
+def settle(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """It dies twice: over the top-up, and over the consolidation or the same top-up again."""
+    return Plan(name, {"confirmations": [point, point]}, faults, crashes=2)
 
 
-@pytest.mark.parametrize("point", REBROADCAST)
-async def test_rebroadcast(point: CrashPoint, walk: Walk) -> None:
+def rebroadcast(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
     """The first send reaches nobody, the second meets the fault."""
     nobody = Fault(FaultKind.LOST_REQUEST, count=1)
-    await walk(
-        [
-            Plan(f"{point} {name}", {"confirmations": [point]}, [nobody, *faults], crashes=1)
-            for name, faults in choice(REBROADCAST, point)
-        ]
-    )
+    return Plan(name, {"confirmations": [point]}, [nobody, *faults], crashes=1)
 
 
-@pytest.mark.parametrize("point", REORG)
-async def test_reorg(point: CrashPoint, walk: Walk) -> None:
+def reorg(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
     """The block that holds the top-up is forked away, and its transaction with it."""
 
     async def fork(trial: Trial) -> None:
@@ -152,53 +75,89 @@ async def test_reorg(point: CrashPoint, walk: Walk) -> None:
         await devnet.forget_txids()
         await devnet.resume()
 
-    await walk(
-        [
-            Plan(f"{point} {name}", {"confirmations": [point]}, faults, fork, crashes=1)
-            for name, faults in choice(REORG, point)
-        ]
-    )
+    return Plan(name, {"confirmations": [point]}, faults, fork, crashes=1)
 
 
-@pytest.mark.parametrize("point", DEATH)
-async def test_death(point: CrashPoint, walk: Walk) -> None:
+def death(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
     """The network swallows every send until the transaction has expired; the next one meets the fault."""
 
-    def die_and_then(faults: list[Fault]) -> Scenario:
-        async def die(trial: Trial) -> None:
-            await trial.until("SELECT FROM chain_transactions WHERE last_result IS NOT NULL")
-            await trial.world.devnet.advance(LIFETIME_SECONDS + 20)
-            await trial.until("SELECT FROM chain_transactions WHERE state = 'expired'")
-            await trial.world.devnet.clear_faults()
-            await trial.spoil(*faults)
-
-        return die
+    async def die(trial: Trial) -> None:
+        await trial.until("SELECT FROM chain_transactions WHERE last_result IS NOT NULL")
+        await trial.world.devnet.advance(LIFETIME_SECONDS + 20)
+        await trial.until("SELECT FROM chain_transactions WHERE state = 'expired'")
+        await trial.world.devnet.clear_faults()
+        await trial.spoil(*faults)
 
     swallowed = Fault(FaultKind.SWALLOWED, count=None)
-    await walk(
-        [
-            Plan(f"{point} {name}", {"confirmations": [point]}, [swallowed], die_and_then(faults), crashes=1)
-            for name, faults in choice(DEATH, point)
-        ]
-    )
+    return Plan(name, {"confirmations": [point]}, [swallowed], die, crashes=1)
 
 
-@pytest.mark.parametrize("point", OLD)
-async def test_old_bytes(point: CrashPoint, walk: Walk) -> None:
+def old_bytes(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
     """Bytes are signed, their process dies, and nobody looks at them until they are too old to send."""
 
     async def time_passes(trial: Trial) -> None:
         await trial.world.devnet.advance(LIFETIME_SECONDS * 0.8)
 
-    await walk(
-        [
-            Plan(
-                f"{point} {name}",
-                {"gas-topup": [CrashPoint.SIGN_AFTER, point]},
-                faults,
-                before_restart={"gas-topup": time_passes},
-                crashes=2,
-            )
-            for name, faults in choice(OLD, point)
-        ]
-    )
+    arms = {"gas-topup": [CrashPoint.SIGN_AFTER, point]}
+    return Plan(name, arms, faults, before_restart={"gas-topup": time_passes}, crashes=2)
+
+
+SCENARIOS = {
+    "job": sender,
+    "request": sender,
+    "sign": sender,
+    "broadcast": sender,
+    "send": sender,
+    "reply": sender,
+    "include": include,
+    "settle": settle,
+    "rebroadcast": rebroadcast,
+    "reorg": reorg,
+    "expire": death,
+    "reject": old_bytes,
+}
+"""By the first part of a crash point's name."""
+
+
+def plans(point: CrashPoint) -> list[Plan]:
+    """The trials of one crash point."""
+    scenario = SCENARIOS[point.partition(".")[0]]
+    named = [scenario(f"{point} {name}", point, faults) for name, faults in FAULTS.items()]
+    return named if FULL else named[list(CrashPoint).index(point) % 3 :: 3]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def trials(
+    request: pytest.FixtureRequest, server_dsn: str, template: str
+) -> AsyncIterator[Mapping[CrashPoint, list[asyncio.Task[None]]]]:
+    """The trials of all selected tests, under way."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def run(plan: Plan, zygote: Zygote, directory: Path) -> None:
+        async with slots:
+            await run_trial(plan, server_dsn, template, zygote, directory)
+
+    selected = [
+        item.callspec.params
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module and hasattr(item, "callspec")
+    ]
+    with temporary_home() as directory:
+        async with Zygote() as zygote:
+            under_way = {
+                one["point"]: [asyncio.create_task(run(plan, zygote, directory)) for plan in plans(one["point"])]
+                for one in selected
+            }
+            yield under_way
+            tasks = [task for tasks in under_way.values() for task in tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("point", list(CrashPoint))
+async def test_crash_point(point: CrashPoint, trials: Mapping[CrashPoint, list[asyncio.Task[None]]]) -> None:
+    results = await asyncio.gather(*trials[point], return_exceptions=True)
+    problems = [result for result in results if isinstance(result, Exception)]
+    if problems:
+        raise ExceptionGroup(f"{len(problems)} of {len(results)} trials", problems)

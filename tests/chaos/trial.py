@@ -30,7 +30,8 @@ SOLID_LAG = 3
 DEPOSIT = 250 * USDT
 PATIENCE_SECONDS = 40.0
 """A trial takes about two seconds; one that has not settled by then never will."""
-RESCUE_SECONDS = 0.1
+TICK_SECONDS = 0.1
+"""How often the state is looked at between two bells: a flag that falls rings none."""
 CHANNELS = ("wallet_flags", "jobs", "transfers", "balance_due")
 
 Scenario = Callable[["Trial"], Coroutine[Any, Any, None]]
@@ -64,6 +65,8 @@ class Trial:
     crashes: list[str] = field(default_factory=list)
     processes: dict[str, Process] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    acting: asyncio.Task[None] | None = None
+    """The scenario."""
     _starts: dict[str, int] = field(default_factory=dict)
 
     async def start(self, kind: str) -> None:
@@ -89,8 +92,8 @@ class Trial:
             status = process.status.result()
             assert status == -signal.SIGKILL, f"{kind} ended with {status}: {self.log()}"
             self.crashes.append(kind)
-            await self.world.connection.execute(
-                "UPDATE worker_registry SET status = 'stopped' WHERE pid = %s", [process.pid]
+            await self.world.rows(
+                "UPDATE worker_registry SET status = 'stopped' WHERE pid = %s RETURNING id", process.pid
             )
             if kind in self.before_restart:
                 await self.before_restart[kind](self)
@@ -116,13 +119,15 @@ class Trial:
                 while True:
                     self.changed.clear()
                     await self.mind_the_dead()
+                    if self.acting and self.acting.done():
+                        self.acting.result()
                     if len(self.crashes) >= self.expected and await self.is_settled():
                         return
                     if self.crashes:
                         # Again and again: a row may still be locked by a session the server has not buried yet.
-                        await self.world.connection.execute("SELECT rescue_jobs('1 hour', '0 seconds')")
+                        await self.world.rows("SELECT rescue_jobs('1 hour', '0 seconds')")
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(RESCUE_SECONDS if self.crashes else None):
+                        async with asyncio.timeout(TICK_SECONDS):
                             await self.changed.wait()
         except TimeoutError:
             raise AssertionError(f"{self.name} did not settle: {await self.picture()}\n{self.log()}") from None
@@ -207,21 +212,20 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         trial = Trial(plan.name, world, wallet, dsn, zygote, directory, plan.arms, plan.before_restart, plan.crashes)
         await trial.spoil(*plan.faults)
         await stack.enter_async_context(_woken_by_bells(trial))
-        acting: asyncio.Task[None] | None = None
         try:
             for kind in ("confirmations", "consolidation", "gas-topup"):
                 await trial.start(kind)
             await world.flag(wallet, gas=True, consolidation=True)
             if plan.scenario:
-                acting = asyncio.create_task(plan.scenario(trial))
-                acting.add_done_callback(lambda _: trial.changed.set())
+                trial.acting = asyncio.create_task(plan.scenario(trial))
+                trial.acting.add_done_callback(lambda _: trial.changed.set())
             await trial.until_settled()
-            if acting:
-                await acting
+            if trial.acting:
+                await trial.acting
             await trial.stop()
         finally:
-            if acting:
-                acting.cancel()
+            if trial.acting:
+                trial.acting.cancel()
             for process in trial.processes.values():
                 process.kill()
         await trial.judge()
@@ -234,20 +238,24 @@ def fresh_database(server_dsn: str, template: str, name: str) -> Iterator[str]:
     database = sql.Identifier(f"chaos {name}"[:63])
     with psycopg.connect(server_dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(template)))
-        try:
-            yield make_conninfo(server_dsn, dbname=f"chaos {name}"[:63])
-        finally:
+    try:
+        yield make_conninfo(server_dsn, dbname=f"chaos {name}"[:63])
+    finally:
+        with psycopg.connect(server_dsn, autocommit=True) as admin:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 @contextlib.asynccontextmanager
 async def _woken_by_bells(trial: Trial) -> AsyncIterator[None]:
     async def listen() -> None:
-        async with await AsyncConnection.connect(trial.dsn, autocommit=True) as connection:
-            for channel in CHANNELS:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-            async for _ in connection.notifies():
-                trial.changed.set()
+        while True:
+            with contextlib.suppress(psycopg.OperationalError):
+                async with await AsyncConnection.connect(trial.dsn, autocommit=True) as connection:
+                    for channel in CHANNELS:
+                        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                    trial.changed.set()
+                    async for _ in connection.notifies():
+                        trial.changed.set()
 
     listening = asyncio.create_task(listen())
     try:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -108,6 +109,16 @@ class World:
         return rows[0]
 
     async def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """All rows of a question; a connection that broke (the server was restarted) is opened again."""
+        try:
+            return await self._rows(query, parameters)
+        except OperationalError:
+            if not self.connection.closed:
+                raise
+            self.connection = await AsyncConnection.connect(self.connection.info.dsn, autocommit=True)
+            return await self._rows(query, parameters)
+
+    async def _rows(self, query: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
         async with self.connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(query, parameters)  # type: ignore[arg-type]
             return await cursor.fetchall()

@@ -5,6 +5,8 @@ import re
 import signal
 from decimal import Decimal
 
+import psycopg
+
 from tests.e2e.running import Running, processes_of, wait_until_gone
 
 ARGUMENTS = ["up", "--every", "1", "--wallets", "3", "--seed", "7"]
@@ -49,6 +51,18 @@ def test_one_home_is_run_by_one_up_and_its_sudden_death_takes_all_with_it(clean_
         assert "runs already" in second.said
         up.process.kill()
         wait_until_gone(home)
+
+
+def test_with_a_database_url_that_server_is_used_and_none_is_started(clean_env, home, empty_database):
+    with Running(ARGUMENTS, clean_env | {"DATABASE_URL": empty_database}) as up:
+        up.line("setup .*3 customers' wallets, new here")
+        up.line(r"treasury .*USDT \(\+")
+        assert up.stop(signal.SIGINT) == 0
+    assert "Postgres is ready" not in up.said
+    assert not (home / "postgres").exists()
+    with psycopg.connect(empty_database) as connection:
+        (paid,) = connection.execute("SELECT count(*) FROM transfers WHERE state = 'final'").fetchone()
+    assert paid >= 1
 
 
 def test_a_worker_that_dies_stops_the_rest_and_names_itself(clean_env, home):

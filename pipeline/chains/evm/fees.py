@@ -1,5 +1,6 @@
 """What a payment costs on an EVM chain: gas by estimation of the very payment, a price by the last blocks."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -24,7 +25,9 @@ class FeePolicy:
     legacy: bool | None = None
     """True: gas price only. None: so where the base fee is 0 or there is none (BSC)."""
     cap: int = 500 * GWEI
-    """Never more, whatever the network asks for."""
+    """A first offer is never higher, whatever the network asks for."""
+    replacement_cap: int | None = None
+    """For replacements of what is stuck; None: twice the cap, or an offer at the cap could not be replaced at all."""
     floor: int = 0
     """Gas price never below (legacy), tip never below (EIP-1559)."""
     tip_percentile: int = 50
@@ -32,6 +35,11 @@ class FeePolicy:
     gas_margin_percent: int = 20
     """On the estimated gas of a token transfer: storage may change until it lands. A plain coin transfer to an
     account without code costs 21,000 and needs none."""
+
+    @property
+    def highest(self) -> int:
+        """What any transaction of ours offers at the most."""
+        return 2 * self.cap if self.replacement_cap is None else self.replacement_cap
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "FeePolicy":
@@ -41,6 +49,8 @@ class FeePolicy:
         if unknown:
             raise ValueError(f"fee options {sorted(unknown)} do not exist: {', '.join(sorted(known))} do")
         policy = cls(**{name: _option(name, value) for name, value in options.items()})
+        if policy.cap > policy.highest:
+            raise ValueError(f"fee option replacement_cap is {policy.highest} wei: it cannot be below cap {policy.cap}")
         if policy.cap <= policy.floor:
             raise ValueError(f"fee option cap is {policy.cap} wei and floor {policy.floor}: cap must be the larger")
         if policy.tip_percentile > 100:
@@ -69,37 +79,40 @@ class FeeBook:
         self._clock = clock
         self._market: Market | None = None
         self._read_at = 0.0
+        self._being_read: dict[EvmNode, asyncio.Task[Market]] = {}
 
     async def quote(self, node: EvmNode) -> Fees:
         """What a transaction offers now. Raises FeeCapTooLow, NodeFailure."""
         return choose(await self.market(node), self.policy, self._chain)
 
     async def market(self, node: EvmNode) -> Market:
-        """At most QUOTE_KEPT_SECONDS old. Raises NodeFailure."""
+        """At most QUOTE_KEPT_SECONDS old. Who asks while it is being read shares the answer. Raises NodeFailure."""
         now = self._clock.monotonic()
-        if self._market is None or now - self._read_at >= QUOTE_KEPT_SECONDS:
-            self._market, self._read_at = await _read(node, self.policy.tip_percentile), now
+        if self._market is not None and now - self._read_at < QUOTE_KEPT_SECONDS:
+            return self._market
+        reading_it = self._being_read.get(node)
+        if reading_it is None:
+            reading_it = self._being_read[node] = asyncio.create_task(_read(node, self.policy.tip_percentile))
+            reading_it.add_done_callback(lambda _: self._being_read.pop(node))
+        self._market, self._read_at = await asyncio.shield(reading_it), now
         return self._market
 
 
 def choose(market: Market, policy: FeePolicy, chain: str) -> Fees:
-    """Twice the base fee and a tip (six full blocks in a row may come between), or the gas price; within the cap.
-
-    Raises FeeCapTooLow when the cap would leave it waiting in the pool.
-    """
+    """What the network asks for, within the cap. Raises FeeCapTooLow when the cap would leave it in the pool."""
     legacy = policy.legacy if policy.legacy is not None else not market.base
-    base = market.base or 0
-    if legacy:
-        price = max(market.gas_price, policy.floor)
-        _within_cap(max(base, policy.floor), policy, chain, "gas price")
-        # Where there is no base fee to compare with, a price below the node's advice may wait for ever.
-        if not base:
-            _within_cap(price, policy, chain, "gas price")
-        return Fees(min(price, policy.cap), None)
-    tip = max(market.tip, policy.floor)
-    _within_cap(base + policy.floor, policy, chain, "base fee")
-    max_fee = min(2 * base + tip, policy.cap)
-    return Fees(max_fee, min(tip, max_fee - base))
+    base, offer = market.base or 0, _asked(market, policy, legacy)
+    if not base:
+        # Nothing to compare a lower price with: it may wait for ever.
+        _within_cap(offer.max_fee, policy, chain, "gas price")
+    _within_cap(base + (0 if legacy else policy.floor), policy, chain, "base fee")
+    max_fee = min(offer.max_fee, policy.cap)
+    return Fees(max_fee, None if offer.tip is None else min(offer.tip, max_fee - base))
+
+
+def asked_of(market: Market, like: Fees, policy: FeePolicy) -> Fees:
+    """What the network asks for now of a transaction in the envelope of ``like``, without any cap."""
+    return _asked(market, policy, like.tip is None)
 
 
 def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
@@ -116,11 +129,19 @@ def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
         raise FeeCapTooLow(
             bumped.max_fee,
             cap,
-            f"a replacement on {chain} needs {_gwei(bumped.max_fee)} gwei for a unit of gas, the cap is {_gwei(cap)}: "
-            f"wait for the transaction as it is, or raise the cap",
+            f"a replacement on {chain} needs {_gwei(bumped.max_fee)} gwei for a unit of gas, {_gwei(cap)} are the most "
+            f"it may offer (fee option replacement_cap, or what its sender holds): it stays as it is",
         )
     max_fee = min(higher.max_fee, cap)
     return Fees(max_fee, None if higher.tip is None else min(higher.tip, max_fee))
+
+
+def _asked(market: Market, policy: FeePolicy, legacy: bool) -> Fees:
+    """Twice the base fee and a tip (six full blocks in a row may come between), or the gas price."""
+    if legacy:
+        return Fees(max(market.gas_price, policy.floor), None)
+    tip = max(market.tip, policy.floor)
+    return Fees(2 * (market.base or 0) + tip, tip)
 
 
 def with_margin(gas: int, percent: int) -> int:
@@ -161,6 +182,8 @@ def _option(name: str, value: Any) -> Any:
         if value is not None and not isinstance(value, bool):
             raise ValueError(f"fee option legacy is {value!r}: it must be true, false or null")
         return value
+    if name == "replacement_cap" and value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"fee option {name} is {value!r}: it must be a whole number, 0 or more")
     return value

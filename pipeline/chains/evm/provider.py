@@ -147,16 +147,19 @@ class EvmProvider:
         )
         return self._unsigned(payment, transfer, await self._final_number())
 
-    async def bump(self, signed: SignedTransaction) -> UnsignedTransaction:
+    async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
         """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now.
 
-        Raises FeeCapTooLow when the policy's cap does not allow that, UndecodableTransaction.
+        ``affordable`` is what its sender can spend on gas, wei. Raises FeeCapTooLow when that or the policy's
+        replacement_cap does not allow it (the transaction stays as it is), UndecodableTransaction.
         """
         raw, _ = transaction.split(signed.raw)
         transfer, payment = transaction.decode(raw), self.decode(signed.raw, signed.sender)
         market = await self._nodes.ask(self._fees.market)
-        now = fees.choose(market, self._fees.policy, self._chain)
-        higher = fees.raised(transfer.fees, now, self._fees.policy.cap, self._chain)
+        cap = self._fees.policy.highest
+        if affordable is not None:
+            cap = min(cap, affordable // transfer.gas_limit)
+        higher = fees.raised(transfer.fees, fees.asked_of(market, transfer.fees, self._fees.policy), cap, self._chain)
         ref_block = await self._final_number() if signed.ref_block is None else signed.ref_block
         return self._unsigned(payment, transfer.at(higher), ref_block)
 

@@ -32,6 +32,10 @@ class Fault(StrEnum):
     SUSPENDED = "503"
     LIMIT = "-32005"
     BUSY = "busy"
+    NO_RECEIPTS = "no receipts"
+    """As a node that has pruned them."""
+    OTHER_RECEIPT = "other receipt"
+    """The receipt of another transaction."""
     NO_BATCHES = "no batches"
     """One error in place of a list."""
 
@@ -64,6 +68,12 @@ class FaultProxy:
         self._remembered: set[str] = set()
         self.missing_methods: set[str] = set()
         """Answered with "method not found"."""
+        self.pinned: dict[str, Any] = {}
+        """Results by method, whatever the node says."""
+        self.refuses_overrides = False
+        """Of another code for an account, in eth_call."""
+        self.paths: list[str] = []
+        """Asked for, with whatever key is in them."""
 
     def plan(self, fault: Fault, method: str | None = None, count: int | None = 1) -> None:
         self.plans.append(Plan(fault, method, count))
@@ -84,6 +94,7 @@ class FaultProxy:
         body = await request.json()
         calls = body if isinstance(body, list) else [body]
         self.requests += 1
+        self.paths.append(request.path)
         self.methods += [one["method"] for one in calls]
         fault = self._next_fault(calls)
         if fault is Fault.LOST_REQUEST:
@@ -104,6 +115,8 @@ class FaultProxy:
             return _hang_up(request)
         if fault is Fault.LATE:
             await self.released.wait()
+        if fault in (Fault.NO_RECEIPTS, Fault.OTHER_RECEIPT):
+            answers = [_forgotten(one, answer, fault) for one, answer in zip(calls, answers, strict=True)]
         if fault is Fault.FALSE_HASH:
             answers = json.loads(json.dumps(answers), object_hook=_falsified)
         return web.json_response(answers if isinstance(body, list) else answers[0])
@@ -124,6 +137,10 @@ class FaultProxy:
     async def _answer(self, call: dict[str, Any]) -> Any:
         if call["method"] in self.missing_methods:
             return _error(call, -32601, f"the method {call['method']} does not exist/is not available")
+        if call["method"] in self.pinned:
+            return {"jsonrpc": "2.0", "id": call["id"], "result": self.pinned[call["method"]]}
+        if self.refuses_overrides and call["method"] == "eth_call" and len(call["params"]) > 2:
+            return _error(call, -32602, "too many arguments, want at most 2")
         if call["method"] == SEND:
             txid = _txid(call["params"][0])
             if txid in self._remembered:
@@ -155,7 +172,7 @@ async def fault_proxy(upstream: str) -> AsyncIterator[FaultProxy]:
     async with aiohttp.ClientSession() as session:
         proxy = FaultProxy(upstream, session)
         application = web.Application(client_max_size=16 * 2**20)
-        application.router.add_post("/", proxy.handle)
+        application.router.add_post("/{path:.*}", proxy.handle)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -197,6 +214,16 @@ def _falsified(value: dict[str, Any]) -> dict[str, Any]:
         if isinstance(found, str) and len(found) == 66:
             value[name] = found[:-1] + ("0" if found[-1] != "0" else "1")
     return value
+
+
+def _forgotten(call: dict[str, Any], answer: dict[str, Any], fault: Fault) -> dict[str, Any]:
+    if call["method"] != "eth_getTransactionReceipt" or answer.get("result") is None:
+        return answer
+    return {**answer, "result": None} if fault is Fault.NO_RECEIPTS else _falsified_receipt(answer)
+
+
+def _falsified_receipt(answer: dict[str, Any]) -> dict[str, Any]:
+    return {**answer, "result": _falsified(dict(answer["result"]))}
 
 
 def _txid(raw: str) -> str:

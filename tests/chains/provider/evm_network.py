@@ -15,7 +15,7 @@ from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner, Signer
-from tests.chains.evm.anvil import FINALITY_DEPTH, Anvil, anvil
+from tests.chains.evm.anvil import BASE_FEE, FINALITY_DEPTH, Anvil, anvil
 from tests.chains.evm.proxy import SEND, Fault, FaultProxy, fault_proxy
 from tests.chains.provider.network import FakeTime, Trouble
 
@@ -184,9 +184,9 @@ class EvmNetwork:
 
 
 @asynccontextmanager
-async def evm_network() -> AsyncIterator[EvmNetwork]:
+async def evm_network(base_fee: int = BASE_FEE) -> AsyncIterator[EvmNetwork]:
     async with contextlib.AsyncExitStack() as stack:
-        node = await stack.enter_async_context(anvil(chain_id=CHAIN_ID))
+        node = await stack.enter_async_context(anvil(chain_id=CHAIN_ID, base_fee=base_fee))
         proxy = await stack.enter_async_context(fault_proxy(node.url))
         contract = await node.deploy(TOKEN, _token_arguments("Tether USD", "USDT", 6, 0))
         await node.finalize()

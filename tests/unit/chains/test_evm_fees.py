@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.chains.errors import FeeCapTooLow
-from pipeline.chains.evm.fees import GWEI, FeePolicy, Market, choose, raised, with_margin
+from pipeline.chains.evm.fees import GWEI, FeePolicy, Market, asked_of, choose, raised, with_margin
 from pipeline.chains.evm.transaction import Fees
 
 ETHEREUM = Market(base=20 * GWEI, tip=2 * GWEI, gas_price=22 * GWEI)
@@ -37,7 +37,7 @@ def test_what_is_offered(market: Market, policy: FeePolicy, fees: Fees) -> None:
         (ETHEREUM, FeePolicy(cap=20 * GWEI, floor=1), "payments wait until it falls or the cap is raised"),
         (BSC, FeePolicy(cap=GWEI // 20), "gas price on a-chain is 0.1 gwei"),
         (OLD, FeePolicy(cap=GWEI), "gas price on a-chain is 5 gwei, the cap is 1"),
-        (ETHEREUM, FeePolicy(cap=GWEI, legacy=True), "gas price on a-chain is 20 gwei"),
+        (ETHEREUM, FeePolicy(cap=GWEI, legacy=True), "base fee on a-chain is 20 gwei"),
     ],
 )
 def test_a_cap_below_the_market_waits_and_says_so(market: Market, policy: FeePolicy, message: str) -> None:
@@ -62,9 +62,22 @@ def test_a_replacement_is_raised_to_the_market(old: Fees, now: Fees, fees: Fees)
 
 
 def test_a_replacement_above_the_cap_is_not_made() -> None:
-    with pytest.raises(FeeCapTooLow, match="wait for the transaction as it is") as caught:
+    with pytest.raises(FeeCapTooLow, match="it stays as it is") as caught:
         raised(Fees(100, 10), Fees(1, 1), 114, "a-chain")
     assert (caught.value.needed, caught.value.cap) == (115, 114)
+
+
+def test_an_offer_at_the_cap_can_still_be_replaced() -> None:
+    assert FeePolicy(cap=100).highest == 200
+    assert FeePolicy(cap=100, replacement_cap=150).highest == 150
+
+
+@pytest.mark.parametrize(
+    ("like", "asked"),
+    [(Fees(1, None), Fees(22 * GWEI, None)), (Fees(1, 1), Fees(42 * GWEI, 2 * GWEI))],
+)
+def test_a_replacement_keeps_its_envelope(like: Fees, asked: Fees) -> None:
+    assert asked_of(ETHEREUM, like, FeePolicy(cap=1 * GWEI)) == asked
 
 
 def test_margins_round_up() -> None:

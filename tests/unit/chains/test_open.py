@@ -39,6 +39,7 @@ def test_evm() -> None:
         ({"options": {"fees": {"cup": 1}}}, r"chain bsc: fee options \['cup'\] do not exist: .*cap"),
         ({"options": {"fees": {"cap": 1.5}}}, "fee option cap is 1.5: it must be a whole number"),
         ({"options": {"fees": {"cap": 5, "floor": 5}}}, "cap must be the larger"),
+        ({"options": {"fees": {"cap": 5, "replacement_cap": 4}}}, "replacement_cap is 4 wei: it cannot be below cap 5"),
         ({"options": {"fees": {"legacy": 1}}}, "fee option legacy is 1"),
         ({"options": {"fees": {"tip_percentile": 101}}}, "at most 100"),
         ({"options": {"block_seconds": 0}}, "block_seconds is 0"),

@@ -1,0 +1,110 @@
+"""Both ways of reading balances, and what a contract can do to them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.chains.errors import ChainUnavailable
+from pipeline.chains.evm.balances import MULTICALL3
+from pipeline.chains.evm.provider import EvmProvider
+from pipeline.chains.provider import Asset, BalanceQuery, Finality
+from tests.chains.evm.conftest import CONTRACTS, Deploy
+from tests.chains.evm.proxy import Fault
+from tests.chains.provider.evm_network import EvmNetwork
+
+
+def runtime(built: Path) -> str:
+    return "0x" + str(json.loads(built.read_text("utf-8"))["runtime"])
+
+
+async def with_multicall3(network: EvmNetwork) -> None:
+    await network.node.call("anvil_setCode", MULTICALL3, runtime(CONTRACTS / "Multicall3.json"))
+    await network.finalize()
+
+
+@pytest.mark.parametrize("multicall3", [False, True])
+async def test_both_ways_read_the_same(network: EvmNetwork, deploy: Deploy, multicall3: bool) -> None:
+    if multicall3:
+        await with_multicall3(network)
+    eater = await deploy("GasEater")
+    no_token = Asset("MC", 18, (await deploy("Multicall3")).contract)
+    wallet = await network.address(9)
+    await network.fund(wallet, 12_345, tokens=678)
+    await network.finalize()
+    provider = network.provider()
+    queries = [
+        BalanceQuery(wallet, network.coin),
+        BalanceQuery(wallet, eater),
+        BalanceQuery(wallet, network.token),
+        BalanceQuery(wallet, no_token),
+        BalanceQuery(wallet, Asset("NONE", 18, await network.address(70))),
+        BalanceQuery(wallet.lower(), network.token),
+        BalanceQuery("TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", network.coin),
+    ]
+    balances = await provider.balances(queries)
+    assert [balance.raw for balance in balances] == [12_345, None, 678, None, None, 678, None]
+    errors = [balance.error or "" for balance in balances]
+    assert "it does not answer balanceOf" in errors[3]
+    assert "is not a contract" in errors[4]
+    assert "TRON address" in errors[6]
+    assert {balance.block for balance in balances[:6]} == {await provider.block_ref(Finality.FINAL)}
+    called = [method for method in network.proxy.methods if method == "eth_call"]
+    assert len(called) < 8, "most of them in one call"
+
+
+@pytest.mark.parametrize("multicall3", [False, True])
+async def test_a_thousand_in_two_calls_at_one_block(network: EvmNetwork, multicall3: bool) -> None:
+    if multicall3:
+        await with_multicall3(network)
+    wallets = [await network.address(index) for index in range(100, 600)]
+    for wallet in wallets[::50]:
+        await network.fund(wallet, int(wallet[-4:], 16) + 1)
+    await network.finalize()
+    provider = network.provider()
+    await provider.check_network()
+    network.proxy.methods.clear()
+    queries = [BalanceQuery(wallet, asset) for asset in (network.coin, network.token) for wallet in wallets]
+    balances = await provider.balances(queries)
+    assert [balance.raw for balance in balances[:500:50]] == [int(wallet[-4:], 16) + 1 for wallet in wallets[::50]]
+    assert sum(balance.raw or 0 for balance in balances[500:]) == 0
+    assert all(balance.error is None for balance in balances)
+    assert len({balance.block for balance in balances}) == 1
+    assert network.proxy.methods.count("eth_call") == 2
+
+
+async def test_a_block_that_was_reorganised_out(network: EvmNetwork, provider: EvmProvider) -> None:
+    wallet = await network.address(3)
+    await network.fund(wallet, 5)
+    await network.mine()
+    (before,) = await provider.balances([BalanceQuery(wallet, network.coin)], Finality.HEAD)
+    await network.fork_out(1, forget=True)
+    (after,) = await provider.balances([BalanceQuery(wallet, network.coin)], Finality.HEAD)
+    assert (before.raw, after.raw) == (5, 0)
+    assert before.block is not None
+    assert after.block is not None
+    assert before.block.number == after.block.number
+    assert before.block.id != after.block.id, "the same height, told apart"
+
+
+async def test_a_broken_node_is_no_reason_to_blame_the_wallets(network: EvmNetwork, provider: EvmProvider) -> None:
+    await provider.check_network()
+    network.proxy.plan(Fault.BUSY, "eth_call", None)
+    with pytest.raises(ChainUnavailable, match="server busy"):
+        await provider.balances([BalanceQuery(await network.address(3), network.coin)] * 20)
+
+
+async def test_too_much_for_one_call_is_halved_and_grows_again(network: EvmNetwork, deploy: Deploy) -> None:
+    """Each of these entries burns its 300,000 gas, of which a call has 30 million."""
+    eater = await deploy("GasEater")
+    await network.finalize()
+    provider = network.provider()
+    wallet = await network.address(3)
+    balances = await provider.balances([BalanceQuery(wallet, eater)] * 300 + [BalanceQuery(wallet, network.coin)])
+    assert all("balanceOf" in (balance.error or "") for balance in balances[:300])
+    assert balances[300].raw == 0
+    small = provider._balances.reader.chunk
+    assert small < 300
+    for _ in range(3):
+        await provider.balances([BalanceQuery(wallet, network.coin)] * 700)
+    assert provider._balances.reader.chunk > small

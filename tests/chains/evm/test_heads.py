@@ -1,0 +1,161 @@
+"""New blocks wake us: by announcement, by polling without one, and across every kind of break."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from urllib.parse import urlsplit
+
+import pytest
+
+from pipeline.chains.evm import heads as heads_module
+from pipeline.chains.evm.provider import EvmProvider
+from pipeline.chains.http import NodeConfig
+from pipeline.chains.provider import BlockRef
+from tests.chains.evm.anvil import Anvil
+from tests.chains.evm.proxy import Fault
+from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork
+
+BLOCK_SECONDS = 0.02
+PATIENCE = 10.0
+
+
+def following(network: EvmNetwork, *nodes: NodeConfig) -> EvmProvider:
+    made = EvmProvider("anvil", CHAIN_ID, nodes, [network.coin], block_seconds=BLOCK_SECONDS)
+    network.stack.push_async_callback(made.close)
+    return made
+
+
+async def seen(heads: AsyncGenerator[BlockRef, None], node: Anvil) -> BlockRef:
+    """The next head that is the newest of the node."""
+    height = await node.height()
+    async with asyncio.timeout(PATIENCE):
+        while (head := await anext(heads)).number < height:
+            pass
+    return head
+
+
+class Wire:
+    """Between the provider and the node's socket: may be cut, or go dead without a word."""
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.connections = 0
+        self.url = ""
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def go_dead(self) -> None:
+        self._flowing.clear()
+
+    async def stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.cut()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        there = await asyncio.open_connection(self._target.hostname, self._target.port)
+        self._writers += [writer, there[1]]
+        self._tasks += [asyncio.create_task(self._pump(*ends)) for ends in ((reader, there[1]), (there[0], writer))]
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65536):
+                await self._flowing.wait()
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+
+@pytest.fixture
+async def wire(network: EvmNetwork) -> AsyncGenerator[Wire, None]:
+    made = Wire(network.node.ws_url)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_announced(network: EvmNetwork) -> None:
+    provider = following(network, NodeConfig(network.url, ws_url=network.node.ws_url))
+    async with aclosing(provider.heads()) as heads:
+        asked = -1
+        while asked != network.proxy.requests:
+            asked = network.proxy.requests
+            await network.mine()
+            await seen(heads, network.node)
+        for _ in range(3):
+            await network.mine()
+            head = await seen(heads, network.node)
+            block = await network.node.call("eth_getBlockByNumber", hex(head.number), False)
+            assert head.id == block["hash"]
+            assert int(head.timestamp.timestamp()) == int(block["timestamp"], 16)
+        assert network.proxy.requests == asked, "without asking"
+
+
+async def test_polled_where_nothing_is_announced(network: EvmNetwork) -> None:
+    provider = following(network, NodeConfig(network.url))
+    async with aclosing(provider.heads()) as heads:
+        await seen(heads, network.node)
+        await network.mine()
+        await seen(heads, network.node)
+        network.proxy.plan(Fault.LOST_REQUEST, None, 2)
+        await network.mine()
+        await seen(heads, network.node)
+
+
+async def test_a_reorg_shows_another_block_of_the_same_height(network: EvmNetwork) -> None:
+    provider = following(network, NodeConfig(network.url))
+    async with aclosing(provider.heads()) as heads:
+        await network.fund(await network.address(1), 5)
+        await network.mine()
+        first = await seen(heads, network.node)
+        await network.fork_out(1, forget=True)
+        second = await seen(heads, network.node)
+        assert first.number == second.number
+        assert first.id != second.id
+
+
+async def test_a_socket_that_cannot_be_had_is_no_reason_to_stop(network: EvmNetwork) -> None:
+    provider = following(network, NodeConfig(network.url, ws_url="ws://127.0.0.1:1"))
+    async with aclosing(provider.heads()) as heads:
+        for _ in range(3):
+            await network.mine()
+            await seen(heads, network.node)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+async def test_a_socket_that_breaks_is_polled_around_and_made_again(
+    network: EvmNetwork, wire: Wire, dead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads_module, "SHORTEST_SILENCE", 0.2)
+    monkeypatch.setattr(heads_module, "RECONNECT_SECONDS", 0.2)
+    provider = following(network, NodeConfig(network.url, ws_url=wire.url))
+    async with aclosing(provider.heads()) as heads:
+        await seen(heads, network.node)
+        assert wire.connections == 1
+        wire.go_dead() if dead else wire.cut()
+        while wire.connections < 2:
+            await network.mine()
+            await seen(heads, network.node)
+
+
+async def test_a_socket_of_another_network_is_not_listened_to(network: EvmNetwork) -> None:
+    elsewhere = (await network.another_network()).replace("http://", "ws://")
+    provider = following(network, NodeConfig(network.url, ws_url=elsewhere))
+    async with aclosing(provider.heads()) as heads:
+        for _ in range(2):
+            await network.mine()
+            head = await seen(heads, network.node)
+            assert head.number == await network.node.height()
