@@ -113,6 +113,7 @@ class Confirmations:
         runtime.last_error = f"{chain.name}: {reason(error)}"
         if isinstance(error, WrongNetwork | LyingNode):
             pause = CONTRADICTION_RETRY_SECONDS
+            runtime.beat()
             logger.error("confirmations {}: {}; trying again", chain.name, reason(error))
         elif isinstance(error, ChainError):
             logger.warning("confirmations {}: {}; trying again", chain.name, reason(error))

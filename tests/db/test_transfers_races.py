@@ -112,7 +112,7 @@ class TestLease:
     async def test_the_same_attempt_run_twice_at_once(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
     ) -> None:
-        """No two workers ever hold the same lease. If they did, one would stop the other and the job would run again."""
+        """No two workers ever hold the same lease; if they did, one would stop the other and the job run again."""
         job = await claim(desk, GAS)
         await asyncio.gather(desk.run(GAS, [job]), other_desk.run(GAS, [job]))
         await world.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
