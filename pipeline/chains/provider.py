@@ -302,7 +302,7 @@ class NonceCounts(Protocol):
 
 
 class NumberedProvider(Provider, Protocol):
-    """A chain whose transactions are numbered by their sender, and can be replaced by others of the same number (EVM)."""
+    """A chain whose transactions are numbered by their sender and can be replaced by others of that number (EVM)."""
 
     async def sender_nonces(self, sender: str) -> NonceCounts:
         """For the reservation of nonces."""

@@ -1,8 +1,9 @@
-"""Consolidations: a wallet's tokens to the treasury."""
+"""Consolidations: a wallet's tokens to the treasury, one payment for every asset that is worth one."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
-from pipeline.chains.errors import ChainError
+from pipeline.chains.errors import ChainError, NotAToken, SimulationFailed
 from pipeline.chains.provider import Finality, Payment
 from pipeline.queue.jobs import Done, Outcome, Retry
 from pipeline.transfers.decide_consolidation import afford, lacks_reserve, plan_consolidation
@@ -10,8 +11,11 @@ from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait
 from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped, waiting
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.reading import estimates, read_holdings
-from pipeline.transfers.send import Claimed, Order, Sender
+from pipeline.transfers.send import Claimed, Order, Orders, Sender, sent
 from pipeline.transfers.terms import Terms
+
+Planned = tuple[Claimed, Holdings, Holdings, tuple[Pay, ...]]
+"""A wallet with what it holds at the final and at the newest block, and what is to be moved."""
 
 
 class Consolidations(PayingHandler):
@@ -34,7 +38,7 @@ class Consolidations(PayingHandler):
 
     async def _planned(
         self, sender: Sender, terms: Terms, batch: Sequence[Claimed], decided: list[Decided]
-    ) -> list[tuple[Claimed, Holdings, Holdings, Pay]]:
+    ) -> list[Planned]:
         final, _ = await read_holdings(sender.provider, terms, batch, Finality.FINAL)
         head, _ = await read_holdings(sender.provider, terms, batch, Finality.HEAD)
         planned = []
@@ -44,10 +48,10 @@ class Consolidations(PayingHandler):
                 problem = at_final if isinstance(at_final, str) else at_head
                 decided.append((one, Retry(f"wallet {one.context.address}: {problem}")))
                 continue
-            plan = plan_consolidation(terms, at_final, at_head)
+            plan = plan_consolidation(terms, at_final, at_head, [paid.asset_id for paid in one.context.paid])
             short = lacks_reserve(terms, at_final, at_head)
             if isinstance(plan, Skip):
-                decided.append((one, skipped(plan)))
+                decided.append((one, sent(one.context) if one.context.paid else skipped(plan)))
             elif isinstance(plan, Wait):
                 decided.append((one, waiting(plan)))
             elif short is not None:
@@ -56,28 +60,55 @@ class Consolidations(PayingHandler):
                 planned.append((one, at_final, at_head, plan))
         return planned
 
-    async def _order(
+    async def _order(self, sender: Sender, terms: Terms, planned: Sequence[Planned], decided: list[Decided]) -> None:
+        treasury = await sender.treasury_address()
+        payments = [
+            (place, pay, Payment(one.context.address, treasury, pay.asset.asset, pay.amount))
+            for place, (one, _, _, plan) in enumerate(planned)
+            for pay in plan
+        ]
+        priced = await estimates(sender.provider, [payment for _, _, payment in payments], self._slots)
+        for place, group in groupby(zip(payments, priced, strict=True), key=lambda pair: pair[0][0]):
+            one, final, head, _ = planned[place]
+            orders: list[Order] = []
+            failed: dict[str, ChainError] = {}
+            for (_, pay, payment), estimate in group:
+                if isinstance(estimate, ChainError):
+                    failed[pay.asset.asset.symbol] = estimate
+                else:
+                    orders.append(Order(one, self.kind, pay.asset, payment, estimate))
+            decided.append((one, await self._together(sender, terms, one, final, head, orders, failed)))
+
+    async def _together(
         self,
         sender: Sender,
         terms: Terms,
-        planned: Sequence[tuple[Claimed, Holdings, Holdings, Pay]],
-        decided: list[Decided],
-    ) -> None:
-        treasury = await sender.treasury_address()
-        payments = [Payment(one.context.address, treasury, pay.asset.asset, pay.amount) for one, _, _, pay in planned]
-        priced = await estimates(sender.provider, payments, self._slots)
-        for (one, final, head, pay), payment, estimate in zip(planned, payments, priced, strict=True):
-            if isinstance(estimate, ChainError):
-                decided.append((one, outcome_of(one.job, estimate)))
-                continue
-            short = afford(terms, final, head, estimate.fee)
-            if short is not None:
-                decided.append((one, await self._gas_first(sender, one, short)))
-            else:
-                decided.append((one, Order(one, self.kind, pay.asset, payment, estimate)))
+        one: Claimed,
+        final: Holdings,
+        head: Holdings,
+        orders: Sequence[Order],
+        failed: dict[str, ChainError],
+    ) -> Orders | Outcome:
+        """What can be moved is moved, although another token cannot be: the job says so at its end. Trouble with the
+        network, or with the price of gas, is about none of them: all wait."""
+        passing = [trouble for trouble in failed.values() if not isinstance(trouble, SimulationFailed | NotAToken)]
+        if failed and (passing or not orders):
+            return _none_moves(one, passing or list(failed.values()))
+        short = afford(terms, final, head, sum(order.estimate.fee for order in orders))
+        if short is not None:
+            return await self._gas_first(sender, one, short)
+        return Orders(tuple(orders), {symbol: str(trouble) for symbol, trouble in failed.items()})
 
     async def _gas_first(self, sender: Sender, one: Claimed, short: NeedsGas) -> Outcome:
         """Raise needs_gas before the job ends. Should this process die in between, the job runs again and finds the
         flag up; the other way round a wallet could be left with neither a job nor the flag."""
         await sender.store.flag_needs_gas(one.context.wallet_id)
         return Done({"outcome": "needs_gas", "reason": short.reason})
+
+
+def _none_moves(one: Claimed, troubles: Sequence[ChainError]) -> Outcome:
+    outcomes = [outcome_of(one.job, trouble) for trouble in troubles]
+    retries = [outcome for outcome in outcomes if isinstance(outcome, Retry)]
+    if len(retries) == len(outcomes):
+        return Retry("; ".join(retry.error for retry in retries))
+    return next(outcome for outcome in outcomes if not isinstance(outcome, Retry))

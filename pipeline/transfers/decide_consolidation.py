@@ -1,27 +1,34 @@
 """Whether a wallet's tokens move to the treasury now. Pure."""
 
-from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait, native_needed, ready_token
+from collections.abc import Collection
+
+from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait, native_needed, ready_tokens
 from pipeline.transfers.terms import Terms
 
 _LOOK_AGAIN_SECONDS = 15.0
 """Where head and final blocks disagree: about a quarter of the minute they need to agree on TRON."""
 
 
-def plan_consolidation(terms: Terms, final: Holdings, head: Holdings) -> Pay | Skip | Wait:
-    """What would be moved: the whole balance of a final block, as far as the newest block still shows it."""
-    ready = ready_token(terms, final)
-    if ready is None:
+def plan_consolidation(
+    terms: Terms, final: Holdings, head: Holdings, paid: Collection[int] = ()
+) -> tuple[Pay, ...] | Skip | Wait:
+    """What would be moved, one payment a token: the whole balance of a final block, as far as the newest block still
+    shows it. ``paid`` are the assets that this job has moved already. Tokens that are just leaving stop no other."""
+    ready = ready_tokens(terms, final, paid)
+    if not ready:
         held = ", ".join(token.human(final.tokens.get(token.id, 0)) for token in terms.tokens) or "no token"
         return Skip(f"holds {held}: not worth a transfer")
-    at_head = head.tokens.get(ready.asset.id, 0)
-    amount = min(ready.amount, at_head)
-    if ready.asset.execute_min is None or amount < ready.asset.execute_min:
-        return Wait(
-            _LOOK_AGAIN_SECONDS,
-            f"tokens are leaving: {ready.asset.human(at_head)} in the newest block, "
-            f"{ready.asset.human(ready.amount)} in the final one",
+    at_head = {pay.asset.id: head.tokens.get(pay.asset.id, 0) for pay in ready}
+    plan = [Pay(pay.asset, min(pay.amount, at_head[pay.asset.id])) for pay in ready]
+    moving = tuple(pay for pay in plan if pay.amount >= (pay.asset.execute_min or 1))
+    if not moving:
+        leaving = ", ".join(
+            f"{pay.asset.human(at_head[pay.asset.id])} in the newest block, "
+            f"{pay.asset.human(pay.amount)} in the final one"
+            for pay in ready
         )
-    return Pay(ready.asset, amount)
+        return Wait(_LOOK_AGAIN_SECONDS, f"tokens are leaving: {leaving}")
+    return moving
 
 
 def lacks_reserve(terms: Terms, final: Holdings, head: Holdings) -> NeedsGas | None:

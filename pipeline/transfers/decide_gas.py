@@ -7,8 +7,8 @@ from pipeline.transfers.terms import GasPolicy, Terms
 def decide_gas(terms: Terms, holdings: Holdings, transfer_fee: int | None) -> Pay | Skip:
     """Decide a top-up from balances read at a final block.
 
-    ``transfer_fee`` is the estimated fee, in native raw units, of the transfer that ``ready_token`` names; None when
-    the wallet has none to make or when the chain says that it would fail.
+    ``transfer_fee`` is the estimated fee, in native raw units, of all transfers that ``ready_tokens`` names;
+    None when the wallet has none to make or when the chain says that they would fail.
     """
     native = terms.native
     missing = 0 if transfer_fee is None else max(0, native_needed(terms, transfer_fee) - holdings.native)

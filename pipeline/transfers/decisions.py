@@ -1,6 +1,6 @@
 """What a handler can decide about a wallet. Values only: nothing here reads a chain or a database."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pipeline.transfers.terms import AssetTerms, Terms
@@ -44,17 +44,19 @@ class NeedsGas:
     reason: str
 
 
-def ready_token(terms: Terms, holdings: Holdings) -> Pay | None:
-    """The transfer that a consolidation of this wallet would make: the first token, by id, with enough to move,
-    all of it. The next one follows once the first is final and the balances are read again."""
-    for token in terms.tokens:
-        held = holdings.tokens.get(token.id, 0)
-        if token.execute_min is not None and held >= token.execute_min:
-            return Pay(token, held)
-    return None
+def ready_tokens(terms: Terms, holdings: Holdings, paid: Collection[int] = ()) -> tuple[Pay, ...]:
+    """The transfers that a consolidation of this wallet would make: of every token with enough to move all of it, by
+    id. ``paid`` are the assets that its job has moved already."""
+    return tuple(
+        Pay(token, held)
+        for token in terms.tokens
+        if token.id not in paid
+        and token.execute_min is not None
+        and (held := holdings.tokens.get(token.id, 0)) >= token.execute_min
+    )
 
 
 def native_needed(terms: Terms, transfer_fee: int) -> int:
-    """What a wallet must hold to send its tokens, native raw units. One rule for both sides: gas fills up to it and
+    """What a wallet must hold to send all its tokens, native raw units. One rule for both sides: gas fills up to it and
     consolidation waits for it, so that they cannot send a wallet back and forth between them."""
     return max(terms.fee_reserve, transfer_fee)

@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.chains.errors import InsufficientFunds, SimulationFailed
-from pipeline.chains.provider import BalanceQuery, Finality, Payment
+from pipeline.chains.provider import BalanceQuery, FeeEstimate, Finality, Payment
 from pipeline.queue.jobs import Defer, Outcome, Retry
 from pipeline.transfers.decide_gas import decide_gas
-from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_token
+from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.transfers.handler import CONCURRENCY, Decided, PayingHandler, ours, outcome_of, skipped
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.reading import estimates, read_holdings
-from pipeline.transfers.send import Claimed, Order, Sender
+from pipeline.transfers.send import Claimed, Order, Orders, Sender
 from pipeline.transfers.terms import Terms
 
 _EMPTY_GAS_WALLET_SECONDS = 30.0
 _NOT_YET_FINAL_SECONDS = 15.0
+_HEADROOM_PERCENT = 25
 
 
 class GasTopups(PayingHandler):
@@ -36,8 +37,10 @@ class GasTopups(PayingHandler):
             return decided
         async with self._purse:
             # Promises before the balance: a payment that becomes final in between is then counted twice, not never.
-            promised = await sender.store.gas_in_flight(terms.chain_id, [one.job.id for one in mine])
             gas_wallet = BalanceQuery(await sender.gas_address(), terms.native.asset)
+            promised = await sender.store.gas_in_flight(
+                terms.chain_id, gas_wallet.address, [one.job.id for one in mine]
+            )
             holdings, (purse,) = await read_holdings(sender.provider, terms, mine, Finality.FINAL, gas_wallet)
             if purse.raw is None:
                 reason = f"the balance of gas wallet {gas_wallet.address} could not be read: {purse.error}"
@@ -95,18 +98,24 @@ class GasTopups(PayingHandler):
     async def _transfer_fees(
         self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | str]
     ) -> dict[Claimed, int | Exception]:
-        """What the wallets' own token transfers would cost, for those that have one to make."""
+        """What the wallets' own token transfers would cost, all of a wallet together, for those that have any to make.
+        One that would fail costs nothing; only if all of them would, that is the answer."""
         treasury = await sender.treasury_address()
-        payments = {
-            one: Payment(one.context.address, treasury, ready.asset.asset, ready.amount)
+        payments = [
+            (one, Payment(one.context.address, treasury, ready.asset.asset, ready.amount))
             for one, held in holdings.items()
-            if not isinstance(held, str) and (ready := ready_token(terms, held)) is not None
-        }
-        priced = await estimates(sender.provider, list(payments.values()), self._slots)
-        return {
-            one: estimate if isinstance(estimate, Exception) else estimate.fee
-            for one, estimate in zip(payments, priced, strict=True)
-        }
+            if not isinstance(held, str)
+            for ready in ready_tokens(terms, held)
+        ]
+        fees: dict[Claimed, int | Exception] = {}
+        priced = await estimates(sender.provider, [payment for _, payment in payments], self._slots)
+        for (one, _), estimate in zip(payments, priced, strict=True):
+            before = fees.get(one)
+            if not isinstance(estimate, Exception):
+                fees[one] = _with_headroom(estimate) + (before if isinstance(before, int) else 0)
+            elif before is None or (isinstance(before, Exception) and not isinstance(estimate, SimulationFailed)):
+                fees[one] = estimate
+        return fees
 
     async def _priced(
         self, sender: Sender, terms: Terms, wanted: Sequence[tuple[Claimed, Pay]], decided: list[Decided]
@@ -135,10 +144,17 @@ class GasTopups(PayingHandler):
                 decided.append((order.claimed, _short_of(terms, order.payment.sender, available, cost)))
                 continue
             try:
-                decided.append((order.claimed, replace(order, transfer_id=await sender.open(order))))
+                opened = replace(order, transfer_id=await sender.open(order))
+                decided.append((order.claimed, Orders((opened,))))
                 available -= cost
             except Exception as trouble:
                 decided.append((order.claimed, outcome_of(order.claimed.job, trouble)))
+
+
+def _with_headroom(estimate: FeeEstimate) -> int:
+    """On EVM the price moves between the top-up and the transfer that it is for, and a wallet that lacks one wei of its
+    fee then is sent back for more: two full blocks' rise of the base fee is covered."""
+    return estimate.fee if not estimate.gas_limit else -(-estimate.fee * (100 + _HEADROOM_PERCENT) // 100)
 
 
 def _short_of(terms: Terms, gas_wallet: str, available: int, cost: int) -> Outcome:

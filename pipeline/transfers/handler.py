@@ -16,21 +16,22 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, WrongNetwork
+from pipeline.chains.errors import ChainError, ChainUnavailable, FeeCapTooLow, LyingNode, WrongNetwork
 from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.decisions import Skip, Wait
 from pipeline.transfers.intents import Kind
-from pipeline.transfers.send import Claimed, Order, Sender
+from pipeline.transfers.send import Claimed, Orders, Sender
 from pipeline.transfers.signing import SigningRefused, check_wallet
 from pipeline.transfers.store import BudgetExhausted, CooldownActive, LeaseLost, MovedOn, StepRefused
 from pipeline.transfers.terms import Terms
 
-Decided = tuple[Claimed, Order | Outcome]
+Decided = tuple[Claimed, Orders | Outcome]
 Result = TypeVar("Result")
 
 _CHAIN_PAUSE_SECONDS = 10.0
 _WRONG_NETWORK_PAUSE_SECONDS = 60.0
+_FEES_PAUSE_SECONDS = 30.0
 _DATABASE_PAUSE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 1.0
 _BUDGET_PAUSE_SECONDS = 300.0
@@ -52,7 +53,7 @@ class PayingHandler(ABC):
 
     @abstractmethod
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
-        """For each job of the batch an order, or the outcome where there is nothing to pay."""
+        """For each job of the batch what it pays, or the outcome where there is nothing to pay."""
 
     async def handle(self, jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
         """Run a batch; yields each outcome as soon as it is known."""
@@ -83,7 +84,7 @@ class PayingHandler(ABC):
             if context is None:
                 yield job, Failed(f"job {job.job_id}: its wallet is gone")
                 continue
-            claimed = Claimed(job, context, await sender.authority(context))
+            claimed = Claimed(job, context, await sender.authority(context.derivation_index))
             resuming.append(self._guarded(sender, claimed, sender.resume(claimed, self.kind, terms)))
         undecided: list[Claimed] = []
         async for claimed, result in _as_completed(resuming):
@@ -95,8 +96,8 @@ class PayingHandler(ABC):
             return
         paying = []
         for claimed, decided in await self.decide(sender, terms, undecided):
-            if isinstance(decided, Order):
-                paying.append(self._guarded(sender, claimed, _pay(sender, terms, decided)))
+            if isinstance(decided, Orders):
+                paying.append(self._guarded(sender, claimed, sender.pay(decided, terms)))
             else:
                 yield claimed.job, await self._without_payment(sender, claimed, decided)
         async for claimed, paid in _as_completed(paying):
@@ -104,12 +105,14 @@ class PayingHandler(ABC):
 
     async def _without_payment(self, sender: Sender, claimed: Claimed, outcome: Outcome) -> Outcome:
         """An unsent intent of an earlier attempt does not outlive the decision against it; waiting keeps it."""
-        if isinstance(outcome, Done | Failed):
-            reason = outcome.error if isinstance(outcome, Failed) else str(outcome.data.get("reason", "not needed"))
-            try:
+        try:
+            if isinstance(outcome, Done | Failed):
+                reason = outcome.error if isinstance(outcome, Failed) else str(outcome.data.get("reason", "not needed"))
                 await sender.give_up(claimed, reason)
-            except StepRefused as refused:
-                return outcome_of(claimed.job, refused)
+            else:
+                await sender.let_go(claimed)
+        except StepRefused as refused:
+            return outcome_of(claimed.job, refused)
         return outcome
 
     async def _guarded(
@@ -151,6 +154,8 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
             return Failed(str(trouble))
+        case FeeCapTooLow():
+            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
         case ChainUnavailable():
             return Defer(_CHAIN_PAUSE_SECONDS, f"no node answers: {trouble}")
         case WrongNetwork() | LyingNode():
@@ -188,11 +193,6 @@ def skipped(reason: Skip) -> Done:
 def waiting(wait: Wait) -> Defer:
     """Not now."""
     return Defer(wait.seconds, wait.reason)
-
-
-async def _pay(sender: Sender, terms: Terms, order: Order) -> Outcome:
-    transfer_id = order.transfer_id if order.transfer_id is not None else await sender.open(order)
-    return await sender.send(order, transfer_id, terms)
 
 
 async def _as_completed(steps: Sequence[Coroutine[Any, Any, Result]]) -> AsyncIterator[Result]:

@@ -1,21 +1,32 @@
-"""One payment from its intent to the node: the sender's half of the protocol.
+"""Payments from their intents to the node: the sender's half of the protocol.
 
-    open     the intent is committed                               (requested)
-    send     build, check, sign; commit the bytes                  (signed)
-             commit that they may be anywhere, release the job     (broadcasting)
-             send them, note the answer
+    open     an intent is committed                                (requested)
+    pay      number it (EVM), build, check, sign; commit the bytes (signed), one payment of the job after the other
+             commit that they may be anywhere, release the job     (broadcasting), all of them together
+             send them, note the answers
 
-A worker that meets a job again calls ``resume`` first, which goes on from whatever row is there. From
-'broadcasting' on the confirmation worker owns the payment (settle.py) and nothing here touches it.
+A worker that meets a job again calls ``resume`` first, which goes on from whatever rows are there. From
+'broadcasting' on the confirmation worker owns the payments (settle.py) and nothing here touches them.
 """
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from loguru import logger
 from psycopg import Error as DatabaseTrouble
 
-from pipeline.chains.errors import ChainError, LyingNode
-from pipeline.chains.provider import FeeEstimate, Finality, Payment, Provider, SignedTransaction
+from pipeline.chains.errors import ChainError, LyingNode, SimulationFailed
+from pipeline.chains.provider import (
+    FeeEstimate,
+    Finality,
+    NumberedProvider,
+    Payment,
+    Provider,
+    SignedTransaction,
+    UnsignedTransaction,
+)
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import Signer
 from pipeline.queue.jobs import Defer, Done, Job, Outcome, Parked
@@ -31,6 +42,8 @@ _MEANWHILE_SECONDS = 10.0
 _WORTH_SENDING = 1 / 3
 """Bytes that never left are signed anew when less than this part of their lifetime remains: nearly expired ones
 would mostly cost a full wait for their proof of death."""
+_SIMULATION_KEPT_SECONDS = 5.0
+"""What was simulated longer ago is simulated again right before it is signed (EVM)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +66,25 @@ class Order:
     estimate: FeeEstimate
     transfer_id: int | None = None
     """Set once its intent is committed."""
+    priced_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """All that one job pays now, and what it cannot pay: reasons by symbol."""
+
+    payments: tuple[Order, ...]
+    not_sent: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Signed bytes of one payment, kept and not sent."""
+
+    attempt_id: int
+    asset: AssetTerms
+    payment: Payment
+    signed: SignedTransaction
 
 
 class Sender:
@@ -67,14 +99,18 @@ class Sender:
         self._family = family
         self._pinned_treasury = pinned_treasury
 
-    async def authority(self, context: Context) -> Authority:
-        """What we derive ourselves for this wallet."""
-        index = context.derivation_index
+    @property
+    def numbered(self) -> NumberedProvider | None:
+        """The provider, if transactions of its chain have nonces."""
+        return cast(NumberedProvider, self.provider) if self._family is Family.EVM else None
+
+    async def authority(self, wallet_index: int | None) -> Authority:
+        """What we derive ourselves for the wallet that the database says is ours at this index."""
         return Authority(
             gas_address=await self.gas_address(),
             treasury_address=await self.treasury_address(),
-            wallet_index=index,
-            wallet_address=None if index is None else await self._signer.address(self._family, index),
+            wallet_index=wallet_index,
+            wallet_address=None if wallet_index is None else await self._signer.address(self._family, wallet_index),
         )
 
     async def gas_address(self) -> str:
@@ -84,104 +120,168 @@ class Sender:
         return self._pinned_treasury or await self._signer.address(self._family, TREASURY_INDEX)
 
     async def resume(self, claimed: Claimed, kind: Kind, terms: Terms) -> Claimed | Outcome:
-        """Go on from the row that is there. Returns an outcome, or the job as it has to be decided now.
+        """Go on from the rows that are there. Returns an outcome, or the job as it has to be decided now.
 
         Raises StepRefused, SigningRefused and what the provider raises.
         """
-        job, context, intent = claimed.job, claimed.context, claimed.context.intent
-        if context.paid_transfer is not None:
-            data = {"outcome": "sent", "transfer": context.paid_transfer, "txid": context.paid_txid}
-            return Done(data, clear_flag=False)
-        if intent is not None and intent.job == job.id and intent.is_out:
-            await self.store.park(job, intent.id)
-            return Parked()
-        if intent is not None and intent.job != job.id:
-            return await self._leftover(claimed, intent, terms)
+        job, context = claimed.job, claimed.context
+        if kind is Kind.GAS and context.paid:
+            return sent(context)
+        for intent in context.own:
+            if intent.is_out:
+                await self.store.park(job, intent.id)
+                return Parked()
+        for intent in context.intents:
+            if intent.job != job.id:
+                meanwhile = await self._leftover(claimed, intent, terms)
+                if meanwhile is not None:
+                    return meanwhile
+        claimed = _with_intents(claimed, context.own)
         check_wallet(context.address, claimed.authority)
-        if intent is None or intent.state is not TransferState.SIGNED or intent.attempt is None:
-            return claimed
-        return await self._signed(claimed, intent, intent.attempt, kind, terms)
+        return await self._resume_signed(claimed, kind, terms)
 
     async def open(self, order: Order) -> int:
         """Commit the intent, or adopt this job's unsent one if it says the same; returns its id. Raises StepRefused."""
-        job, intent, payment = order.claimed.job, order.claimed.context.intent, order.payment
-        if intent is not None:
-            if (intent.asset_id, intent.payment(order.asset.asset)) == (order.asset.id, payment):
+        job, payment = order.claimed.job, order.payment
+        for intent in order.claimed.context.own:
+            if intent.asset_id != order.asset.id:
+                continue
+            if intent.payment(order.asset.asset) == payment:
                 return intent.id
             wanted = order.asset.human(payment.amount)
             await self.store.reject(job, intent.id, f"decided anew: {wanted} to {payment.receiver}")
         return await self.store.request(job, order.kind, order.asset.id, payment)
 
-    async def send(self, order: Order, transfer_id: int, terms: Terms) -> Outcome:
-        """Sign an open intent and send it. Raises StepRefused, SigningRefused and what the provider raises; after the
-        commit of 'broadcasting' it raises nothing that a node or the database does."""
-        job, payment = order.claimed.job, order.payment
-        unsigned = await self.provider.build(payment, order.estimate, terms.lifetime_seconds)
+    async def pay(self, orders: Orders, terms: Terms) -> Outcome:
+        """Sign and send all that a job pays. Raises StepRefused, SigningRefused and what the provider raises; after the
+        commit of 'broadcasting' it raises nothing that a node or the database does.
+
+        One after the other, so that none gets a later nonce than one that is sent without it. Trouble with one after
+        the first lets those before it go; the job comes back for the rest.
+        """
+        claimed, kind = orders.payments[0].claimed, orders.payments[0].kind
+        await self._give_up_others(claimed, {order.asset.id for order in orders.payments})
+        ready: list[_Ready] = []
+        for order in orders.payments:
+            try:
+                ready.append(await self._sign(order, terms))
+            except ChainError as trouble:
+                if not ready:
+                    raise
+                logger.warning("{}: {} is left for later: {}", claimed.job, order.asset.asset.symbol, trouble)
+                break
+        return await self._broadcast(claimed, kind, ready, orders.not_sent)
+
+    async def sign(
+        self, kind: Kind, payment: Payment, unsigned: UnsignedTransaction, authority: Authority
+    ) -> SignedTransaction:
+        """Read the bytes back, hold them against the rules, and sign them. Raises SigningRefused."""
         decoded = self.provider.decode(unsigned.raw, payment.sender)
         check_intent(decoded, payment)
-        index = signing_index(order.kind, decoded, order.claimed.authority)
+        index = signing_index(kind, decoded, authority)
         signature = await self._signer.sign_digest(self._family, index, unsigned.digest)
-        signed = self.provider.attach(unsigned, signature)
-        attempt_id = await self.store.record_signed(job, transfer_id, signed)
-        return await self._broadcast(order.claimed, order.kind, order.asset, payment, attempt_id, signed)
+        return self.provider.attach(unsigned, signature)
 
     async def give_up(self, claimed: Claimed, reason: str) -> None:
-        """Reject the unsent payment of this job, if there is one. Raises StepRefused."""
-        intent = claimed.context.intent
-        if intent is not None and intent.job == claimed.job.id and not intent.is_out:
-            await self.store.reject(claimed.job, intent.id, reason)
+        """Reject the unsent payments of this job. Raises StepRefused."""
+        for intent in claimed.context.own:
+            if not intent.is_out:
+                await self.store.reject(claimed.job, intent.id, reason)
 
-    async def _leftover(self, claimed: Claimed, intent: Intent, terms: Terms) -> Claimed | Outcome:
+    async def let_go(self, claimed: Claimed) -> None:
+        """While a job waits, nobody waits behind a nonce that it has and has not used. Raises StepRefused."""
+        if self.numbered is not None and any(not intent.is_out for intent in claimed.context.own):
+            await self.store.release_nonces(claimed.job)
+
+    async def _sign(self, order: Order, terms: Terms) -> _Ready:
+        job, payment, estimate = order.claimed.job, order.payment, order.estimate
+        transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
+        if self.numbered is None:
+            unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds)
+        else:
+            if not payment.asset.is_native and time.monotonic() - order.priced_at > _SIMULATION_KEPT_SECONDS:
+                estimate = await self.provider.estimate(payment)
+            counted = await self.numbered.sender_nonces(payment.sender)
+            nonce = await self.store.reserve_nonce(job, transfer_id, counted.latest)
+            try:
+                unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds, nonce)
+            except ChainError:
+                await self.store.release_nonces(job)
+                raise
+        signed = await self.sign(order.kind, payment, unsigned, order.claimed.authority)
+        attempt_id = await self.store.record_signed(job, transfer_id, signed)
+        return _Ready(attempt_id, order.asset, payment, signed)
+
+    async def _give_up_others(self, claimed: Claimed, assets: set[int]) -> None:
+        """Unsent intents of this job that were decided once and are not now."""
+        for intent in claimed.context.own:
+            if intent.asset_id not in assets:
+                await self.store.reject(claimed.job, intent.id, "decided anew: not to be moved now")
+
+    async def _leftover(self, claimed: Claimed, intent: Intent, terms: Terms) -> Outcome | None:
         """Another job's payment stands in the way: it lands first, or is given up if its job has finished."""
         if intent.is_out:
             return Defer(_MEANWHILE_SECONDS, f"transfer {intent.id} of an earlier job of this wallet is on its way")
         if intent.id in await self.store.reject_orphans(terms.chain_id, claimed.context.wallet_id):
-            check_wallet(claimed.context.address, claimed.authority)
-            return _without_intent(claimed)
+            return None
         return Defer(_MEANWHILE_SECONDS, f"transfer {intent.id} of an earlier job of this wallet is not settled")
 
-    async def _signed(
+    async def _resume_signed(self, claimed: Claimed, kind: Kind, terms: Terms) -> Claimed | Outcome:
+        """Bytes that were kept and never sent: send them, unless they are old or no longer allowed. The job comes back
+        for what was not signed yet."""
+        ready: list[_Ready] = []
+        remaining: list[Intent] = []
+        for intent in claimed.context.own:
+            if intent.state is not TransferState.SIGNED or intent.attempt is None:
+                remaining.append(intent)
+                continue
+            found = await self._still_good(claimed, intent, intent.attempt, kind, terms)
+            if isinstance(found, _Ready):
+                ready.append(found)
+            elif found is not None:
+                remaining.append(found)
+        if ready:
+            return await self._broadcast(claimed, kind, ready, {})
+        return _with_intents(claimed, tuple(remaining))
+
+    async def _still_good(
         self, claimed: Claimed, intent: Intent, attempt: Attempt, kind: Kind, terms: Terms
-    ) -> Claimed | Outcome:
-        """Bytes that were kept and never sent: send them, unless they are old or no longer allowed."""
+    ) -> _Ready | Intent | None:
+        """The bytes to be sent; the payment if it has to be signed anew; None if it was given up."""
         job, signed, asset = claimed.job, attempt.signed, terms.asset(intent.asset_id)
-        now = (await self.provider.block_ref(Finality.HEAD)).timestamp
         if signed.expiration is not None:
+            now = (await self.provider.block_ref(Finality.HEAD)).timestamp
             remaining = (signed.expiration - now).total_seconds()
             if remaining < terms.lifetime_seconds * _WORTH_SENDING:
                 await self.store.reject_attempt(job, attempt.id, "grew old before it was sent")
-                expired = replace(intent, state=TransferState.EXPIRED, attempt=None)
-                return replace(claimed, context=replace(claimed.context, intent=expired))
+                return replace(intent, state=TransferState.EXPIRED, attempt=None)
         try:
             if asset is None:
                 raise SigningRefused(f"asset {intent.asset_id} is not active any more")
             decoded = self.provider.decode(signed.raw)
             check_intent(decoded, intent.payment(asset.asset))
             signing_index(kind, decoded, claimed.authority)
-        except SigningRefused as refusal:
+            if self.numbered is not None and not decoded.asset.is_native:
+                await self.provider.estimate(decoded)
+        except (SigningRefused, SimulationFailed) as refusal:
             logger.warning("{} {}: signed bytes given up unsent: {}", job.job_type, claimed.context.address, refusal)
             await self.store.reject(job, intent.id, str(refusal))
-            return _without_intent(claimed)
-        return await self._broadcast(claimed, kind, asset, decoded, attempt.id, signed)
+            return None
+        return _Ready(attempt.id, asset, decoded, signed)
 
     async def _broadcast(
-        self,
-        claimed: Claimed,
-        kind: Kind,
-        asset: AssetTerms,
-        payment: Payment,
-        attempt_id: int,
-        signed: SignedTransaction,
+        self, claimed: Claimed, kind: Kind, ready: Sequence[_Ready], not_sent: Mapping[str, str]
     ) -> Outcome:
-        await self.store.begin_broadcast(claimed.job, attempt_id)
-        reply = await send_bytes(self.provider, signed)
-        crash_here(CrashPoint.SEND_AFTER)
-        _tell(kind, claimed.context.address, asset.human(payment.amount), signed.txid, reply)
-        try:
-            await self.store.record_reply(attempt_id, reply)
-        except DatabaseTrouble as trouble:
-            # Nothing hangs on it: the attempt is 'broadcasting', and the chain is asked about it.
-            logger.warning("the reply to tx {} was not written down: {}", short(signed.txid), trouble)
+        await self.store.begin_broadcast(claimed.job, [one.attempt_id for one in ready], not_sent)
+        for one in ready:
+            reply = await send_bytes(self.provider, one.signed)
+            crash_here(CrashPoint.SEND_AFTER)
+            _tell(kind, claimed.context.address, one.asset.human(one.payment.amount), one.signed.txid, reply)
+            try:
+                await self.store.record_reply(one.attempt_id, reply)
+            except DatabaseTrouble as trouble:
+                # Nothing hangs on it: the attempt is 'broadcasting', and the chain is asked about it.
+                logger.warning("the reply to tx {} was not written down: {}", short(one.signed.txid), trouble)
         return Parked()
 
 
@@ -197,13 +297,19 @@ async def send_bytes(provider: Provider, signed: SignedTransaction) -> str:
     return f"{reply.outcome}: {reply.code} {reply.message}".strip()
 
 
+def sent(context: Context) -> Done:
+    """The job has paid already."""
+    last = context.paid[-1]
+    return Done({"outcome": "sent", "transfer": last.transfer, "txid": last.txid}, clear_flag=False)
+
+
 def short(txid: str) -> str:
     """``ab12cd34…``, enough to find a transaction by."""
-    return f"{txid[:8]}…"
+    return f"{txid.removeprefix('0x')[:8]}…"
 
 
-def _without_intent(claimed: Claimed) -> Claimed:
-    return replace(claimed, context=replace(claimed.context, intent=None))
+def _with_intents(claimed: Claimed, intents: tuple[Intent, ...]) -> Claimed:
+    return replace(claimed, context=replace(claimed.context, intents=intents))
 
 
 def _tell(kind: Kind, wallet: str, amount: str, txid: str, reply: str) -> None:

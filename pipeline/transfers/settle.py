@@ -3,6 +3,7 @@
     final blocks    read one after the other without a gap; what is found there is settled, a whole block at a time
     newest blocks   what is seen there is 'included'; a forked block gives it back to 'broadcasting'
     expired         past its expiration and in no final block, by one node's proof: dead, may be signed anew
+                    (EVM: its nonce was used by somebody else, see line.py)
     silent          in no block yet: the identical bytes are sent again, ever more slowly
 
 Nothing is signed here. Every round starts by reading the final block and then what is live, in this order: a payment
@@ -16,9 +17,10 @@ import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import LyingNode
-from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, Provider
+from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, NumberedProvider, Provider, Verdict
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.line import Line, payments_of
 from pipeline.transfers.send import send_bytes, short
 from pipeline.transfers.settlements import CursorMoved, Finding, Repeat, SettlementStore
 from pipeline.transfers.states import AttemptState
@@ -28,6 +30,8 @@ from pipeline.units import to_human
 
 LONGEST_SCAN = 200
 """Blocks, ten minutes on TRON. After a longer absence the few payments that were out are looked up one by one."""
+REPLACE_AFTER_BLOCKS = 6
+"""As in the table chains."""
 _AT_ONCE = 8
 """Node calls under way at once."""
 _REPEATS_A_ROUND = 100
@@ -39,8 +43,17 @@ class Settlement:
     """Follows the payments of one chain. ``round`` is called once a block while anything is live."""
 
     def __init__(
-        self, chain_id: int, store: SettlementStore, transfers: TransferStore, provider: Provider, block_seconds: float
+        self,
+        chain_id: int,
+        store: SettlementStore,
+        transfers: TransferStore,
+        provider: Provider,
+        block_seconds: float,
+        *,
+        numbered: NumberedProvider | None = None,
+        replace_after_blocks: int = REPLACE_AFTER_BLOCKS,
     ) -> None:
+        """``numbered`` is the provider again, on chains whose transactions have nonces."""
         self.chain_id = chain_id
         self.block_seconds = block_seconds
         self._store = store
@@ -48,6 +61,9 @@ class Settlement:
         self._provider = provider
         self._trail = Trail()
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._numbered = numbered
+        self._line = None if numbered is None else Line(chain_id, store, numbered, replace_after_blocks)
+        self._head: BlockRef
 
     async def round(self) -> int:
         """Look once at the chain and book what it shows; how many payments are still out.
@@ -64,12 +80,15 @@ class Settlement:
             read_up_to = await self._read_final(cursor, final, live)
         except CursorMoved as moved:
             logger.info("{}", moved)
-            return len(live)
+            return len({attempt.transfer_id for attempt in live})
         live = await self._store.live(self.chain_id)
         waiting = await self._follow_head(read_up_to, live)
         await self._prove_dead(final, waiting)
+        if self._line is not None:
+            for payment in await self._line.look(self._head, live, waiting):
+                await self._look_up(payment)
         await self._send_again()
-        return len(live)
+        return len({attempt.transfer_id for attempt in live})
 
     async def tidy(self) -> None:
         """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing."""
@@ -85,7 +104,7 @@ class Settlement:
         start = await self._skip_what_is_too_old(cursor, final, live)
         if start is None or final.number - start.number > LONGEST_SCAN:
             logger.info("final blocks up to {} were not followed: looking up {} payments", final.number, len(live))
-            await asyncio.gather(*(self._look_up(attempt) for attempt in live))
+            await asyncio.gather(*map(self._look_up, payments_of(live)))
             await self._store.advance(self.chain_id, start, final)
             return final
         booked, above = start, start
@@ -135,7 +154,7 @@ class Settlement:
 
     async def _follow_head(self, final: BlockRef, live: Sequence[LiveAttempt]) -> list[LiveAttempt]:
         """Mark what the newest blocks show, take back what they no longer show; what is in no block now."""
-        head = await self._provider.block_ref(Finality.HEAD)
+        head = self._head = await self._provider.block_ref(Finality.HEAD)
         await self._trail.follow(final, head, lambda number: self._provider.block(number, Finality.HEAD))
         seen, gone, waiting = [], [], []
         for attempt in live:
@@ -165,26 +184,34 @@ class Settlement:
         return attempt.block_number <= final.number or self._trail.contradicts(attempt.block_number, attempt.block_id)
 
     async def _prove_dead(self, final: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
-        """Ask after everything whose time is over by the chain's own clock."""
+        """Ask after everything whose time is over by the chain's own clock. A nonce has no time: see line.py."""
         over = [
             attempt
             for attempt in waiting
-            if attempt.signed.expiration is None or attempt.signed.expiration <= final.timestamp
+            if attempt.signed.expiration is not None and attempt.signed.expiration <= final.timestamp
         ]
-        await asyncio.gather(*(self._look_up(attempt) for attempt in over))
+        await asyncio.gather(*map(self._look_up, payments_of(over)))
 
-    async def _look_up(self, attempt: LiveAttempt) -> None:
-        """Settle or bury one attempt by what one node can prove of it; leave it if nothing."""
+    async def _look_up(self, attempts: Sequence[LiveAttempt]) -> None:
+        """Settle or bury one payment by what one node can prove of all its attempts; leave it if nothing."""
+        verdicts = await self._verdicts(attempts)
+        for attempt, verdict in zip(attempts, verdicts, strict=True):
+            if verdict.fate is Fate.FINAL and verdict.result is not None:
+                finding = Finding(attempt, verdict.result)
+                rows = await self._store.settle_straggler(finding)
+                _tell_settled([finding], {row["attempt_id"] for row in rows})
+                return
+        if all(verdict.fate is Fate.DEAD for verdict in verdicts):
+            txids = ", ".join(attempt.signed.txid for attempt in attempts)
+            reason = f"tx {txids} can never land ({verdicts[0].evidence})"
+            if await self._store.expire(attempts, reason):
+                logger.warning("{} {}", _describe(attempts[0]), _why_dead(attempts[0]))
+
+    async def _verdicts(self, attempts: Sequence[LiveAttempt]) -> list[Verdict]:
         async with self._slots:
-            verdict = await self._provider.verdict(attempt.signed)
-        if verdict.fate is Fate.FINAL and verdict.result is not None:
-            finding = Finding(attempt, verdict.result)
-            rows = await self._store.settle_straggler(finding)
-            _tell_settled([finding], {row["attempt_id"] for row in rows})
-        elif verdict.fate is Fate.DEAD:
-            reason = f"tx {attempt.signed.txid} can never land ({verdict.evidence})"
-            if await self._store.expire(attempt, reason):
-                logger.warning("{} expired unseen and is proved dead: it is decided anew", _describe(attempt))
+            if self._numbered is None:
+                return [await self._provider.verdict(attempt.signed) for attempt in attempts]
+            return await self._numbered.verdicts([attempt.signed for attempt in attempts])
 
     async def _send_again(self) -> None:
         head = await self._provider.block_ref(Finality.HEAD)
@@ -218,6 +245,15 @@ def _tell_settled(findings: Sequence[Finding], booked: set[int]) -> None:
             logger.success("settled {} in {}", _describe(finding.attempt), where)
         else:
             logger.error("reverted {} in {}: {}", _describe(finding.attempt), where, finding.error)
+
+
+def _why_dead(attempt: LiveAttempt) -> str:
+    if attempt.signed.nonce is None:
+        return "expired unseen and is proved dead: it is decided anew"
+    return (
+        f"is proved dead: nonce {attempt.signed.nonce} of {attempt.signed.sender} was used by a transaction "
+        "that is not ours. Who else has this key? It is decided anew"
+    )
 
 
 def _describe(attempt: LiveAttempt) -> str:

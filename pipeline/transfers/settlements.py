@@ -112,8 +112,8 @@ class SettlementStore:
         return rows
 
     async def expire(self, attempts: Sequence[LiveAttempt], reason: str) -> bool:
-        """Book the proof that a payment is dead, by all attempts of it; False when the proof is void: one of them is not
-        broadcasting any more, or there is another."""
+        """Book the proof that a payment is dead, by all attempts of it; False when the proof is void: one of them is
+        not broadcasting any more, or there is another."""
         crash_here(CrashPoint.EXPIRE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
             await _lock(conn, attempts)

@@ -8,7 +8,7 @@ a test compares the two.
                   │            └→ expired → signed (the next attempt)
                   └→ rejected
 
-On EVM a payment that is out may have several attempts, which share its nonce: one of them lands, the others are replaced.
+On EVM a payment that is out may have several attempts, which share its nonce: one lands, the others are replaced.
 """
 
 from enum import StrEnum

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from loguru import logger
 from psycopg.rows import dict_row
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.open import open_provider
-from pipeline.chains.provider import Asset, Provider
+from pipeline.chains.provider import Asset, NumberedProvider, Provider
 from pipeline.db.statements import statement
+from pipeline.keys.derivation import Family
 from pipeline.workers.runtime import Runtime, reason
 
 _NODE_RETRY_SECONDS = 3.0
@@ -24,7 +26,13 @@ class ServedChain:
     name: str
     family: str
     block_seconds: float
+    replace_after_blocks: int
     provider: Provider
+
+    @property
+    def numbered(self) -> NumberedProvider | None:
+        """The provider, if transactions of this chain have nonces."""
+        return cast(NumberedProvider, self.provider) if self.family == Family.EVM else None
 
 
 async def open_chains(runtime: Runtime, names: Sequence[str] | None = None) -> list[ServedChain]:
@@ -46,9 +54,12 @@ async def open_chains(runtime: Runtime, names: Sequence[str] | None = None) -> l
         nodes = runtime.settings.nodes.get(name) or row["nodes"]
         keys = [key.get_secret_value() for key in runtime.settings.api_keys.get(name, ())]
         assets = [Asset(**asset) for asset in row["assets"]]
-        provider = open_provider(row["family"], name, row["network_id"], nodes, keys, assets)
+        options = {"fees": row["fees"], "block_seconds": row["block_seconds"]} if row["family"] == Family.EVM else {}
+        provider = open_provider(row["family"], name, row["network_id"], nodes, keys, assets, options)
         await _until_a_node_answers(runtime, name, provider)
-        opened.append(ServedChain(row["id"], name, row["family"], row["block_seconds"], provider))
+        opened.append(
+            ServedChain(row["id"], name, row["family"], row["block_seconds"], row["replace_after_blocks"], provider)
+        )
     return opened
 
 

@@ -73,7 +73,14 @@ class Confirmations:
         loop = asyncio.get_running_loop()
         leader = Leader(listen_dsn(runtime.settings), f"confirmations {chain.name}", self.role)
         stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
-        settlement = Settlement(chain.id, *stores, chain.provider, chain.block_seconds)
+        settlement = Settlement(
+            chain.id,
+            *stores,
+            chain.provider,
+            chain.block_seconds,
+            numbered=chain.numbered,
+            replace_after_blocks=chain.replace_after_blocks,
+        )
         next_tidy = loop.time()
         leading: bool | None = None
         try:

@@ -90,7 +90,7 @@ class Executor:
         )
         self._next_sweep = _now() + runtime.config.sweep.interval_seconds
         runtime.watch(self._bell.set)
-        doorbells = [asyncio.create_task(self._answer(channel)) for channel in self.channels]
+        doorbells = [asyncio.create_task(self._answer(channel)) for channel in CHANNELS]
         try:
             while not runtime.stopping.is_set():
                 await self._turn()

@@ -3,7 +3,11 @@
 The mnemonic is read here, in the processes that sign, and nowhere else.
 """
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from loguru import logger
 
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner, Signer
@@ -13,15 +17,26 @@ from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.handler import PayingHandler
 from pipeline.transfers.send import Sender
 from pipeline.transfers.store import TransferStore
+from pipeline.transfers.upkeep import Upkeep
+from pipeline.transfers.upkeep_store import UpkeepStore
 from pipeline.workers.chains import ServedChain, close_chains, open_chains
-from pipeline.workers.executor import Executor
-from pipeline.workers.runtime import Runtime
+from pipeline.workers.executor import CHANNELS, Executor
+from pipeline.workers.runtime import DATABASE_GONE, Runtime, reason
+
+UPKEEP_SECONDS = 15.0
+"""Between two looks for what needs a signature and was not rung for."""
+UPKEEP_RETRY_SECONDS = 1.0
+SIGNATURES = "signatures"
+"""Rung when something that is out needs another signature (EVM)."""
 
 HandlerFactory = Callable[[Mapping[int, Sender]], PayingHandler]
 
 
 class PayingExecutor(Executor):
-    """An executor whose handler is made once the chains are open."""
+    """An executor whose handler is made once the chains are open. Beside its jobs it signs what stuck payments need,
+    also while the system is paused: what is out is followed to its end."""
+
+    channels: Sequence[str] = (*CHANNELS, SIGNATURES)
 
     def __init__(
         self,
@@ -46,10 +61,40 @@ class PayingExecutor(Executor):
             store = TransferStore(runtime.pool)
             senders = {chain.id: self._sender(runtime.settings, store, chain) for chain in opened}
             self.chain_ids = list(senders)
-            self.handler = self._make_handler(senders).handle
-            await super().run(runtime)
+            handler = self._make_handler(senders)
+            self.handler = handler.handle
+            upkeeps = [
+                Upkeep(chain.id, handler.kind, UpkeepStore(runtime.pool), senders[chain.id], chain.numbered)
+                for chain in opened
+                if chain.numbered is not None
+            ]
+            upkeep = asyncio.create_task(self._keep_up(runtime, upkeeps))
+            try:
+                await super().run(runtime)
+            finally:
+                upkeep.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await upkeep
         finally:
             await close_chains(opened)
+
+    async def _keep_up(self, runtime: Runtime, upkeeps: Sequence[Upkeep]) -> None:
+        """Sign what stuck payments need, when it is rung for and now and then. May be cut off at any place."""
+        bell = runtime.listener.event(SIGNATURES)
+        while upkeeps:
+            bell.clear()
+            pause = UPKEEP_SECONDS
+            for upkeep in upkeeps:
+                try:
+                    self.counts["upkeep_signed"] += await upkeep.round()
+                except DATABASE_GONE as error:
+                    logger.warning("{}: {}; trying again", self.type, reason(error))
+                    pause = UPKEEP_RETRY_SECONDS
+                except Exception as error:
+                    logger.opt(exception=error).error("{}: {}; trying again", self.type, reason(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await bell.wait()
 
     def _sender(self, settings: Settings, store: TransferStore, chain: ServedChain) -> Sender:
         pinned = settings.treasury.get(chain.name)

@@ -483,7 +483,7 @@ class TestConfirmations:
         await world.devnet.mine()
         (attempt,) = await desk.books.live(world.chain_id)
         await desk.settlement.round()
-        assert not await desk.books.expire(attempt, "a wrong proof")
+        assert not await desk.books.expire([attempt], "a wrong proof")
         assert (await states(world))[1] == ["included"]
 
     async def test_an_open_verdict_changes_nothing(self, world: World, desk: Desk, thirsty: Wallet) -> None:
@@ -671,7 +671,7 @@ class TestHousekeeping:
 
 
 def test_kinds_are_those_of_the_table() -> None:
-    assert {kind.value for kind in Kind} < {"gas", "consolidation", "withdrawal"}
+    assert {kind.value for kind in Kind} < {"gas", "consolidation", "withdrawal", "gap"}
 
 
 async def test_the_commit_of_broadcasting_is_flushed_even_where_commits_are_not(

@@ -163,6 +163,11 @@ class EvmProvider:
         ref_block = await self._final_number() if signed.ref_block is None else signed.ref_block
         return self._unsigned(payment, transfer.at(higher), ref_block)
 
+    async def outpriced(self, signed: SignedTransaction) -> bool:
+        """Whether the next block's base fee is above all that it offers. Raises UndecodableTransaction."""
+        market = await self._nodes.ask(self._fees.market)
+        return transaction.decode(transaction.split(signed.raw)[0]).fees.max_fee < (market.base or 0)
+
     def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
         if len(signature) == 65 and signature[64] in (27, 28):
             signature = signature[:64] + bytes([signature[64] - 27])

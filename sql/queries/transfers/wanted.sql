@@ -33,8 +33,8 @@ SELECT t.id AS transfer_id,
                   FROM (SELECT o.id, o.amount, c.contract_address IS NOT NULL AS contract
                           FROM transfers o JOIN asset_on_chain c ON c.id = o.asset_on_chain_id
                          WHERE o.chain_id = t.chain_id AND o.from_address = t.from_address AND o.id <> t.id
-                           AND o.state IN ('broadcasting', 'included')) p
-                  JOIN chain_transactions x ON x.transfer_id = p.id AND x.state IN ('broadcasting', 'included')
+                           AND o.state = 'broadcasting') p
+                  JOIN chain_transactions x ON x.transfer_id = p.id AND x.state = 'broadcasting'
                  GROUP BY p.id, p.contract) owed) others
  WHERE t.chain_id = %(chain_id)s AND t.kind = ANY (%(kinds)s::text[])
    AND t.state = 'broadcasting' AND t.replace_wanted_at IS NOT NULL

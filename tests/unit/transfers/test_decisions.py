@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.transfers.decide_consolidation import afford, lacks_reserve, plan_consolidation
 from pipeline.transfers.decide_gas import decide_gas
-from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait, native_needed, ready_token
+from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait, native_needed, ready_tokens
 from pipeline.transfers.terms import GasPolicy, Terms
 from tests.unit.transfers.terms_for_tests import TRX, USDT, terms
 
@@ -80,7 +80,7 @@ def test_a_topup_is_positive_native_and_within_its_limit(rule: Terms, wallet: Ho
 def test_gas_and_consolidation_agree(rule: Terms, wallet: Holdings, fee: int) -> None:
     """Where consolidation calls for gas, gas is given, and after enough of it consolidation calls no more: a wallet is
     never sent back and forth between the two."""
-    if ready_token(rule, wallet) is None or afford(rule, wallet, wallet, fee) is None:
+    if not ready_tokens(rule, wallet) or afford(rule, wallet, wallet, fee) is None:
         return
     for _ in range(200):
         decision = decide_gas(rule, wallet, fee)
@@ -106,25 +106,38 @@ def test_a_wallet_just_filled_needs_nothing_more(rule: Terms, wallet: Holdings, 
 @given(rules(), holdings, holdings)
 def test_a_consolidation_never_exceeds_any_block(rule: Terms, final: Holdings, head: Holdings) -> None:
     plan = plan_consolidation(rule, final, head)
-    if isinstance(plan, Pay):
-        assert plan.amount <= final.tokens[plan.asset.id]
-        assert plan.amount <= head.tokens[plan.asset.id]
-        assert plan.asset.execute_min is not None
-        assert plan.amount >= plan.asset.execute_min
+    for pay in plan if isinstance(plan, tuple) else ():
+        assert pay.amount <= final.tokens[pay.asset.id]
+        assert pay.amount <= head.tokens[pay.asset.id]
+        assert pay.asset.execute_min is not None
+        assert pay.amount >= pay.asset.execute_min
 
 
 @given(rules(), holdings)
-def test_a_consolidation_moves_the_whole_balance(rule: Terms, wallet: Holdings) -> None:
+def test_a_consolidation_moves_the_whole_balance_of_every_asset(rule: Terms, wallet: Holdings) -> None:
     plan = plan_consolidation(rule, wallet, wallet)
     ready = [token for token in rule.tokens if wallet.tokens[token.id] >= (token.execute_min or 0)]
     if ready:
-        assert plan == Pay(ready[0], wallet.tokens[ready[0].id])
+        assert plan == tuple(Pay(token, wallet.tokens[token.id]) for token in ready)
     else:
         assert isinstance(plan, Skip)
 
 
+def test_what_the_job_has_moved_already_is_not_moved_again() -> None:
+    wallet = held(0, 100 * USDT, 100 * USDT)
+    assert plan_consolidation(terms(), wallet, wallet, [2]) == (Pay(terms().tokens[1], 100 * USDT),)
+    assert isinstance(plan_consolidation(terms(), wallet, wallet, [2, 3]), Skip)
+
+
+def test_tokens_that_are_leaving_stop_no_other() -> None:
+    plan = plan_consolidation(terms(), held(0, 300 * USDT, 60 * USDT), held(0, 0, 60 * USDT))
+    assert plan == (Pay(terms().tokens[1], 60 * USDT),)
+
+
 def test_one_hundred_usdt_is_moved_and_less_is_not() -> None:
-    assert plan_consolidation(terms(), held(0, 100 * USDT), held(0, 100 * USDT)) == Pay(terms().tokens[0], 100 * USDT)
+    assert plan_consolidation(terms(), held(0, 100 * USDT), held(0, 100 * USDT)) == (
+        Pay(terms().tokens[0], 100 * USDT),
+    )
     assert isinstance(plan_consolidation(terms(), held(0, 100 * USDT - 1), held(0, 500 * USDT)), Skip)
 
 

@@ -80,6 +80,9 @@ def test_whatever_is_signed_stays_in_the_house(kind: Kind, payment: Payment, aut
     if kind is Kind.GAS:
         assert (index, payment.sender, payment.asset) == (0, GAS, TRX)
         assert payment.receiver == authority.wallet_address != THEIRS
+    elif kind is Kind.GAP:
+        assert payment.receiver == payment.sender in (GAS, authority.wallet_address)
+        assert (payment.asset, payment.amount) == (TRX, 1)
     else:
         assert payment.receiver == TREASURY
         assert (index, payment.sender) == (authority.wallet_index, authority.wallet_address)

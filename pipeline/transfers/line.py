@@ -1,0 +1,130 @@
+"""Payments that wait in the line of their sender (EVM): which are stuck, and why.
+
+The transactions of a sender are numbered, and each waits for the one before it. So it is the first in the line that is
+looked at, once a block has passed without it:
+
+    its nonce is used in a final block       somebody else used it, or ours was missed: one node proves which
+    lower nonces are missing on the chain    nobody waits there: they are to be filled
+    it is next, and not taken for N blocks   it is to be offered again for more
+    the next block is too dear for it        likewise, and at once; for every payment in the line
+
+What is to be done takes a signature, and so is written down for those who have the keys (upkeep.py). Nothing is guessed
+from a node's pool. Counts of blocks are kept in this process only: a restart waits once more.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loguru import logger
+
+from pipeline.chains.provider import BlockRef, NumberedProvider
+from pipeline.transfers.intents import LiveAttempt
+from pipeline.transfers.settlements import SettlementStore
+
+_PATIENCE_BLOCKS = 1
+"""Blocks that pass before anything is asked about a payment: most are in the next one."""
+_GAP_BLOCKS = 2
+"""Blocks that pass before a missing nonce is filled: most often the next payment takes it, or the one that has it is
+just being sent."""
+_AT_ONCE = 8
+"""Node calls under way at once."""
+_MOST_VOIDS = 100
+"""Nonces filled at once. More are missing only if a node talks nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """Who was first in a line, in which attempt, and since which height."""
+
+    attempt: int
+    height: int
+
+
+Payments = Sequence[LiveAttempt]
+"""All live attempts of one payment, oldest first."""
+
+
+class Line:
+    """The lines of all senders of one chain."""
+
+    def __init__(
+        self, chain_id: int, store: SettlementStore, provider: NumberedProvider, replace_after_blocks: int
+    ) -> None:
+        self._chain_id = chain_id
+        self._store = store
+        self._provider = provider
+        self._replace_after = replace_after_blocks
+        self._firsts: dict[str, _First] = {}
+        self._asked: dict[int, int] = {}
+        """Height at which a replacement of an attempt was asked for last."""
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(self, head: BlockRef, live: Sequence[LiveAttempt], waiting: Sequence[LiveAttempt]) -> list[Payments]:
+        """Have done what is needed to move the lines on; the payments whose fate has to be looked up.
+
+        ``waiting`` are the attempts that are in no block now. Raises what the provider raises, psycopg.Error."""
+        in_no_block = {attempt.id for attempt in waiting}
+        lines: dict[str, list[Payments]] = {}
+        for payment in payments_of(live):
+            if all(attempt.id in in_no_block for attempt in payment):
+                lines.setdefault(payment[0].signed.sender, []).append(payment)
+        self._firsts = {sender: first for sender, first in self._firsts.items() if sender in lines}
+        self._asked = {attempt: height for attempt, height in self._asked.items() if attempt in in_no_block}
+        looked_at = await asyncio.gather(*(self._look_at(head, *line) for line in lines.items()))
+        return [payment for past in looked_at for payment in past]
+
+    async def _look_at(self, head: BlockRef, sender: str, payments: Sequence[Payments]) -> list[Payments]:
+        line = sorted(payments, key=lambda payment: _nonce(payment[0]))
+        first = line[0]
+        known = self._firsts.get(sender)
+        if known is None or known.attempt != first[-1].id or head.number < known.height:
+            known = self._firsts[sender] = _First(first[-1].id, head.number)
+        waited = head.number - known.height
+        if waited < _PATIENCE_BLOCKS:
+            return []
+        async with self._slots:
+            counted = await self._provider.sender_nonces(sender)
+        past = [payment for payment in line if _nonce(payment[0]) < counted.finalized]
+        if past:
+            return past
+        nonce = _nonce(first[0])
+        if counted.latest < nonce:
+            if waited >= _GAP_BLOCKS:
+                await self._fill(sender, range(counted.latest, nonce))
+            return []
+        await self._raise_offers(line, head.number, is_next=counted.latest == nonce, waited=waited)
+        return []
+
+    async def _fill(self, sender: str, missing: range) -> None:
+        missing = missing[:_MOST_VOIDS]
+        if await self._store.void_nonces(self._chain_id, sender, missing):
+            logger.warning(
+                "nonces {} to {} of {} are missing on the chain and no payment has them: they are filled",
+                *(missing[0], missing[-1], sender),
+            )
+
+    async def _raise_offers(self, line: Sequence[Payments], height: int, *, is_next: bool, waited: int) -> None:
+        stuck = [payment[-1] for payment in line if await self._provider.outpriced(payment[-1].signed)]
+        if is_next and waited >= self._replace_after and line[0][-1] not in stuck:
+            stuck.append(line[0][-1])
+        # Where there could be no replacement (the cap, an empty wallet) it is asked for again, but not at every block.
+        stuck = [one for one in stuck if height - self._asked.get(one.id, -self._replace_after) >= self._replace_after]
+        if not stuck:
+            return
+        self._asked |= {one.id: height for one in stuck}
+        for transfer_id in await self._store.want_replacement([one.transfer_id for one in stuck]):
+            logger.info("transfer {} is stuck after {} blocks: it is to be offered again for more", transfer_id, waited)
+
+
+def payments_of(attempts: Sequence[LiveAttempt]) -> list[Payments]:
+    """Attempts by payment, oldest first."""
+    grouped: dict[int, list[LiveAttempt]] = {}
+    for attempt in sorted(attempts, key=lambda attempt: attempt.id):
+        grouped.setdefault(attempt.transfer_id, []).append(attempt)
+    return list(grouped.values())
+
+
+def _nonce(attempt: LiveAttempt) -> int:
+    assert attempt.signed.nonce is not None  # noqa: S101 - check of triggers/money_enters.sql on these chains
+    return attempt.signed.nonce

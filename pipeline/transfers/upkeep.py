@@ -1,0 +1,129 @@
+"""What is stuck and needs a signature (EVM), done by the processes that have the keys; line.py finds it.
+
+    replacement   the same nonce, the same payment, both fees +15 %, within the cap and what the sender holds
+    gap           a nonce that nobody may use any more: its sender pays itself one wei
+
+Neither can pay anybody twice: what shares a nonce lands once. The rules for signing hold here as for every payment.
+"""
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from loguru import logger
+
+from pipeline.chains.errors import ChainError, FeeCapTooLow, InsufficientFunds
+from pipeline.chains.provider import BalanceQuery, Finality, NumberedProvider, Payment
+from pipeline.transfers.crashpoints import CrashPoint, crash_here
+from pipeline.transfers.intents import Kind
+from pipeline.transfers.send import Sender, send_bytes, short
+from pipeline.transfers.signing import GAP_AMOUNT, SigningRefused
+from pipeline.transfers.store import MovedOn
+from pipeline.transfers.terms import Terms
+from pipeline.transfers.upkeep_store import UpkeepStore, Void, Wanted
+
+
+class Upkeep:
+    """For one kind of payment on one chain: gas looks after the gas wallet, consolidation after the customers'."""
+
+    def __init__(
+        self, chain_id: int, kind: Kind, store: UpkeepStore, sender: Sender, provider: NumberedProvider
+    ) -> None:
+        self._chain_id = chain_id
+        self._kind = kind
+        self._store = store
+        self._sender = sender
+        self._provider = provider
+
+    async def round(self) -> int:
+        """Do all that is asked for; how many transactions were sent. Trouble with one stops none of the others.
+
+        Raises psycopg.Error."""
+        terms = await self._sender.store.terms(self._chain_id)
+        done = 0
+        for wanted in await self._store.wanted(self._chain_id, self._kinds()):
+            done += await self._guarded(self._replace(terms, wanted), f"transfer {wanted.transfer_id}")
+        gas_address = await self._sender.gas_address()
+        voids = await self._store.voids(self._chain_id, gas_address, of_gas_wallet=self._kind is Kind.GAS)
+        for void in voids:
+            done += await self._guarded(self._fill(terms, void), f"nonce {void.nonce} of {void.sender}")
+        return done
+
+    def _kinds(self) -> Sequence[Kind]:
+        # Gaps of both, whoever comes first: they are rare, and any of the two can sign for all.
+        return (self._kind, Kind.GAP)
+
+    async def _replace(self, terms: Terms, wanted: Wanted) -> int:
+        payment = wanted.payment
+        affordable = await self._held(terms, payment.sender) - wanted.promised
+        if payment.asset.is_native:
+            affordable -= payment.amount
+        try:
+            unsigned = await self._provider.bump(wanted.signed, max(0, affordable))
+        except FeeCapTooLow as capped:
+            await self._store.decline(wanted, str(capped))
+            if wanted.kind is Kind.CONSOLIDATION and await self._is_poor(wanted):
+                await self._sender.store.flag_needs_gas(wanted.owner.wallet_id or 0)
+            logger.warning("transfer {}: {}", wanted.transfer_id, capped)
+            return 0
+        authority = await self._sender.authority(wanted.owner.derivation_index)
+        try:
+            signed = await self._sender.sign(wanted.kind, payment, unsigned, authority)
+        except SigningRefused as refused:
+            await self._store.decline(wanted, str(refused))
+            raise
+        attempt_id = await self._store.record_replacement(wanted, signed)
+        reply = await send_bytes(self._provider, signed)
+        crash_here(CrashPoint.REPLACE_SENT)
+        logger.info(
+            "replaced tx {} by {}: nonce {}, up to {} ({})",
+            *(short(wanted.signed.txid), short(signed.txid), signed.nonce, terms.native.human(signed.fee_cap), reply),
+        )
+        await self._sender.store.record_reply(attempt_id, reply)
+        return 1
+
+    async def _is_poor(self, wanted: Wanted) -> bool:
+        """Whether it is the sender's coins that keep the offer down, and not the cap."""
+        try:
+            await self._provider.bump(wanted.signed)
+        except FeeCapTooLow:
+            return False
+        return True
+
+    async def _fill(self, terms: Terms, void: Void) -> int:
+        counted = await self._provider.sender_nonces(void.sender)
+        if void.nonce < counted.finalized:
+            lost = await self._store.lose(self._chain_id, void.sender, counted.finalized)
+            logger.error("nonces {} of {} were used by transactions that are not ours", lost, void.sender)
+            return 0
+        if void.nonce < counted.latest:
+            return 0
+        payment = Payment(void.sender, void.sender, terms.native.asset, GAP_AMOUNT)
+        try:
+            estimate = await self._provider.estimate(payment)
+        except InsufficientFunds:
+            if void.owner.wallet_id is not None:
+                await self._sender.store.flag_needs_gas(void.owner.wallet_id)
+            raise
+        unsigned = await self._provider.build(payment, estimate, terms.lifetime_seconds, void.nonce)
+        authority = await self._sender.authority(void.owner.derivation_index)
+        signed = await self._sender.sign(Kind.GAP, payment, unsigned, authority)
+        attempt_id = await self._store.record_gap(self._chain_id, void, payment, signed)
+        reply = await send_bytes(self._provider, signed)
+        crash_here(CrashPoint.GAP_SENT)
+        logger.warning("filled nonce {} of {} (tx {}, {})", void.nonce, void.sender, short(signed.txid), reply)
+        await self._sender.store.record_reply(attempt_id, reply)
+        return 1
+
+    async def _held(self, terms: Terms, address: str) -> int:
+        """Coins at the newest block: what is in blocks is spent there, what is not is counted as promised."""
+        (balance,) = await self._provider.balances([BalanceQuery(address, terms.native.asset)], Finality.HEAD)
+        return balance.raw or 0
+
+    async def _guarded(self, step: Coroutine[Any, Any, int], what: str) -> int:
+        try:
+            return await step
+        except MovedOn as moved:
+            logger.debug("{}: {}", what, moved)
+        except (ChainError, SigningRefused) as trouble:
+            logger.warning("{}: {}: {}", what, type(trouble).__name__, trouble)
+        return 0
