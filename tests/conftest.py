@@ -44,7 +44,8 @@ def pytest_configure() -> None:
     """No variable of the developer's own set-up reaches a test."""
     os.environ["FLAGPOST_ENV_FILE"] = os.devnull
     for name in list(os.environ):
-        if name == "DATABASE_URL" or (name.startswith("FLAGPOST_") and name not in (CHOICE, "FLAGPOST_ENV_FILE")):
+        meant_for_tests = name in (CHOICE, "FLAGPOST_ENV_FILE") or name.startswith("FLAGPOST_CHAOS")
+        if name == "DATABASE_URL" or (name.startswith("FLAGPOST_") and not meant_for_tests):
             del os.environ[name]
 
 

@@ -56,11 +56,11 @@ class Settlement:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
         cursor = await self._store.cursor(self.chain_id)
-        if not live:
-            if cursor is None or final.number > cursor.number:
-                await self._store.advance(self.chain_id, cursor, final)
-            return 0
         try:
+            if not live:
+                if cursor is None or final.number > cursor.number:
+                    await self._store.advance(self.chain_id, cursor, final)
+                return 0
             read_up_to = await self._read_final(cursor, final, live)
         except CursorMoved as moved:
             logger.info("{}", moved)

@@ -75,11 +75,16 @@ class Confirmations:
         stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
         settlement = Settlement(chain.id, *stores, chain.provider, chain.block_seconds)
         next_tidy = loop.time()
+        leading: bool | None = None
         try:
             while not runtime.stopping.is_set():
                 bell.clear()
                 try:
-                    if runtime.registration.paused_by_operator or not await leader.leads():
+                    led = leading
+                    leading = not runtime.registration.paused_by_operator and await leader.leads()
+                    if leading != led:
+                        logger.info("confirmations {}: {}", chain.name, "follows payments" if leading else "stands by")
+                    if not leading:
                         await leader.close()
                         await self._nap(runtime, bell, STANDBY_SECONDS, wake=False)
                         continue
@@ -96,19 +101,24 @@ class Confirmations:
                 except DATABASE_GONE as error:
                     logger.warning("confirmations {}: {}; trying again", chain.name, reason(error))
                     await self._nap(runtime, bell, DATABASE_RETRY_SECONDS, wake=False)
-                except ChainError as error:
+                except Exception as error:
                     await self._after_trouble(runtime, bell, chain, error)
         finally:
             self._bells.remove(bell)
             await leader.close()
 
-    async def _after_trouble(
-        self, runtime: Runtime, bell: asyncio.Event, chain: ServedChain, error: ChainError
-    ) -> None:
-        serious = isinstance(error, WrongNetwork | LyingNode)
+    async def _after_trouble(self, runtime: Runtime, bell: asyncio.Event, chain: ServedChain, error: Exception) -> None:
+        """Say it and go on: what is out has to be followed, whatever is wrong with one round."""
+        pause = NODE_RETRY_SECONDS
         runtime.last_error = f"{chain.name}: {reason(error)}"
-        logger.log("ERROR" if serious else "WARNING", "confirmations {}: {}; trying again", chain.name, reason(error))
-        pause = CONTRADICTION_RETRY_SECONDS if serious else NODE_RETRY_SECONDS
+        if isinstance(error, WrongNetwork | LyingNode):
+            pause = CONTRADICTION_RETRY_SECONDS
+            runtime.beat()
+            logger.error("confirmations {}: {}; trying again", chain.name, reason(error))
+        elif isinstance(error, ChainError):
+            logger.warning("confirmations {}: {}; trying again", chain.name, reason(error))
+        else:
+            logger.opt(exception=error).error("confirmations {}: {}; trying again", chain.name, reason(error))
         await self._nap(runtime, bell, min(pause, 10 * chain.block_seconds), wake=False)
 
     async def _nap(self, runtime: Runtime, bell: asyncio.Event, seconds: float, *, wake: bool) -> None:

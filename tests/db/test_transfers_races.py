@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.chains.provider import Fate, Verdict
 from pipeline.db.pool import Pool, pool_of
+from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.settlements import CursorMoved, Finding
@@ -17,7 +18,7 @@ from tests.seed import TRX, USDT, Wallet
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
 
 
-class Killed(BaseException):  # noqa: N818
+class Killed(BaseException):
     """Ends a handler where it stands, past every ``except Exception``."""
 
 
@@ -111,7 +112,7 @@ class TestLease:
     async def test_the_same_attempt_run_twice_at_once(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
     ) -> None:
-        """No two workers ever hold the same lease; if they did, one would stop the other, and the job would run again."""
+        """No two workers ever hold the same lease; if they did, one would stop the other and the job run again."""
         job = await claim(desk, GAS)
         await asyncio.gather(desk.run(GAS, [job]), other_desk.run(GAS, [job]))
         await world.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
@@ -671,3 +672,20 @@ class TestHousekeeping:
 
 def test_kinds_are_those_of_the_table() -> None:
     assert {kind.value for kind in Kind} < {"gas", "consolidation", "withdrawal"}
+
+
+async def test_the_commit_of_broadcasting_is_flushed_even_where_commits_are_not(
+    world: World, desk: Desk, thirsty: Wallet
+) -> None:
+    """With synchronous_commit off an acknowledged commit may be lost in a crash, and the payment made again."""
+    await TestResume.leave_signed(world, desk)
+    await claim(desk, GAS)
+    (attempt,) = await world.attempts()
+    (transfer,) = await world.transfers()
+    await world.connection.execute("SET synchronous_commit = off")
+    async with world.connection.transaction(force_rollback=True):
+        await world.connection.execute(
+            statement("transfers/begin_broadcast"), {"attempt_id": attempt["id"], "job_uuid": transfer["job_id"]}
+        )
+        assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "on"}
+    assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "off"}

@@ -1,0 +1,122 @@
+"""The confirmation worker as processes: standing by, taking over, going on without bells, refusing what contradicts."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from psycopg.types.json import Jsonb
+
+from pipeline.queue.jobs import JobType
+from tests.chaos.fleet import Process, Zygote
+from tests.chaos.world import Desk, World
+from tests.seed import USDT, Wallet
+
+FOLLOWED_WITHIN = 15.0
+
+
+@pytest.fixture
+async def zygote() -> AsyncIterator[Zygote]:
+    async with Zygote() as started:
+        yield started
+
+
+@pytest.fixture
+async def wallet(world: World) -> Wallet:
+    """Flagged for gas."""
+    await world.connection.execute("UPDATE chains SET block_time = '0.1 seconds'")
+    made = await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.flag(made, gas=True)
+    return made
+
+
+async def start(zygote: Zygote, database: str, home: Path, **env: str) -> Process:
+    return await zygote.start(
+        "confirmations", {"DATABASE_URL": database, "FLAGPOST_HOME": str(home), **env}, home / "confirmations.log"
+    )
+
+
+async def until(world: World, question: str) -> None:
+    async with asyncio.timeout(FOLLOWED_WITHIN):
+        while not (await world.row(f"SELECT ({question}) AS yes"))["yes"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+REGISTERED = "SELECT count(*) = {} FROM worker_registry WHERE status = 'running'"
+FINAL = "SELECT bool_and(state = 'final') FROM transfers"
+
+
+async def test_the_second_takes_over_when_the_first_dies(
+    world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    first = await start(zygote, database, home)
+    await until(world, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    await start(zygote, database, home)
+    await until(world, REGISTERED.format(2))
+    first.kill(signal.SIGSTOP)
+    await desk.run(JobType.GAS_TOPUP)
+    await world.devnet.solidify()
+    first.kill(signal.SIGKILL)
+    await until(world, FINAL)
+
+
+async def test_without_any_bell_it_looks_by_itself(
+    world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    await world.connection.execute("INSERT INTO system_config (key, value) VALUES ('sweep.interval_seconds', '0.2')")
+    await start(zygote, database, home, FLAGPOST_LOSSY_NOTIFY="true")
+    await until(world, REGISTERED.format(1))
+    await desk.run(JobType.GAS_TOPUP)
+    await world.devnet.solidify()
+    await until(world, FINAL)
+
+
+async def test_it_needs_no_mnemonic_and_follows_through_a_pause(
+    world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    """A pause stops new work; what is out is followed to its end."""
+    await desk.run(JobType.GAS_TOPUP)
+    await world.connection.execute("INSERT INTO system_config (key, value) VALUES ('paused', 'true')")
+    process = await start(zygote, database, home)
+    await world.devnet.solidify()
+    await until(world, FINAL)
+    process.kill(signal.SIGTERM)
+    assert await process.status == 0
+
+
+async def test_a_node_of_another_network_is_refused_with_both_names(
+    world: World, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    other = "00000000000000001ebf88508a03865c71d452e25f4d51194196a1d22b6653dc"
+    await world.connection.execute("UPDATE chains SET network_id = %s", [other])
+    process = await start(zygote, database, home)
+    assert await process.status == 1
+    said = (home / "confirmations.log").read_text()
+    assert other[:16] in said
+    assert world.genesis[:16] in said
+
+
+async def test_a_chain_set_up_anew_under_old_books_settles_nothing(
+    world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    """The cursor names a final block that the network does not have: refused, named, and nothing is booked."""
+    await desk.settlement.round()
+    await desk.run(JobType.GAS_TOPUP)
+    await world.connection.execute("UPDATE chain_cursors SET block_id = repeat('ab', 32)")
+    await world.devnet.solidify()
+    process = await start(zygote, database, home)
+    await until(world, "SELECT bool_or(position('does not follow' IN last_error) > 0) FROM worker_registry")
+    assert (await world.row("SELECT state FROM transfers"))["state"] != "final"
+    process.kill(signal.SIGTERM)
+    assert await process.status == 0
+
+
+async def test_a_chain_without_a_node_says_what_to_set(
+    world: World, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    await world.connection.execute("UPDATE chains SET nodes = %s", [Jsonb([])])
+    process = await start(zygote, database, home)
+    assert await process.status == 1
+    assert "FLAGPOST_NODES_TRON" in (home / "confirmations.log").read_text()
