@@ -16,7 +16,7 @@ from pipeline.cli.wallet_file import Problem, read_wallets
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import FIRST_USER_INDEX, MAX_INDEX, PublicBranch
 from pipeline.settings import Settings, SettingsError
-from pipeline.units import to_human
+from pipeline.units import parse_raw, to_human
 
 LOOK_AHEAD = 1_000
 """Indices derived beyond the highest in use to recognise an address as ours: 1,000 take 30 ms."""
@@ -61,6 +61,7 @@ def add(
         candidate = Candidate(checked, _own_index(settings, connection, row, checked, index), user)
         if not _insert(connection, row, [candidate]):
             raise CommandError(f"{checked} is watched on {chain} already", f"see: flagpost wallets list {checked}")
+    _tell_gas(row, int(candidate.index is not None))
     if as_json:
         print_json({"address": checked, "chain": chain, "index": candidate.index, "foreign": candidate.index is None})
     elif candidate.index is None:
@@ -96,6 +97,7 @@ def derive(
         indices = range(first, first + count)
         wallets = [Candidate(a, i) for i, a in zip(indices, branch.addresses(indices), strict=True)]
         added = {new["address"] for new in _insert(connection, row, wallets)}
+    _tell_gas(row, len(added))
     if as_json:
         print_json([{"address": w.address, "index": w.index, "added": w.address in added} for w in wallets])
         return
@@ -142,6 +144,7 @@ def import_file(
                 wallets[checked] = Candidate(checked, index, entry.user_id)
         take = skip_bad or not problems
         added = _insert(connection, row, list(wallets.values())) if take else []
+    _tell_gas(row, sum(new["derivation_index"] is not None for new in added))
     problems.sort(key=lambda problem: int(problem.place.split()[-1]))
     report = {
         "added": len(added),
@@ -217,6 +220,17 @@ def _list_row(row: Row) -> tuple[str, ...]:
     index = "[dim]foreign[/]" if row["derivation_index"] is None else str(row["derivation_index"])
     error = f"[red]{escape(row['last_error'])}[/]" if row["last_error"] else ""
     return row["chain"], escape(row["address"]), index, holds, " ".join(flags), age(row["last_sync_at"]), error
+
+
+def _tell_gas(chain: Row, added: int) -> None:
+    """What the policy `threshold` costs, said before the first top-up: nobody expects a wallet to cost money."""
+    if added and chain["gas_policy"] == "threshold" and chain["coin"] is not None:
+        each = parse_raw(chain["gas_amount"])
+        spend, price = (f"{to_human(raw, chain['coin_decimals'])} {chain['coin']}" for raw in (each * added, each))
+        err.print(
+            f"[yellow]gas policy threshold[/]: up to {spend} will be sent to them ({price} each, fees not counted); "
+            f"only where tokens are to move: flagpost config set {chain['name']}.gas_policy on_demand"
+        )
 
 
 def _own_index(settings: Settings, connection: Connection, chain: Row, address: str, index: int | None) -> int | None:

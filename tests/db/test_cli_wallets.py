@@ -58,6 +58,15 @@ def test_derived_wallets_go_on_after_the_last_index_and_repeat_harmlessly(shell)
     assert {balance["symbol"] for balance in listed[0]["balances"]} == {"TRX", "USDT"}
 
 
+def test_what_new_wallets_cost_by_the_policy_is_said_at_once(shell):
+    told = shell("wallets", "derive", "--count", "100").err
+    assert "up to 500 TRX will be sent to them (5 TRX each" in told
+    assert "flagpost config set tron.gas_policy on_demand" in told
+    assert "will be sent" not in shell("wallets", "add", SOMEBODY).err  # foreign: never receives gas
+    shell("config", "set", "tron.gas_policy", "on_demand")
+    assert "will be sent" not in shell("wallets", "derive").err
+
+
 def test_the_house_keeps_its_own_indices(shell):
     assert "house's own" in shell.fails("wallets", "derive", "--start", "1", code=2)
     assert "the gas wallet" in shell.fails("wallets", "add", OWN_GAS)

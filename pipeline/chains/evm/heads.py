@@ -12,10 +12,8 @@ from typing import Any, cast
 
 from loguru import logger
 from web3 import AsyncWeb3
-from web3.exceptions import Web3Exception
 from web3.providers.persistent import WebSocketProvider
 from web3.types import RPCResponse
-from websockets.exceptions import WebSocketException
 
 from pipeline.chains.errors import ChainError, WrongNetwork
 from pipeline.chains.evm.node import EvmNode, hash_text, reading, timestamp
@@ -51,8 +49,10 @@ async def follow(nodes: Nodes[EvmNode], chain_id: int, poll_seconds: float) -> A
             if not announcer.live:
                 await announcer.wait(poll_seconds)
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        # web3 and websockets swallow a cancellation that meets them while they say goodbye.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=GOODBYE_SECONDS)
 
 
 async def _poll(nodes: Nodes[EvmNode]) -> BlockRef | None:
@@ -91,9 +91,10 @@ class _Announcer:
         for node in cycle(sockets):
             try:
                 await self._listen(node)
-            except (ChainError, Web3Exception, WebSocketException, OSError, TimeoutError) as error:
+            except Exception as error:
+                # Anything: web3's listener hands on whatever it stumbled over in a message.
                 failures = 1 if self.live else failures + 1
-                logger.warning("{}: no announcements of new blocks, polling instead: {}", self._nodes.chain, error)
+                logger.warning("{}: no announcements of new blocks, polling instead: {!r}", self._nodes.chain, error)
             self._switch(live=False)
             await asyncio.sleep(RECONNECT_SECONDS * min(10, failures) * random.uniform(0.75, 1.25))  # noqa: S311
 

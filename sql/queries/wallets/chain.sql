@@ -1,4 +1,5 @@
 -- The chain of that name, for commands that work on one chain. No row: there is no such chain.
-SELECT id, name, family, is_active, network_id, nodes, treasury_address, gas_address, gas_policy
-FROM chains
-WHERE name = %(chain)s;
+SELECT c.id, c.name, c.family, c.gas_policy, c.gas_amount, coin.symbol AS coin, coin.decimals AS coin_decimals
+FROM chains c
+LEFT JOIN asset_on_chain coin ON coin.chain_id = c.id AND coin.contract_address IS NULL
+WHERE c.name = %(chain)s

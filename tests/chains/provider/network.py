@@ -52,7 +52,7 @@ class FakeTime:
 class TestNetwork(Protocol):
     """A network that a test has to itself."""
 
-    __test__ = False
+    __test__: bool = False
 
     family: str
     expires: bool
