@@ -58,6 +58,8 @@ class EvmWorld(World):
     """One chain ``bsc`` with BNB and USDT."""
 
     network: EvmNetwork
+    outsiders: set[str]
+    """Transactions that somebody else signed with our keys."""
 
     @classmethod
     async def found(cls, connection: Connection, network: EvmNetwork, rules: EvmRules | None = None) -> "EvmWorld":
@@ -72,6 +74,7 @@ class EvmWorld(World):
         chain_id, native_id, token_id = await _describe(connection, rules, network.url, token)
         world = cls(connection, None, chain_id, native_id, token_id, str(CHAIN_ID), token, gas, treasury)  # type: ignore[arg-type]
         world.network = network
+        world.outsiders = set()
         return world
 
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
@@ -128,7 +131,7 @@ class EvmWorld(World):
             number = int(log["blockNumber"], 16)
             raw = int(log["data"], 16)
             found.append(Payment(log["transactionHash"], number, 0, canonical(log["address"]), *parties, raw))
-        return [one for one in found if one.sender in ours]
+        return [one for one in found if one.sender in ours and one.txid not in self.outsiders]
 
     async def paid_gas(self) -> list[Payment]:
         """Top-ups: what left the gas wallet and not to itself."""

@@ -255,4 +255,3 @@ async def test_two_tokens_on_tron(world: World, pool: Pool) -> None:
     assert moved == {(world.token, 250 * USDT), (second, 300 * USDT)}
     assert (await states(world))[:2] == (["completed"], ["final", "final"])
     await desk.close()
-

@@ -102,9 +102,7 @@ class TestReplacement:
         assert await states(evm) == (["completed"], ["final"], ["final", "replaced"])
         assert [one.txid for one in await evm.paid_gas()] == [attempt["txid"]]
 
-    async def test_above_the_cap_it_stays_and_says_so(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
-    ) -> None:
+    async def test_above_the_cap_it_stays_and_says_so(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
         await stuck(evm, evm_desk)
         offers = 0
         for _ in range(30):
@@ -319,9 +317,7 @@ class TestGaps:
         assert [one.receiver for one in await evm.paid_gas()] == [thirsty.address]
         await evm.assert_books_equal_chain()
 
-    async def test_a_gap_that_somebody_else_has_filled(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
-    ) -> None:
+    async def test_a_gap_that_somebody_else_has_filled(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
         await evm.connection.execute("SELECT void_nonces(%s, %s, 0, 0)", [evm.chain_id, evm.gas_address])
         await outsider(evm, evm_desk, 0, evm.treasury)
         await evm.network.finalize()
