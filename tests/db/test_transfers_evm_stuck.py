@@ -10,7 +10,7 @@ from pipeline.queue.jobs import JobType, Parked
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.store import MovedOn
 from pipeline.transfers.upkeep_store import UpkeepStore
-from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
+from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.db.test_transfers_races import Killed, claim, rescue, states
 from tests.seed import USDT, Wallet
 
