@@ -2,7 +2,8 @@
 
     final blocks    read one after the other without a gap; what is found there is settled, a whole block at a time
     newest blocks   what is seen there is 'included'; a forked block gives it back to 'broadcasting'
-    expired         past its expiration and in no final block, by one node's proof: dead, may be signed anew
+    expired         past its expiration, unknown to a node and in none of the blocks that could hold it: dead, may be
+                    signed anew
     silent          in no block yet: the identical bytes are sent again, ever more slowly
 
 Nothing is signed here. Every round starts by reading the final block and then what is live, in this order: a payment
@@ -17,6 +18,7 @@ from loguru import logger
 
 from pipeline.chains.errors import LyingNode
 from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, Provider
+from pipeline.transfers.absence import search
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.send import send_bytes, short
@@ -71,7 +73,7 @@ class Settlement:
         await self._send_again()
         return len(live)
 
-    async def tidy(self) -> None:
+    async def tidy(self) -> list[str]:
         """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing."""
         rejected = await self._transfers.reject_orphans(self.chain_id)
         if rejected:
@@ -79,13 +81,28 @@ class Settlement:
         stranded = await self._store.release_stranded(self.chain_id)
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
+        return await self._risen()
+
+    async def _risen(self) -> list[str]:
+        """Look up what was buried lately. It cannot be there; were it, a payment may have been made twice."""
+        alarms = []
+        for buried in await self._store.buried(self.chain_id):
+            async with self._slots:
+                result = await self._provider.find(buried.txid, Finality.FINAL)
+            if result is not None:
+                alarms.append(
+                    f"tx {buried.txid} of transfer {buried.transfer_id} is booked {buried.state} and stands in final "
+                    f"block {result.block.number}: pause the system and compare transfers with the chain"
+                )
+                logger.critical("{}", alarms[-1])
+        return alarms
 
     async def _read_final(self, cursor: BlockRef | None, final: BlockRef, live: Sequence[LiveAttempt]) -> BlockRef:
         """Settle everything in the final blocks after the cursor; the block up to which all is booked."""
         start = await self._skip_what_is_too_old(cursor, final, live)
         if start is None or final.number - start.number > LONGEST_SCAN:
             logger.info("final blocks up to {} were not followed: looking up {} payments", final.number, len(live))
-            await asyncio.gather(*(self._look_up(attempt) for attempt in live))
+            await self._look_up_all(live)
             await self._store.advance(self.chain_id, start, final)
             return final
         booked, above = start, start
@@ -164,27 +181,47 @@ class Settlement:
             return True
         return attempt.block_number <= final.number or self._trail.contradicts(attempt.block_number, attempt.block_id)
 
-    async def _prove_dead(self, final: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
-        """Ask after everything whose time is over by the chain's own clock."""
+    async def _prove_dead(self, read_up_to: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
+        """Ask after everything whose time is over by the chain's own clock. A node's word that it knows no such
+        transaction only starts the proof: it is buried once every block that could hold it was searched, too."""
         over = [
             attempt
             for attempt in waiting
-            if attempt.signed.expiration is None or attempt.signed.expiration <= final.timestamp
+            if attempt.signed.expiration is None or attempt.signed.expiration <= read_up_to.timestamp
         ]
-        await asyncio.gather(*(self._look_up(attempt) for attempt in over))
+        unknown = [(one, said) for one, said in await self._look_up_all(over) if said is not None]
+        searched = await search([one for one, _ in unknown], self._final_block)
+        for attempt, said in unknown:
+            if result := searched.found.get(attempt.id):
+                logger.error("{}: not so, it is in block {}", said, result.block.number)
+                await self._settle_straggler(Finding(attempt, result))
+            elif last := searched.absent.get(attempt.id):
+                blocks = f"final blocks {attempt.signed.ref_block} to {last.number}"
+                await self._bury(attempt, f"{said}; in none of the {blocks}")
+            elif attempt.signed.nonce is not None:
+                await self._bury(attempt, said)
+            else:
+                logger.warning("{}, but its blocks cannot all be read there: not proved", said)
 
-    async def _look_up(self, attempt: LiveAttempt) -> None:
-        """Settle or bury one attempt by what one node can prove of it; leave it if nothing."""
+    async def _look_up_all(self, attempts: Sequence[LiveAttempt]) -> list[tuple[LiveAttempt, str | None]]:
+        """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
+        return list(zip(attempts, await asyncio.gather(*map(self._look_up, attempts)), strict=True))
+
+    async def _look_up(self, attempt: LiveAttempt) -> str | None:
         async with self._slots:
             verdict = await self._provider.verdict(attempt.signed)
         if verdict.fate is Fate.FINAL and verdict.result is not None:
-            finding = Finding(attempt, verdict.result)
-            rows = await self._store.settle_straggler(finding)
-            _tell_settled([finding], {row["attempt_id"] for row in rows})
-        elif verdict.fate is Fate.DEAD:
-            reason = f"tx {attempt.signed.txid} can never land ({verdict.evidence})"
-            if await self._store.expire(attempt, reason):
-                logger.warning("{} expired unseen and is proved dead: it is decided anew", _describe(attempt))
+            await self._settle_straggler(Finding(attempt, verdict.result))
+        return verdict.evidence if verdict.fate is Fate.DEAD else None
+
+    async def _settle_straggler(self, finding: Finding) -> None:
+        rows = await self._store.settle_straggler(finding)
+        _tell_settled([finding], {row["attempt_id"] for row in rows})
+
+    async def _bury(self, attempt: LiveAttempt, evidence: str) -> None:
+        reason = f"tx {attempt.signed.txid} can never land ({evidence})"
+        if await self._store.expire(attempt, reason):
+            logger.warning("{} expired unseen and is proved dead: it is decided anew", _describe(attempt))
 
     async def _send_again(self) -> None:
         head = await self._provider.block_ref(Finality.HEAD)
