@@ -15,7 +15,7 @@ from loguru import logger
 from psycopg import Error as DatabaseTrouble
 
 from pipeline.chains.errors import ChainError, LyingNode
-from pipeline.chains.provider import FeeEstimate, Finality, Payment, Provider, SignedTransaction
+from pipeline.chains.provider import FeeEstimate, Payment, Provider, SignedTransaction
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import Signer
 from pipeline.queue.jobs import Defer, Done, Job, Outcome, Parked
@@ -28,9 +28,6 @@ from pipeline.transfers.terms import AssetTerms, Terms
 
 _MEANWHILE_SECONDS = 10.0
 """Until another job's payment of the same wallet is looked at again."""
-_WORTH_SENDING = 1 / 3
-"""Bytes that never left are signed anew when less than this part of their lifetime remains: nearly expired ones
-would mostly cost a full wait for their proof of death."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,15 +140,10 @@ class Sender:
     async def _signed(
         self, claimed: Claimed, intent: Intent, attempt: Attempt, kind: Kind, terms: Terms
     ) -> Claimed | Outcome:
-        """Bytes that were kept and never sent: send them, unless they are old or no longer allowed."""
+        """Bytes that were kept: send them, however old, unless they are no longer allowed. That they never left is only
+        what this database says: one that was restored, or took over with its last commits missing, says it of bytes
+        that are out. Old ones are refused by the node, proved dead, and then signed anew."""
         job, signed, asset = claimed.job, attempt.signed, terms.asset(intent.asset_id)
-        now = (await self.provider.block_ref(Finality.HEAD)).timestamp
-        if signed.expiration is not None:
-            remaining = (signed.expiration - now).total_seconds()
-            if remaining < terms.lifetime_seconds * _WORTH_SENDING:
-                await self.store.reject_attempt(job, attempt.id, "grew old before it was sent")
-                expired = replace(intent, state=TransferState.EXPIRED, attempt=None)
-                return replace(claimed, context=replace(claimed.context, intent=expired))
         try:
             if asset is None:
                 raise SigningRefused(f"asset {intent.asset_id} is not active any more")

@@ -56,7 +56,7 @@ class TestGasBudgets:
         [
             ((), True),
             (("signed",), True),
-            (("signed", "expired"), True),
+            (("signed", "broadcasting", "expired"), True),
             (("signed", "broadcasting"), True),
             (("signed", "broadcasting", "included", "reverted"), True),
             (SETTLED_WELL, True),
