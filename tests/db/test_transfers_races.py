@@ -13,6 +13,7 @@ from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.settlements import CursorMoved, Finding
+from pipeline.transfers.store import LeaseLost
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT, Wallet
 
@@ -96,6 +97,27 @@ class TestLease:
         await desk.run(GAS, [job])
         assert (await world.devnet.status()).pending == ()
         assert await states(world) == (["retrying"], ["signed"], ["signed"])
+
+    async def test_an_older_lease_can_take_no_step(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """The job is active again under a newer lease and everything else is as the old worker left it."""
+        await TestResume.leave_signed(world, desk)
+        new = await claim(other_desk, GAS)
+        old = replace(new, lease=new.lease - 1)
+        attempt = (await world.attempts())[0]["id"]
+        (transfer,) = await world.transfers()
+        steps = [
+            desk.store.begin_broadcast(old, attempt),
+            desk.store.reject_attempt(old, attempt, "no"),
+            desk.store.reject(old, transfer["id"], "no"),
+            desk.store.park(old, transfer["id"]),
+        ]
+        for step in steps:
+            with pytest.raises(LeaseLost):
+                await step
+        assert await states(world) == (["active"], ["signed"], ["signed"])
+        await desk.store.begin_broadcast(new, attempt)
 
     async def test_two_workers_on_the_same_job(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
