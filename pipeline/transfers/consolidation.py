@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Finality, Payment
-from pipeline.queue.jobs import Done, Outcome, Retry
+from pipeline.queue.jobs import Done, Outcome
 from pipeline.transfers.decide_consolidation import afford, lacks_reserve, plan_consolidation
 from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait
 from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped, waiting
 from pipeline.transfers.intents import Kind
-from pipeline.transfers.reading import estimates, read_holdings
+from pipeline.transfers.reading import Unreadable, estimates, read_holdings
 from pipeline.transfers.send import Claimed, Order, Sender
 from pipeline.transfers.terms import Terms
 
@@ -40,9 +40,11 @@ class Consolidations(PayingHandler):
         planned = []
         for one in batch:
             at_final, at_head = final[one], head[one]
-            if isinstance(at_final, str) or isinstance(at_head, str):
-                problem = at_final if isinstance(at_final, str) else at_head
-                decided.append((one, Retry(f"wallet {one.context.address}: {problem}")))
+            if isinstance(at_final, Unreadable):
+                decided.append((one, at_final))
+                continue
+            if isinstance(at_head, Unreadable):
+                decided.append((one, at_head))
                 continue
             plan = plan_consolidation(terms, at_final, at_head)
             short = lacks_reserve(terms, at_final, at_head)

@@ -11,7 +11,7 @@ from pipeline.transfers.decide_gas import decide_gas
 from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_token
 from pipeline.transfers.handler import CONCURRENCY, Decided, PayingHandler, ours, outcome_of, skipped
 from pipeline.transfers.intents import Kind
-from pipeline.transfers.reading import estimates, read_holdings
+from pipeline.transfers.reading import Unreadable, estimates, read_holdings
 from pipeline.transfers.send import Claimed, Order, Sender
 from pipeline.transfers.terms import Terms
 
@@ -48,15 +48,15 @@ class GasTopups(PayingHandler):
         return decided
 
     async def _wanted(
-        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | str], decided: list[Decided]
+        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | Unreadable], decided: list[Decided]
     ) -> list[tuple[Claimed, Pay]]:
         """The top-ups that the rules call for, at the final block and still at the newest one."""
         fees = await self._transfer_fees(sender, terms, holdings)
         wanted: list[tuple[Claimed, Pay]] = []
         for one, held in holdings.items():
             fee = fees.get(one)
-            if isinstance(held, str):
-                decided.append((one, Retry(f"wallet {one.context.address}: {held}")))
+            if isinstance(held, Unreadable):
+                decided.append((one, held))
             elif isinstance(fee, Exception) and not isinstance(fee, SimulationFailed):
                 decided.append((one, outcome_of(one.job, fee)))
             else:
@@ -72,7 +72,7 @@ class GasTopups(PayingHandler):
         sender: Sender,
         terms: Terms,
         wanted: Sequence[tuple[Claimed, Pay]],
-        final: Mapping[Claimed, Holdings | str],
+        final: Mapping[Claimed, Holdings | Unreadable],
         fees: Mapping[Claimed, int | Exception],
         decided: list[Decided],
     ) -> list[tuple[Claimed, Pay]]:
@@ -93,14 +93,14 @@ class GasTopups(PayingHandler):
         return remaining
 
     async def _transfer_fees(
-        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | str]
+        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | Unreadable]
     ) -> dict[Claimed, int | Exception]:
         """What the wallets' own token transfers would cost, for those that have one to make."""
         treasury = await sender.treasury_address()
         payments = {
             one: Payment(one.context.address, treasury, ready.asset.asset, ready.amount)
             for one, held in holdings.items()
-            if not isinstance(held, str) and (ready := ready_token(terms, held)) is not None
+            if isinstance(held, Holdings) and (ready := ready_token(terms, held)) is not None
         }
         priced = await estimates(sender.provider, list(payments.values()), self._slots)
         return {

@@ -61,6 +61,8 @@ class Context:
     derivation_index: int | None
     needs_gas: bool
     needs_consolidation: bool
+    known_block: int | None
+    """The newest final block that a balance of the wallet was stored at: no decision is made from an older one."""
     intent: Intent | None
     """The payment of this kind that is under way for the wallet, of this job or another."""
     paid_transfer: int | None
@@ -77,6 +79,7 @@ class Context:
             derivation_index=row["derivation_index"],
             needs_gas=row["needs_gas"],
             needs_consolidation=row["needs_consolidation"],
+            known_block=row["known_block"],
             intent=None if row["transfer_id"] is None else _intent(row),
             paid_transfer=row["paid_transfer"],
             paid_txid=row["paid_txid"],

@@ -109,7 +109,6 @@ class TestLease:
         (transfer,) = await world.transfers()
         steps = [
             desk.store.begin_broadcast(old, attempt),
-            desk.store.reject_attempt(old, attempt, "no"),
             desk.store.reject(old, transfer["id"], "no"),
             desk.store.park(old, transfer["id"]),
         ]

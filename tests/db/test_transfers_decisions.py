@@ -1,0 +1,96 @@
+"""Decisions against nodes that contradict each other and rows that nobody should have written."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from pipeline.chains.provider import Balance
+from pipeline.queue.jobs import Defer, Done, JobType
+from tests.chaos.world import Desk, World
+from tests.seed import TRX, USDT, Wallet
+
+GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
+
+
+async def store(world: World, wallet: Wallet, *, native: int, token: int, block: int) -> None:
+    """As the sync writes both balances."""
+    for asset, raw in ((world.native_id, native), (world.token_id, token)):
+        await world.connection.execute(
+            "UPDATE wallet_balances SET on_chain_balance_raw = %s, recheck = false, next_check_at = now() + '1 hour', "
+            "block_number = %s WHERE wallet_id = %s AND asset_on_chain_id = %s",
+            [str(raw), block, wallet.id, asset],
+        )
+
+
+async def flags(world: World, wallet: Wallet) -> tuple[bool, bool]:
+    row = await world.row("SELECT needs_gas, needs_consolidation FROM wallets WHERE id = %s", wallet.id)
+    return row["needs_gas"], row["needs_consolidation"]
+
+
+async def run_everything_now(world: World) -> None:
+    await world.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
+
+
+class TestANodeThatLags:
+    async def test_a_decision_is_not_made_from_an_older_block_than_is_stored(self, world: World, desk: Desk) -> None:
+        wallet = await world.wallet(usdt=250 * USDT, trx=30 * TRX)
+        block = (await world.devnet.solidify()).number
+        await store(world, wallet, native=30 * TRX, token=250 * USDT, block=block)
+        ((_, outcome),) = await desk.run(CONSOLIDATION)
+        assert isinstance(outcome, Defer)
+        assert f"the wallet was read at {block} already" in outcome.reason
+        assert await flags(world, wallet) == (False, True)
+        await world.devnet.solidify()
+        await run_everything_now(world)
+        await desk.run(CONSOLIDATION)
+        await desk.settle()
+        assert [one.amount for one in await world.swept()] == [250 * USDT]
+
+    @pytest.mark.parametrize("policy", ["threshold", "on_demand"])
+    async def test_a_flag_that_the_stored_balances_call_for_comes_back(
+        self, world: World, desk: Desk, policy: str
+    ) -> None:
+        """The block numbers do not tell: the flag falls, and the next read raises it though the amounts are equal."""
+        await world.connection.execute("UPDATE chains SET gas_policy = %s", [policy])
+        wallet = await world.wallet(usdt=250 * USDT)
+        await world.devnet.solidify()
+        await store(world, wallet, native=0, token=250 * USDT, block=1)
+        assert await flags(world, wallet) == (True, True)
+
+        async def of_another_time(balances: Sequence[Balance]) -> list[Balance]:
+            return [replace(one, raw=30 * TRX if place % 2 == 0 else 0) for place, one in enumerate(balances)]
+
+        desk.provider.after("balances", of_another_time)
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Done)
+        assert await flags(world, wallet) == (False, True)
+        due = await world.rows("SELECT recheck AND next_check_at <= now() AS due FROM wallet_balances")
+        assert [row["due"] for row in due] == [True, True]
+        await store(world, wallet, native=0, token=250 * USDT, block=2)
+        assert await flags(world, wallet) == (True, True)
+
+    async def test_a_deposit_is_not_forgotten(self, world: World, desk: Desk) -> None:
+        wallet = await world.wallet(usdt=250 * USDT, trx=30 * TRX)
+        await world.devnet.solidify()
+        await store(world, wallet, native=30 * TRX, token=250 * USDT, block=1)
+
+        async def before_the_deposit(balances: Sequence[Balance]) -> list[Balance]:
+            return [replace(one, raw=0) for one in balances]
+
+        desk.provider.after("balances", before_the_deposit)
+        await desk.run(CONSOLIDATION)
+        assert await flags(world, wallet) == (False, False)
+        await store(world, wallet, native=30 * TRX, token=250 * USDT, block=2)
+        assert await flags(world, wallet) == (False, True)
+
+    async def test_what_execution_would_leave_alone_is_not_read_again_and_again(self, world: World, desk: Desk) -> None:
+        """3 TRX: below the flag's threshold, above the execution's. The flag falls and nothing is due."""
+        wallet = await world.wallet(trx=3 * TRX)
+        await world.devnet.solidify()
+        await store(world, wallet, native=3 * TRX, token=0, block=1)
+        assert await flags(world, wallet) == (True, False)
+        await desk.run(GAS)
+        assert await flags(world, wallet) == (False, False)
+        due = await world.rows("SELECT FROM wallet_balances WHERE recheck OR next_check_at <= now()")
+        assert due == []
