@@ -16,7 +16,7 @@ from psycopg import Error as DatabaseTrouble
 
 from pipeline.chains.errors import ChainError, LyingNode
 from pipeline.chains.provider import FeeEstimate, Payment, Provider, SignedTransaction
-from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
+from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import Signer
 from pipeline.queue.jobs import Defer, Done, Job, Outcome, Parked
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
@@ -65,13 +65,15 @@ class Sender:
         self._pinned_treasury = pinned_treasury
 
     async def authority(self, context: Context) -> Authority:
-        """What we derive ourselves for this wallet."""
+        """What we derive ourselves for this wallet; an index that has no key derives nothing."""
         index = context.derivation_index
         return Authority(
             gas_address=await self.gas_address(),
             treasury_address=await self.treasury_address(),
             wallet_index=index,
-            wallet_address=None if index is None else await self._signer.address(self._family, index),
+            wallet_address=None
+            if index is None or index > MAX_INDEX
+            else await self._signer.address(self._family, index),
         )
 
     async def gas_address(self) -> str:

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from pipeline.chains.provider import Balance
-from pipeline.queue.jobs import Defer, Done, JobType
-from tests.chaos.world import Desk, World
+from pipeline.keys.derivation import Family
+from pipeline.keys.signer import LocalSigner
+from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked
+from tests.chaos.world import MNEMONIC, Desk, World
 from tests.seed import TRX, USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -94,3 +97,35 @@ class TestANodeThatLags:
         assert await flags(world, wallet) == (False, False)
         due = await world.rows("SELECT FROM wallet_balances WHERE recheck OR next_check_at <= now()")
         assert due == []
+
+
+class TestStrangeRows:
+    async def test_a_row_with_an_impossible_index_spoils_its_own_job_only(self, world: World, desk: Desk) -> None:
+        good = [await world.wallet(usdt=250 * USDT) for _ in range(3)]
+        bad = await world.wallet()
+        await world.devnet.solidify()
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await world.connection.execute("UPDATE wallets SET derivation_index = 3000000000 WHERE id = %s", [bad.id])
+        await world.connection.execute("ALTER TABLE wallets DROP CONSTRAINT wallets_derivation_index_check")
+        await world.connection.execute("UPDATE wallets SET derivation_index = 3000000000 WHERE id = %s", [bad.id])
+        for wallet in (*good, bad):
+            await world.flag(wallet, gas=True)
+        outcomes = {job.wallet_id: outcome for job, outcome in await desk.run(GAS)}
+        assert isinstance(outcomes[bad.id], Failed)
+        assert [outcomes[wallet.id] for wallet in good] == [Parked()] * 3
+
+    async def test_a_house_wallet_is_not_swept(self, world: World, desk: Desk) -> None:
+        """Index 5 is kept for the house; whoever can write a row must not empty it."""
+        address = await LocalSigner(MNEMONIC).address(Family.TRON, 5)
+        await world.connection.execute(
+            "INSERT INTO wallets (chain_id, address, derivation_index, needs_consolidation) VALUES (%s, %s, 5, true)",
+            [world.chain_id, address],
+        )
+        await world.devnet.send_token(world.token, address, 900 * USDT)
+        await world.devnet.faucet(address, 30 * TRX)
+        await world.devnet.solidify()
+        ((_, outcome),) = await desk.run(CONSOLIDATION)
+        assert isinstance(outcome, Failed)
+        assert "the house's own" in outcome.error
+        await desk.settle()
+        assert await world.swept() == []
