@@ -78,8 +78,10 @@ class Consolidations(PayingHandler):
             else:
                 decided.append((one, Order(one, self.kind, pay.asset, payment, estimate)))
 
-    async def _gas_first(self, sender: Sender, one: Claimed, short: NeedsGas) -> Outcome:
+    async def _gas_first(self, sender: Sender, one: Claimed, short: NeedsGas | Wait) -> Outcome:
         """Raise needs_gas before the job ends. Should this process die in between, the job runs again and finds the
         flag up; the other way round a wallet could be left with neither a job nor the flag."""
+        if isinstance(short, Wait):
+            return waiting(short)
         await sender.store.flag_needs_gas(one.context.wallet_id)
         return Done({"outcome": "needs_gas", "reason": short.reason})

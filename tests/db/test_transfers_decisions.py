@@ -6,7 +6,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Balance
+from pipeline.chains.provider import Balance, BalanceQuery, Finality
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked
@@ -97,6 +97,27 @@ class TestANodeThatLags:
         assert await flags(world, wallet) == (False, False)
         due = await world.rows("SELECT FROM wallet_balances WHERE recheck OR next_check_at <= now()")
         assert due == []
+
+    async def test_a_head_behind_the_final_block_calls_for_no_gas(self, world: World, desk: Desk) -> None:
+        """The node asked for the newest block has not seen the coins: the job waits, and no jobs chase each other."""
+        wallet = await world.wallet(usdt=250 * USDT, trx=30 * TRX)
+        await world.devnet.solidify()
+        await world.flag(wallet, consolidation=True)
+        balances = desk.real_provider.balances
+
+        async def head_without_coins(queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> object:
+            found = await balances(queries, finality)
+            if finality is Finality.FINAL:
+                return found
+            return [
+                replace(one, raw=0 if query.asset.is_native else one.raw)
+                for query, one in zip(queries, found, strict=True)
+            ]
+
+        desk.real_provider.balances = head_without_coins  # type: ignore[method-assign,assignment]
+        ((_, outcome),) = await desk.run(CONSOLIDATION)
+        assert isinstance(outcome, Defer)
+        assert await flags(world, wallet) == (False, True)
 
 
 class TestStrangeRows:
