@@ -55,6 +55,13 @@ class Settlement:
         """Look once at the chain and book what it shows; how many payments are still out.
 
         Raises ChainUnavailable, WrongNetwork, LyingNode, psycopg.Error: nothing is half booked, call it again."""
+        try:
+            return await self._round()
+        except CursorMoved as moved:
+            logger.info("{}", moved)
+            return len(await self._store.live(self.chain_id))
+
+    async def _round(self) -> int:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
         cursor = await self._store.cursor(self.chain_id)

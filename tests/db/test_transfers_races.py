@@ -450,6 +450,30 @@ class TestConfirmations:
             await desk.books.advance(world.chain_id, start, head)
         assert await desk.books.cursor(world.chain_id) == head
 
+    async def test_an_overtaken_worker_goes_on(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """Its leadership was lost while it waited for a node, with nothing out and with a payment out."""
+        await world.devnet.mine(3)
+        await desk.settlement.round()
+        cursor = desk.books.cursor
+
+        async def overtaken(chain_id: int) -> object:
+            found = await cursor(chain_id)
+            await world.devnet.mine(1)
+            await other_desk.settlement.round()
+            return found
+
+        desk.books.cursor = overtaken  # type: ignore[method-assign,assignment]
+        await world.devnet.mine(3)
+        assert await desk.settlement.round() == 0
+        await desk.run(GAS)
+        await world.devnet.mine(3)
+        await desk.settlement.round()
+        desk.books.cursor = cursor  # type: ignore[method-assign]
+        await desk.settle()
+        assert (await states(world))[1] == ["final"]
+
     async def test_included_is_shown_before_it_is_final(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         await desk.settlement.round()
         await desk.run(GAS)
