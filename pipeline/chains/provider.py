@@ -253,8 +253,9 @@ class Provider(Protocol):
         """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do; asset symbol and decimals as
         configured for the contract. Raises UndecodableTransaction when they do anything but one payment."""
 
-    async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once.
+    async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
+        """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once. ``repeat`` says how
+        often they were sent before: each time another healthy node is the first.
 
         Never raises for what a node or the network does (silence, a ban, another network): that is outcome UNKNOWN.
 

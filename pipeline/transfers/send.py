@@ -179,10 +179,11 @@ class Sender:
         return Parked()
 
 
-async def send_bytes(provider: Provider, signed: SignedTransaction) -> str:
-    """Send the bytes and put the answer into one line. Whatever it is, it proves nothing."""
+async def send_bytes(provider: Provider, signed: SignedTransaction, repeat: int = 0) -> str:
+    """Send the bytes, sent ``repeat`` times before, and put the answer into one line. Whatever it is, it proves
+    nothing."""
     try:
-        reply = await provider.broadcast(signed)
+        reply = await provider.broadcast(signed, repeat)
     except LyingNode as lie:
         logger.error("tx {}: {}", short(signed.txid), lie)
         return f"lying node: {lie}"

@@ -239,7 +239,7 @@ class Settlement:
 
     async def _repeat(self, repeat: Repeat) -> None:
         async with self._slots:
-            reply = await send_bytes(self._provider, repeat.signed)
+            reply = await send_bytes(self._provider, repeat.signed, repeat.count - 1)
         crash_here(CrashPoint.REBROADCAST_SENT)
         logger.info("again  tx {}, send {}: {}", short(repeat.signed.txid), repeat.count, reply)
         try:

@@ -6,9 +6,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Finality
+from pipeline.chains.http import NodeConfig
+from pipeline.chains.provider import Asset, Finality
+from pipeline.chains.tron.provider import TronProvider
+from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import JobType
-from tests.chaos.world import Desk, World
+from tests.chaos.world import Desk, Interposed, World
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -142,6 +145,27 @@ async def test_a_buried_payment_that_is_on_the_chain_raises_an_alarm(world: Worl
     (alarm,) = await desk.settlement.tidy()
     assert (await world.attempts())[0]["txid"] in alarm
     assert "booked expired and stands in final block" in alarm
+
+
+async def test_a_node_that_keeps_the_bytes_to_itself_does_not_get_them_for_ever(
+    world: World, desk: Desk, thirsty: Wallet
+) -> None:
+    """The first node says SUCCESS and relays nothing; the second one is asked by the first repeat."""
+    second = await world.devnet.start_node("second")
+    both = [NodeConfig(world.devnet.url), NodeConfig(second.url)]
+    provider = TronProvider("tron", world.genesis, both, [Asset("TRX", 6)], patience=1.0)
+    await world.devnet.add_fault(FaultKind.SWALLOWED, "wallet/broadcasthex")
+    desk.provider = desk.sender.provider = Interposed(provider)  # type: ignore[assignment]
+    settlement = desk.new_settlement()
+    await settlement.round()
+    await desk.run(GAS)
+    assert (await world.devnet.status()).pending == ()
+    await world.connection.execute("UPDATE chain_transactions SET last_broadcast_at = now() - interval '1 hour'")
+    await settlement.round()
+    await world.devnet.solidify()
+    await settlement.round()
+    assert await states(world) == (["final"], ["final"])
+    await provider.close()
 
 
 async def store(world: World, wallet: Wallet, asset_id: int, raw: int) -> None:

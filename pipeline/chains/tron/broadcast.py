@@ -26,13 +26,14 @@ _WEIGHT = (BroadcastOutcome.REFUSED, BroadcastOutcome.KNOWN, BroadcastOutcome.UN
 """Of several nodes' answers the last of these counts: a refusal does not undo another node's silence."""
 
 
-async def broadcast(nodes: Nodes[TronNode], signed: SignedTransaction) -> BroadcastReply:
-    """Send to the first node; to the next one only while the outcome is UNKNOWN. Each node gets the bytes once.
+async def broadcast(nodes: Nodes[TronNode], signed: SignedTransaction, repeat: int) -> BroadcastReply:
+    """Send to one node; to the next one only while the outcome is UNKNOWN. Each node gets the bytes once. Every repeat
+    begins with another node, because one that takes them and hands them on to nobody looks like any other.
 
     Raises LyingNode when a node answers with another txid.
     """
     replies: list[BroadcastReply] = []
-    for node in nodes.in_order():
+    for node in nodes.in_order(repeat):
         try:
             await nodes.verify(node)
             replies.append(await _send(node, signed))

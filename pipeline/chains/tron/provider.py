@@ -138,8 +138,8 @@ class TronProvider:
             raise UndecodableTransaction(f"it moves tokens of {found.contract}, which is no asset of this chain here")
         return Payment(found.sender, found.receiver, asset, found.amount)
 
-    async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        return await broadcast.broadcast(self._nodes, signed)
+    async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
+        return await broadcast.broadcast(self._nodes, signed, repeat)
 
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
         return await self._nodes.ask(lambda node: blocks.read_transaction(node, txid, finality))
