@@ -82,7 +82,7 @@ FUNCTIONS = {
         "schema_version",
         "make_balances_due",
         "evaluate_flags",
-        "clear_served_flag",
+        "clear_served_flags",
         "mark_silent_workers",
         "rescue_jobs",
         "cleanup_stuck_jobs",
