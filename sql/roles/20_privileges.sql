@@ -9,6 +9,9 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public
     FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web, pipeline_readonly;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public
     FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web, pipeline_readonly;
+-- Databases that came from Postgres 14 or older let everybody create objects beside ours, which functions with the
+-- owner's rights could then be made to call.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web, pipeline_readonly;
 
