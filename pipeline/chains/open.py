@@ -21,7 +21,7 @@ def open_provider(
     """The provider of a chain; nothing is asked of a node yet (see ``check_network``).
 
     ``nodes`` are URLs or elements of ``chains.nodes``. Raises ValueError naming what is wrong with the
-    configuration, InvalidAddress for an asset's contract.
+    configuration.
     """
     opener = _FAMILIES.get(family)
     if opener is None:

@@ -250,8 +250,9 @@ class Provider(Protocol):
         Raises BadSignature."""
 
     def decode(self, raw: bytes) -> Payment:
-        """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do; asset symbol and decimals as
-        configured for the contract. Raises UndecodableTransaction when they do anything but one payment."""
+        """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do. Of the asset only the contract counts:
+        it may have been added after the provider was made. Raises UndecodableTransaction when they do anything but one
+        payment."""
 
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once. ``repeat`` says how

@@ -9,7 +9,7 @@ from pipeline.transfers.decide_consolidation import afford, lacks_reserve, plan_
 from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait
 from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped, waiting
 from pipeline.transfers.intents import Kind
-from pipeline.transfers.reading import Unreadable, estimates, read_holdings
+from pipeline.transfers.reading import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.transfers.send import Claimed, Order, Sender
 from pipeline.transfers.terms import Terms
 
@@ -48,7 +48,9 @@ class Consolidations(PayingHandler):
                 continue
             plan = plan_consolidation(terms, at_final, at_head)
             short = lacks_reserve(terms, at_final, at_head)
-            if isinstance(plan, Skip):
+            if isinstance(plan, Skip) and at_final.unreadable:
+                decided.append((one, without_tokens(one, at_final)))
+            elif isinstance(plan, Skip):
                 decided.append((one, skipped(plan)))
             elif isinstance(plan, Wait):
                 decided.append((one, waiting(plan)))

@@ -11,9 +11,9 @@ from pipeline.transfers.decide_gas import decide_gas
 from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_token
 from pipeline.transfers.handler import CONCURRENCY, Decided, PayingHandler, ours, outcome_of, skipped
 from pipeline.transfers.intents import Kind
-from pipeline.transfers.reading import Unreadable, estimates, read_holdings
+from pipeline.transfers.reading import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.transfers.send import Claimed, Order, Sender
-from pipeline.transfers.terms import Terms
+from pipeline.transfers.terms import GasPolicy, Terms
 
 _EMPTY_GAS_WALLET_SECONDS = 30.0
 _NOT_YET_FINAL_SECONDS = 15.0
@@ -61,7 +61,9 @@ class GasTopups(PayingHandler):
                 decided.append((one, outcome_of(one.job, fee)))
             else:
                 decision = decide_gas(terms, held, fee if isinstance(fee, int) else None)
-                if isinstance(decision, Skip):
+                if isinstance(decision, Skip) and held.unreadable and terms.policy is GasPolicy.ON_DEMAND:
+                    decided.append((one, without_tokens(one, held)))
+                elif isinstance(decision, Skip):
                     decided.append((one, skipped(decision)))
                 else:
                     wanted.append((one, decision))

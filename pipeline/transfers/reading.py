@@ -45,13 +45,25 @@ async def estimates(
 
 def _holdings(terms: Terms, one: Claimed, balances: Sequence[Balance], finality: Finality) -> Holdings | Unreadable:
     known = one.context.known_block
-    values = []
-    for balance in balances:
+    native, *tokens = balances
+    if native.raw is None:
+        return Retry(f"wallet {one.context.address}: {native.error or 'the balance could not be read'}")
+    held: dict[int, int] = {}
+    unreadable: dict[int, str] = {}
+    for token, balance in zip(terms.tokens, tokens, strict=True):
         if balance.raw is None:
-            return Retry(f"wallet {one.context.address}: {balance.error or 'the balance could not be read'}")
-        if finality is Finality.FINAL and known is not None and balance.block and balance.block.number < known:
-            behind = f"a node is behind: final block {balance.block.number}, the wallet was read at {known} already"
-            return Defer(terms.block_seconds, behind)
-        values.append(balance.raw)
-    native, *tokens = values
-    return Holdings(native, {token.id: raw for token, raw in zip(terms.tokens, tokens, strict=True)})
+            unreadable[token.id] = f"{token.asset.symbol}: {balance.error or 'the balance could not be read'}"
+        else:
+            held[token.id] = balance.raw
+    if finality is Finality.FINAL and known is not None:
+        read = min((balance.block.number for balance in balances if balance.block is not None), default=known)
+        if read < known:
+            return Defer(
+                terms.block_seconds, f"a node is behind: final block {read}, the wallet was read at {known} already"
+            )
+    return Holdings(native.raw, held, unreadable)
+
+
+def without_tokens(one: Claimed, held: Holdings) -> Retry:
+    """The outcome where a decision hangs on a token that could not be read."""
+    return Retry(f"wallet {one.context.address}: {'; '.join(held.unreadable.values())}")

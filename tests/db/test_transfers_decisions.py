@@ -9,7 +9,7 @@ import pytest
 from pipeline.chains.provider import Balance, BalanceQuery, Finality
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner
-from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked
+from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
 from tests.chaos.world import MNEMONIC, Desk, World
 from tests.seed import TRX, USDT, Wallet
 
@@ -150,3 +150,48 @@ class TestStrangeRows:
         assert "the house's own" in outcome.error
         await desk.settle()
         assert await world.swept() == []
+
+    @pytest.mark.parametrize("policy", ["threshold", "on_demand"])
+    async def test_a_token_that_is_none_stops_neither_gas_nor_the_other_tokens(
+        self, world: World, desk: Desk, policy: str
+    ) -> None:
+        await world.connection.execute("UPDATE chains SET gas_policy = %s", [policy])
+        wallet = await world.wallet(usdt=250 * USDT)
+        await world.devnet.solidify()
+        await add_token(world, "OOPS", wallet.address)
+        await world.flag(wallet, gas=True, consolidation=True)
+        assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
+        await desk.settle()
+        assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
+        await desk.settle()
+        assert [one.amount for one in await world.swept()] == [250 * USDT]
+
+    async def test_nothing_to_move_is_not_said_of_what_could_not_be_read(self, world: World, desk: Desk) -> None:
+        wallet = await world.wallet(trx=30 * TRX)
+        await world.devnet.solidify()
+        await add_token(world, "OOPS", wallet.address)
+        await world.flag(wallet, consolidation=True)
+        ((_, outcome),) = await desk.run(CONSOLIDATION)
+        assert isinstance(outcome, Retry)
+        assert "OOPS" in outcome.error
+        assert await flags(world, wallet) == (False, True)
+
+    async def test_a_token_added_while_the_process_runs_is_moved(self, world: World, desk: Desk) -> None:
+        token, _ = await world.devnet.deploy_token()
+        wallet = await world.wallet(trx=30 * TRX)
+        await world.devnet.send_token(token, wallet.address, 500 * USDT)
+        await world.devnet.solidify()
+        await add_token(world, "USDX", token)
+        await world.flag(wallet, consolidation=True)
+        assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
+        await desk.settle()
+        paid = [one for one in await world.devnet.audit() if one.sender == wallet.address and one.contract == token]
+        assert [(one.receiver, one.amount) for one in paid] == [(world.treasury, 500 * USDT)]
+
+
+async def add_token(world: World, symbol: str, contract: str) -> None:
+    await world.connection.execute(
+        "INSERT INTO asset_on_chain (chain_id, symbol, contract_address, decimals, consolidate_flag_above, "
+        "consolidate_execute_min) VALUES (%s, %s, %s, 6, %s, %s)",
+        [world.chain_id, symbol, contract, 200 * USDT, 100 * USDT],
+    )
