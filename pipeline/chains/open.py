@@ -32,8 +32,8 @@ def open_provider(
     """The provider of a chain; nothing is asked of a node yet (see ``check_network``).
 
     ``nodes`` are URLs or elements of ``chains.nodes``. ``options`` are EVM's: ``fees`` (see ``FeePolicy``) and
-    ``block_seconds``. Raises ValueError naming what is wrong with the
-    configuration, InvalidAddress for an asset's contract.
+    ``block_seconds``. Raises ValueError naming what is wrong with the configuration, InvalidAddress for a contract of
+    an EVM asset.
     """
     opener = _FAMILIES.get(family)
     if opener is None:

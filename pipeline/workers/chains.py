@@ -7,7 +7,7 @@ from typing import cast
 from loguru import logger
 from psycopg.rows import dict_row
 
-from pipeline.chains.errors import ChainUnavailable
+from pipeline.chains.errors import ChainUnavailable, LyingNode
 from pipeline.chains.open import open_provider
 from pipeline.chains.provider import Asset, NumberedProvider, Provider
 from pipeline.db.statements import statement
@@ -73,8 +73,10 @@ async def _until_a_node_answers(runtime: Runtime, name: str, provider: Provider)
     while True:
         try:
             await provider.check_network()
-        except ChainUnavailable as silence:
-            logger.warning("{}: no node of {} answers: {}; trying again", runtime.worker.type, name, reason(silence))
+        except (ChainUnavailable, LyingNode) as trouble:
+            logger.warning(
+                "{}: no node of {} can be used: {}; trying again", runtime.worker.type, name, reason(trouble)
+            )
             await runtime.sleep(_NODE_RETRY_SECONDS)
         else:
             return

@@ -96,7 +96,9 @@ class Confirmations:
                         await self._nap(runtime, bell, STANDBY_SECONDS, wake=False)
                         continue
                     if loop.time() >= next_tidy:
-                        await settlement.tidy()
+                        if alarms := await settlement.tidy():
+                            runtime.last_error = "; ".join(alarms)
+                            runtime.beat()
                         next_tidy = loop.time() + TIDY_SECONDS
                     out = self.out[chain.name] = await settlement.round()
                     self.counts["rounds"] += 1

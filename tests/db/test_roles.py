@@ -82,7 +82,7 @@ FUNCTIONS = {
         "schema_version",
         "make_balances_due",
         "evaluate_flags",
-        "clear_served_flag",
+        "clear_served_flags",
         "mark_silent_workers",
         "rescue_jobs",
         "cleanup_stuck_jobs",
@@ -376,6 +376,13 @@ async def test_what_was_granted_by_hand_is_gone_after_migrate(connection: Connec
         )
 
     assert await state() == [(False, False, 0, 1)]
+
+
+async def test_nobody_creates_beside_our_functions(connection: Connection, database: str) -> None:
+    """As a database upgraded from Postgres 14 lets everybody: an overload could be called with the owner's rights."""
+    await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    await migrate(database)
+    assert await value(connection, "SELECT has_schema_privilege('pipeline_executor', 'public', 'CREATE')") is False
 
 
 async def test_migrating_again_leaves_the_policies_alone(connection: Connection, database: str) -> None:
