@@ -8,7 +8,7 @@ Every amount is an ``int`` of raw units: sun or wei for the native coin, the tok
 for tokens. Every time is an aware ``datetime`` in UTC.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -304,6 +304,9 @@ class NonceCounts(Protocol):
 
 class NumberedProvider(Provider, Protocol):
     """A chain whose transactions are numbered by their sender and can be replaced by others of that number (EVM)."""
+
+    def heads(self) -> AsyncGenerator[BlockRef, None]:
+        """The head now and each new one, for ever: a wake-up, no truth. Raises nothing that a node does."""
 
     async def sender_nonces(self, sender: str) -> NonceCounts:
         """For the reservation of nonces."""

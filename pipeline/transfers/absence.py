@@ -77,7 +77,7 @@ def _look(content: BlockContent, opened: dict[str, LiveAttempt], evidence: Evide
 
 async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: ReadBlock) -> Evidence:
     """Look for the attempts of a payment that does not expire (EVM), in the blocks after those that were final when
-    they were built, up to ``last``. All of them are absent, or one is found, or the blocks could not be read to the end.
+    they were built, up to ``last``. All are absent, or one is found, or the blocks could not be read to the end.
 
     Raises LyingNode where a final block does not follow the one before, and what ``read`` raises.
     """

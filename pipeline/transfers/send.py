@@ -226,8 +226,8 @@ class Sender:
         return Defer(_MEANWHILE_SECONDS, f"transfer {intent.id} of an earlier job of this wallet is not settled")
 
     async def _resume_signed(self, claimed: Claimed, kind: Kind, terms: Terms) -> Claimed | Outcome:
-        """Bytes that were kept: send them, unless they are no longer allowed. The job comes back for what was not signed
-        yet."""
+        """Bytes that were kept: send them, unless they are no longer allowed. The job comes back for what was not
+        signed yet."""
         ready: list[_Ready] = []
         remaining: list[Intent] = []
         for intent in claimed.context.own:
@@ -244,7 +244,7 @@ class Sender:
     async def _still_good(
         self, claimed: Claimed, intent: Intent, attempt: Attempt, kind: Kind, terms: Terms
     ) -> _Ready | None:
-        """The bytes to be sent; None if they were given up. They are sent however old, unless they are no longer allowed.
+        """The bytes to be sent; None if they were given up. They are sent however old, unless no longer allowed.
         That they never left is only what this database says: one that was restored, or took over with its last commits
         missing, says it of bytes that are out. Old ones are refused by the node, proved dead, and then signed anew."""
         job, signed, asset = claimed.job, attempt.signed, terms.asset(intent.asset_id)

@@ -228,10 +228,10 @@ class Settlement:
                 logger.warning("{}, but its blocks cannot all be read there: not proved", said)
 
     async def _prove_overtaken(self, read_up_to: BlockRef, past: Sequence[Payments]) -> None:
-        """Ask after payments whose nonce is used in a final block. Again a node's word only starts the proof: buried are
-        they once the final blocks were read beyond every block there was when it was given, and hold none of them."""
+        """Ask after payments whose nonce is used in a final block. Again a node's word only starts the proof: they are
+        buried once the final blocks were read beyond all blocks there were then, and hold none of them."""
         doubts, self._doubts = self._doubts, {}
-        for payment, said in await self._look_up_all([attempt for payment in past for attempt in payment]):
+        for payment, said in await self._look_up_all([attempt for one in past for attempt in one]):
             if said is None:
                 continue
             transfer = payment[0].transfer_id

@@ -1,5 +1,6 @@
 """The chains a process works on, each with its provider, as the database and the environment describe them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -20,13 +21,15 @@ _NODE_RETRY_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ServedChain:
-    """A chain whose nodes have been seen to belong to the right network."""
+    """A chain and the way to its nodes."""
 
     id: int
     name: str
     family: str
     block_seconds: float
     replace_after_blocks: int
+    announces: bool
+    """Whether a node of it has a socket that announces new blocks (``NumberedProvider.heads``)."""
     provider: Provider
 
     @property
@@ -36,7 +39,8 @@ class ServedChain:
 
 
 async def open_chains(runtime: Runtime, names: Sequence[str] | None = None) -> list[ServedChain]:
-    """The chains named, or all active ones. Waits until a node of each answers.
+    """The chains named, or all active ones. Waits until a node of one of them answers: the work of the others waits
+    for theirs, whose network is compared before they are used.
 
     Raises WrongNetwork, ValueError for a configuration that no provider can be made of, Stopped."""
     parameters = {"names": None if names is None else list(names)}
@@ -56,10 +60,13 @@ async def open_chains(runtime: Runtime, names: Sequence[str] | None = None) -> l
         assets = [Asset(**asset) for asset in row["assets"]]
         options = {"fees": row["fees"], "block_seconds": row["block_seconds"]} if row["family"] == Family.EVM else {}
         provider = open_provider(row["family"], name, row["network_id"], nodes, keys, assets, options)
-        await _until_a_node_answers(runtime, name, provider)
+        announces = any(isinstance(node, dict) and node.get("ws_url") for node in nodes)
         opened.append(
-            ServedChain(row["id"], name, row["family"], row["block_seconds"], row["replace_after_blocks"], provider)
+            ServedChain(
+                row["id"], name, row["family"], row["block_seconds"], row["replace_after_blocks"], announces, provider
+            )
         )
+    await _until_a_node_answers(runtime, opened)
     return opened
 
 
@@ -69,14 +76,17 @@ async def close_chains(chains: Sequence[ServedChain]) -> None:
         await chain.provider.close()
 
 
-async def _until_a_node_answers(runtime: Runtime, name: str, provider: Provider) -> None:
-    while True:
-        try:
-            await provider.check_network()
-        except (ChainUnavailable, LyingNode) as trouble:
-            logger.warning(
-                "{}: no node of {} can be used: {}; trying again", runtime.worker.type, name, reason(trouble)
-            )
-            await runtime.sleep(_NODE_RETRY_SECONDS)
-        else:
-            return
+async def _until_a_node_answers(runtime: Runtime, chains: Sequence[ServedChain]) -> None:
+    while not any(await asyncio.gather(*(_answers(runtime, chain) for chain in chains))):
+        await runtime.sleep(_NODE_RETRY_SECONDS)
+
+
+async def _answers(runtime: Runtime, chain: ServedChain) -> bool:
+    """Raises WrongNetwork."""
+    try:
+        await chain.provider.check_network()
+    except (ChainUnavailable, LyingNode) as trouble:
+        why = reason(trouble)
+        logger.warning("{}: no node of {} can be used: {}; trying again", runtime.worker.type, chain.name, why)
+        return False
+    return True

@@ -146,7 +146,8 @@ def gap(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
         if await trial.world.rows("SELECT FROM job_logs WHERE status = 'cancelled'"):
             return
         row = await trial.world.row(
-            "UPDATE job_logs SET status = 'retrying' WHERE job_type = 'gas-topup' AND status = 'active' RETURNING job_id"
+            "UPDATE job_logs SET status = 'retrying' "
+            "WHERE job_type = 'gas-topup' AND status = 'active' RETURNING job_id"
         )
         await trial.world.rows("SELECT cancel_job(%s)", row["job_id"])
         await trial.world.flag(trial.wallet, gas=True, consolidation=True)
