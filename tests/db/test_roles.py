@@ -23,6 +23,7 @@ EVERYTHING = {
     "chain_transactions",
     "chains",
     "gas_spending",
+    "nonces",
     "job_logs",
     "state_transitions",
     "system_config",
@@ -46,8 +47,8 @@ MAY: dict[str, dict[str, set[str]]] = {
     },
     "pipeline_executor": {
         "SELECT": EVERYTHING,
-        "INSERT": {"job_logs", "transfers", "chain_transactions", "chain_cursors"},
-        "UPDATE": {"job_logs", "transfers", "chain_transactions", "chain_cursors", "wallets"},
+        "INSERT": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors"},
+        "UPDATE": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors", "wallets"},
     },
     "pipeline_web": {"SELECT": EVERYTHING, "INSERT": {"admin_actions"}},
     "pipeline_readonly": {"SELECT": EVERYTHING},
@@ -246,7 +247,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         connection,
         "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     )
-    assert len(tables) == 14
+    assert len(tables) == 15
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,
