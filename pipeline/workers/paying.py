@@ -3,8 +3,12 @@
 The mnemonic is read here, in the processes that sign, and nowhere else.
 """
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+from pipeline.chains.provider import Provider
+from pipeline.config import ConfigError
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner, Signer
 from pipeline.queue.jobs import Defer, Job, JobType, Outcome
@@ -13,15 +17,15 @@ from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.handler import PayingHandler
 from pipeline.transfers.send import Sender
 from pipeline.transfers.store import TransferStore
-from pipeline.workers.chains import ServedChain, close_chains, open_chains
+from pipeline.workers.chains import ChainRow, Chains, OpenChain, active_chains, chain_opener, until_the_network_is_right
 from pipeline.workers.executor import Executor
-from pipeline.workers.runtime import Runtime
+from pipeline.workers.runtime import Runtime, Stopped
 
 HandlerFactory = Callable[[Mapping[int, Sender]], PayingHandler]
 
 
 class PayingExecutor(Executor):
-    """An executor whose handler is made once the chains are open."""
+    """An executor that serves the chains as they stand in the database, each from when a node of it answers."""
 
     def __init__(
         self,
@@ -37,24 +41,102 @@ class PayingExecutor(Executor):
         self._signer: Signer = LocalSigner(settings.mnemonic().get_secret_value())
         self._make_handler = make_handler
         self._chains = chains
-        super().__init__(job_type, _no_handler, blockchain=None if chains is None else ",".join(chains))
+        self._senders: dict[int, Sender] = {}
+        super().__init__(job_type, _no_handler, chain_ids=(), blockchain=None if chains is None else ",".join(chains))
 
     async def run(self, runtime: Runtime) -> None:
-        """Open the chains, then work. Raises WrongNetwork, InvalidAddress for a pinned treasury, ValueError."""
-        opened = await open_chains(runtime, self._chains)
+        """Work on the chains while they come, change and go. Raises ConfigError for a name that is no chain and for a
+        treasury that is not pinned or cannot be one."""
+        settings, store = runtime.settings, TransferStore(runtime.pool)
+
+        def begin(row: ChainRow, provider: Provider) -> Paying:
+            treasury = _treasury(settings, row, provider)
+            sender = Sender(store, provider, self._signer, Family(row.family), treasury)
+            return Paying(runtime, row, provider, sender, self._serve)
+
+        self.handler = self._make_handler(self._senders).handle
+        open_chain = chain_opener(settings)
+        for row in await runtime.persist("reading chains", lambda: active_chains(runtime.pool, self._chains)):
+            await _check_treasury(settings, row, open_chain)
+        chains = Chains(runtime, open_chain, self._chains, begin)
+        following = asyncio.create_task(chains.follow())
+        following.add_done_callback(lambda task: runtime.stop())
         try:
-            store = TransferStore(runtime.pool)
-            senders = {chain.id: self._sender(runtime.settings, store, chain) for chain in opened}
-            self.chain_ids = list(senders)
-            self.handler = self._make_handler(senders).handle
             await super().run(runtime)
         finally:
-            await close_chains(opened)
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Stopped):
+                await following
+            await chains.close()
 
-    def _sender(self, settings: Settings, store: TransferStore, chain: ServedChain) -> Sender:
-        pinned = settings.treasury.get(chain.name)
-        treasury = None if pinned is None else chain.provider.validate_address(pinned)
-        return Sender(store, chain.provider, self._signer, Family(chain.family), treasury)
+    def _serve(self, chain_id: int, sender: Sender | None) -> None:
+        """From now on pay on this chain by ``sender``; None: not at all."""
+        if sender is None:
+            self._senders.pop(chain_id, None)
+        else:
+            self._senders[chain_id] = sender
+        self.serve_chains(list(self._senders))
+
+
+class Paying:
+    """One chain to pay on: served as soon as a node of the right network answers."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        row: ChainRow,
+        provider: Provider,
+        sender: Sender,
+        serve: Callable[[int, Sender | None], None],
+    ) -> None:
+        self.row = row
+        self._runtime = runtime
+        self._provider = provider
+        self._sender = sender
+        self._serve = serve
+        self.task = asyncio.create_task(self._run(), name=f"paying on {row.name}")
+
+    def ring(self) -> None:
+        """Nothing to do: the executor has a bell of its own."""
+
+    async def close(self) -> None:
+        """Take no new job for this chain; a payment that is being made is finished at the nodes it began with."""
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Stopped):
+            await self.task
+        self._serve(self.row.id, None)
+        await self._provider.close()
+
+    async def _run(self) -> None:
+        await until_the_network_is_right(self._runtime, self.row, self._provider)
+        self._serve(self.row.id, self._sender)
+
+
+def _treasury(settings: Settings, row: ChainRow, provider: Provider) -> str | None:
+    """The pinned treasury in its canonical form; None: our own index 1.
+
+    A pin hangs on the chain's name, and whoever can write the database can rename a chain: so as soon as one chain has
+    a pin, none is served without. Raises ConfigError, InvalidAddress."""
+    pinned = settings.treasury.get(row.name)
+    if pinned is None and settings.treasury:
+        variable = f"FLAGPOST_TREASURY_{row.name.upper().replace('-', '_')}"
+        raise ConfigError(
+            f"chain {row.name} has no pinned treasury, and {', '.join(sorted(settings.treasury))} has: set {variable} "
+            "to the address that consolidations go to. If the chain was renamed, find out by whom"
+        )
+    return None if pinned is None else provider.validate_address(pinned)
+
+
+async def _check_treasury(settings: Settings, row: ChainRow, open_chain: OpenChain) -> None:
+    """At the start a wrong treasury ends the process; a chain that cannot be opened is not the treasury's fault."""
+    try:
+        provider = open_chain(row)
+    except ValueError:
+        return
+    try:
+        _treasury(settings, row, provider)
+    finally:
+        await provider.close()
 
 
 async def _no_handler(jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
