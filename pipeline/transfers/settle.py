@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import LyingNode
+from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode
 from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, Provider
 from pipeline.transfers.absence import search
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
@@ -65,23 +65,20 @@ class Settlement:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
         cursor = await self._store.cursor(self.chain_id)
-        try:
-            if not live:
-                if cursor is None or final.number > cursor.number:
-                    await self._store.advance(self.chain_id, cursor, final)
-                return 0
-            read_up_to = await self._read_final(cursor, final, live)
-        except CursorMoved as moved:
-            logger.info("{}", moved)
-            return len(live)
+        if not live:
+            if cursor is None or final.number > cursor.number:
+                await self._store.advance(self.chain_id, cursor, final)
+            return 0
+        read_up_to = await self._read_final(cursor, final, live)
         live = await self._store.live(self.chain_id)
         waiting = await self._follow_head(read_up_to, live)
-        await self._prove_dead(final, waiting)
+        await self._prove_dead(read_up_to, waiting)
         await self._send_again()
         return len(live)
 
     async def tidy(self) -> list[str]:
-        """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing."""
+        """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing. Returns alarms:
+        payments that the books call dead and the chain shows."""
         rejected = await self._transfers.reject_orphans(self.chain_id)
         if rejected:
             logger.info("gave up {} unsent payments whose jobs have finished", len(rejected))
@@ -119,6 +116,13 @@ class Settlement:
             for content in await asyncio.gather(*(self._final_block(number) for number in numbers)):
                 if content is None:
                     return await self._book(booked, above)
+                if unclear := content.unreadable & by_txid.keys():
+                    await self._book(booked, above)
+                    await self._look_up_all([by_txid[txid] for txid in unclear])  # other nodes are asked, too
+                    raise ChainUnavailable(
+                        f"what became of our tx {', '.join(sorted(unclear))} in final block {content.block.number} "
+                        "could not be read"
+                    )
                 if content.parent_id != above.id:
                     raise LyingNode(
                         f"final block {content.block.number} does not follow block {above.number} {above.id} that was "
@@ -215,8 +219,13 @@ class Settlement:
         return list(zip(attempts, await asyncio.gather(*map(self._look_up, attempts)), strict=True))
 
     async def _look_up(self, attempt: LiveAttempt) -> str | None:
+        """One that nobody can tell anything of holds up none of the others, and is asked after in the next round."""
         async with self._slots:
-            verdict = await self._provider.verdict(attempt.signed)
+            try:
+                verdict = await self._provider.verdict(attempt.signed)
+            except ChainError as trouble:
+                logger.warning("{} cannot be looked up now: {}", _describe(attempt), trouble)
+                return None
         if verdict.fate is Fate.FINAL and verdict.result is not None:
             await self._settle_straggler(Finding(attempt, verdict.result))
         return verdict.evidence if verdict.fate is Fate.DEAD else None
