@@ -1,92 +1,244 @@
-"""The chains a process works on, each with its provider, as the database and the environment describe them."""
+"""The chains a process works on: rows of ``chains`` opened as providers, and followed as they come, change and go."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from loguru import logger
 from psycopg.rows import dict_row
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
 from pipeline.chains.open import open_provider
-from pipeline.chains.provider import Asset, NumberedProvider, Provider
+from pipeline.chains.provider import Provider
+from pipeline.config import ConfigError
+from pipeline.db.pool import Pool
 from pipeline.db.statements import statement
-from pipeline.keys.derivation import Family
-from pipeline.workers.runtime import Runtime, reason
+from pipeline.settings import Settings
+from pipeline.workers.runtime import Runtime, Stopped, reason
 
-_NODE_RETRY_SECONDS = 3.0
-"""Between two attempts, and two lines, while no node of a chain answers at the start."""
+RETRY_SECONDS = (2.0, 4.0, 8.0, 16.0, 30.0)
+"""Waits after the first, second, … call in a row that no node answered; the last one repeats."""
 
 
 @dataclass(frozen=True, slots=True)
-class ServedChain:
-    """A chain and the way to its nodes."""
+class ChainRow:
+    """What opening a chain takes, out of ``chains``."""
 
     id: int
     name: str
     family: str
-    block_seconds: float
-    replace_after_blocks: int
-    announces: bool
-    """Whether a node of it has a socket that announces new blocks (``NumberedProvider.heads``)."""
-    provider: Provider
+    network_id: str
+    nodes: tuple[str | Mapping[str, Any], ...]
+    block_seconds: float = 3.0
+    fees: Mapping[str, Any] = field(default_factory=dict)
+    """EVM: how fees are chosen (``chains.evm.fees.FeePolicy``)."""
+    replace_after_blocks: int = 6
+    """EVM."""
 
     @property
-    def numbered(self) -> NumberedProvider | None:
-        """The provider, if transactions of this chain have nonces."""
-        return cast(NumberedProvider, self.provider) if self.family == Family.EVM else None
+    def numbers_transactions(self) -> bool:
+        """Whether its provider is a ``NumberedProvider``."""
+        return self.family == "evm"
+
+    @property
+    def announces_blocks(self) -> bool:
+        """Whether a node of it has a socket for ``NumberedProvider.heads``."""
+        return any(isinstance(node, Mapping) and bool(node.get("ws_url")) for node in self.nodes)
 
 
-async def open_chains(runtime: Runtime, names: Sequence[str] | None = None) -> list[ServedChain]:
-    """The chains named, or all active ones. Waits until a node of one of them answers: the work of the others waits
-    for theirs, whose network is compared before they are used.
+OpenChain = Callable[[ChainRow], Provider]
 
-    Raises WrongNetwork, ValueError for a configuration that no provider can be made of, Stopped."""
-    parameters = {"names": None if names is None else list(names)}
-    async with runtime.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement("transfers/chains"), parameters)
+
+class Served(Protocol):
+    """Work on one chain. It begins when it is made, and may fail only by a fault of ours."""
+
+    row: ChainRow
+    task: asyncio.Task[None]
+
+    def ring(self) -> None:
+        """Look again: something may have changed."""
+
+    async def close(self) -> None:
+        """End the work, close the connections to the nodes."""
+
+
+S = TypeVar("S", bound=Served)
+
+
+def chain_opener(settings: Settings) -> OpenChain:
+    """Opens chains with the nodes and keys of the environment, else with those of the row."""
+
+    def open_chain(chain: ChainRow) -> Provider:
+        keys = [key.get_secret_value() for key in settings.api_keys.get(chain.name, ())]
+        nodes = settings.nodes.get(chain.name) or chain.nodes
+        options = {"fees": chain.fees, "block_seconds": chain.block_seconds} if chain.numbers_transactions else {}
+        return open_provider(chain.family, chain.name, chain.network_id, nodes, keys, options=options)
+
+    return open_chain
+
+
+async def active_chains(pool: Pool, names: Sequence[str] | None, *, with_money_out: bool = False) -> list[ChainRow]:
+    """The active chains, or those of ``names``; ``with_money_out`` adds those that are switched off while payments of
+    theirs are under way. Raises ConfigError for a name that is no chain."""
+    wanted = None if names is None else list(names)
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement("workers/chains"), {"names": wanted})
         rows = await cursor.fetchall()
-    unknown = set(names or ()) - {row["name"] for row in rows}
+        owing = set()
+        if with_money_out:
+            await cursor.execute(statement("transfers/chains_with_money_out"))
+            owing = {row["chain_id"] for row in await cursor.fetchall()}
+    unknown = set(wanted or ()) - {row["name"] for row in rows}
     if unknown:
-        raise ValueError(f"there is no chain {', '.join(sorted(unknown))}: the chains are in the table chains")
-    if not rows:
-        raise ValueError("there is no active chain: insert one into the table chains, or set is_active on one")
-    opened = []
-    for row in rows:
-        name = row["name"]
-        nodes = runtime.settings.nodes.get(name) or row["nodes"]
-        keys = [key.get_secret_value() for key in runtime.settings.api_keys.get(name, ())]
-        assets = [Asset(**asset) for asset in row["assets"]]
-        options = {"fees": row["fees"], "block_seconds": row["block_seconds"]} if row["family"] == Family.EVM else {}
-        provider = open_provider(row["family"], name, row["network_id"], nodes, keys, assets, options)
-        announces = any(isinstance(node, dict) and node.get("ws_url") for node in nodes)
-        opened.append(
-            ServedChain(
-                row["id"], name, row["family"], row["block_seconds"], row["replace_after_blocks"], announces, provider
-            )
+        raise ConfigError(
+            f"there is no chain {', '.join(sorted(unknown))} in the table chains; see: flagpost config show"
         )
-    await _until_a_node_answers(runtime, opened)
-    return opened
+    return [
+        ChainRow(
+            row["id"],
+            row["name"],
+            row["family"],
+            row["network_id"],
+            tuple(row["nodes"]),
+            row["block_seconds"],
+            row["fees"],
+            row["replace_after_blocks"],
+        )
+        for row in rows
+        if row["is_active"] or row["id"] in owing
+    ]
 
 
-async def close_chains(chains: Sequence[ServedChain]) -> None:
-    """Close their connections."""
-    for chain in chains:
-        await chain.provider.close()
+class Chains(Generic[S]):
+    """One ``S`` for each chain that a process works on, made anew when its row changes."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        open_chain: OpenChain,
+        names: Sequence[str] | None,
+        start: Callable[[ChainRow, Provider], S],
+        *,
+        with_money_out: bool = False,
+    ) -> None:
+        """``names`` None: every active chain. ``start`` raises ValueError, ChainError or ConfigError for a
+        configuration that it cannot work with."""
+        self.served: dict[int, S] = {}
+        self._runtime = runtime
+        self._open_chain = open_chain
+        self._names = names
+        self._start = start
+        self._with_money_out = with_money_out
+        self._refused: dict[int, ChainRow] = {}
+        self._changed = asyncio.Event()
+
+    async def serve(self, channel: str, on_event: Callable[[], None] | None = None) -> None:
+        """``follow`` until told to stop, and ring every chain for NOTIFY ``channel`` (told to ``on_event``) and
+        whenever something may have changed. What is under way then ends by itself within the grace. Raises what
+        ``follow`` raises."""
+        self._runtime.watch(self._ring)
+        tasks = [
+            asyncio.create_task(self.follow()),
+            asyncio.create_task(self._answer(channel, on_event)),
+            asyncio.create_task(self._runtime.stopping.wait()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except Stopped:
+            pass
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._ring()
+            await self.close(self._runtime.grace_seconds)
+
+    async def follow(self) -> None:
+        """Until cancelled: look at the rows now and whenever the configuration changes. A chain that cannot be opened
+        is left alone until its row changes. Raises ConfigError for a name that is no chain, and what ends a chain's
+        work."""
+        self._runtime.watch(self._changed.set)
+        while True:
+            self._changed.clear()
+            await self.look()
+            await self._changed.wait()
+
+    async def look(self) -> None:
+        """Compare what is served with the rows."""
+        rows = await self._runtime.persist(
+            "reading chains",
+            lambda: active_chains(self._runtime.pool, self._names, with_money_out=self._with_money_out),
+        )
+        wanted = {row.id: row for row in rows}
+        for chain_id, one in list(self.served.items()):
+            if one.task.done():
+                one.task.result()  # it ends by an error only
+            if wanted.get(chain_id) != one.row:
+                logger.info("{} {}: its row has changed", self._runtime.worker.type, one.row.name)
+                await self.served.pop(chain_id).close()
+        if not rows:
+            said = "{}: there is no active chain: insert one into the table chains, or set is_active on one"
+            logger.warning(said, self._runtime.worker.type)
+        for row in rows:
+            if row.id not in self.served and self._refused.get(row.id) != row:
+                self._begin(row)
+
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        """End all work; what has not ended by itself after ``grace_seconds`` is cancelled."""
+        if self.served and grace_seconds > 0:
+            await asyncio.wait([one.task for one in self.served.values()], timeout=grace_seconds)
+        for one in self.served.values():
+            await one.close()
+
+    async def _answer(self, channel: str, on_event: Callable[[], None] | None) -> None:
+        event = self._runtime.listener.event(channel)
+        while True:
+            await event.wait()
+            event.clear()
+            if on_event is not None:
+                on_event()
+            self._ring()
+
+    def _ring(self) -> None:
+        for one in self.served.values():
+            one.ring()
+
+    def _begin(self, row: ChainRow) -> None:
+        try:
+            one = self._start(row, self._open_chain(row))
+        except (ValueError, ChainError, ConfigError) as error:
+            self._refused[row.id] = row
+            self._runtime.last_error = f"{row.name}: {reason(error)}"
+            said = "{} {}: not served until its configuration changes: {}"
+            logger.error(said, self._runtime.worker.type, row.name, reason(error))
+            return
+        one.task.add_done_callback(lambda _: self._changed.set())
+        self.served[row.id] = one
 
 
-async def _until_a_node_answers(runtime: Runtime, chains: Sequence[ServedChain]) -> None:
-    while not any(await asyncio.gather(*(_answers(runtime, chain) for chain in chains))):
-        await runtime.sleep(_NODE_RETRY_SECONDS)
+async def until_the_network_is_right(runtime: Runtime, row: ChainRow, provider: Provider) -> None:
+    """Wait until a node of the right network answers, and say why it takes so long; the row may be corrected meanwhile.
+    Raises Stopped."""
+    unanswered = 0
+    while True:
+        try:
+            await provider.check_network()
+        except ChainError as error:
+            seconds = RETRY_SECONDS[min(unanswered, len(RETRY_SECONDS) - 1)]
+            unanswered += 1
+            complain(runtime, row, error, seconds)
+            await runtime.sleep(seconds)
+        else:
+            return
 
 
-async def _answers(runtime: Runtime, chain: ServedChain) -> bool:
-    """Raises WrongNetwork."""
-    try:
-        await chain.provider.check_network()
-    except (ChainUnavailable, LyingNode) as trouble:
-        why = reason(trouble)
-        logger.warning("{}: no node of {} can be used: {}; trying again", runtime.worker.type, chain.name, why)
-        return False
-    return True
+def complain(runtime: Runtime, row: ChainRow, error: ChainError, retry_seconds: float) -> None:
+    """Say what is wrong with the nodes of a chain, in the log and in worker_registry."""
+    runtime.last_error = f"{row.name}: {reason(error)}"
+    runtime.beat()
+    level = "ERROR" if isinstance(error, WrongNetwork | LyingNode) else "WARNING"
+    said = "{} {}: {}; trying again in {:g} s"
+    logger.log(level, said, runtime.worker.type, row.name, reason(error), retry_seconds)

@@ -82,6 +82,12 @@ class Executor:
         """Counts since the start (jobs by what triggered them, outcomes by kind), and the jobs held now."""
         return {**self.counts, "held": len(self._held)}
 
+    def serve_chains(self, chain_ids: Sequence[int]) -> None:
+        """From now on work on these chains, and look at once for what they have."""
+        self.chain_ids = chain_ids
+        self._call = self._call or TriggeredBy.SYSTEM
+        self._bell.set()
+
     async def run(self, runtime: Runtime) -> None:
         """Work until told to stop; then finish what is held within the grace, and hand back the rest."""
         self._runtime = runtime
@@ -149,6 +155,7 @@ class Executor:
         """Answer whatever called with at most one exchange."""
         now = _now()
         self._queue.config = self._runtime.config.queue
+        self._queue.chain_ids = None if self.chain_ids is None else list(self.chain_ids)
         self._next_sweep = min(self._next_sweep, now + self._runtime.config.sweep.interval_seconds)
         if self._runtime.listener.reconnects != self._reconnects:
             self._reconnects = self._runtime.listener.reconnects
