@@ -15,9 +15,7 @@ connection's lock, and breaking out of it loses the rest of the packet, so it is
 import asyncio
 import contextlib
 import json
-import os
 import random
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -27,7 +25,7 @@ import psycopg
 from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
-from pipeline.db.pool import CONNECT_TIMEOUT, Connection, session_dsn
+from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
 from pipeline.db.statements import statement
 
 PING_INTERVAL = 10.0
@@ -113,7 +111,7 @@ class Listener:
         task, self._task = self._task, None
         if task is not None:
             if self._connection is not None:
-                _cut(self._connection)
+                cut(self._connection)
             elif not task.done():
                 task.cancel()
             await asyncio.wait({task})
@@ -207,7 +205,7 @@ class Listener:
         def give_up() -> None:
             nonlocal late
             late = True
-            _cut(connection)
+            cut(connection)
 
         timer = asyncio.get_running_loop().call_later(self._ping_timeout, give_up)
         try:
@@ -242,11 +240,3 @@ def _counts(payload: str) -> dict[str, int]:
     if not isinstance(parsed, dict):
         return {}
     return {key: value for key, value in parsed.items() if type(value) is int}
-
-
-def _cut(connection: Connection) -> None:
-    """Shut the socket down, so that whoever waits on it is told at once."""
-    if connection.closed:
-        return
-    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
-        duplicate.shutdown(socket.SHUT_RDWR)
