@@ -190,7 +190,7 @@ class TestStrangeRows:
 
 
 async def test_a_reverted_consolidation_rests_though_its_fee_called_for_gas(world: World, desk: Desk) -> None:
-    """The burned fee takes the wallet below the threshold; that its gas was looked after is no reason to burn the next."""
+    """The burned fee takes the wallet below the threshold; gas that was looked after is no reason to burn the next."""
     wallet = await world.wallet(usdt=250 * USDT, trx=7 * TRX)
     block = (await world.devnet.solidify()).number
     desk.queue.config = desk.queue.config.model_copy(update={"quiet_seconds": 3600})
