@@ -183,7 +183,8 @@ def _amount(key: str, place: _Place, value: Any) -> int:
     human = _HUMAN_AMOUNT.fullmatch(value) if isinstance(value, str) else None
     try:
         if human is None:
-            return parse_raw(value)
+            # JSON's 1.5 is a float, and only a fraction to the person who typed it.
+            return parse_raw(str(value) if isinstance(value, float) else value)
         if human[2].upper() != place.symbol.upper():
             raise ConfigError(f"{key} is an amount of {place.symbol}, not of {human[2]}")
         return to_raw(human[1].replace("_", ""), place.decimals)
