@@ -21,7 +21,7 @@ from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.settle import Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
-from pipeline.workers.chains import ServedChain, close_chains, open_chains
+from pipeline.workers.chains import ServedChain, ServedChains
 from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Worker, reason
 
@@ -55,17 +55,30 @@ class Confirmations:
         return {**self.counts, "out": dict(self.out)}
 
     async def run(self, runtime: Runtime) -> None:
-        """Follow every chain until told to stop. Raises WrongNetwork, ValueError."""
-        opened = await open_chains(runtime, self._names)
+        """Follow every chain until told to stop. Raises ConfigError for a name that is no chain."""
+        following: dict[int, asyncio.Task[None]] = {}
+
+        def begin(chain: ServedChain) -> None:
+            task = asyncio.create_task(self._follow(runtime, chain), name=f"follow {chain.name}")
+            task.add_done_callback(runtime.end_by_fault)
+            following[chain.id] = task
+
+        def end(chain: ServedChain) -> None:
+            following.pop(chain.id).cancel()
+            self.out.pop(chain.name, None)
+
         runtime.watch(self._ring)
         doorbell = asyncio.create_task(self._answer(runtime))
         try:
-            async with asyncio.TaskGroup() as following:
-                for chain in opened:
-                    following.create_task(self._follow(runtime, chain))
+            async with ServedChains(runtime, self._names, begin, end):
+                await runtime.stopping.wait()
+                # Each ends after the round it is in; a cancelled one leaves nothing half done either.
+                await asyncio.gather(*following.values())
         finally:
             doorbell.cancel()
-            await close_chains(opened)
+            for task in following.values():
+                task.cancel()
+            await asyncio.gather(*following.values(), return_exceptions=True)
 
     async def _follow(self, runtime: Runtime, chain: ServedChain) -> None:
         bell = asyncio.Event()

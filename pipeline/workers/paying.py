@@ -19,7 +19,7 @@ from pipeline.transfers.send import Sender
 from pipeline.transfers.store import TransferStore
 from pipeline.transfers.upkeep import Upkeep
 from pipeline.transfers.upkeep_store import UpkeepStore
-from pipeline.workers.chains import ServedChain, close_chains, open_chains
+from pipeline.workers.chains import ServedChain, ServedChains
 from pipeline.workers.executor import CHANNELS, Executor
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, reason
 
@@ -55,19 +55,28 @@ class PayingExecutor(Executor):
         super().__init__(job_type, _no_handler, blockchain=None if chains is None else ",".join(chains))
 
     async def run(self, runtime: Runtime) -> None:
-        """Open the chains, then work. Raises WrongNetwork, InvalidAddress for a pinned treasury, ValueError."""
-        opened = await open_chains(runtime, self._chains)
-        try:
-            store = TransferStore(runtime.pool)
-            senders = {chain.id: self._sender(runtime.settings, store, chain) for chain in opened}
-            self.chain_ids = list(senders)
-            handler = self._make_handler(senders)
-            self.handler = handler.handle
-            upkeeps = [
-                Upkeep(chain.id, handler.kind, UpkeepStore(runtime.pool), senders[chain.id], chain.numbered)
-                for chain in opened
-                if chain.numbered is not None
-            ]
+        """Work on every chain as soon as a node of it answers. Raises ConfigError for a name that is no chain."""
+        store, upkeep_store = TransferStore(runtime.pool), UpkeepStore(runtime.pool)
+        senders: dict[int, Sender] = {}
+        upkeeps: dict[int, Upkeep] = {}
+        handler = self._make_handler(senders)
+
+        def begin(chain: ServedChain) -> None:
+            sender = senders[chain.id] = self._sender(runtime.settings, store, chain)
+            if chain.numbered is not None:
+                upkeeps[chain.id] = Upkeep(chain.id, handler.kind, upkeep_store, sender, chain.numbered)
+            self.serve(list(senders))
+            runtime.listener.event(SIGNATURES).set()
+            logger.debug("{}: works on {}", self.type, chain.name)
+
+        def end(chain: ServedChain) -> None:
+            # Batches under way have their sender; what is claimed from now on is not of this chain.
+            senders.pop(chain.id)
+            upkeeps.pop(chain.id, None)
+            self.serve(list(senders))
+
+        self.handler, self.chain_ids = handler.handle, []
+        async with ServedChains(runtime, self._chains, begin, end):
             upkeep = asyncio.create_task(self._keep_up(runtime, upkeeps))
             try:
                 await super().run(runtime)
@@ -75,16 +84,14 @@ class PayingExecutor(Executor):
                 upkeep.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await upkeep
-        finally:
-            await close_chains(opened)
 
-    async def _keep_up(self, runtime: Runtime, upkeeps: Sequence[Upkeep]) -> None:
+    async def _keep_up(self, runtime: Runtime, upkeeps: Mapping[int, Upkeep]) -> None:
         """Sign what stuck payments need, when it is rung for and now and then. May be cut off at any place."""
         bell = runtime.listener.event(SIGNATURES)
-        while upkeeps:
+        while True:
             bell.clear()
             pause = UPKEEP_SECONDS
-            for upkeep in upkeeps:
+            for upkeep in list(upkeeps.values()):
                 try:
                     self.counts["upkeep_signed"] += await upkeep.round()
                 except DATABASE_GONE as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from pipeline.chains.open import open_provider
+from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider
 from pipeline.config import ConfigError
 from pipeline.db.pool import Pool
@@ -23,6 +23,8 @@ class ChainRow:
     family: str
     network_id: str
     nodes: tuple[str | Mapping[str, Any], ...]
+    fees: Mapping[str, Any]
+    block_seconds: float
 
 
 OpenChain = Callable[[ChainRow], Provider]
@@ -34,7 +36,8 @@ def chain_opener(settings: Settings) -> OpenChain:
     def open_chain(chain: ChainRow) -> Provider:
         keys = [key.get_secret_value() for key in settings.api_keys.get(chain.name, ())]
         nodes = settings.nodes.get(chain.name) or chain.nodes
-        return open_provider(chain.family, chain.name, chain.network_id, nodes, keys)
+        options = options_of(chain.family, chain.fees, chain.block_seconds)
+        return open_provider(chain.family, chain.name, chain.network_id, nodes, keys, options=options)
 
     return open_chain
 
@@ -51,7 +54,15 @@ async def active_chains(pool: Pool, names: Sequence[str] | None) -> list[ChainRo
             f"there is no chain {', '.join(sorted(unknown))} in the table chains; see: flagpost config show"
         )
     return [
-        ChainRow(row["id"], row["name"], row["family"], row["network_id"], tuple(row["nodes"]))
+        ChainRow(
+            row["id"],
+            row["name"],
+            row["family"],
+            row["network_id"],
+            tuple(row["nodes"]),
+            row["fees"],
+            row["block_seconds"],
+        )
         for row in rows
         if row["is_active"]
     ]

@@ -92,7 +92,10 @@ class Sync:
             while not runtime.stopping.is_set():
                 self._changed.clear()
                 await self._reconcile(runtime)
-                await self._changed.wait()
+                with contextlib.suppress(TimeoutError):
+                    # The bell may be lost: a chain that was added is read a heartbeat later then.
+                    async with asyncio.timeout(runtime.config.heartbeat_seconds):
+                        await self._changed.wait()
         except Stopped:
             pass
         finally:
