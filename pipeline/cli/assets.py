@@ -84,7 +84,8 @@ def add(
         return
     said = "not checked" if unchecked else "its contract agrees"
     out.print(
-        f"added [bold]{escape(report['symbol'])}[/] on {escape(chain)} ({address}, {token['decimals']} decimals; {said}): "
+        f"added [bold]{escape(report['symbol'])}[/] on {escape(chain)} "
+        f"({address}, {token['decimals']} decimals; {said}): "
         f"flagged above {escape(report['flag_above'])}, moved from {escape(report['execute_min'])} on"
     )
 
@@ -101,11 +102,7 @@ def list_assets(
         if chain is not None:
             chain_named(connection, chain)
         rows = connection.execute(statement("assets/list"), {"chain": chain}).fetchall()
-    reports = [
-        _report(row, _raw(row["consolidate_flag_above"]), _raw(row["consolidate_execute_min"]))
-        | {"native": _native(row)}
-        for row in rows
-    ]
+    reports = [_report(row, _raw(row["consolidate_flag_above"]), _raw(row["consolidate_execute_min"])) for row in rows]
     if as_json:
         print_json(reports)
         return
@@ -269,6 +266,7 @@ def _report(token: Row, flag: int | None, minimum: int | None) -> dict[str, Any]
         "chain": token["chain"],
         "symbol": symbol,
         "contract_address": token["contract_address"],
+        "native": _native(token),
         "decimals": decimals,
         "is_active": token["is_active"],
         "flag_above": human(flag),

@@ -82,7 +82,7 @@ def said_plainly(chain: str) -> Iterator[None]:
 
 
 async def compare_token(provider: Provider, chain: str, stored: Mapping[str, Any]) -> TokenInfo:
-    """What the contract says, if it is what ``stored`` (symbol, decimals, contract_address) says. Raises CommandError."""
+    """What the contract says, if ``stored`` (symbol, decimals, contract_address) says the same. Raises CommandError."""
     with said_plainly(chain):
         found = await provider.inspect_token(stored["contract_address"])
     for what, said in (("symbol", found.symbol), ("decimals", found.decimals)):

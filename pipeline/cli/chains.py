@@ -77,7 +77,7 @@ def add(
     if symbol is None:
         raise usage("give --coin: the symbol of the native coin, such as BNB")
     settings, nodes = Settings.load(), _parsed_nodes(node or [])
-    chain = {
+    chain: dict[str, Any] = {
         "name": name,
         "family": family.value,
         "network_id": str(chain_id) if genesis is None else genesis.lower(),
@@ -99,7 +99,7 @@ def add(
         if connection.execute(statement("chains/get"), {"chain": name}).fetchone() is not None:
             raise CommandError(f"there is a chain {name} already", f"switch it on: flagpost chains enable {name}")
         defaults, head = asyncio.run(_ask(settings, chain, unchecked=unchecked))
-        row = {
+        row: dict[str, Any] = {
             **chain,
             **defaults.amounts,
             **amounts,

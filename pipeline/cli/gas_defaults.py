@@ -1,4 +1,4 @@
-"""Gas amounts for a chain that is added without any: TRON's are the contract's, an EVM chain's follow its price of gas."""
+"""Gas amounts for a chain that is added without any: TRON's are fixed, an EVM chain's follow its price of gas."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +28,7 @@ class GasDefaults:
 
 def tron_defaults() -> GasDefaults:
     """5 TRX below 1 TRX, flagged below 5 TRX."""
-    trx = 10**6
-    return GasDefaults(
-        dict(zip(AMOUNTS, (5 * trx, trx, 5 * trx, trx, 50 * trx, 100 * trx, 10_000 * trx), strict=True)), "default"
-    )
+    return _multiples(10**6, (5, 1, 5, 1, 50, 100, 10_000), "default")
 
 
 def evm_defaults(market: Any) -> GasDefaults:
@@ -41,13 +38,15 @@ def evm_defaults(market: Any) -> GasDefaults:
     """
     price = 10**9 if market is None else max(2 * (market.base or 0) + market.tip, market.gas_price, CHEAPEST)
     one = _rounded_up(TRANSFER_GAS * price)
-    amounts = dict(
-        zip(AMOUNTS, (4 * one, 2 * one, 10 * one, one // 2, 100 * one, 400 * one, 40_000 * one), strict=True)
-    )
-    return GasDefaults(amounts, "by 1 gwei for a unit of gas" if market is None else "by the price of gas now")
+    how = "by 1 gwei for a unit of gas" if market is None else "by the price of gas now"
+    return _multiples(one, (4, 2, 10, 1, 100, 400, 40_000), how)
+
+
+def _multiples(unit: int, numbers: tuple[int, ...], how: str) -> GasDefaults:
+    return GasDefaults({name: unit * number for name, number in zip(AMOUNTS, numbers, strict=True)}, how)
 
 
 def _rounded_up(raw: int) -> int:
     """To one digit, for people: 71,500 becomes 80,000."""
-    scale = 10 ** (len(str(raw)) - 1)
+    scale = int("1" + "0" * (len(str(raw)) - 1))
     return -(-raw // scale) * scale

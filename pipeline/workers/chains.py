@@ -2,8 +2,8 @@
 
     row of chains ──open──▶ a node answers and is of the right network ──▶ served ──row changed──▶ opened anew
 
-One chain that does not answer keeps none of the others waiting. Adding one, or a token, needs no restart. A process that
-finds nothing at its start but chains it must not or cannot work on ends with the reason.
+One chain that does not answer keeps none of the others waiting. Adding one, or a token, needs no restart. A process
+that finds nothing at its start but chains it must not or cannot work on ends with the reason.
 """
 
 import asyncio
