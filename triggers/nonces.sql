@@ -35,7 +35,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    from_state text := CASE TG_OP WHEN 'INSERT' THEN '(new)' ELSE OLD.state END;
+    was text := CASE TG_OP WHEN 'INSERT' THEN '(new)' ELSE OLD.state END;
     wrong text;
 BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -49,20 +49,20 @@ BEGIN
                 HINT = 'Only a released or void nonce goes to another payment.';
         END IF;
     END IF;
-    IF from_state <> NEW.state AND NOT EXISTS (
+    IF was <> NEW.state AND NOT EXISTS (
         SELECT FROM state_transitions t
-        WHERE t.subject = 'nonce' AND t.from_state = check_nonce.from_state AND t.to_state = NEW.state
+        WHERE t.subject = 'nonce' AND t.from_state = was AND t.to_state = NEW.state
     ) THEN
-        RAISE EXCEPTION 'nonce % of % is % and cannot become %', NEW.nonce, NEW.sender, from_state, NEW.state USING
+        RAISE EXCEPTION 'nonce % of % is % and cannot become %', NEW.nonce, NEW.sender, was, NEW.state USING
             ERRCODE = 'FP003',
             HINT = 'A used or lost nonce stays so: the chain has decided.';
     END IF;
-    IF NEW.state = 'reserved' AND from_state <> 'reserved' THEN
+    IF NEW.state = 'reserved' AND was <> 'reserved' THEN
         SELECT CASE
             WHEN t.id IS NULL THEN 'there is no such payment'
             WHEN t.chain_id <> NEW.chain_id OR t.from_address <> NEW.sender THEN 'it is of another chain or sender'
             WHEN t.state NOT IN ('requested', 'expired') THEN format('it is %s', t.state)
-            WHEN from_state = 'void' AND t.kind <> 'gap' THEN 'only a gap fills a nonce that bytes were signed with'
+            WHEN was = 'void' AND t.kind <> 'gap' THEN 'only a gap fills a nonce that bytes were signed with'
         END INTO wrong
         FROM (SELECT 1) AS here
         LEFT JOIN transfers t ON t.id = NEW.transfer_id;

@@ -211,7 +211,7 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         await devnet.solidify()
         trial = Trial(plan.name, world, wallet, dsn, zygote, directory, plan.arms, plan.before_restart, plan.crashes)
         await trial.spoil(*plan.faults)
-        await stack.enter_async_context(_woken_by_bells(trial))
+        await stack.enter_async_context(woken_by_bells(trial))
         try:
             for kind in ("confirmations", "consolidation", "gas-topup"):
                 await trial.start(kind)
@@ -246,7 +246,7 @@ def fresh_database(server_dsn: str, template: str, name: str) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def _woken_by_bells(trial: Trial) -> AsyncIterator[None]:
+async def woken_by_bells(trial: Trial) -> AsyncIterator[None]:
     async def listen() -> None:
         while True:
             with contextlib.suppress(psycopg.OperationalError):

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.log import configure_logging
 from pipeline.settings import Settings
@@ -25,7 +26,7 @@ CREATORS: dict[str, Callable[[Settings], Worker]] = {
     "consolidation": consolidation.create,
     "confirmations": confirmations.create,
 }
-PRELOADED = (TronProvider,)
+PRELOADED = (EvmProvider, TronProvider)
 
 
 def main() -> None:

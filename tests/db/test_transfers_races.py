@@ -685,7 +685,8 @@ async def test_the_commit_of_broadcasting_is_flushed_even_where_commits_are_not(
     await world.connection.execute("SET synchronous_commit = off")
     async with world.connection.transaction(force_rollback=True):
         await world.connection.execute(
-            statement("transfers/begin_broadcast"), {"attempt_id": attempt["id"], "job_uuid": transfer["job_id"]}
+            statement("transfers/begin_broadcast"),
+            {"attempt_ids": [attempt["id"]], "job_uuid": transfer["job_id"], "data": "{}"},
         )
         assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "on"}
     assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "off"}

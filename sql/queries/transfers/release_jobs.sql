@@ -8,7 +8,7 @@
 -- A job that is not waiting for the chain (claimed again by hand) is left to its worker, who finds it paid.
 WITH payments AS (
     SELECT t.job_id, t.id, t.state, t.amount, t.error_message, s.symbol, s.id AS asset_id, x.txid, x.block_number, x.fee_paid
-      FROM unnest(%(job_ids)s::uuid[]) AS asked (id)
+      FROM (SELECT DISTINCT id FROM unnest(%(job_ids)s::uuid[]) AS given (id)) asked
      CROSS JOIN LATERAL job_payments(asked.id) p
       JOIN transfers t ON t.id = p.transfer_id
       JOIN asset_on_chain s ON s.id = t.asset_on_chain_id

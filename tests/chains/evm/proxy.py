@@ -32,6 +32,8 @@ class Fault(StrEnum):
     SUSPENDED = "503"
     LIMIT = "-32005"
     BUSY = "busy"
+    SWALLOWED = "swallowed"
+    """A broadcast is answered as if it were pooled, and thrown away."""
     NO_RECEIPTS = "no receipts"
     """As a node that has pruned them."""
     OTHER_RECEIPT = "other receipt"
@@ -108,6 +110,9 @@ class FaultProxy:
             return web.json_response(answers if isinstance(body, list) else answers[0])
         if fault is Fault.NO_BATCHES and isinstance(body, list):
             return web.json_response(_error({"id": None}, -32600, "batch requests are not supported"))
+        if fault is Fault.SWALLOWED:
+            answers = [{"jsonrpc": "2.0", "id": one["id"], "result": _txid(one["params"][0])} for one in calls]
+            return web.json_response(answers if isinstance(body, list) else answers[0])
         if fault is Fault.DUPLICATED:
             await self._answers(calls)
         answers = await self._answers(calls)

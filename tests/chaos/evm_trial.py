@@ -1,0 +1,145 @@
+"""The same trial over a real EVM node: the workers, the deposit and the judge are those of trial.py, the ground is anvil
+behind a proxy that misbehaves.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from pipeline.chains.evm.transaction import Fees, RawTransfer, digest, encode, join, txid
+from pipeline.keys.derivation import GAS_INDEX, Family
+from pipeline.keys.signer import LocalSigner
+from tests.chains.evm.proxy import SEND, Fault
+from tests.chains.provider.evm_network import CHAIN_ID, evm_network
+from tests.chaos.evm_world import EvmRules, EvmWorld
+from tests.chaos.fleet import Zygote
+from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, Trial, fresh_database, woken_by_bells
+from tests.chaos.world import MNEMONIC
+
+CHEAP, DEAR = 7, 1_100_000
+"""Wei for a unit of gas. First offers end at 1,000,000, replacements at twice that."""
+
+EvmScenario = Callable[["EvmTrial"], Coroutine[Any, Any, None]]
+
+
+@dataclass(eq=False)
+class EvmTrial(Trial):
+    """A running trial; scenarios act on it."""
+
+    world: EvmWorld
+    price: int = CHEAP
+    running: asyncio.Event = field(default_factory=asyncio.Event)
+    """Blocks are made while it is set."""
+
+    async def make_blocks(self) -> None:
+        """For ever, one every BLOCK_SECONDS, at the price of the moment."""
+        node = self.world.network.node
+        while True:
+            await self.running.wait()
+            await node.call("anvil_setNextBlockBaseFeePerGas", hex(self.price))
+            await node.mine()
+            await asyncio.sleep(BLOCK_SECONDS)
+
+    async def until_pooled(self) -> None:
+        node = self.world.network.node
+        while not int((await node.call("txpool_status"))["pending"], 16):  # noqa: ASYNC110
+            await asyncio.sleep(BLOCK_SECONDS / 2)
+
+    async def is_settled(self) -> bool:
+        """As on TRON; and an operator may have cancelled a job."""
+        row = await self.world.row(
+            """
+            SELECT (SELECT bool_or(needs_gas OR needs_consolidation) FROM wallets)
+                OR EXISTS (SELECT FROM transfers WHERE state NOT IN ('final', 'rejected'))
+                OR EXISTS (SELECT FROM nonces WHERE state IN ('reserved', 'void'))
+                OR EXISTS (SELECT FROM job_logs WHERE status NOT IN ('completed', 'failed', 'cancelled')) AS busy,
+                (SELECT string_agg(error_message, '; ') FROM job_logs WHERE status = 'failed') AS failed
+            """
+        )
+        assert row["failed"] is None, f"{self.name}: a job failed: {row['failed']}\n{self.log()}"
+        return not row["busy"]
+
+    def misbehave(self, faults: Sequence[tuple[Fault, int | None]]) -> None:
+        """What the node does to broadcasts, in this order, each so many times."""
+        for fault, count in faults:
+            self.world.network.proxy.plan(fault, SEND, count)
+            if fault is Fault.LATE:
+                asyncio.get_running_loop().call_later(0.5, self.world.network.proxy.released.set)
+
+    async def outsider(self, nonce: int) -> None:
+        """Somebody else uses a nonce of the gas wallet, at a price that wins, and has it in a block."""
+        fees = Fees(50_000_000, 40_000_000)
+        raw = encode(RawTransfer(CHAIN_ID, nonce, self.world.treasury, 7, None, 21_000, fees))
+        signature = await LocalSigner(MNEMONIC).sign_digest(Family.EVM, GAS_INDEX, digest(raw))
+        signed = join(raw, signature)
+        node = self.world.network.node
+        await node.call(SEND, "0x" + signed.hex())
+        await node.mine()
+        assert await node.call("eth_getTransactionReceipt", txid(signed)) is not None, "the outsider did not win"
+        self.world.outsiders.add(txid(signed))
+
+    async def judge(self) -> None:
+        gas, swept = await self.world.paid_gas(), await self.world.swept()
+        assert [one.receiver for one in gas] == [self.wallet.address], f"{self.name}: gas {gas}\n{self.log()}"
+        assert [one.amount for one in swept] == [DEPOSIT], f"{self.name}: swept {swept}\n{self.log()}"
+        await self.world.assert_books_equal_chain()
+
+
+@dataclass(frozen=True, slots=True)
+class EvmPlan:
+    """What a trial is to be."""
+
+    name: str
+    arms: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    faults: Sequence[tuple[Fault, int | None]] = ()
+    scenario: EvmScenario | None = None
+    before: EvmScenario | None = None
+    """Before the workers start; blocks stand still then."""
+    before_restart: Mapping[str, EvmScenario] = field(default_factory=dict)
+    crashes: int = 0
+
+
+async def run_evm_trial(plan: EvmPlan, server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
+    """Run one trial to its verdict. Raises AssertionError."""
+    rules = EvmRules(block_time=timedelta(seconds=BLOCK_SECONDS))
+    async with contextlib.AsyncExitStack() as stack:
+        dsn = stack.enter_context(fresh_database(server_dsn, template, plan.name))
+        network = await stack.enter_async_context(evm_network())
+        connection = await stack.enter_async_context(await AsyncConnection.connect(dsn, autocommit=True))
+        world = await EvmWorld.found(connection, network, rules)
+        wallet = await world.wallet(usdt=DEPOSIT)
+        await network.finalize()
+        before_restart: Mapping[str, Any] = plan.before_restart
+        trial = EvmTrial(plan.name, world, wallet, dsn, zygote, directory, plan.arms, before_restart, plan.crashes)
+        if plan.before:
+            await plan.before(trial)
+        else:
+            trial.running.set()
+        trial.misbehave(plan.faults)
+        await stack.enter_async_context(woken_by_bells(trial))
+        tasks = [asyncio.create_task(trial.make_blocks())]
+        try:
+            for kind in ("confirmations", "consolidation", "gas-topup"):
+                await trial.start(kind)
+            await world.flag(wallet, gas=True, consolidation=True)
+            if plan.scenario:
+                tasks.append(asyncio.create_task(plan.scenario(trial)))
+            for task in tasks:
+                task.add_done_callback(lambda _: trial.changed.set())
+            await trial.until_settled()
+            await asyncio.gather(*tasks[1:])
+            await trial.stop()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for process in trial.processes.values():
+                process.kill()
+        await trial.judge()
+        assert len(trial.crashes) == plan.crashes, f"{plan.name}: crashed {trial.crashes}\n{trial.log()}"

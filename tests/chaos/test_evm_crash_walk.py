@@ -1,0 +1,239 @@
+"""Every named crash point over a real EVM node, with the ways a node can misbehave: exactly one payment of each kind.
+
+By default each point is walked with a quarter of the faults, the next point with another; FLAGPOST_CHAOS=full takes the
+whole product.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from pipeline.transfers.crashpoints import CrashPoint
+from tests.chains.evm.anvil import binary
+from tests.chains.evm.proxy import Fault
+from tests.chaos.evm_trial import CHEAP, DEAR, EvmPlan, EvmTrial, run_evm_trial
+from tests.chaos.fleet import Zygote
+from tests.conftest import temporary_home
+
+AT_ONCE = 6
+FULL = os.environ.get("FLAGPOST_CHAOS") == "full"
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Faults = list[tuple[Fault, int | None]]
+FAULTS: dict[str, Faults] = {
+    "none": [],
+    "reply lost": [(Fault.LOST_REPLY, 2)],
+    "request lost": [(Fault.LOST_REQUEST, 2)],
+    "late": [(Fault.LATE, 2)],
+    "duplicated": [(Fault.DUPLICATED, 2)],
+    "false hash": [(Fault.FALSE_HASH, 2)],
+    "swallowed": [(Fault.SWALLOWED, 2)],
+    "server busy": [(Fault.BUSY, 2)],
+    "429": [(Fault.TOO_MANY, 2)],
+    "503": [(Fault.SUSPENDED, 2)],
+    "html": [(Fault.HTML, 2)],
+    "-32005": [(Fault.LIMIT, 2)],
+}
+
+
+def sender(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """Both senders die once at the point."""
+    return EvmPlan(name, {"gas-topup": [point], "consolidation": [point]}, faults, crashes=2)
+
+
+def include(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """The confirmation worker dies over the first block, on which no other follows until it has."""
+
+    async def one_block(trial: EvmTrial) -> None:
+        await trial.until("SELECT FROM chain_cursors")
+        trial.running.clear()
+        await trial.until_pooled()
+        await trial.world.network.mine()
+        while not trial.crashes:
+            await trial.changed.wait()
+            await asyncio.sleep(0)
+        trial.running.set()
+
+    return EvmPlan(name, {"confirmations": [point]}, faults, one_block, crashes=1)
+
+
+def settle(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """It dies twice: over the top-up, and over the consolidation or the same top-up again."""
+    return EvmPlan(name, {"confirmations": [point, point]}, faults, crashes=2)
+
+
+def rebroadcast(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """The first send reaches nobody, the second meets the fault."""
+    return EvmPlan(name, {"confirmations": [point]}, [(Fault.LOST_REQUEST, 1), *faults], crashes=1)
+
+
+def reorg(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """The block that holds the top-up is forked away, and its transaction with it."""
+
+    async def fork(trial: EvmTrial) -> None:
+        network = trial.world.network
+        await trial.until("SELECT FROM chain_cursors")
+        trial.running.clear()
+        await trial.until_pooled()
+        await network.mine()
+        await trial.until("SELECT FROM chain_transactions WHERE state = 'included'")
+        await network.fork_out(1, forget=True)
+        trial.running.set()
+
+    return EvmPlan(name, {"confirmations": [point]}, faults, fork, crashes=1)
+
+
+def death(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """Somebody else uses the nonce of the top-up; it is proved dead and made anew, under the fault."""
+
+    async def steal(trial: EvmTrial) -> None:
+        await trial.until("SELECT FROM chain_transactions WHERE last_result IS NOT NULL")
+        trial.world.network.proxy.calm()
+        await trial.world.network.node.call("anvil_dropAllTransactions")
+        await trial.outsider(0)
+        trial.running.set()
+        await trial.until("SELECT FROM chain_transactions WHERE state = 'expired'")
+        trial.misbehave(faults)
+
+    async def stand_still(trial: EvmTrial) -> None:
+        """No block before the outsider's."""
+
+    plan = EvmPlan(name, {"confirmations": [point]}, [(Fault.SWALLOWED, None)], steal, stand_still, crashes=1)
+    return plan
+
+
+def given_up(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """Tokens cannot move any more when their signed bytes are found again: they are given up, and what they leave
+    behind is filled before the next payment."""
+    restarts = 0
+
+    async def blacklist(trial: EvmTrial) -> None:
+        nonlocal restarts
+        restarts += 1
+        listed = "addBlackList(address)" if restarts == 1 else "removeBlackList(address)"
+        await trial.world.call(trial.world.network.token, listed, int(trial.wallet.address, 16))
+        await trial.world.network.mine()
+
+    arms = {"consolidation": [CrashPoint.SIGN_AFTER, point]}
+    return EvmPlan(name, arms, faults, before_restart={"consolidation": blacklist}, crashes=2)
+
+
+def replaced(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """The network becomes too dear for the top-up before a block takes it."""
+    kind = "confirmations" if point.startswith("want") else "gas-topup"
+
+    async def rise(trial: EvmTrial) -> None:
+        await trial.until("SELECT FROM chain_transactions WHERE last_result IS NOT NULL")
+        trial.misbehave(faults)
+        trial.price = DEAR
+        trial.running.set()
+        await trial.until("SELECT FROM chain_transactions WHERE attempt >= 2 AND state IN ('included', 'final')")
+        trial.price = CHEAP
+
+    async def stand_still(trial: EvmTrial) -> None:
+        """No block before the price has risen."""
+
+    return EvmPlan(name, {kind: [point]}, (), rise, stand_still, crashes=1)
+
+
+def gap(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """A top-up is signed, its process dies, and the job is cancelled: its nonce is filled before the next one's."""
+
+    async def cancel(trial: EvmTrial) -> None:
+        if await trial.world.rows("SELECT FROM job_logs WHERE status = 'cancelled'"):
+            return
+        query = "UPDATE job_logs SET status = 'retrying' WHERE job_type = 'gas-topup' AND status = 'active' RETURNING job_id"
+        row = await trial.world.row(query)
+        await trial.world.rows("SELECT cancel_job(%s)", row["job_id"])
+        await trial.world.flag(trial.wallet, gas=True, consolidation=True)
+
+    arms = {"gas-topup": [CrashPoint.SIGN_AFTER, point]}
+    return EvmPlan(name, arms, faults, before_restart={"gas-topup": cancel}, crashes=2)
+
+
+def void(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """A transaction of somebody else counted when the nonce was reserved, and was forked away."""
+
+    async def outsider(trial: EvmTrial) -> None:
+        await trial.outsider(0)
+
+    async def fork(trial: EvmTrial) -> None:
+        await trial.until("SELECT FROM nonces WHERE nonce = 1")
+        await trial.until("SELECT FROM chain_transactions WHERE last_result IS NOT NULL")
+        await trial.world.network.fork_out(1, forget=True)
+        trial.world.outsiders.clear()
+        trial.running.set()
+
+    return EvmPlan(name, {"confirmations": [point]}, faults, fork, outsider, crashes=1)
+
+
+SCENARIOS = {
+    "job": sender,
+    "request": sender,
+    "reserve": sender,
+    "sign": sender,
+    "broadcast": sender,
+    "send": sender,
+    "reply": sender,
+    "include": include,
+    "settle": settle,
+    "rebroadcast": rebroadcast,
+    "reorg": reorg,
+    "expire": death,
+    "want": replaced,
+    "replace": replaced,
+    "gap": gap,
+    "void": void,
+    "reject": given_up,
+}
+"""By the first part of a crash point's name."""
+
+
+def plans(point: CrashPoint) -> list[EvmPlan]:
+    """The trials of one crash point."""
+    scenario = SCENARIOS[point.partition(".")[0]]
+    named = [scenario(f"evm {point} {name}", point, faults) for name, faults in FAULTS.items()]
+    return named if FULL else named[list(CrashPoint).index(point) % 4 :: 4]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def trials(
+    request: pytest.FixtureRequest, server_dsn: str, template: str
+) -> AsyncIterator[Mapping[CrashPoint, list[asyncio.Task[None]]]]:
+    """The trials of all selected tests, under way."""
+    binary()
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def run(plan: EvmPlan, zygote: Zygote, directory: Path) -> None:
+        async with slots:
+            await run_evm_trial(plan, server_dsn, template, zygote, directory)
+
+    selected = [
+        item.callspec.params
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module and hasattr(item, "callspec")
+    ]
+    with temporary_home() as directory:
+        async with Zygote() as zygote:
+            under_way = {
+                one["point"]: [asyncio.create_task(run(plan, zygote, directory)) for plan in plans(one["point"])]
+                for one in selected
+            }
+            yield under_way
+            tasks = [task for tasks in under_way.values() for task in tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("point", list(CrashPoint))
+async def test_crash_point(point: CrashPoint, trials: Mapping[CrashPoint, list[asyncio.Task[None]]]) -> None:
+    results = await asyncio.gather(*trials[point], return_exceptions=True)
+    problems = [result for result in results if isinstance(result, Exception)]
+    if problems:
+        raise ExceptionGroup(f"{len(problems)} of {len(results)} trials", problems)

@@ -1,0 +1,374 @@
+"""Payments that do not move on: too cheap, behind a gap, or with a nonce that somebody else has used."""
+
+import psycopg
+import pytest
+
+from pipeline.chains.provider import Payment
+from pipeline.db.pool import Pool
+from pipeline.keys.derivation import GAS_INDEX, Family
+from pipeline.queue.jobs import JobType, Parked
+from pipeline.transfers.intents import Kind
+from pipeline.transfers.store import MovedOn
+from pipeline.transfers.upkeep_store import UpkeepStore
+from tests.chaos.evm_world import EvmDesk, EvmWorld
+from tests.db.test_transfers_races import Killed, claim, rescue, states
+from tests.seed import USDT, Wallet
+
+GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
+DEAR = 1_100_000
+"""Wei for a unit of gas: above the cap of first offers (1,000,000), below that of replacements (2,000,000)."""
+TOO_DEAR = 5_000_000
+
+
+@pytest.fixture
+async def thirsty(evm: EvmWorld) -> Wallet:
+    """A wallet with tokens and no coin, flagged for gas."""
+    wallet = await evm.wallet(usdt=250 * USDT)
+    await evm.network.finalize()
+    await evm.flag(wallet, gas=True, consolidation=True)
+    return wallet
+
+
+async def stuck(evm: EvmWorld, desk: EvmDesk, base_fee: int = DEAR) -> None:
+    """A top-up is out whose offer the next blocks are too dear for."""
+    assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
+    await evm.price(base_fee)
+    await desk.settlement.round()
+    await evm.price(base_fee)
+    await desk.settlement.round()
+
+
+async def outsider(evm: EvmWorld, desk: EvmDesk, nonce: int, receiver: str) -> str:
+    """Somebody else who has the gas wallet's key uses a nonce; at a price that wins."""
+    payment = Payment(evm.gas_address, receiver, desk.real_provider._coin, 7)  # type: ignore[attr-defined]
+    signed = None
+    estimate = await desk.real_provider.estimate(payment)
+    unsigned = await desk.real_provider.build(payment, estimate, 0, nonce)
+    signature = await desk.sender._signer.sign_digest(Family.EVM, GAS_INDEX, unsigned.digest)
+    signed = desk.real_provider.attach(unsigned, signature)
+    await desk.real_provider.broadcast(signed)
+    return signed.txid
+
+
+async def send_again(evm: EvmWorld) -> None:
+    """The oldest attempt; anvil forgets what has become too cheap, and the confirmation worker is not due yet."""
+    first, *_ = await evm.attempts()
+    await evm.network.node.call("eth_sendRawTransaction", "0x" + bytes(first["signed_bytes"]).hex())
+
+
+class TestReplacement:
+    async def test_a_payment_the_network_has_become_too_dear_for(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await stuck(evm, evm_desk)
+        assert await evm.row("SELECT replace_wanted_at IS NOT NULL AS wanted FROM transfers") == {"wanted": True}
+        (before,) = await evm.attempts()
+        assert await evm_desk.upkeep().round() == 1
+        first, second = await evm.attempts()
+        assert (first["nonce"], first["sender"]) == (second["nonce"], second["sender"])
+        assert second["fee_cap"] >= first["fee_cap"] * 115 / 100
+        assert bytes(first["signed_bytes"]) == bytes(before["signed_bytes"])
+        assert await states(evm) == (["active"], ["broadcasting"], ["broadcasting", "broadcasting"])
+        assert await evm_desk.upkeep().round() == 0, "asked for once"
+        await evm_desk.settle()
+        assert await states(evm) == (["completed"], ["final"], ["replaced", "final"])
+        assert await evm.nonces() == [(0, "used")]
+        assert len(await evm.paid_gas()) == 1
+        await evm.assert_books_equal_chain()
+
+    async def test_a_payment_that_no_block_takes(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        """Dear enough, and still in no block: after so many of them it is offered again for more."""
+        await evm_desk.run(GAS)
+        for _ in range(3):
+            await evm.network.node.call("anvil_dropAllTransactions")
+            await evm_desk.pass_blocks(1)
+        assert await evm_desk.upkeep().round() == 0
+        await evm.network.node.call("anvil_dropAllTransactions")
+        await evm_desk.pass_blocks(1)
+        assert await evm_desk.upkeep().round() == 1
+        await evm_desk.settle()
+        assert len(await evm.paid_gas()) == 1
+        assert sorted((await states(evm))[2]) == ["final", "replaced"]
+        await evm.assert_books_equal_chain()
+
+    async def test_the_first_may_win_all_the_same(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        await stuck(evm, evm_desk)
+        (attempt,) = await evm.attempts()
+        await evm_desk.upkeep().round()
+        await evm.network.node.call("anvil_dropAllTransactions")
+        await evm.price(7)
+        await send_again(evm)
+        await evm_desk.settle()
+        assert await states(evm) == (["completed"], ["final"], ["final", "replaced"])
+        assert [one.txid for one in await evm.paid_gas()] == [attempt["txid"]]
+
+    async def test_above_the_cap_it_stays_and_says_so(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        await stuck(evm, evm_desk)
+        offers = 0
+        for _ in range(30):
+            await evm.price(TOO_DEAR)
+            await evm_desk.settlement.round()
+            offers += await evm_desk.upkeep().round()
+        (transfer,) = await evm.transfers()
+        assert transfer["state"] == "broadcasting"
+        assert "0.002 are the most it may offer" in transfer["error_message"]
+        assert max(int(row["fee_cap"]) for row in await evm.attempts()) <= 21_000 * 2_000_000
+        assert offers == len(await evm.attempts()) - 1
+        await evm.price(7)
+        await send_again(evm)
+        await evm_desk.settle()
+        assert len(await evm.paid_gas()) == 1
+
+    async def test_two_with_the_keys_replace_once(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
+    ) -> None:
+        await stuck(evm, evm_desk)
+        (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
+        assert await evm_desk.upkeep().round() == 1
+        unsigned = await other_evm_desk.real_provider.bump(wanted.signed)
+        authority = await other_evm_desk.sender.authority(thirsty.derivation_index)
+        signed = await other_evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
+        with pytest.raises(MovedOn):
+            await UpkeepStore(pool).record_replacement(wanted, signed)
+        assert len(await evm.attempts()) == 2
+
+    async def test_a_settled_payment_is_not_replaced(
+        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
+    ) -> None:
+        await stuck(evm, evm_desk)
+        (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
+        unsigned = await evm_desk.real_provider.bump(wanted.signed)
+        authority = await evm_desk.sender.authority(thirsty.derivation_index)
+        signed = await evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
+        await evm.price(7)
+        await send_again(evm)
+        await evm_desk.settle()
+        with pytest.raises(MovedOn):
+            await UpkeepStore(pool).record_replacement(wanted, signed)
+        assert await states(evm) == (["completed"], ["final"], ["final"])
+
+    async def test_a_replaced_payment_is_forked_away_and_another_attempt_lands(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await evm_desk.settlement.round()
+        await stuck(evm, evm_desk)
+        first, *_ = await evm.attempts()
+        await evm_desk.upkeep().round()
+        await evm_desk.pass_blocks(1)
+        assert (await states(evm))[1:] == (["included"], ["broadcasting", "included"])
+        await evm.network.fork_out(1, forget=True)
+        await evm.price(7)
+        await evm_desk.settlement.round()
+        assert (await states(evm))[1:] == (["broadcasting"], ["broadcasting", "broadcasting"])
+        await evm.network.node.call("anvil_dropAllTransactions")
+        await evm.network.node.call("eth_sendRawTransaction", "0x" + bytes(first["signed_bytes"]).hex())
+        await evm_desk.settle()
+        await evm_desk.settlement.round()
+        assert await states(evm) == (["completed"], ["final"], ["final", "replaced"])
+        assert [one.txid for one in await evm.paid_gas()] == [first["txid"]]
+        await evm.assert_books_equal_chain()
+
+
+class TestOutsider:
+    async def test_a_nonce_used_by_somebody_else_is_proved_and_reported(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await evm_desk.run(GAS)
+        await evm.network.node.call("anvil_dropAllTransactions")
+        theirs = await outsider(evm, evm_desk, 0, evm.treasury)
+        await evm.network.mine()
+        await evm_desk.settlement.round()
+        await evm_desk.pass_blocks(1)
+        assert (await states(evm))[1] == ["broadcasting"], "not final yet: nothing is proved"
+        await evm.network.finalize()
+        await evm_desk.settlement.round()
+        assert await states(evm) == (["retrying"], ["expired"], ["expired"])
+        (job,) = await evm.jobs()
+        assert "used outside" in job["error_message"]
+        assert job["retry_count"] == 0
+        assert await evm.nonces() == [(0, "lost")]
+
+        await evm_desk.run(GAS)
+        await evm_desk.settle()
+        assert (await states(evm))[:2] == (["completed"], ["final"])
+        assert await evm.nonces() == [(0, "lost"), (1, "used")]
+        ours = [one for one in await evm.paid_gas() if one.txid != theirs]
+        assert [one.receiver for one in ours] == [thirsty.address]
+
+    async def test_all_attempts_are_dead_together_or_none(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        """A proof that does not know of the newest attempt is void."""
+        await stuck(evm, evm_desk)
+        before = await evm_desk.books.live(evm.chain_id)
+        await evm_desk.upkeep().round()
+        assert not await evm_desk.books.expire(before, "a proof of yesterday")
+        assert (await states(evm))[1] == ["broadcasting"]
+
+
+class TestGaps:
+    async def test_a_nonce_that_was_never_signed_goes_to_the_next(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        job = await claim(evm_desk, GAS)
+
+        async def die() -> None:
+            raise Killed
+
+        evm_desk.provider.before("build", die)
+        with pytest.raises(Killed):
+            await evm_desk.run(GAS, [job])
+        assert await evm.nonces() == [(0, "reserved")]
+        await evm.connection.execute("UPDATE job_logs SET status = 'failed' WHERE id = %s", [job.id])
+        assert await evm.nonces() == [(0, "released")]
+        other = await evm.wallet()
+        await evm.connection.execute("UPDATE wallets SET needs_gas = id = %s", [other.id])
+        await evm_desk.run(GAS)
+        assert await evm.nonces() == [(0, "reserved")]
+        await evm_desk.settle()
+        assert [one.receiver for one in await evm.paid_gas()] == [other.address]
+
+    async def test_a_resumed_payment_keeps_its_nonce(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        job = await claim(evm_desk, GAS)
+
+        async def die() -> None:
+            raise Killed
+
+        evm_desk.provider.before("build", die)
+        with pytest.raises(Killed):
+            await evm_desk.run(GAS, [job])
+        await rescue(evm, job)
+        await evm_desk.run(GAS)
+        await evm_desk.settle()
+        assert await evm.nonces() == [(0, "used")]
+
+    async def test_signed_bytes_that_were_given_up_leave_a_gap_that_is_filled(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        job = await claim(evm_desk, GAS)
+        begin = evm_desk.store.begin_broadcast
+
+        async def die(*_: object) -> None:
+            raise Killed
+
+        evm_desk.store.begin_broadcast = die  # type: ignore[method-assign,assignment]
+        with pytest.raises(Killed):
+            await evm_desk.run(GAS, [job])
+        evm_desk.store.begin_broadcast = begin  # type: ignore[method-assign]
+        await evm.connection.execute("UPDATE job_logs SET status = 'failed' WHERE id = %s", [job.id])
+        assert await states(evm) == (["failed"], ["rejected"], ["rejected"])
+        assert await evm.nonces() == [(0, "void")]
+
+        other = await evm.wallet()
+        await evm.connection.execute("UPDATE wallets SET needs_gas = id = %s", [other.id])
+        await evm_desk.run(GAS)
+        assert await evm.nonces() == [(0, "void"), (1, "reserved")], "no payment gets it"
+        await evm_desk.pass_blocks(2)
+        assert await evm.paid_gas() == []
+        assert await evm_desk.upkeep().round() == 1
+        await evm_desk.settle()
+        assert await evm.nonces() == [(0, "used"), (1, "used")]
+        assert [one.amount for one in await evm.gaps()] == [1]
+        assert [one.receiver for one in await evm.paid_gas()] == [other.address]
+        assert (await states(evm))[1] == ["rejected", "final", "final"]
+        await evm.assert_books_equal_chain()
+
+    async def test_a_released_nonce_that_nobody_takes_is_filled(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        job = await claim(evm_desk, GAS)
+
+        async def another_pays_meanwhile() -> None:
+            other = await evm.wallet()
+            await evm.flag(other, gas=True)
+            assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
+            raise Killed
+
+        evm_desk.provider.before("build", another_pays_meanwhile)
+        with pytest.raises(Killed):
+            await evm_desk.run(GAS, [job])
+        await evm.connection.execute("UPDATE job_logs SET status = 'failed' WHERE id = %s", [job.id])
+        assert await evm.nonces() == [(0, "released"), (1, "reserved")]
+        await evm_desk.pass_blocks(3)
+        assert await evm.nonces() == [(0, "void"), (1, "reserved")]
+        assert await evm_desk.upkeep().round() == 1
+        await evm_desk.settle()
+        assert await evm.nonces() == [(0, "used"), (1, "used")]
+        await evm.assert_books_equal_chain()
+
+    async def test_a_nonce_nobody_knows_of_is_filled_too(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        """Somebody else's transaction counted, and was forked away."""
+        await outsider(evm, evm_desk, 0, evm.treasury)
+        await evm.network.mine()
+        await evm_desk.run(GAS)
+        assert await evm.nonces() == [(1, "reserved")]
+        await evm.network.fork_out(1, forget=True)
+        await evm.network.node.call("anvil_dropAllTransactions")
+        (attempt,) = await evm.attempts()
+        await evm.network.node.call("eth_sendRawTransaction", "0x" + bytes(attempt["signed_bytes"]).hex())
+        await evm_desk.settlement.round()
+        await evm_desk.pass_blocks(3)
+        assert await evm.nonces() == [(0, "void"), (1, "reserved")]
+        await evm_desk.upkeep().round()
+        await evm_desk.settle()
+        assert await evm.nonces() == [(0, "used"), (1, "used")]
+        assert [one.receiver for one in await evm.paid_gas()] == [thirsty.address]
+        await evm.assert_books_equal_chain()
+
+    async def test_a_gap_that_somebody_else_has_filled(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        await evm.connection.execute("SELECT void_nonces(%s, %s, 0, 0)", [evm.chain_id, evm.gas_address])
+        await outsider(evm, evm_desk, 0, evm.treasury)
+        await evm.network.finalize()
+        assert await evm_desk.upkeep().round() == 0
+        assert await evm.nonces() == [(0, "lost")]
+
+
+class TestGuards:
+    async def test_an_attempt_needs_the_nonce_that_is_reserved_for_it(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await evm_desk.run(GAS)
+        insert = (
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, "
+            r"expiration, fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', {sender}, {nonce}, {expiration}, 1 "
+            "FROM chain_transactions"
+        )
+        for sender, nonce, expiration in (
+            ("sender", "1", "NULL"),
+            ("'0xThief'", "nonce", "NULL"),
+            ("sender", "NULL", "now()"),
+        ):
+            with pytest.raises(psycopg.errors.DatabaseError) as refused:
+                await evm.connection.execute(
+                    insert.format(sender=sender, nonce=nonce, expiration=expiration)  # type: ignore[call-overload]
+                )
+            assert refused.value.sqlstate == "FP004"
+
+    async def test_a_nonce_belongs_to_one_payment(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        await evm_desk.run(GAS)
+        for statement in (
+            "UPDATE nonces SET nonce = 5",
+            "UPDATE nonces SET sender = 'x'",
+            "UPDATE nonces SET transfer_id = NULL",
+            "UPDATE nonces SET state = 'void', transfer_id = NULL",
+            "DELETE FROM nonces",
+            "TRUNCATE nonces",
+            "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) SELECT chain_id, sender, 9, transfer_id FROM nonces",
+            "INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 9, 'used' FROM nonces",
+        ):
+            with pytest.raises(psycopg.errors.DatabaseError):
+                await evm.connection.execute(statement)  # type: ignore[call-overload]
+        assert await evm.nonces() == [(0, "reserved")]
+
+    async def test_only_one_attempt_of_a_nonce_is_ever_final(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await stuck(evm, evm_desk)
+        await evm_desk.upkeep().round()
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            await evm.connection.execute(
+                "UPDATE chain_transactions SET state = 'included', block_number = 1;"
+                "UPDATE chain_transactions SET state = 'final'"
+            )
