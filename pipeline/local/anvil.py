@@ -29,6 +29,8 @@ FAUCET_COINS = 1_000_000_000
 SUPPLY = 10**30
 """Raw units of USDT at the faucet."""
 BASE_FEE = GWEI
+TIP = GWEI // 10
+"""What customers pay the block's producer. The pipeline looks at it to choose its own."""
 STATE_SECONDS = 2
 """Between two dumps of the state; shorter than it takes a block to become final, so that what was final survives a
 SIGKILL of the node. At its ordinary end it dumps once more."""
@@ -158,8 +160,8 @@ class AnvilNetwork:
     async def _send(self, transaction: dict[str, str]) -> str:
         async with self._paying:
             (payer, *_) = await self._call("eth_accounts")
-            price = hex(2 * int(await self._call("eth_gasPrice"), 16))
-            return str(await self._call("eth_sendTransaction", {"from": payer, "gasPrice": price, **transaction}))
+            fees = {"maxFeePerGas": hex(100 * GWEI), "maxPriorityFeePerGas": hex(TIP)}
+            return str(await self._call("eth_sendTransaction", {"from": payer, **fees, **transaction}))
 
     async def _settled(self, transaction: dict[str, str]) -> dict[str, Any]:
         """Send it and make blocks until it is final: nobody has to wait for the clock to see something."""
