@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from psycopg import AsyncConnection
 
-from pipeline.local.anvil import BNB, AnvilNetwork
-from pipeline.local.stand import Stand, open_stand
-from tests.chains.evm.anvil import anvil
+from pipeline.local.anvil import BNB, CHAIN_ID, AnvilNetwork, anvil_command, find_anvil
+from pipeline.local.networks import NO_ANVIL
+from pipeline.local.procfile import Line, Phase
+from pipeline.local.stand import NO_NODE, Stand, open_stand, until_answered
 from tests.chains.evm.proxy import SEND, Fault, fault_proxy
 from tests.e2e.conftest import BLOCK_TIME, environment, terms
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import answer
 
 USDT = 10**18
-CHAIN_ID = 1337
 
 
 @pytest.fixture
@@ -47,37 +47,48 @@ async def arrived(stand: Stand, network: AnvilNetwork, token: str, raw: int) -> 
     assert await network.balance(treasury, token) == raw
 
 
-async def test_a_chain_and_two_tokens_are_added_while_everything_runs(stand: Stand) -> None:
-    ticking = ["--block-time", "0.2", "--mixed-mining"]
-    async with anvil(chain_id=CHAIN_ID, base_fee=10**9, options=ticking, mining=True) as node:
-        network = AnvilNetwork(node.url)
-        try:
-            first, second = await network.deploy_token(), await network.deploy_token()
-            gas, _ = stand.home.house(network.family)
-            await network.faucet(gas, BNB)
-            done(
-                stand, "chains", "add", "sidechain", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", node.url,
-                "--block-time", "0.2", "--sync-interval", "1",
-            )  # fmt: skip
-            done(stand, "assets", "add", "sidechain", first, "--flag-above", "200 USDT")
-            done(stand, "wallets", "derive", "--chain", "sidechain", "--count", "2")
-            wallets = list(stand.home.branch(network.family).addresses((10, 11)))
-            for wallet in wallets:
-                await network.deposit(first, wallet, 300 * USDT)
-            await arrived(stand, network, first, 600 * USDT)
-            # Both call themselves USDT: the second is taken after the first is renamed by hand, as its owner might.
-            async with await AsyncConnection.connect(stand.dsn, autocommit=True) as connection:
-                await connection.execute("UPDATE asset_on_chain SET symbol = 'OLD' WHERE contract_address = %s", [first])
-            done(stand, "assets", "add", "sidechain", second, "--flag-above", "200 USDT")
-            await network.deposit(second, wallets[0], 250 * USDT)
-            await arrived(stand, network, second, 250 * USDT)
-            done(stand, "chains", "disable", "sidechain")
-            stand.fleet.check()
-        finally:
-            await network.close()
+@pytest.fixture
+async def sidechain(stand: Stand) -> AsyncIterator[AnvilNetwork]:
+    """An EVM network that the stand knows nothing of."""
+    binary = find_anvil()
+    if binary is None:
+        pytest.skip(NO_ANVIL)
+    port = stand.home.node_port("sidechain")
+    command = anvil_command(binary, port, BLOCK_TIME, 1, None)
+    await stand.fleet.start([Line("sidechain", command, Phase.NODE)])
+    network = AnvilNetwork(f"http://127.0.0.1:{port}")
+    await until_answered(network.network_id, NO_NODE, stand.fleet.check)
+    yield network
+    await network.close()
+
+
+async def test_a_chain_and_two_tokens_are_added_while_everything_runs(stand: Stand, sidechain: AnvilNetwork) -> None:
+    first, second = await sidechain.deploy_token(), await sidechain.deploy_token()
+    gas, _ = stand.home.house(sidechain.family)
+    await sidechain.faucet(gas, BNB)
+    done(
+        stand, "chains", "add", "sidechain", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", sidechain.url,
+        "--block-time", str(BLOCK_TIME), "--sync-interval", "1",
+    )  # fmt: skip
+    done(stand, "assets", "add", "sidechain", first, "--flag-above", "200 USDT")
+    done(stand, "wallets", "derive", "--chain", "sidechain", "--count", "2")
+    wallets = list(stand.home.branch(sidechain.family).addresses((10, 11)))
+    for wallet in wallets:
+        await sidechain.deposit(first, wallet, 300 * USDT)
+    await arrived(stand, sidechain, first, 600 * USDT)
+    # Both call themselves USDT: the second is taken once the first has another name here.
+    async with await AsyncConnection.connect(stand.dsn, autocommit=True) as connection:
+        await connection.execute("UPDATE asset_on_chain SET symbol = 'OLD' WHERE contract_address = %s", [first])
+    done(stand, "assets", "add", "sidechain", second, "--flag-above", "200 USDT")
+    await sidechain.deposit(second, wallets[0], 250 * USDT)
+    await arrived(stand, sidechain, second, 250 * USDT)
+    done(stand, "chains", "disable", "sidechain")
+    stand.fleet.check()
 
 
 async def test_with_faults_between_us_and_the_node_every_treasury_is_exact(home: Path, server_dsn: str) -> None:
+    if find_anvil() is None:
+        pytest.skip(NO_ANVIL)
     few = terms(wallets=4, gas_funds={"bsc": BNB})
     async with open_stand(home, few, chains=("bsc",), server=server_dsn, block_time=BLOCK_TIME, solid_lag=2) as stand:
         chain = stand.chains[0]
