@@ -84,7 +84,7 @@ def server_dsn() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> Iterator[str]:
-    """The name of a migrated database that the tests' databases are copied from. It has no chain: each test brings its own."""
+    """The name of a migrated database that the tests' databases are copied from; each test brings its own chain."""
     with _new_database(server_dsn) as name:
         dsn = make_conninfo(server_dsn, dbname=name)
         asyncio.run(migrate(dsn))

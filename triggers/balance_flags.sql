@@ -51,7 +51,7 @@ BEGIN
         JOIN asset_on_chain a ON a.id = moved.asset_id
         JOIN chains c ON c.id = a.chain_id
         JOIN wallets w ON w.id = moved.wallet_id
-        WHERE w.derivation_index IS NOT NULL
+        WHERE w.derivation_index >= 10
           AND CASE
                   WHEN a.contract_address IS NULL THEN
                       w.needs_gas <> (moved.amount::numeric < c.gas_flag_below)
@@ -70,6 +70,8 @@ BEGIN
             WHERE r.asset_id = ANY (coins));
     END IF;
 
+    -- All wallets in one pass and one order, before either rule takes its share: two syncs could deadlock otherwise.
+    PERFORM FROM wallets w WHERE w.id = ANY (by_token || by_coin) ORDER BY w.id FOR NO KEY UPDATE;
     IF cardinality(by_token) > 0 THEN
         PERFORM evaluate_flags(by_token);
         by_coin := ARRAY(SELECT unnest(by_coin) EXCEPT SELECT unnest(by_token));

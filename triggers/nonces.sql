@@ -18,8 +18,7 @@ BEGIN
     UPDATE nonces x
     SET state = CASE
             WHEN n.state IN ('final', 'reverted') THEN 'used'
-            -- Proved dead. Bytes that only grew old before they were sent prove nothing.
-            WHEN n.state = 'expired' AND o.state = 'broadcasting' THEN 'lost'
+            WHEN n.state = 'expired' THEN 'lost'
             WHEN EXISTS (SELECT FROM chain_transactions a
                          WHERE a.chain_id = x.chain_id AND a.sender = x.sender AND a.nonce = x.nonce) THEN 'void'
             ELSE 'released' END

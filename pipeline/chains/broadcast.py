@@ -15,14 +15,18 @@ _WEIGHT = (BroadcastOutcome.REFUSED, BroadcastOutcome.KNOWN, BroadcastOutcome.UN
 
 
 async def broadcast(
-    nodes: Nodes[N], signed: SignedTransaction, send: Callable[[N, SignedTransaction], Awaitable[BroadcastReply]]
+    nodes: Nodes[N],
+    signed: SignedTransaction,
+    send: Callable[[N, SignedTransaction], Awaitable[BroadcastReply]],
+    repeat: int = 0,
 ) -> BroadcastReply:
-    """Send to the first node; to the next one only while the outcome is UNKNOWN. Each node gets the bytes once.
+    """Send to one node; to the next one only while the outcome is UNKNOWN. Each node gets the bytes once. Every repeat
+    begins with another node, because one that takes them and hands them on to nobody looks like any other.
 
     Raises LyingNode when a node answers with another txid.
     """
     replies: list[BroadcastReply] = []
-    for node in nodes.in_order():
+    for node in nodes.in_order(repeat):
         try:
             await nodes.verify(node)
             replies.append(await send(node, signed))

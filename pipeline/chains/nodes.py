@@ -71,10 +71,14 @@ class Nodes(Generic[N]):
         except _NoneAnswered as error:
             raise ChainUnavailable(f"no node of {self.chain} gave a usable answer: {error}") from error
 
-    def in_order(self) -> list[N]:
-        """By preference; those that failed lately after the others, suspended ones last."""
+    def in_order(self, turn: int = 0) -> list[N]:
+        """By preference; those that failed lately after the others, suspended ones last. With ``turn`` n the n-th of
+        the healthy ones, counted round and round, comes first."""
         now = self._clock.monotonic()
-        return sorted(self.all, key=lambda node: (node.suspended_for > 0, node.resting_until > now))
+        healthy = [node for node in self.all if node.suspended_for <= 0 and node.resting_until <= now]
+        others = [node for node in self.all if node not in healthy]
+        first = turn % len(healthy) if healthy else 0
+        return healthy[first:] + healthy[:first] + sorted(others, key=lambda node: node.suspended_for > 0)
 
     async def verify(self, node: N) -> None:
         """Compare the node's network unless that was done since it last broke off.

@@ -37,7 +37,7 @@ def open_provider(
     ``nodes`` are URLs or elements of ``chains.nodes``. ``options`` are EVM's: ``fees`` (see ``FeePolicy``) and
     ``block_seconds``; ``patience`` is how many seconds a question is tried over.
 
-    Raises ValueError naming what is wrong with the configuration, InvalidAddress for an asset's contract.
+    Raises ValueError naming what is wrong with the configuration, InvalidAddress for a contract of an EVM asset.
     """
     opener = _FAMILIES.get(family)
     if opener is None:

@@ -8,7 +8,7 @@ Every amount is an ``int`` of raw units: sun or wei for the native coin, the tok
 for tokens. Every time is an aware ``datetime`` in UTC.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -278,14 +278,15 @@ class Provider(Protocol):
         Raises BadSignature."""
 
     def decode(self, raw: bytes, sender: str | None = None) -> Payment:
-        """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do; asset symbol and decimals as
-        configured for the contract. Unsigned EVM bytes do not say whom they will be from, the signature does:
-        give ``sender``, which ``attach`` then holds against the signature.
+        """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do. Of the asset only the contract counts:
+        it may have been added after the provider was made. Unsigned EVM bytes do not say whom they will be from, the
+        signature does: give ``sender``, which ``attach`` then holds against the signature.
 
         Raises UndecodableTransaction when they do anything but one payment, or are from another than ``sender``."""
 
-    async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once.
+    async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
+        """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once. ``repeat`` says how
+        often they were sent before: each time another healthy node is the first.
 
         Never raises for what a node or the network does (silence, a ban, another network): that is outcome UNKNOWN.
 
@@ -319,6 +320,9 @@ class NonceCounts(Protocol):
 
 class NumberedProvider(Provider, Protocol):
     """A chain whose transactions are numbered by their sender and can be replaced by others of that number (EVM)."""
+
+    def heads(self) -> AsyncGenerator[BlockRef, None]:
+        """The head now and each new one, for ever: a wake-up, no truth. Raises nothing that a node does."""
 
     async def sender_nonces(self, sender: str) -> NonceCounts:
         """For the reservation of nonces."""

@@ -10,7 +10,7 @@ from pipeline.transfers.decide_consolidation import afford, lacks_reserve, plan_
 from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait
 from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped, waiting
 from pipeline.transfers.intents import Kind
-from pipeline.transfers.reading import estimates, read_holdings
+from pipeline.transfers.reading import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.transfers.send import Claimed, Order, Orders, Sender, sent
 from pipeline.transfers.terms import Terms
 
@@ -44,13 +44,17 @@ class Consolidations(PayingHandler):
         planned = []
         for one in batch:
             at_final, at_head = final[one], head[one]
-            if isinstance(at_final, str) or isinstance(at_head, str):
-                problem = at_final if isinstance(at_final, str) else at_head
-                decided.append((one, Retry(f"wallet {one.context.address}: {problem}")))
+            if isinstance(at_final, Unreadable):
+                decided.append((one, at_final))
+                continue
+            if isinstance(at_head, Unreadable):
+                decided.append((one, at_head))
                 continue
             plan = plan_consolidation(terms, at_final, at_head, [paid.asset_id for paid in one.context.paid])
             short = lacks_reserve(terms, at_final, at_head)
-            if isinstance(plan, Skip):
+            if isinstance(plan, Skip) and at_final.unreadable:
+                decided.append((one, without_tokens(one, at_final)))
+            elif isinstance(plan, Skip):
                 decided.append((one, sent(one.context) if one.context.paid else skipped(plan)))
             elif isinstance(plan, Wait):
                 decided.append((one, waiting(plan)))
@@ -99,9 +103,11 @@ class Consolidations(PayingHandler):
             return await self._gas_first(sender, one, short)
         return Orders(tuple(orders), {symbol: str(trouble) for symbol, trouble in failed.items()})
 
-    async def _gas_first(self, sender: Sender, one: Claimed, short: NeedsGas) -> Outcome:
+    async def _gas_first(self, sender: Sender, one: Claimed, short: NeedsGas | Wait) -> Outcome:
         """Raise needs_gas before the job ends. Should this process die in between, the job runs again and finds the
         flag up; the other way round a wallet could be left with neither a job nor the flag."""
+        if isinstance(short, Wait):
+            return waiting(short)
         await sender.store.flag_needs_gas(one.context.wallet_id)
         return Done({"outcome": "needs_gas", "reason": short.reason})
 

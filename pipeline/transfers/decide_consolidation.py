@@ -31,15 +31,23 @@ def plan_consolidation(
     return moving
 
 
-def lacks_reserve(terms: Terms, final: Holdings, head: Holdings) -> NeedsGas | None:
+def lacks_reserve(terms: Terms, final: Holdings, head: Holdings) -> NeedsGas | Wait | None:
     """Short of the fee reserve, whatever the transfer costs: no need to simulate it."""
     return afford(terms, final, head, 0)
 
 
-def afford(terms: Terms, final: Holdings, head: Holdings, transfer_fee: int) -> NeedsGas | None:
-    """Whether the wallet can pay ``transfer_fee``; None: it can."""
-    held = min(final.native, head.native)
+def afford(terms: Terms, final: Holdings, head: Holdings, transfer_fee: int) -> NeedsGas | Wait | None:
+    """Whether the wallet can pay ``transfer_fee``; None: it can.
+
+    Only the final block calls for gas, because gas is decided from it: where the newest block alone lacks coins, they
+    are leaving or its node is behind, and a top-up would find nothing to do and send the wallet straight back."""
     needed = native_needed(terms, transfer_fee)
-    if held >= needed:
-        return None
-    return NeedsGas(f"holds {terms.native.human(held)}, its transfer needs {terms.native.human(needed)}")
+    if final.native < needed:
+        return NeedsGas(f"holds {terms.native.human(final.native)}, its transfer needs {terms.native.human(needed)}")
+    if head.native < needed:
+        return Wait(
+            _LOOK_AGAIN_SECONDS,
+            f"{terms.native.human(head.native)} in the newest block, {terms.native.human(final.native)} in the final "
+            f"one: its transfer needs {terms.native.human(needed)}",
+        )
+    return None

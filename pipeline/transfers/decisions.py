@@ -1,17 +1,20 @@
 """What a handler can decide about a wallet. Values only: nothing here reads a chain or a database."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.transfers.terms import AssetTerms, Terms
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a wallet holds, raw units by asset id; every active asset of the chain is there."""
+    """What a wallet holds, raw units by asset id."""
 
     native: int
     tokens: Mapping[int, int]
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    """Active tokens whose balance could not be read, and why. They count as not held: one bad row of asset_on_chain, or
+    a token that destroyed itself, must not stop the coin and the other tokens."""
 
 
 @dataclass(frozen=True, slots=True)

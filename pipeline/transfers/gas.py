@@ -11,9 +11,9 @@ from pipeline.transfers.decide_gas import decide_gas
 from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.transfers.handler import CONCURRENCY, Decided, PayingHandler, ours, outcome_of, skipped
 from pipeline.transfers.intents import Kind
-from pipeline.transfers.reading import estimates, read_holdings
+from pipeline.transfers.reading import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.transfers.send import Claimed, Order, Orders, Sender
-from pipeline.transfers.terms import Terms
+from pipeline.transfers.terms import GasPolicy, Terms
 
 _EMPTY_GAS_WALLET_SECONDS = 30.0
 _NOT_YET_FINAL_SECONDS = 15.0
@@ -51,20 +51,22 @@ class GasTopups(PayingHandler):
         return decided
 
     async def _wanted(
-        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | str], decided: list[Decided]
+        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | Unreadable], decided: list[Decided]
     ) -> list[tuple[Claimed, Pay]]:
         """The top-ups that the rules call for, at the final block and still at the newest one."""
         fees = await self._transfer_fees(sender, terms, holdings)
         wanted: list[tuple[Claimed, Pay]] = []
         for one, held in holdings.items():
             fee = fees.get(one)
-            if isinstance(held, str):
-                decided.append((one, Retry(f"wallet {one.context.address}: {held}")))
+            if isinstance(held, Unreadable):
+                decided.append((one, held))
             elif isinstance(fee, Exception) and not isinstance(fee, SimulationFailed):
                 decided.append((one, outcome_of(one.job, fee)))
             else:
                 decision = decide_gas(terms, held, fee if isinstance(fee, int) else None)
-                if isinstance(decision, Skip):
+                if isinstance(decision, Skip) and held.unreadable and terms.policy is GasPolicy.ON_DEMAND:
+                    decided.append((one, without_tokens(one, held)))
+                elif isinstance(decision, Skip):
                     decided.append((one, skipped(decision)))
                 else:
                     wanted.append((one, decision))
@@ -75,7 +77,7 @@ class GasTopups(PayingHandler):
         sender: Sender,
         terms: Terms,
         wanted: Sequence[tuple[Claimed, Pay]],
-        final: Mapping[Claimed, Holdings | str],
+        final: Mapping[Claimed, Holdings | Unreadable],
         fees: Mapping[Claimed, int | Exception],
         decided: list[Decided],
     ) -> list[tuple[Claimed, Pay]]:
@@ -96,7 +98,7 @@ class GasTopups(PayingHandler):
         return remaining
 
     async def _transfer_fees(
-        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | str]
+        self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | Unreadable]
     ) -> dict[Claimed, int | Exception]:
         """What the wallets' own token transfers would cost, all of a wallet together, for those that have any to make.
         One that would fail costs nothing; only if all of them would, that is the answer."""
@@ -104,7 +106,7 @@ class GasTopups(PayingHandler):
         payments = [
             (one, Payment(one.context.address, treasury, ready.asset.asset, ready.amount))
             for one, held in holdings.items()
-            if not isinstance(held, str)
+            if isinstance(held, Holdings)
             for ready in ready_tokens(terms, held)
         ]
         fees: dict[Claimed, int | Exception] = {}

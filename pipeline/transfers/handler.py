@@ -78,14 +78,14 @@ class PayingHandler(ABC):
         store = sender.store
         terms = await store.terms(jobs[0].chain_id)
         contexts = await store.contexts(jobs, self.kind)
-        resuming = []
+        claimed_jobs = []
         for job in jobs:
             context = contexts.get(job.id)
             if context is None:
                 yield job, Failed(f"job {job.job_id}: its wallet is gone")
                 continue
-            claimed = Claimed(job, context, await sender.authority(context.derivation_index))
-            resuming.append(self._guarded(sender, claimed, sender.resume(claimed, self.kind, terms)))
+            claimed_jobs.append(Claimed(job, context, await sender.authority(context.derivation_index)))
+        resuming = [self._guarded(sender, one, sender.resume(one, self.kind, terms)) for one in claimed_jobs]
         undecided: list[Claimed] = []
         async for claimed, result in _as_completed(resuming):
             if isinstance(result, Claimed):

@@ -72,6 +72,8 @@ class Context:
     derivation_index: int | None
     needs_gas: bool
     needs_consolidation: bool
+    known_block: int | None
+    """The newest final block that a balance of the wallet was stored at: no decision is made from an older one."""
     intents: tuple[Intent, ...]
     """The payments of this kind that are under way for the wallet, of this job (first) and others."""
     paid: tuple[Paid, ...]
@@ -93,6 +95,7 @@ class Context:
             derivation_index=row["derivation_index"],
             needs_gas=row["needs_gas"],
             needs_consolidation=row["needs_consolidation"],
+            known_block=row["known_block"],
             intents=tuple(_intent(one) for one in rows if one["transfer_id"] is not None),
             paid=tuple(Paid(one["asset"], one["transfer"], one["txid"]) for one in row["paid"] or ()),
         )

@@ -86,9 +86,10 @@ class Line:
         async with self._slots:
             counted = await self._provider.sender_nonces(sender)
         past = [payment for payment in line if _nonce(payment[0]) < counted.finalized]
-        if past:
-            return past
         nonce = _nonce(first[0])
+        if past or nonce < counted.latest:
+            # In a block that is final, or that this node has and the other one had not.
+            return past
         if counted.latest < nonce:
             if waited >= _GAP_BLOCKS:
                 await self._fill(sender, range(counted.latest, nonce))

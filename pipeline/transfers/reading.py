@@ -5,20 +5,24 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Balance, BalanceQuery, FeeEstimate, Finality, Payment, Provider
+from pipeline.queue.jobs import Defer, Retry
 from pipeline.transfers.decisions import Holdings
 from pipeline.transfers.send import Claimed
 from pipeline.transfers.terms import Terms
 
+Unreadable = Retry | Defer
+"""The outcome of a job whose wallet cannot be judged now."""
+
 
 async def read_holdings(
     provider: Provider, terms: Terms, batch: Sequence[Claimed], finality: Finality, *also: BalanceQuery
-) -> tuple[Mapping[Claimed, Holdings | str], Sequence[Balance]]:
-    """One call: for each wallet its holdings or what is wrong with them, and the answers to the extra queries."""
+) -> tuple[Mapping[Claimed, Holdings | Unreadable], Sequence[Balance]]:
+    """One call: for each wallet its holdings or why there are none, and the answers to the extra queries."""
     assets = (terms.native, *terms.tokens)
     queries = [BalanceQuery(one.context.address, asset.asset) for one in batch for asset in assets]
     answers = await provider.balances([*queries, *also], finality)
     found = {
-        one: _holdings(terms, answers[place * len(assets) : (place + 1) * len(assets)])
+        one: _holdings(terms, one, answers[place * len(assets) : (place + 1) * len(assets)], finality)
         for place, one in enumerate(batch)
     }
     return found, answers[len(queries) :]
@@ -39,11 +43,27 @@ async def estimates(
     return await asyncio.gather(*map(one, payments))
 
 
-def _holdings(terms: Terms, balances: Sequence[Balance]) -> Holdings | str:
-    values = []
-    for balance in balances:
+def _holdings(terms: Terms, one: Claimed, balances: Sequence[Balance], finality: Finality) -> Holdings | Unreadable:
+    known = one.context.known_block
+    native, *tokens = balances
+    if native.raw is None:
+        return Retry(f"wallet {one.context.address}: {native.error or 'the balance could not be read'}")
+    held: dict[int, int] = {}
+    unreadable: dict[int, str] = {}
+    for token, balance in zip(terms.tokens, tokens, strict=True):
         if balance.raw is None:
-            return balance.error or "the balance could not be read"
-        values.append(balance.raw)
-    native, *tokens = values
-    return Holdings(native, {token.id: raw for token, raw in zip(terms.tokens, tokens, strict=True)})
+            unreadable[token.id] = f"{token.asset.symbol}: {balance.error or 'the balance could not be read'}"
+        else:
+            held[token.id] = balance.raw
+    if finality is Finality.FINAL and known is not None:
+        read = min((balance.block.number for balance in balances if balance.block is not None), default=known)
+        if read < known:
+            return Defer(
+                terms.block_seconds, f"a node is behind: final block {read}, the wallet was read at {known} already"
+            )
+    return Holdings(native.raw, held, unreadable)
+
+
+def without_tokens(one: Claimed, held: Holdings) -> Retry:
+    """The outcome where a decision hangs on a token that could not be read."""
+    return Retry(f"wallet {one.context.address}: {'; '.join(held.unreadable.values())}")

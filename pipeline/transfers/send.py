@@ -17,17 +17,16 @@ from typing import cast
 from loguru import logger
 from psycopg import Error as DatabaseTrouble
 
-from pipeline.chains.errors import ChainError, LyingNode, SimulationFailed
+from pipeline.chains.errors import ChainError, LyingNode
 from pipeline.chains.provider import (
     FeeEstimate,
-    Finality,
     NumberedProvider,
     Payment,
     Provider,
     SignedTransaction,
     UnsignedTransaction,
 )
-from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
+from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import Signer
 from pipeline.queue.jobs import Defer, Done, Job, Outcome, Parked
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
@@ -39,9 +38,6 @@ from pipeline.transfers.terms import AssetTerms, Terms
 
 _MEANWHILE_SECONDS = 10.0
 """Until another job's payment of the same wallet is looked at again."""
-_WORTH_SENDING = 1 / 3
-"""Bytes that never left are signed anew when less than this part of their lifetime remains: nearly expired ones
-would mostly cost a full wait for their proof of death."""
 _SIMULATION_KEPT_SECONDS = 5.0
 """What was simulated longer ago is simulated again right before it is signed (EVM)."""
 
@@ -105,12 +101,15 @@ class Sender:
         return cast(NumberedProvider, self.provider) if self._family is Family.EVM else None
 
     async def authority(self, wallet_index: int | None) -> Authority:
-        """What we derive ourselves for the wallet that the database says is ours at this index."""
+        """What we derive ourselves for the wallet that the database says is ours at this index; an index that has no
+        key derives nothing."""
         return Authority(
             gas_address=await self.gas_address(),
             treasury_address=await self.treasury_address(),
             wallet_index=wallet_index,
-            wallet_address=None if wallet_index is None else await self._signer.address(self._family, wallet_index),
+            wallet_address=None
+            if wallet_index is None or wallet_index > MAX_INDEX
+            else await self._signer.address(self._family, wallet_index),
         )
 
     async def gas_address(self) -> str:
@@ -227,8 +226,8 @@ class Sender:
         return Defer(_MEANWHILE_SECONDS, f"transfer {intent.id} of an earlier job of this wallet is not settled")
 
     async def _resume_signed(self, claimed: Claimed, kind: Kind, terms: Terms) -> Claimed | Outcome:
-        """Bytes that were kept and never sent: send them, unless they are old or no longer allowed. The job comes back
-        for what was not signed yet."""
+        """Bytes that were kept: send them, unless they are no longer allowed. The job comes back for what was not
+        signed yet."""
         ready: list[_Ready] = []
         remaining: list[Intent] = []
         for intent in claimed.context.own:
@@ -236,34 +235,26 @@ class Sender:
                 remaining.append(intent)
                 continue
             found = await self._still_good(claimed, intent, intent.attempt, kind, terms)
-            if isinstance(found, _Ready):
+            if found is not None:
                 ready.append(found)
-            elif found is not None:
-                remaining.append(found)
         if ready:
             return await self._broadcast(claimed, kind, ready, {})
         return _with_intents(claimed, tuple(remaining))
 
     async def _still_good(
         self, claimed: Claimed, intent: Intent, attempt: Attempt, kind: Kind, terms: Terms
-    ) -> _Ready | Intent | None:
-        """The bytes to be sent; the payment if it has to be signed anew; None if it was given up."""
+    ) -> _Ready | None:
+        """The bytes to be sent; None if they were given up. They are sent however old, unless no longer allowed.
+        That they never left is only what this database says: one that was restored, or took over with its last commits
+        missing, says it of bytes that are out. Old ones are refused by the node, proved dead, and then signed anew."""
         job, signed, asset = claimed.job, attempt.signed, terms.asset(intent.asset_id)
-        if signed.expiration is not None:
-            now = (await self.provider.block_ref(Finality.HEAD)).timestamp
-            remaining = (signed.expiration - now).total_seconds()
-            if remaining < terms.lifetime_seconds * _WORTH_SENDING:
-                await self.store.reject_attempt(job, attempt.id, "grew old before it was sent")
-                return replace(intent, state=TransferState.EXPIRED, attempt=None)
         try:
             if asset is None:
                 raise SigningRefused(f"asset {intent.asset_id} is not active any more")
             decoded = self.provider.decode(signed.raw)
             check_intent(decoded, intent.payment(asset.asset))
             signing_index(kind, decoded, claimed.authority)
-            if self.numbered is not None and not decoded.asset.is_native:
-                await self.provider.estimate(decoded)
-        except (SigningRefused, SimulationFailed) as refusal:
+        except SigningRefused as refusal:
             logger.warning("{} {}: signed bytes given up unsent: {}", job.job_type, claimed.context.address, refusal)
             await self.store.reject(job, intent.id, str(refusal))
             return None
@@ -285,10 +276,11 @@ class Sender:
         return Parked()
 
 
-async def send_bytes(provider: Provider, signed: SignedTransaction) -> str:
-    """Send the bytes and put the answer into one line. Whatever it is, it proves nothing."""
+async def send_bytes(provider: Provider, signed: SignedTransaction, repeat: int = 0) -> str:
+    """Send the bytes, sent ``repeat`` times before, and put the answer into one line. Whatever it is, it proves
+    nothing."""
     try:
-        reply = await provider.broadcast(signed)
+        reply = await provider.broadcast(signed, repeat)
     except LyingNode as lie:
         logger.error("tx {}: {}", short(signed.txid), lie)
         return f"lying node: {lie}"

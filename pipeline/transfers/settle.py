@@ -2,8 +2,8 @@
 
     final blocks    read one after the other without a gap; what is found there is settled, a whole block at a time
     newest blocks   what is seen there is 'included'; a forked block gives it back to 'broadcasting'
-    expired         past its expiration and in no final block, by one node's proof: dead, may be signed anew
-                    (EVM: its nonce was used by somebody else, see line.py)
+    expired         past its expiration, unknown to a node and in none of the blocks that could hold it: dead, may be
+                    signed anew (EVM: its nonce was used by somebody else, see line.py)
     silent          in no block yet: the identical bytes are sent again, ever more slowly
 
 Nothing is signed here. Every round starts by reading the final block and then what is live, in this order: a payment
@@ -18,9 +18,10 @@ from loguru import logger
 
 from pipeline.chains.errors import LyingNode
 from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, NumberedProvider, Provider, Verdict
+from pipeline.transfers.absence import search, search_up_to
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind, LiveAttempt
-from pipeline.transfers.line import Line, payments_of
+from pipeline.transfers.line import Line, Payments, payments_of
 from pipeline.transfers.send import send_bytes, short
 from pipeline.transfers.settlements import CursorMoved, Finding, Repeat, SettlementStore
 from pipeline.transfers.states import AttemptState
@@ -64,11 +65,20 @@ class Settlement:
         self._numbered = numbered
         self._line = None if numbered is None else Line(chain_id, store, numbered, replace_after_blocks)
         self._head: BlockRef
+        self._doubts: dict[int, int] = {}
+        """By transfer, the head when its nonce was first seen used without it."""
 
     async def round(self) -> int:
         """Look once at the chain and book what it shows; how many payments are still out.
 
         Raises ChainUnavailable, WrongNetwork, LyingNode, psycopg.Error: nothing is half booked, call it again."""
+        try:
+            return await self._round()
+        except CursorMoved as moved:
+            logger.info("{}", moved)
+            return len(await self._store.live(self.chain_id))
+
+    async def _round(self) -> int:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
         cursor = await self._store.cursor(self.chain_id)
@@ -85,12 +95,11 @@ class Settlement:
         waiting = await self._follow_head(read_up_to, live)
         await self._prove_dead(final, waiting)
         if self._line is not None:
-            for payment in await self._line.look(self._head, live, waiting):
-                await self._look_up(payment)
+            await self._prove_overtaken(read_up_to, await self._line.look(self._head, live, waiting))
         await self._send_again()
         return len({attempt.transfer_id for attempt in live})
 
-    async def tidy(self) -> None:
+    async def tidy(self) -> list[str]:
         """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing."""
         rejected = await self._transfers.reject_orphans(self.chain_id)
         if rejected:
@@ -98,13 +107,28 @@ class Settlement:
         stranded = await self._store.release_stranded(self.chain_id)
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
+        return await self._risen()
+
+    async def _risen(self) -> list[str]:
+        """Look up what was buried lately. It cannot be there; were it, a payment may have been made twice."""
+        alarms = []
+        for buried in await self._store.buried(self.chain_id):
+            async with self._slots:
+                result = await self._provider.find(buried.txid, Finality.FINAL)
+            if result is not None:
+                alarms.append(
+                    f"tx {buried.txid} of transfer {buried.transfer_id} is booked {buried.state} and stands in final "
+                    f"block {result.block.number}: pause the system and compare transfers with the chain"
+                )
+                logger.critical("{}", alarms[-1])
+        return alarms
 
     async def _read_final(self, cursor: BlockRef | None, final: BlockRef, live: Sequence[LiveAttempt]) -> BlockRef:
         """Settle everything in the final blocks after the cursor; the block up to which all is booked."""
         start = await self._skip_what_is_too_old(cursor, final, live)
         if start is None or final.number - start.number > LONGEST_SCAN:
             logger.info("final blocks up to {} were not followed: looking up {} payments", final.number, len(live))
-            await asyncio.gather(*map(self._look_up, payments_of(live)))
+            await self._look_up_all(live)
             await self._store.advance(self.chain_id, start, final)
             return final
         booked, above = start, start
@@ -183,35 +207,75 @@ class Settlement:
             return True
         return attempt.block_number <= final.number or self._trail.contradicts(attempt.block_number, attempt.block_id)
 
-    async def _prove_dead(self, final: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
-        """Ask after everything whose time is over by the chain's own clock. A nonce has no time: see line.py."""
+    async def _prove_dead(self, read_up_to: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
+        """Ask after everything whose time is over by the chain's own clock. A node's word that it knows no such
+        transaction only starts the proof: it is buried once every block that could hold it was searched, too."""
         over = [
             attempt
             for attempt in waiting
-            if attempt.signed.expiration is not None and attempt.signed.expiration <= final.timestamp
+            if attempt.signed.expiration is not None and attempt.signed.expiration <= read_up_to.timestamp
         ]
-        await asyncio.gather(*map(self._look_up, payments_of(over)))
+        unknown = [(payment[0], said) for payment, said in await self._look_up_all(over) if said is not None]
+        searched = await search([one for one, _ in unknown], self._final_block)
+        for attempt, said in unknown:
+            if result := searched.found.get(attempt.id):
+                logger.error("{}: not so, it is in block {}", said, result.block.number)
+                await self._settle_straggler(Finding(attempt, result))
+            elif last := searched.absent.get(attempt.id):
+                blocks = f"final blocks {attempt.signed.ref_block} to {last.number}"
+                await self._bury([attempt], f"{said}; in none of the {blocks}")
+            else:
+                logger.warning("{}, but its blocks cannot all be read there: not proved", said)
 
-    async def _look_up(self, attempts: Sequence[LiveAttempt]) -> None:
-        """Settle or bury one payment by what one node can prove of all its attempts; leave it if nothing."""
-        verdicts = await self._verdicts(attempts)
-        for attempt, verdict in zip(attempts, verdicts, strict=True):
-            if verdict.fate is Fate.FINAL and verdict.result is not None:
-                finding = Finding(attempt, verdict.result)
-                rows = await self._store.settle_straggler(finding)
-                _tell_settled([finding], {row["attempt_id"] for row in rows})
-                return
-        if all(verdict.fate is Fate.DEAD for verdict in verdicts):
-            txids = ", ".join(attempt.signed.txid for attempt in attempts)
-            reason = f"tx {txids} can never land ({verdicts[0].evidence})"
-            if await self._store.expire(attempts, reason):
-                logger.warning("{} {}", _describe(attempts[0]), _why_dead(attempts[0]))
+    async def _prove_overtaken(self, read_up_to: BlockRef, past: Sequence[Payments]) -> None:
+        """Ask after payments whose nonce is used in a final block. Again a node's word only starts the proof: they are
+        buried once the final blocks were read beyond all blocks there were then, and hold none of them."""
+        doubts, self._doubts = self._doubts, {}
+        for payment, said in await self._look_up_all([attempt for one in past for attempt in one]):
+            if said is None:
+                continue
+            transfer = payment[0].transfer_id
+            until = self._doubts[transfer] = doubts.get(transfer, self._head.number)
+            if read_up_to.number < until:
+                continue
+            searched = await search_up_to(payment, read_up_to, self._final_block)
+            for attempt in payment:
+                if result := searched.found.get(attempt.id):
+                    logger.error("{}: not so, it is in block {}", said, result.block.number)
+                    await self._settle_straggler(Finding(attempt, result))
+            if len(searched.absent) == len(payment):
+                await self._bury(payment, f"{said}; in none of the final blocks up to {read_up_to.number}")
+            elif not searched.found:
+                logger.warning("{}, but its blocks cannot all be read: not proved", said)
 
-    async def _verdicts(self, attempts: Sequence[LiveAttempt]) -> list[Verdict]:
+    async def _look_up_all(self, attempts: Sequence[LiveAttempt]) -> list[tuple[Payments, str | None]]:
+        """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
+        payments = payments_of(attempts)
+        return list(zip(payments, await asyncio.gather(*map(self._look_up, payments)), strict=True))
+
+    async def _look_up(self, payment: Payments) -> str | None:
+        """All live attempts of one payment, because what one of them did not do another may have done."""
         async with self._slots:
-            if self._numbered is None:
-                return [await self._provider.verdict(attempt.signed) for attempt in attempts]
-            return await self._numbered.verdicts([attempt.signed for attempt in attempts])
+            verdicts = await self._verdicts(payment)
+        for attempt, verdict in zip(payment, verdicts, strict=True):
+            if verdict.fate is Fate.FINAL and verdict.result is not None:
+                await self._settle_straggler(Finding(attempt, verdict.result))
+                return None
+        return verdicts[0].evidence if all(verdict.fate is Fate.DEAD for verdict in verdicts) else None
+
+    async def _verdicts(self, payment: Payments) -> list[Verdict]:
+        if self._numbered is None:
+            return [await self._provider.verdict(attempt.signed) for attempt in payment]
+        return await self._numbered.verdicts([attempt.signed for attempt in payment])
+
+    async def _settle_straggler(self, finding: Finding) -> None:
+        rows = await self._store.settle_straggler(finding)
+        _tell_settled([finding], {row["attempt_id"] for row in rows})
+
+    async def _bury(self, payment: Payments, evidence: str) -> None:
+        txids = ", ".join(attempt.signed.txid for attempt in payment)
+        if await self._store.expire(payment, f"tx {txids} can never land ({evidence})"):
+            logger.warning("{} {}", _describe(payment[0]), _why_dead(payment[0]))
 
     async def _send_again(self) -> None:
         head = await self._provider.block_ref(Finality.HEAD)
@@ -222,7 +286,7 @@ class Settlement:
 
     async def _repeat(self, repeat: Repeat) -> None:
         async with self._slots:
-            reply = await send_bytes(self._provider, repeat.signed)
+            reply = await send_bytes(self._provider, repeat.signed, repeat.count - 1)
         crash_here(CrashPoint.REBROADCAST_SENT)
         logger.info("again  tx {}, send {}: {}", short(repeat.signed.txid), repeat.count, reply)
         try:

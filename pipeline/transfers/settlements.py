@@ -52,6 +52,15 @@ class Repeat:
     """Sends so far, this one included."""
 
 
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """An attempt that was proved dead, or given up unsent."""
+
+    txid: str
+    transfer_id: int
+    state: str
+
+
 class SettlementStore:
     """Payments in the database, for the process that follows them on the chain."""
 
@@ -126,6 +135,10 @@ class SettlementStore:
             crash_here(CrashPoint.EXPIRE_OPEN)
         crash_here(CrashPoint.EXPIRE_AFTER)
         return bool(rows)
+
+    async def buried(self, chain_id: int) -> list[Buried]:
+        """What was buried in the last minutes."""
+        return [Buried(**row) for row in await self._rows("transfers/buried", chain_id=chain_id)]
 
     async def claim_repeats(
         self, chain_id: int, chain_time: datetime, base_seconds: float, cap_seconds: float, limit: int

@@ -8,7 +8,7 @@ consolidation is the pinned treasury, and the bytes are read back instead of tru
 from dataclasses import dataclass
 
 from pipeline.chains.provider import Payment
-from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
+from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX
 from pipeline.transfers.intents import Kind
 
 GAP_AMOUNT = 1
@@ -33,17 +33,24 @@ class Authority:
     """Ours at ``wallet_index``, derived in this process."""
 
 
-def check_wallet(address: str, authority: Authority) -> None:
-    """Raises SigningRefused unless ``address`` is ours at its derivation index."""
-    if authority.wallet_index is None or authority.wallet_address is None:
+def check_wallet(address: str, authority: Authority) -> int:
+    """The derivation index of a customer's wallet. Raises SigningRefused unless ``address`` is ours at its index, and
+    the index a customer's: the house's own wallets are neither filled nor emptied by anything that a row says."""
+    if authority.wallet_index is None:
         raise SigningRefused(
             f"wallet {address} is not derived from our mnemonic: it never receives gas and is never signed for"
         )
     if authority.wallet_address != address:
         raise SigningRefused(
             f"wallet {address} is not derived from our mnemonic: index {authority.wallet_index} is "
-            f"{authority.wallet_address}; correct wallets.address or wallets.derivation_index"
+            f"{authority.wallet_address or 'no key'}; correct wallets.address or wallets.derivation_index"
         )
+    if authority.wallet_index < FIRST_USER_INDEX:
+        raise SigningRefused(
+            f"wallet {address} is the house's own (index {authority.wallet_index}, customers' begin at "
+            f"{FIRST_USER_INDEX}): it is filled and emptied by hand"
+        )
+    return authority.wallet_index
 
 
 def signing_index(kind: Kind, payment: Payment, authority: Authority) -> int:
@@ -75,8 +82,6 @@ def _gas(payment: Payment, authority: Authority) -> int:
         raise SigningRefused(f"gas is the native coin, not {payment.asset.symbol} ({payment.asset.contract})")
     if payment.sender != authority.gas_address:
         raise SigningRefused(f"gas is paid from {authority.gas_address} (index {GAS_INDEX}), not from {payment.sender}")
-    if authority.wallet_index == GAS_INDEX:
-        raise SigningRefused(f"{payment.receiver} is the gas wallet itself: it is filled by hand")
     check_wallet(payment.receiver, authority)
     return GAS_INDEX
 
@@ -88,18 +93,10 @@ def _consolidation(payment: Payment, authority: Authority) -> int:
         raise SigningRefused(
             f"a consolidation goes to the treasury {authority.treasury_address}, not to {payment.receiver}"
         )
-    check_wallet(payment.sender, authority)
-    if authority.wallet_index is None or authority.wallet_index in (GAS_INDEX, TREASURY_INDEX):
-        raise SigningRefused(f"{payment.sender} is the house's own wallet: it is not consolidated")
-    return authority.wallet_index
+    return check_wallet(payment.sender, authority)
 
 
 def _gap(payment: Payment, authority: Authority) -> int:
     if not payment.asset.is_native or payment.amount != GAP_AMOUNT or payment.sender != payment.receiver:
         raise SigningRefused(f"a gap is filled by {GAP_AMOUNT} wei from a sender to itself, not by {payment}")
-    if payment.sender == authority.gas_address:
-        return GAS_INDEX
-    check_wallet(payment.sender, authority)
-    if authority.wallet_index is None or authority.wallet_index in (GAS_INDEX, TREASURY_INDEX):
-        raise SigningRefused(f"{payment.sender} is the house's own wallet: it is not signed for")
-    return authority.wallet_index
+    return GAS_INDEX if payment.sender == authority.gas_address else check_wallet(payment.sender, authority)

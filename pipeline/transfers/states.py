@@ -72,8 +72,6 @@ TRANSFER_MOVES: frozenset[tuple[TransferState, TransferState]] = frozenset(
         (TransferState.REQUESTED, TransferState.REJECTED),
         (TransferState.SIGNED, TransferState.BROADCASTING),
         (TransferState.SIGNED, TransferState.REJECTED),
-        # Signed bytes that grew old before they were ever sent: only the attempt is given up.
-        (TransferState.SIGNED, TransferState.EXPIRED),
         (TransferState.BROADCASTING, TransferState.INCLUDED),
         (TransferState.BROADCASTING, TransferState.EXPIRED),
         (TransferState.INCLUDED, TransferState.FINAL),

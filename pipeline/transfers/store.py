@@ -171,14 +171,6 @@ class TransferStore:
             if not await _ids(conn, "transfers/park", job_uuid=job.id, transfer_id=transfer_id):
                 raise MovedOn(f"transfer {transfer_id} is not on its way any more")
 
-    async def reject_attempt(self, job: Job, attempt_id: int, reason: str) -> None:
-        """Give up signed bytes that were never sent; the payment may be signed anew. Raises LeaseLost, MovedOn."""
-        async with self._step(job) as conn:
-            if not await _ids(conn, "transfers/reject_attempt", job_uuid=job.id, attempt_id=attempt_id, reason=reason):
-                raise MovedOn(f"attempt {attempt_id} may have been sent")
-            crash_here(CrashPoint.REJECT_OPEN)
-        crash_here(CrashPoint.REJECT_AFTER)
-
     async def reject(self, job: Job, transfer_id: int, reason: str) -> None:
         """Give up a payment that cannot land. Raises LeaseLost, MovedOn."""
         async with self._step(job) as conn:

@@ -38,6 +38,8 @@ class ServedChain:
     family: str
     block_seconds: float
     replace_after_blocks: int
+    announces: bool
+    """Whether a node of it has a socket that announces new blocks (``NumberedProvider.heads``)."""
     provider: Provider
 
     @property
@@ -149,9 +151,7 @@ class ServedChains:
             return
         try:
             await self._until_it_answers(row, provider)
-            chain = ServedChain(
-                row["id"], name, row["family"], row["block_seconds"], row["replace_after_blocks"], provider
-            )
+            chain = self._served(row, provider)
             self._begin(chain)
         except BaseException as error:
             await provider.close()
@@ -162,9 +162,23 @@ class ServedChains:
         self._ever_served = True
         self.now[row["id"]] = chain
 
+    def _served(self, row: Mapping[str, Any], provider: Provider) -> ServedChain:
+        return ServedChain(
+            id=row["id"],
+            name=row["name"],
+            family=row["family"],
+            block_seconds=row["block_seconds"],
+            replace_after_blocks=row["replace_after_blocks"],
+            announces=any(isinstance(node, dict) and node.get("ws_url") for node in self._nodes(row)),
+            provider=provider,
+        )
+
+    def _nodes(self, row: Mapping[str, Any]) -> Sequence[Any]:
+        chosen: Sequence[Any] = self._runtime.settings.nodes.get(row["name"]) or row["nodes"]
+        return chosen
+
     def _provider(self, row: Mapping[str, Any]) -> Provider:
-        settings, name = self._runtime.settings, row["name"]
-        nodes = settings.nodes.get(name) or row["nodes"]
+        settings, name, nodes = self._runtime.settings, row["name"], self._nodes(row)
         keys = [key.get_secret_value() for key in settings.api_keys.get(name, ())]
         assets = [Asset(**asset) for asset in row["assets"]]
         options = options_of(row["family"], row["fees"], row["block_seconds"])

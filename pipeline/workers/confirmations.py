@@ -94,6 +94,8 @@ class Confirmations:
             numbered=chain.numbered,
             replace_after_blocks=chain.replace_after_blocks,
         )
+        heads = asyncio.Event()
+        announcing = asyncio.create_task(self._hear(chain, heads))
         next_tidy = loop.time()
         leading: bool | None = None
         try:
@@ -109,12 +111,14 @@ class Confirmations:
                         await self._nap(runtime, bell, STANDBY_SECONDS, wake=False)
                         continue
                     if loop.time() >= next_tidy:
-                        await settlement.tidy()
+                        if alarms := await settlement.tidy():
+                            runtime.last_error = "; ".join(alarms)
+                            runtime.beat()
                         next_tidy = loop.time() + TIDY_SECONDS
                     out = self.out[chain.name] = await settlement.round()
                     self.counts["rounds"] += 1
                     if out:
-                        await self._nap(runtime, bell, chain.block_seconds, wake=False)
+                        await self._nap_a_block(runtime, bell, chain, heads)
                     else:
                         idle = min(runtime.config.sweep.interval_seconds, TIDY_SECONDS)
                         await self._nap(runtime, bell, idle, wake=True)
@@ -125,6 +129,7 @@ class Confirmations:
                     await self._after_trouble(runtime, bell, chain, error)
         finally:
             self._bells.remove(bell)
+            announcing.cancel()
             await leader.close()
 
     async def _after_trouble(self, runtime: Runtime, bell: asyncio.Event, chain: ServedChain, error: Exception) -> None:
@@ -147,6 +152,28 @@ class Confirmations:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await waited_for.wait()
+
+    async def _hear(self, chain: ServedChain, heads: asyncio.Event) -> None:
+        """Set ``heads`` at each block that a node announces, where one does."""
+        if chain.numbered is None or not chain.announces:
+            return
+        async with contextlib.aclosing(chain.numbered.heads()) as announced:
+            async for _ in announced:
+                heads.set()
+
+    async def _nap_a_block(
+        self, runtime: Runtime, bell: asyncio.Event, chain: ServedChain, heads: asyncio.Event
+    ) -> None:
+        """Until the next block: announced, or as long as one takes."""
+        if not chain.announces:
+            await self._nap(runtime, bell, chain.block_seconds, wake=False)
+            return
+        stopping = asyncio.create_task(runtime.stopping.wait())
+        head = asyncio.create_task(heads.wait())
+        await asyncio.wait([stopping, head], timeout=chain.block_seconds, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        head.cancel()
+        heads.clear()
 
     async def _answer(self, runtime: Runtime) -> None:
         event = runtime.listener.event("transfers")

@@ -21,7 +21,6 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('transfer', 'requested', 'signed', 'signed bytes are committed'),
     ('transfer', 'requested', 'rejected', 'given up before it was signed'),
     ('transfer', 'signed', 'broadcasting', 'the bytes may leave from now on'),
-    ('transfer', 'signed', 'expired', 'grew old before it was sent'),
     ('transfer', 'signed', 'rejected', 'given up before it was sent'),
     ('transfer', 'broadcasting', 'included', 'seen in a block'),
     ('transfer', 'broadcasting', 'expired', 'proved dead'),

@@ -11,7 +11,7 @@ CREATE TABLE wallets (
     -- chain or signs checks it, and says so in wallet_balances.last_error.
     address text NOT NULL CHECK (address <> ''),
     -- i of m/44'/…/0'/0/i. NULL: not derived from our mnemonic, so it never receives gas.
-    derivation_index bigint CHECK (derivation_index >= 0),
+    derivation_index bigint CHECK (derivation_index BETWEEN 0 AND 2147483647),
     needs_gas boolean NOT NULL DEFAULT false,
     needs_consolidation boolean NOT NULL DEFAULT false,
     -- When the work a flag calls for became possible; kept by triggers/flag_times.sql.

@@ -80,6 +80,7 @@ CREATE UNIQUE INDEX chain_transactions_one_live_attempt ON chain_transactions (t
     WHERE nonce IS NULL AND state IN ('signed', 'broadcasting', 'included', 'final');
 CREATE INDEX chain_transactions_live ON chain_transactions (chain_id, id)
     WHERE state IN ('signed', 'broadcasting', 'included');
+CREATE INDEX chain_transactions_buried ON chain_transactions (chain_id, updated_at) WHERE state IN ('expired', 'rejected');
 
 -- How far the confirmation worker has read a chain's final blocks, without a gap.
 CREATE TABLE chain_cursors (

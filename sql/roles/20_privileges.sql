@@ -9,6 +9,9 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public
     FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web, pipeline_readonly;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public
     FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web, pipeline_readonly;
+-- Databases that came from Postgres 14 or older let everybody create objects beside ours, which functions with the
+-- owner's rights could then be made to call.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web, pipeline_readonly;
 
@@ -70,7 +73,7 @@ GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text,
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web;
 GRANT EXECUTE ON FUNCTION schema_version()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_web, pipeline_readonly;
-GRANT EXECUTE ON FUNCTION clear_served_flag(bigint, text, timestamptz), rescue_jobs(interval, interval),
+GRANT EXECUTE ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]), rescue_jobs(interval, interval),
     mark_silent_workers(interval) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION make_balances_due(bigint[]) TO pipeline_executor, pipeline_deposits, pipeline_web;
 GRANT EXECUTE ON FUNCTION evaluate_flags(bigint[]) TO pipeline_executor, pipeline_web;

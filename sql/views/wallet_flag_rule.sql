@@ -2,7 +2,8 @@
 --
 -- Guarantees: the one place where the thresholds are applied; evaluate_flags() copies it into wallets. A token
 -- counts when it is active and above consolidate_flag_above. `threshold`: gas is needed below gas_flag_below;
--- `on_demand`: only where there are tokens to move, too. Wallets without a derivation_index are not in it.
+-- `on_demand`: only where there are tokens to move, too. Only customers' wallets are in it: those of others
+-- (no derivation_index) cannot be signed for, and the house's own (0 to 9) are neither filled nor emptied.
 --
 -- A balance that waits for a recheck (never read, or a payment has settled since) is unknown, and so may be
 -- the verdict: NULL, and the flag stays as it is. Otherwise the stale half of a wallet that is read in two
@@ -25,6 +26,6 @@ FROM (
     JOIN wallet_balances b ON b.wallet_id = w.id
     JOIN asset_on_chain a ON a.id = b.asset_on_chain_id AND a.is_active
     CROSS JOIN LATERAL (SELECT CASE WHEN NOT b.recheck THEN b.on_chain_balance_raw::numeric END AS amount) known
-    WHERE w.derivation_index IS NOT NULL
+    WHERE w.derivation_index >= 10
     GROUP BY w.id, c.id
 ) judged;

@@ -1,5 +1,5 @@
-"""The same trial over a real EVM node: the workers, the deposit and the judge are those of trial.py, the ground is anvil
-behind a proxy that misbehaves.
+"""The same trial over a real EVM node: the workers, the deposit and the judge are those of trial.py, the ground is
+anvil behind a proxy that misbehaves.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class EvmTrial(Trial):
     async def judge(self) -> None:
         gas, swept = await self.world.paid_gas(), await self.world.swept()
         assert [one.receiver for one in gas] == [self.wallet.address], f"{self.name}: gas {gas}\n{self.log()}"
-        assert [one.amount for one in swept] == [DEPOSIT], f"{self.name}: swept {swept}\n{self.log()}"
+        assert [one.amount for one in swept] == [self.due], f"{self.name}: swept {swept}\n{self.log()}"
         await self.world.assert_books_equal_chain()
 
 
@@ -116,7 +116,9 @@ async def run_evm_trial(plan: EvmPlan, server_dsn: str, template: str, zygote: Z
         wallet = await world.wallet(usdt=DEPOSIT)
         await network.finalize()
         before_restart: Mapping[str, Any] = plan.before_restart
-        trial = EvmTrial(plan.name, world, wallet, dsn, zygote, directory, plan.arms, before_restart, plan.crashes)
+        trial = EvmTrial(
+            plan.name, world, wallet, dsn, zygote, directory, plan.arms, before_restart, expected=plan.crashes
+        )
         if plan.before:
             await plan.before(trial)
         else:

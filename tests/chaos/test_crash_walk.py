@@ -15,9 +15,10 @@ import pytest_asyncio
 from pipeline.devnet.faults import FaultKind
 from pipeline.transfers.crashpoints import NONCES_ONLY, CrashPoint
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import Fault, Plan, Trial, run_trial
+from tests.chaos.trial import DEPOSIT, Fault, Plan, Trial, run_trial
 from tests.chaos.world import LIFETIME_SECONDS
 from tests.conftest import temporary_home
+from tests.seed import USDT
 
 AT_ONCE = 10
 FULL = os.environ.get("FLAGPOST_CHAOS") == "full"
@@ -92,14 +93,17 @@ def death(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
     return Plan(name, {"confirmations": [point]}, [swallowed], die, crashes=1)
 
 
-def old_bytes(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
-    """Bytes are signed, their process dies, and nobody looks at them until they are too old to send."""
+def decided_anew(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """An intent is written, its process dies, and a second deposit makes it the wrong amount."""
 
-    async def time_passes(trial: Trial) -> None:
-        await trial.world.devnet.advance(LIFETIME_SECONDS * 0.8)
+    async def another_deposit(trial: Trial) -> None:
+        if trial.due == DEPOSIT:
+            trial.due += 50 * USDT
+            await trial.world.devnet.send_token(trial.world.token, trial.wallet.address, 50 * USDT)
+            await trial.world.devnet.solidify()
 
-    arms = {"gas-topup": [CrashPoint.SIGN_AFTER, point]}
-    return Plan(name, arms, faults, before_restart={"gas-topup": time_passes}, crashes=2)
+    arms = {"consolidation": [CrashPoint.REQUEST_AFTER, point]}
+    return Plan(name, arms, faults, before_restart={"consolidation": another_deposit}, crashes=2)
 
 
 POINTS = [point for point in CrashPoint if point not in NONCES_ONLY]
@@ -115,7 +119,7 @@ SCENARIOS = {
     "rebroadcast": rebroadcast,
     "reorg": reorg,
     "expire": death,
-    "reject": old_bytes,
+    "reject": decided_anew,
 }
 """By the first part of a crash point's name."""
 

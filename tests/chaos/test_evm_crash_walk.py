@@ -17,7 +17,9 @@ from tests.chains.evm.anvil import binary
 from tests.chains.evm.proxy import Fault
 from tests.chaos.evm_trial import CHEAP, DEAR, EvmPlan, EvmTrial, run_evm_trial
 from tests.chaos.fleet import Zygote
+from tests.chaos.trial import DEPOSIT
 from tests.conftest import temporary_home
+from tests.seed import USDT
 
 AT_ONCE = 6
 FULL = os.environ.get("FLAGPOST_CHAOS") == "full"
@@ -103,24 +105,20 @@ def death(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
     async def stand_still(trial: EvmTrial) -> None:
         """No block before the outsider's."""
 
-    plan = EvmPlan(name, {"confirmations": [point]}, [(Fault.SWALLOWED, None)], steal, stand_still, crashes=1)
-    return plan
+    return EvmPlan(name, {"confirmations": [point]}, [(Fault.SWALLOWED, None)], steal, stand_still, crashes=1)
 
 
-def given_up(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
-    """Tokens cannot move any more when their signed bytes are found again: they are given up, and what they leave
-    behind is filled before the next payment."""
-    restarts = 0
+def decided_anew(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """An intent is written, its process dies, and a second deposit makes it the wrong amount."""
 
-    async def blacklist(trial: EvmTrial) -> None:
-        nonlocal restarts
-        restarts += 1
-        listed = "addBlackList(address)" if restarts == 1 else "removeBlackList(address)"
-        await trial.world.call(trial.world.network.token, listed, int(trial.wallet.address, 16))
-        await trial.world.network.mine()
+    async def another_deposit(trial: EvmTrial) -> None:
+        if trial.due == DEPOSIT:
+            trial.due += 50 * USDT
+            await trial.world.network.fund(trial.wallet.address, 0, 50 * USDT)
+            await trial.world.network.finalize()
 
-    arms = {"consolidation": [CrashPoint.SIGN_AFTER, point]}
-    return EvmPlan(name, arms, faults, before_restart={"consolidation": blacklist}, crashes=2)
+    arms = {"consolidation": [CrashPoint.REQUEST_AFTER, point]}
+    return EvmPlan(name, arms, faults, before_restart={"consolidation": another_deposit}, crashes=2)
 
 
 def replaced(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
@@ -147,8 +145,10 @@ def gap(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
     async def cancel(trial: EvmTrial) -> None:
         if await trial.world.rows("SELECT FROM job_logs WHERE status = 'cancelled'"):
             return
-        query = "UPDATE job_logs SET status = 'retrying' WHERE job_type = 'gas-topup' AND status = 'active' RETURNING job_id"
-        row = await trial.world.row(query)
+        row = await trial.world.row(
+            "UPDATE job_logs SET status = 'retrying' "
+            "WHERE job_type = 'gas-topup' AND status = 'active' RETURNING job_id"
+        )
         await trial.world.rows("SELECT cancel_job(%s)", row["job_id"])
         await trial.world.flag(trial.wallet, gas=True, consolidation=True)
 
@@ -189,7 +189,7 @@ SCENARIOS = {
     "replace": replaced,
     "gap": gap,
     "void": void,
-    "reject": given_up,
+    "reject": decided_anew,
 }
 """By the first part of a crash point's name."""
 

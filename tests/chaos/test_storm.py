@@ -67,7 +67,7 @@ class Storm:
     async def mind_the_dead(self, *, calm: bool = False) -> None:
         for process in [one for one in self.processes if one.status.done()]:
             self.processes.remove(process)
-            assert process.status.result() == -signal.SIGKILL, f"{process.kind} ended with {process.status.result()}"
+            assert process.status.result() == -signal.SIGKILL, self.post_mortem(process)
             self.counts["kills"] += 1
             await self.world.rows(
                 "UPDATE worker_registry SET status = 'stopped' WHERE pid = %s RETURNING id", process.pid
@@ -76,6 +76,11 @@ class Storm:
         await self.world.rows("SELECT rescue_jobs('1 hour', '0 seconds')")
         # Kills use up retries, faster than any real night: dead letters are tried again as an operator would.
         await self.world.rows("SELECT retry_failed_jobs(NULL, 1)")
+
+    def post_mortem(self, process: Process) -> str:
+        """Why a process ended that nobody killed, as far as the log says."""
+        log = (self.home / "storm.log").read_text()
+        return f"seed {SEED}: {process.kind} ended with {process.status.result()}\n{log[-12_000:]}"
 
     async def act(self) -> None:
         """One blow."""

@@ -88,3 +88,11 @@ async def new_attempt(connection: Connection, chain: Chain, transfer: int, sende
         f"tx{next(_numbers)}",
         sender,
     )
+
+
+async def read_past_the_expiration(connection: Connection) -> None:
+    """The confirmation worker has read far enough to bury what has expired."""
+    await connection.execute(
+        "INSERT INTO chain_cursors (chain_id, purpose, block_number, block_id, block_time) "
+        "SELECT id, 'confirmations', 1, 'b1', now() + interval '1 hour' FROM chains"
+    )

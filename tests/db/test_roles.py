@@ -23,6 +23,7 @@ EVERYTHING = {
     "chain_transactions",
     "chains",
     "gas_spending",
+    "nonces",
     "job_logs",
     "state_transitions",
     "system_config",
@@ -46,8 +47,8 @@ MAY: dict[str, dict[str, set[str]]] = {
     },
     "pipeline_executor": {
         "SELECT": EVERYTHING,
-        "INSERT": {"job_logs", "transfers", "chain_transactions", "chain_cursors"},
-        "UPDATE": {"job_logs", "transfers", "chain_transactions", "chain_cursors", "wallets"},
+        "INSERT": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors"},
+        "UPDATE": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors", "wallets"},
     },
     "pipeline_web": {"SELECT": EVERYTHING, "INSERT": {"admin_actions"}},
     "pipeline_readonly": {"SELECT": EVERYTHING},
@@ -82,7 +83,7 @@ FUNCTIONS = {
         "schema_version",
         "make_balances_due",
         "evaluate_flags",
-        "clear_served_flag",
+        "clear_served_flags",
         "mark_silent_workers",
         "rescue_jobs",
         "cleanup_stuck_jobs",
@@ -246,7 +247,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         connection,
         "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     )
-    assert len(tables) == 14
+    assert len(tables) == 15
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,
@@ -376,6 +377,13 @@ async def test_what_was_granted_by_hand_is_gone_after_migrate(connection: Connec
         )
 
     assert await state() == [(False, False, 0, 1)]
+
+
+async def test_nobody_creates_beside_our_functions(connection: Connection, database: str) -> None:
+    """As a database upgraded from Postgres 14 lets everybody: an overload could be called with the owner's rights."""
+    await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    await migrate(database)
+    assert await value(connection, "SELECT has_schema_privilege('pipeline_executor', 'public', 'CREATE')") is False
 
 
 async def test_migrating_again_leaves_the_policies_alone(connection: Connection, database: str) -> None:

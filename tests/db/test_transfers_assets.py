@@ -83,7 +83,7 @@ async def test_the_job_waits_for_the_last_one(several: Several) -> None:
     wallet = await several.wallet(PlainToken=300)
     await several.desk.settlement.round()
     await several.run()
-    first, second = await several.world.attempts()
+    _, second = await several.world.attempts()
     node = several.world.network.node
     await node.call("anvil_dropTransaction", second["txid"])
     await several.desk.settle()

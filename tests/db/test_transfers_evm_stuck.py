@@ -182,9 +182,13 @@ class TestOutsider:
         assert (await states(evm))[1] == ["broadcasting"], "not final yet: nothing is proved"
         await evm.network.finalize()
         await evm_desk.settlement.round()
+        assert (await states(evm))[1] == ["broadcasting"], "one node says so, and the blocks beyond are not read"
+        await evm.network.finalize()
+        await evm_desk.settlement.round()
         assert await states(evm) == (["retrying"], ["expired"], ["expired"])
         (job,) = await evm.jobs()
         assert "used outside" in job["error_message"]
+        assert "in none of the final blocks" in job["error_message"]
         assert job["retry_count"] == 0
         assert await evm.nonces() == [(0, "lost")]
 
@@ -355,7 +359,8 @@ class TestGuards:
             "UPDATE nonces SET state = 'void', transfer_id = NULL",
             "DELETE FROM nonces",
             "TRUNCATE nonces",
-            "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) SELECT chain_id, sender, 9, transfer_id FROM nonces",
+            "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) "
+            "SELECT chain_id, sender, 9, transfer_id FROM nonces",
             "INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 9, 'used' FROM nonces",
         ):
             with pytest.raises(psycopg.errors.DatabaseError):

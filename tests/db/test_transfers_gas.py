@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, SimulationFailed
+from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import Defer, Done, JobType, Parked, Retry
 from tests.chaos.drain import drain
 from tests.chaos.world import Desk, World
@@ -113,8 +114,10 @@ class TestPurse:
         assert len(outcomes) - paid == sum(isinstance(outcome, Defer) for outcome in outcomes)
 
     async def test_what_is_in_flight_counts_as_spent(self, world: World, desk: Desk) -> None:
+        """Even while the node shows nothing of it: what was sent may still arrive."""
         await drain(world, 14 * TRX)
         await flagged(world, 3)
+        await world.devnet.add_fault(FaultKind.SWALLOWED, "wallet/broadcasthex")
         outcomes = []
         for _ in range(3):
             jobs = await desk.queue.enqueue_and_claim(GAS, 1)

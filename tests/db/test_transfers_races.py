@@ -1,17 +1,19 @@
 """The protocol against everything that can come in between its steps."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Fate, Verdict
+from pipeline.chains.provider import BalanceQuery, Fate, Finality, Verdict
 from pipeline.db.pool import Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.settlements import CursorMoved, Finding
+from pipeline.transfers.store import LeaseLost
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT, Wallet
 
@@ -96,6 +98,26 @@ class TestLease:
         assert (await world.devnet.status()).pending == ()
         assert await states(world) == (["retrying"], ["signed"], ["signed"])
 
+    async def test_an_older_lease_can_take_no_step(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """The job is active again under a newer lease and everything else is as the old worker left it."""
+        await TestResume.leave_signed(world, desk)
+        new = await claim(other_desk, GAS)
+        old = replace(new, lease=new.lease - 1)
+        attempt = (await world.attempts())[0]["id"]
+        (transfer,) = await world.transfers()
+        steps = [
+            desk.store.begin_broadcast(old, [attempt]),
+            desk.store.reject(old, transfer["id"], "no"),
+            desk.store.park(old, transfer["id"]),
+        ]
+        for step in steps:
+            with pytest.raises(LeaseLost):
+                await step
+        assert await states(world) == (["active"], ["signed"], ["signed"])
+        await desk.store.begin_broadcast(new, [attempt])
+
     async def test_two_workers_on_the_same_job(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
     ) -> None:
@@ -151,14 +173,50 @@ class TestResume:
         assert (after["txid"], after["state"]) == (before["txid"], "final")
         assert [one.txid for one in await world.paid_gas()] == [before["txid"]]
 
-    async def test_signed_bytes_that_grew_old_are_signed_anew(self, world: World, desk: Desk, thirsty: Wallet) -> None:
+    async def test_signed_bytes_that_grew_old_are_proved_dead_before_others_are_signed(
+        self, world: World, desk: Desk, thirsty: Wallet
+    ) -> None:
+        await desk.settlement.round()
         await self.leave_signed(world, desk)
-        await world.devnet.advance(50)
+        await world.devnet.advance(61)
         await world.devnet.mine(3)
+        assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
+        await world.devnet.mine(10, step_seconds=3)
+        await desk.settlement.round()
+        assert (await states(world))[1:] == (["expired"], ["expired"])
         await desk.run(GAS)
         await desk.settle()
-        assert (await states(world))[1:] == (["final"], ["rejected", "final"])
+        assert (await states(world))[1:] == (["final"], ["expired", "final"])
         assert len(await world.paid_gas()) == 1
+
+    async def test_bytes_that_left_before_a_failover_lost_the_commit_are_not_signed_anew(
+        self, world: World, desk: Desk, thirsty: Wallet
+    ) -> None:
+        """The new primary says 'signed' of bytes that are out. They are nearly expired, in no block yet, and the node
+        that is asked has not heard of them."""
+        begin = desk.store.begin_broadcast
+
+        async def lost(*_: object) -> None:
+            """Acknowledged, and gone with the old primary."""
+
+        desk.store.begin_broadcast = lost  # type: ignore[method-assign,assignment]
+        await desk.run(GAS)
+        desk.store.begin_broadcast = begin  # type: ignore[method-assign]
+        await world.devnet.hold()
+        await world.devnet.advance(45)
+        await world.devnet.mine(1, empty=True)
+        await world.connection.execute("UPDATE job_logs SET status = 'retrying', leased_by = NULL, run_at = now()")
+        balances = desk.real_provider.balances
+
+        async def without_the_pool(queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> object:
+            return await balances(queries, Finality.FINAL)
+
+        desk.real_provider.balances = without_the_pool  # type: ignore[method-assign,assignment]
+        assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
+        await world.devnet.release()
+        await desk.settle()
+        assert len(await world.paid_gas()) == 1
+        assert (await states(world))[1:] == (["final"], ["final"])
 
     async def test_a_job_cancelled_with_signed_bytes_never_sends_them(
         self, world: World, desk: Desk, thirsty: Wallet
@@ -392,6 +450,30 @@ class TestConfirmations:
             await desk.books.advance(world.chain_id, start, head)
         assert await desk.books.cursor(world.chain_id) == head
 
+    async def test_an_overtaken_worker_goes_on(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """Its leadership was lost while it waited for a node, with nothing out and with a payment out."""
+        await world.devnet.mine(3)
+        await desk.settlement.round()
+        cursor = desk.books.cursor
+
+        async def overtaken(chain_id: int) -> object:
+            found = await cursor(chain_id)
+            await world.devnet.mine(1)
+            await other_desk.settlement.round()
+            return found
+
+        desk.books.cursor = overtaken  # type: ignore[method-assign,assignment]
+        await world.devnet.mine(3)
+        assert await desk.settlement.round() == 0
+        await desk.run(GAS)
+        await world.devnet.mine(3)
+        await desk.settlement.round()
+        desk.books.cursor = cursor  # type: ignore[method-assign]
+        await desk.settle()
+        assert (await states(world))[1] == ["final"]
+
     async def test_included_is_shown_before_it_is_final(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         await desk.settlement.round()
         await desk.run(GAS)
@@ -567,8 +649,6 @@ class TestConfirmations:
 
     @staticmethod
     async def found(desk: Desk, attempt: LiveAttempt) -> Finding:
-        from pipeline.chains.provider import Finality
-
         result = await desk.real_provider.find(attempt.signed.txid, Finality.HEAD)
         assert result is not None
         return Finding(attempt, result)

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from pipeline.db.pool import Connection
 from pipeline.transfers.states import ATTEMPT_MOVES, TRANSFER_MOVES, AttemptState, TransferState
-from tests.db.money import new_attempt, new_job, new_transfer
+from tests.db.money import new_attempt, new_job, new_transfer, read_past_the_expiration
 from tests.db.sessions import rows, value
 from tests.seed import Chain, add_wallets
 
@@ -109,6 +109,7 @@ async def test_transfers(connection: Connection, tron: Chain) -> None:
 async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
+    await read_past_the_expiration(connection)
     states = [str(state) for state in AttemptState]
     assert await walk(connection, "chain_transaction", attempt, states) == with_standing_still(
         ATTEMPT_MOVES, AttemptState

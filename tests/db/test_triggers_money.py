@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.db.pool import Connection
 from tests.db.bells import bells_of
-from tests.db.money import GAS_STATION, TREASURY, new_attempt, new_job, new_transfer
+from tests.db.money import GAS_STATION, TREASURY, new_attempt, new_job, new_transfer, read_past_the_expiration
 from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.seed import TRX, USDT, Chain, Wallet, add_wallets, set_balance
 
@@ -56,7 +56,7 @@ class TestGasBudgets:
         [
             ((), True),
             (("signed",), True),
-            (("signed", "expired"), True),
+            (("signed", "broadcasting", "expired"), True),
             (("signed", "broadcasting"), True),
             (("signed", "broadcasting", "included", "reverted"), True),
             (SETTLED_WELL, True),
@@ -387,6 +387,7 @@ class TestJobsAndMoney:
         if state == "expired":
             await finish(connection, transfer, "broadcasting")
             await connection.execute("UPDATE chain_transactions SET state = 'broadcasting'")
+            await read_past_the_expiration(connection)
             await connection.execute("UPDATE chain_transactions SET state = 'expired'")
             await finish(connection, transfer, "expired")
         await connection.execute("UPDATE job_logs SET status = %s", [status])

@@ -195,13 +195,11 @@ class EvmProvider:
             raise UndecodableTransaction("unsigned EVM bytes do not name their sender: say who is to sign them")
         if signer is not None and sender not in (None, signer):
             raise UndecodableTransaction(f"it is signed by {signer}, not by {sender}")
-        asset = self._assets.get(found.contract)
-        if asset is None:
-            raise UndecodableTransaction(f"it moves tokens of {found.contract}, which is no asset of this chain here")
+        asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(signer or address.validate(sender or ""), found.receiver, asset, found.amount)
 
-    async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        return await broadcast(self._nodes, signed, send)
+    async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
+        return await broadcast(self._nodes, signed, send, repeat)
 
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
         return await self._nodes.ask(lambda node: blocks.read_transaction(node, txid, finality))

@@ -53,10 +53,9 @@ class TronProvider:
         patience: float = PATIENCE,
         death_margin: timedelta = verdict.DEATH_MARGIN,
     ) -> None:
-        """``assets`` are what :meth:`decode` may name; the native coin among them gives TRX its symbol.
+        """``assets`` are what :meth:`decode` knows by name; the native coin among them gives TRX its symbol.
 
-        Raises ValueError without nodes or for a genesis id that is not 64 hex digits, InvalidAddress for an
-        asset's contract.
+        Raises ValueError without nodes or for a genesis id that is not 64 hex digits.
         """
         clock = clock or Clock()
         self._genesis = _genesis(chain, genesis)
@@ -67,7 +66,7 @@ class TronProvider:
             patience=patience,
             clock=clock,
         )
-        self._assets = {one.contract and address.validate(one.contract): one for one in assets}
+        self._assets = {one.contract: one for one in assets}
         self._assets.setdefault(None, Asset("TRX", 6))
         self._balances = balances.reader(self._nodes)
         self._fees = FeeBook(clock)
@@ -145,13 +144,11 @@ class TronProvider:
                 raise UndecodableTransaction(f"neither unsigned ({unsigned}) nor signed ({signed})") from signed
         if sender is not None and found.sender != sender:
             raise UndecodableTransaction(f"it is from {found.sender}, not from {sender}")
-        asset = self._assets.get(found.contract)
-        if asset is None:
-            raise UndecodableTransaction(f"it moves tokens of {found.contract}, which is no asset of this chain here")
+        asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(found.sender, found.receiver, asset, found.amount)
 
-    async def broadcast(self, signed: SignedTransaction) -> BroadcastReply:
-        return await broadcast(self._nodes, signed, send)
+    async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
+        return await broadcast(self._nodes, signed, send, repeat)
 
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
         return await self._nodes.ask(lambda node: blocks.read_transaction(node, txid, finality))

@@ -2,7 +2,7 @@
 --
 -- Guarantees: an attempt whose lease was taken away (rescued, cancelled, claimed again) or that has been
 -- handed over to the confirmation worker changes nothing. A flag that was served falls only if no balance
--- of its wallet changed while the job ran (clear_served_flag).
+-- of its wallet changed while the job ran; all wallets of the batch at once, in one order (clear_served_flags).
 --
 -- The CASE hides the partial index of active jobs: with it the plan becomes every outcome against every active job.
 --
@@ -33,7 +33,10 @@ WITH outcome AS (
       AND j.lease = o.lease AND CASE j.status WHEN 'active' THEN NOT j.awaiting_chain ELSE false END
     RETURNING j.id, j.job_type, j.wallet_id, j.started_at, o.clear_flag
 )
-SELECT f.id,
-       CASE WHEN f.clear_flag THEN clear_served_flag(f.wallet_id, f.job_type, f.started_at) END AS flag_cleared
+SELECT f.id, coalesce(c.cleared, false) AS flag_cleared
 FROM finished f
-ORDER BY f.wallet_id
+LEFT JOIN clear_served_flags(
+    (SELECT array_agg(s.wallet_id ORDER BY s.id) FROM finished s WHERE s.clear_flag),
+    (SELECT array_agg(s.job_type ORDER BY s.id) FROM finished s WHERE s.clear_flag),
+    (SELECT array_agg(s.started_at ORDER BY s.id) FROM finished s WHERE s.clear_flag)
+) c ON c.wallet_id = f.wallet_id AND c.job_type = f.job_type

@@ -147,5 +147,5 @@ def test_tokens_that_are_just_leaving_are_waited_for() -> None:
 
 def test_less_than_one_trx_needs_gas_before_anything_is_simulated() -> None:
     assert isinstance(lacks_reserve(terms(), held(TRX - 1), held(TRX)), NeedsGas)
-    assert isinstance(lacks_reserve(terms(), held(TRX), held(TRX - 1)), NeedsGas)
+    assert isinstance(lacks_reserve(terms(), held(TRX), held(TRX - 1)), Wait)
     assert lacks_reserve(terms(), held(TRX), held(TRX)) is None

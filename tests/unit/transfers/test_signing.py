@@ -20,7 +20,7 @@ authorities = st.builds(
     Authority,
     st.just(GAS),
     st.just(TREASURY),
-    st.sampled_from([None, 0, 1, 17]),
+    st.sampled_from([None, 0, 1, 5, 9, 10, 17]),
     st.sampled_from([None, GAS, TREASURY, OURS]),
 )
 
@@ -49,7 +49,7 @@ def test_a_consolidation_to_the_treasury_is_signed_by_the_wallets_key() -> None:
             Kind.GAS,
             Payment(GAS, GAS, TRX, 5),
             STATION,
-            "gas wallet itself",
+            "the house's own",
         ),
         (Kind.CONSOLIDATION, Payment(OURS, THEIRS, USDT, 5), AUTHORITY, "goes to the treasury T-treasury"),
         (Kind.CONSOLIDATION, Payment(OURS, TREASURY, TRX, 5), AUTHORITY, "not the native coin"),
@@ -86,7 +86,18 @@ def test_whatever_is_signed_stays_in_the_house(kind: Kind, payment: Payment, aut
     else:
         assert payment.receiver == TREASURY
         assert (index, payment.sender) == (authority.wallet_index, authority.wallet_address)
-        assert index not in (0, 1)
+        assert index >= 10
+
+
+@pytest.mark.parametrize("index", range(10))
+def test_the_houses_own_wallets_are_neither_filled_nor_emptied(index: int) -> None:
+    authority = Authority(GAS, TREASURY, index, OURS)
+    for kind, payment in (
+        (Kind.GAS, Payment(GAS, OURS, TRX, 5)),
+        (Kind.CONSOLIDATION, Payment(OURS, TREASURY, USDT, 5)),
+    ):
+        with pytest.raises(SigningRefused, match="the house's own"):
+            signing_index(kind, payment, authority)
 
 
 def test_a_wallet_whose_row_was_edited_is_refused_by_name() -> None:

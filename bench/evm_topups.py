@@ -1,0 +1,136 @@
+"""Top-ups from one gas wallet against a local anvil: pipelined, and waiting for each receipt, in one run.
+
+    python -m bench.evm_topups [--wallets 500] [--block-seconds 1]
+
+Pipelined: the whole money room on a real Postgres (intent, nonce, signed bytes and broadcast each committed), until
+every payment is final and every job completed. One by one: our provider alone, the next payment after the
+receipt of the one before, as most scripts do it. Prints one JSON object. Needs anvil: `npm ci` in tests/clients.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from psycopg import AsyncConnection
+
+from pipeline.chains.provider import Finality, Payment
+from pipeline.db.embedded import EmbeddedServer
+from pipeline.db.migrate import migrate
+from pipeline.db.pool import pool_of
+from pipeline.keys.derivation import TREASURY_INDEX, Family
+from pipeline.keys.signer import LocalSigner
+from pipeline.queue.jobs import JobType, Parked
+from pipeline.transfers.gas import GasTopups
+from tests.chains.provider.evm_network import EvmNetwork, evm_network
+from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
+from tests.chaos.world import MNEMONIC
+from tests.conftest import temporary_home
+
+ONE_BY_ONE = 10
+"""Enough for a rate: it is one a block."""
+
+
+async def main(wallets: int, block_seconds: float) -> dict[str, object]:
+    with temporary_home() as home, EmbeddedServer(home) as server:
+        await migrate(server.dsn)
+        async with (
+            evm_network() as network,
+            await AsyncConnection.connect(server.dsn, autocommit=True) as connection,
+            pool_of(server.dsn, "bench", role="pipeline_executor") as pool,
+        ):
+            await connection.execute("DELETE FROM asset_on_chain")
+            await connection.execute("DELETE FROM chains")
+            world = await EvmWorld.found(connection, network)
+            desk = EvmDesk(world, pool)
+            try:
+                async with blocks(network, block_seconds):
+                    pipelined = await money_room(world, desk, wallets, block_seconds)
+                    waiting = await one_by_one(world, desk)
+            finally:
+                await desk.close()
+            await world.assert_books_equal_chain()
+    return {"wallets": wallets, "block_seconds": block_seconds, "pipelined": pipelined, "one_by_one": waiting}
+
+
+async def money_room(world: EvmWorld, desk: EvmDesk, wallets: int, block_seconds: float) -> dict[str, object]:
+    for _ in range(wallets):
+        await world.wallet()
+    await world.connection.execute("UPDATE wallets SET needs_gas = true")
+    await desk.settlement.round()
+    handler = GasTopups({world.chain_id: desk.sender})
+    started = time.perf_counter()
+    sent = 0
+    while jobs := await desk.queue.enqueue_and_claim(JobType.GAS_TOPUP, 200):
+        outcomes = [pair async for pair in handler.handle(jobs)]
+        if any(outcome != Parked() for _, outcome in outcomes):
+            raise RuntimeError(f"not all were sent: {outcomes}")
+        await desk.queue.finish(outcomes)
+        sent += len(outcomes)
+    sending = time.perf_counter() - started
+    while await desk.settlement.round():
+        await asyncio.sleep(block_seconds / 4)
+    settled = time.perf_counter() - started
+    row = await world.row("SELECT count(*) AS n FROM job_logs WHERE status = 'completed'")
+    if not row["n"] == sent == wallets:
+        raise RuntimeError(f"{row['n']} jobs completed, {sent} sent")
+    per_block = Counter(one.block for one in await world.paid_gas())
+    return {
+        "sent_per_second": round(sent / sending, 1),
+        "seconds_until_all_final": round(settled, 2),
+        "blocks": len(per_block),
+        "most_in_one_block": max(per_block.values()),
+        "mean_in_full_blocks": round(sum(sorted(per_block.values())[1:-1]) / max(1, len(per_block) - 2), 1),
+    }
+
+
+async def one_by_one(world: EvmWorld, desk: EvmDesk) -> dict[str, object]:
+    provider, signer = desk.real_provider, LocalSigner(MNEMONIC)
+    sender = await signer.address(Family.EVM, TREASURY_INDEX)
+    await world.network.fund(sender, 10 * FINNEY)
+    while not await world.network.truth(sender, world.network.coin, final=True):
+        await asyncio.sleep(0.05)
+    started, first = time.perf_counter(), await world.network.node.height()
+    for wallet in world.wallets[:ONE_BY_ONE]:
+        payment = Payment(sender, wallet.address, world.network.coin, FINNEY // 10)
+        nonce = (await provider.sender_nonces(sender)).latest  # type: ignore[attr-defined]
+        unsigned = await provider.build(payment, await provider.estimate(payment), 0, nonce)
+        signed = provider.attach(unsigned, await signer.sign_digest(Family.EVM, TREASURY_INDEX, unsigned.digest))
+        await provider.broadcast(signed)
+        while await provider.find(signed.txid, Finality.HEAD) is None:
+            await asyncio.sleep(0.01)
+    seconds, blocks_passed = time.perf_counter() - started, await world.network.node.height() - first
+    return {
+        "paid": ONE_BY_ONE,
+        "per_second": round(ONE_BY_ONE / seconds, 2),
+        "per_block": round(ONE_BY_ONE / max(1, blocks_passed), 2),
+    }
+
+
+@contextlib.asynccontextmanager
+async def blocks(network: EvmNetwork, seconds: float) -> AsyncIterator[None]:
+    """One every so many seconds."""
+
+    async def mine() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await network.mine()
+
+    mining = asyncio.create_task(mine())
+    try:
+        yield
+    finally:
+        mining.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await mining
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wallets", type=int, default=500)
+    parser.add_argument("--block-seconds", type=float, default=1.0)
+    arguments = parser.parse_args()
+    print(json.dumps(asyncio.run(main(arguments.wallets, arguments.block_seconds)), indent=2))

@@ -1,0 +1,69 @@
+-- Lowers the flags that jobs served without a payment ("nothing to do"), unless something changed while a job ran.
+-- One element an attempt: its wallet, its type, and when it started. Returns whether each flag fell.
+--
+-- Guarantees: a balance that changes at this very moment is not lost. All balances are locked first, then all
+-- wallets, each in the order of id, as the sync and settlement do: so a change is either committed and seen here,
+-- or waits and then finds the flag already down and raises it again, and nobody deadlocks.
+-- Where the balances we know still call for the work, one of two nodes is behind: the flag falls, but the balances are
+-- read again at once and decide afresh, so that no wallet with tokens is left without flag and job. For gas
+-- they call for work below gas_execute_below: between the two thresholds there is truly nothing to do.
+-- SECURITY DEFINER, because the executors may not lock balances.
+CREATE OR REPLACE FUNCTION clear_served_flags(wallet_ids bigint[], job_types text[], started_ats timestamptz[])
+RETURNS TABLE (wallet_id bigint, job_type text, cleared boolean)
+LANGUAGE plpgsql STRICT SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    lowered bigint[];
+    doubtful bigint[];
+BEGIN
+    PERFORM FROM wallet_balances b WHERE b.wallet_id = ANY (wallet_ids) ORDER BY b.id FOR NO KEY UPDATE;
+    PERFORM FROM wallets w WHERE w.id = ANY (wallet_ids) ORDER BY w.id FOR NO KEY UPDATE;
+
+    lowered := ARRAY(
+        SELECT served.place
+        FROM unnest(wallet_ids, job_types, started_ats) WITH ORDINALITY AS served (wallet_id, job_type, started_at, place)
+        JOIN wallets w ON w.id = served.wallet_id
+        WHERE CASE served.job_type
+                  WHEN 'gas-topup' THEN
+                      w.needs_gas AND coalesce(w.needs_gas_since <= served.started_at, true)
+                  WHEN 'consolidation' THEN
+                      w.needs_consolidation AND coalesce(w.consolidation_ready_since <= served.started_at, true)
+                  ELSE false END
+          AND NOT EXISTS (
+              SELECT FROM wallet_balances b WHERE b.wallet_id = w.id AND b.changed_at > served.started_at)
+    );
+    doubtful := ARRAY(
+        SELECT DISTINCT rule.wallet_id
+        FROM unnest(lowered) AS fallen (place)
+        JOIN wallet_flag_rule rule ON rule.wallet_id = wallet_ids[fallen.place]
+        WHERE CASE job_types[fallen.place]
+                  WHEN 'consolidation' THEN rule.needs_consolidation
+                  ELSE rule.needs_gas AND EXISTS (
+                      SELECT FROM wallet_balances b
+                      JOIN asset_on_chain a ON a.id = b.asset_on_chain_id AND a.contract_address IS NULL
+                      JOIN chains c ON c.id = a.chain_id
+                      WHERE b.wallet_id = rule.wallet_id AND b.on_chain_balance_raw::numeric < c.gas_execute_below)
+              END
+    );
+
+    PERFORM make_balances_due(doubtful) WHERE cardinality(doubtful) > 0;
+    UPDATE wallets w SET
+        needs_gas = w.needs_gas AND NOT fallen.gas,
+        needs_consolidation = w.needs_consolidation AND NOT fallen.consolidation
+    FROM (
+        SELECT wallet_ids[l.place] AS id,
+               bool_or(job_types[l.place] = 'gas-topup') AS gas,
+               bool_or(job_types[l.place] = 'consolidation') AS consolidation
+        FROM unnest(lowered) AS l (place) GROUP BY 1
+    ) fallen
+    WHERE w.id = fallen.id;
+
+    RETURN QUERY
+    SELECT served.wallet_id, served.job_type, served.place = ANY (lowered)
+    FROM unnest(wallet_ids, job_types) WITH ORDINALITY AS served (wallet_id, job_type, place);
+END
+$$;
+
+REVOKE ALL ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]) FROM PUBLIC;

@@ -1,0 +1,188 @@
+"""Nonces against the triggers, as the tables' owner: every pair of states, and who may have which."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from pipeline.db.pool import Connection, Pool
+from pipeline.queue.jobs import Defer, JobType, Parked
+from pipeline.transfers.states import NONCE_MOVES, NonceState
+from tests.chaos.evm_world import GAS_FUNDS, EvmDesk, EvmWorld
+from tests.db.money import GAS_STATION, new_transfer
+from tests.db.sessions import value
+from tests.db.test_transitions import refused
+from tests.seed import Chain, add_wallets
+
+GAS = JobType.GAS_TOPUP
+
+
+async def test_code_and_database_know_the_same_moves(connection: Connection) -> None:
+    rows = await connection.execute(
+        "SELECT from_state, to_state FROM state_transitions WHERE subject = 'nonce' AND from_state <> '(new)'"
+    )
+    assert set(await rows.fetchall()) == {(str(start), str(end)) for start, end in NONCE_MOVES}
+
+
+async def test_every_pair(connection: Connection, tron: Chain) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    await connection.execute(
+        "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) VALUES (%s, %s, 7, %s)",
+        [tron.id, GAS_STATION, transfer],
+    )
+    allowed = set()
+    for start in NonceState:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute("UPDATE nonces SET state = %s", [start])
+        await connection.execute("RESET session_replication_role")
+        for end in NonceState:
+            sqlstate = await refused(connection, "UPDATE nonces SET state = %s", end)
+            if sqlstate is None:
+                allowed.add((start, end))
+            else:
+                assert sqlstate in {"FP003", "FP004"}, (start, end, sqlstate)
+    # A void one goes to a gap alone, and this is no gap.
+    assert allowed == NONCE_MOVES - {(NonceState.VOID, NonceState.RESERVED)} | {(state, state) for state in NonceState}
+
+
+@pytest.mark.parametrize(
+    ("state", "nonce_state"),
+    [("final", "used"), ("reverted", "used"), ("expired", "lost"), ("rejected", "released"), ("included", "reserved")],
+)
+async def test_a_nonce_goes_with_its_payment(connection: Connection, tron: Chain, state: str, nonce_state: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    assert await value(connection, "SELECT reserve_nonce(%s, 3)", transfer) == 3
+    assert await value(connection, "SELECT reserve_nonce(%s, 3)", transfer) == 3
+    ways = {
+        "rejected": ["rejected"],
+        "expired": ["signed", "broadcasting", "expired"],
+        "included": ["signed", "broadcasting", "included"],
+    }
+    for step in ways.get(state, ["signed", "broadcasting", "included", state]):
+        await connection.execute("UPDATE transfers SET state = %s", [step])
+    assert await value(connection, "SELECT state FROM nonces") == nonce_state
+
+
+async def test_handed_out_without_gap_and_never_twice(connection: Connection, tron: Chain) -> None:
+    wallets = await add_wallets(connection, tron, 5)
+    await connection.execute("UPDATE chains SET gas_cooldown = '0'")
+    transfers = [await new_transfer(connection, tron, wallet) for wallet in wallets]
+
+    async def reserve(place: int, latest: int) -> int:
+        return int(await value(connection, "SELECT reserve_nonce(%s, %s)", transfers[place], latest))
+
+    assert [await reserve(0, 4), await reserve(1, 4), await reserve(2, 0)] == [4, 5, 6], "a node that is behind"
+    await connection.execute("UPDATE transfers SET state = 'rejected' WHERE id = %s", [transfers[1]])
+    assert await reserve(3, 4) == 5, "the gap first"
+    assert await reserve(4, 20) == 20, "somebody else has used many"
+    assert await reserve(0, 7) == 21, "its own was used by somebody else before it was signed"
+    assert await value(connection, "SELECT state FROM nonces WHERE nonce = 4") == "released"
+
+
+@pytest.mark.parametrize(
+    ("change", "sqlstate"),
+    [
+        ("INSERT INTO nonces (chain_id, sender, nonce) SELECT chain_id, sender, 9 FROM nonces", "FP004"),
+        (
+            "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) "
+            "SELECT chain_id, 'other', 9, transfer_id FROM nonces",
+            "FP004",
+        ),
+        ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 3, 'void' FROM nonces", "23505"),
+        ("UPDATE nonces SET state = 'used', nonce = 4", "FP004"),
+    ],
+)
+async def test_what_is_refused(connection: Connection, tron: Chain, change: str, sqlstate: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    await value(connection, "SELECT reserve_nonce(%s, 3)", transfer)
+    assert await refused(connection, change) == sqlstate
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "kind = 'gap'",
+        "to_address = from_address",
+        "job_id = NULL",
+    ],
+)
+async def test_no_payment_becomes_a_gap(connection: Connection, tron: Chain, change: str) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await new_transfer(connection, tron, wallet)
+    assert await refused(connection, f"UPDATE transfers SET {change}") in {"FP004", "23514"}  # noqa: S608
+
+
+async def test_a_gap_pays_its_own_sender_and_is_nobodys_job(connection: Connection, tron: Chain) -> None:
+    insert = (
+        "INSERT INTO transfers (kind, chain_id, asset_on_chain_id, from_address, to_address, amount, idempotency_key) "
+        "VALUES ('gap', %s, %s, 'Ta', %s, 1, 'gap')"
+    )
+    assert await refused(connection, insert, tron.id, tron.native_id, "Tb") == "23514"
+    assert await refused(connection, insert, tron.id, tron.token_id, "Ta") == "FP004"
+    assert await refused(connection, insert, tron.id, tron.native_id, "Ta") is None
+
+
+async def test_an_evm_attempt_needs_a_nonce(evm: EvmWorld, evm_desk: EvmDesk) -> None:
+    wallet = await evm.wallet()
+    await evm.flag(wallet, gas=True)
+    await evm_desk.run(GAS)
+    with pytest.raises(psycopg.DatabaseError, match="a nonce is for EVM chains, and needed there"):
+        await evm.connection.execute(
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, expiration, "
+            r"fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, now(), 1 FROM chain_transactions"
+        )
+
+
+async def test_two_processes_share_one_line(
+    evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, pool: Pool
+) -> None:
+    for _ in range(40):
+        await evm.wallet()
+    await evm.connection.execute("UPDATE wallets SET needs_gas = true")
+    mine = await evm_desk.queue.enqueue_and_claim(GAS, 20)
+    theirs = await other_evm_desk.queue.enqueue_and_claim(GAS, 20)
+    outcomes = await asyncio.gather(evm_desk.run(GAS, mine), other_evm_desk.run(GAS, theirs))
+    assert [outcome for pairs in outcomes for _, outcome in pairs] == [Parked()] * 40
+    await evm_desk.settle()
+    assert await evm.nonces() == [(nonce, "used") for nonce in range(40)]
+    assert len({one.receiver for one in await evm.paid_gas()}) == 40
+    await evm.assert_books_equal_chain()
+
+
+async def test_a_gas_wallet_that_runs_empty_in_the_middle(evm: EvmWorld, evm_desk: EvmDesk) -> None:
+    """What it can pay is paid; the others wait, and nobody waits behind a nonce that was never signed."""
+    await evm.network.node.call("anvil_setBalance", evm.gas_address, hex(GAS_FUNDS * 25 // 100_000))
+    await evm.network.finalize()
+    for _ in range(5):
+        await evm.wallet()
+    await evm.connection.execute("UPDATE wallets SET needs_gas = true")
+    outcomes = [outcome for _, outcome in await evm_desk.run(GAS)]
+    assert outcomes.count(Parked()) == 2
+    waiting = [outcome for outcome in outcomes if isinstance(outcome, Defer)]
+    assert len(waiting) == 3
+    assert "send BNB to it" in waiting[0].reason
+    assert [state for _, state in await evm.nonces()] == ["reserved", "reserved"]
+    await evm_desk.settle()
+    assert len(await evm.paid_gas()) == 2
+    await evm.network.fund(evm.gas_address, GAS_FUNDS)
+    await evm.network.finalize()
+    await evm.connection.execute("UPDATE job_logs SET run_at = now() WHERE status = 'pending'")
+    await evm_desk.run(GAS)
+    await evm_desk.settle()
+    assert len(await evm.paid_gas()) == 5
+    await evm.assert_books_equal_chain()
+
+
+async def test_a_network_above_the_cap_makes_jobs_wait_and_say_so(evm: EvmWorld, evm_desk: EvmDesk) -> None:
+    wallet = await evm.wallet()
+    await evm.flag(wallet, gas=True)
+    await evm.price(2_000_000)
+    ((_, outcome),) = await evm_desk.run(GAS)
+    assert isinstance(outcome, Defer)
+    assert "the base fee on bsc is" in outcome.reason
+    (job,) = await evm.jobs()
+    assert (job["status"], job["retry_count"]) == ("pending", 0)
+    assert await evm.nonces() == []

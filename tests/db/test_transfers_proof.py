@@ -1,0 +1,177 @@
+"""Death is proved by blocks and not by a node's word: what was paid is never paid again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+import pytest
+
+from pipeline.chains.http import NodeConfig
+from pipeline.chains.provider import Asset, Finality
+from pipeline.chains.tron.provider import TronProvider
+from pipeline.devnet.faults import FaultKind
+from pipeline.queue.jobs import JobType
+from tests.chaos.world import Desk, Interposed, World
+from tests.seed import USDT, Wallet
+
+GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
+LOOKUP = "gettransactioninfobyid"
+
+
+@pytest.fixture
+async def thirsty(world: World) -> Wallet:
+    """A wallet with tokens and no coin, flagged for gas."""
+    wallet = await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.flag(wallet, gas=True, consolidation=True)
+    return wallet
+
+
+class Forgetful:
+    """The desk's node, answering ``{}`` to some questions: an index that lags, or another node at the same address."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._node = desk.real_provider._nodes.all[0]
+        self._real = self._node.call
+        self.no_block_after: int | None = None
+        self._node.call = self._call  # type: ignore[method-assign,assignment]
+
+    def recover(self) -> None:
+        self._node.call = self._real  # type: ignore[method-assign]
+
+    async def _call(self, method: str, finality: Finality, body: Mapping[str, Any] | None = None) -> Any:
+        if method == LOOKUP:
+            return {}
+        if method == "getblockbynum" and self.no_block_after is not None and body and body["num"] > self.no_block_after:
+            return {}
+        return await self._real(method, finality, body)  # type: ignore[arg-type]
+
+
+async def states(world: World) -> tuple[list[str], list[str]]:
+    """Of transfers and attempts."""
+    return [row["state"] for row in await world.transfers()], [row["state"] for row in await world.attempts()]
+
+
+async def test_a_node_without_an_index_buries_nothing(world: World, desk: Desk, thirsty: Wallet) -> None:
+    """Confirmations were away for longer than the scan reaches; the payment is final, and the node denies it."""
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.mine(300, step_seconds=3)
+    Forgetful(desk)
+    await desk.new_settlement().round()
+    assert await states(world) == (["final"], ["final"])
+    await world.assert_books_equal_chain()
+
+
+async def test_not_paid_twice_under_one_key(world: World, desk: Desk, thirsty: Wallet) -> None:
+    """Gas lands while confirmations are away, a consolidation uses it up, a second deposit comes, and the node denies
+    both payments. Neither is made again."""
+    await world.devnet.set_params(energy_fee=150)
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.solidify()
+    await store(world, thirsty, world.native_id, await world.devnet.balance(thirsty.address, solid=True))
+    await desk.run(CONSOLIDATION)
+    await world.devnet.solidify()
+    await world.devnet.send_token(world.token, thirsty.address, 150 * USDT)
+    await world.devnet.mine(300, step_seconds=3)
+    node = Forgetful(desk)
+    await desk.new_settlement().round()
+    node.recover()
+    await desk.run(GAS)
+    await desk.settle()
+    keys = [row["idempotency_key"] for row in await world.transfers() if row["kind"] == "gas"]
+    assert len(await world.paid_gas()) == len(keys)
+    await world.assert_books_equal_chain()
+
+
+async def test_a_node_that_lags_behind_a_balancer_buries_nothing(world: World, desk: Desk, thirsty: Wallet) -> None:
+    """Heights come from a current node, lookups and blocks from one that is stuck: settled once that one is gone."""
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.solidify()
+    await world.devnet.advance(200)
+    await world.devnet.solidify()
+    node = Forgetful(desk)
+    node.no_block_after = (await world.attempts())[0]["ref_block"]
+    await desk.settlement.round()
+    assert await states(world) == (["broadcasting"], ["broadcasting"])
+    node.recover()
+    await desk.settlement.round()
+    assert await states(world) == (["final"], ["final"])
+
+
+async def test_many_that_expired_share_their_blocks(world: World, desk: Desk) -> None:
+    wallets = [await world.wallet(usdt=250 * USDT) for _ in range(12)]
+    await world.devnet.solidify()
+    for wallet in wallets:
+        await world.flag(wallet, gas=True)
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.drop_pending()
+    await world.devnet.mine(60, step_seconds=3)
+    reads: list[int] = []
+    block = desk.real_provider.block
+
+    async def counted(number: int, finality: Finality) -> object:
+        reads.append(number)
+        return await block(number, finality)
+
+    desk.real_provider.block = counted  # type: ignore[method-assign,assignment]
+    await desk.settlement.round()
+    assert (await states(world))[1] == ["expired"] * 12
+    assert len(reads) < 200
+
+
+async def test_what_may_still_land_cannot_be_buried_at_psql(world: World, desk: Desk, thirsty: Wallet) -> None:
+    await desk.settlement.round()
+    await desk.run(GAS)
+    with pytest.raises(psycopg.errors.DatabaseError, match="may still land") as refused:
+        await world.connection.execute("UPDATE chain_transactions SET state = 'expired'")
+    assert refused.value.sqlstate == "FP003"
+
+
+async def test_a_buried_payment_that_is_on_the_chain_raises_an_alarm(world: World, desk: Desk, thirsty: Wallet) -> None:
+    """By hand, past every guard."""
+    await desk.settlement.round()
+    assert await desk.settlement.tidy() == []
+    await desk.run(GAS)
+    await world.devnet.solidify()
+    await world.connection.execute(
+        "SET session_replication_role = replica; "
+        "UPDATE chain_transactions SET state = 'expired', updated_at = now(); "
+        "SET session_replication_role = origin"
+    )
+    (alarm,) = await desk.settlement.tidy()
+    assert (await world.attempts())[0]["txid"] in alarm
+    assert "booked expired and stands in final block" in alarm
+
+
+async def test_a_node_that_keeps_the_bytes_to_itself_does_not_get_them_for_ever(
+    world: World, desk: Desk, thirsty: Wallet
+) -> None:
+    """The first node says SUCCESS and relays nothing; the second one is asked by the first repeat."""
+    second = await world.devnet.start_node("second")
+    both = [NodeConfig(world.devnet.url), NodeConfig(second.url)]
+    provider = TronProvider("tron", world.genesis, both, [Asset("TRX", 6)], patience=1.0)
+    await world.devnet.add_fault(FaultKind.SWALLOWED, "wallet/broadcasthex")
+    desk.provider = desk.sender.provider = Interposed(provider)  # type: ignore[assignment]
+    settlement = desk.new_settlement()
+    await settlement.round()
+    await desk.run(GAS)
+    assert (await world.devnet.status()).pending == ()
+    await world.connection.execute("UPDATE chain_transactions SET last_broadcast_at = now() - interval '1 hour'")
+    await settlement.round()
+    await world.devnet.solidify()
+    await settlement.round()
+    assert await states(world) == (["final"], ["final"])
+    await provider.close()
+
+
+async def store(world: World, wallet: Wallet, asset_id: int, raw: int) -> None:
+    """As the sync writes a balance."""
+    await world.connection.execute(
+        "UPDATE wallet_balances SET on_chain_balance_raw = %s, recheck = false "
+        "WHERE wallet_id = %s AND asset_on_chain_id = %s",
+        [str(raw), wallet.id, asset_id],
+    )
