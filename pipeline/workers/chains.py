@@ -143,7 +143,6 @@ class ServedChains:
             self._end(served)
 
     async def _open(self, row: Mapping[str, Any]) -> None:
-        name = row["name"]
         try:
             provider = self._provider(row)
         except (ValueError, ChainError) as error:
