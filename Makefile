@@ -15,7 +15,7 @@ COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit
 	--custom-compile-command 'make lock'
 CLIENTS := tests/clients
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
-# Whatever npm does, it is for some tests only: they say themselves what they miss.
+# Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
 .PHONY: help setup up test check lock bench-short contracts clean
@@ -26,7 +26,7 @@ help: ## this list
 setup: $(VENV)/.ready ## virtual environment with the locked dependencies
 	@:
 
-up: $(VENV)/.ready ## everything on this machine, until Ctrl-C
+up: $(VENV)/.ready $(CLIENTS)/node_modules/.ready ## everything on this machine, until Ctrl-C
 	@exec $(RUN)/flagpost up
 
 test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
@@ -83,10 +83,10 @@ $(CLIENTS)/node_modules/.ready: $(wildcard $(CLIENTS)/package-lock.json)
 	@mkdir -p $(@D)
 ifneq ($(NPM),)
 	@if [[ -f $(CLIENTS)/package-lock.json ]]; then \
-		echo "Installing the JavaScript clients of the tests"; \
+		echo "Installing anvil and the JavaScript clients of the tests"; \
 		if $(NPM) ci --prefix $(CLIENTS) --silent --no-audit --no-fund; then touch $@; \
 		else echo "npm could not install them; the tests that need them say so" >&2; fi; \
 	fi
 else
-	@echo "No npm here; the tests with JavaScript clients say so"
+	@echo "No npm here: no anvil and no JavaScript clients"
 endif

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chains.http import NodeConfig
+from pipeline.chains.nodes import PATIENCE
 from pipeline.chains.provider import Asset, Provider
 
 
@@ -18,6 +19,7 @@ class _Chain:
     api_keys: Sequence[str]
     assets: Sequence[Asset]
     options: Mapping[str, Any]
+    patience: float
 
 
 def open_provider(
@@ -28,12 +30,14 @@ def open_provider(
     api_keys: Sequence[str] = (),
     assets: Sequence[Asset] = (),
     options: Mapping[str, Any] | None = None,
+    patience: float = PATIENCE,
 ) -> Provider:
     """The provider of a chain; nothing is asked of a node yet (see ``check_network``).
 
     ``nodes`` are URLs or elements of ``chains.nodes``. ``options`` are EVM's: ``fees`` (see ``FeePolicy``) and
-    ``block_seconds``. Raises ValueError naming what is wrong with the configuration, InvalidAddress for a contract of
-    an EVM asset.
+    ``block_seconds``; ``patience`` is how many seconds a question is tried over.
+
+    Raises ValueError naming what is wrong with the configuration, InvalidAddress for a contract of an EVM asset.
     """
     opener = _FAMILIES.get(family)
     if opener is None:
@@ -42,7 +46,12 @@ def open_provider(
         configured = [NodeConfig.parse(node) for node in nodes]
     except ValueError as error:
         raise ValueError(f"chain {name}: {error}") from error
-    return opener(_Chain(name, network_id, configured, api_keys, assets, options or {}))
+    return opener(_Chain(name, network_id, configured, api_keys, assets, options or {}, patience))
+
+
+def options_of(family: str, fees: Mapping[str, Any], block_seconds: float) -> dict[str, Any]:
+    """``options`` of ``open_provider`` out of a row of ``chains``: a family that has none takes none."""
+    return {"fees": fees, "block_seconds": block_seconds} if family == "evm" else {}
 
 
 # A family's libraries are imported when a chain of it is opened: web3 alone costs half a second and 30 MB.
@@ -53,7 +62,9 @@ def _tron(chain: _Chain) -> Provider:
 
     if chain.options:
         raise ValueError(f"chain {chain.name} has options {sorted(chain.options)}: TRON has none")
-    return TronProvider(chain.name, chain.network_id, chain.nodes, chain.assets, api_keys=chain.api_keys)
+    return TronProvider(
+        chain.name, chain.network_id, chain.nodes, chain.assets, api_keys=chain.api_keys, patience=chain.patience
+    )
 
 
 def _evm(chain: _Chain) -> Provider:
@@ -82,6 +93,7 @@ def _evm(chain: _Chain) -> Provider:
         api_keys=chain.api_keys,
         fee_policy=policy,
         block_seconds=seconds,
+        patience=chain.patience,
     )
 
 

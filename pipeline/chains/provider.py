@@ -48,6 +48,16 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """A token as its contract describes it."""
+
+    contract: str
+    """In canonical form."""
+    symbol: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
 class BalanceQuery:
     """One balance to read."""
 
@@ -239,6 +249,12 @@ class Provider(Protocol):
 
         All of one node call (hundreds) are read at one block; more queries than that may span two, so each
         Balance names its own. A bad address or contract is an error of its own entry.
+        """
+
+    async def inspect_token(self, contract: str) -> TokenInfo:
+        """What a contract says of itself, for when it is added.
+
+        Raises InvalidAddress, and NotAToken when there is no code or it does not answer as a token does.
         """
 
     async def estimate(self, payment: Payment) -> FeeEstimate:

@@ -1,13 +1,15 @@
 """Doctor's questions to a chain: are its nodes of the right network, our wallets funded, and what would gas cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
-from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, WrongNetwork
+from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, BalanceQuery, Finality
-from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.open import open_provider, options_of
+from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
+from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
+from pipeline.cli.check_fees import check_fees
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, span
 from pipeline.cli.session import Connection, Row, own_branch
@@ -16,8 +18,6 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family, PublicBr
 from pipeline.settings import Settings, SettingsError
 from pipeline.units import parse_raw, to_human
 
-PATIENCE_SECONDS = 4.0
-"""Per node. Doctor is for people who wait for it."""
 STALE = timedelta(minutes=1)
 """A head block older than this: the node is behind, or the chain stands still."""
 SLICE = 5_000
@@ -58,7 +58,7 @@ class ChainContext:
 
 async def check_chain(found: Findings, connection: Connection, settings: Settings, chain: Row) -> None:
     """Every check of one chain."""
-    if chain["family"] != Family.TRON:
+    if chain["family"] not in set(Family):
         found.note(f"{chain['name']}", f"{chain['name']}: {chain['family']} chains are not checked by this version")
         return
     context = ChainContext(
@@ -68,24 +68,36 @@ async def check_chain(found: Findings, connection: Connection, settings: Setting
             Asset(row["symbol"], row["decimals"], row["contract_address"])
             for row in connection.execute(statement("doctor/assets"), {"chain_id": chain["id"]})
         ),
-        native=Asset(chain["native_symbol"] or "TRX", chain["native_decimals"] or 6),
+        native=Asset(*_coin(chain)),
         branch=_check_mnemonic(found, settings, chain),
     )
     if chain["native_symbol"] is None:
         found.fail(
             f"{context.name}.assets",
             f"{context.name} has no native coin",
-            "insert TRX into asset_on_chain, no contract",
+            "insert it into asset_on_chain, without a contract",
         )
     provider = await _check_nodes(found, context)
     if provider is not None:
         try:
+            await _check_tokens(found, context, provider)
+            if chain["family"] == Family.EVM:
+                await check_fees(found, chain, context.coins, provider)
             await _check_money(found, connection, context, provider)
         except ChainUnavailable as error:
             found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")
         finally:
             await provider.close()
     _check_wallets(found, connection, context)
+
+
+def _coin(chain: Row) -> tuple[str, int]:
+    default = ("TRX", 6) if chain["family"] == Family.TRON else ("coin", 18)
+    return (chain["native_symbol"], chain["native_decimals"]) if chain["native_symbol"] else default
+
+
+def _derive(name: str) -> str:
+    return f"flagpost wallets derive --count 10{'' if name == 'tron' else f' --chain {name}'}"
 
 
 def _check_mnemonic(found: Findings, settings: Settings, chain: Row) -> PublicBranch | None:
@@ -102,13 +114,17 @@ def _check_mnemonic(found: Findings, settings: Settings, chain: Row) -> PublicBr
     return branch
 
 
-async def _check_nodes(found: Findings, context: ChainContext) -> TronProvider | None:
+async def _check_nodes(found: Findings, context: ChainContext) -> Provider | None:
     """Each node by itself; a provider over those that are right, None if there is none."""
     check = f"{context.name}.node"
-    variable = f"FLAGPOST_NODES_{context.name.upper().replace('-', '_')}"
+    variable = nodes_variable(context.name)
     given = context.settings.nodes.get(context.name) or context.chain["nodes"]
     if not given:
-        found.fail(check, f"{context.name} has no node", f"set {variable} or chains.nodes")
+        found.fail(
+            check,
+            f"{context.name} has no node",
+            f"set {variable}, or: flagpost chains enable {context.name} --node URL",
+        )
         return None
     try:
         nodes = [NodeConfig.parse(value) for value in given]
@@ -149,19 +165,49 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
     return True
 
 
-def _provider(context: ChainContext, nodes: Sequence[NodeConfig]) -> TronProvider:
-    keys = [key.get_secret_value() for key in context.settings.api_keys.get(context.name, ())]
-    return TronProvider(
+def _provider(context: ChainContext, nodes: Sequence[NodeConfig]) -> Provider:
+    chain = context.chain
+    return open_provider(
+        chain["family"],
         context.name,
-        context.chain["network_id"],
-        nodes,
+        chain["network_id"],
+        [asdict(node) for node in nodes],
+        [key.get_secret_value() for key in context.settings.api_keys.get(context.name, ())],
         [context.native, *context.tokens],
-        api_keys=keys,
+        options_of(chain["family"], chain["fees"], chain["block_seconds"]),
         patience=PATIENCE_SECONDS,
     )
 
 
-async def _check_money(found: Findings, connection: Connection, context: ChainContext, provider: TronProvider) -> None:
+async def _check_tokens(found: Findings, context: ChainContext, provider: Provider) -> None:
+    """Whether each contract says of itself what its row says."""
+    agreeing = []
+    for token in context.tokens:
+        check = f"{context.name}.{token.symbol}"
+        try:
+            said = await provider.inspect_token(str(token.contract))
+        except (NotAToken, InvalidAddress) as error:
+            found.fail(check, str(error), f"flagpost assets disable {context.name} {token.symbol}")
+            continue
+        if said.decimals != token.decimals:
+            found.fail(
+                check,
+                f"{token.contract} has {said.decimals} decimals by its own word, here it has {token.decimals}",
+                f"flagpost assets disable {context.name} {token.symbol}, and add it anew",
+            )
+        elif said.symbol != token.symbol:
+            found.warn(
+                check,
+                f"{token.contract} calls itself {said.symbol}, it is {token.symbol} here",
+                "make sure that it is the right contract",
+            )
+        else:
+            agreeing.append(token.symbol)
+    if agreeing:
+        found.ok(f"{context.name}.assets", f"{context.name}: tokens agree with their contracts: {', '.join(agreeing)}")
+
+
+async def _check_money(found: Findings, connection: Connection, context: ChainContext, provider: Provider) -> None:
     treasury, gas = context.treasury_address, context.gas_address
     await _check_treasury(found, context, provider, treasury)
     if gas is None:
@@ -174,7 +220,7 @@ async def _check_money(found: Findings, connection: Connection, context: ChainCo
     _check_gas(found, connection, context, gas, balance.raw)
 
 
-async def _check_treasury(found: Findings, context: ChainContext, provider: TronProvider, treasury: str | None) -> None:
+async def _check_treasury(found: Findings, context: ChainContext, provider: Provider, treasury: str | None) -> None:
     check = f"{context.name}.treasury"
     if treasury is None:
         found.note(check, "the treasury is unknown without the mnemonic or a pinned address")
@@ -182,7 +228,7 @@ async def _check_treasury(found: Findings, context: ChainContext, provider: Tron
     try:
         provider.validate_address(treasury)
     except InvalidAddress as error:
-        found.fail(check, f"treasury: {error}", f"correct FLAGPOST_TREASURY_{context.name.upper()}")
+        found.fail(check, f"treasury: {error}", f"correct FLAGPOST_TREASURY_{context.name.upper().replace('-', '_')}")
         return
     shown = context.chain["treasury_address"]
     if shown not in (None, treasury):
@@ -199,7 +245,7 @@ async def _check_treasury(found: Findings, context: ChainContext, provider: Tron
             found.fail(
                 f"{context.name}.assets",
                 f"{asset.symbol} {asset.contract}: {balance.error}",
-                "correct asset_on_chain.contract_address, or set is_active = false",
+                f"correct asset_on_chain.contract_address, or: flagpost assets disable {context.name} {asset.symbol}",
             )
         else:
             held.append(f"{to_human(balance.raw, asset.decimals)} {asset.symbol}")
@@ -247,7 +293,7 @@ def _check_wallets(found: Findings, connection: Connection, context: ChainContex
     elif row["wallets"]:
         found.ok(check, text)
     else:
-        found.note(check, f"{context.name} has no wallets; derive some: flagpost wallets derive --count 10")
+        found.note(check, f"{context.name} has no wallets; derive some: {_derive(context.name)}")
     if context.branch is not None:
         _check_derivation(found, connection, context, context.branch)
 

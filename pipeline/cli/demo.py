@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.cli.output import BAD, OK, CommandError, err, out, print_json
+from pipeline.cli.up import chosen_chains
 from pipeline.db.cluster import socket_directory
 from pipeline.local import demo as local_demo
-from pipeline.local.customers import money
+from pipeline.local.network import money
 from pipeline.settings import Settings
 
 
@@ -30,8 +31,9 @@ class GasPolicy(StrEnum):
 
 
 def demo(
-    wallets: Annotated[int, typer.Option(min=1, help="Customers' wallets.")] = 20,
-    deposits: Annotated[int, typer.Option(min=0, help="Deposits of 201 to 2,000 USDT into them.")] = 40,
+    wallets: Annotated[int, typer.Option(min=1, help="Customers' wallets on each chain.")] = 20,
+    deposits: Annotated[int, typer.Option(min=0, help="Deposits of 201 to 2,000 USDT, on each chain.")] = 40,
+    chains: Annotated[str, typer.Option(help="Chains to play: tron, bsc or tron,bsc.")] = "tron",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Give up after so many seconds.")] = 600,
     lossy_notify: Annotated[
@@ -44,18 +46,20 @@ def demo(
     solid_lag: Annotated[int, typer.Option(min=1, help="Blocks until a block is final.")] = 2,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the home with its logs, and print where it is.")] = False,
 ) -> None:
-    """Deposits go in, all processes run, and the chain is asked what arrived.
+    """Deposits go in, all processes run, and the chains are asked what arrived.
 
     Everything is its own: a temporary home, an embedded database (or a fresh one on the server of DATABASE_URL), a
-    simulated network. The result is read from the chain. Exit code 0 only when the treasury received exactly
-    what was due.
+    simulated TRON network, a real EVM node (anvil) as BSC. The result is read from the chains. Exit code 0 only when
+    every treasury received exactly what was due. With several chains the totals are in raw units with `decimals`.
 
     Example: [bold]flagpost demo --wallets 200 --deposits 200 --json[/]
+    Example: [bold]flagpost demo --chains tron,bsc --wallets 100 --deposits 100[/]
     """
     order = local_demo.Order(
         wallets=wallets,
         deposits=deposits,
         timeout=timeout,
+        chains=tuple(chosen_chains(chains)) or ("tron",),
         lossy_notify=lossy_notify,
         gas_policy=gas_policy.value,
         seed=seed,
@@ -68,7 +72,7 @@ def demo(
     server = settings.listen_url or settings.database_url
     with _temporary_home(keep) as home, _progress() as tell:
         outcome = asyncio.run(_interruptible(order, home, server, tell))
-    for fault in outcome.audit.faults:
+    for fault in outcome.faults:
         err.print(f"{BAD} {escape(fault)}")
     if not outcome.right:
         for failure in outcome.failures:
@@ -122,7 +126,7 @@ def _progress() -> Iterator[Callable[[local_demo.Progress], None]]:
         task = bar.add_task("starting database and network", total=None)
 
         def tell(progress: local_demo.Progress) -> None:
-            text = f"treasury {money(progress.received)} · {progress.what}"
+            text = f"treasury {money(progress.received, progress.decimals)} · {progress.what}"
             bar.update(task, description=text, total=progress.due or None, completed=progress.received)
 
         yield tell
@@ -130,9 +134,11 @@ def _progress() -> Iterator[Callable[[local_demo.Progress], None]]:
 
 def _summary(outcome: local_demo.Outcome) -> None:
     report = outcome.as_json()
-    mark = OK if outcome.right else BAD
-    due = money(outcome.deposited)
-    out.print(f"{mark} treasury received {money(outcome.audit.treasury_received)} of {due} (read from the chain)")
+    for chain in outcome.chains:
+        received, due = (money(raw, chain.decimals) for raw in (chain.audit.treasury_received, chain.deposited))
+        out.print(
+            f"{OK if chain.right else BAD} {chain.chain}: treasury received {received} of {due} (read from the chain)"
+        )
     out.print(
         f"{BAD if report['double_payments'] else OK} {report['double_payments']} double payments, "
         f"{report['gas_topups']} gas top-ups, {report['consolidations']} consolidations"

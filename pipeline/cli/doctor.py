@@ -71,7 +71,9 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
     check_queue(found, connection)
     chains = connection.execute(statement("doctor/chains")).fetchall()
     if not chains:
-        found.warn("chains", "there is no active chain", "insert one into the table chains, or run `flagpost up`")
+        found.warn(
+            "chains", "there is no active chain", "see: flagpost chains list; switch one on: flagpost chains enable"
+        )
     for chain in chains:
         asyncio.run(check_chain(found, connection, settings, chain))
 

@@ -25,12 +25,14 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "up": Entry("up", "Everything on this machine: database, simulated TRON, workers, customers who deposit.", START),
+    "up": Entry("up", "Everything on this machine: database, simulated TRON, BSC, workers, customers who deposit.", START),
     "demo": Entry("demo", "The same unattended, until everything has settled; prints the result as JSON.", START),
     "doctor": Entry("doctor", "Check database, triggers, node, keys and funds, and say what to do.", START),
     "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
     "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list.", LOOK),
     "jobs": Entry("jobs", "Jobs: list, show, retry, cancel.", LOOK),
+    "chains": Entry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
+    "assets": Entry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
     "config": Entry("config", "Configuration: show, set. Takes effect while the system runs.", OPERATE),
     "db": Entry("db", "The database: psql, url, start.", OPERATE),
     "devnet": Entry("devnet", "The simulated TRON network, by itself.", OPERATE),
@@ -43,7 +45,7 @@ COMMANDS = {
 
 
 HELP = """
-Deposit wallets on TRON fill with USDT; Flagpost brings it to the treasury.
+Deposit wallets on TRON, BSC and Ethereum fill with tokens; Flagpost brings them to the treasury.
 
 A flag in Postgres says what a wallet needs, NOTIFY wakes who serves it, and a timer finds what a lost NOTIFY left.
 

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 
 from pipeline.chains.errors import InvalidAddress
+from pipeline.chains.evm import address as evm_address
 from pipeline.chains.tron import address as tron_address
 from pipeline.cli.output import CommandError
 from pipeline.db.dsn import database_dsn, with_application, without_password
@@ -89,15 +90,16 @@ def chain_named(connection: Connection, name: str) -> Row:
         return row
     known = [other["name"] for other in connection.execute(statement("wallets/chain_names"))]
     there = f"there are: {', '.join(known)}" if known else "there is none yet"
-    raise CommandError(f"no chain is called {name!r}; {there}", "insert it into the table chains, or run `flagpost up`")
+    raise CommandError(f"no chain is called {name!r}; {there}", "add it: flagpost chains add --help")
 
 
 def canonical_address(family: str, address: str) -> str:
     """The canonical form of an address of that family. Raises CommandError saying what is wrong with it."""
-    if family != Family.TRON:
-        raise CommandError(f"addresses of {family} chains cannot be checked by this version", "use a TRON chain")
+    validate = {Family.TRON: tron_address.validate, Family.EVM: evm_address.validate}.get(Family(family))
+    if validate is None:
+        raise CommandError(f"addresses of {family} chains cannot be checked by this version")
     try:
-        return tron_address.validate(address)
+        return validate(address)
     except InvalidAddress as error:
         raise CommandError(str(error), "compare it with where you copied it from") from None
 

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.output import usage
 from pipeline.local import up as local_up
+from pipeline.local.networks import CHAINS
 from pipeline.settings import Settings
 
 
@@ -24,10 +26,13 @@ def up(
     wallets: Annotated[int, typer.Option(min=1, help="Customers' wallets to have.")] = 20,
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two deposits, on average.")] = 6.0,
     seed: Annotated[int | None, typer.Option(help="Pay the same deposits each time.")] = None,
+    chains: Annotated[
+        str, typer.Option(help="Chains to play, e.g. tron,bsc; default: TRON, and BSC where anvil can be had.")
+    ] = "",
     part: Annotated[Part | None, typer.Option(hidden=True)] = None,
-    node: Annotated[str, typer.Option(hidden=True)] = "",
+    node: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Start everything: database, simulated TRON network, all workers, and customers who deposit.
+    """Start everything: database, a simulated TRON network, BSC on anvil, all workers, and customers who deposit.
 
     State is kept under FLAGPOST_HOME; the next start goes on with it. With DATABASE_URL set that server is used. Ctrl-C
     stops all of it in order. Meanwhile, in another terminal: flagpost doctor, flagpost jobs list, flagpost db psql.
@@ -37,11 +42,22 @@ def up(
     settings = Settings.load()
     match part:
         case None:
-            raise typer.Exit(local_up.run(settings, wallets=wallets, every=every, dice_seed=seed))
+            raise typer.Exit(
+                local_up.run(settings, wallets=wallets, every=every, dice_seed=seed, chains=chosen_chains(chains))
+            )
         case Part.SETUP:
-            _until_stopped(local_up.set_up(settings, node, wallets))
+            _until_stopped(local_up.set_up(settings, node or [], wallets))
         case Part.CUSTOMERS:
-            _until_stopped(local_up.customers(settings, node, wallets, every, seed))
+            _until_stopped(local_up.customers(settings, node or [], wallets, every, seed))
+
+
+def chosen_chains(text: str) -> list[str]:
+    """``tron,bsc`` as a list. Raises CommandError for a name that cannot be played."""
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in chosen if name not in CHAINS]
+    if unknown:
+        raise usage(f"--chains: {', '.join(unknown)} cannot be played here; there are {', '.join(CHAINS)}")
+    return chosen
 
 
 def _until_stopped(work: Coroutine[Any, Any, None]) -> None:

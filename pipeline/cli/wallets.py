@@ -42,7 +42,8 @@ def add(
     address: Annotated[str, typer.Argument(help="The deposit address.")],
     chain: ChainOption = "tron",
     index: Annotated[
-        int | None, typer.Option(min=0, max=MAX_INDEX, help="Its i of m/44'/195'/0'/0/i, if you know it.")
+        int | None,
+        typer.Option(min=0, max=MAX_INDEX, help="Its derivation index, if you know it."),
     ] = None,
     user: Annotated[UUID | None, typer.Option(help="The customer it belongs to (auth.users.id).")] = None,
     as_json: JsonOption = False,
@@ -53,6 +54,7 @@ def add(
     *foreign*: it is watched, but never receives gas and is never emptied, because we hold no key to it.
 
     Example: [bold]flagpost wallets add TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH --index 12[/]
+    Example: [bold]flagpost wallets add 0x9858EfFD232B4033E47d90003D41EC34EcaEda94 --chain bsc[/]
     """
     settings = Settings.load()
     with database(settings, "wallets add") as connection:
@@ -79,11 +81,12 @@ def derive(
     chain: ChainOption = "tron",
     as_json: JsonOption = False,
 ) -> None:
-    """Derive wallets from the mnemonic and watch them.
+    """Derive wallets from the mnemonic and watch them: m/44'/195'/0'/0/i on TRON, m/44'/60'/0'/0/i on EVM chains.
 
     Indices 0 to 9 are the house's own (0 gas wallet, 1 treasury); customers begin at 10.
 
     Example: [bold]flagpost wallets derive --count 100[/]
+    Example: [bold]flagpost wallets derive --chain bsc --count 100[/]
     """
     if start is not None and start < FIRST_USER_INDEX:
         raise usage(f"--start {start}: indices below {FIRST_USER_INDEX} are the house's own", "start at 10 or later")

@@ -77,7 +77,7 @@ class ConfigEntry:
 
     key: str
     default: Any
-    """None for chain and asset terms: their values are rows, not code."""
+    """None for most chain and asset terms: their values are rows, not code."""
     value: Any
     description: str
 
@@ -153,7 +153,7 @@ class RuntimeConfig(_Section):
         defaults, descriptions = cls.defaults(), cls.descriptions()
         own = [ConfigEntry(key, defaults[key], value, descriptions[key]) for key, value in config.values().items()]
         terms = await describe_terms(connection)
-        return own + [ConfigEntry(term.key, None, term.value, term.description) for term in terms]
+        return own + [ConfigEntry(term.key, term.default, term.value, term.description) for term in terms]
 
     @classmethod
     def check(cls, key: str, value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The terms of chains and assets: policies, thresholds and limits that are columns of chains and asset_on_chain.
 
-Addressed as ``tron.gas_policy``, ``tron.gas_flag_below`` and ``tron.USDT.consolidate_flag_above``. Amounts are given in
-human units with their symbol (``"5 TRX"``) or as whole raw units (``5000000``).
+Addressed as ``tron.gas_policy``, ``tron.gas_flag_below``, ``tron.USDT.consolidate_flag_above`` and, on EVM chains,
+``bsc.fees.cap``. Amounts are given in human units with their symbol (``"5 TRX"``) or as whole raw units (``5000000``).
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import errors, sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from pipeline.config.errors import ConfigError, unknown_key
 from pipeline.db.pool import Connection
@@ -26,6 +27,9 @@ class Kind(StrEnum):
     DURATION = "duration"
     FLAG = "true or false"
     POLICY = "policy"
+    COUNT = "a whole number"
+    PERCENT = "a whole number of percents"
+    GAS_PRICE = "wei for a unit of gas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class _Column:
     kind: Kind
     description: str
     optional: bool = False
+    default: Any = None
+    """Of what is kept in chains.fees, where a name may be missing."""
 
 
 CHAIN_TERMS: Mapping[str, _Column] = {
@@ -50,6 +56,24 @@ CHAIN_TERMS: Mapping[str, _Column] = {
     "sync_interval": _Column(Kind.DURATION, "Seconds between two readings of a balance"),
     "transaction_lifetime": _Column(Kind.DURATION, "Seconds until an unsent transaction expires on the chain"),
 }
+
+GWEI = 10**9
+
+EVM_TERMS: Mapping[str, _Column] = {
+    "replace_after_blocks": _Column(Kind.COUNT, "A stuck transaction is offered again for more after so many blocks"),
+}
+
+FEE_TERMS: Mapping[str, _Column] = {
+    "legacy": _Column(
+        Kind.FLAG, "Gas price only, no base fee and tip (null: so where the base fee is 0)", optional=True
+    ),
+    "cap": _Column(Kind.GAS_PRICE, "A first offer is never higher; above it payments wait", default=500 * GWEI),
+    "replacement_cap": _Column(Kind.GAS_PRICE, "Highest offer for what is stuck (null: twice the cap)", optional=True),
+    "floor": _Column(Kind.GAS_PRICE, "Gas price (legacy) or tip is never lower", default=0),
+    "tip_percentile": _Column(Kind.PERCENT, "Which of the tips paid lately is offered", default=50),
+    "gas_margin_percent": _Column(Kind.COUNT, "Percents on the gas estimated for a token transfer", default=20),
+}
+"""The entries of chains.fees on EVM chains; a test holds them against ``chains.evm.fees.FeePolicy``."""
 
 ASSET_TERMS: Mapping[str, _Column] = {
     "is_active": _Column(Kind.FLAG, "Whether the asset is read and consolidated"),
@@ -77,6 +101,8 @@ CONTRADICTIONS: Mapping[str, str] = {
 }
 """CHECK constraints of sql/migrations/0001_chains.sql as sentences."""
 
+MOST = 100_000
+"""Of counts: anything above is a slip of the hand."""
 _HUMAN_AMOUNT = re.compile(r"\s*([0-9][0-9_.]*)\s*([A-Za-z][A-Za-z0-9.-]*)\s*")
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|)\w*\s*")
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -90,6 +116,8 @@ class Term:
     value: Any
     """Amounts in human units with their symbol, durations in seconds."""
     description: str
+    default: Any = None
+    """In force where nothing is set; None for columns, which always are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +131,16 @@ class _Place:
     symbol: str
     decimals: int
     current: Any
+    fees: Mapping[str, Any] | None = None
+    """chains.fees where ``column`` is one entry of it."""
 
 
 async def describe_terms(connection: Connection) -> list[Term]:
     """Every term of every chain and token."""
-    return [Term(key, _shown(place), place.kind.description) for key, place in (await _places(connection)).items()]
+    return [
+        Term(key, _shown(place, place.current), place.kind.description, _shown(place, place.kind.default))
+        for key, place in (await _places(connection)).items()
+    ]
 
 
 async def is_term(connection: Connection, key: str) -> bool:
@@ -122,10 +155,13 @@ async def set_term(connection: Connection, key: str, value: Any) -> None:
     if place is None:
         raise unknown_key(key, places)
     update = sql.SQL(statement("config/set_term")).format(
-        table=sql.Identifier(place.table), column=sql.Identifier(place.column)
+        table=sql.Identifier(place.table), column=sql.Identifier("fees" if place.fees is not None else place.column)
     )
+    stored = _stored(key, place, value)
+    if place.fees is not None:
+        stored = Jsonb(_fees_with(key, place, stored))
     try:
-        await connection.execute(update, {"value": _stored(key, place, value), "id": place.id})
+        await connection.execute(update, {"value": stored, "id": place.id})
     except errors.CheckViolation as error:
         rule = CONTRADICTIONS.get(error.diag.constraint_name or "")
         raise ConfigError(f"{key} cannot be {value}: {rule or error.diag.message_primary}") from None
@@ -138,6 +174,11 @@ async def _places(connection: Connection) -> dict[str, _Place]:
         for row in await cursor.fetchall():
             for column, kind in CHAIN_TERMS.items():
                 places[f"{row['name']}.{column}"] = _place("chains", row, column, kind)
+            if row["family"] == "evm":
+                for column, kind in EVM_TERMS.items():
+                    places[f"{row['name']}.{column}"] = _place("chains", row, column, kind)
+                for column, kind in FEE_TERMS.items():
+                    places[f"{row['name']}.fees.{column}"] = _fee_place(row, column, kind)
         await cursor.execute(statement("config/assets"))
         for row in await cursor.fetchall():
             for column, kind in ASSET_TERMS.items():
@@ -149,15 +190,20 @@ def _place(table: str, row: Mapping[str, Any], column: str, kind: _Column) -> _P
     return _Place(table, row["id"], column, kind, row["symbol"] or "", row["decimals"] or 0, row[column])
 
 
-def _shown(place: _Place) -> Any:
-    if place.current is None:
+def _fee_place(row: Mapping[str, Any], column: str, kind: _Column) -> _Place:
+    fees = row["fees"]
+    return _Place("chains", row["id"], column, kind, "gwei", 9, fees.get(column, kind.default), fees)
+
+
+def _shown(place: _Place, value: Any) -> Any:
+    if value is None:
         return None
     match place.kind.kind:
-        case Kind.AMOUNT:
-            return f"{to_human(parse_raw(place.current), place.decimals)} {place.symbol}".strip()
+        case Kind.AMOUNT | Kind.GAS_PRICE:
+            return f"{to_human(parse_raw(value), place.decimals)} {place.symbol}".strip()
         case Kind.DURATION:
-            return place.current.total_seconds()
-    return place.current
+            return value.total_seconds()
+    return value
 
 
 def _stored(key: str, place: _Place, value: Any) -> Any:
@@ -167,8 +213,10 @@ def _stored(key: str, place: _Place, value: Any) -> Any:
             return None
         raise ConfigError(f"{key} needs a value")
     match place.kind.kind:
-        case Kind.AMOUNT:
+        case Kind.AMOUNT | Kind.GAS_PRICE:
             return _amount(key, place, value)
+        case Kind.COUNT | Kind.PERCENT:
+            return _count(key, value, most=100 if place.kind.kind is Kind.PERCENT else MOST)
         case Kind.DURATION:
             return f"{_seconds(key, value)} seconds"
         case Kind.FLAG if not isinstance(value, bool):
@@ -178,21 +226,46 @@ def _stored(key: str, place: _Place, value: Any) -> Any:
     return value
 
 
+def human_amount(key: str, text: str, symbol: str, decimals: int) -> int | None:
+    """Raw units of ``"5 TRX"``; None for what names no symbol. ``key`` is for the message.
+
+    Raises ConfigError for another symbol, InvalidAmount for a number with too many decimals."""
+    human = _HUMAN_AMOUNT.fullmatch(text)
+    if human is None:
+        return None
+    if human[2].upper() != symbol.upper():
+        raise ConfigError(f"{key} is an amount of {symbol}, not of {human[2]}")
+    return to_raw(human[1].replace("_", ""), decimals)
+
+
 def _amount(key: str, place: _Place, value: Any) -> int:
     """Raw units."""
-    human = _HUMAN_AMOUNT.fullmatch(value) if isinstance(value, str) else None
     try:
-        if human is None:
-            # JSON's 1.5 is a float, and only a fraction to the person who typed it.
-            return parse_raw(str(value) if isinstance(value, float) else value)
-        if human[2].upper() != place.symbol.upper():
-            raise ConfigError(f"{key} is an amount of {place.symbol}, not of {human[2]}")
-        return to_raw(human[1].replace("_", ""), place.decimals)
+        human = human_amount(key, value, place.symbol, place.decimals) if isinstance(value, str) else None
+        # JSON's 1.5 is a float, and only a fraction to the person who typed it.
+        return parse_raw(str(value) if isinstance(value, float) else value) if human is None else human
     except InvalidAmount as error:
         example = (
             f'"{to_human(5 * 10**place.decimals, place.decimals)} {place.symbol}" or raw units {5 * 10**place.decimals}'
         )
         raise ConfigError(f"{key}: {error}; write it like {example}") from None
+
+
+def _count(key: str, value: Any, *, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise ConfigError(f"{key} takes a whole number from 0 to {most}, not {value!r}")
+    return value
+
+
+def _fees_with(key: str, place: _Place, value: Any) -> dict[str, Any]:
+    """chains.fees with one entry changed. Raises ConfigError where it would contradict another."""
+    fees = {**(place.fees or {}), place.column: value}
+    known = {name: fees.get(name, column.default) for name, column in FEE_TERMS.items()}
+    if known["cap"] <= known["floor"]:
+        raise ConfigError(f"{key}: fees.cap must be above fees.floor, or nothing could ever be offered")
+    if known["replacement_cap"] is not None and known["replacement_cap"] < known["cap"]:
+        raise ConfigError(f"{key}: fees.replacement_cap must not be below fees.cap")
+    return fees
 
 
 def _seconds(key: str, value: Any) -> str:

@@ -17,54 +17,50 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from pipeline.db.statements import statement
-from pipeline.devnet.client import DevnetClient
+from pipeline.local.network import money
 from pipeline.local.seed import Seeded
-from pipeline.units import to_human
 
-CENT = 10_000
-"""Raw units of USDT; customers pay in whole cents."""
 SMALLEST, LARGEST = 201 * 100, 2_000 * 100
 """Cents. Every deposit is above the 200 USDT that raise needs_consolidation, so that each one ends in the treasury."""
-USDT_DECIMALS = 6
 TREASURY_EVERY_SECONDS = 0.5
 RECONNECT_SECONDS = 1.0
 
 
-def money(raw: int) -> str:
-    """USDT with thousands and at least two decimals: ``1,742.50 USDT``."""
-    whole, _, fraction = to_human(raw, USDT_DECIMALS).partition(".")
-    return f"{int(whole):,}.{fraction.ljust(2, '0')} USDT"
+def draw_amount(dice: random.Random, decimals: int) -> int:
+    """A deposit of 201 to 2,000 USDT in whole cents, in raw units."""
+    return dice.randint(SMALLEST, LARGEST) * int("1" + "0" * (decimals - 2))
 
 
-def draw_amount(dice: random.Random) -> int:
-    """A deposit of 201 to 2,000 USDT, in raw units."""
-    return dice.randint(SMALLEST, LARGEST) * CENT
-
-
-async def live(dsn: str, client: DevnetClient, seeded: Seeded, *, every: float, dice: random.Random) -> None:
-    """Deposit and tell, until cancelled. ``every``: seconds between two deposits on average."""
+async def live(dsn: str, chains: Sequence[Seeded], *, every: float, dice: random.Random) -> None:
+    """Deposit and tell, until cancelled. ``every``: seconds between two deposits on average, whatever the chain."""
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_deposit(client, seeded, every, dice))
+        for chain in chains:
+            tasks.create_task(_deposit(chain, every * len(chains), dice))
+            tasks.create_task(_tell_treasury(chain))
         tasks.create_task(_tell_flags(dsn))
-        tasks.create_task(_tell_treasury(client, seeded))
 
 
-async def _deposit(client: DevnetClient, seeded: Seeded, every: float, dice: random.Random) -> None:
+async def _deposit(chain: Seeded, every: float, dice: random.Random) -> None:
+    decimals = chain.network.token_decimals
     while True:
-        wallet, amount = dice.choice(seeded.customers), draw_amount(dice)
-        await client.send_token(seeded.token, wallet, amount)
-        typer.echo(f"deposit  {money(amount)} → {wallet}")
+        wallet, amount = dice.choice(chain.customers), draw_amount(dice, decimals)
+        await chain.network.deposit(chain.token, wallet, amount)
+        typer.echo(f"deposit  {money(amount, decimals)} → {wallet}")
         await asyncio.sleep(dice.uniform(every / 2, every * 3 / 2))
 
 
-async def _tell_treasury(client: DevnetClient, seeded: Seeded) -> None:
-    known = await client.balance(seeded.treasury, seeded.token, solid=True)
-    typer.echo(f"treasury {money(known)}")
+async def _tell_treasury(chain: Seeded) -> None:
+    """TRON's is *the* treasury, as it always was; others are named."""
+    name = "" if chain.network.chain == "tron" else f"{chain.network.chain} "
+    decimals = chain.network.token_decimals
+    known = await chain.network.balance(chain.treasury, chain.token, final=True)
+    typer.echo(f"treasury {name}{money(known, decimals)}")
     while True:
         await asyncio.sleep(TREASURY_EVERY_SECONDS)
-        now = await client.balance(seeded.treasury, seeded.token, solid=True)
+        now = await chain.network.balance(chain.treasury, chain.token, final=True)
         if now != known:
-            typer.echo(f"treasury {money(now)} ({'+' if now > known else '−'}{money(abs(now - known))})")
+            sign = "+" if now > known else "−"
+            typer.echo(f"treasury {name}{money(now, decimals)} ({sign}{money(abs(now - known), decimals)})")
             known = now
 
 

@@ -1,13 +1,13 @@
-"""The whole pipeline unattended: deposits go in, and the chain is asked what came out.
+"""The whole pipeline unattended: deposits go in, and the chains are asked what came out.
 
-Every process is a real one, launched from the Procfile. Nothing is mocked but the network, and that is a strict one.
+Every process is a real one, launched from the Procfile. Nothing is mocked but TRON's network, and that is a strict one.
 """
 
 import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +18,13 @@ from psycopg.rows import dict_row
 
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
+from pipeline.local.anvil import BNB
 from pipeline.local.audit import Audit, Intended, Movement, audit
 from pipeline.local.customers import draw_amount
 from pipeline.local.procfile import Phase
-from pipeline.local.seed import ON_DEMAND_FLAG_BELOW, THRESHOLD_FLAG_BELOW, TRX, Terms
+from pipeline.local.seed import Seeded, Terms
 from pipeline.local.stand import Stand, open_stand
+from pipeline.local.tron import TRX
 from pipeline.units import parse_raw
 
 LOOK_EVERY_SECONDS = 0.5
@@ -30,8 +32,9 @@ DEPOSITS_AT_ONCE = 8
 SPREAD_SECONDS_PER_DEPOSIT = 0.05
 """Deposits arrive over time, so that some meet a consolidation of their wallet that is under way."""
 LONGEST_SPREAD_SECONDS = 10.0
-GAS_PER_WALLET = 30 * TRX
-GAS_PER_DEPOSIT = 30 * TRX
+GAS_BASE = {"tron": 1_000 * TRX, "bsc": BNB}
+GAS_PER_WALLET = {"tron": 30 * TRX, "bsc": BNB // 200}
+GAS_PER_DEPOSIT = GAS_PER_WALLET
 """More than a top-up, its activation and the transfer's fee cost, so that the gas wallet never decides the result."""
 SWEEP_SECONDS = 30.0
 LOSSY_SWEEP_SECONDS = 2.0
@@ -43,9 +46,12 @@ class Order:
     """What to play."""
 
     wallets: int
+    """On each chain."""
     deposits: int
+    """On each chain."""
     timeout: float
     """Seconds from the first deposit."""
+    chains: tuple[str, ...] = ("tron",)
     lossy_notify: bool = False
     gas_policy: str = "threshold"
     seed: int = 1
@@ -56,38 +62,39 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it has come, for a progress bar. Raw units."""
+    """How far it has come, for a progress bar. Raw units with ``decimals``, of all chains together."""
 
     what: str
     received: int
     due: int
+    decimals: int
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it. Amounts in raw units of USDT (1 USDT is 1,000,000)."""
+class ChainOutcome:
+    """What came of it on one chain. Amounts in raw units of its USDT (1 USDT is 10 ^ decimals)."""
 
-    order: Order
+    chain: str
+    decimals: int
+    wallets: int
+    deposits: int
     deposited: int
-    settled: bool
-    """False: the time was up first."""
     gas_topups: int
     consolidations: int
     audit: Audit
     jobs: dict[str, Any]
-    seconds: float
-    failures: tuple[str, ...]
 
     @property
     def right(self) -> bool:
         """Whether the treasury received exactly what was due and nothing was paid that should not have been."""
-        return self.settled and self.audit.treasury_received == self.deposited and not self.audit.double_payments
+        return self.audit.treasury_received == self.deposited and not self.audit.double_payments
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `flagpost demo --json` prints."""
+        """One entry of ``chains``."""
         return {
-            "wallets": self.order.wallets,
-            "deposits": self.order.deposits,
+            "wallets": self.wallets,
+            "deposits": self.deposits,
+            "decimals": self.decimals,
             "deposited": str(self.deposited),
             "treasury_received": str(self.audit.treasury_received),
             "gas_topups": self.gas_topups,
@@ -95,8 +102,57 @@ class Outcome:
             "double_payments": self.audit.double_payments,
             "jobs_failed": self.jobs["jobs_failed"],
             "missed_events_swept": self.jobs["missed_events_swept"],
+            "latency_ms": _latency(self.jobs),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it, on each chain and in all."""
+
+    order: Order
+    chains: tuple[ChainOutcome, ...]
+    settled: bool
+    """False: the time was up first."""
+    jobs: dict[str, Any]
+    seconds: float
+    failures: tuple[str, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether everything had settled, and every chain is right."""
+        return self.settled and all(chain.right for chain in self.chains)
+
+    @property
+    def decimals(self) -> int:
+        """Of the totals: the most that any of the chains has, so that each amount is a whole number."""
+        return max(chain.decimals for chain in self.chains)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Each wrong payment in words."""
+        return tuple(f"{chain.chain}: {fault}" for chain in self.chains for fault in chain.audit.faults)
+
+    def total(self, raw: Callable[[ChainOutcome], int]) -> int:
+        """An amount of all chains together, in raw units with ``decimals``."""
+        return sum(_scaled(raw(chain), chain.decimals, self.decimals) for chain in self.chains)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `flagpost demo --json` prints: totals, and the same by chain."""
+        return {
+            "wallets": sum(chain.wallets for chain in self.chains),
+            "deposits": sum(chain.deposits for chain in self.chains),
+            "decimals": self.decimals,
+            "deposited": str(self.total(lambda chain: chain.deposited)),
+            "treasury_received": str(self.total(lambda chain: chain.audit.treasury_received)),
+            "gas_topups": sum(chain.gas_topups for chain in self.chains),
+            "consolidations": sum(chain.consolidations for chain in self.chains),
+            "double_payments": sum(chain.audit.double_payments for chain in self.chains),
+            "jobs_failed": self.jobs["jobs_failed"],
+            "missed_events_swept": self.jobs["missed_events_swept"],
             "seconds": round(self.seconds, 2),
-            "latency_ms": {"flag_to_start": {"p50": _number(self.jobs["p50"]), "p99": _number(self.jobs["p99"])}},
+            "latency_ms": _latency(self.jobs),
+            "chains": {chain.chain: chain.as_json() for chain in self.chains},
         }
 
 
@@ -105,6 +161,7 @@ async def play(order: Order, home: Path, server: str | None, tell: Callable[[Pro
     async with open_stand(
         home,
         _terms(order),
+        chains=order.chains,
         server=server,
         block_time=order.block_time,
         solid_lag=order.solid_lag,
@@ -128,102 +185,160 @@ def _terms(order: Order) -> Terms:
     return Terms(
         wallets=order.wallets,
         gas_policy=order.gas_policy,
-        gas_flag_below=ON_DEMAND_FLAG_BELOW if order.gas_policy == "on_demand" else THRESHOLD_FLAG_BELOW,
         sync_interval=timedelta(seconds=2 * order.block_time),
         block_time=timedelta(seconds=order.block_time),
         # Two deposits of one wallet may need two top-ups within seconds here; in production within ten minutes.
         gas_cooldown=timedelta(seconds=order.block_time),
-        gas_funds=1_000 * TRX + order.wallets * GAS_PER_WALLET + order.deposits * GAS_PER_DEPOSIT,
+        gas_funds={
+            name: GAS_BASE[name] + order.wallets * GAS_PER_WALLET[name] + order.deposits * GAS_PER_DEPOSIT[name]
+            for name in order.chains
+        },
         config={"sweep.interval_seconds": LOSSY_SWEEP_SECONDS if order.lossy_notify else SWEEP_SECONDS},
     )
 
 
-async def _deposit(stand: Stand, order: Order) -> int:
-    """Pay every deposit into a wallet; what was paid in all. The same seed pays the same amounts."""
+async def _deposit(stand: Stand, order: Order) -> dict[str, int]:
+    """Pay every deposit into a wallet; what was paid in all, by chain. The same seed pays the same amounts."""
     dice = random.Random(order.seed)  # noqa: S311 - a rehearsal, repeatable on purpose
     spread = min(LONGEST_SPREAD_SECONDS, order.deposits * SPREAD_SECONDS_PER_DEPOSIT)
-    turns = asyncio.Semaphore(DEPOSITS_AT_ONCE)
 
-    async def pay(after: float, wallet: str, amount: int) -> int:
+    async def pay(turns: asyncio.Semaphore, chain: Seeded, after: float, wallet: str, amount: int) -> int:
         await asyncio.sleep(after)
         async with turns:
-            await stand.client.send_token(stand.seeded.token, wallet, amount)
+            await chain.network.deposit(chain.token, wallet, amount)
         return amount
 
-    plans = [
-        (dice.uniform(0, spread), dice.choice(stand.seeded.customers), draw_amount(dice)) for _ in range(order.deposits)
-    ]
+    paying: dict[str, list[asyncio.Task[int]]] = {}
     async with asyncio.TaskGroup() as group:
-        payments = [group.create_task(pay(*plan)) for plan in plans]
-    return sum(payment.result() for payment in payments)
+        for chain in stand.chains:
+            turns, decimals = asyncio.Semaphore(DEPOSITS_AT_ONCE), chain.network.token_decimals
+            plans = [
+                (dice.uniform(0, spread), dice.choice(chain.customers), draw_amount(dice, decimals))
+                for _ in range(order.deposits)
+            ]
+            paying[chain.network.chain] = [group.create_task(pay(turns, chain, *plan)) for plan in plans]
+    return {name: sum(task.result() for task in tasks) for name, tasks in paying.items()}
 
 
 async def _until_settled(
-    stand: Stand, order: Order, paying: "asyncio.Task[int]", deadline: float, tell: Callable[[Progress], None]
+    stand: Stand,
+    order: Order,
+    paying: "asyncio.Task[dict[str, int]]",
+    deadline: float,
+    tell: Callable[[Progress], None],
 ) -> bool:
     """True once everything that was paid in has arrived and nothing moves any more; False at the deadline."""
+    decimals = max(chain.network.token_decimals for chain in stand.chains)
     async with await AsyncConnection.connect(stand.dsn, autocommit=True, row_factory=dict_row) as connection:
         while time.monotonic() < deadline:
             stand.fleet.check()
-            received = await stand.client.balance(stand.seeded.treasury, stand.seeded.token, solid=True)
+            received = {
+                chain.network.chain: await chain.network.balance(chain.treasury, chain.token, final=True)
+                for chain in stand.chains
+            }
             row = await (await connection.execute(statement("demo/unsettled"))).fetchone()
             moving = {name: count for name, count in (row or {}).items() if count}
-            due = paying.result() if paying.done() else 0
-            tell(Progress(_said(moving, deposited=paying.done()), received, due))
-            if paying.done() and received >= due and not moving:
+            due = paying.result() if paying.done() else {}
+            tell(
+                Progress(
+                    _said(moving, deposited=paying.done()),
+                    _together(stand.chains, received, decimals),
+                    _together(stand.chains, due, decimals),
+                    decimals,
+                )
+            )
+            if paying.done() and not moving and all(received[name] >= due[name] for name in received):
                 return True
             await asyncio.sleep(LOOK_EVERY_SECONDS)
     return False
 
 
 async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float) -> Outcome:
-    """Read the chain first, and only then what the database thinks of it."""
-    movements = [
-        Movement(move.txid, move.contract, move.sender, move.receiver, move.amount)
-        for move in await stand.client.audit()
-    ]
-    branch = stand.home.branch()
-    house = {branch.address(GAS_INDEX), branch.address(TREASURY_INDEX)}
-    customers = set(stand.seeded.customers)
+    """Read the chains first, and only then what the database thinks of it."""
+    movements = {chain.chain_id: await chain.network.movements() for chain in stand.chains}
     async with await AsyncConnection.connect(stand.dsn, autocommit=True, row_factory=dict_row) as connection:
-        rows = await (await connection.execute(statement("demo/payments"))).fetchall()
-        jobs = await (await connection.execute(statement("demo/jobs"))).fetchone() or {}
+        payments = await (await connection.execute(statement("demo/payments"))).fetchall()
+        jobs = {
+            chain_id: await (await connection.execute(statement("demo/jobs"), {"chain_id": chain_id})).fetchone() or {}
+            for chain_id in (None, *movements)
+        }
         failures = await (await connection.execute(statement("demo/failures"))).fetchall()
-    found = audit(
-        movements,
-        [
-            Intended(
-                row["txid"],
-                row["transfer_id"],
-                row["contract_address"],
-                row["from_address"],
-                row["to_address"],
-                parse_raw(row["amount"]),
-            )
-            for row in rows
-        ],
-        own=customers | house,
-        treasury=stand.seeded.treasury,
-        token=stand.seeded.token,
-    )
-    own_moves = [move for move in movements if move.sender in customers | house]
     return Outcome(
         order=order,
-        deposited=sum(
-            move.amount
-            for move in movements
-            if move.contract == stand.seeded.token and move.receiver in customers and move.sender not in house
+        chains=tuple(
+            _chain_outcome(
+                stand,
+                order,
+                chain,
+                movements[chain.chain_id],
+                [_intended(row) for row in payments if row["chain_id"] == chain.chain_id],
+                jobs[chain.chain_id],
+            )
+            for chain in stand.chains
         ),
         settled=settled,
-        gas_topups=sum(move.contract is None and move.receiver in customers for move in own_moves),
-        consolidations=sum(
-            move.contract == stand.seeded.token and move.receiver == stand.seeded.treasury for move in own_moves
-        ),
-        audit=found,
-        jobs=jobs,
+        jobs=jobs[None],
         seconds=seconds,
         failures=tuple(f"{row['jobs']} {row['job_type']} {row['status']}: {row['reason']}" for row in failures),
     )
+
+
+def _chain_outcome(
+    stand: Stand,
+    order: Order,
+    chain: Seeded,
+    movements: Sequence[Movement],
+    intended: Sequence[Intended],
+    jobs: dict[str, Any],
+) -> ChainOutcome:
+    branch = stand.home.branch(chain.network.family)
+    house = {branch.address(GAS_INDEX), branch.address(TREASURY_INDEX)}
+    customers = set(chain.customers)
+    own = customers | house
+    return ChainOutcome(
+        chain=chain.network.chain,
+        decimals=chain.network.token_decimals,
+        wallets=order.wallets,
+        deposits=order.deposits,
+        deposited=sum(
+            move.amount
+            for move in movements
+            if move.contract == chain.token and move.receiver in customers and move.sender not in own
+        ),
+        gas_topups=sum(
+            move.contract is None and move.sender in house and move.receiver in customers for move in movements
+        ),
+        consolidations=sum(
+            move.contract == chain.token and move.sender in customers and move.receiver == chain.treasury
+            for move in movements
+        ),
+        audit=audit(movements, intended, own=own, treasury=chain.treasury, token=chain.token),
+        jobs=jobs,
+    )
+
+
+def _intended(row: dict[str, Any]) -> Intended:
+    return Intended(
+        row["txid"],
+        row["transfer_id"],
+        row["contract_address"],
+        row["from_address"],
+        row["to_address"],
+        parse_raw(row["amount"]),
+    )
+
+
+def _together(chains: Sequence[Seeded], amounts: dict[str, int], decimals: int) -> int:
+    return sum(_scaled(amounts.get(chain.network.chain, 0), chain.network.token_decimals, decimals) for chain in chains)
+
+
+def _scaled(raw: int, decimals: int, wanted: int) -> int:
+    """Raw units with more decimals."""
+    return raw * int("1" + "0" * (wanted - decimals))
+
+
+def _latency(jobs: dict[str, Any]) -> dict[str, Any]:
+    return {"flag_to_start": {"p50": _number(jobs["p50"]), "p99": _number(jobs["p99"])}}
 
 
 def _said(moving: dict[str, int], *, deposited: bool) -> str:

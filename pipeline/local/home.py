@@ -22,6 +22,11 @@ class LocalHome:
         return self.path / "devnet"
 
     @property
+    def anvil_state(self) -> Path:
+        """What anvil keeps of BSC between two starts."""
+        return self.path / "anvil" / "state.json"
+
+    @property
     def mnemonic_file(self) -> Path:
         """Read by the signing processes when no FLAGPOST_MNEMONIC is set."""
         return self.path / "mnemonic"
@@ -38,18 +43,18 @@ class LocalHome:
             file.write(generate() + "\n")
         return True
 
-    def branch(self) -> PublicBranch:
+    def branch(self, family: Family = Family.TRON) -> PublicBranch:
         """The addresses that the home's mnemonic derives. Raises InvalidMnemonic, FileNotFoundError."""
-        return PrivateBranch.from_mnemonic(self.mnemonic_file.read_text(encoding="utf-8"), Family.TRON).public
+        return PrivateBranch.from_mnemonic(self.mnemonic_file.read_text(encoding="utf-8"), family).public
 
-    def house(self) -> tuple[str, str]:
+    def house(self, family: Family = Family.TRON) -> tuple[str, str]:
         """Addresses of the gas wallet and the treasury."""
-        branch = self.branch()
+        branch = self.branch(family)
         return branch.address(GAS_INDEX), branch.address(TREASURY_INDEX)
 
-    def node_port(self) -> int:
-        """A free port for the simulated network: the one of the last start if nobody has taken it."""
-        file = self.path / "devnet.port"
+    def node_port(self, network: str = "devnet") -> int:
+        """A free port for a local network: the one of the last start if nobody has taken it."""
+        file = self.path / f"{network}.port"
         known = int(file.read_text(encoding="utf-8")) if file.exists() else 0
         port = known if known and _is_free(known) else _free_port()
         self.path.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""The first start of a local set-up: keys, a token on the simulated network, rules, customers' wallets.
+"""The first start of a local set-up: keys, a token on each network, rules, customers' wallets.
 
 Every step looks before it writes, so that a start that was killed half way is simply done again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -13,21 +13,13 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from pipeline.db.statements import statement
-from pipeline.devnet.client import DevnetClient
 from pipeline.keys.derivation import FIRST_USER_INDEX
 from pipeline.local.home import LocalHome
-
-TRX = 1_000_000
-"""Sun."""
-
-THRESHOLD_FLAG_BELOW = 5 * TRX
-ON_DEMAND_FLAG_BELOW = 1 * TRX
-"""What a transfer needs is found out by simulating it, and sent exactly. A higher mark would raise the flag again right
-after such a top-up, for a job that only finds enough gas."""
+from pipeline.local.network import LocalNetwork
 
 
 class AnotherNetwork(Exception):
-    """The database's chain ``tron`` is not this simulated network; nothing was changed."""
+    """A chain of the database is not this local network; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +27,26 @@ class Terms:
     """What the first start writes. Later starts leave the rules as an operator may have changed them."""
 
     wallets: int
+    """On each chain."""
     gas_policy: str
-    gas_flag_below: int
-    """Sun."""
     sync_interval: timedelta
     block_time: timedelta
     gas_cooldown: timedelta
-    gas_funds: int
-    """Sun that the gas wallet is brought up to."""
+    gas_funds: Mapping[str, int]
+    """Raw units of its coin that the gas wallet of a chain is brought up to, by name of the chain."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Rows of system_config."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """A local set-up that is ready for its workers."""
+    """A chain of a local set-up that is ready for its workers."""
 
+    network: LocalNetwork
+    chain_id: int
+    """In the table ``chains``."""
     token: str
-    """Contract address of USDT on the simulated network."""
+    """Contract address of USDT on the network."""
     gas: str
     treasury: str
     customers: tuple[str, ...]
@@ -62,53 +56,63 @@ class Seeded:
     """In force; an operator may have changed it since the first start."""
 
 
-async def seed(dsn: str, client: DevnetClient, home: LocalHome, terms: Terms) -> Seeded:
-    """Bring a migrated database and a running network to the state that the workers need.
+async def seed(dsn: str, networks: Sequence[LocalNetwork], home: LocalHome, terms: Terms) -> list[Seeded]:
+    """Bring a migrated database and running networks to the state that the workers need.
 
     Raises AnotherNetwork.
     """
     home.ensure_mnemonic()
-    gas, treasury = home.house()
     async with await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
-        network = {"network_id": (await client.status()).genesis_id}
-        await connection.execute(statement("local/replace_shipped_chain"), network)
-        known = await (await connection.execute(statement("local/known_token"), network)).fetchone()
-        token = known["contract_address"] if known else await _deploy(client)
-        async with connection.transaction():
-            chain = await _chain(connection, client, terms, gas, treasury)
-            await connection.execute(statement("local/coin"), {"chain_id": chain["id"]})
-            await connection.execute(statement("local/token"), {"chain_id": chain["id"], "contract": token})
-            for key, value in terms.config.items():
-                await connection.execute(
-                    statement("local/config"), {"key": key, "value": Jsonb(value), "description": "set by local mode"}
-                )
-            customers = await _customers(connection, home, chain["id"], terms.wallets)
-    missing = terms.gas_funds - await client.balance(gas)
-    if missing > terms.gas_funds // 2:
-        await client.faucet(gas, missing)
-        await client.solidify()
-    return Seeded(token, gas, treasury, customers, known is None, chain["gas_policy"])
+        for key, value in terms.config.items():
+            await connection.execute(
+                statement("local/config"), {"key": key, "value": Jsonb(value), "description": "set by local mode"}
+            )
+        return [await _seed_chain(connection, network, home, terms) for network in networks]
 
 
-async def _deploy(client: DevnetClient) -> str:
-    contract, _ = await client.deploy_token()
-    await client.solidify()  # nobody has to wait for the clock before there is anything to see
-    return contract
+async def _seed_chain(
+    connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, home: LocalHome, terms: Terms
+) -> Seeded:
+    await network.ready()
+    gas, treasury = home.house(network.family)
+    where = {"chain": network.chain, "network_id": await network.network_id()}
+    await connection.execute(statement("local/replace_shipped_chain"), where)
+    known = await (await connection.execute(statement("local/known_token"), where)).fetchone()
+    token = known["contract_address"] if known else await network.deploy_token()
+    async with connection.transaction():
+        chain = await _chain(connection, network, terms, where | {"gas": gas, "treasury": treasury})
+        coin = {"chain_id": chain["id"], "symbol": network.coin.symbol, "decimals": network.coin.decimals}
+        await connection.execute(statement("local/coin"), coin)
+        usdt = {"chain_id": chain["id"], "contract": token, "decimals": network.token_decimals}
+        await connection.execute(statement("local/token"), usdt)
+        customers = await _customers(connection, network, home, chain["id"], terms.wallets)
+    funds = terms.gas_funds.get(network.chain, 0)
+    missing = funds - await network.balance(gas)
+    if missing > funds // 2:
+        await network.faucet(gas, missing)
+    return Seeded(network, chain["id"], token, gas, treasury, customers, known is None, chain["gas_policy"])
 
 
 async def _chain(
-    connection: AsyncConnection[dict[str, Any]], client: DevnetClient, terms: Terms, gas: str, treasury: str
+    connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, terms: Terms, known: dict[str, Any]
 ) -> dict[str, Any]:
+    rules, policy = network.rules, terms.gas_policy
     row = await (
         await connection.execute(
             statement("local/chain"),
             {
-                "network_id": (await client.status()).genesis_id,
-                "nodes": Jsonb([{"url": client.url}]),
-                "treasury": treasury,
-                "gas": gas,
-                "gas_policy": terms.gas_policy,
-                "gas_flag_below": terms.gas_flag_below,
+                **known,
+                "family": network.family.value,
+                "nodes": Jsonb([{"url": network.url}]),
+                "gas_policy": policy,
+                "gas_flag_below": rules.flag_below[policy],
+                "gas_execute_below": rules.execute_below[policy],
+                "gas_amount": rules.amount,
+                "fee_reserve": rules.fee_reserve,
+                "gas_max_per_topup": rules.max_per_topup,
+                "gas_max_per_wallet_day": rules.max_per_wallet_day,
+                "gas_max_per_day": rules.max_per_day,
+                "fees": Jsonb(rules.fees),
                 "gas_cooldown": terms.gas_cooldown,
                 "sync_interval": terms.sync_interval,
                 "block_time": terms.block_time,
@@ -117,16 +121,16 @@ async def _chain(
     ).fetchone()
     if row is None:
         raise AnotherNetwork(
-            "the chain `tron` of this database is another network than the simulated one under this home: "
+            f"the chain `{network.chain}` of this database is another network than the local one under this home: "
             "use a fresh database, or the FLAGPOST_HOME that belongs to it"
         )
     return row
 
 
 async def _customers(
-    connection: AsyncConnection[dict[str, Any]], home: LocalHome, chain_id: int, count: int
+    connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, home: LocalHome, chain_id: int, count: int
 ) -> tuple[str, ...]:
-    branch = home.branch()
+    branch = home.branch(network.family)
     indices = list(range(FIRST_USER_INDEX, FIRST_USER_INDEX + count))
     await connection.execute(
         statement("wallets/insert"),
@@ -137,5 +141,5 @@ async def _customers(
             "user_ids": [None] * count,
         },
     )
-    rows = await connection.execute(statement("local/customers"), {"first": FIRST_USER_INDEX})
+    rows = await connection.execute(statement("local/customers"), {"chain_id": chain_id, "first": FIRST_USER_INDEX})
     return tuple([row["address"] async for row in rows])

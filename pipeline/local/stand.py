@@ -1,4 +1,4 @@
-"""A complete set-up of its own: database, simulated network, keys, wallets. Demo and end-to-end tests run on it.
+"""A complete set-up of its own: database, local networks, keys, wallets. Demo and end-to-end tests run on it.
 
 Nothing of it is shared: its home is given, its server is the embedded one under that home, or a database of its own
 in the server that is given.
@@ -25,14 +25,16 @@ from pipeline.db.statements import statement
 from pipeline.devnet.client import DevnetClient
 from pipeline.local.fleet import Fleet
 from pipeline.local.home import LocalHome
+from pipeline.local.networks import place
 from pipeline.local.procfile import Line, Phase, child_environment, production_lines
 from pipeline.local.seed import Seeded, Terms, seed
+from pipeline.local.tron import TronNetwork
 
 READY_WITHIN_SECONDS = 60.0
 """For the database (initdb included) and the network to answer."""
 LOOK_EVERY_SECONDS = 0.05
 NO_NODE = (aiohttp.ClientError, TimeoutError)
-"""What a devnet that is not up yet gives."""
+"""What a network that is not up yet gives."""
 
 Result = TypeVar("Result")
 
@@ -47,10 +49,22 @@ class Stand:
 
     home: LocalHome
     dsn: str
-    client: DevnetClient
     fleet: Fleet
-    seeded: Seeded
+    chains: tuple[Seeded, ...]
     workers_env: dict[str, str]
+
+    @property
+    def seeded(self) -> Seeded:
+        """The first chain, most often the only one."""
+        return self.chains[0]
+
+    @property
+    def client(self) -> DevnetClient:
+        """The simulated TRON network's control. Raises ValueError without one."""
+        for chain in self.chains:
+            if isinstance(chain.network, TronNetwork):
+                return chain.network.client
+        raise ValueError("TRON is not played on this stand")
 
     async def start_workers(self, instances: int = 1, only: Sequence[str] | None = None) -> None:
         """Start the lines of the Procfile, each ``instances`` times; ``only`` names some of them."""
@@ -68,36 +82,33 @@ async def open_stand(
     path: Path,
     terms: Terms,
     *,
+    chains: Sequence[str] = ("tron",),
     server: str | None = None,
     block_time: float = 1.0,
     solid_lag: int = 2,
     workers_env: dict[str, str] | None = None,
 ) -> AsyncIterator[Stand]:
-    """Start database and network, migrate and seed; afterwards stop all processes in order.
+    """Start database and networks, migrate and seed; afterwards stop all processes in order.
 
     ``path`` is the home, which must exist. ``server``: DSN of a server on which a fresh database is created, and
-    dropped at the end; None for the embedded one. Raises NotReady, ProcessEnded.
+    dropped at the end; None for the embedded one. Raises NotReady, ProcessEnded, CannotPlay.
     """
     home = LocalHome(path)
     async with _database_of_our_own(server) as database:
         dsn = database or embedded_dsn(path)
         async with Fleet(child_environment(path, database), path / "logs") as fleet:
-            port = home.node_port()
-            node = Line("tron", devnet_command(port, block_time, solid_lag), Phase.NODE)
-            await fleet.start([node] if database else [Line("db", "flagpost db start", Phase.DATABASE), node])
-            client = DevnetClient(f"http://127.0.0.1:{port}")
+            places = place(home, chains, block_time, solid_lag, kept=False)
+            nodes = [one.line for one in places]
+            await fleet.start(nodes if database else [Line("db", "flagpost db start", Phase.DATABASE), *nodes])
             try:
                 await until_answered(lambda: migrate(dsn), psycopg.OperationalError, fleet.check)
-                await until_answered(client.status, NO_NODE, fleet.check)
-                seeded = await seed(dsn, client, home, terms)
-                yield Stand(home, dsn, client, fleet, seeded, dict(workers_env or {}))
+                for one in places:
+                    await until_answered(one.network.network_id, NO_NODE, fleet.check)
+                seeded = await seed(dsn, [one.network for one in places], home, terms)
+                yield Stand(home, dsn, fleet, tuple(seeded), dict(workers_env or {}))
             finally:
-                await client.close()
-
-
-def devnet_command(port: int, block_time: float, solid_lag: int) -> str:
-    """The command line of the simulated network."""
-    return f"flagpost devnet --port {port} --block-time {block_time} --solid-lag {solid_lag}"
+                for one in places:
+                    await one.network.close()
 
 
 async def until_answered(

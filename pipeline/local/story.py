@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 from honcho.printer import Message, Printer
 
-_ADDRESS = re.compile(r"\bT[1-9A-HJ-NP-Za-km-z]{33}\b")
-_AMOUNT = re.compile(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)? (?:USDT|TRX)\b")
+_ADDRESS = re.compile(r"\b(?:T[1-9A-HJ-NP-Za-km-z]{33}|0x[0-9a-fA-F]{40})\b")
+_AMOUNT = re.compile(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)? (?:USDT|TRX|BNB)\b")
 _LOG_HEAD = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (?P<level>[A-Z]+) +")
 """What pipeline.log puts before a line; time and process stand on the left already."""
 _ALARMS = {"WARNING": "\033[33m", "ERROR": "\033[1;31m", "CRITICAL": "\033[1;31m"}

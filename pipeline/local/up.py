@@ -5,7 +5,7 @@ import fcntl
 import random
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,20 +14,22 @@ import typer
 
 from pipeline.db.dsn import database_dsn
 from pipeline.db.migrate import migrate
-from pipeline.devnet.client import DevnetClient
+from pipeline.local.anvil import BNB
 from pipeline.local.customers import live
 from pipeline.local.home import LocalHome
+from pipeline.local.networks import NO_ANVIL, place, playable, reached
 from pipeline.local.procfile import Line, Phase, child_environment, production_lines
-from pipeline.local.seed import ON_DEMAND_FLAG_BELOW, TRX, Seeded, Terms, seed
-from pipeline.local.stand import NO_NODE, devnet_command, until_answered
+from pipeline.local.seed import Seeded, Terms, seed
+from pipeline.local.stand import NO_NODE, until_answered
 from pipeline.local.story import StoryPrinter
 from pipeline.local.supervisor import Supervisor
+from pipeline.local.tron import TRX
 from pipeline.settings import Settings
 
 BLOCK_SECONDS = 1.0
 SOLID_LAG = 2
 """Faster than mainnet's 3 s and 19 blocks, so that a person sees a deposit arrive; the rules are the same."""
-GAS_FUNDS = 10_000 * TRX
+GAS_FUNDS = {"tron": 10_000 * TRX, "bsc": 100 * BNB}
 
 
 class AlreadyUp(Exception):
@@ -42,7 +44,6 @@ def terms(wallets: int) -> Terms:
         # would show twenty top-ups before the first deposit. On demand it reads in the order in which it happens:
         # deposit, flags, gas, consolidation, treasury.
         gas_policy="on_demand",
-        gas_flag_below=ON_DEMAND_FLAG_BELOW,
         sync_interval=timedelta(seconds=2),
         block_time=timedelta(seconds=BLOCK_SECONDS),
         # Ten minutes in production. Here the next deposit of the same wallet comes within one.
@@ -52,16 +53,23 @@ def terms(wallets: int) -> Terms:
     )
 
 
-def run(settings: Settings, *, wallets: int, every: float, dice_seed: int | None) -> int:
-    """Run everything until Ctrl-C; the exit code. Raises AlreadyUp."""
+def run(settings: Settings, *, wallets: int, every: float, dice_seed: int | None, chains: Sequence[str]) -> int:
+    """Run everything until Ctrl-C; the exit code. ``chains`` empty: all that this machine can play.
+
+    Raises AlreadyUp, CannotPlay."""
     home = LocalHome(settings.home)
     with _only_one(home.path):
-        port = home.node_port()
-        options = f"--wallets {wallets} --every {every} --node http://127.0.0.1:{port}"
+        if not chains:
+            chains = playable()
+            if "bsc" not in chains:
+                typer.echo(NO_ANVIL)
+        places = place(home, chains, BLOCK_SECONDS, SOLID_LAG, kept=True)
+        options = f"--wallets {wallets} --every {every}"
+        options += "".join(f" --node {one.network.chain}={one.network.url}" for one in places)
         if dice_seed is not None:
             options += f" --seed {dice_seed}"
         lines = [
-            Line("tron", devnet_command(port, BLOCK_SECONDS, SOLID_LAG), Phase.NODE),
+            *(one.line for one in places),
             Line("setup", f"flagpost up --part setup {options}", Phase.SETUP),
             *production_lines(),
             Line("customers", f"flagpost up --part customers {options}", Phase.WORK),
@@ -75,38 +83,48 @@ def run(settings: Settings, *, wallets: int, every: float, dice_seed: int | None
         return supervisor.returncode or 0
 
 
-async def set_up(settings: Settings, node: str, wallets: int) -> None:
+async def set_up(settings: Settings, nodes: Sequence[str], wallets: int) -> None:
     """The line ``setup``: schema and first wallets; ends when the workers may start.
 
     Raises NotReady, AnotherNetwork."""
-    seeded = await _prepare(settings, node, wallets, say=True)
-    how = "new here" if seeded.first_time else "from the last start"
-    typer.echo(f"{len(seeded.customers)} customers' wallets, {how}")
-    typer.echo(f"gas wallet {seeded.gas}, treasury {seeded.treasury}")
-    typer.echo(
-        f"gas policy {seeded.gas_policy}; look inside with: flagpost doctor, flagpost jobs list, flagpost db psql"
-    )
+    async with _prepared(settings, nodes, wallets, say=True) as chains:
+        for chain in chains:
+            how = "new here" if chain.first_time else "from the last start"
+            typer.echo(f"{chain.network.chain}: {len(chain.customers)} customers' wallets, {how}")
+            typer.echo(f"{chain.network.chain}: gas wallet {chain.gas}, treasury {chain.treasury}")
+        typer.echo(
+            f"gas policy {chains[0].gas_policy}; look inside: flagpost doctor, flagpost jobs list, flagpost db psql"
+        )
 
 
-async def customers(settings: Settings, node: str, wallets: int, every: float, dice_seed: int | None) -> None:
+async def customers(
+    settings: Settings, nodes: Sequence[str], wallets: int, every: float, dice_seed: int | None
+) -> None:
     """The line ``customers``: deposits, until cancelled."""
-    seeded = await _prepare(settings, node, wallets, say=False)
-    async with DevnetClient(node) as client:
+    async with _prepared(settings, nodes, wallets, say=False) as chains:
         # Without --seed the chain's height decides: another day pays other deposits.
-        number = (await client.status()).head.number if dice_seed is None else dice_seed
+        number = await chains[0].network.height() if dice_seed is None else dice_seed
         dice = random.Random(number)  # noqa: S311 - customers, not keys
-        await live(database_dsn(settings), client, seeded, every=every, dice=dice)
+        await live(database_dsn(settings), chains, every=every, dice=dice)
 
 
-async def _prepare(settings: Settings, node: str, wallets: int, *, say: bool) -> Seeded:
+@contextlib.asynccontextmanager
+async def _prepared(
+    settings: Settings, nodes: Sequence[str], wallets: int, *, say: bool
+) -> AsyncIterator[list[Seeded]]:
     dsn, home = database_dsn(settings), LocalHome(settings.home)
     done = await until_answered(lambda: migrate(dsn), psycopg.OperationalError)
     if say:
         news = f": {', '.join(done.applied)}" if done.applied else " already"
         typer.echo(f"schema version {done.version} in place{news}")
-    async with DevnetClient(node) as client:
-        await until_answered(client.status, NO_NODE)
-        return await seed(dsn, client, home, terms(wallets))
+    networks = [reached(node) for node in nodes]
+    try:
+        for network in networks:
+            await until_answered(network.network_id, NO_NODE)
+        yield await seed(dsn, networks, home, terms(wallets))
+    finally:
+        for network in networks:
+            await network.close()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
-"""What a database holds right after its first migrate: TRON's main network, and nothing that could move by itself."""
+"""What a database holds right after its first migrate: known networks, and nothing that could move by itself."""
 
 from psycopg import AsyncConnection
 
+from pipeline.chains.evm.address import validate
+from pipeline.chains.evm.fees import FeePolicy
 from pipeline.db.migrate import migrate
 
 
@@ -37,3 +39,32 @@ async def test_the_shipped_rules_are_the_ones_of_the_contract(empty_database: st
             """
         )
         assert await found.fetchall() == [("threshold", 5_000_000, 1_000_000, 5_000_000, 1_000_000, 600, 300, [])]
+
+
+async def test_evm_chains_are_shipped_switched_off_with_what_their_contracts_say(empty_database: str) -> None:
+    await migrate(empty_database)
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        found = await connection.execute(
+            """
+            SELECT c.name, c.family, c.is_active, c.network_id, c.nodes, c.fees, a.symbol, a.contract_address,
+                   a.decimals
+            FROM chains c JOIN asset_on_chain a ON a.chain_id = c.id
+            WHERE c.family = 'evm'
+            ORDER BY a.id
+            """
+        )
+        rows = await found.fetchall()
+    assert {(name, active, network, len(nodes)) for name, _, active, network, nodes, *_ in rows} == {
+        ("bsc", False, "56", 0),
+        ("ethereum", False, "1", 0),
+    }
+    assert [(row[0], row[6], row[8]) for row in rows] == [
+        ("bsc", "BNB", 18),
+        ("bsc", "USDT", 18),
+        ("ethereum", "ETH", 18),
+        ("ethereum", "USDT", 6),
+        ("ethereum", "USDC", 6),
+    ]
+    for *_, fees, _, contract, _ in rows:
+        FeePolicy.parse(fees)
+        assert contract is None or validate(contract) == contract

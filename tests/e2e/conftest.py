@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from pipeline.local.procfile import child_environment
-from pipeline.local.seed import ON_DEMAND_FLAG_BELOW, TRX, Terms
+from pipeline.local.seed import Terms
 from pipeline.local.stand import Stand, open_stand
+from pipeline.local.tron import TRX
 from tests.conftest import temporary_home
 from tests.e2e.running import Running
 
@@ -24,11 +25,10 @@ def terms(**changes) -> Terms:
     values = {
         "wallets": 6,
         "gas_policy": "on_demand",
-        "gas_flag_below": ON_DEMAND_FLAG_BELOW,
         "sync_interval": timedelta(seconds=1),
         "block_time": timedelta(seconds=BLOCK_TIME),
         "gas_cooldown": timedelta(seconds=1),
-        "gas_funds": 1_000 * TRX,
+        "gas_funds": {"tron": 1_000 * TRX},
         "config": {"sweep.interval_seconds": 30},
     }
     return Terms(**values | changes)

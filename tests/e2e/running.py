@@ -18,12 +18,17 @@ PATIENCE = 30.0
 class Running:
     """``with Running(["sync"], env) as sync: sync.line("ready as")``; killed at the end if it still lives."""
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], *, program: str | None = FLAGPOST) -> None:
+        """``program`` None: the first of ``arguments`` is it."""
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [FLAGPOST, *arguments], env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*([program] if program else []), *arguments],
+            env=dict(env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -6,6 +6,8 @@ import signal
 import psycopg
 import pytest
 
+from pipeline.local.anvil import find_anvil
+from pipeline.local.networks import NO_ANVIL
 from tests.e2e.running import Running, flagpost, processes_of, until
 
 SHAPE = {
@@ -20,6 +22,8 @@ SHAPE = {
     "missed_events_swept": int,
     "seconds": float,
     "latency_ms": dict,
+    "decimals": int,
+    "chains": dict,
 }
 
 
@@ -75,6 +79,32 @@ def test_without_any_notify_the_sweep_alone_brings_the_same_result(clean_env, se
     report = check_exact(finished, 8)
     assert report["missed_events_swept"] > 0
     assert demo_databases() == []
+
+
+@pytest.mark.parametrize("mode", [[], ["--lossy-notify"]], ids=["bells", "deaf"])
+def test_two_chains_at_once_are_each_exact(clean_env, server_dsn, mode):
+    if find_anvil() is None:
+        pytest.skip(NO_ANVIL)
+    finished = flagpost(
+        ["demo", "--chains", "tron,bsc", "--wallets", "4", "--deposits", "6", "--json", "--block-time", "0.5", *mode],
+        clean_env | {"DATABASE_URL": server_dsn},
+        patience=120,
+    )
+    report = check_exact(finished, 12)
+    assert set(report["chains"]) == {"tron", "bsc"}
+    for chain in report["chains"].values():
+        assert chain["deposited"] == chain["treasury_received"] != "0"
+        assert (chain["double_payments"], chain["jobs_failed"]) == (0, 0)
+        assert chain["consolidations"] > 0
+    assert (report["decimals"], report["chains"]["tron"]["decimals"]) == (18, 6)
+    parts = [int(chain["deposited"]) * 10 ** (18 - chain["decimals"]) for chain in report["chains"].values()]
+    assert int(report["deposited"]) == sum(parts)
+
+
+def test_a_chain_that_cannot_be_played_is_a_usage_error(clean_env):
+    finished = flagpost(["demo", "--chains", "tron,dogecoin"], clean_env)
+    assert finished.returncode == 2
+    assert "dogecoin cannot be played here" in finished.stderr
 
 
 def test_two_of_each_process_pay_nothing_twice(clean_env, server_dsn):

@@ -32,14 +32,14 @@ async def connection(stand) -> AsyncIterator[AsyncConnection]:
         yield opened
 
 
-async def answer(connection, sql, *values):
+async def answer(connection, sql, *values, patience=30):
     """The first row once the statement gives one. What others commit has no other signal than the row itself."""
-    for _ in range(1500):
+    for _ in range(patience * 50):
         row = await (await connection.execute(sql, values)).fetchone()
         if row is not None:
             return row
         await (await connection.execute("SELECT pg_sleep(0.02)")).fetchone()
-    raise AssertionError(f"no row within 30 s: {sql} {values}")
+    raise AssertionError(f"no row within {patience} s: {sql} {values}")
 
 
 async def deposit(stand, connection, wallet: str, raw: int) -> None:

@@ -6,8 +6,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from pipeline.local.procfile import Phase
-from pipeline.local.seed import TRX
 from pipeline.local.stand import open_stand
+from pipeline.local.tron import TRX
 from tests.e2e.conftest import BLOCK_TIME, environment, terms
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import answer
@@ -48,7 +48,7 @@ async def test_the_database_dies_in_the_middle_and_every_deposit_arrives_once(ho
 
 @pytest.mark.parametrize("policy", ["threshold", "on_demand"])
 async def test_with_an_empty_gas_wallet_jobs_wait_say_so_and_go_on(home, server_dsn, policy):
-    poor = terms(wallets=2, gas_policy=policy, gas_funds=0)
+    poor = terms(wallets=2, gas_policy=policy, gas_funds={})
     async with open_stand(home, poor, server=server_dsn, block_time=BLOCK_TIME, solid_lag=1) as stand:
         await stand.start_workers()
         wallet = stand.seeded.customers[0]

@@ -3,13 +3,17 @@
 import os
 import re
 import signal
+import sys
 from decimal import Decimal
 
 import psycopg
+import pytest
 
-from tests.e2e.running import Running, processes_of, wait_until_gone
+from pipeline.local.anvil import find_anvil
+from pipeline.local.networks import NO_ANVIL
+from tests.e2e.running import Running, flagpost, processes_of, wait_until_gone
 
-ARGUMENTS = ["up", "--every", "1", "--wallets", "3", "--seed", "7"]
+ARGUMENTS = ["up", "--chains", "tron", "--every", "1", "--wallets", "3", "--seed", "7"]
 
 
 def usdt(text: str) -> Decimal:
@@ -73,3 +77,43 @@ def test_a_worker_that_dies_stops_the_rest_and_names_itself(clean_env, home):
         up.line(r"gas-topup ended \(signal SIGKILL\); stopping the rest")
         assert up.wait() == 1
     assert processes_of(home) == {}
+
+
+def test_bsc_runs_beside_tron_and_goes_on_the_next_day(clean_env, home):
+    if find_anvil() is None:
+        pytest.skip(NO_ANVIL)
+    arguments = ["up", "--every", "1", "--wallets", "3"]
+    with Running(arguments, clean_env) as up:
+        up.line("setup .*tron: 3 customers' wallets, new here")
+        up.line("setup .*bsc: 3 customers' wallets, new here")
+        deposit = up.line(r"customers .*deposit +[\d,.]+ USDT → (0x\w+)")
+        up.line(rf"gas-topup .*{deposit[1]} ← [\d.]+ BNB")
+        up.line(rf"consolidation .*{deposit[1]} → [\d.]+ USDT")
+        up.line(r"treasury .*│ [\d,.]+ USDT \(\+")
+        first = up.line(r"treasury .*bsc ([\d,.]+) USDT \(\+")
+        doctor = flagpost(["doctor"], clean_env)
+        assert doctor.returncode == 0, doctor.stdout
+        assert up.stop(signal.SIGINT) == 0
+    assert processes_of(home) == {}
+    assert not re.search("ERROR|Traceback", up.said)
+
+    with Running(arguments, clean_env) as again:
+        again.line("setup .*bsc: 3 customers' wallets, from the last start")
+        total = again.line(r"treasury .*bsc ([\d,.]+) USDT$")
+        assert usdt(total[1]) >= usdt(first[1])
+        again.line(r"treasury .*bsc [\d,.]+ USDT \(\+")
+        assert again.stop(signal.SIGTERM) == 0
+    assert processes_of(home) == {}
+    assert not re.search("ERROR|Traceback", again.said)
+
+
+def test_without_anvil_tron_runs_alone_and_one_line_says_so(clean_env, home, tmp_path):
+    code = "import pipeline.local.anvil as a, pathlib; a._CLIENTS = pathlib.Path('/nowhere'); " + (
+        "from pipeline.cli.main import run; import sys; sys.argv = ['flagpost', 'up', '--wallets', '1']; run()"
+    )
+    env = clean_env | {"PATH": str(tmp_path)}
+    with Running([sys.executable, "-c", code], env, program=None) as up:
+        up.line("BSC is not played: no anvil here")
+        up.line("setup .*tron: 1 customers' wallets, new here")
+        assert up.stop(signal.SIGINT) == 0
+    assert "bsc:" not in up.said

@@ -38,17 +38,6 @@ def revert_reason(data: object) -> str:
     return ""
 
 
-def symbol(raw: bytes) -> str:
-    """A token's symbol, as text or as the bytes32 of early tokens. Raises ValueError when it is neither."""
-    try:
-        text = raw.rstrip(b"\0").decode() if len(raw) == 32 else str(abi_decode(["string"], raw)[0])
-    except (DecodingError, UnicodeDecodeError) as error:
-        raise ValueError(f"symbol() returned {raw[:64].hex()}") from error
-    if not text or len(text) > 32 or not text.isprintable():
-        raise ValueError(f"symbol() returned {text[:40]!r}")
-    return text
-
-
 def from_hex(value: object) -> bytes:
     """Bytes of 0x-digits; none for anything else."""
     if not isinstance(value, str) or not value.startswith("0x"):

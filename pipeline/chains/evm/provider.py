@@ -8,9 +8,8 @@ from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTran
 from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, transaction, verdict
 from pipeline.chains.evm.balances import EvmBalances
 from pipeline.chains.evm.broadcast import send
-from pipeline.chains.evm.fees import FeeBook, FeePolicy
+from pipeline.chains.evm.fees import FeeBook, FeePolicy, Market
 from pipeline.chains.evm.node import EvmNode, check_chain_id, reading, wanted
-from pipeline.chains.evm.tokens import TokenInfo
 from pipeline.chains.evm.transaction import Fees, RawTransfer
 from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.nodes import PATIENCE, Nodes
@@ -25,6 +24,7 @@ from pipeline.chains.provider import (
     Finality,
     Payment,
     SignedTransaction,
+    TokenInfo,
     TransactionResult,
     UnsignedTransaction,
     Verdict,
@@ -105,9 +105,12 @@ class EvmProvider:
         return await self._balances.read(queries, finality)
 
     async def inspect_token(self, contract: str) -> TokenInfo:
-        """What a contract says of itself. Raises InvalidAddress, NotAToken."""
         canonical = address.validate(contract)
         return await self._nodes.ask(lambda node: tokens.inspect(node, canonical))
+
+    async def market(self) -> Market:
+        """What the network asks for now, wei for a unit of gas."""
+        return await self._nodes.ask(self._fees.market)
 
     async def sender_nonces(self, sender: str) -> SenderNonces:
         """For the reservation of nonces. Raises InvalidAddress."""

@@ -1,22 +1,10 @@
-"""What a token contract says of itself, asked when it is added."""
-
-from dataclasses import dataclass
+"""What an ERC20 says of itself, asked of a node."""
 
 from pipeline.chains.errors import NotAToken
 from pipeline.chains.evm import abi
 from pipeline.chains.evm.node import EvmNode, RpcError, reading, wanted
-
-LARGEST_DECIMALS = 36
-"""What asset_on_chain.decimals holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenInfo:
-    """A token as its contract describes it."""
-
-    contract: str
-    symbol: str
-    decimals: int
+from pipeline.chains.provider import TokenInfo
+from pipeline.chains.tokens import token_info
 
 
 async def inspect(node: EvmNode, contract: str) -> TokenInfo:
@@ -31,22 +19,13 @@ async def inspect(node: EvmNode, contract: str) -> TokenInfo:
     )
     if wanted(code) == "0x":
         raise NotAToken(f"{contract} has no code on this chain: check the address and the chain")
-    found = int.from_bytes(_word(node, contract, "decimals()", decimals), "big")
-    if found > LARGEST_DECIMALS:
-        raise NotAToken(f"{contract} says it has {found} decimals: {LARGEST_DECIMALS} are the most that can be kept")
-    _word(node, contract, "balanceOf()", balance)
-    try:
-        name = abi.symbol(_returned(node, contract, "symbol()", symbol))
-    except ValueError as error:
-        raise NotAToken(f"{contract} has no readable symbol: {error}") from error
-    return TokenInfo(contract, name, found)
-
-
-def _word(node: EvmNode, contract: str, what: str, answer: object) -> bytes:
-    raw = _returned(node, contract, what, answer)
-    if len(raw) != 32:
-        raise NotAToken(f"{contract} is not an ERC20: {what} returns {len(raw)} bytes instead of 32")
-    return raw
+    return token_info(
+        contract,
+        "an ERC20",
+        decimals=_returned(node, contract, "decimals()", decimals),
+        balance=_returned(node, contract, "balanceOf()", balance),
+        symbol=_returned(node, contract, "symbol()", symbol),
+    )
 
 
 def _returned(node: EvmNode, contract: str, what: str, answer: object) -> bytes:

@@ -13,7 +13,7 @@ from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFaile
 from pipeline.chains.http import Clock, NodeFailure
 from pipeline.chains.provider import FeeEstimate, Finality, Payment
 from pipeline.chains.tron import address
-from pipeline.chains.tron.node import TronNode, decoded_message, reading
+from pipeline.chains.tron.node import TronNode, decoded_message, is_no_contract, reading
 from pipeline.chains.tron.transaction import SIGNATURE_BYTES, RawTransfer, encode, join, transfer_call
 from pipeline.units import TRX_DECIMALS, to_human
 
@@ -24,8 +24,6 @@ PRICES_KEPT_SECONDS = 60.0
 RESULT_BYTES = 64
 """Added by the chain to a transaction's size for the result that it will carry."""
 
-_NO_CONTRACT = ("not exist", "not a valid smart contract")
-"""How different versions of java-tron say that nothing is deployed at an address."""
 _ERROR_SELECTOR = bytes.fromhex("08c379a0")
 """Error(string)"""
 _LARGEST_FEE_LIMIT = 15_000_000_000
@@ -133,7 +131,7 @@ async def _simulate(node: TronNode, payment: Payment, contract: str) -> int:
         message = decoded_message(said.get("message"))
         returned = bytes.fromhex((answer.get("constant_result") or [""])[0])
         energy = int(answer.get("energy_used", 0))
-    if said.get("code") == "CONTRACT_VALIDATE_ERROR" and any(words in message.lower() for words in _NO_CONTRACT):
+    if said.get("code") == "CONTRACT_VALIDATE_ERROR" and is_no_contract(message):
         raise NotAToken(
             f"{contract} ({payment.asset.symbol}) is not a contract: correct asset_on_chain.contract_address"
         )

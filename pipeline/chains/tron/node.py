@@ -90,6 +90,11 @@ def reading(node: Node, what: str) -> Iterator[None]:
         ) from error
 
 
+def is_no_contract(message: str) -> bool:
+    """Whether a refusal says that nothing is deployed at an address, in the words of whatever version of java-tron."""
+    return any(words in message.lower() for words in ("not exist", "not a valid smart contract"))
+
+
 def decoded_message(value: object) -> str:
     """A message of java-tron, which is sometimes text and sometimes its hex."""
     text = str(value or "")

@@ -22,11 +22,12 @@ from pipeline.chains.provider import (
     Finality,
     Payment,
     SignedTransaction,
+    TokenInfo,
     TransactionResult,
     UnsignedTransaction,
     Verdict,
 )
-from pipeline.chains.tron import address, balances, blocks, transaction, verdict
+from pipeline.chains.tron import address, balances, blocks, tokens, transaction, verdict
 from pipeline.chains.tron.broadcast import send
 from pipeline.chains.tron.fees import FeeBook, Prices, transaction_bytes
 from pipeline.chains.tron.node import TronNode, check_genesis
@@ -82,6 +83,10 @@ class TronProvider:
 
     async def balances(self, queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> list[Balance]:
         return await self._balances.read(queries, finality)
+
+    async def inspect_token(self, contract: str) -> TokenInfo:
+        canonical = address.validate(contract)
+        return await self._nodes.ask(lambda node: tokens.inspect(node, canonical))
 
     async def estimate(self, payment: Payment) -> FeeEstimate:
         _check(payment)

@@ -1,4 +1,5 @@
--- USDT on the simulated network with the project's default thresholds (200 and 100 USDT).
+-- USDT on a local network with the project's default thresholds (200 and 100 USDT).
 INSERT INTO asset_on_chain (chain_id, symbol, contract_address, decimals, consolidate_flag_above, consolidate_execute_min)
-VALUES (%(chain_id)s, 'USDT', %(contract)s, 6, 200000000, 100000000)
+SELECT %(chain_id)s, 'USDT', %(contract)s, %(decimals)s, 200 * one.raw, 100 * one.raw
+FROM (SELECT ('1' || repeat('0', %(decimals)s::integer))::numeric AS raw) one
 ON CONFLICT (chain_id, contract_address) DO NOTHING;

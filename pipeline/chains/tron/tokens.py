@@ -1,0 +1,46 @@
+"""What a TRC20 says of itself, asked of a node by calls that are not transactions."""
+
+from pipeline.chains.errors import NotAToken
+from pipeline.chains.http import NodeFailure
+from pipeline.chains.provider import Finality, TokenInfo
+from pipeline.chains.tokens import token_info
+from pipeline.chains.tron import address
+from pipeline.chains.tron.node import TronNode, decoded_message, is_no_contract, reading
+
+_NOBODY = "41" + "00" * 20
+
+
+async def inspect(node: TronNode, contract: str) -> TokenInfo:
+    """Raises NotAToken saying what is missing, NodeFailure."""
+    return token_info(
+        contract,
+        "a TRC20",
+        decimals=await _call(node, contract, "decimals()"),
+        balance=await _call(node, contract, "balanceOf(address)", address.to_tail(contract).rjust(32, b"\0")),
+        symbol=await _call(node, contract, "symbol()"),
+    )
+
+
+async def _call(node: TronNode, contract: str, function: str, argument: bytes = b"") -> bytes:
+    answer = await node.call(
+        "triggerconstantcontract",
+        Finality.HEAD,
+        {
+            "owner_address": _NOBODY,
+            "contract_address": address.to_hex(contract),
+            "function_selector": function,
+            "parameter": argument.hex(),
+        },
+    )
+    with reading(node, function):
+        said = answer.get("result", {})
+        failed = any(ret.get("ret") == "FAILED" for ret in answer.get("transaction", {}).get("ret", ()))
+        message, code = decoded_message(said.get("message")), said.get("code")
+        returned = bytes.fromhex((answer.get("constant_result") or [""])[0])
+    if code == "CONTRACT_VALIDATE_ERROR" and is_no_contract(message):
+        raise NotAToken(f"{contract} is not a contract on this chain: check the address and the chain")
+    if code in ("SERVER_BUSY", "OTHER_ERROR"):
+        raise NodeFailure("node error", f"{node.name} could not call {function}: {message or code}")
+    if failed or code or not said.get("result"):
+        raise NotAToken(f"{contract} is not a TRC20: it does not answer {function}")
+    return returned

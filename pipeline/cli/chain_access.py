@@ -1,0 +1,94 @@
+"""A chain as commands reach it: its row, its nodes, and what they say, in words for people."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
+from pipeline.chains.open import open_provider, options_of
+from pipeline.chains.provider import Asset, Provider, TokenInfo
+from pipeline.cli.output import CommandError
+from pipeline.cli.session import Connection, Row
+from pipeline.db.statements import statement
+from pipeline.settings import Settings
+
+PATIENCE_SECONDS = 4.0
+"""Per question. Commands are for people who wait for them."""
+
+
+def chain_row(connection: Connection, name: str) -> Row:
+    """The chain's row, with what opening it takes. Raises CommandError listing the chains there are."""
+    row = connection.execute(statement("chains/get"), {"chain": name}).fetchone()
+    if row is not None:
+        return row
+    known = [other["name"] for other in connection.execute(statement("wallets/chain_names"))]
+    raise CommandError(
+        f"no chain is called {name!r}; there are: {', '.join(known)}", "add it: flagpost chains add --help"
+    )
+
+
+def nodes_variable(name: str) -> str:
+    """The environment variable that names a chain's nodes."""
+    return f"FLAGPOST_NODES_{name.upper().replace('-', '_')}"
+
+
+def open_chain(settings: Settings, chain: Row, assets: Sequence[Asset] = (), nodes: Sequence[Any] = ()) -> Provider:
+    """A provider over ``nodes``, else those of the environment, else those of the row. Raises CommandError."""
+    name = chain["name"]
+    chosen = list(nodes) or list(settings.nodes.get(name, ())) or list(chain["nodes"])
+    if not chosen:
+        raise CommandError(
+            f"{name} has no node to be checked with", f"name one: --node URL, or set {nodes_variable(name)}"
+        )
+    keys = [key.get_secret_value() for key in settings.api_keys.get(name, ())]
+    options = options_of(chain["family"], chain["fees"], chain["block_seconds"])
+    try:
+        return open_provider(
+            chain["family"], name, chain["network_id"], chosen, keys, assets, options, patience=PATIENCE_SECONDS
+        )
+    except (ValueError, ChainError) as error:
+        raise CommandError(str(error), "nothing was changed") from None
+
+
+@asynccontextmanager
+async def checked_chain(settings: Settings, chain: Row, nodes: Sequence[Any] = ()) -> AsyncIterator[Provider]:
+    """A provider whose nodes answer and are of the right network. Raises CommandError."""
+    provider = open_chain(settings, chain, nodes=nodes)
+    try:
+        with said_plainly(chain["name"]):
+            await provider.check_network()
+            yield provider
+    finally:
+        await provider.close()
+
+
+@contextmanager
+def said_plainly(chain: str) -> Iterator[None]:
+    """Errors of the chain as CommandErrors that say what to do."""
+    try:
+        yield
+    except WrongNetwork as error:
+        raise CommandError(str(error), "nothing was changed: give it a node of its own network") from None
+    except ChainUnavailable as error:
+        raise CommandError(
+            str(error), f"nothing was changed: check the node, name another one (--node URL, {nodes_variable(chain)})"
+        ) from None
+    except NotAToken as error:
+        raise CommandError(str(error), "nothing was changed") from None
+    except InvalidAddress as error:
+        raise CommandError(str(error), "compare it with where you copied it from") from None
+    except ChainError as error:
+        raise CommandError(f"{chain}: {error}", "nothing was changed") from None
+
+
+async def compare_token(provider: Provider, chain: str, stored: Mapping[str, Any]) -> TokenInfo:
+    """What the contract says, if ``stored`` (symbol, decimals, contract_address) says the same. Raises CommandError."""
+    with said_plainly(chain):
+        found = await provider.inspect_token(stored["contract_address"])
+    for what, said in (("symbol", found.symbol), ("decimals", found.decimals)):
+        if stored[what] is not None and stored[what] != said:
+            raise CommandError(
+                f"{what} of {found.contract} on {chain} is {said!r} by its own word, not {stored[what]!r}",
+                f"nothing was changed: give {what} as the contract has it, or check the contract's address",
+            )
+    return found

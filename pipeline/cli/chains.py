@@ -1,0 +1,293 @@
+"""``flagpost chains``: which chains are worked on. Adding one needs no restart and no code."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from psycopg.types.json import Jsonb
+from rich.markup import escape
+
+from pipeline.chains.errors import ChainError
+from pipeline.chains.http import NodeConfig, origin
+from pipeline.chains.provider import Finality, Provider
+from pipeline.cli.chain_access import chain_row, checked_chain, compare_token, said_plainly
+from pipeline.cli.gas_defaults import AMOUNTS, GasDefaults, evm_defaults, tron_defaults
+from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
+from pipeline.cli.session import Row, database
+from pipeline.config import ConfigError
+from pipeline.config.terms import CONTRADICTIONS, human_amount
+from pipeline.db.statements import statement
+from pipeline.keys.derivation import Family
+from pipeline.settings import Settings
+from pipeline.units import InvalidAmount, to_human
+
+app = typer.Typer(no_args_is_help=True, help="Chains: add, list, enable, disable. No restart needed.")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+NodeOption = Annotated[
+    list[str] | None,
+    typer.Option("--node", help="Node URL, or a JSON object as in chains.nodes. May be repeated, best one first."),
+]
+UncheckedOption = Annotated[
+    bool, typer.Option("--unchecked", help="Ask no node: where none can be reached from this machine.")
+]
+NameArgument = Annotated[str, typer.Argument(help="Name of the chain: lower case, digits, hyphens.")]
+COINS = {Family.TRON: ("TRX", 6), Family.EVM: (None, 18)}
+
+
+@app.command()
+def add(
+    name: NameArgument,
+    chain_id: Annotated[int | None, typer.Option(min=1, help="EVM: the chain id its nodes must answer.")] = None,
+    genesis: Annotated[str | None, typer.Option(help="TRON: the id of its genesis block, 64 hex digits.")] = None,
+    coin: Annotated[str | None, typer.Option(help="Symbol of the native coin, e.g. BNB; TRX on TRON.")] = None,
+    node: NodeOption = None,
+    gas_policy: Annotated[str, typer.Option(help="threshold or on_demand.")] = "threshold",
+    gas_amount: Annotated[str | None, typer.Option(help="What a top-up sends, e.g. '0.001 BNB'.")] = None,
+    gas_flag_below: Annotated[str | None, typer.Option(help="needs_gas rises below this balance.")] = None,
+    gas_execute_below: Annotated[str | None, typer.Option(help="A top-up is sent only below this.")] = None,
+    fee_reserve: Annotated[str | None, typer.Option(help="A consolidation needs at least this for its fee.")] = None,
+    gas_max_per_topup: Annotated[str | None, typer.Option(help="Limit of one top-up.")] = None,
+    gas_max_per_wallet_day: Annotated[str | None, typer.Option(help="Limit per wallet and day.")] = None,
+    gas_max_per_day: Annotated[str | None, typer.Option(help="Limit per day.")] = None,
+    block_time: Annotated[float, typer.Option(min=0.05, help="Seconds between its blocks.")] = 3.0,
+    sync_interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings of a balance.")] = 300.0,
+    disabled: Annotated[bool, typer.Option("--disabled", help="Add it switched off.")] = False,
+    unchecked: UncheckedOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a chain. Its nodes are asked whether they belong to it; running processes take it up at the commit.
+
+    Gas amounts that are not given are sized by what a token transfer costs at this moment. The nodes may stand in
+    FLAGPOST_NODES_<NAME> instead, for every process.
+
+    Example: [bold]flagpost chains add polygon --chain-id 137 --coin POL --node https://… --block-time 2[/]
+    Example: [bold]flagpost chains add nile --genesis 0000000000000000d698… --node https://…[/]
+    """
+    if (chain_id is None) == (genesis is None):
+        raise usage("give --chain-id (EVM) or --genesis (TRON)", "it is what tells this chain's nodes from others")
+    if gas_policy not in ("threshold", "on_demand"):
+        raise usage(f"--gas-policy {gas_policy!r}: it is threshold or on_demand")
+    family = Family.EVM if genesis is None else Family.TRON
+    default_coin, decimals = COINS[family]
+    symbol = coin or default_coin
+    if symbol is None:
+        raise usage("give --coin: the symbol of the native coin, such as BNB")
+    settings, nodes = Settings.load(), _parsed_nodes(node or [])
+    chain: dict[str, Any] = {
+        "name": name,
+        "family": family.value,
+        "network_id": str(chain_id) if genesis is None else genesis.lower(),
+        "nodes": nodes,
+        "fees": {},
+        "block_seconds": block_time,
+    }
+    given = {
+        "gas_amount": gas_amount,
+        "gas_flag_below": gas_flag_below,
+        "gas_execute_below": gas_execute_below,
+        "fee_reserve": fee_reserve,
+        "gas_max_per_topup": gas_max_per_topup,
+        "gas_max_per_wallet_day": gas_max_per_wallet_day,
+        "gas_max_per_day": gas_max_per_day,
+    }
+    amounts = {key: _amount(key, text, symbol, decimals) for key, text in given.items() if text is not None}
+    with database(settings, "chains add") as connection:
+        if connection.execute(statement("chains/get"), {"chain": name}).fetchone() is not None:
+            raise CommandError(f"there is a chain {name} already", f"switch it on: flagpost chains enable {name}")
+        defaults, head = asyncio.run(_ask(settings, chain, unchecked=unchecked))
+        row: dict[str, Any] = {
+            **chain,
+            **defaults.amounts,
+            **amounts,
+            "nodes": Jsonb(nodes),
+            "is_active": not disabled,
+            "gas_policy": gas_policy,
+            "sync_interval": sync_interval,
+            "block_time": block_time,
+            "coin": symbol,
+            "decimals": decimals,
+        }
+        try:
+            connection.execute(statement("chains/insert"), row)
+        except psycopg.errors.CheckViolation as error:
+            raise _contradiction(name, error) from None
+    report = {
+        "chain": name,
+        "family": family.value,
+        "network_id": chain["network_id"],
+        "is_active": not disabled,
+        "checked_at_block": head,
+        **{key: f"{to_human(row[key], decimals)} {symbol}" for key in AMOUNTS},
+    }
+    if as_json:
+        print_json(report)
+        return
+    checked = "not checked against a node" if head is None else f"its node is at block {head}"
+    out.print(f"added [bold]{escape(name)}[/] ({family.value}, {report['network_id']}), {checked}")
+    for key in AMOUNTS:
+        out.print(f"  {key:<24} {report[key]}{'' if key in amounts else f' [dim]({defaults.how})[/]'}")
+    err.print(f"next: flagpost assets add {name} CONTRACT --help; flagpost wallets derive --chain {name} --count 10")
+
+
+@app.command("list")
+def list_chains(as_json: JsonOption = False) -> None:
+    """Every chain, with what hangs on it.
+
+    Example: [bold]flagpost chains list[/]
+    """
+    settings = Settings.load()
+    with database(settings, "chains list") as connection:
+        rows = connection.execute(statement("chains/list")).fetchall()
+    if as_json:
+        print_json([{**row, "nodes": _node_names(settings, row)} for row in rows])
+        return
+    if not rows:
+        err.print("there is no chain; add one: flagpost chains add --help")
+        return
+    print_table(
+        ("chain", "", "family", "network", "coin", "tokens", "wallets", "payments out", "gas policy", "nodes"),
+        [
+            (
+                f"[bold]{escape(row['name'])}[/]",
+                "[green]on[/]" if row["is_active"] else "[dim]off[/]",
+                row["family"],
+                row["network_id"] if len(row["network_id"]) <= 20 else f"{row['network_id'][:17]}…",
+                escape(row["coin"] or "none"),
+                escape(", ".join(row["tokens"])),
+                str(row["wallets"]),
+                str(row["payments_out"]),
+                row["gas_policy"],
+                escape(", ".join(_node_names(settings, row))) or "[yellow]none[/]",
+            )
+            for row in rows
+        ],
+        right=("wallets", "payments out"),
+    )
+
+
+@app.command()
+def enable(
+    name: NameArgument, node: NodeOption = None, unchecked: UncheckedOption = False, as_json: JsonOption = False
+) -> None:
+    """Switch a chain on: its nodes are asked for their network, every active token for its symbol and decimals.
+
+    --node replaces the nodes of its row; FLAGPOST_NODES_<NAME> goes before both.
+
+    Example: [bold]flagpost chains enable bsc --node https://…[/]
+    """
+    settings, nodes = Settings.load(), _parsed_nodes(node or [])
+    with database(settings, "chains enable") as connection:
+        chain = chain_row(connection, name)
+        tokens = [
+            row
+            for row in connection.execute(statement("assets/list"), {"chain": name}).fetchall()
+            if row["contract_address"] is not None and row["is_active"]
+        ]
+        if not unchecked:
+            asyncio.run(_check(settings, chain, tokens, nodes))
+        _set_active(connection, chain, active=True, nodes=nodes)
+    _say_switched(chain, active=True, tokens=[row["symbol"] for row in tokens], as_json=as_json)
+
+
+@app.command()
+def disable(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Switch a chain off: nothing new is read, decided or sent on it.
+
+    Payments that are out already are followed to their end by the processes that run.
+
+    Example: [bold]flagpost chains disable bsc[/]
+    """
+    with database(Settings.load(), "chains disable") as connection:
+        chain = chain_row(connection, name)
+        _set_active(connection, chain, active=False, nodes=[])
+    _say_switched(chain, active=False, tokens=[], as_json=as_json)
+
+
+async def _ask(settings: Settings, chain: Mapping[str, Any], *, unchecked: bool) -> tuple[GasDefaults, int | None]:
+    """What gas amounts fit, and the head block of the chain as it was seen. Raises CommandError."""
+    family = chain["family"]
+    if unchecked:
+        return (tron_defaults() if family == Family.TRON else evm_defaults(None)), None
+    async with checked_chain(settings, chain) as provider:
+        head = await provider.block_ref(Finality.HEAD)
+        return (tron_defaults() if family == Family.TRON else evm_defaults(await _market(provider))), head.number
+
+
+async def _market(provider: Provider) -> Any:
+    from pipeline.chains.evm.provider import EvmProvider  # web3 takes half a second: only where it is needed
+
+    assert isinstance(provider, EvmProvider)  # noqa: S101 - for the type checker
+    return await provider.market()
+
+
+async def _check(settings: Settings, chain: Row, tokens: list[dict[str, Any]], nodes: list[Any]) -> None:
+    async with checked_chain(settings, chain, nodes) as provider:
+        for token in tokens:
+            await compare_token(provider, chain["name"], token)
+        if settings.treasury.get(chain["name"]) is not None:
+            with said_plainly(chain["name"]):
+                provider.validate_address(settings.treasury[chain["name"]])
+
+
+def _set_active(connection: Any, chain: Row, *, active: bool, nodes: list[Any]) -> None:
+    connection.execute(
+        statement("chains/set_active"),
+        {"chain_id": chain["id"], "is_active": active, "nodes": Jsonb(nodes) if nodes else None},
+    )
+
+
+def _say_switched(chain: Row, *, active: bool, tokens: list[str], as_json: bool) -> None:
+    if as_json:
+        print_json({"chain": chain["name"], "is_active": active, "was_active": chain["is_active"], "checked": tokens})
+        return
+    word = "on" if active else "off"
+    already = " already" if chain["is_active"] == active else ""
+    checked = f"; tokens agree with their contracts: {', '.join(tokens)}" if tokens else ""
+    out.print(f"{escape(chain['name'])} is {word}{already}{escape(checked)}")
+
+
+def _parsed_nodes(values: list[str]) -> list[Any]:
+    """URLs as they are, JSON objects as objects. Raises CommandError for what is neither."""
+    parsed: list[Any] = []
+    for value in values:
+        try:
+            one = json.loads(value) if value.lstrip().startswith("{") else value
+            NodeConfig.parse(one)
+        except ValueError as error:
+            raise usage(f"--node {value!r}: {error}", 'like https://host/path or \'{"url": …, "ws_url": …}\'') from None
+        parsed.append(one)
+    return parsed
+
+
+def _node_names(settings: Settings, row: Row) -> list[str]:
+    """Without path and query, where API keys stand."""
+    chosen = settings.nodes.get(row["name"]) or row["nodes"]
+    names = []
+    for one in chosen:
+        try:
+            names.append(origin(NodeConfig.parse(one).url))
+        except (ValueError, ChainError):
+            names.append("unreadable")
+    return names
+
+
+def _amount(key: str, text: str, symbol: str, decimals: int) -> int:
+    option = f"--{key.replace('_', '-')}"
+    try:
+        raw = human_amount(option, text, symbol, decimals)
+    except (ConfigError, InvalidAmount) as error:
+        raise usage(str(error)) from None
+    if raw is None:
+        raise usage(f"{option} {text!r}: name the coin with it, such as '0.001 {symbol}'")
+    return raw
+
+
+def _contradiction(name: str, error: psycopg.errors.CheckViolation) -> CommandError:
+    rule = CONTRADICTIONS.get(error.diag.constraint_name or "")
+    if rule is None and error.diag.constraint_name == "chains_name_check":
+        rule = "a name has lower case letters, digits and hyphens, and begins with a letter"
+    return CommandError(f"chain {name}: {rule or error.diag.message_primary}", "nothing was added")
