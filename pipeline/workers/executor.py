@@ -75,7 +75,6 @@ class Executor:
         self._outcomes: list[tuple[Job, Outcome]] = []
         self._oldest_outcome = 0.0
         self._batches: set[asyncio.Task[None]] = set()
-        self._working = False
         self._runtime: Runtime
         self._queue: JobQueue
 
@@ -95,7 +94,6 @@ class Executor:
         self._queue = JobQueue(
             runtime.pool, runtime.registration.id, chain_ids=self.chain_ids, config=runtime.config.queue
         )
-        self._working = True
         self._next_sweep = _now() + runtime.config.sweep.interval_seconds
         runtime.watch(self._bell.set)
         doorbells = [asyncio.create_task(self._answer(channel)) for channel in CHANNELS]
@@ -110,14 +108,6 @@ class Executor:
             for doorbell in doorbells:
                 doorbell.cancel()
             await self._wind_up()
-
-    def serve(self, chain_ids: Sequence[int]) -> None:
-        """Work on these chains from now on, and look at once what waits there."""
-        self.chain_ids = chain_ids
-        if self._working:
-            self._queue.chain_ids = list(chain_ids)
-            self._look_again = self._backlog = True
-            self._bell.set()
 
     # -- waking -----------------------------------------------------------------------------------
 
