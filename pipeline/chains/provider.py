@@ -188,6 +188,9 @@ class TransactionResult:
     effects: tuple[Effect, ...]
     message: str = ""
     """The chain's word for a failure, e.g. ``OUT_OF_ENERGY``, ``REVERT``."""
+    sender: str | None = None
+    """EVM: whose nonce it used."""
+    nonce: int | None = None
 
     def did(self, payment: Payment) -> bool:
         """Whether the payment happened: success and exactly the effect that was wanted."""

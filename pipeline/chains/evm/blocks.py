@@ -6,6 +6,8 @@ Coins moved inside contracts are in no receipt and not seen here; a payment of o
 from collections.abc import Sequence
 from typing import Any
 
+from loguru import logger
+
 from pipeline.chains.errors import InvalidAddress, LyingNode
 from pipeline.chains.evm import address
 from pipeline.chains.evm.node import METHOD_NOT_FOUND, EvmNode, Request, RpcError, block_ref, hash_text, reading, wanted
@@ -19,7 +21,8 @@ _FINALIZED: Request = ("eth_getBlockByNumber", ["finalized", False])
 
 
 async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockContent | None:
-    """Block ``number`` with all results, None when this node does not have it at that finality.
+    """Block ``number`` with all results, None when this node does not have it at that finality. A transaction that
+    makes no sense is listed as unreadable: a stranger's must not hold up ours.
 
     Raises LyingNode, NodeFailure (also when a reorg came between block and receipts).
     """
@@ -42,8 +45,15 @@ async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockCon
         receipts = await _each_receipt(node, transactions)
     if wanted(receipts) is None or len(receipts) != len(transactions):
         raise NodeFailure("no receipts", f"{node.name} has not all receipts of block {number}")
-    results = tuple(_result(node, block, *pair) for pair in zip(transactions, receipts, strict=True))
-    return BlockContent(block, parent, results)
+    results, unreadable = [], set()
+    for transaction, receipt in zip(transactions, receipts, strict=True):
+        txid = _placed(node, block, transaction, receipt)
+        try:
+            results.append(_result(node, block, txid, transaction, receipt))
+        except NodeFailure as failure:
+            unreadable.add(txid)
+            logger.debug("{}", failure)
+    return BlockContent(block, parent, tuple(results), frozenset(unreadable))
 
 
 async def read_transaction(node: EvmNode, txid: str, finality: Finality) -> TransactionResult | None:
@@ -65,10 +75,11 @@ async def read_transaction(node: EvmNode, txid: str, finality: Finality) -> Tran
         return None
     if transaction is None:
         raise NodeFailure("no transaction", f"{node.name} has a receipt of {txid} but not the transaction")
-    result = _result(node, await node.block_ref(finality, number), transaction, receipt)
-    if result.txid != txid:
-        raise LyingNode(f"node {node.name} was asked for transaction {txid} and answered {result.txid}")
-    return result
+    block = await node.block_ref(finality, number)
+    found = _placed(node, block, transaction, receipt)
+    if found != txid:
+        raise LyingNode(f"node {node.name} was asked for transaction {txid} and answered {found}")
+    return _result(node, block, txid, transaction, receipt)
 
 
 async def _each_receipt(node: EvmNode, transactions: Sequence[Any]) -> list[Any]:
@@ -77,7 +88,8 @@ async def _each_receipt(node: EvmNode, transactions: Sequence[Any]) -> list[Any]
     return [wanted(one) for one in await node.batch([("eth_getTransactionReceipt", [one]) for one in hashes])]
 
 
-def _result(node: EvmNode, block: BlockRef, transaction: Any, receipt: Any) -> TransactionResult:
+def _placed(node: EvmNode, block: BlockRef, transaction: Any, receipt: Any) -> str:
+    """The id of a transaction whose receipt says that it stands in that block. Raises LyingNode, NodeFailure."""
     if receipt is None:
         raise NodeFailure("no receipt", f"{node.name} has no receipt for a transaction of block {block.number}")
     with reading(node, f"a transaction of block {block.number}"):
@@ -89,13 +101,18 @@ def _result(node: EvmNode, block: BlockRef, transaction: Any, receipt: Any) -> T
         raise NodeFailure(
             "reorg", f"{node.name} has {txid} in block {place} and now {block.id} at height {block.number}"
         )
+    return txid
+
+
+def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt: Any) -> TransactionResult:
     with reading(node, f"the receipt of {txid}"):
         success = int(receipt["status"], 16) == 1
         used, limit = int(receipt["gasUsed"], 16), int(transaction["gas"], 16)
         price = int(receipt.get("effectiveGasPrice") or transaction["gasPrice"], 16)
         effects = _effects(transaction, receipt) if success else ()
+        sender, nonce = _address(transaction["from"]), int(transaction["nonce"], 16)
     message = "" if success else ("OUT_OF_GAS" if used >= limit else "REVERT")
-    return TransactionResult(txid, block, success, used * price, effects, message)
+    return TransactionResult(txid, block, success, used * price, effects, message, sender, nonce)
 
 
 def _effects(transaction: Any, receipt: Any) -> tuple[Effect, ...]:
@@ -106,9 +123,13 @@ def _effects(transaction: Any, receipt: Any) -> tuple[Effect, ...]:
 
 
 def _log_transfer(log: Any) -> Effect | None:
-    """The Transfer that a log records; None for any other event, an NFT's Transfer (four topics) among them."""
+    """The Transfer that a log records; None for any other event, an NFT's Transfer (four topics) among them, and for
+    words in the place of addresses: a contract may log what it likes."""
     topics, data = log["topics"], log["data"]
     if len(topics) != 3 or topics[0].lower() != TRANSFER_TOPIC or len(data) != 66:
+        return None
+    parties = [bytes.fromhex(topic.removeprefix("0x")) for topic in topics[1:]]
+    if any(len(word) == 32 and any(word[:12]) for word in parties):
         return None
     return Effect(_address(log["address"]), _address(topics[1]), _address(topics[2]), int(data, 16))
 
