@@ -25,6 +25,8 @@ class Evidence:
     found: dict[int, TransactionResult] = field(default_factory=dict)
     absent: dict[int, BlockRef] = field(default_factory=dict)
     """The last block that could have held it, when it is in none of them."""
+    user: TransactionResult | None = None
+    """EVM: who else used their nonce. It may have done the very same: then the payment happened."""
 
 
 async def search(attempts: Sequence[LiveAttempt], read: ReadBlock) -> Evidence:
@@ -78,8 +80,10 @@ def _look(content: BlockContent, opened: dict[str, LiveAttempt], evidence: Evide
 
 
 async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: ReadBlock) -> Evidence:
-    """Look for the attempts of a payment that does not expire (EVM), in the blocks after those that were final when
-    they were built, up to ``last``. All are absent, or one is found, or the blocks could not be read to the end.
+    """Look for the attempts of a payment that does not expire (EVM), and for whoever used their nonce, in the blocks
+    after those that were final when they were built, up to ``last``. One attempt is found; or another transaction is
+    named as the user of the nonce, and all are absent; or nothing is proved: the blocks could not be read to the end,
+    or the user is not among what could be read.
 
     Raises LyingNode where a final block does not follow the one before, and what ``read`` raises.
     """
@@ -87,10 +91,12 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
     if len(starts) < len(payment):
         return Evidence()
     by_txid = {one.signed.txid: one for one in payment}
+    used = payment[0].signed.sender, payment[0].signed.nonce
+    user: TransactionResult | None = None
     above: BlockRef | None = None
     for first in range(min(starts), last.number + 1, _AT_ONCE):
         for content in await asyncio.gather(*map(read, range(first, min(first + _AT_ONCE, last.number + 1)))):
-            if content is None:
+            if content is None or content.unreadable & by_txid.keys():
                 return Evidence()
             if above is not None and content.parent_id != above.id:
                 found = f"final block {content.block.number} does not follow final block {above.number} {above.id}"
@@ -99,6 +105,8 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
             for result in content.transactions:
                 if result.txid in by_txid:
                     return Evidence(found={by_txid[result.txid].id: result})
-    if above is None or above.id != last.id:
+                if (result.sender, result.nonce) == used:
+                    user = result
+    if above is None or above.id != last.id or user is None:
         return Evidence()
-    return Evidence(absent={one.id: last for one in payment})
+    return Evidence(absent={one.id: last for one in payment}, user=user)

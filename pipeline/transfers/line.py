@@ -29,8 +29,9 @@ _GAP_BLOCKS = 2
 just being sent."""
 _AT_ONCE = 8
 """Node calls under way at once."""
-_MOST_VOIDS = 100
-"""Nonces filled at once. More are missing only if a node talks nonsense."""
+_WIDEST_GAP = 100
+"""Nonces. More are missing only if a node talks nonsense, now or when a nonce was reserved: then none is filled, as
+each costs coins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,13 @@ class Line:
         self._firsts: dict[str, _First] = {}
         self._asked: dict[int, int] = {}
         """Height at which a replacement of an attempt was asked for last."""
+        self._too_wide: dict[str, str] = {}
+        """By sender, a gap that is for people to judge."""
         self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    def alarms(self) -> list[str]:
+        """Gaps that are not filled."""
+        return list(self._too_wide.values())
 
     async def look(self, head: BlockRef, live: Sequence[LiveAttempt], waiting: Sequence[LiveAttempt]) -> list[Payments]:
         """Have done what is needed to move the lines on; the payments whose fate has to be looked up.
@@ -70,6 +77,7 @@ class Line:
             if all(attempt.id in in_no_block for attempt in payment):
                 lines.setdefault(payment[0].signed.sender, []).append(payment)
         self._firsts = {sender: first for sender, first in self._firsts.items() if sender in lines}
+        self._too_wide = {sender: alarm for sender, alarm in self._too_wide.items() if sender in lines}
         self._asked = {attempt: height for attempt, height in self._asked.items() if attempt in in_no_block}
         looked_at = await asyncio.gather(*(self._look_at(head, *line) for line in lines.items()))
         return [payment for past in looked_at for payment in past]
@@ -85,6 +93,7 @@ class Line:
             return []
         async with self._slots:
             counted = await self._provider.sender_nonces(sender)
+        self._too_wide.pop(sender, None)
         past = [payment for payment in line if _nonce(payment[0]) < counted.finalized]
         nonce = _nonce(first[0])
         if past or nonce < counted.latest:
@@ -98,7 +107,14 @@ class Line:
         return []
 
     async def _fill(self, sender: str, missing: range) -> None:
-        missing = missing[:_MOST_VOIDS]
+        if len(missing) > _WIDEST_GAP:
+            alarm = (
+                f"nonces {missing[0]} to {missing[-1]} of {sender} are missing on the chain, more than {_WIDEST_GAP}: "
+                "a node counts wrong, or did when a nonce was reserved. None is filled; the payments behind them wait"
+            )
+            self._too_wide[sender] = alarm
+            logger.error("{}", alarm)
+            return
         if await self._store.void_nonces(self._chain_id, sender, missing):
             logger.warning(
                 "nonces {} to {} of {} are missing on the chain and no payment has them: they are filled",

@@ -12,6 +12,7 @@ that goes out later cannot be in a block that was final before.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 from loguru import logger
@@ -29,8 +30,10 @@ from pipeline.transfers.store import TransferStore
 from pipeline.transfers.trail import Trail
 from pipeline.units import to_human
 
-LONGEST_SCAN = 200
-"""Blocks, ten minutes on TRON. After a longer absence the few payments that were out are looked up one by one."""
+LONGEST_SCAN_SECONDS = 600.0
+"""Of blocks. After a longer absence the few payments that were out are looked up one by one."""
+_SHORTEST_SCAN = 200
+"""Blocks that are always read, however slow the chain."""
 REPLACE_AFTER_BLOCKS = 6
 """As in the table chains."""
 _AT_ONCE = 8
@@ -38,6 +41,16 @@ _AT_ONCE = 8
 _REPEATS_A_ROUND = 100
 _LONGEST_SILENCE_SECONDS = 60.0
 """Cap of the doubling pause between two sends of the same bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What one node knows of a payment."""
+
+    payment: Payments
+    settled: bool = False
+    dead: str | None = None
+    """Its evidence."""
 
 
 class Settlement:
@@ -57,6 +70,8 @@ class Settlement:
         """``numbered`` is the provider again, on chains whose transactions have nonces."""
         self.chain_id = chain_id
         self.block_seconds = block_seconds
+        self.longest_scan = max(_SHORTEST_SCAN, round(LONGEST_SCAN_SECONDS / block_seconds))
+        """Blocks."""
         self._store = store
         self._transfers = transfers
         self._provider = provider
@@ -67,6 +82,10 @@ class Settlement:
         self._head: BlockRef
         self._doubts: dict[int, int] = {}
         """By transfer, the head when its nonce was first seen used without it."""
+        self._searched: dict[int, int] = {}
+        """By transfer, the final block up to which this was searched for in vain."""
+        self._set_aside: dict[int, str] = {}
+        """By transfer, why it is for people to decide: what used its nonce did the same and is in no book."""
 
     async def round(self) -> int:
         """Look once at the chain and book what it shows; how many payments are still out.
@@ -91,20 +110,26 @@ class Settlement:
         waiting = await self._follow_head(read_up_to, live)
         await self._prove_dead(read_up_to, waiting)
         if self._line is not None:
-            await self._prove_overtaken(read_up_to, await self._line.look(self._head, live, waiting))
+            out = {attempt.transfer_id for attempt in live}
+            self._set_aside = {transfer: why for transfer, why in self._set_aside.items() if transfer in out}
+            in_line = [attempt for attempt in live if attempt.transfer_id not in self._set_aside]
+            await self._prove_overtaken(read_up_to, await self._line.look(self._head, in_line, waiting))
         await self._send_again()
         return len({attempt.transfer_id for attempt in live})
 
     async def tidy(self) -> list[str]:
         """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing. Returns alarms:
-        payments that the books call dead and the chain shows."""
+        payments that the books call dead and the chain shows, or that happened in a way the books do not know."""
         rejected = await self._transfers.reject_orphans(self.chain_id)
         if rejected:
             logger.info("gave up {} unsent payments whose jobs have finished", len(rejected))
         stranded = await self._store.release_stranded(self.chain_id)
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
-        return await self._risen()
+        odd = [*self._set_aside.values(), *(self._line.alarms() if self._line is not None else ())]
+        for alarm in odd:
+            logger.critical("{}", alarm)
+        return [*await self._risen(), *odd]
 
     async def _risen(self) -> list[str]:
         """Look up what was buried lately. It cannot be there; were it, a payment may have been made twice."""
@@ -123,7 +148,7 @@ class Settlement:
     async def _read_final(self, cursor: BlockRef | None, final: BlockRef, live: Sequence[LiveAttempt]) -> BlockRef:
         """Settle everything in the final blocks after the cursor; the block up to which all is booked."""
         start = await self._skip_what_is_too_old(cursor, final, live)
-        if start is None or final.number - start.number > LONGEST_SCAN:
+        if start is None or final.number - start.number > self.longest_scan:
             logger.info("final blocks up to {} were not followed: looking up {} payments", final.number, len(live))
             await self._look_up_all(live)
             await self._store.advance(self.chain_id, start, final)
@@ -219,7 +244,7 @@ class Settlement:
             for attempt in waiting
             if attempt.signed.expiration is not None and attempt.signed.expiration <= read_up_to.timestamp
         ]
-        unknown = [(payment[0], said) for payment, said in await self._look_up_all(over) if said is not None]
+        unknown = [(one.payment[0], one.dead) for one in await self._look_up_all(over) if one.dead is not None]
         searched = await search([one for one, _ in unknown], self._final_block)
         for attempt, said in unknown:
             if result := searched.found.get(attempt.id):
@@ -232,32 +257,65 @@ class Settlement:
                 logger.warning("{}, but its blocks cannot all be read there: not proved", said)
 
     async def _prove_overtaken(self, read_up_to: BlockRef, past: Sequence[Payments]) -> None:
-        """Ask after payments whose nonce is used in a final block. Again a node's word only starts the proof: they are
-        buried once the final blocks were read beyond all blocks there were then, and hold none of them."""
+        """Ask after payments whose nonce is used in a final block. Again a node's word only starts the proof, once the
+        final blocks were read beyond all blocks there were then: these show a payment that no node finds by its id,
+        or what else used its nonce. Only what did something else buries it."""
         doubts, self._doubts = self._doubts, {}
-        for payment, said in await self._look_up_all([attempt for one in past for attempt in one]):
-            if said is None:
+        searched, self._searched = self._searched, {}
+        for fate in await self._look_up_all([attempt for one in past for attempt in one]):
+            if fate.settled:
                 continue
-            transfer = payment[0].transfer_id
+            transfer = fate.payment[0].transfer_id
             until = self._doubts[transfer] = doubts.get(transfer, self._head.number)
             if read_up_to.number < until:
                 continue
-            searched = await search_up_to(payment, read_up_to, self._final_block)
-            for attempt in payment:
-                if result := searched.found.get(attempt.id):
-                    logger.error("{}: not so, it is in block {}", said, result.block.number)
-                    await self._settle_straggler(Finding(attempt, result))
-            if len(searched.absent) == len(payment):
-                await self._bury(payment, f"{said}; in none of the final blocks up to {read_up_to.number}")
-            elif not searched.found:
-                logger.warning("{}, but its blocks cannot all be read: not proved", said)
+            if transfer in searched and read_up_to.number < searched[transfer] + self._pause(searched[transfer], until):
+                self._searched[transfer] = searched[transfer]
+                continue
+            await self._judge(fate, read_up_to)
+            self._searched[transfer] = read_up_to.number
 
-    async def _look_up_all(self, attempts: Sequence[LiveAttempt]) -> list[tuple[Payments, str | None]]:
+    def _pause(self, last: int, first: int) -> int:
+        """Blocks until a search is repeated, ever longer: nothing but another node's answers can change it."""
+        return max(1, min(self.longest_scan, last - first))
+
+    async def _judge(self, fate: _Fate, read_up_to: BlockRef) -> None:
+        """Search the final blocks for a payment whose nonce is used in them."""
+        payment, said = fate.payment, fate.dead
+        evidence = await search_up_to(payment, read_up_to, self._final_block)
+        for attempt in payment:
+            if result := evidence.found.get(attempt.id):
+                logger.error(
+                    "{}: {}, and it is in block {}", _describe(attempt), said or "not found", result.block.number
+                )
+                await self._settle_straggler(Finding(attempt, result))
+        user = evidence.user
+        if evidence.found:
+            return
+        if user is None:
+            logger.warning(
+                "{}: {}, but the final blocks up to {} do not show what used nonce {} of {}: not proved",
+                *(_describe(payment[0]), said or "no node finds it", read_up_to.number),
+                *(payment[0].signed.nonce, payment[0].signed.sender),
+            )
+        elif user.did(payment[0].payment):
+            alarm = (
+                f"transfer {payment[0].transfer_id} was made by tx {user.txid} in final block {user.block.number}, "
+                f"which is in no book (nonce {user.nonce} of {user.sender}): a database that lost its last commits, or "
+                "somebody else with this key. It is not made again; compare transfers with the chain"
+            )
+            await self._store.set_aside(payment[0].transfer_id, alarm)
+            self._set_aside[payment[0].transfer_id] = alarm
+            logger.critical("{}", alarm)
+        elif said is not None:
+            used = f"nonce {user.nonce} was used by tx {user.txid} in block {user.block.number}"
+            await self._bury(payment, f"{said}; {used}; in none of the final blocks up to {read_up_to.number}")
+
+    async def _look_up_all(self, attempts: Sequence[LiveAttempt]) -> list[_Fate]:
         """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
-        payments = payments_of(attempts)
-        return list(zip(payments, await asyncio.gather(*map(self._look_up, payments)), strict=True))
+        return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
 
-    async def _look_up(self, payment: Payments) -> str | None:
+    async def _look_up(self, payment: Payments) -> _Fate:
         """All live attempts of one payment, because what one of them did not do another may have done. One that nobody
         can tell anything of holds up none of the others, and is asked after in the next round."""
         async with self._slots:
@@ -265,12 +323,13 @@ class Settlement:
                 verdicts = await self._verdicts(payment)
             except ChainError as trouble:
                 logger.warning("{} cannot be looked up now: {}", _describe(payment[0]), trouble)
-                return None
+                return _Fate(payment)
         for attempt, verdict in zip(payment, verdicts, strict=True):
             if verdict.fate is Fate.FINAL and verdict.result is not None:
                 await self._settle_straggler(Finding(attempt, verdict.result))
-                return None
-        return verdicts[0].evidence if all(verdict.fate is Fate.DEAD for verdict in verdicts) else None
+                return _Fate(payment, settled=True)
+        dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
+        return _Fate(payment, dead=verdicts[0].evidence if dead else None)
 
     async def _verdicts(self, payment: Payments) -> list[Verdict]:
         if self._numbered is None:

@@ -166,6 +166,10 @@ class SettlementStore:
         crash_here(CrashPoint.WANT_AFTER)
         return [row["id"] for row in rows]
 
+    async def set_aside(self, transfer_id: int, reason: str) -> None:
+        """Nobody is to offer the payment again for more; it says why."""
+        await self._rows("transfers/decline_replacement", transfer_id=transfer_id, reason=reason)
+
     async def void_nonces(self, chain_id: int, sender: str, nonces: range) -> int:
         """Have nonces filled that the chain waits for and no payment of ours has; how many of them."""
         async with self._pool.connection() as conn, conn.transaction():
