@@ -23,7 +23,7 @@ from pipeline.transfers.decisions import Skip, Wait
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Claimed, Orders, Sender
 from pipeline.transfers.signing import SigningRefused, check_wallet
-from pipeline.transfers.store import BudgetExhausted, CooldownActive, LeaseLost, MovedOn, StepRefused
+from pipeline.transfers.store import BudgetExhausted, CooldownActive, CountDoubtful, LeaseLost, MovedOn, StepRefused
 from pipeline.transfers.terms import Terms
 
 Decided = tuple[Claimed, Orders | Outcome]
@@ -152,6 +152,9 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Defer(min(trouble.seconds, _BUDGET_PAUSE_SECONDS), str(trouble))
         case BudgetExhausted():
             return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
+        case CountDoubtful():
+            logger.error("{}: {}", job, trouble)
+            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
             return Failed(str(trouble))
         case FeeCapTooLow():

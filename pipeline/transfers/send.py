@@ -201,7 +201,7 @@ class Sender:
             if not payment.asset.is_native and time.monotonic() - order.priced_at > _SIMULATION_KEPT_SECONDS:
                 estimate = await self.provider.estimate(payment)
             counted = await self.numbered.sender_nonces(payment.sender)
-            nonce = await self.store.reserve_nonce(job, transfer_id, counted.latest)
+            nonce = await self.store.reserve_nonce(job, transfer_id, counted.latest, counted.finalized)
             try:
                 unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds, nonce)
             except ChainError:

@@ -51,6 +51,14 @@ class BudgetExhausted(StepRefused):
     """A gas limit would be passed; the message names it."""
 
 
+class CountDoubtful(StepRefused):
+    """A node counts more transactions of a sender than can be believed: no nonce is reserved by that."""
+
+
+_LONGEST_JUMP = 16
+"""Transactions of a sender that are neither known here nor final yet: somebody else's, most often none."""
+
+
 class TransferStore:
     """Payments in the database, for the processes that send them."""
 
@@ -108,11 +116,20 @@ class TransferStore:
         crash_here(CrashPoint.REQUEST_AFTER)
         return found[0]
 
-    async def reserve_nonce(self, job: Job, transfer_id: int, latest: int) -> int:
+    async def reserve_nonce(self, job: Job, transfer_id: int, latest: int, finalized: int) -> int:
         """The nonce of an unsigned payment, the same however often it is asked for (EVM).
 
-        ``latest`` is how many transactions of the sender the chain counted before. Raises LeaseLost, MovedOn."""
+        ``latest`` and ``finalized`` are how many transactions of the sender the chain counted before: a count far
+        beyond what is final and what is known here is not believed, because payments would wait behind the gap.
+        Raises LeaseLost, MovedOn, CountDoubtful."""
         async with self._step(job) as conn:
+            (known,) = await _ids(conn, "transfers/next_nonce", transfer_id=transfer_id)
+            believed = max(known or 0, finalized) + _LONGEST_JUMP
+            if latest > believed:
+                raise CountDoubtful(
+                    f"a node counts {latest} transactions of the sender of transfer {transfer_id}, {finalized} of them "
+                    f"final, and {known or 0} are known here: not believed, nothing is signed with such a nonce"
+                )
             (nonce,) = await _ids(conn, "transfers/reserve_nonce", transfer_id=transfer_id, latest=latest)
             if nonce is None:
                 raise MovedOn(f"transfer {transfer_id} cannot be signed any more")

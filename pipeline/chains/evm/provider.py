@@ -33,6 +33,8 @@ from pipeline.chains.provider import (
 BLOCK_SECONDS = 3.0
 FINAL_HEIGHT_KEPT_SECONDS = 10.0
 """For ``ref_block``, where an older height is only the more careful one."""
+_MOST_COUNTED = 2**62
+"""Transactions of one sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +115,17 @@ class EvmProvider:
         return await self._nodes.ask(self._fees.market)
 
     async def sender_nonces(self, sender: str) -> SenderNonces:
-        """For the reservation of nonces. Raises InvalidAddress."""
+        """For the reservation of nonces. Raises InvalidAddress. A node whose counts contradict each other is passed."""
         canonical = address.validate(sender)
 
         async def ask(node: EvmNode) -> SenderNonces:
             tags = ("finalized", "latest", "pending")
             answers = await node.batch([("eth_getTransactionCount", [canonical, tag]) for tag in tags])
             with reading(node, "eth_getTransactionCount"):
-                return SenderNonces(*(int(wanted(answer), 16) for answer in answers))
+                counts = SenderNonces(*(int(wanted(answer), 16) for answer in answers))
+                if not 0 <= counts.finalized <= counts.latest <= _MOST_COUNTED:
+                    raise ValueError(f"{counts.latest} transactions, of which {counts.finalized} final")
+                return counts
 
         return await self._nodes.ask(ask)
 

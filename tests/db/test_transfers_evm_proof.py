@@ -1,0 +1,234 @@
+"""What strangers, lost commits, lying counts and pruned indexes do to payments on an EVM chain: nothing is paid twice,
+and nothing stands still that need not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.chains.errors import ChainUnavailable
+from pipeline.chains.evm.node import EvmNode, Request
+from pipeline.chains.evm.provider import SenderNonces
+from pipeline.chains.provider import Finality
+from pipeline.db.pool import Pool
+from pipeline.queue.jobs import Defer, JobType, Parked
+from pipeline.transfers import settle
+from pipeline.transfers.intents import Kind
+from pipeline.transfers.upkeep_store import UpkeepStore
+from tests.chains.provider.evm_network import TRANSFER_TOPIC
+from tests.chaos.evm_world import EvmDesk, EvmWorld
+from tests.db.test_transfers_evm_stuck import outsider, stuck
+from tests.db.test_transfers_races import states
+from tests.seed import USDT, Wallet
+
+GAS = JobType.GAS_TOPUP
+JUNK_LOG = "0x" + "7f" + "ff" * 32 + "7f" + "ff" * 32 + "7f" + TRANSFER_TOPIC.removeprefix("0x") + "60206000a300"
+"""Creation code that logs a Transfer between two words that are no addresses."""
+
+
+@pytest.fixture
+async def thirsty(evm: EvmWorld) -> Wallet:
+    """A wallet with tokens and no coin, flagged for gas."""
+    wallet = await evm.wallet(usdt=250 * USDT)
+    await evm.network.finalize()
+    await evm.flag(wallet, gas=True, consolidation=True)
+    return wallet
+
+
+async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
+    """A replacement is sent and its row is lost with the database it was in; its txid."""
+    await stuck(evm, desk)
+    (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
+    unsigned = await desk.real_provider.bump(wanted.signed)  # type: ignore[attr-defined]
+    authority = await desk.sender.authority(wanted.owner.derivation_index)
+    signed = await desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
+    await evm.network.node.call("anvil_dropAllTransactions")
+    await desk.real_provider.broadcast(signed)
+    return signed.txid
+
+
+class TestStrangers:
+    async def test_a_log_that_is_no_transfer_holds_up_nothing(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await evm_desk.run(GAS)
+        await evm.network.node.send(evm.network.node.accounts[0], None, data=JUNK_LOG)
+        await evm.network.finalize()
+        await evm_desk.settlement.round()
+        assert await states(evm) == (["completed"], ["final"], ["final"])
+
+    @pytest.mark.parametrize("ours", [False, True])
+    async def test_a_receipt_without_a_status(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch, ours: bool
+    ) -> None:
+        """A stranger's is nobody's concern; ours is not booked until a node says it clearly."""
+        await evm_desk.run(GAS)
+        (attempt,) = await evm.attempts()
+        stranger = await evm.network.node.send(evm.network.node.accounts[0], thirsty.address, value=1)
+        odd, batch = attempt["txid"] if ours else stranger, EvmNode.batch
+
+        async def without_status(node: EvmNode, requests: Sequence[Request]) -> list[Any]:
+            answers = await batch(node, requests)
+            for receipt in (one for answer in answers if isinstance(answer, list) for one in answer):
+                if receipt["transactionHash"] == odd:
+                    del receipt["status"]
+            for answer in answers:
+                if isinstance(answer, dict) and answer.get("transactionHash") == odd:
+                    del answer["status"]
+            return answers
+
+        monkeypatch.setattr(EvmNode, "batch", without_status)
+        await evm.network.finalize()
+        final = await evm_desk.real_provider.block_ref(Finality.FINAL)
+        content = await evm_desk.real_provider.block(final.number, Finality.FINAL)
+        assert content is not None
+        assert content.unreadable == {odd}
+        if ours:
+            with pytest.raises(ChainUnavailable, match="could not be read"):
+                await evm_desk.settlement.round()
+            assert (await states(evm))[1] == ["broadcasting"]
+            monkeypatch.undo()
+        await evm_desk.settlement.round()
+        assert (await states(evm))[1] == ["final"]
+
+
+class TestUsedNonces:
+    async def test_a_replacement_whose_row_was_lost_is_not_paid_again(
+        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
+    ) -> None:
+        txid = await lost_replacement(evm, evm_desk, pool)
+        for _ in range(4):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        assert await states(evm) == (["active"], ["broadcasting"], ["broadcasting"])
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert txid in alarm
+        await evm.network.node.call("anvil_setBalance", thirsty.address, "0x0")
+        await evm.network.finalize()
+        await evm_desk.run(GAS)
+        for _ in range(3):
+            await evm.network.finalize()
+            await evm_desk.new_settlement().round()
+        assert [one.txid for one in await evm.paid_gas()] == [txid]
+
+    async def test_the_line_behind_it_moves_on(
+        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
+    ) -> None:
+        await lost_replacement(evm, evm_desk, pool)
+        for _ in range(3):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        other = await evm.wallet()
+        await evm.flag(other, gas=True)
+        assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
+        for _ in range(4):
+            await evm.network.node.call("anvil_dropAllTransactions")
+            await evm_desk.pass_blocks(1)
+        assert await evm_desk.upkeep().round() == 1, "the next of the sender is offered again for more"
+        await evm_desk.settle()
+        assert [one.receiver for one in await evm.paid_gas()] == [thirsty.address, other.address]
+        assert (await states(evm))[1] == ["broadcasting", "final"]
+
+    async def test_the_evidence_names_who_used_it(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        await evm_desk.run(GAS)
+        await evm.network.node.call("anvil_dropAllTransactions")
+        theirs = await outsider(evm, evm_desk, 0, evm.treasury)
+        for _ in range(3):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        assert (await states(evm))[1] == ["expired"]
+        (job,) = await evm.jobs()
+        assert theirs in job["error_message"]
+
+    async def test_nobody_is_buried_whose_successor_is_not_found(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await evm_desk.run(GAS)
+        await evm.network.node.call("anvil_dropAllTransactions")
+        theirs, block = await outsider(evm, evm_desk, 0, evm.treasury), evm_desk.real_provider.block
+
+        async def without_it(number: int, finality: Finality) -> Any:
+            content = await block(number, finality)
+            if content is None:
+                return None
+            kept = tuple(one for one in content.transactions if one.txid != theirs)
+            return replace(content, transactions=kept, unreadable=content.unreadable | {theirs})
+
+        monkeypatch.setattr(evm_desk.real_provider, "block", without_it)
+        for _ in range(6):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        assert (await states(evm))[1] == ["broadcasting"]
+
+
+class TestCounts:
+    async def test_a_count_that_jumps_is_not_believed(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
+
+        async def wrong(sender: str) -> SenderNonces:
+            return replace(await real(sender), latest=1_000_000, pending=1_000_000)
+
+        monkeypatch.setattr(evm_desk.real_provider, "sender_nonces", wrong)
+        ((_, outcome),) = await evm_desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert "1000000" in outcome.reason
+        assert await evm.nonces() == []
+        monkeypatch.undo()
+        await evm.connection.execute("UPDATE job_logs SET run_at = now()")
+        assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
+        assert await evm.nonces() == [(0, "reserved")]
+
+    async def test_what_is_final_is_believed(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        """The wallet was used for something else before it was ours."""
+        await evm.network.node.call("anvil_setNonce", evm.gas_address, hex(500))
+        await evm.network.finalize()
+        assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
+        assert await evm.nonces() == [(500, "reserved")]
+
+    async def test_a_gap_too_wide_is_reported_and_not_filled(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await evm.connection.execute(
+            "INSERT INTO nonces (chain_id, sender, nonce, state) VALUES (%s, %s, 5000, 'void')",
+            [evm.chain_id, evm.gas_address],
+        )
+        await evm_desk.run(GAS)
+        assert await evm.nonces() == [(5000, "void"), (5001, "reserved")]
+        await evm_desk.pass_blocks(5)
+        assert await evm.nonces() == [(5000, "void"), (5001, "reserved")]
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "0 to 5000" in alarm
+
+
+async def test_a_pruned_index_after_a_long_absence(
+    evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The payment is final in a block that nobody read, and no node finds it by its id any more."""
+    monkeypatch.setattr(settle, "LONGEST_SCAN_SECONDS", 20.0)
+    await evm_desk.settlement.round()
+    await evm_desk.run(GAS)
+    await evm.network.finalize()
+    await evm.network.mine(60)
+    batch = EvmNode.batch
+
+    async def pruned(node: EvmNode, requests: Sequence[Request]) -> list[Any]:
+        lookups = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
+        answers = await batch(node, requests)
+        return [None if method in lookups else one for (method, _), one in zip(requests, answers, strict=True)]
+
+    monkeypatch.setattr(EvmNode, "batch", pruned)
+    for _ in range(8):
+        await evm_desk.settlement.round()
+        await evm.network.mine(2)
+    assert await states(evm) == (["completed"], ["final"], ["final"])
+
+
+async def test_a_scan_is_measured_in_time(evm_desk: EvmDesk) -> None:
+    def longest(block_seconds: float) -> int:
+        made = settle.Settlement(1, evm_desk.books, evm_desk.store, evm_desk.real_provider, block_seconds)
+        return made.longest_scan
+
+    assert (longest(3.0), longest(0.5), longest(12.0)) == (200, 1200, 200)
