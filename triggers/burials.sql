@@ -1,5 +1,8 @@
--- Bytes that may be out are called dead only once the final blocks have been read past their expiration: before that
--- they can still land, whoever says otherwise, and would be paid twice if they were signed anew.
+-- Bytes that may be out are called dead only once they cannot land any more, whoever says otherwise: they would be paid
+-- twice if they were signed anew. Bytes that expire: once the final blocks have been read past their expiration. Bytes
+-- with a nonce, which never expire: as 'replaced' where another attempt with their nonce is in a final block; as 'expired'
+-- all of a nonce at once, with the final block on record up to which they were looked for (nonces.lost_at_block, written
+-- with the proof), and that block is younger than the bytes.
 --
 -- The last word, below the proof that the confirmation worker makes: neither a bug nor a statement at psql can bury early.
 
@@ -24,3 +27,57 @@ $$;
 CREATE OR REPLACE TRIGGER burials BEFORE UPDATE ON chain_transactions
 FOR EACH ROW WHEN (OLD.state <> NEW.state AND NEW.state = 'expired' AND NEW.expiration IS NOT NULL)
 EXECUTE FUNCTION refuse_early_burial();
+
+-- After the statement, because settling and burying write all attempts of a nonce and the proof in one.
+CREATE OR REPLACE FUNCTION refuse_unproved_burial() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    moved bigint[] := ARRAY(
+        SELECT n.id FROM old_rows o FULL JOIN new_rows n ON n.id = o.id
+        WHERE n.state <> o.state AND (n.state = 'replaced' OR (n.state = 'expired' AND n.nonce IS NOT NULL))
+    );
+    bad record;
+BEGIN
+    IF cardinality(moved) = 0 THEN
+        RETURN NULL;
+    END IF;
+    SELECT dead.id, reason.text INTO bad
+    FROM chain_transactions dead
+    LEFT JOIN chain_cursors c ON c.chain_id = dead.chain_id AND c.purpose = 'confirmations'
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN dead.state = 'replaced' THEN
+            CASE WHEN NOT EXISTS (
+                SELECT FROM chain_transactions winner
+                WHERE winner.chain_id = dead.chain_id AND winner.sender = dead.sender AND winner.nonce = dead.nonce
+                  AND winner.transfer_id = dead.transfer_id AND winner.state IN ('final', 'reverted'))
+            THEN 'no other attempt with its nonce is in a final block' END
+        WHEN (c.block_number > dead.ref_block AND c.block_time > dead.first_broadcast_at) IS NOT TRUE THEN
+            format('it went out at %s, final blocks are read up to %s', dead.first_broadcast_at, coalesce(c.block_time::text, 'none'))
+        WHEN NOT EXISTS (
+            SELECT FROM nonces x
+            WHERE x.chain_id = dead.chain_id AND x.sender = dead.sender AND x.nonce = dead.nonce
+              AND x.transfer_id = dead.transfer_id
+              AND x.lost_at_block > dead.ref_block AND x.lost_at_block <= c.block_number)
+        THEN format('nothing on record says that nonce %s of %s was used without it', dead.nonce, dead.sender)
+        WHEN EXISTS (
+            SELECT FROM chain_transactions other
+            WHERE other.chain_id = dead.chain_id AND other.sender = dead.sender AND other.nonce = dead.nonce
+              AND other.state IN ('signed', 'broadcasting', 'included', 'final', 'reverted'))
+        THEN format('another attempt with nonce %s of %s is not dead', dead.nonce, dead.sender)
+    END) AS reason (text)
+    WHERE dead.id = ANY (moved) AND reason.text IS NOT NULL
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'chain_transaction % may still land: %', bad.id, bad.text USING
+            ERRCODE = 'FP003',
+            HINT = 'The confirmation worker finds out what became of it; see that it runs.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER burials_with_nonce AFTER UPDATE ON chain_transactions
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_unproved_burial();

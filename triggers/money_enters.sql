@@ -1,8 +1,9 @@
 -- A payment enters the books only at the beginning of its way, and only if its parts belong together: transfers as
 -- requested, signed attempts as signed; job, wallet and asset of one chain; gas is the native coin sent to the
--- wallet, a consolidation is a token sent from it, a gap a coin to its own sender. An attempt with a nonce has the one that is
--- reserved for its payment, and so the same as every other live attempt of it. When it entered is taken from the clock,
--- not from the writer.
+-- wallet, a consolidation is a token sent from it, a gap a coin to its own sender. While an attempt of a payment may land,
+-- another one enters only with its nonce. An attempt with a nonce has the one that is reserved for its payment, and that no
+-- other payment ever signed with; a gap fills what was given up unsent. When it entered is taken from the clock, not from
+-- the writer.
 
 CREATE OR REPLACE FUNCTION check_new_transfer() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -64,18 +65,31 @@ BEGIN
         RAISE EXCEPTION 'transaction % of transfer %: a nonce is for EVM chains, and needed there', NEW.txid, NEW.transfer_id USING
             ERRCODE = 'FP004';
     END IF;
+    IF EXISTS (SELECT FROM chain_transactions a
+               WHERE a.transfer_id = NEW.transfer_id AND a.state IN ('signed', 'broadcasting', 'included', 'final')
+                 AND (NEW.nonce IS NULL OR (a.nonce, a.sender) IS DISTINCT FROM (NEW.nonce, NEW.sender))) THEN
+        RAISE EXCEPTION 'transaction % of transfer %: another live attempt has %', NEW.txid, NEW.transfer_id,
+            CASE WHEN NEW.nonce IS NULL THEN 'no end yet' ELSE 'another nonce' END USING
+            ERRCODE = 'FP004', HINT = 'Two of them could both land.';
+    END IF;
     IF NEW.nonce IS NOT NULL THEN
-        IF NOT EXISTS (SELECT FROM nonces x
-                       WHERE x.chain_id = NEW.chain_id AND x.sender = NEW.sender AND x.nonce = NEW.nonce
-                         AND x.transfer_id = NEW.transfer_id AND x.state = 'reserved') THEN
+        -- Locked, so that nobody gives the nonce away at this moment.
+        PERFORM FROM nonces x
+        WHERE x.chain_id = NEW.chain_id AND x.sender = NEW.sender AND x.nonce = NEW.nonce
+          AND x.transfer_id = NEW.transfer_id AND x.state = 'reserved'
+        FOR SHARE;
+        IF NOT FOUND THEN
             RAISE EXCEPTION 'transaction % of transfer %: nonce % of % is not reserved for it',
                 NEW.txid, NEW.transfer_id, NEW.nonce, NEW.sender USING ERRCODE = 'FP004';
         END IF;
         IF EXISTS (SELECT FROM chain_transactions a
-                   WHERE a.transfer_id = NEW.transfer_id AND a.state IN ('signed', 'broadcasting', 'included', 'final')
-                     AND (a.nonce, a.sender) IS DISTINCT FROM (NEW.nonce, NEW.sender)) THEN
-            RAISE EXCEPTION 'transaction % of transfer %: another live attempt has another nonce', NEW.txid, NEW.transfer_id USING
-                ERRCODE = 'FP004', HINT = 'Two of them could both land.';
+                   WHERE a.chain_id = NEW.chain_id AND a.sender = NEW.sender AND a.nonce = NEW.nonce
+                     AND a.transfer_id <> NEW.transfer_id
+                     AND NOT (a.state = 'rejected' AND EXISTS (
+                         SELECT FROM transfers t WHERE t.id = NEW.transfer_id AND t.kind = 'gap'))) THEN
+            RAISE EXCEPTION 'transaction % of transfer %: another payment was signed with nonce % of %',
+                NEW.txid, NEW.transfer_id, NEW.nonce, NEW.sender USING
+                ERRCODE = 'FP004', HINT = 'A nonce belongs to one payment; a gap fills what was never sent.';
         END IF;
     END IF;
     RETURN NEW;

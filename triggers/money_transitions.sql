@@ -1,4 +1,5 @@
--- The state of a transfer and of a signed attempt moves only along state_transitions.
+-- The state of a transfer and of a signed attempt moves only along state_transitions, and a transfer never ends, nor is
+-- called dead, while an attempt of it may still land or has ended otherwise: it would be decided and paid again.
 
 CREATE OR REPLACE FUNCTION check_money_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -28,6 +29,40 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+-- After the statement, because a payment and its attempts are settled, buried and given up in one.
+CREATE OR REPLACE FUNCTION check_ended_transfers() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    ended bigint[] := ARRAY(
+        SELECT n.id FROM old_rows o FULL JOIN new_rows n ON n.id = o.id
+        WHERE n.state <> o.state AND n.state IN ('final', 'reverted', 'expired', 'rejected')
+    );
+    bad record;
+BEGIN
+    IF cardinality(ended) = 0 THEN
+        RETURN NULL;
+    END IF;
+    SELECT t.id, t.state, a.attempt, a.state AS attempt_state INTO bad
+    FROM transfers t
+    JOIN chain_transactions a ON a.transfer_id = t.id
+    WHERE t.id = ANY (ended)
+      AND (a.state IN ('signed', 'broadcasting', 'included') OR (a.state IN ('final', 'reverted') AND a.state <> t.state))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'transfer % cannot become %: its attempt % is %', bad.id, bad.state, bad.attempt, bad.attempt_state USING
+            ERRCODE = 'FP003',
+            HINT = 'A payment ends with its attempts. The confirmation worker finds out what became of them; see that it runs.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER money_ends AFTER UPDATE ON transfers
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION check_ended_transfers();
 
 CREATE OR REPLACE TRIGGER money_transitions AFTER UPDATE ON transfers
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows

@@ -1,6 +1,6 @@
 -- A nonce goes with its payment: used when that is settled, lost when it was proved dead, released when it was given up with
--- nothing signed, void when bytes with it exist that were given up. No nonce becomes another one, changes against
--- state_transitions, or goes to a payment of another chain or sender; a void one only to a gap.
+-- nothing signed, void when bytes with it exist that were given up: whoever says otherwise than payment and attempts is
+-- refused. No nonce becomes another one, changes against state_transitions, or goes to a payment of another chain or sender; a void one only to a gap.
 
 CREATE OR REPLACE FUNCTION move_nonces() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -55,6 +55,32 @@ BEGIN
         RAISE EXCEPTION 'nonce % of % is % and cannot become %', NEW.nonce, NEW.sender, was, NEW.state USING
             ERRCODE = 'FP003',
             HINT = 'A used or lost nonce stays so: the chain has decided.';
+    END IF;
+    IF was <> NEW.state THEN
+        SELECT CASE
+            WHEN was = 'reserved' AND NOT CASE NEW.state
+                WHEN 'used' THEN t.state IN ('final', 'reverted')
+                WHEN 'lost' THEN t.state = 'expired'
+                WHEN 'released' THEN t.state IN ('requested', 'expired', 'rejected')
+                ELSE t.state = 'rejected' END
+            THEN format('transfer %s has it and is %s', t.id, t.state)
+            WHEN signed.states && CASE
+                WHEN NEW.state = 'released' OR (NEW.state = 'reserved' AND was <> 'void')
+                THEN '{signed,broadcasting,included,final,reverted,replaced,expired,rejected}'
+                WHEN NEW.state = 'used' THEN '{signed,broadcasting,included}'
+                WHEN NEW.state = 'lost' THEN '{signed,broadcasting,included,final,reverted}'
+                ELSE '{signed,broadcasting,included,final,reverted,replaced,expired}' END::text[]
+            THEN format('transactions with it are %s', array_to_string(signed.states, ', '))
+        END INTO wrong
+        FROM (
+            SELECT ARRAY(SELECT DISTINCT a.state FROM chain_transactions a
+                         WHERE a.chain_id = NEW.chain_id AND a.sender = NEW.sender AND a.nonce = NEW.nonce) AS states) signed
+        LEFT JOIN transfers t ON t.id = NEW.transfer_id;
+        IF wrong IS NOT NULL THEN
+            RAISE EXCEPTION 'nonce % of % cannot become %: %', NEW.nonce, NEW.sender, NEW.state, wrong USING
+                ERRCODE = 'FP003',
+                HINT = 'A nonce goes with its payment, and to nobody else once bytes exist with it.';
+        END IF;
     END IF;
     IF NEW.state = 'reserved' AND was <> 'reserved' THEN
         SELECT CASE

@@ -49,6 +49,8 @@ CREATE TABLE nonces (
         'released',   -- nothing was ever signed with it: the next payment takes it
         'void'        -- bytes were signed and given up, or nobody knows: to be filled by a gap, by nothing else
     )),
+    -- The final block up to which all were read when the attempts with it were proved dead: in none of them, and used.
+    lost_at_block bigint,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (chain_id, sender, nonce),

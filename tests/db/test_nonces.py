@@ -31,19 +31,36 @@ async def test_every_pair(connection: Connection, tron: Chain) -> None:
         "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) VALUES (%s, %s, 7, %s)",
         [tron.id, GAS_STATION, transfer],
     )
-    allowed = set()
-    for start in NonceState:
-        await connection.execute("SET session_replication_role = replica")
-        await connection.execute("UPDATE nonces SET state = %s", [start])
-        await connection.execute("RESET session_replication_role")
-        for end in NonceState:
-            sqlstate = await refused(connection, "UPDATE nonces SET state = %s", end)
-            if sqlstate is None:
-                allowed.add((start, end))
-            else:
-                assert sqlstate in {"FP003", "FP004"}, (start, end, sqlstate)
+    # By the state of its payment, which has to agree.
+    ends = {
+        "requested": {NonceState.RELEASED},
+        "broadcasting": set(),
+        "expired": {NonceState.RELEASED, NonceState.LOST},
+        "rejected": {NonceState.RELEASED, NonceState.VOID},
+        "final": {NonceState.USED},
+        "reverted": {NonceState.USED},
+    }
+    seen = set()
+    for payment, agreed in ends.items():
+        allowed = set()
+        for start in NonceState:
+            await connection.execute("SET session_replication_role = replica")
+            await connection.execute(
+                "UPDATE transfers SET state = %s, settled_at = CASE WHEN %s THEN now() END",
+                [payment, payment in {"rejected", "final", "reverted"}],
+            )
+            await connection.execute("UPDATE nonces SET state = %s", [start])
+            await connection.execute("RESET session_replication_role")
+            for end in NonceState:
+                sqlstate = await refused(connection, "UPDATE nonces SET state = %s", end)
+                if sqlstate is None:
+                    allowed.add((start, end))
+                else:
+                    assert sqlstate in {"FP003", "FP004"}, (start, end, sqlstate)
+        assert {end for start, end in allowed if start is NonceState.RESERVED and end is not start} == agreed, payment
+        seen |= allowed
     # A void one goes to a gap alone, and this is no gap.
-    assert allowed == NONCE_MOVES - {(NonceState.VOID, NonceState.RESERVED)} | {(state, state) for state in NonceState}
+    assert seen == NONCE_MOVES - {(NonceState.VOID, NonceState.RESERVED)} | {(state, state) for state in NonceState}
 
 
 @pytest.mark.parametrize(

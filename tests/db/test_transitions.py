@@ -111,9 +111,9 @@ async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
     attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
     await read_past_the_expiration(connection)
     states = [str(state) for state in AttemptState]
-    assert await walk(connection, "chain_transaction", attempt, states) == with_standing_still(
-        ATTEMPT_MOVES, AttemptState
-    )
+    # 'replaced' is for attempts with a nonce, and takes a winner: test_triggers_money_guards.py.
+    moves = {(start, end) for start, end in ATTEMPT_MOVES if end is not AttemptState.REPLACED}
+    assert await walk(connection, "chain_transaction", attempt, states) == with_standing_still(moves, AttemptState)
 
 
 async def test_a_bad_move_among_good_ones_stops_the_statement(connection: Connection, tron: Chain) -> None:
