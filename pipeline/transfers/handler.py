@@ -23,7 +23,15 @@ from pipeline.transfers.decisions import Skip, Wait
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Claimed, Orders, Sender
 from pipeline.transfers.signing import SigningRefused, check_wallet
-from pipeline.transfers.store import BudgetExhausted, CooldownActive, CountDoubtful, LeaseLost, MovedOn, StepRefused
+from pipeline.transfers.store import (
+    BudgetExhausted,
+    CooldownActive,
+    CountDoubtful,
+    LeaseLost,
+    MovedOn,
+    StepRefused,
+    refused_by_guard,
+)
 from pipeline.transfers.terms import Terms
 
 Decided = tuple[Claimed, Orders | Outcome]
@@ -33,6 +41,7 @@ _CHAIN_PAUSE_SECONDS = 10.0
 _WRONG_NETWORK_PAUSE_SECONDS = 60.0
 _FEES_PAUSE_SECONDS = 30.0
 _DATABASE_PAUSE_SECONDS = 5.0
+_REFUSED_PAUSE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 1.0
 _BUDGET_PAUSE_SECONDS = 300.0
 """Limits end by the clock or by an operator: looked at again every few minutes."""
@@ -166,6 +175,10 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Defer(_WRONG_NETWORK_PAUSE_SECONDS, str(trouble))
         case ChainError():
             return Retry(f"{type(trouble).__name__}: {trouble}")
+        case psycopg.Error() if refused_by_guard(trouble):
+            # Bytes may be signed already: the job is not given up for it.
+            logger.error("{}: the database refuses this step: {}", job, trouble)
+            return Defer(_REFUSED_PAUSE_SECONDS, f"the database refuses this step: {trouble}")
         case psycopg.OperationalError() | psycopg.InterfaceError() | TimeoutError():
             # Whether the last commit happened is unknown. Both are safe: the row says it to whoever comes next.
             return Defer(_DATABASE_PAUSE_SECONDS, f"the database did not answer: {trouble}")

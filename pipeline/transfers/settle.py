@@ -26,7 +26,7 @@ from pipeline.transfers.line import Line, Payments, payments_of
 from pipeline.transfers.send import send_bytes, short
 from pipeline.transfers.settlements import CursorMoved, Finding, Repeat, SettlementStore
 from pipeline.transfers.states import AttemptState
-from pipeline.transfers.store import TransferStore
+from pipeline.transfers.store import TransferStore, refused_by_guard
 from pipeline.transfers.trail import Trail
 from pipeline.units import to_human
 
@@ -86,6 +86,8 @@ class Settlement:
         """By transfer, the final block up to which this was searched for in vain."""
         self._set_aside: dict[int, str] = {}
         """By transfer, why it is for people to decide: what used its nonce did the same and is in no book."""
+        self._alarms: dict[int, str] = {}
+        """By transfer, what keeps it from being settled; it is tried again."""
 
     async def round(self) -> int:
         """Look once at the chain and book what it shows; how many payments are still out.
@@ -100,6 +102,11 @@ class Settlement:
     async def _round(self) -> int:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
+        out = {attempt.transfer_id for attempt in live}
+        self._alarms, self._set_aside = (
+            {transfer: why for transfer, why in kept.items() if transfer in out}
+            for kept in (self._alarms, self._set_aside)
+        )
         cursor = await self._store.cursor(self.chain_id)
         if not live:
             if cursor is None or final.number > cursor.number:
@@ -110,8 +117,6 @@ class Settlement:
         waiting = await self._follow_head(read_up_to, live)
         await self._prove_dead(read_up_to, waiting)
         if self._line is not None:
-            out = {attempt.transfer_id for attempt in live}
-            self._set_aside = {transfer: why for transfer, why in self._set_aside.items() if transfer in out}
             in_line = [attempt for attempt in live if attempt.transfer_id not in self._set_aside]
             await self._prove_overtaken(read_up_to, await self._line.look(self._head, in_line, waiting))
         await self._send_again()
@@ -126,7 +131,11 @@ class Settlement:
         stranded = await self._store.release_stranded(self.chain_id)
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
-        odd = [*self._set_aside.values(), *(self._line.alarms() if self._line is not None else ())]
+        odd = [
+            *self._set_aside.values(),
+            *self._alarms.values(),
+            *(self._line.alarms() if self._line is not None else ()),
+        ]
         for alarm in odd:
             logger.critical("{}", alarm)
         return [*await self._risen(), *odd]
@@ -177,11 +186,22 @@ class Settlement:
                 findings = [
                     Finding(by_txid[result.txid], result) for result in content.transactions if result.txid in by_txid
                 ]
-                if findings:
-                    rows = await self._store.settle_block(self.chain_id, booked, content.block, findings)
+                if findings and await self._settle_block(booked, content.block, findings):
                     booked = content.block
-                    _tell_settled(findings, {row["attempt_id"] for row in rows})
         return await self._book(booked, above)
+
+    async def _settle_block(self, booked: BlockRef, block: BlockRef, findings: Sequence[Finding]) -> bool:
+        """Settle all of a block and the cursor with it; False where one that the database refuses was left out."""
+        try:
+            rows = await self._store.settle_block(self.chain_id, booked, block, findings)
+        except psycopg.Error as error:
+            if not refused_by_guard(error):
+                raise
+            for finding in findings:
+                await self._settle_straggler(finding)
+            return False
+        _tell_settled(findings, {row["attempt_id"] for row in rows})
+        return True
 
     async def _book(self, booked: BlockRef, read: BlockRef) -> BlockRef:
         if read.number > booked.number:
@@ -292,11 +312,12 @@ class Settlement:
         user = evidence.user
         if evidence.found:
             return
+        transfer, nonce = payment[0].transfer_id, payment[0].signed.nonce
         if user is None:
-            logger.warning(
-                "{}: {}, but the final blocks up to {} do not show what used nonce {} of {}: not proved",
-                *(_describe(payment[0]), said or "no node finds it", read_up_to.number),
-                *(payment[0].signed.nonce, payment[0].signed.sender),
+            self._alarm(
+                transfer,
+                f"transfer {transfer}: {said or 'no node finds it'}, but the final blocks up to {read_up_to.number} do "
+                f"not show what used nonce {nonce} of {payment[0].signed.sender}: not proved, nothing is done",
             )
         elif user.did(payment[0].payment):
             alarm = (
@@ -307,9 +328,21 @@ class Settlement:
             await self._store.set_aside(payment[0].transfer_id, alarm)
             self._set_aside[payment[0].transfer_id] = alarm
             logger.critical("{}", alarm)
-        elif said is not None:
+        elif said is None:
+            self._alarm(
+                transfer,
+                f"transfer {transfer}: nonce {nonce} was used by tx {user.txid} in final block {user.block.number}, "
+                "but no node calls it dead: none has an index that reaches back so far. Nothing is done",
+            )
+        else:
+            self._alarms.pop(transfer, None)
             used = f"nonce {user.nonce} was used by tx {user.txid} in block {user.block.number}"
             await self._bury(payment, f"{said}; {used}; in none of the final blocks up to {read_up_to.number}")
+
+    def _alarm(self, transfer: int, alarm: str) -> None:
+        if transfer not in self._alarms:
+            logger.error("{}", alarm)
+        self._alarms[transfer] = alarm
 
     async def _look_up_all(self, attempts: Sequence[LiveAttempt]) -> list[_Fate]:
         """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
@@ -337,7 +370,18 @@ class Settlement:
         return await self._numbered.verdicts([attempt.signed for attempt in payment])
 
     async def _settle_straggler(self, finding: Finding) -> None:
-        rows = await self._store.settle_straggler(finding)
+        """A row that the database refuses holds up none of the others."""
+        try:
+            rows = await self._store.settle_straggler(finding)
+        except psycopg.Error as error:
+            if not refused_by_guard(error):
+                raise
+            self._alarm(
+                finding.attempt.transfer_id,
+                f"transfer {finding.attempt.transfer_id} is in final block {finding.result.block.number} (tx "
+                f"{finding.result.txid}) and the database refuses to book it: {error}",
+            )
+            return
         _tell_settled([finding], {row["attempt_id"] for row in rows})
 
     async def _bury(self, payment: Payments, evidence: str) -> None:

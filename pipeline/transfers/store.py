@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
@@ -53,6 +54,11 @@ class BudgetExhausted(StepRefused):
 
 class CountDoubtful(StepRefused):
     """A node counts more transactions of a sender than can be believed: no nonce is reserved by that."""
+
+
+def refused_by_guard(error: Exception) -> bool:
+    """Whether it was one of our triggers or functions that said no (they have SQLSTATE class FP), and no outage."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("FP")
 
 
 _LONGEST_JUMP = 16

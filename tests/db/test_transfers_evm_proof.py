@@ -160,6 +160,49 @@ class TestUsedNonces:
             await evm.network.finalize()
             await evm_desk.settlement.round()
         assert (await states(evm))[1] == ["broadcasting"]
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "not proved" in alarm
+
+
+class TestGuards:
+    REFUSE = """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'a guard says no' USING ERRCODE = 'FP003'; END $$
+    """
+
+    async def test_a_row_that_is_refused_holds_up_no_other(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        other = await evm.wallet()
+        await evm.flag(other, gas=True)
+        await evm_desk.run(GAS)
+        await evm.connection.execute(self.REFUSE)
+        first, _ = await evm.transfers()
+        await evm.connection.execute(
+            "CREATE TRIGGER no BEFORE UPDATE ON transfers FOR EACH ROW WHEN (NEW.state = 'final' AND "
+            f"NEW.id = {first['id']}) EXECUTE FUNCTION refuse()"
+        )
+        for _ in range(3):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        assert sorted((await states(evm))[1]) == ["broadcasting", "final"]
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "a guard says no" in alarm
+        await evm.connection.execute("DROP TRIGGER no ON transfers")
+        for _ in range(3):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        assert (await states(evm))[1] == ["final", "final"]
+        assert await evm_desk.settlement.tidy() == []
+
+    async def test_a_refusal_is_called_one(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        await evm.connection.execute(self.REFUSE)
+        await evm.connection.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON chain_transactions FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        ((_, outcome),) = await evm_desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert outcome.reason.startswith("the database refuses this step: a guard says no")
 
 
 class TestCounts:
