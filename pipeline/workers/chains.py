@@ -212,6 +212,7 @@ class Chains(Generic[S]):
         except (ValueError, ChainError, ConfigError) as error:
             self._refused[row.id] = row
             self._runtime.last_error = f"{row.name}: {reason(error)}"
+            self._runtime.beat()
             said = "{} {}: not served until its configuration changes: {}"
             logger.error(said, self._runtime.worker.type, row.name, reason(error))
             return
