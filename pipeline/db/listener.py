@@ -34,6 +34,8 @@ PING_TIMEOUT = 5.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
+SAY_AGAIN_AFTER = 10.0
+"""Seconds. An outage is said at once and then so often: attempts come every second, from every process."""
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -57,6 +59,8 @@ class Listener:
         the owner drains its pool and sweeps there. ``lossy`` ignores every NOTIFY. Intervals in seconds."""
         self.channels = tuple(channels)
         self.lossy = lossy
+        self._lost_at: float | None = None
+        self._say_next = 0.0
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
@@ -125,13 +129,14 @@ class Listener:
                 await self._connect()
                 pause = FIRST_PAUSE
                 self._set_listening(True)
+                self._say_back()
                 if not first:
                     await self._announce_reconnect()
                 first = False
                 await self._listen()
             except (psycopg.Error, OSError) as error:
                 if not self._closing.is_set():
-                    logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
+                    self._say_lost(error)
             except Exception:
                 # A doorbell that dies silently leaves the process to its sweep for ever.
                 logger.exception("LISTEN connection failed, connecting again")
@@ -142,6 +147,19 @@ class Listener:
                 spread = random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
                 await asyncio.wait_for(self._closing.wait(), spread)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _say_lost(self, error: Exception) -> None:
+        now = time.monotonic()
+        if self._lost_at is None:
+            self._lost_at, self._say_next = now, now
+        if now >= self._say_next:
+            self._say_next = now + SAY_AGAIN_AFTER
+            logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
+
+    def _say_back(self) -> None:
+        if self._lost_at is not None:
+            logger.info("LISTEN connection is back after {:.1f} s", time.monotonic() - self._lost_at)
+        self._lost_at = None
 
     async def _connect(self) -> None:
         self._connection = await AsyncConnection.connect(
