@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 
 from psycopg import AsyncConnection
 
+from pipeline.chains.http import Clock
 from pipeline.chains.provider import Finality, Payment
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
@@ -45,7 +46,7 @@ async def main(wallets: int, block_seconds: float) -> dict[str, object]:
             await connection.execute("DELETE FROM asset_on_chain")
             await connection.execute("DELETE FROM chains")
             world = await EvmWorld.found(connection, network)
-            desk = EvmDesk(world, pool)
+            desk = EvmDesk(world, pool, clock=Clock(), url=network.node.url)
             try:
                 async with blocks(network, block_seconds):
                     pipelined = await money_room(world, desk, wallets, block_seconds)

@@ -1,5 +1,5 @@
--- A wallet knows since when its work is possible: needs_gas_since since needs_gas rose, consolidation_ready_since
--- since it needs consolidation and has the gas for it; both are empty while there is no such work.
+-- A wallet knows since when its flags are up (needs_gas_since, needs_consolidation_since), and since when it can be
+-- consolidated, having the gas for it (consolidation_ready_since); each is empty while there is no such work.
 
 CREATE OR REPLACE FUNCTION keep_flag_times() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -10,6 +10,11 @@ BEGIN
         NEW.needs_gas_since := NULL;
     ELSIF TG_OP = 'INSERT' OR NOT OLD.needs_gas THEN
         NEW.needs_gas_since := clock_timestamp();
+    END IF;
+    IF NOT NEW.needs_consolidation THEN
+        NEW.needs_consolidation_since := NULL;
+    ELSIF TG_OP = 'INSERT' OR NOT OLD.needs_consolidation THEN
+        NEW.needs_consolidation_since := clock_timestamp();
     END IF;
     IF NEW.needs_gas OR NOT NEW.needs_consolidation THEN
         NEW.consolidation_ready_since := NULL;

@@ -19,7 +19,8 @@ BEGIN
     END IF;
 
     IF NEW.wallet_id IS NULL AND NEW.wallet_address IS NULL THEN
-        IF NEW.job_type IN ('gas-topup', 'consolidation', 'withdrawal') THEN
+        IF NEW.job_type IN ('gas-topup', 'consolidation', 'withdrawal')
+           OR (NEW.job_type = 'sync' AND NEW.status = 'pending') THEN
             RAISE EXCEPTION 'a % job needs a wallet_address', NEW.job_type USING
                 ERRCODE = 'not_null_violation',
                 HINT = 'Addresses are in user_wallets.address.';

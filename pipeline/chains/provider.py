@@ -202,6 +202,9 @@ class BlockContent:
     block: BlockRef
     parent_id: str
     transactions: tuple[TransactionResult, ...]
+    unreadable: frozenset[str] = frozenset()
+    """Ids of transactions that are in the block and whose result could not be understood. They prove nothing, neither
+    that they succeeded nor that they are not there; those of others are nobody's concern."""
 
 
 class Fate(StrEnum):

@@ -20,6 +20,8 @@ SLOW_BELL_SECONDS = 1.0
 BELL_TIMEOUT_SECONDS = 5.0
 QUEUE_USAGE_WARNING = 0.1
 """Share of the 8 GB notification queue; at 1 every commit that rings fails."""
+UNSERVED = {"withdrawal", "deposit-detection"}
+"""Job types that the table knows and no line of the Procfile runs yet."""
 OLD_TRANSACTION = timedelta(minutes=1)
 """An open snapshot this old already makes the queue table several times slower."""
 
@@ -146,6 +148,10 @@ def check_queue(found: Findings, connection: Connection) -> None:
                 "queue",
                 f"{waits}, {row['failed']} failed within a day; the newest says: {row['newest_error']}",
                 f"see: flagpost jobs list --status failed --type {row['job_type']}",
+            )
+        elif row["job_type"] in UNSERVED:
+            found.warn(
+                "queue", f"{waits}; no process of this version runs such jobs", "cancel: flagpost jobs cancel JOB"
             )
         elif row["newest_error"]:
             found.note("queue", f"{waits} (oldest due since {age(row['oldest_due'])}): {row['newest_error']}")

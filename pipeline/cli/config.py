@@ -52,7 +52,8 @@ def show(
     )
 
 
-@app.command("set")
+# So that "-1 TRX" is a value, refused for what it says, and no option.
+@app.command("set", context_settings={"ignore_unknown_options": True})
 def set_value(
     key: Annotated[str, typer.Argument(help="As `flagpost config show` prints it.")],
     value: Annotated[str, typer.Argument(help="A number, true, false, null, a word, or an amount like '5 TRX'.")],
@@ -88,7 +89,8 @@ async def _set(key: str, value: Any) -> tuple[Any, Any]:
         try:
             await RuntimeConfig.set(connection, key, value)
         except ConfigError as error:
-            raise CommandError(str(error), "nothing was changed; see: flagpost config show") from None
+            see = "" if "flagpost config show" in str(error) else "; see: flagpost config show"
+            raise CommandError(str(error), f"nothing was changed{see}") from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise CommandError(str(error), "use a DATABASE_URL whose user may do this") from None
         after = {entry.key: entry.value for entry in await RuntimeConfig.describe(connection)}

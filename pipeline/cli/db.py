@@ -7,9 +7,13 @@ from pathlib import Path
 import typer
 
 from pipeline.cli.output import CommandError
+from pipeline.cli.session import not_running
 from pipeline.db.binaries import bundled_binaries
+from pipeline.db.cluster import is_up
 from pipeline.db.dsn import as_url, database_dsn
 from pipeline.settings import Settings
+
+_ASKS_NO_SERVER = {"--help", "-?", "--version", "-V"}
 
 app = typer.Typer(no_args_is_help=True, help="The database: psql, url, start.")
 
@@ -25,7 +29,10 @@ def psql(context: typer.Context) -> None:
     sql/inspect/stuck.sql
     """
     executable = _psql()
-    dsn = as_url(database_dsn(Settings.load()))
+    settings = Settings.load()
+    dsn = as_url(database_dsn(settings))
+    if settings.database_url is None and not _ASKS_NO_SERVER.intersection(context.args) and not is_up(settings.home):
+        raise not_running(settings)
     os.execv(executable, [executable, dsn, *context.args])  # noqa: S606 - psql itself, no shell
 
 

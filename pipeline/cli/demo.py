@@ -77,6 +77,8 @@ def demo(
     if not outcome.right:
         for failure in outcome.failures:
             err.print(f"{BAD} {escape(failure)}")
+    if not outcome.settled:
+        err.print(f"{BAD} the time was up before everything had settled; try a longer --timeout")
     if as_json:
         print_json(outcome.as_json())
     else:
@@ -145,5 +147,3 @@ def _summary(outcome: local_demo.Outcome) -> None:
     out.print(f"{BAD if report['jobs_failed'] else OK} {report['jobs_failed']} jobs failed, {swept}")
     latency = report["latency_ms"]["flag_to_start"]
     out.print(f"  flag to start: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all")
-    if not outcome.settled:
-        out.print(f"{BAD} the time was up before everything had settled; try a longer --timeout")

@@ -68,13 +68,18 @@ async def async_database(settings: Settings, name: str) -> AsyncIterator[AsyncCo
 def unreachable(settings: Settings, dsn: str, error: Exception) -> CommandError:
     """The server does not answer: where we looked, and what to do."""
     if settings.database_url is None:
-        return CommandError(
-            f"the embedded database under {settings.home} is not running",
-            "start it with `flagpost up` (everything) or `flagpost db start`, or set DATABASE_URL to your own server",
-        )
+        return not_running(settings)
     return CommandError(
         f"the database does not answer ({without_password(dsn)}): {_first_line(error)}",
         "check DATABASE_URL, that the server runs, and that this machine may connect",
+    )
+
+
+def not_running(settings: Settings) -> CommandError:
+    """Nobody serves the embedded database."""
+    return CommandError(
+        f"the embedded database under {settings.home} is not running",
+        "start it with `flagpost up` (everything) or `flagpost db start`, or set DATABASE_URL to your own server",
     )
 
 

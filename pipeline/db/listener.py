@@ -15,9 +15,7 @@ connection's lock, and breaking out of it loses the rest of the packet, so it is
 import asyncio
 import contextlib
 import json
-import os
 import random
-import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -27,7 +25,7 @@ import psycopg
 from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
-from pipeline.db.pool import CONNECT_TIMEOUT, Connection, session_dsn
+from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
 from pipeline.db.statements import statement
 
 PING_INTERVAL = 10.0
@@ -36,6 +34,8 @@ PING_TIMEOUT = 5.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
+SAY_AGAIN_AFTER = 10.0
+"""Seconds. An outage is said at once and then so often: attempts come every second, from every process."""
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -59,6 +59,8 @@ class Listener:
         the owner drains its pool and sweeps there. ``lossy`` ignores every NOTIFY. Intervals in seconds."""
         self.channels = tuple(channels)
         self.lossy = lossy
+        self._lost_at: float | None = None
+        self._say_next = 0.0
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
@@ -113,7 +115,7 @@ class Listener:
         task, self._task = self._task, None
         if task is not None:
             if self._connection is not None:
-                _cut(self._connection)
+                cut(self._connection)
             elif not task.done():
                 task.cancel()
             await asyncio.wait({task})
@@ -127,13 +129,14 @@ class Listener:
                 await self._connect()
                 pause = FIRST_PAUSE
                 self._set_listening(True)
+                self._say_back()
                 if not first:
                     await self._announce_reconnect()
                 first = False
                 await self._listen()
             except (psycopg.Error, OSError) as error:
                 if not self._closing.is_set():
-                    logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
+                    self._say_lost(error)
             except Exception:
                 # A doorbell that dies silently leaves the process to its sweep for ever.
                 logger.exception("LISTEN connection failed, connecting again")
@@ -144,6 +147,19 @@ class Listener:
                 spread = random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
                 await asyncio.wait_for(self._closing.wait(), spread)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _say_lost(self, error: Exception) -> None:
+        now = time.monotonic()
+        if self._lost_at is None:
+            self._lost_at, self._say_next = now, now
+        if now >= self._say_next:
+            self._say_next = now + SAY_AGAIN_AFTER
+            logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
+
+    def _say_back(self) -> None:
+        if self._lost_at is not None:
+            logger.info("LISTEN connection is back after {:.1f} s", time.monotonic() - self._lost_at)
+        self._lost_at = None
 
     async def _connect(self) -> None:
         self._connection = await AsyncConnection.connect(
@@ -207,7 +223,7 @@ class Listener:
         def give_up() -> None:
             nonlocal late
             late = True
-            _cut(connection)
+            cut(connection)
 
         timer = asyncio.get_running_loop().call_later(self._ping_timeout, give_up)
         try:
@@ -242,11 +258,3 @@ def _counts(payload: str) -> dict[str, int]:
     if not isinstance(parsed, dict):
         return {}
     return {key: value for key, value in parsed.items() if type(value) is int}
-
-
-def _cut(connection: Connection) -> None:
-    """Shut the socket down, so that whoever waits on it is told at once."""
-    if connection.closed:
-        return
-    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
-        duplicate.shutdown(socket.SHUT_RDWR)

@@ -1,6 +1,11 @@
 """Pooled connections, each under the role of its process from the first moment."""
 
+import asyncio
+import contextlib
+import os
 import random
+import socket
+from collections.abc import AsyncIterator, Iterator
 from typing import TypeAlias
 
 from psycopg import AsyncConnection
@@ -18,6 +23,9 @@ Connection: TypeAlias = AsyncConnection[TupleRow]
 
 STATEMENT_TIMEOUT = 30.0
 """Seconds. Everything a worker asks is bounded in rows; a statement that takes longer is a fault."""
+ANSWER_MARGIN = 5.0
+"""Seconds beyond the statement timeout until the silence of a server is taken for a dead connection. The server's own
+timeouts end nothing where a proxy or a firewall swallows both questions and answers."""
 IDLE_IN_TRANSACTION_TIMEOUT = 30.0
 """Seconds. An open transaction holds back vacuum, which slows the queue down: no network call happens in one."""
 CONNECT_TIMEOUT = 5
@@ -33,6 +41,16 @@ class Pool(AsyncConnectionPool[Connection]):
 
     The library's doubles its pause from 1 s on, so that after an outage of 30 s a request waits for up to 16 s more.
     """
+
+    patience = STATEMENT_TIMEOUT + ANSWER_MARGIN
+    """Seconds that a connection may be held; then it is cut, and whoever waits on it gets an OperationalError."""
+
+    @contextlib.asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the library's
+        """A connection for a few statements."""
+        async with super().connection(timeout) as connection:
+            with cut_after(self.patience, connection):
+                yield connection
 
     async def schedule_task(self, task: MaintenanceTask, delay: float) -> None:
         """Run ``task`` after ``delay`` seconds, an attempt to connect after ``LONGEST_PAUSE`` at most."""
@@ -96,7 +114,7 @@ def pool_of(
                 f"CREATE ROLE {name} LOGIN IN ROLE {role}; ALTER ROLE {name} SET role = {role}"
             )
 
-    return Pool(
+    pool = Pool(
         with_application(dsn, name) if pooler else session_dsn(dsn, name, role, statement_timeout, index_plans),
         min_size=min_size,
         max_size=max_size,
@@ -112,6 +130,8 @@ def pool_of(
             "prepare_threshold": None if pooler else 5,
         },
     )
+    pool.patience = statement_timeout + ANSWER_MARGIN
+    return pool
 
 
 def session_dsn(
@@ -133,3 +153,21 @@ def session_dsn(
     if index_plans:
         options.append("-c enable_seqscan=off")
     return make_conninfo(with_application(dsn, name), options=" ".join(options).strip())
+
+
+@contextlib.contextmanager
+def cut_after(seconds: float, connection: Connection) -> Iterator[None]:
+    """Cut ``connection`` when the work on it takes longer: cancelling would wait for an answer that never comes."""
+    timer = asyncio.get_running_loop().call_later(seconds, cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def cut(connection: Connection) -> None:
+    """Shut the socket down, so that whoever waits on it is told at once."""
+    if connection.closed:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
+        duplicate.shutdown(socket.SHUT_RDWR)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pipeline.devnet.encoding import PREFIX, keccak256, sha256
 from pipeline.devnet.messages import BlockHeaderRaw
-from pipeline.devnet.params import Params
-from pipeline.devnet.state import BlockEnv, Receipt, State, StateMark
+from pipeline.devnet.params import BlockEnv, Params
+from pipeline.devnet.state import Receipt, State, StateMark
 from pipeline.devnet.transactions import SignedTransaction
 
 WITNESS = PREFIX + keccak256(b"flagpost devnet witness")[12:]

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.devnet.blocks import Block, Clock, Cursor, genesis, make_block
 from pipeline.devnet.journal import Journal
-from pipeline.devnet.params import Params
-from pipeline.devnet.state import BlockEnv, Receipt, State
+from pipeline.devnet.params import BlockEnv, Params
+from pipeline.devnet.state import Receipt, State
 from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
 
 MAX_TRANSACTION_BYTES = 500 * 1024

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pipeline.devnet.blocks import Block, Cursor
 from pipeline.devnet.chain import Chain, Place
 from pipeline.devnet.faults import Faults
-from pipeline.devnet.state import BlockEnv, State
+from pipeline.devnet.params import BlockEnv
+from pipeline.devnet.state import State
 from pipeline.devnet.transactions import Code, Rejected, SignedTransaction
 
 

@@ -39,3 +39,13 @@ class Params:
                 raise ValueError(f"chain parameter {name} must be a whole number of at least 0, not {value!r}")
             values[name] = value
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEnv:
+    """What a transaction sees of the block it is executed in."""
+
+    number: int
+    timestamp: int
+    """Milliseconds."""
+    params: Params

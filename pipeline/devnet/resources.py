@@ -1,17 +1,27 @@
 """Bandwidth and energy: what is free, what is burned, what a fee limit buys."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from pipeline.devnet.params import Params
+from pipeline.devnet.ledger import Ledger
+from pipeline.devnet.params import BlockEnv, Params
 from pipeline.devnet.transactions import Code, Rejected
-
-if TYPE_CHECKING:
-    from pipeline.devnet.state import BlockEnv, State
 
 SLOT_MS = 3_000
 DAY_SLOTS = 24 * 3600 * 1000 // SLOT_MS
 """Usage recovers evenly over a day."""
+
+
+class Payers(Protocol):
+    """Accounts as far as they pay for resources."""
+
+    ledger: Ledger
+
+    def balance(self, address: bytes) -> int:
+        """Sun."""
+
+    def burn(self, owner: bytes, sun: int) -> None:
+        """Take coins out of the world."""
 
 
 def slot(timestamp_ms: int) -> int:
@@ -24,9 +34,7 @@ def recovered(used: int, since_slot: int, now_slot: int) -> int:
     return used * remaining // DAY_SLOTS
 
 
-def charge_bandwidth(
-    state: "State", owner: bytes, size: int, creates_account: bool, env: "BlockEnv"
-) -> tuple[int, int]:
+def charge_bandwidth(state: Payers, owner: bytes, size: int, creates_account: bool, env: BlockEnv) -> tuple[int, int]:
     """Take ``size`` bytes from the free allowance, all or nothing, else burn TRX. Returns (bytes used, sun burned).
 
     A transfer that creates an account pays a fixed fee and cannot use the allowance.
@@ -45,7 +53,7 @@ def charge_bandwidth(
     return 0, fee
 
 
-def charge_memo(state: "State", owner: bytes, memo: bytes, env: "BlockEnv") -> int:
+def charge_memo(state: Payers, owner: bytes, memo: bytes, env: BlockEnv) -> int:
     """Burn the price of a note. Raises Rejected(BANDWITH_ERROR) when the owner cannot pay it."""
     if not memo:
         return 0
@@ -55,12 +63,12 @@ def charge_memo(state: "State", owner: bytes, memo: bytes, env: "BlockEnv") -> i
     return env.params.memo_fee
 
 
-def own_energy(state: "State", owner: bytes, env: "BlockEnv") -> int:
+def own_energy(state: Payers, owner: bytes, env: BlockEnv) -> int:
     account = state.ledger.accounts[owner]
     return max(0, env.params.account_energy - recovered(account.energy_used, account.energy_slot, slot(env.timestamp)))
 
 
-def energy_budget(state: "State", owner: bytes, fee_limit: int, call_value: int, env: "BlockEnv") -> int:
+def energy_budget(state: Payers, owner: bytes, fee_limit: int, call_value: int, env: BlockEnv) -> int:
     """The energy a call may spend: what fee_limit would buy, but no more than the account can pay for.
 
     The fee limit caps the account's own energy too (java-tron getAccountEnergyLimitWithFixRatio)."""
@@ -71,7 +79,7 @@ def energy_budget(state: "State", owner: bytes, fee_limit: int, call_value: int,
     return min(affordable, fee_limit // price)
 
 
-def split_energy(state: "State", owner: bytes, total: int, env: "BlockEnv") -> tuple[int, int]:
+def split_energy(state: Payers, owner: bytes, total: int, env: BlockEnv) -> tuple[int, int]:
     """Book ``total`` energy. Returns (taken from the account's own energy, to be burned)."""
     own = min(total, own_energy(state, owner, env))
     if own:

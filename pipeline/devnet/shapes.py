@@ -10,8 +10,9 @@ from google.protobuf.message import DecodeError
 from pipeline.devnet.blocks import WITNESS, Block, header_raw
 from pipeline.devnet.encoding import contract_address, sha256
 from pipeline.devnet.messages import CONTRACTS, kind_name, print_bytes, to_json
+from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.resources import DAY_SLOTS, recovered, slot
-from pipeline.devnet.state import BlockEnv, Receipt, State
+from pipeline.devnet.state import Receipt, State
 from pipeline.devnet.transactions import SignedTransaction
 from pipeline.devnet.vm import Log
 

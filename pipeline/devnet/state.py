@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.devnet.encoding import BLACKHOLE, contract_address, is_address, keccak256
 from pipeline.devnet.ledger import Account, Contract, Ledger
 from pipeline.devnet.messages import SmartContract
-from pipeline.devnet.params import Params
+from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.resources import (
     before_penalty,
     charge_bandwidth,
@@ -24,16 +24,6 @@ from pipeline.devnet.vm import Execution, Log, Mark, Vm
 CONSTANT_ENERGY = 100_000_000
 """What a node lets a constant call spend (vm.maxEnergyLimitForConstant)."""
 MAX_FEE_LIMIT = 15_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class BlockEnv:
-    """What a transaction sees of the block it is executed in."""
-
-    number: int
-    timestamp: int
-    """Milliseconds."""
-    params: Params
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ def _look(content: BlockContent, opened: dict[str, LiveAttempt], evidence: Evide
     for result in content.transactions:
         if one := opened.pop(result.txid, None):
             evidence.found[one.id] = result
+    for txid in content.unreadable:
+        opened.pop(txid, None)
     for txid, one in list(opened.items()):
         if one.signed.expiration is not None and content.block.timestamp >= one.signed.expiration:
             del opened[txid]

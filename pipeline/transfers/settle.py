@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import LyingNode
+from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode
 from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, NumberedProvider, Provider, Verdict
 from pipeline.transfers.absence import search, search_up_to
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
@@ -82,25 +82,22 @@ class Settlement:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
         cursor = await self._store.cursor(self.chain_id)
-        try:
-            if not live:
-                if cursor is None or final.number > cursor.number:
-                    await self._store.advance(self.chain_id, cursor, final)
-                return 0
-            read_up_to = await self._read_final(cursor, final, live)
-        except CursorMoved as moved:
-            logger.info("{}", moved)
-            return len({attempt.transfer_id for attempt in live})
+        if not live:
+            if cursor is None or final.number > cursor.number:
+                await self._store.advance(self.chain_id, cursor, final)
+            return 0
+        read_up_to = await self._read_final(cursor, final, live)
         live = await self._store.live(self.chain_id)
         waiting = await self._follow_head(read_up_to, live)
-        await self._prove_dead(final, waiting)
+        await self._prove_dead(read_up_to, waiting)
         if self._line is not None:
             await self._prove_overtaken(read_up_to, await self._line.look(self._head, live, waiting))
         await self._send_again()
         return len({attempt.transfer_id for attempt in live})
 
     async def tidy(self) -> list[str]:
-        """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing."""
+        """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing. Returns alarms:
+        payments that the books call dead and the chain shows."""
         rejected = await self._transfers.reject_orphans(self.chain_id)
         if rejected:
             logger.info("gave up {} unsent payments whose jobs have finished", len(rejected))
@@ -138,6 +135,13 @@ class Settlement:
             for content in await asyncio.gather(*(self._final_block(number) for number in numbers)):
                 if content is None:
                     return await self._book(booked, above)
+                if unclear := content.unreadable & by_txid.keys():
+                    await self._book(booked, above)
+                    await self._look_up_all([by_txid[txid] for txid in unclear])  # other nodes are asked, too
+                    raise ChainUnavailable(
+                        f"what became of our tx {', '.join(sorted(unclear))} in final block {content.block.number} "
+                        "could not be read"
+                    )
                 if content.parent_id != above.id:
                     raise LyingNode(
                         f"final block {content.block.number} does not follow block {above.number} {above.id} that was "
@@ -254,9 +258,14 @@ class Settlement:
         return list(zip(payments, await asyncio.gather(*map(self._look_up, payments)), strict=True))
 
     async def _look_up(self, payment: Payments) -> str | None:
-        """All live attempts of one payment, because what one of them did not do another may have done."""
+        """All live attempts of one payment, because what one of them did not do another may have done. One that nobody
+        can tell anything of holds up none of the others, and is asked after in the next round."""
         async with self._slots:
-            verdicts = await self._verdicts(payment)
+            try:
+                verdicts = await self._verdicts(payment)
+            except ChainError as trouble:
+                logger.warning("{} cannot be looked up now: {}", _describe(payment[0]), trouble)
+                return None
         for attempt, verdict in zip(payment, verdicts, strict=True):
             if verdict.fate is Fate.FINAL and verdict.result is not None:
                 await self._settle_straggler(Finding(attempt, verdict.result))

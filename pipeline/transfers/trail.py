@@ -41,7 +41,7 @@ class Trail:
                 self._forget_from(number - 1)
                 number -= 1
                 continue
-            txids = frozenset(result.txid for result in content.transactions)
+            txids = frozenset(result.txid for result in content.transactions) | content.unreadable
             self._blocks[number] = _Seen(content.block, content.parent_id, txids)
             number += 1
 

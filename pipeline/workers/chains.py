@@ -1,213 +1,248 @@
-"""The chains a process works on, as the database and the environment describe them, kept in step while it runs.
-
-    row of chains ──open──▶ a node answers and is of the right network ──▶ served ──row changed──▶ opened anew
-
-One chain that does not answer keeps none of the others waiting. Adding one, or a token, needs no restart. A process
-that finds nothing at its start but chains it must not or cannot work on ends with the reason.
-"""
+"""The chains a process works on: rows of ``chains`` opened as providers, and followed as they come, change and go."""
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from loguru import logger
 from psycopg.rows import dict_row
 
-from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, WrongNetwork
+from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
 from pipeline.chains.open import open_provider, options_of
-from pipeline.chains.provider import Asset, NumberedProvider, Provider
+from pipeline.chains.provider import Provider
 from pipeline.config import ConfigError
+from pipeline.db.pool import Pool
 from pipeline.db.statements import statement
-from pipeline.keys.derivation import Family
-from pipeline.workers.runtime import Runtime, reason
+from pipeline.settings import Settings
+from pipeline.workers.runtime import Runtime, Stopped, reason
 
-NODE_RETRY_SECONDS = 3.0
-"""Between two attempts, and two lines, while no node of a chain answers."""
-CONTRADICTION_RETRY_SECONDS = 30.0
-"""After a node of another network: somebody has to look."""
+RETRY_SECONDS = (2.0, 4.0, 8.0, 16.0, 30.0)
+"""Waits after the first, second, … call in a row that no node answered; the last one repeats."""
 
 
 @dataclass(frozen=True, slots=True)
-class ServedChain:
-    """A chain whose nodes have been seen to belong to the right network."""
+class ChainRow:
+    """What opening a chain takes, out of ``chains``."""
 
     id: int
     name: str
     family: str
-    block_seconds: float
-    replace_after_blocks: int
-    announces: bool
-    """Whether a node of it has a socket that announces new blocks (``NumberedProvider.heads``)."""
-    provider: Provider
+    network_id: str
+    nodes: tuple[str | Mapping[str, Any], ...]
+    block_seconds: float = 3.0
+    fees: Mapping[str, Any] = field(default_factory=dict)
+    """EVM: how fees are chosen (``chains.evm.fees.FeePolicy``)."""
+    replace_after_blocks: int = 6
+    """EVM."""
 
     @property
-    def numbered(self) -> NumberedProvider | None:
-        """The provider, if transactions of this chain have nonces."""
-        return cast(NumberedProvider, self.provider) if self.family == Family.EVM else None
+    def numbers_transactions(self) -> bool:
+        """Whether its provider is a ``NumberedProvider``."""
+        return self.family == "evm"
+
+    @property
+    def announces_blocks(self) -> bool:
+        """Whether a node of it has a socket for ``NumberedProvider.heads``."""
+        return any(isinstance(node, Mapping) and bool(node.get("ws_url")) for node in self.nodes)
 
 
-class ServedChains:
-    """``async with ServedChains(runtime, names, begin, end) as chains``: served are ``chains.now``.
+OpenChain = Callable[[ChainRow], Provider]
 
-    ``begin`` is told of each chain as it comes to be served; what it raises (ValueError, ChainError) is a fault of the
-    configuration, and the chain waits until that changes. ``end`` is told of one that is served no longer, or not as
-    it was. Both are called in the event loop and must not wait.
-    """
+
+class Served(Protocol):
+    """Work on one chain. It begins when it is made, and may fail only by a fault of ours."""
+
+    row: ChainRow
+    task: asyncio.Task[None]
+
+    def ring(self) -> None:
+        """Look again: something may have changed."""
+
+    async def close(self) -> None:
+        """End the work, close the connections to the nodes."""
+
+
+S = TypeVar("S", bound=Served)
+
+
+def chain_opener(settings: Settings) -> OpenChain:
+    """Opens chains with the nodes and keys of the environment, else with those of the row."""
+
+    def open_chain(chain: ChainRow) -> Provider:
+        keys = [key.get_secret_value() for key in settings.api_keys.get(chain.name, ())]
+        nodes = settings.nodes.get(chain.name) or chain.nodes
+        options = options_of(chain.family, chain.fees, chain.block_seconds)
+        return open_provider(chain.family, chain.name, chain.network_id, nodes, keys, options=options)
+
+    return open_chain
+
+
+async def active_chains(pool: Pool, names: Sequence[str] | None, *, with_money_out: bool = False) -> list[ChainRow]:
+    """The active chains, or those of ``names``; ``with_money_out`` adds those that are switched off while payments of
+    theirs are under way. Raises ConfigError for a name that is no chain."""
+    wanted = None if names is None else list(names)
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement("workers/chains"), {"names": wanted})
+        rows = await cursor.fetchall()
+        owing = set()
+        if with_money_out:
+            await cursor.execute(statement("transfers/chains_with_money_out"))
+            owing = {row["chain_id"] for row in await cursor.fetchall()}
+    unknown = set(wanted or ()) - {row["name"] for row in rows}
+    if unknown:
+        raise ConfigError(
+            f"there is no chain {', '.join(sorted(unknown))} in the table chains; see: flagpost chains list"
+        )
+    return [
+        ChainRow(
+            row["id"],
+            row["name"],
+            row["family"],
+            row["network_id"],
+            tuple(row["nodes"]),
+            row["block_seconds"],
+            row["fees"],
+            row["replace_after_blocks"],
+        )
+        for row in rows
+        if row["is_active"] or row["id"] in owing
+    ]
+
+
+class Chains(Generic[S]):
+    """One ``S`` for each chain that a process works on, made anew when its row changes."""
 
     def __init__(
         self,
         runtime: Runtime,
+        open_chain: OpenChain,
         names: Sequence[str] | None,
-        begin: Callable[[ServedChain], None],
-        end: Callable[[ServedChain], None],
+        start: Callable[[ChainRow, Provider], S],
+        *,
+        with_money_out: bool = False,
     ) -> None:
-        """``names`` None: every active chain."""
-        self.now: dict[int, ServedChain] = {}
+        """``names`` None: every active chain. ``start`` raises ValueError, ChainError or ConfigError for a
+        configuration that it cannot work with."""
+        self.served: dict[int, S] = {}
         self._runtime = runtime
-        self._names = None if names is None else list(names)
-        self._begin = begin
-        self._end = end
-        self._rows: dict[int, Mapping[str, Any]] = {}
-        self._opening: dict[int, asyncio.Task[None]] = {}
-        self._retired: list[Provider] = []
-        self._faults: dict[int, Exception] = {}
-        """Why chains cannot be served as they are configured."""
-        self._ever_served = False
-        self._hopeless: Exception | None = None
+        self._open_chain = open_chain
+        self._names = names
+        self._start = start
+        self._with_money_out = with_money_out
+        self._refused: dict[int, ChainRow] = {}
         self._changed = asyncio.Event()
-        self._following: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "ServedChains":
-        """Begin with what is configured now; waits for no node. Raises ConfigError for a name that is no chain."""
+    async def serve(self, channel: str, on_event: Callable[[], None] | None = None) -> None:
+        """``follow`` until told to stop, and ring every chain for NOTIFY ``channel`` (told to ``on_event``) and
+        whenever something may have changed. What is under way then ends by itself within the grace. Raises what
+        ``follow`` raises."""
+        self._runtime.watch(self._ring)
+        tasks = [
+            asyncio.create_task(self.follow()),
+            asyncio.create_task(self._answer(channel, on_event)),
+            asyncio.create_task(self._runtime.stopping.wait()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except Stopped:
+            pass
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._ring()
+            await self.close(self._runtime.grace_seconds)
+
+    async def follow(self) -> None:
+        """Until cancelled: look at the rows now and whenever the configuration changes. A chain that cannot be opened
+        is left alone until its row changes. Raises ConfigError for a name that is no chain, and what ends a chain's
+        work."""
         self._runtime.watch(self._changed.set)
-        await self._reconcile()
-        if not self._rows:
-            logger.warning(
-                "{}: there is no active chain; waiting for: flagpost chains enable", self._runtime.worker.type
-            )
-        self._following = asyncio.create_task(self._follow(), name="follow chains")
-        self._following.add_done_callback(self._runtime.end_by_fault)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        tasks = [*self._opening.values(), *([self._following] if self._following else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for provider in [*self._retired, *(chain.provider for chain in self.now.values())]:
-            await provider.close()
-        if self._hopeless is not None:
-            raise self._hopeless
-
-    async def _follow(self) -> None:
         while True:
+            self._changed.clear()
+            await self.look()
             with contextlib.suppress(TimeoutError):
-                # The bell may be lost; a chain is configured rarely enough to wait for a heartbeat then.
+                # The bell may be lost: a chain that was added is served a heartbeat later then.
                 async with asyncio.timeout(self._runtime.config.heartbeat_seconds):
                     await self._changed.wait()
-            self._changed.clear()
-            await self._reconcile()
 
-    async def _reconcile(self) -> None:
-        rows = await self._runtime.persist("reading chains", self._read)
-        unknown = set(self._names or ()) - {row["name"] for row in rows}
-        if unknown and not self._rows:
-            raise ConfigError(f"there is no chain {', '.join(sorted(unknown))}; see: flagpost chains list")
-        wanted = {row["id"]: row for row in rows if row["served"]}
-        for chain_id in [known for known, row in self._rows.items() if wanted.get(known) != row]:
-            await self._drop(chain_id)
-        for chain_id, row in wanted.items():
-            if chain_id not in self._rows:
-                self._rows[chain_id] = row
-                opening = asyncio.create_task(self._open(row), name=f"open {row['name']}")
-                opening.add_done_callback(self._runtime.end_by_fault)
-                self._opening[chain_id] = opening
-
-    async def _read(self) -> list[dict[str, Any]]:
-        async with self._runtime.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(statement("workers/chains"), {"names": self._names})
-            return await cursor.fetchall()
-
-    async def _drop(self, chain_id: int) -> None:
-        del self._rows[chain_id]
-        self._faults.pop(chain_id, None)
-        opening = self._opening.pop(chain_id)
-        opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)
-        served = self.now.pop(chain_id, None)
-        if served is not None:
-            # Jobs under way still use it: it is closed at the end of the process.
-            self._retired.append(served.provider)
-            self._end(served)
-
-    async def _open(self, row: Mapping[str, Any]) -> None:
-        try:
-            provider = self._provider(row)
-        except (ValueError, ChainError) as error:
-            self._refuse(row, error)
-            return
-        try:
-            await self._until_it_answers(row, provider)
-            chain = self._served(row, provider)
-            self._begin(chain)
-        except BaseException as error:
-            await provider.close()
-            if not isinstance(error, ValueError | ChainError):
-                raise
-            self._refuse(row, error)
-            return
-        self._ever_served = True
-        self.now[row["id"]] = chain
-
-    def _served(self, row: Mapping[str, Any], provider: Provider) -> ServedChain:
-        return ServedChain(
-            id=row["id"],
-            name=row["name"],
-            family=row["family"],
-            block_seconds=row["block_seconds"],
-            replace_after_blocks=row["replace_after_blocks"],
-            announces=any(isinstance(node, dict) and node.get("ws_url") for node in self._nodes(row)),
-            provider=provider,
+    async def look(self) -> None:
+        """Compare what is served with the rows."""
+        rows = await self._runtime.persist(
+            "reading chains",
+            lambda: active_chains(self._runtime.pool, self._names, with_money_out=self._with_money_out),
         )
+        wanted = {row.id: row for row in rows}
+        for chain_id, one in list(self.served.items()):
+            if one.task.done():
+                one.task.result()  # it ends by an error only
+            if wanted.get(chain_id) != one.row:
+                logger.info("{} {}: its row has changed", self._runtime.worker.type, one.row.name)
+                await self.served.pop(chain_id).close()
+        if not rows:
+            said = "{}: there is no active chain: flagpost chains enable, or flagpost chains add"
+            logger.warning(said, self._runtime.worker.type)
+        for row in rows:
+            if row.id not in self.served and self._refused.get(row.id) != row:
+                self._begin(row)
 
-    def _nodes(self, row: Mapping[str, Any]) -> Sequence[Any]:
-        chosen: Sequence[Any] = self._runtime.settings.nodes.get(row["name"]) or row["nodes"]
-        return chosen
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        """End all work; what has not ended by itself after ``grace_seconds`` is cancelled."""
+        if self.served and grace_seconds > 0:
+            await asyncio.wait([one.task for one in self.served.values()], timeout=grace_seconds)
+        for one in self.served.values():
+            await one.close()
 
-    def _provider(self, row: Mapping[str, Any]) -> Provider:
-        settings, name, nodes = self._runtime.settings, row["name"], self._nodes(row)
-        keys = [key.get_secret_value() for key in settings.api_keys.get(name, ())]
-        assets = [Asset(**asset) for asset in row["assets"]]
-        options = options_of(row["family"], row["fees"], row["block_seconds"])
-        return open_provider(row["family"], name, row["network_id"], nodes, keys, assets, options)
-
-    async def _until_it_answers(self, row: Mapping[str, Any], provider: Provider) -> None:
-        worker, name = self._runtime.worker.type, row["name"]
+    async def _answer(self, channel: str, on_event: Callable[[], None] | None) -> None:
+        event = self._runtime.listener.event(channel)
         while True:
-            try:
-                await provider.check_network()
-            except ChainUnavailable as silence:
-                logger.warning("{}: no node of {} answers: {}; trying again", worker, name, reason(silence))
-                await asyncio.sleep(NODE_RETRY_SECONDS)
-            except (WrongNetwork, LyingNode) as contradiction:
-                logger.error("{}: {}: {}; trying again", worker, name, reason(contradiction))
-                self._complain(row, contradiction)
-                await asyncio.sleep(CONTRADICTION_RETRY_SECONDS)
-            else:
-                self._faults.pop(row["id"], None)
-                return
+            await event.wait()
+            event.clear()
+            if on_event is not None:
+                on_event()
+            self._ring()
 
-    def _refuse(self, row: Mapping[str, Any], error: Exception) -> None:
-        worker, name = self._runtime.worker.type, row["name"]
-        logger.error("{}: {} is not served until its configuration changes: {}", worker, name, reason(error))
-        self._complain(row, error)
+    def _ring(self) -> None:
+        for one in self.served.values():
+            one.ring()
 
-    def _complain(self, row: Mapping[str, Any], error: Exception) -> None:
-        self._faults[row["id"]] = error
-        self._runtime.last_error = f"{row['name']}: {reason(error)}"
-        self._runtime.beat()
-        if not self._ever_served and self._faults.keys() == self._rows.keys():
-            self._hopeless = error
-            self._runtime.stop()
+    def _begin(self, row: ChainRow) -> None:
+        try:
+            one = self._start(row, self._open_chain(row))
+        except (ValueError, ChainError, ConfigError) as error:
+            self._refused[row.id] = row
+            self._runtime.last_error = f"{row.name}: {reason(error)}"
+            said = "{} {}: not served until its configuration changes: {}"
+            logger.error(said, self._runtime.worker.type, row.name, reason(error))
+            return
+        one.task.add_done_callback(lambda _: self._changed.set())
+        self.served[row.id] = one
+
+
+async def until_the_network_is_right(runtime: Runtime, row: ChainRow, provider: Provider) -> None:
+    """Wait until a node of the right network answers, and say why it takes so long; the row may be corrected meanwhile.
+    Raises Stopped."""
+    unanswered = 0
+    while True:
+        try:
+            await provider.check_network()
+        except ChainError as error:
+            seconds = RETRY_SECONDS[min(unanswered, len(RETRY_SECONDS) - 1)]
+            unanswered += 1
+            complain(runtime, row, error, seconds)
+            await runtime.sleep(seconds)
+        else:
+            return
+
+
+def complain(runtime: Runtime, row: ChainRow, error: ChainError, retry_seconds: float) -> None:
+    """Say what is wrong with the nodes of a chain, in the log and in worker_registry."""
+    runtime.last_error = f"{row.name}: {reason(error)}"
+    runtime.beat()
+    level = "ERROR" if isinstance(error, WrongNetwork | LyingNode) else "WARNING"
+    said = "{} {}: {}; trying again in {:g} s"
+    logger.log(level, said, runtime.worker.type, row.name, reason(error), retry_seconds)

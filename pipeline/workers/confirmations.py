@@ -2,28 +2,30 @@
 
     asleep ──(NOTIFY transfers, timer)──▶ a round a block, while anything is out ──▶ asleep
 
-Needs no mnemonic: it sends again only the bytes that were kept. A pause of the system does not stop it: what is out is
-followed to its end. An operator who pauses this process makes it stand by, and another one takes over.
+Needs no mnemonic: it sends again only the bytes that were kept. A pause of the system does not stop it, nor does a
+chain that is switched off: what is out is followed to its end. An operator who pauses this process makes it stand by,
+and another one takes over.
 """
 
 import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
+from pipeline.chains.provider import NumberedProvider, Provider
 from pipeline.db.dsn import listen_dsn
 from pipeline.settings import Settings
 from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.settle import Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
-from pipeline.workers.chains import ServedChain, ServedChains
+from pipeline.workers.chains import ChainRow, Chains, chain_opener, complain, until_the_network_is_right
 from pipeline.workers.leader import Leader
-from pipeline.workers.runtime import DATABASE_GONE, Runtime, Worker, reason
+from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, Worker, reason
 
 STANDBY_SECONDS = 2.0
 """Between two attempts to lead: how long payments go unwatched after the leader dies."""
@@ -43,148 +45,132 @@ class Confirmations:
     channels: Sequence[str] = ("transfers",)
 
     def __init__(self, chains: Sequence[str] | None = None) -> None:
-        """``chains`` by name; None: every active one."""
+        """``chains`` by name; None: every active one, and those with money out."""
         self.blockchain = None if chains is None else ",".join(chains)
         self.counts: Counter[str] = Counter()
         self.out: dict[str, int] = {}
         """Payments that are out, by chain."""
         self._names = chains
-        self._bells: list[asyncio.Event] = []
 
     def stats(self) -> Mapping[str, Any]:
         return {**self.counts, "out": dict(self.out)}
 
     async def run(self, runtime: Runtime) -> None:
         """Follow every chain until told to stop. Raises ConfigError for a name that is no chain."""
-        following: dict[int, asyncio.Task[None]] = {}
-
-        def begin(chain: ServedChain) -> None:
-            task = asyncio.create_task(self._follow(runtime, chain), name=f"follow {chain.name}")
-            task.add_done_callback(runtime.end_by_fault)
-            following[chain.id] = task
-
-        def end(chain: ServedChain) -> None:
-            following.pop(chain.id).cancel()
-            self.out.pop(chain.name, None)
-
-        runtime.watch(self._ring)
-        doorbell = asyncio.create_task(self._answer(runtime))
-        try:
-            async with ServedChains(runtime, self._names, begin, end):
-                await runtime.stopping.wait()
-                # Each ends after the round it is in; a cancelled one leaves nothing half done either.
-                await asyncio.gather(*following.values())
-        finally:
-            doorbell.cancel()
-            for task in following.values():
-                task.cancel()
-            await asyncio.gather(*following.values(), return_exceptions=True)
-
-    async def _follow(self, runtime: Runtime, chain: ServedChain) -> None:
-        bell = asyncio.Event()
-        self._bells.append(bell)
-        loop = asyncio.get_running_loop()
-        leader = Leader(listen_dsn(runtime.settings), f"confirmations {chain.name}", self.role)
-        stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
-        settlement = Settlement(
-            chain.id,
-            *stores,
-            chain.provider,
-            chain.block_seconds,
-            numbered=chain.numbered,
-            replace_after_blocks=chain.replace_after_blocks,
+        chains = Chains(
+            runtime,
+            chain_opener(runtime.settings),
+            self._names,
+            lambda row, provider: Following(runtime, row, provider, self),
+            with_money_out=True,
         )
-        heads = asyncio.Event()
-        announcing = asyncio.create_task(self._hear(chain, heads))
-        next_tidy = loop.time()
-        leading: bool | None = None
+        await chains.serve("transfers")
+
+
+class Following:
+    """The loop of one chain."""
+
+    def __init__(self, runtime: Runtime, row: ChainRow, provider: Provider, of: Confirmations) -> None:
+        self.row = row
+        self._bell = asyncio.Event()
+        self._runtime = runtime
+        self._provider = provider
+        self._of = of
+        stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
+        numbered = cast(NumberedProvider, provider) if row.numbers_transactions else None
+        self._announcing = numbered if row.announces_blocks else None
+        self._announced = asyncio.Event()
+        self._settlement = Settlement(
+            row.id,
+            *stores,
+            provider,
+            row.block_seconds,
+            numbered=numbered,
+            replace_after_blocks=row.replace_after_blocks,
+        )
+        self._leader = Leader(listen_dsn(runtime.settings), f"confirmations {row.name}", of.role)
+        self._next_tidy = 0.0
+        self.task = asyncio.create_task(self._run(), name=f"confirmations {row.name}")
+
+    def ring(self) -> None:
+        self._bell.set()
+
+    async def close(self) -> None:
+        """End the loop, close the connections. Whatever it was at is taken up from the rows."""
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Stopped):
+            await self.task
+        self._of.out.pop(self.row.name, None)
+        await self._provider.close()
+
+    async def _run(self) -> None:
+        hearing = asyncio.create_task(self._hear())
         try:
-            while not runtime.stopping.is_set():
-                bell.clear()
+            await until_the_network_is_right(self._runtime, self.row, self._provider)
+            while not self._runtime.stopping.is_set():
+                self._bell.clear()
                 try:
-                    led = leading
-                    leading = not runtime.registration.paused_by_operator and await leader.leads()
-                    if leading != led:
-                        logger.info("confirmations {}: {}", chain.name, "follows payments" if leading else "stands by")
-                    if not leading:
-                        await leader.close()
-                        await self._nap(runtime, bell, STANDBY_SECONDS, wake=False)
-                        continue
-                    if loop.time() >= next_tidy:
-                        if alarms := await settlement.tidy():
-                            runtime.last_error = "; ".join(alarms)
-                            runtime.beat()
-                        next_tidy = loop.time() + TIDY_SECONDS
-                    out = self.out[chain.name] = await settlement.round()
-                    self.counts["rounds"] += 1
-                    if out:
-                        await self._nap_a_block(runtime, bell, chain, heads)
-                    else:
-                        idle = min(runtime.config.sweep.interval_seconds, TIDY_SECONDS)
-                        await self._nap(runtime, bell, idle, wake=True)
+                    await self._turn()
                 except DATABASE_GONE as error:
-                    logger.warning("confirmations {}: {}; trying again", chain.name, reason(error))
-                    await self._nap(runtime, bell, DATABASE_RETRY_SECONDS, wake=False)
-                except Exception as error:
-                    await self._after_trouble(runtime, bell, chain, error)
+                    logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
+                    await self._nap(DATABASE_RETRY_SECONDS, wake=False)
+                except ChainError as error:
+                    serious = isinstance(error, WrongNetwork | LyingNode)
+                    pause = CONTRADICTION_RETRY_SECONDS if serious else NODE_RETRY_SECONDS
+                    pause = min(pause, 10 * self.row.block_seconds)
+                    complain(self._runtime, self.row, error, pause)
+                    await self._nap(pause, wake=False)
         finally:
-            self._bells.remove(bell)
-            announcing.cancel()
-            await leader.close()
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+            await self._leader.close()
 
-    async def _after_trouble(self, runtime: Runtime, bell: asyncio.Event, chain: ServedChain, error: Exception) -> None:
-        """Say it and go on: what is out has to be followed, whatever is wrong with one round."""
-        pause = NODE_RETRY_SECONDS
-        runtime.last_error = f"{chain.name}: {reason(error)}"
-        if isinstance(error, WrongNetwork | LyingNode):
-            pause = CONTRADICTION_RETRY_SECONDS
-            runtime.beat()
-            logger.error("confirmations {}: {}; trying again", chain.name, reason(error))
-        elif isinstance(error, ChainError):
-            logger.warning("confirmations {}: {}; trying again", chain.name, reason(error))
+    async def _turn(self) -> None:
+        """Stand by, or look once at the chain; then sleep."""
+        if self._runtime.registration.paused_by_operator or not await self._leader.leads():
+            await self._leader.close()
+            await self._nap(STANDBY_SECONDS, wake=False)
+            return
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_tidy:
+            if alarms := await self._settlement.tidy():
+                self._runtime.last_error = "; ".join(alarms)
+                self._runtime.beat()
+            self._next_tidy = now + TIDY_SECONDS
+        out = self._of.out[self.row.name] = await self._settlement.round()
+        self._of.counts["rounds"] += 1
+        if out:
+            await self._nap_a_block()
         else:
-            logger.opt(exception=error).error("confirmations {}: {}; trying again", chain.name, reason(error))
-        await self._nap(runtime, bell, min(pause, 10 * chain.block_seconds), wake=False)
+            await self._nap(min(self._runtime.config.sweep.interval_seconds, TIDY_SECONDS), wake=True)
 
-    async def _nap(self, runtime: Runtime, bell: asyncio.Event, seconds: float, *, wake: bool) -> None:
+    async def _hear(self) -> None:
+        """Note each block that a node announces, where one does."""
+        if self._announcing is None:
+            return
+        async with contextlib.aclosing(self._announcing.heads()) as heads:
+            async for _ in heads:
+                self._announced.set()
+
+    async def _nap_a_block(self) -> None:
+        """Until the next block: announced, or as long as one takes."""
+        if self._announcing is None:
+            await self._nap(self.row.block_seconds, wake=False)
+            return
+        ends = [asyncio.create_task(event.wait()) for event in (self._runtime.stopping, self._announced)]
+        try:
+            await asyncio.wait(ends, timeout=self.row.block_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+        self._announced.clear()
+
+    async def _nap(self, seconds: float, *, wake: bool) -> None:
         """Wait; the end of the process cuts it short, and with ``wake`` the bell does too."""
-        waited_for = bell if wake else runtime.stopping
+        waited_for = self._bell if wake else self._runtime.stopping
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await waited_for.wait()
-
-    async def _hear(self, chain: ServedChain, heads: asyncio.Event) -> None:
-        """Set ``heads`` at each block that a node announces, where one does."""
-        if chain.numbered is None or not chain.announces:
-            return
-        async with contextlib.aclosing(chain.numbered.heads()) as announced:
-            async for _ in announced:
-                heads.set()
-
-    async def _nap_a_block(
-        self, runtime: Runtime, bell: asyncio.Event, chain: ServedChain, heads: asyncio.Event
-    ) -> None:
-        """Until the next block: announced, or as long as one takes."""
-        if not chain.announces:
-            await self._nap(runtime, bell, chain.block_seconds, wake=False)
-            return
-        stopping = asyncio.create_task(runtime.stopping.wait())
-        head = asyncio.create_task(heads.wait())
-        await asyncio.wait([stopping, head], timeout=chain.block_seconds, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        head.cancel()
-        heads.clear()
-
-    async def _answer(self, runtime: Runtime) -> None:
-        event = runtime.listener.event("transfers")
-        while True:
-            await event.wait()
-            event.clear()
-            self._ring()
-
-    def _ring(self) -> None:
-        for bell in self._bells:
-            bell.set()
 
 
 def create(settings: Settings, *, chains: Sequence[str] | None = None) -> Worker:

@@ -75,7 +75,6 @@ class Executor:
         self._outcomes: list[tuple[Job, Outcome]] = []
         self._oldest_outcome = 0.0
         self._batches: set[asyncio.Task[None]] = set()
-        self._working = False
         self._runtime: Runtime
         self._queue: JobQueue
 
@@ -83,13 +82,18 @@ class Executor:
         """Counts since the start (jobs by what triggered them, outcomes by kind), and the jobs held now."""
         return {**self.counts, "held": len(self._held)}
 
+    def serve_chains(self, chain_ids: Sequence[int]) -> None:
+        """From now on work on these chains, and look at once for what they have."""
+        self.chain_ids = chain_ids
+        self._call = self._call or TriggeredBy.SYSTEM
+        self._bell.set()
+
     async def run(self, runtime: Runtime) -> None:
         """Work until told to stop; then finish what is held within the grace, and hand back the rest."""
         self._runtime = runtime
         self._queue = JobQueue(
             runtime.pool, runtime.registration.id, chain_ids=self.chain_ids, config=runtime.config.queue
         )
-        self._working = True
         self._next_sweep = _now() + runtime.config.sweep.interval_seconds
         runtime.watch(self._bell.set)
         doorbells = [asyncio.create_task(self._answer(channel)) for channel in CHANNELS]
@@ -104,14 +108,6 @@ class Executor:
             for doorbell in doorbells:
                 doorbell.cancel()
             await self._wind_up()
-
-    def serve(self, chain_ids: Sequence[int]) -> None:
-        """Work on these chains from now on, and look at once what waits there."""
-        self.chain_ids = chain_ids
-        if self._working:
-            self._queue.chain_ids = list(chain_ids)
-            self._look_again = self._backlog = True
-            self._bell.set()
 
     # -- waking -----------------------------------------------------------------------------------
 
@@ -159,6 +155,7 @@ class Executor:
         """Answer whatever called with at most one exchange."""
         now = _now()
         self._queue.config = self._runtime.config.queue
+        self._queue.chain_ids = None if self.chain_ids is None else list(self.chain_ids)
         self._next_sweep = min(self._next_sweep, now + self._runtime.config.sweep.interval_seconds)
         if self._runtime.listener.reconnects != self._reconnects:
             self._reconnects = self._runtime.listener.reconnects

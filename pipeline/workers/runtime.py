@@ -123,14 +123,6 @@ class Runtime:
             self.stopping.set()
             self._announce()
 
-    def end_by_fault(self, task: "asyncio.Task[Any]") -> None:
-        """For tasks beside ``Worker.run``, as their done callback: a fault of ours in one of them ends the process."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, Stopped):
-            logger.opt(exception=error).error("{}: {}: {}", self.worker.type, task.get_name(), reason(error))
-            self.last_error = self.last_error or reason(error)
-            self.stop()
-
     def beat(self) -> None:
         """Send a heartbeat now, e.g. because ``last_error`` is worth showing."""
         self._beat.set()

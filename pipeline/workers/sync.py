@@ -17,15 +17,13 @@ from typing import Any
 from loguru import logger
 from psycopg.rows import dict_row, scalar_row
 
-from pipeline.chains.errors import ChainError, WrongNetwork
+from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, Provider
 from pipeline.db.statements import statement
-from pipeline.workers.providers import ChainRow, OpenChain, active_chains
+from pipeline.workers.chains import RETRY_SECONDS, ChainRow, Chains, OpenChain, complain, until_the_network_is_right
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
 SHORTEST_NAP_SECONDS = 0.05
-CHAIN_RETRY_SECONDS = (2.0, 4.0, 8.0, 16.0, 30.0)
-"""Waits after the first, second, … call in a row that no node answered; the last one repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +74,6 @@ class Sync:
         self._open_chain = open_chain
         self._chain_names = chain_names
         self._observer = observer
-        self._chains: dict[int, ChainSync] = {}
-        self._refused: dict[int, ChainRow] = {}
-        self._changed = asyncio.Event()
 
     def stats(self) -> Mapping[str, Any]:
         """Counts of balances since the start."""
@@ -86,27 +81,13 @@ class Sync:
 
     async def run(self, runtime: Runtime) -> None:
         """Read until told to stop; a batch that is under way is stored within the grace, else given back."""
-        runtime.watch(self._changed.set)
-        doorbell = asyncio.create_task(self._answer(runtime.listener.event("balance_due")))
-        try:
-            while not runtime.stopping.is_set():
-                self._changed.clear()
-                await self._reconcile(runtime)
-                with contextlib.suppress(TimeoutError):
-                    # The bell may be lost: a chain that was added is read a heartbeat later then.
-                    async with asyncio.timeout(runtime.config.heartbeat_seconds):
-                        await self._changed.wait()
-        except Stopped:
-            pass
-        finally:
-            doorbell.cancel()
-            chains = list(self._chains.values())
-            for chain in chains:
-                chain.bell.set()
-            if chains:
-                await asyncio.wait([chain.task for chain in chains], timeout=runtime.grace_seconds)
-            for chain in chains:
-                await chain.close()
+        chains = Chains(
+            runtime,
+            self._open_chain,
+            self._chain_names,
+            lambda row, provider: ChainSync(runtime, row, provider, self.observe),
+        )
+        await chains.serve("balance_due", lambda: self.counts.update(wakes_by_event=1))
 
     def observe(self, batch: Batch) -> None:
         """Count a batch."""
@@ -116,41 +97,6 @@ class Sync:
         self.counts["batches"] += 1
         if self._observer is not None:
             self._observer(batch)
-
-    async def _answer(self, due: asyncio.Event) -> None:
-        while True:
-            await due.wait()
-            due.clear()
-            self.counts["wakes_by_event"] += 1
-            for chain in self._chains.values():
-                chain.bell.set()
-
-    async def _reconcile(self, runtime: Runtime) -> None:
-        """One task per active chain: chains may be added, switched on and off, and given other nodes."""
-        rows = await runtime.persist("reading chains", lambda: active_chains(runtime.pool, self._chain_names))
-        wanted = {row.id: row for row in rows}
-        for chain_id, chain in list(self._chains.items()):
-            if chain.task.done():
-                chain.task.result()  # it ends by an error only
-            if wanted.get(chain_id) != chain.row:
-                await self._chains.pop(chain_id).close()
-            else:
-                chain.bell.set()
-        for row in rows:
-            if row.id not in self._chains and self._refused.get(row.id) != row:
-                self._start(runtime, row)
-
-    def _start(self, runtime: Runtime, row: ChainRow) -> None:
-        try:
-            provider = self._open_chain(row)
-        except (ValueError, ChainError) as error:
-            self._refused[row.id] = row
-            runtime.last_error = f"{row.name}: {reason(error)}"
-            logger.error("sync {}: not read until its configuration changes: {}", row.name, reason(error))
-            return
-        chain = ChainSync(runtime, row, provider, self.observe)
-        chain.task.add_done_callback(lambda _: self._changed.set())
-        self._chains[row.id] = chain
 
 
 class ChainSync:
@@ -167,6 +113,9 @@ class ChainSync:
         self._unanswered = 0
         self.task = asyncio.create_task(self._run(), name=f"sync {row.name}")
 
+    def ring(self) -> None:
+        self.bell.set()
+
     async def close(self) -> None:
         """End the loop, give back what it holds, close the connections to the nodes."""
         self.task.cancel()
@@ -176,24 +125,12 @@ class ChainSync:
 
     async def _run(self) -> None:
         """Read this chain until told to stop. Raises Stopped at the end, and what is a fault of ours."""
-        await self._check_network()
+        await until_the_network_is_right(self._runtime, self.row, self.provider)
         while not self._runtime.stopping.is_set():
             self.bell.clear()
             full = not self._runtime.paused and await self._round()
             if not full:
                 await self._nap()
-
-    async def _check_network(self) -> None:
-        """Nothing is read from a node of another network; it may be configured away while this waits."""
-        while True:
-            try:
-                await self.provider.check_network()
-            except ChainError as error:
-                self._complain(error)
-                await self._runtime.sleep(self._retry_seconds())
-            else:
-                self._unanswered = 0
-                return
 
     async def _nap(self) -> None:
         if self._runtime.paused:
@@ -324,13 +261,10 @@ class ChainSync:
 
     def _complain(self, error: ChainError) -> None:
         self._unanswered += 1
-        self._runtime.last_error = f"{self.row.name}: {reason(error)}"
-        self._runtime.beat()
-        level = "ERROR" if isinstance(error, WrongNetwork) else "WARNING"
-        logger.log(level, "sync {}: {}; trying again in {:g} s", self.row.name, reason(error), self._retry_seconds())
+        complain(self._runtime, self.row, error, self._retry_seconds())
 
     def _retry_seconds(self) -> float:
-        return CHAIN_RETRY_SECONDS[min(self._unanswered, len(CHAIN_RETRY_SECONDS)) - 1]
+        return RETRY_SECONDS[min(self._unanswered, len(RETRY_SECONDS)) - 1]
 
 
 def _due(row: Mapping[str, Any]) -> _Due:

@@ -12,7 +12,7 @@ FROM wallets w
 JOIN chains c ON c.id = w.chain_id
 LEFT JOIN LATERAL (
     SELECT j.job_id FROM job_logs j
-    WHERE j.wallet_id = w.id AND j.job_type = w.wanted_job AND j.status = 'failed' AND j.completed_at > w.wanted_since
+    WHERE j.wallet_id = w.id AND j.job_type = w.wanted_job AND j.status = 'failed' AND j.completed_at > w.flagged_since
     ORDER BY j.completed_at DESC
     LIMIT 1
 ) dead ON true

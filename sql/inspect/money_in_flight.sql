@@ -23,7 +23,7 @@ SELECT t.id, t.kind, t.state,
        date_trunc('second', clock_timestamp() - t.created_at) AS age
 FROM transfers t
 JOIN asset_on_chain a ON a.id = t.asset_on_chain_id
-JOIN job_logs j ON j.id = t.job_id
+LEFT JOIN job_logs j ON j.id = t.job_id
 LEFT JOIN LATERAL (
     SELECT ct.attempt, ct.txid, ct.state, ct.broadcast_count, ct.last_result, ct.expiration
     FROM chain_transactions ct
@@ -49,5 +49,5 @@ WHERE j.status = 'active' AND j.awaiting_chain
 UNION ALL
 SELECT 'payment without job', j.job_id, t.id
 FROM transfers t
-JOIN job_logs j ON j.id = t.job_id
+LEFT JOIN job_logs j ON j.id = t.job_id
 WHERE t.state IN ('broadcasting', 'included') AND NOT (j.status = 'active' AND j.awaiting_chain);

@@ -26,7 +26,7 @@ CREATE TABLE chains (
     -- What the node must answer at start: the genesis block id on TRON, the chain id on EVM.
     network_id text NOT NULL,
     -- [{"url": "http://…", "solidity_url": "http://…"}], in order of preference. API keys are not kept
-    -- here but in FLAGPOST_<CHAIN>_API_KEYS.
+    -- here but in FLAGPOST_API_KEYS_<CHAIN>.
     nodes jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(nodes) = 'array'),
     -- Where this chain's tokens go: shown to operators and compared by doctor. The executor believes
     -- only its own key or FLAGPOST_TREASURY_<CHAIN>, never this column.
@@ -51,6 +51,8 @@ CREATE TABLE chains (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
 
+    -- Two rows of one network would fill and empty the same addresses, each by its own rules.
+    UNIQUE (family, network_id),
     CONSTRAINT gas_is_executed_only_where_it_is_flagged CHECK (gas_execute_below <= gas_flag_below),
     CONSTRAINT a_topup_lifts_the_wallet_over_execute_below CHECK (gas_amount >= gas_execute_below),
     CONSTRAINT a_topup_covers_the_fee_reserve CHECK (gas_amount >= fee_reserve),

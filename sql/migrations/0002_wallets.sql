@@ -16,6 +16,7 @@ CREATE TABLE wallets (
     needs_consolidation boolean NOT NULL DEFAULT false,
     -- When the work a flag calls for became possible; kept by triggers/flag_times.sql.
     needs_gas_since timestamptz,
+    needs_consolidation_since timestamptz,
     consolidation_ready_since timestamptz,   -- needs_consolidation and not needs_gas
     -- Gas comes before consolidation: a wallet calls for one job at a time, since then. As columns, so
     -- that one statement with one index enqueues both types.
@@ -25,6 +26,12 @@ CREATE TABLE wallets (
     wanted_since timestamptz GENERATED ALWAYS AS (
         CASE WHEN needs_gas THEN coalesce(needs_gas_since, created_at)
              WHEN needs_consolidation THEN coalesce(consolidation_ready_since, created_at) END
+    ) STORED,
+    -- When the flag behind wanted_job rose. A wallet rests after a failure unless its flag has risen since; that its
+    -- gas was filled up in between, perhaps because the failure burned it, is no new reason to try.
+    flagged_since timestamptz GENERATED ALWAYS AS (
+        CASE WHEN needs_gas THEN coalesce(needs_gas_since, created_at)
+             WHEN needs_consolidation THEN coalesce(needs_consolidation_since, created_at) END
     ) STORED,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),

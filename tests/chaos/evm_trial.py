@@ -36,15 +36,24 @@ class EvmTrial(Trial):
     price: int = CHEAP
     running: asyncio.Event = field(default_factory=asyncio.Event)
     """Blocks are made while it is set."""
+    mining: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def make_blocks(self) -> None:
         """For ever, one every BLOCK_SECONDS, at the price of the moment."""
         node = self.world.network.node
         while True:
             await self.running.wait()
-            await node.call("anvil_setNextBlockBaseFeePerGas", hex(self.price))
-            await node.mine()
+            async with self.mining:
+                if self.running.is_set():
+                    await node.call("anvil_setNextBlockBaseFeePerGas", hex(self.price))
+                    await node.mine()
             await asyncio.sleep(BLOCK_SECONDS)
+
+    async def stand_still(self) -> None:
+        """No block from now on, not even the one that is being made."""
+        self.running.clear()
+        async with self.mining:
+            pass
 
     async def until_pooled(self) -> None:
         node = self.world.network.node

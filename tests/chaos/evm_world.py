@@ -205,18 +205,26 @@ class EvmDesk(Desk):
 
     world: EvmWorld
 
-    def __init__(self, world: EvmWorld, pool: Pool, *, assets: list[Asset] | None = None) -> None:
+    def __init__(
+        self,
+        world: EvmWorld,
+        pool: Pool,
+        *,
+        assets: list[Asset] | None = None,
+        clock: Clock | None = None,
+        url: str | None = None,
+    ) -> None:
         self.world = world
         self.pool = pool
         jumps = itertools.count(step=3)
         self.real_provider = EvmProvider(  # type: ignore[assignment]
             "bsc",
             CHAIN_ID,
-            [NodeConfig(world.network.url)],
+            [NodeConfig(url or world.network.url)],
             [Asset("BNB", 18), Asset("USDT", 6, world.token), *(assets or ())],
             fee_policy=FeePolicy.parse(FEES),
             patience=1.0,
-            clock=Clock(lambda: float(next(jumps))),
+            clock=clock or Clock(lambda: float(next(jumps))),
         )
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)

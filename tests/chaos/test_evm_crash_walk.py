@@ -53,7 +53,7 @@ def include(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
 
     async def one_block(trial: EvmTrial) -> None:
         await trial.until("SELECT FROM chain_cursors")
-        trial.running.clear()
+        await trial.stand_still()
         await trial.until_pooled()
         await trial.world.network.mine()
         while not trial.crashes:
@@ -80,7 +80,7 @@ def reorg(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
     async def fork(trial: EvmTrial) -> None:
         network = trial.world.network
         await trial.until("SELECT FROM chain_cursors")
-        trial.running.clear()
+        await trial.stand_still()
         await trial.until_pooled()
         await network.mine()
         await trial.until("SELECT FROM chain_transactions WHERE state = 'included'")

@@ -207,7 +207,9 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         dsn = stack.enter_context(fresh_database(server_dsn, template, plan.name))
         network = await stack.enter_async_context(running(options))
         devnet = await stack.enter_async_context(DevnetClient(network.main.url))
-        connection = await stack.enter_async_context(await AsyncConnection.connect(dsn, autocommit=True))
+        # What the trial itself writes must not be lost when it kills a server that commits asynchronously.
+        durable = make_conninfo(dsn, options="-c synchronous_commit=on")
+        connection = await stack.enter_async_context(await AsyncConnection.connect(durable, autocommit=True))
         world = await World.create(connection, devnet, rules)
         wallet = await world.wallet(usdt=DEPOSIT)
         await devnet.solidify()

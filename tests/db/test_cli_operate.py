@@ -202,6 +202,27 @@ def test_doctor_reports_silent_processes(shell, sql):
     assert "not running: confirmations, consolidation, gas-topup, sweep" in answer.out
 
 
+def test_doctor_names_jobs_that_nothing_runs(shell, sql):
+    sql("INSERT INTO job_logs (job_type, status) VALUES ('deposit-detection', 'pending')")
+    answer = shell("doctor")
+    assert "! deposit-detection: 1 due, 0 later, 0 active; no process of this version runs such jobs" in answer.out
+
+
+def test_a_negative_amount_is_no_option(shell):
+    assert "amount -1 TRX is negative" in shell.fails("config", "set", "tron.gas_amount", "-1 TRX")
+
+
+def test_an_unknown_setting_points_once_to_the_known_ones(shell):
+    assert shell.fails("config", "set", "zzz", "1").count("flagpost config show") == 1
+
+
+def test_psql_without_a_server_says_what_to_do(shell):
+    shell.env.delenv("DATABASE_URL")
+    said = shell.fails("db", "psql", "-c", "SELECT 1")
+    assert "is not running" in said
+    assert "flagpost up" in said
+
+
 def test_doctor_without_a_database(shell):
     shell.env.delenv("DATABASE_URL")
     answer = shell("doctor")

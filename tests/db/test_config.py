@@ -75,7 +75,7 @@ async def test_set_and_describe(connection: Connection, tron: Chain) -> None:
         ("tron.gas_flag_belw", "5 TRX", "did you mean tron.gas_flag_below"),
         ("tron.USDT.consolidate_flag_above", "5 TRX", "an amount of USDT, not of TRX"),
         ("tron.gas_flag_below", -1, "negative"),
-        ("tron.gas_flag_below", 1.5, "write it like"),
+        ("tron.gas_flag_below", 1.5, "raw amount 1.5 is fractional: raw units (sun, wei) are whole; write it like"),
         ("tron.gas_flag_below", "1.0000001 TRX", "7 decimals"),
         ("tron.gas_flag_below", None, "needs a value"),
         ("tron.gas_policy", "always", "takes threshold or on_demand, not 'always'"),

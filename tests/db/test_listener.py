@@ -151,6 +151,30 @@ async def test_it_survives_a_restart_of_the_server(home: Path) -> None:
         server.stop()
 
 
+async def test_an_outage_is_said_once_however_many_attempts_it_takes(home: Path, warnings: list[str]) -> None:
+    class Counting(Listener):
+        attempts = 0
+        many = asyncio.Event()
+
+        async def _connect(self) -> None:
+            self.attempts += 1
+            if self.attempts > 4:
+                self.many.set()
+            await super()._connect()
+
+    server = EmbeddedServer(home, settings={"fsync": "off"})
+    server.start()
+    try:
+        async with Counting(server.dsn, ["jobs"], name="test") as listener:
+            server.stop()
+            await soon(listener.many)
+            assert [line for line in warnings if "LISTEN connection lost" in line] == warnings[:1]
+            server.start()
+            await soon(listener.listening)
+    finally:
+        server.stop()
+
+
 async def test_a_session_that_is_open_and_dead_is_noticed_by_the_ping(
     empty_database: str, bell: Connection, warnings: list[str]
 ) -> None:

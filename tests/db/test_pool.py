@@ -16,6 +16,7 @@ from pipeline.db.errors import WrongRole
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Pool, pool_of
 from pipeline.settings import Settings
+from tests.proxy import Proxy
 
 
 async def ask(pool: Pool, question: str) -> TupleRow | None:
@@ -112,3 +113,15 @@ async def test_it_is_back_within_a_second_however_long_the_server_was_away(home:
             assert time.monotonic() - started < 1
     finally:
         server.stop()
+
+
+async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(empty_database: str) -> None:
+    """A proxy swallows question and answer: the server's timeouts end nothing here."""
+    async with Proxy(empty_database) as proxy, pool_of(proxy.dsn, "sync", max_size=1) as pool:
+        await ask(pool, "SELECT 1")
+        pool.patience = 0.2
+        proxy.go_silent()
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(ask(pool, "SELECT 1"), 10)
+        proxy.recover()
+        assert await ask(pool, "SELECT 1") == (1,)

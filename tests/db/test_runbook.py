@@ -197,6 +197,7 @@ def test_there_is_a_script_for_each_question() -> None:
         "gas_spending.sql",
         "missed_events.sql",
         "money_in_flight.sql",
+        "nonces.sql",
         "queue.sql",
         "slow_jobs.sql",
         "stuck.sql",

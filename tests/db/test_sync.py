@@ -11,7 +11,7 @@ from pipeline.chains.errors import ChainUnavailable, WrongNetwork
 from pipeline.chains.provider import Balance, BalanceQuery, BlockRef, Finality, Provider
 from pipeline.config import ConfigError
 from pipeline.db.pool import Connection
-from pipeline.workers.providers import ChainRow
+from pipeline.workers.chains import ChainRow
 from pipeline.workers.sync import Batch, Sync
 from tests.db.worker_kit import PATIENCE, Door, configure, heartbeat, rows, running
 from tests.seed import TRX, USDT, Chain, add_wallets

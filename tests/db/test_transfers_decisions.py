@@ -6,7 +6,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Balance, BalanceQuery, Finality
+from pipeline.chains.provider import Balance, BalanceQuery, FeeEstimate, Finality
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
@@ -187,6 +187,35 @@ class TestStrangeRows:
         await desk.settle()
         paid = [one for one in await world.devnet.audit() if one.sender == wallet.address and one.contract == token]
         assert [(one.receiver, one.amount) for one in paid] == [(world.treasury, 500 * USDT)]
+
+
+async def test_a_reverted_consolidation_rests_though_its_fee_called_for_gas(world: World, desk: Desk) -> None:
+    """The burned fee takes the wallet below the threshold; gas that was looked after is no reason to burn the next."""
+    wallet = await world.wallet(usdt=250 * USDT, trx=7 * TRX)
+    block = (await world.devnet.solidify()).number
+    desk.queue.config = desk.queue.config.model_copy(update={"quiet_seconds": 3600})
+    await store(world, wallet, native=7 * TRX, token=250 * USDT, block=block - 2)
+
+    async def too_little(estimate: FeeEstimate) -> FeeEstimate:
+        return replace(estimate, fee_limit=estimate.fee_limit * 8 // 10)
+
+    desk.provider.after("estimate", too_little)
+    assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
+    await desk.settle()
+    assert [row["state"] for row in await world.transfers()] == ["reverted"]
+    for _ in range(2):
+        block = (await world.devnet.solidify()).number
+        left = await world.devnet.balance(wallet.address, solid=True)
+        await store(world, wallet, native=left, token=250 * USDT, block=block - 2)
+        await desk.run(GAS)
+        assert await flags(world, wallet) == (False, True)
+        await desk.settle()
+        assert await desk.run(CONSOLIDATION) == []
+    assert [row["job_type"] for row in await world.jobs()] == ["consolidation", "gas-topup"]
+    # A need that rises anew is served at once.
+    await world.flag(wallet)
+    await world.flag(wallet, consolidation=True)
+    assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
 
 
 async def add_token(world: World, symbol: str, contract: str) -> None:

@@ -10,7 +10,7 @@ from pipeline.queue.jobs import JobType, Parked
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.store import MovedOn
 from pipeline.transfers.upkeep_store import UpkeepStore
-from tests.chaos.evm_world import EvmDesk, EvmWorld
+from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.test_transfers_races import Killed, claim, rescue, states
 from tests.seed import USDT, Wallet
 
@@ -167,6 +167,38 @@ class TestReplacement:
         assert await states(evm) == (["completed"], ["final"], ["final", "replaced"])
         assert [one.txid for one in await evm.paid_gas()] == [first["txid"]]
         await evm.assert_books_equal_chain()
+
+
+class TestPoorWallet:
+    async def test_a_wallet_too_poor_for_its_replacement_gets_gas_first(self, evm: EvmWorld, evm_desk: EvmDesk) -> None:
+        """Its consolidation is out, the network has become dearer, and it holds no more than its first offer."""
+        await evm.connection.execute("UPDATE chains SET gas_policy = 'on_demand'")
+        wallet = await evm.wallet(usdt=250 * USDT)
+        await evm.network.finalize()
+        await evm.flag(wallet, gas=True, consolidation=True)
+        await evm_desk.run(GAS)
+        await evm_desk.settle()
+        assert [outcome for _, outcome in await evm_desk.run(CONSOLIDATION)] == [Parked()]
+        for offers in (1, 0):
+            for _ in range(4):
+                await evm.price(1_600_000)
+                await evm_desk.settlement.round()
+            assert await evm_desk.upkeep(Kind.CONSOLIDATION).round() == offers, "what it has is offered, and no more"
+        row = await evm.row("SELECT error_message, replace_wanted_at FROM transfers WHERE kind = 'consolidation'")
+        assert row["replace_wanted_at"] is None
+        assert "what its sender holds" in row["error_message"]
+        flags = await evm.row("SELECT needs_gas FROM wallets WHERE id = %s", wallet.id)
+        assert flags == {"needs_gas": True}
+
+        await evm.network.node.call("anvil_setBalance", wallet.address, hex(FINNEY))
+        for _ in range(4):
+            await evm.price(1_600_000)
+            await evm_desk.settlement.round()
+        assert await evm_desk.upkeep(Kind.CONSOLIDATION).round() == 1
+        await evm_desk.settle()
+        assert [one.amount for one in await evm.swept()] == [250 * USDT]
+        theirs = [row["state"] for row in await evm.attempts() if row["sender"] == wallet.address]
+        assert theirs == ["replaced", "replaced", "final"]
 
 
 class TestOutsider:
@@ -330,6 +362,15 @@ class TestGaps:
 
 
 class TestGuards:
+    async def test_nothing_is_buried_before_its_blocks_were_read(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await evm_desk.settlement.round()
+        await evm_desk.run(GAS)
+        with pytest.raises(psycopg.errors.DatabaseError, match="may still land") as refused:
+            await evm.connection.execute("UPDATE chain_transactions SET state = 'expired'")
+        assert refused.value.sqlstate == "FP003"
+
     async def test_an_attempt_needs_the_nonce_that_is_reserved_for_it(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
     ) -> None:

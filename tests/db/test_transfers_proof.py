@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.http import NodeConfig
 from pipeline.chains.provider import Asset, Finality
 from pipeline.chains.tron.provider import TronProvider
@@ -145,6 +146,37 @@ async def test_a_buried_payment_that_is_on_the_chain_raises_an_alarm(world: Worl
     (alarm,) = await desk.settlement.tidy()
     assert (await world.attempts())[0]["txid"] in alarm
     assert "booked expired and stands in final block" in alarm
+
+
+@pytest.mark.parametrize("of_us", [False, True])
+async def test_a_result_that_cannot_be_read_stops_only_its_own_payment(
+    world: World, desk: Desk, thirsty: Wallet, of_us: bool
+) -> None:
+    """A transaction without ``ret``: a stranger's is passed over, for ours the settlement waits."""
+    stranger = await world.wallet()
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.faucet(stranger.address, 1)
+    await world.devnet.solidify()
+    node = desk.real_provider._nodes.all[0]
+    real = node.call
+    ours = (await world.attempts())[0]["txid"]
+
+    async def odd(method: str, finality: Finality, body: Any = None) -> Any:
+        answer = await real(method, finality, body)
+        for one in answer.get("transactions", ()) if method == "getblockbynum" else ():
+            if (one["txID"] == ours) == of_us:
+                one.pop("ret", None)
+        return answer
+
+    node.call = odd  # type: ignore[method-assign,assignment]
+    if of_us:
+        with pytest.raises(ChainUnavailable, match=f"our tx {ours}"):
+            await desk.settlement.round()
+        assert (await states(world))[1] == ["broadcasting"]
+        node.call = real  # type: ignore[method-assign]
+    await desk.settlement.round()
+    assert await states(world) == (["final"], ["final"])
 
 
 async def test_a_node_that_keeps_the_bytes_to_itself_does_not_get_them_for_ever(

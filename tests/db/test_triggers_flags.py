@@ -215,6 +215,13 @@ async def test_flag_times(connection: Connection, tron: Chain) -> None:
     assert await write(False, True) == (False, True)
     ((_, ready),) = await rows(connection, times, wallet.id)
     assert ready > risen
+    flagged = "SELECT needs_consolidation_since, flagged_since FROM wallets WHERE id = %s"
+    ((since, _),) = await rows(connection, flagged, wallet.id)
+    await write(True, True)
+    await write(False, True)
+    assert await rows(connection, flagged, wallet.id) == [(since, since)], "gas that came and went is no new need"
+    await write(False, False)
+    assert await rows(connection, flagged, wallet.id) == [(None, None)]
 
     await connection.execute(
         "INSERT INTO wallets (chain_id, address, needs_consolidation) VALUES (%s, 'Tflagged', true)", [tron.id]

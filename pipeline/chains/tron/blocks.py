@@ -7,6 +7,7 @@ node's rendering of them.
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from loguru import logger
 from tronpy.proto import tron_pb2
 
 from pipeline.chains.errors import InvalidAddress, LyingNode
@@ -23,9 +24,10 @@ _Contract = tron_pb2.Transaction.Contract
 
 
 async def read_block(node: TronNode, number: int, finality: Finality) -> BlockContent | None:
-    """Block ``number`` with all results, None when this node does not have it at that finality.
+    """Block ``number`` with all results, None when this node does not have it at that finality. A transaction that
+    makes no sense is listed as unreadable: a stranger's must not hold up ours.
 
-    Raises LyingNode, NodeFailure (also when receipts are missing: ``[]`` is what a node without the block says).
+    Raises LyingNode, NodeFailure (also when all receipts are missing: ``[]`` is what a node without the block says).
     """
     answer = await node.call("getblockbynum", finality, {"num": number})
     if answer == {}:
@@ -40,8 +42,16 @@ async def read_block(node: TronNode, number: int, finality: Finality) -> BlockCo
         receipts = await node.call("gettransactioninfobyblocknum", finality, {"num": number})
         with reading(node, f"receipts of block {number}"):
             infos = {receipt["id"]: receipt for receipt in receipts}
-    results = tuple(_result(node, block, transaction, infos) for transaction in transactions)
-    return BlockContent(block, parent, results)
+        if not infos:
+            raise NodeFailure("no receipts", f"{node.name} has no receipts for block {number}")
+    results, unreadable = [], set()
+    for transaction in transactions:
+        try:
+            results.append(_result(node, block, transaction, infos))
+        except NodeFailure as failure:
+            unreadable.add(_txid(node, block, transaction))
+            logger.debug("{}", failure)
+    return BlockContent(block, parent, tuple(results), frozenset(unreadable))
 
 
 async def read_transaction(node: TronNode, wanted: str, finality: Finality) -> TransactionResult | None:
@@ -88,6 +98,12 @@ def _result(node: TronNode, block: BlockRef, transaction: Any, infos: dict[str, 
             effects=_effects(raw, info) if success else (),
             message="" if success else decoded_message(info.get("resMessage")) or outcome or contract_result,
         )
+
+
+def _txid(node: TronNode, block: BlockRef, transaction: Any) -> str:
+    """The id of a transaction by its bytes. Raises NodeFailure without bytes: then nothing can be told of the block."""
+    with reading(node, f"a transaction of block {block.number}"):
+        return txid(bytes.fromhex(transaction["raw_data_hex"]))
 
 
 def _effects(raw: bytes, info: Any) -> tuple[Effect, ...]:

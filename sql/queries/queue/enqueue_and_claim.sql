@@ -51,7 +51,7 @@ WITH claimed AS (
           SELECT FROM job_logs dead
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.wanted_since OFFSET 0)
+            AND dead.completed_at > w.flagged_since OFFSET 0)
     ORDER BY w.chain_id, w.id
     LIMIT CASE WHEN (SELECT places FROM room) > 0 THEN %(batch)s ELSE 0 END
 ), numbered AS (

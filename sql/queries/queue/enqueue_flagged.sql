@@ -14,7 +14,7 @@ WITH flagged AS (
            EXISTS (
                SELECT FROM job_logs dead
                WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
-                 AND dead.completed_at > w.wanted_since) AS rested
+                 AND dead.completed_at > w.flagged_since) AS rested
     FROM wallets w
     WHERE w.wanted_job = %(job_type)s
       AND (w.chain_id, w.id) > (%(after_chain_id)s::integer, %(after_wallet_id)s::bigint)
@@ -30,7 +30,7 @@ WITH flagged AS (
           SELECT FROM job_logs dead
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.wanted_since OFFSET 0)
+            AND dead.completed_at > w.flagged_since OFFSET 0)
     ORDER BY w.chain_id, w.id
     LIMIT %(batch)s
 ), numbered AS (

@@ -1,0 +1,5 @@
+-- Chains with payments under way: these are followed to their end even when the chain has been switched off.
+SELECT c.id AS chain_id
+  FROM chains c
+ WHERE EXISTS (SELECT FROM transfers t
+                WHERE t.chain_id = c.id AND t.state NOT IN ('final', 'reverted', 'rejected'));

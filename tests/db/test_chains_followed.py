@@ -1,0 +1,156 @@
+"""Executors and confirmations follow the table ``chains`` while they run."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from pipeline.config import ConfigError
+from pipeline.queue.jobs import JobType
+from pipeline.settings import Settings
+from pipeline.transfers.gas import GasTopups
+from pipeline.workers.confirmations import Confirmations
+from pipeline.workers.paying import PayingExecutor
+from pipeline.workers.runtime import Runtime, Worker
+from tests.chaos.world import MNEMONIC, Desk, World
+from tests.db.worker_kit import PATIENCE, running, until_count
+from tests.seed import USDT, Wallet
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+async def thirsty(world: World) -> Wallet:
+    wallet = await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.flag(wallet, gas=True)
+    return wallet
+
+
+@pytest.fixture(autouse=True)
+def mnemonic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
+
+
+def settings(dsn: str, **changes: Any) -> Settings:
+    return Settings(database_url=dsn, **changes)
+
+
+@contextlib.asynccontextmanager
+async def topping_up(dsn: str) -> AsyncIterator[Runtime]:
+    async with running(PayingExecutor(settings(dsn), JobType.GAS_TOPUP, GasTopups), dsn) as runtime:
+        yield runtime
+
+
+async def set_nodes(world: World, *urls: str) -> None:
+    await world.connection.execute("UPDATE chains SET nodes = %s", [Jsonb([{"url": url} for url in urls])])
+
+
+async def until_sent(world: World) -> None:
+    await until_count(world.connection, "SELECT count(*) FROM transfers WHERE state = 'broadcasting'", 1)
+
+
+class TestExecutors:
+    async def test_nodes_that_are_corrected_are_used(self, world: World, database: str, thirsty: Wallet) -> None:
+        await set_nodes(world, NOWHERE)
+        async with topping_up(database):
+            await set_nodes(world, world.devnet.url)
+            await until_sent(world)
+
+    async def test_a_chain_switched_on_is_served(self, world: World, database: str, thirsty: Wallet) -> None:
+        await world.connection.execute("UPDATE chains SET is_active = false")
+        async with topping_up(database):
+            await world.connection.execute("UPDATE chains SET is_active = true")
+            await until_sent(world)
+
+    async def test_a_chain_switched_off_is_not(self, world: World, database: str) -> None:
+        async with topping_up(database) as runtime:
+            worker = runtime.worker
+            assert isinstance(worker, PayingExecutor)
+            await until(lambda: list(worker.chain_ids or ()) == [world.chain_id])
+            await world.connection.execute("UPDATE chains SET is_active = false")
+            await until(lambda: list(worker.chain_ids or ()) == [])
+
+    async def test_a_configuration_that_cannot_be_opened_is_shown_and_waits(
+        self, world: World, database: str, thirsty: Wallet
+    ) -> None:
+        await world.connection.execute("UPDATE chains SET network_id = 'nonsense'")
+        async with topping_up(database) as runtime:
+            await until(lambda: "must be the genesis block id" in (runtime.last_error or ""))
+            await world.connection.execute("UPDATE chains SET network_id = %s", [world.genesis])
+            await until_sent(world)
+
+
+class TestTreasury:
+    async def test_a_renamed_chain_does_not_lose_its_pin_silently(
+        self, world: World, database: str, thirsty: Wallet
+    ) -> None:
+        """With the chain's name the pin is gone, and the treasury would be our own index 1."""
+        await world.connection.execute("UPDATE chains SET name = 'tron-x'")
+        worker = PayingExecutor(settings(database, treasury={"tron": world.treasury}), JobType.GAS_TOPUP, GasTopups)
+        with pytest.raises(ConfigError, match="chain tron-x has no pinned treasury, and tron has"):
+            await Runtime(settings(database, treasury={"tron": world.treasury}), worker).run()
+
+    async def test_renamed_while_running_it_is_not_served(self, world: World, database: str) -> None:
+        pinned = settings(database, treasury={"tron": world.treasury})
+        worker = PayingExecutor(pinned, JobType.GAS_TOPUP, GasTopups)
+        async with alive(pinned, worker) as runtime:
+            await until(lambda: list(worker.chain_ids or ()) == [world.chain_id])
+            await world.connection.execute("UPDATE chains SET name = 'tron-x'")
+            await until(lambda: "has no pinned treasury" in (runtime.last_error or ""))
+            assert list(worker.chain_ids or ()) == []
+
+    async def test_two_chains_of_one_network_are_refused(self, world: World) -> None:
+        """Each would fill and empty the same addresses."""
+        with pytest.raises(UniqueViolation, match="chains_family_network_id_key"):
+            await world.connection.execute(
+                """
+                INSERT INTO chains (name, family, network_id, gas_flag_below, gas_execute_below, gas_amount,
+                                    fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day)
+                SELECT 'again', family, network_id, gas_flag_below, gas_execute_below, gas_amount, fee_reserve,
+                       gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day FROM chains
+                """
+            )
+
+
+class TestConfirmations:
+    async def test_a_chain_switched_off_is_followed_while_money_is_out(
+        self, world: World, desk: Desk, database: str, thirsty: Wallet
+    ) -> None:
+        await desk.run(JobType.GAS_TOPUP)
+        await world.devnet.solidify()
+        await world.connection.execute("UPDATE chains SET is_active = false")
+        async with running(Confirmations(), database):
+            await until_count(world.connection, "SELECT count(*) FROM transfers WHERE state = 'final'", 1)
+
+    async def test_nodes_that_are_corrected_are_used(
+        self, world: World, desk: Desk, database: str, thirsty: Wallet
+    ) -> None:
+        await desk.run(JobType.GAS_TOPUP)
+        await world.devnet.solidify()
+        await set_nodes(world, NOWHERE)
+        async with running(Confirmations(), database):
+            await set_nodes(world, world.devnet.url)
+            await until_count(world.connection, "SELECT count(*) FROM transfers WHERE state = 'final'", 1)
+
+
+@contextlib.asynccontextmanager
+async def alive(wanted: Settings, worker: Worker) -> AsyncIterator[Runtime]:
+    runtime = Runtime(wanted, worker, grace_seconds=1.0)
+    life = asyncio.create_task(runtime.run())
+    try:
+        yield runtime
+    finally:
+        runtime.stop()
+        await life
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """For what no signal tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
