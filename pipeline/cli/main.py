@@ -25,9 +25,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "up": Entry(
-        "up", "Everything on this machine: database, simulated TRON, BSC, workers, customers who deposit.", START
-    ),
+    "up": Entry("up", "Everything on this machine: database, TRON and BSC, workers, customers who deposit.", START),
     "demo": Entry("demo", "The same unattended, until everything has settled; prints the result as JSON.", START),
     "doctor": Entry("doctor", "Check database, triggers, node, keys and funds, and say what to do.", START),
     "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),

@@ -242,8 +242,10 @@ def _amount(key: str, place: _Place, value: Any) -> int:
     """Raw units."""
     try:
         human = human_amount(key, value, place.symbol, place.decimals) if isinstance(value, str) else None
+        if human is not None:
+            return human
         # JSON's 1.5 is a float, and only a fraction to the person who typed it.
-        return parse_raw(str(value) if isinstance(value, float) else value) if human is None else human
+        return parse_raw(str(value) if isinstance(value, float) else value)
     except InvalidAmount as error:
         example = (
             f'"{to_human(5 * 10**place.decimals, place.decimals)} {place.symbol}" or raw units {5 * 10**place.decimals}'

@@ -1,6 +1,7 @@
 """The chains a process works on: rows of ``chains`` opened as providers, and followed as they come, change and go."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -9,7 +10,7 @@ from loguru import logger
 from psycopg.rows import dict_row
 
 from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
-from pipeline.chains.open import open_provider
+from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider
 from pipeline.config import ConfigError
 from pipeline.db.pool import Pool
@@ -72,7 +73,7 @@ def chain_opener(settings: Settings) -> OpenChain:
     def open_chain(chain: ChainRow) -> Provider:
         keys = [key.get_secret_value() for key in settings.api_keys.get(chain.name, ())]
         nodes = settings.nodes.get(chain.name) or chain.nodes
-        options = {"fees": chain.fees, "block_seconds": chain.block_seconds} if chain.numbers_transactions else {}
+        options = options_of(chain.family, chain.fees, chain.block_seconds)
         return open_provider(chain.family, chain.name, chain.network_id, nodes, keys, options=options)
 
     return open_chain
@@ -92,7 +93,7 @@ async def active_chains(pool: Pool, names: Sequence[str] | None, *, with_money_o
     unknown = set(wanted or ()) - {row["name"] for row in rows}
     if unknown:
         raise ConfigError(
-            f"there is no chain {', '.join(sorted(unknown))} in the table chains; see: flagpost config show"
+            f"there is no chain {', '.join(sorted(unknown))} in the table chains; see: flagpost chains list"
         )
     return [
         ChainRow(
@@ -164,7 +165,10 @@ class Chains(Generic[S]):
         while True:
             self._changed.clear()
             await self.look()
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                # The bell may be lost: a chain that was added is served a heartbeat later then.
+                async with asyncio.timeout(self._runtime.config.heartbeat_seconds):
+                    await self._changed.wait()
 
     async def look(self) -> None:
         """Compare what is served with the rows."""
@@ -180,7 +184,7 @@ class Chains(Generic[S]):
                 logger.info("{} {}: its row has changed", self._runtime.worker.type, one.row.name)
                 await self.served.pop(chain_id).close()
         if not rows:
-            said = "{}: there is no active chain: insert one into the table chains, or set is_active on one"
+            said = "{}: there is no active chain: flagpost chains enable, or flagpost chains add"
             logger.warning(said, self._runtime.worker.type)
         for row in rows:
             if row.id not in self.served and self._refused.get(row.id) != row:

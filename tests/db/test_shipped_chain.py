@@ -35,7 +35,7 @@ async def test_the_shipped_rules_are_the_ones_of_the_contract(empty_database: st
             """
             SELECT gas_policy, gas_flag_below, gas_execute_below, gas_amount, fee_reserve,
                    extract(epoch FROM gas_cooldown), extract(epoch FROM sync_interval), nodes
-            FROM chains
+            FROM chains WHERE name = 'tron'
             """
         )
         assert await found.fetchall() == [("threshold", 5_000_000, 1_000_000, 5_000_000, 1_000_000, 600, 300, [])]
