@@ -1,6 +1,7 @@
 -- A nonce goes with its payment: used when that is settled, lost when it was proved dead, released when it was given up with
 -- nothing signed, void when bytes with it exist that were given up: whoever says otherwise than payment and attempts is
--- refused. No nonce becomes another one, changes against state_transitions, or goes to a payment of another chain or sender; a void one only to a gap.
+-- refused. No nonce becomes another one, changes against state_transitions, or goes to a payment of another chain or
+-- sender; a void one only to a gap.
 
 CREATE OR REPLACE FUNCTION move_nonces() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
