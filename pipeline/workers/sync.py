@@ -159,8 +159,10 @@ class ChainSync:
         try:
             balances = await self.provider.balances([one.query for one in due], Finality.FINAL)
         except ChainError as error:
-            self._complain(error)
+            self._unanswered += 1
             await self._release(lock, due, self._retry_seconds(), reason(error))
+            # Said last: whoever reads that the node is away finds the balances free.
+            complain(self._runtime, self.row, error, self._retry_seconds())
             await self._runtime.sleep(self._retry_seconds())
             return False
         except BaseException:  # cancelled at the end of the grace, or a fault: others may have them at once
@@ -258,10 +260,6 @@ class ChainSync:
                 await connection.execute(statement("sync/release"), parameters)
         except DATABASE_GONE as gone:
             logger.warning("sync {}: {} balances stay locked for a while: {}", self.row.name, len(due), reason(gone))
-
-    def _complain(self, error: ChainError) -> None:
-        self._unanswered += 1
-        complain(self._runtime, self.row, error, self._retry_seconds())
 
     def _retry_seconds(self) -> float:
         return RETRY_SECONDS[min(self._unanswered, len(RETRY_SECONDS)) - 1]
