@@ -1,0 +1,171 @@
+"""A worker with everything of its process: the runtime, the pool, the doorbell, and an event loop of its own."""
+
+import asyncio
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from psycopg import Notify
+
+from pipeline.db.listener import Listener
+from pipeline.settings import Settings
+from pipeline.workers.runtime import Runtime, Worker
+from tests.simulation.database import Connection
+from tests.simulation.fate import Decision
+from tests.simulation.loop import ProcessLoop
+
+Place = tuple[str, int]
+"""Where in our code something stood: file below the repository, and line."""
+
+
+class World(Protocol):
+    """What a process sees of the simulation."""
+
+    def happens(self, kind: str) -> Decision | None: ...
+
+    def after(self, seconds: float, what: Callable[[], None]) -> None: ...
+
+
+class Process:
+    """Alive from ``begin`` until it ended, was killed, or the run is over."""
+
+    def __init__(self, world: World, kind: str, number: int, loop: ProcessLoop) -> None:
+        self.kind = kind
+        self.name = f"{kind}.{number}"
+        self.number = number
+        self.loop = loop
+        self.alive = True
+        self.frozen = False
+        """Stands still, as after SIGSTOP."""
+        self.connections: list[Connection] = []
+        self.doorbells: list[Doorbell] = []
+        self.runtime: Runtime
+        self.life: asyncio.Task[None]
+        self._world = world
+
+    def begin(self, settings: Settings, make: Callable[[Settings], Worker]) -> None:
+        """Start the worker as ``serve`` does. Called while the process is current."""
+
+        async def live() -> None:
+            self.runtime = Runtime(settings, make(settings))
+            self.runtime.registration.pid = self.number
+            self.runtime.registration.name = f"{self.kind}@simulation:{self.number}"
+            await self.runtime.run()
+
+        self.life = self.loop.create_task(live(), name=self.name)
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.loop.ready) and self.alive and not self.frozen
+
+    # -- what befalls it
+
+    def die(self) -> None:
+        """SIGKILL: from here on none of its code runs, and the server finds its connections closed."""
+        self.alive = False
+        self.loop.die()
+        for connection in self.connections:
+            connection.break_off()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        self.frozen = False
+
+    def cut_connections(self) -> None:
+        """All of them at once, as by a restart of the server."""
+        for connection in self.connections:
+            connection.break_off()
+        for doorbell in self.doorbells:
+            doorbell.lose()
+
+    def idle_sessions_end(self, *, in_transaction: bool) -> None:
+        """The server ends the sessions of a process that stands still: those with an open transaction, or those that
+        hold a leadership and have not been heard of."""
+        for connection in self.connections:
+            backend = connection.backend
+            if backend is None:
+                continue
+            leads = "idle_session_timeout" in backend.dsn
+            if connection.in_transaction if in_transaction else leads:
+                connection.break_off()
+
+    def places(self) -> list[Place]:
+        """Where its tasks stand in our code: the innermost await of each."""
+        found = (_innermost(task.get_coro()) for task in self.loop.tasks if not task.done())
+        return sorted({place for place in found if place is not None})
+
+    # -- seams
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0)
+
+    def loses(self, connection: Connection, *, answered: bool) -> bool:
+        return self._world.happens("answer" if answered else "ask") is not None
+
+
+class Doorbell(Listener):
+    """Rung by the simulation, which hears every NOTIFY that was committed."""
+
+    process: Process
+
+    async def start(self) -> None:
+        self.process.doorbells.append(self)
+        self._set_listening(True)
+
+    async def close(self) -> None:
+        if self in self.process.doorbells:
+            self.process.doorbells.remove(self)
+        self._set_listening(False)
+
+    def ring(self, channel: str, payload: str) -> None:
+        if self.listening.is_set() and channel in self.channels:
+            self._ring(Notify(channel, payload, 0))
+
+    def lose(self) -> None:
+        """The session is gone, and with it whatever is rung until it is back."""
+        self._set_listening(False)
+
+    def find_again(self) -> None:
+        """Called in a step of the process."""
+        if not self.listening.is_set():
+            self._set_listening(True)
+            self.process.loop.create_task(self._announce_reconnect())
+
+
+def _innermost(awaitable: Any) -> Place | None:
+    """The last line of ours on the way down to what a suspended coroutine waits for."""
+    place = None
+    for _ in range(100):
+        frame = next(
+            (found for name in ("cr_frame", "gi_frame", "ag_frame") if (found := getattr(awaitable, name, None))), None
+        )
+        if frame is not None and "/pipeline/" in frame.f_code.co_filename:
+            place = "pipeline/" + frame.f_code.co_filename.rpartition("/pipeline/")[2], frame.f_lineno
+        below = next(
+            (found for name in ("cr_await", "gi_yieldfrom", "ag_await") if (found := getattr(awaitable, name, None))),
+            None,
+        )
+        if below is None and type(awaitable).__name__ in ("async_generator_asend", "async_generator_athrow"):
+            # It does not say whose step it is.
+            below = next((one for one in gc.get_referents(awaitable) if hasattr(one, "ag_frame")), None)
+        if below is None:
+            return place
+        awaitable = below
+    return place
+
+
+def bury(processes: Sequence[Process]) -> None:
+    """Free what the dead held. Coroutines run their clean-up now, which ends at the closed seams and is told to nobody."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        for process in processes:
+            process.loop.tasks.clear()
+            process.__dict__.clear()
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook

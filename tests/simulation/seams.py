@@ -1,0 +1,113 @@
+"""Where the workers' code is joined to the simulation: names in our modules that stand for the world outside."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+from uuid import UUID
+
+import aiohttp
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pipeline.chains import http, nodes
+from pipeline.chains.evm import provider as evm_provider
+from pipeline.chains.tron import provider as tron_provider
+from pipeline.chains.http import Clock as NodeClock
+from pipeline.db.dsn import database_dsn
+from pipeline.db.pool import session_dsn
+from pipeline.settings import Settings
+from pipeline.transfers import consolidation, gas, send, store
+from pipeline.workers import leader, registry, runtime, sweep
+from tests.simulation.clock import WallClock
+from tests.simulation.database import Connection, Pool
+from tests.simulation.node import Session
+from tests.simulation.process import Doorbell, Process
+from tests.simulation.simulation import Simulation
+
+_APPLICATION = "simulated"
+
+
+class Joints:
+    """The simulation that runs now."""
+
+    simulation: Simulation
+
+    @property
+    def process(self) -> Process:
+        process = self.simulation.current
+        assert process is not None
+        return process
+
+    def create_pool(self, settings: Settings, name: str, **options: Any) -> Pool:
+        dsn = session_dsn(
+            database_dsn(settings), _APPLICATION, options.get("role"), index_plans=options.get("index_plans", False)
+        )
+        return Pool(self.simulation.database, self.process, dsn, options["max_size"], self.process.connections)
+
+    def listener(self, *args: Any, **options: Any) -> Doorbell:
+        made = Doorbell(*args, **options)
+        made.process = self.process
+        return made
+
+    async def connect(self, dsn: str, **options: Any) -> Connection:
+        """``AsyncConnection.connect``."""
+        parts = conninfo_to_dict(dsn)
+        parts["application_name"] = _APPLICATION
+        process = self.process
+        await process.pause()
+        connection = Connection.take(self.simulation.database, process, make_conninfo("", **parts))
+        connection.prepare_threshold = options.get("prepare_threshold", 5)
+        process.connections.append(connection)
+        return connection
+
+    def monotonic(self) -> float:
+        return self.simulation.clock.now
+
+    def order(self, *args: Any, **fields: Any) -> send.Order:
+        return send.Order(*args, **{"priced_at": self.monotonic(), **fields})
+
+    def uuid4(self) -> UUID:
+        return UUID(int=random.getrandbits(128), version=4)
+
+
+JOINTS = Joints()
+
+
+def join(simulation: Simulation) -> None:
+    """From now on the workers' code lives in this one."""
+    JOINTS.simulation = simulation
+    WallClock.clock = simulation.clock
+    Session.wire = simulation
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Inside, workers that are made are simulated ones."""
+    connecting = SimpleNamespace(connect=JOINTS.connect)
+    clock = NodeClock(JOINTS.monotonic)
+    transport = SimpleNamespace(
+        ClientSession=Session,
+        ClientTimeout=aiohttp.ClientTimeout,
+        ClientError=aiohttp.ClientError,
+        TCPConnector=lambda **_: None,
+    )
+    replaced: list[tuple[Any, str, Any]] = [
+        (runtime, "create_pool", JOINTS.create_pool),
+        (runtime, "Listener", JOINTS.listener),
+        (runtime, "AsyncConnection", connecting),
+        (leader, "AsyncConnection", connecting),
+        (registry, "uuid4", JOINTS.uuid4),
+        (sweep, "datetime", WallClock),
+        (store, "datetime", WallClock),
+        (send, "time", SimpleNamespace(monotonic=JOINTS.monotonic)),
+        (gas, "Order", JOINTS.order),
+        (consolidation, "Order", JOINTS.order),
+        (http, "aiohttp", transport),
+        *((module, "Clock", lambda: clock) for module in (http, nodes, evm_provider, tron_provider)),
+    ]
+    with contextlib.ExitStack() as stack:
+        for module, name, stand_in in replaced:
+            stack.enter_context(mock.patch.object(module, name, stand_in))
+        yield
