@@ -90,8 +90,5 @@ class Network(Answers, Protocol):
     def sent_by(self, senders: set[str]) -> list[OnChain]:
         """All transactions of these, in order."""
 
-    def coins_before(self, address: str, block: int, txid: str) -> int:
-        """What an address held when a transaction of that block was carried out."""
-
     def rows(self) -> dict[str, Any]:
         """Columns of ``chains`` that are this network's."""

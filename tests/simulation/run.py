@@ -60,7 +60,7 @@ class Plan:
     def of(cls, seed: int) -> "Plan":
         dice = random.Random(f"{seed} plan")
         harm = dice.choice([0.3, 1.0, 1.0, 2.5])
-        seconds = dice.choice([40.0, 80.0, 160.0])
+        seconds = dice.choice([30.0, 45.0, 60.0, 90.0])
 
         def rate(usual: float) -> float:
             return usual * harm if dice.random() < 0.75 else 0.0

@@ -3,13 +3,14 @@
 import contextlib
 import random
 from collections.abc import Iterator
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 from uuid import UUID
 
 import aiohttp
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from pipeline.chains import http, nodes
 from pipeline.chains.evm import provider as evm_provider
@@ -41,9 +42,7 @@ class Joints:
         return process
 
     def create_pool(self, settings: Settings, name: str, **options: Any) -> Pool:
-        dsn = session_dsn(
-            database_dsn(settings), _APPLICATION, options.get("role"), index_plans=options.get("index_plans", False)
-        )
+        dsn = _session_dsn(database_dsn(settings), options.get("role"), options.get("index_plans", False))
         return Pool(self.simulation.database, self.process, dsn, options["max_size"], self.process.connections)
 
     def listener(self, *args: Any, **options: Any) -> Doorbell:
@@ -53,11 +52,9 @@ class Joints:
 
     async def connect(self, dsn: str, **options: Any) -> Connection:
         """``AsyncConnection.connect``."""
-        parts = conninfo_to_dict(dsn)
-        parts["application_name"] = _APPLICATION
         process = self.process
         await process.pause()
-        connection = Connection.take(self.simulation.database, process, make_conninfo("", **parts))
+        connection = Connection.take(self.simulation.database, process, _anonymous(dsn))
         connection.prepare_threshold = options.get("prepare_threshold", 5)
         process.connections.append(connection)
         return connection
@@ -70,6 +67,17 @@ class Joints:
 
     def uuid4(self) -> UUID:
         return UUID(int=random.getrandbits(128), version=4)
+
+
+@cache
+def _anonymous(dsn: str) -> str:
+    """One name for all, so that a session can be used again by any process of the same rights."""
+    return make_conninfo(dsn, application_name=_APPLICATION)
+
+
+@cache
+def _session_dsn(dsn: str, role: str | None, index_plans: bool) -> str:
+    return session_dsn(dsn, _APPLICATION, role, index_plans=index_plans)
 
 
 JOINTS = Joints()

@@ -54,6 +54,8 @@ class Storm:
         self._simulation = simulation
         self._wallets = wallets
         self._standing_still = 0
+        self._lowered: set[str] = set()
+        """Wallets whose flag an operator took away: it is theirs to have it looked at again."""
         self._produce()
 
     def befall(self, decisions: Sequence[Decision]) -> None:
@@ -69,7 +71,8 @@ class Storm:
         for process in simulation.processes:
             process.thaw()
         self._ask("DELETE FROM system_config WHERE key = 'paused'")
-        self._ask("UPDATE worker_registry SET status = 'running' WHERE status = 'paused'")
+        for wallet in sorted(self._lowered):
+            self._ask("INSERT INTO job_logs (job_id, job_type, wallet_address) VALUES (%s, 'sync', %s)", wallet, wallet)
 
     def _produce(self) -> None:
         if not self._standing_still:
@@ -154,12 +157,11 @@ class Storm:
             case "cleans up":
                 self._ask("SELECT cleanup_stuck_jobs(1)")
             case "flips a flag":
-                flag = ("needs_gas", "needs_consolidation")[decision.dice % 2]
-                self._ask(
-                    f"UPDATE user_wallets SET {flag} = %s WHERE address = %s",  # noqa: S608
-                    decision.dice % 3 > 0,
-                    self._wallet(decision),
-                )
+                flag, up = ("needs_gas", "needs_consolidation")[decision.dice % 2], decision.dice % 3 > 0
+                query = f"UPDATE user_wallets SET {flag} = %s WHERE address = %s"  # noqa: S608
+                self._ask(query, up, self._wallet(decision))
+                if not up:
+                    self._lowered.add(self._wallet(decision))
             case "pauses":
                 self._ask(
                     "INSERT INTO system_config (key, value) VALUES ('paused', 'true') "

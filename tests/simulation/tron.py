@@ -181,16 +181,6 @@ class TronNetwork:
             if base58_address(tx.owner) in senders
         ]
 
-    def coins_before(self, address: str, block: int, txid: str) -> int:
-        cursor = self.chain.new_cursor()
-        state = cursor.move_to(self.chain.blocks, block - 1)
-        within = self.chain.blocks[block]
-        for tx in within.transactions:
-            if tx.id == txid:
-                break
-            state.apply(tx, within.env)
-        return state.balance(parse_address(address, True))
-
     def rows(self) -> dict[str, Any]:
         return {
             "name": self.name,
