@@ -14,6 +14,9 @@ INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
 CLIENTS := tests/clients
+# One process a core, whole files each. Four at the most: every one brings up a Postgres of its own.
+# PYTEST_ARGS='-n 0 tests/db/test_x.py' runs in this process, for a debugger.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
@@ -30,7 +33,7 @@ up: $(VENV)/.ready $(CLIENTS)/node_modules/.ready ## everything on this machine,
 	@exec $(RUN)/flagpost up
 
 test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
-	$(RUN)/python -m pytest $(PYTEST_ARGS)
+	$(RUN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers, contracts
 	$(RUN)/ruff check .

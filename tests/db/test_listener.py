@@ -17,7 +17,8 @@ from tests.proxy import Proxy
 
 PATIENCE = 10.0
 """Seconds until a test gives up; far more than anything takes."""
-TERMINATE = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE '%listener'"
+LISTENERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%listener'"
+TERMINATE = f"SELECT count(pg_terminate_backend(pid)) {LISTENERS}"
 
 
 class Owner:
@@ -247,7 +248,5 @@ async def test_it_keeps_trying_when_the_server_is_not_there_at_the_start(home: P
 
 async def test_it_is_seen_as_ours_and_under_its_role(empty_database: str, bell: Connection) -> None:
     async with Listener(empty_database, ["jobs"], name="gas-topup", role="pg_monitor"):
-        cursor = await bell.execute(
-            "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE '%listener'"
-        )
+        cursor = await bell.execute(f"SELECT application_name {LISTENERS}")
         assert await cursor.fetchall() == [("flagpost gas-topup listener",)]
