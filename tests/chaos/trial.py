@@ -196,12 +196,13 @@ class Plan:
     before_restart: Mapping[str, Scenario] = field(default_factory=dict)
     crashes: int = 0
     """How often workers must have died."""
-    solid_lag: int = SOLID_LAG
+    standing: bool = False
+    """No block is made by the clock from before the first payment on, until the scenario resumes it."""
 
 
 async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
     """Run one trial to its verdict. Raises AssertionError."""
-    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=plan.solid_lag)
+    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=SOLID_LAG)
     rules = Rules(block_time=timedelta(seconds=BLOCK_SECONDS))
     async with contextlib.AsyncExitStack() as stack:
         dsn = stack.enter_context(fresh_database(server_dsn, template, plan.name))
@@ -221,6 +222,8 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         try:
             for kind in ("confirmations", "consolidation", "gas-topup"):
                 await trial.start(kind)
+            if plan.standing:
+                await devnet.pause()
             await world.flag(wallet, gas=True, consolidation=True)
             if plan.scenario:
                 trial.acting = asyncio.create_task(plan.scenario(trial))
