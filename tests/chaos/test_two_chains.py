@@ -18,9 +18,9 @@ from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote
 from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, fresh_database
 from tests.chaos.world import Rules, World
+from tests.patience import PATIENCE
 
 WALLETS = 5
-SETTLED_WITHIN = 60.0
 FLAGGED = "(needs_gas OR needs_consolidation)"
 
 
@@ -80,6 +80,6 @@ async def test_both_are_served_by_the_same_processes(
 
 
 async def until(world: World, condition: str) -> None:
-    async with asyncio.timeout(SETTLED_WITHIN):
+    async with asyncio.timeout(PATIENCE):
         while not (await world.row(f"SELECT {condition} AS done"))["done"]:  # noqa: ASYNC110
             await asyncio.sleep(BLOCK_SECONDS)

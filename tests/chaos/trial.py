@@ -23,13 +23,12 @@ from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chaos.fleet import Process, Zygote
 from tests.chaos.world import MNEMONIC, Rules, World
+from tests.patience import PATIENCE
 from tests.seed import USDT, Wallet
 
 BLOCK_SECONDS = 0.1
 SOLID_LAG = 3
 DEPOSIT = 250 * USDT
-PATIENCE_SECONDS = 40.0
-"""A trial takes about two seconds; one that has not settled by then never will."""
 TICK_SECONDS = 0.1
 """How often the state is looked at between two bells: a flag that falls rings none."""
 CHANNELS = ("wallet_flags", "jobs", "transfers", "balance_due")
@@ -117,7 +116,7 @@ class Trial:
     async def until_settled(self) -> None:
         """Wait for the end, rescuing the jobs of the dead on the way. The bells of the system wake us."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     self.changed.clear()
                     await self.mind_the_dead()
@@ -179,7 +178,7 @@ class Trial:
         await self.until(f"SELECT FROM worker_registry WHERE pid IN ({pids}) HAVING count(*) = {len(self.processes)}")
         for process in self.processes.values():
             process.kill(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             codes = {kind: await process.status for kind, process in self.processes.items()}
         assert set(codes.values()) == {0}, f"{self.name}: {codes}\n{self.log()}"
 

@@ -13,10 +13,9 @@ from psycopg import AsyncConnection
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Connection
+from tests.patience import PATIENCE
 from tests.proxy import Proxy
 
-PATIENCE = 10.0
-"""Seconds until a test gives up; far more than anything takes."""
 LISTENERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%listener'"
 TERMINATE = f"SELECT count(pg_terminate_backend(pid)) {LISTENERS}"
 
@@ -143,7 +142,7 @@ async def test_it_survives_a_restart_of_the_server(home: Path) -> None:
             server.start()
             started = time.monotonic()
             await soon(owner.reconnected)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 5
             await soon(listener.listening)
             with psycopg.connect(server.dsn, autocommit=True) as connection:
                 connection.execute("NOTIFY jobs")
@@ -208,7 +207,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(empty_database:
             await asyncio.wait_for(listener.answered.wait(), 0.3)
         started = time.monotonic()
         await listener.close()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10  # and not the minute that the ping may take
         assert listener.lost.is_set()
         await listener.close()
 

@@ -14,7 +14,9 @@ from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.errors import DatabaseIsNewer, MigrationEdited, MigrationError
 from pipeline.db.migrate import Schema, installed_version, migrate
 from pipeline.db.pool import pool_of
+from tests.patience import PATIENCE
 
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 DIRECTORIES = ("migrations", "functions", "views", "roles")
 
 
@@ -170,10 +172,10 @@ async def test_a_table_that_is_locked_for_a_moment_is_waited_for(empty_database:
     async with await AsyncConnection.connect(empty_database) as busy:
         await busy.execute("LOCK TABLE shown IN ACCESS SHARE MODE")
         migrating = asyncio.create_task(migrate(empty_database, files.schema()))
-        while not await ask(empty_database, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+        while not await ask(empty_database, WAITING):
             assert not migrating.done()
         await busy.rollback()
-    assert (await asyncio.wait_for(migrating, 10)).replaced == 1
+    assert (await asyncio.wait_for(migrating, PATIENCE)).replaced == 1
 
 
 async def test_auth_users_of_supabase_is_left_alone(empty_database: str) -> None:

@@ -11,6 +11,7 @@ from pipeline.local.tron import TRX
 from tests.e2e.conftest import BLOCK_TIME, environment, terms
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import answer
+from tests.patience import PATIENCE
 
 USDT = 1_000_000
 AWAY_SECONDS = 4.0
@@ -22,7 +23,7 @@ async def received(stand) -> int:
 
 async def until_received(stand, raw: int) -> None:
     """Block by block, until the treasury holds ``raw``: the chain is the signal."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while await received(stand) < raw:
             stand.fleet.check()
             await stand.client.wait_for_block((await stand.client.status()).head.number + 1)
