@@ -16,8 +16,9 @@ from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_trial import EvmTrial
 from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, fresh_database
+from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT
 from tests.chaos.world import Rules, World
+from tests.databases import fresh_database
 from tests.patience import PATIENCE
 
 WALLETS = 5

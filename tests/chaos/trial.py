@@ -8,7 +8,7 @@ The workers are real processes on a real Postgres and a simulated network over H
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chaos.fleet import Process, Zygote
 from tests.chaos.world import MNEMONIC, Rules, World
+from tests.databases import fresh_database
 from tests.patience import PATIENCE
 from tests.seed import USDT, Wallet
 
@@ -238,19 +239,6 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
                 process.kill()
         await trial.judge()
         assert len(trial.crashes) == plan.crashes, f"{plan.name}: crashed {trial.crashes}\n{trial.log()}"
-
-
-@contextlib.contextmanager
-def fresh_database(server_dsn: str, template: str, name: str) -> Iterator[str]:
-    """A copy of the migrated template."""
-    database = sql.Identifier(f"chaos {name}"[:63])
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(template)))
-    try:
-        yield make_conninfo(server_dsn, dbname=f"chaos {name}"[:63])
-    finally:
-        with psycopg.connect(server_dsn, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 @contextlib.asynccontextmanager
