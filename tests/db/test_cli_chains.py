@@ -14,7 +14,7 @@ from pipeline.chains.provider import Asset
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork, evm_network
-from tests.db.cli_kit import MNEMONIC, Shell
+from tests.db.cli_kit import Shell
 
 CONTRACTS = Path(__file__).parents[1] / "chains" / "evm" / "contracts"
 NOBODY = "0x000000000000000000000000000000000000dEaD"
@@ -66,14 +66,6 @@ async def _plain_token(network: EvmNetwork, decimals: int) -> str:
     from pipeline.chains.evm.address import from_word
 
     return from_word(await network.node.deploy(CONTRACTS / "PlainToken.json", decimals.to_bytes(32, "big").hex()))
-
-
-@pytest.fixture
-def shell(monkeypatch, capfd, database, home) -> Shell:
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("FLAGPOST_HOME", str(home))
-    monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
-    return Shell(monkeypatch, capfd)
 
 
 @pytest.fixture

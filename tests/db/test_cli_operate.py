@@ -7,17 +7,14 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from tests.db.cli_kit import MNEMONIC, Shell
+from tests.db.cli_kit import Shell
 from tests.seed import seed_tron
 
 
 @pytest.fixture
-def shell(monkeypatch, capfd, database, home) -> Shell:
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("FLAGPOST_HOME", str(home))
-    monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
+def shell(shell, database) -> Shell:
     asyncio.run(_seed(database))
-    return Shell(monkeypatch, capfd)
+    return shell
 
 
 async def _seed(dsn: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from pipeline import log
 from pipeline.log import REDACTED, configure_logging, redact, register_secret
 from pipeline.settings import LogColour, Settings
+from tests.logs import logging_restored
 
 MNEMONIC = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 KEY = "c1" * 32
@@ -24,11 +24,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(log, "_registered", set())
-    yield
-    logger.remove()
-    logging.basicConfig(handlers=[], force=True)
+def restored() -> Iterator[None]:
+    with logging_restored():
+        yield
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
