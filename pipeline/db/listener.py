@@ -27,6 +27,7 @@ from psycopg import AsyncConnection, Notify, sql
 
 from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
 from pipeline.db.statements import statement
+from pipeline.log import Seldom
 
 PING_INTERVAL = 10.0
 PING_TIMEOUT = 5.0
@@ -34,8 +35,6 @@ PING_TIMEOUT = 5.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
-SAY_AGAIN_AFTER = 10.0
-"""Seconds. An outage is said at once and then so often: attempts come every second, from every process."""
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -60,7 +59,7 @@ class Listener:
         self.channels = tuple(channels)
         self.lossy = lossy
         self._lost_at: float | None = None
-        self._say_next = 0.0
+        self._outage = Seldom()
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
@@ -151,9 +150,8 @@ class Listener:
     def _say_lost(self, error: Exception) -> None:
         now = time.monotonic()
         if self._lost_at is None:
-            self._lost_at, self._say_next = now, now
-        if now >= self._say_next:
-            self._say_next = now + SAY_AGAIN_AFTER
+            self._lost_at, self._outage = now, Seldom()
+        if self._outage.due():
             logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
 
     def _say_back(self) -> None:
