@@ -4,10 +4,8 @@ held up by it."""
 import re
 
 import pytest
-import pytest_asyncio
 
 from pipeline.devnet.faults import FaultKind
-from pipeline.local.procfile import Phase
 from tests.chains.devnet.hand import stranger
 from tests.e2e.conftest import environment
 from tests.e2e.running import flagpost
