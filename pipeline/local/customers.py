@@ -36,7 +36,7 @@ async def live(dsn: str, chains: Sequence[Seeded], *, every: float, dice: random
     async with asyncio.TaskGroup() as tasks:
         for chain in chains:
             tasks.create_task(_deposit(chain, every * len(chains), dice))
-            tasks.create_task(_tell_treasury(chain))
+            tasks.create_task(_tell_treasury(chain, "" if len(chains) == 1 else f"{chain.network.chain} "))
         tasks.create_task(_tell_flags(dsn))
 
 
@@ -45,13 +45,11 @@ async def _deposit(chain: Seeded, every: float, dice: random.Random) -> None:
     while True:
         wallet, amount = dice.choice(chain.customers), draw_amount(dice, decimals)
         await chain.network.deposit(chain.token, wallet, amount)
-        typer.echo(f"deposit  {money(amount, decimals)} → {wallet}")
+        typer.echo(f"deposit  {money(amount, decimals):>13} → {wallet}")
         await asyncio.sleep(dice.uniform(every / 2, every * 3 / 2))
 
 
-async def _tell_treasury(chain: Seeded) -> None:
-    """TRON's is *the* treasury, as it always was; others are named."""
-    name = "" if chain.network.chain == "tron" else f"{chain.network.chain} "
+async def _tell_treasury(chain: Seeded, name: str) -> None:
     decimals = chain.network.token_decimals
     known = await chain.network.balance(chain.treasury, chain.token, final=True)
     typer.echo(f"treasury {name}{money(known, decimals)}")

@@ -1,5 +1,6 @@
 -- What does not move, why, and what gets it going again. Nothing here waits for the chain: that is money_in_flight.sql.
 -- psql -f sql/inspect/stuck.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

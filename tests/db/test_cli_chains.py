@@ -214,6 +214,19 @@ def test_wallets_of_an_evm_chain_are_derived_in_checksummed_form(bsc, sql):
     assert (foreign["address"], foreign["foreign"]) == (NOBODY, True)
 
 
+def test_a_fee_is_shown_in_the_chains_own_coin(bsc, evm, sql):
+    assert bsc("assets", "add", "bsc", evm.plain, "--flag-above", "200 PLN").code == 0
+    assert bsc("wallets", "derive", "--chain", "bsc").code == 0
+    sql("INSERT INTO job_logs (job_id, job_type, wallet_address) SELECT 'paid', 'consolidation', address FROM wallets")
+    sql(
+        "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,"
+        " idempotency_key, fee_paid) SELECT 'consolidation', j.id, w.chain_id, w.id, a.id, w.address, %s, 5, 'x',"
+        " 22467410868000 FROM job_logs j, wallets w, asset_on_chain a WHERE a.symbol = 'PLN'",
+        OWN,
+    )
+    assert "fee         0.000022467410868 BNB" in bsc("jobs", "show", "paid").out
+
+
 def test_the_settings_of_an_evm_chain_are_shown_and_checked(bsc, sql):
     shown = {one["key"]: one for one in bsc("config", "show", "bsc", "--json").json}
     assert shown["bsc.fees.cap"]["value"] == "500 gwei"

@@ -199,6 +199,22 @@ def test_doctor_reports_silent_processes(shell, sql):
     assert "not running: confirmations, consolidation, gas-topup, sweep" in answer.out
 
 
+def test_doctor_says_that_the_system_is_paused_and_how_to_go_on(shell, sql):
+    shell("config", "set", "paused", "true")
+    sql(
+        "INSERT INTO worker_registry (id, name, type, status, last_heartbeat)"
+        " VALUES (gen_random_uuid(), 'sync@here:1', 'sync', 'paused', now())"
+    )
+    out = shell("doctor").out
+    assert "! the whole system is paused" in out
+    assert "→ go on: flagpost config set paused false" in out
+    assert "sync: 1 paused" not in out
+    shell("config", "set", "paused", "false")
+    out = shell("doctor").out
+    assert "the whole system" not in out
+    assert "! sync: 1 paused by an operator" in out
+
+
 def test_doctor_names_jobs_that_nothing_runs(shell, sql):
     sql("INSERT INTO job_logs (job_type, status) VALUES ('deposit-detection', 'pending')")
     answer = shell("doctor")

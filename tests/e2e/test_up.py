@@ -89,7 +89,7 @@ def test_bsc_runs_beside_tron_and_goes_on_the_next_day(clean_env, home):
         deposit = up.line(r"customers .*deposit +[\d,.]+ USDT → (0x\w+)")
         up.line(rf"gas-topup .*{deposit[1]} ← [\d.]+ BNB")
         up.line(rf"consolidation .*{deposit[1]} → [\d.]+ USDT")
-        up.line(r"treasury .*│ [\d,.]+ USDT \(\+")
+        up.line(r"treasury .*tron [\d,.]+ USDT \(\+")
         first = up.line(r"treasury .*bsc ([\d,.]+) USDT \(\+")
         doctor = flagpost(["doctor"], clean_env)
         assert doctor.returncode == 0, doctor.stdout
