@@ -1,7 +1,7 @@
 """What the benches of the sync on EVM share: anvil with a token, a database full of wallets, a line with a delay.
 
-The wallets' addresses are made up (nobody has their keys) and hold nothing unless a bench gives them something: a balance
-of zero is read like any other.
+The wallets' addresses are made up (nobody has their keys) and hold nothing unless a bench gives them something: a
+balance of zero is read like any other.
 """
 
 import asyncio
@@ -37,20 +37,21 @@ ASSETS = 2
 """Balances of a wallet."""
 _ROWS_A_COPY = 50_000
 
-_CHAIN = """
+_INSERT_CHAIN = """
 INSERT INTO chains (name, family, network_id, nodes, gas_policy, gas_flag_below, gas_execute_below, gas_amount,
                     fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, sync_interval)
 VALUES (%s, 'evm', %s, %s, 'on_demand', 2e14, 2e14, 2e15, 5e13, 2e16, 5e16, 2e18, '1 day') RETURNING id
 """
-_TOKEN = """
+_INSERT_ASSETS = """
 INSERT INTO asset_on_chain
     (chain_id, symbol, contract_address, decimals, consolidate_flag_above, consolidate_execute_min)
 VALUES (%(chain)s, 'ETH', NULL, 18, NULL, NULL), (%(chain)s, 'PLN', %(contract)s, 18, 2e20, 1e20)
 """
 # The balances of 50,000 wallets are written by a trigger.
-_WALLETS = """
+_INSERT_WALLETS = """
 INSERT INTO wallets (chain_id, address, derivation_index)
-SELECT %(chain)s, a.address, %(first)s + a.place + 9 FROM unnest(%(addresses)s::text[]) WITH ORDINALITY AS a (address, place)
+SELECT %(chain)s, a.address, %(first)s + a.place + 9
+FROM unnest(%(addresses)s::text[]) WITH ORDINALITY AS a (address, place)
 """
 
 
@@ -177,13 +178,13 @@ async def _forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter, sec
 async def _seed(connection: Connection, url: str, contract: str, wallets: int) -> int:
     await connection.execute("DELETE FROM asset_on_chain")
     await connection.execute("DELETE FROM chains")
-    cursor = await connection.execute(_CHAIN, [CHAIN, str(CHAIN_ID), Jsonb([url])])
+    cursor = await connection.execute(_INSERT_CHAIN, [CHAIN, str(CHAIN_ID), Jsonb([url])])
     ((chain_id,),) = await cursor.fetchall()
-    await connection.execute(_TOKEN, {"chain": chain_id, "contract": contract})
+    await connection.execute(_INSERT_ASSETS, {"chain": chain_id, "contract": contract})
     for first in range(1, wallets + 1, _ROWS_A_COPY):
         numbers = range(first, min(first + _ROWS_A_COPY, wallets + 1))
         addresses = [wallet_address(number) for number in numbers]
-        await connection.execute(_WALLETS, {"chain": chain_id, "first": first, "addresses": addresses})
+        await connection.execute(_INSERT_WALLETS, {"chain": chain_id, "first": first, "addresses": addresses})
     await connection.execute("VACUUM (ANALYZE)")
     return int(chain_id)
 

@@ -2,16 +2,17 @@
 
     python -m bench.sync_rate [--wallets 20000] [--rounds 3] [--json]
 
-The real thing from end to end: the process `sync` (here: this process) with its own role, on a real durable Postgres, from
-the commit that makes every balance due to the commit of the last store. In each round 2 % of the coin balances have
-moved. Each round, one right after the other:
+The real thing from end to end: the process `sync` (here: this process) with its own role, on a real durable Postgres,
+from the commit that makes every balance due to the commit of the last store. In each round 2 % of the coin balances
+have moved. Each round, one right after the other:
 
     batched      as configured by default: so many a claim and a call as the sync takes while more are due
-    one by one   the same sync with batches of one
+    one by one   the same sync with batches of one, each after the last
     script       no pipeline at all: web3's own provider, one balance a call, one UPDATE each
 
-and all of them with the node next door (loopback) and with a node 20 ms away, because loopback hides what most of reading
-one by one is made of. CPU is the noise-free figure: microseconds a balance of the sync, of Postgres and of the node.
+and all of them with the node next door (loopback) and with a node 20 ms away, because loopback hides what most of
+reading one by one is made of. CPU is the figure with the least noise: microseconds a balance of the sync, of Postgres
+and of the node.
 Needs anvil: `npm ci` in tests/clients.
 """
 
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from loguru import logger
 from web3 import AsyncHTTPProvider, AsyncWeb3
@@ -32,6 +34,7 @@ from bench.evm_balances import ABI
 from bench.evm_stand import ASSETS, CHAIN_ID, ETHER, Stand, line, stand, wallet_address
 from pipeline.chains.open import open_provider
 from pipeline.chains.provider import Provider
+from pipeline.workers import sync
 from pipeline.workers.chains import ChainRow
 from pipeline.workers.sync import Batch, Sync
 from tests.db.worker_kit import configure, running
@@ -94,7 +97,8 @@ async def batched(place: Stand, _url: str, count: int) -> dict[str, float]:
 
 
 async def one_by_one(place: Stand, _url: str, count: int) -> dict[str, float]:
-    return await by_sync(place, count, sync__batch=1, sync__largest_batch=1)
+    with patch.object(sync, "BATCHES_AT_ONCE", 1):
+        return await by_sync(place, count, sync__batch=1, sync__largest_batch=1)
 
 
 async def by_sync(place: Stand, count: int, **config: int) -> dict[str, float]:
@@ -135,7 +139,8 @@ async def script(place: Stand, url: str, count: int) -> dict[str, float]:
         for raw, contract in ((coins, None), (tokens, place.token.contract)):
             await place.connection.execute(
                 """
-                UPDATE wallet_balances b SET on_chain_balance_raw = %s, last_checked = now(), sync_count = sync_count + 1
+                UPDATE wallet_balances b
+                SET on_chain_balance_raw = %s, last_checked = now(), sync_count = sync_count + 1
                 FROM wallets w, asset_on_chain a
                 WHERE w.address = %s AND b.wallet_id = w.id AND a.id = b.asset_on_chain_id
                   AND a.contract_address IS NOT DISTINCT FROM %s

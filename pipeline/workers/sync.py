@@ -3,8 +3,8 @@
     due ──claim (lock)──▶ processing ──one call to the chain──▶ store (unlock)
                               └── lock expires: due again, and a late store changes nothing
 
-One task per chain. It wakes by NOTIFY ``balance_due`` and when the next balance is due. While more is due than one batch
-holds, batches grow to what one call to a node reads best, and the next is claimed and read while the last is stored.
+One task per chain. It wakes by NOTIFY ``balance_due`` and when the next balance is due. While more is due than one
+batch holds, batches grow to what one call to a node reads best, and the next is read while the last is stored.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from loguru import logger
-from psycopg.rows import dict_row, scalar_row
+from psycopg.rows import TupleRow, dict_row, scalar_row
 
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, Provider
@@ -192,8 +192,7 @@ class ChainSync:
 
         async def claim() -> list[_Due]:
             async with self._runtime.pool.connection() as connection:
-                cursor = connection.cursor(row_factory=dict_row)
-                await cursor.execute(statement("sync/claim"), parameters, prepare=True)
+                cursor = await connection.execute(statement("sync/claim"), parameters, prepare=True)
                 return _due(await cursor.fetchall())
 
         return lock, await self._runtime.persist("claiming balances", claim)
@@ -218,8 +217,7 @@ class ChainSync:
     ) -> dict[int, tuple[str, datetime]]:
         """Balance id → outcome and time, for those that were still ours."""
         async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(
+            cursor = await connection.execute(
                 statement("sync/store"),
                 {
                     "lock": lock,
@@ -230,7 +228,7 @@ class ChainSync:
                 },
                 prepare=True,
             )
-            return {row["id"]: (row["outcome"], row["stored_at"]) for row in await cursor.fetchall()}
+            return {balance_id: (outcome, at) for balance_id, outcome, at in await cursor.fetchall()}
 
     async def _tell(
         self, due: Sequence[_Due], balances: Sequence[Balance], stored: Mapping[int, tuple[str, datetime]]
@@ -290,22 +288,15 @@ class ChainSync:
         return RETRY_SECONDS[min(self._unanswered, len(RETRY_SECONDS) - 1)]
 
 
-def _due(rows: Sequence[Mapping[str, Any]]) -> list[_Due]:
+def _due(rows: Sequence[TupleRow]) -> list[_Due]:
     assets: dict[str | None, Asset] = {}
-    for row in rows:
-        contract = row["contract_address"]
+    due = []
+    for balance_id, wallet_id, known_raw, known_error, address, symbol, decimals, contract in rows:
         if contract not in assets:
-            assets[contract] = Asset(row["symbol"], row["decimals"], contract)
-    return [
-        _Due(
-            row["id"],
-            row["wallet_id"],
-            row["known_raw"],
-            row["known_error"],
-            BalanceQuery(row["address"], assets[row["contract_address"]]),
-        )
-        for row in rows
-    ]
+            assets[contract] = Asset(symbol, decimals, contract)
+        query = BalanceQuery(address, assets[contract])
+        due.append(_Due(balance_id, wallet_id, known_raw, known_error, query))
+    return due
 
 
 def _error(balance: Balance) -> str | None:
