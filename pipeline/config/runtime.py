@@ -47,6 +47,9 @@ class CleanupConfig(_Section):
 
 class SyncConfig(_Section):
     batch: Annotated[int, Field(ge=1, le=5_000)] = Field(default=50, description="Balances read in one call")
+    largest_batch: Annotated[int, Field(ge=1, le=5_000)] = Field(
+        default=500, description="While more are due than one batch holds, each is twice the last, up to this many"
+    )
     lock_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
         default=120, description="A balance that is being read is locked this long, then free for another sync"
     )
