@@ -14,11 +14,12 @@ INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
 CLIENTS := tests/clients
+PEERS := bench/.peers
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test check lock bench bench-short contracts clean
+.PHONY: help setup up test check lock bench bench-setup bench-short contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,9 @@ check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers,
 contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 	$(CONTRACTS)
 
+bench-setup: $(VENV)/.ready-bench $(PEERS)/pgqueuer/.ready $(PEERS)/procrastinate/.ready bench/peers/node_modules/.ready ## the peers that bench compares with
+	@:
+
 bench: $(VENV)/.ready-bench ## every measurement, beside the peers that bench-setup installed; 40 minutes
 	@$(RUN)/python -m bench.run $(BENCH_ARGS)
 
@@ -54,6 +58,9 @@ lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(COMPILE) --group build -o requirements.lock pyproject.toml
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	$(COMPILE) --group bench -c requirements.lock -o bench/requirements.lock pyproject.toml
+	for peer in pgqueuer procrastinate; do \
+		$(COMPILE) --python-version 3.11 -o bench/peers/$$peer/requirements.lock bench/peers/$$peer/requirements.in; \
+	done
 
 clean: ## remove the virtual environment and caches, keep the state in .flagpost
 	rm -rf $(VENV) $(CLIENTS)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -87,6 +94,23 @@ $(VENV)/.ready-bench: bench/requirements.lock $(VENV)/.ready
 	@echo "Installing what the benchmarks need"
 	@$(INSTALL) --require-hashes --only-binary :all: -r bench/requirements.lock
 	@touch $@
+
+$(PEERS)/%/.ready: bench/peers/%/requirements.lock $(VENV)/.ready-bench
+	@echo "Installing $*"
+	@rm -rf $(@D)
+	@$(RUN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+bench/peers/node_modules/.ready: bench/peers/package-lock.json
+	@mkdir -p $(@D)
+ifneq ($(NPM),)
+	@echo "Installing graphile-worker, pg-boss and a Node.js for them"
+	@if $(NPM) ci --prefix $(dir $<) --silent; then touch $@; \
+	else echo "npm could not install them: graphile-worker and pg-boss are left out" >&2; fi
+else
+	@echo "No npm here: graphile-worker and pg-boss are left out"
+endif
 
 $(CLIENTS)/node_modules/.ready: $(wildcard $(CLIENTS)/package-lock.json)
 	@mkdir -p $(@D)

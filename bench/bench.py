@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from bench.stand import Server
 from bench.statements import parts, text
 
 READY_WITHIN = 60.0
+SETTLE_SECONDS = 1.0
+"""From a worker's word to the first job: not every peer can say when it listens."""
 SETUP_WITHIN = 120.0
 
 
@@ -47,10 +49,17 @@ class Bench:
     @asynccontextmanager
     async def worker(self, contestant: Contestant, dsn: str) -> AsyncIterator[Child]:
         """A worker that waits for work."""
-        argv = contestant.argv("work", dsn)
-        async with children.child(argv, f"{contestant.name} work", env=contestant.environment) as running:
+        async with self.started(contestant, "work", dsn) as running:
             await running.expect("ready", READY_WITHIN)
+            await asyncio.sleep(SETTLE_SECONDS)
             yield running
+
+    def started(
+        self, contestant: Contestant, action: str, dsn: str, *arguments: object
+    ) -> AbstractAsyncContextManager[Child]:
+        """A command that runs."""
+        argv = contestant.argv(action, dsn, *arguments)
+        return children.child(argv, f"{contestant.name} {action}", env=contestant.environment)
 
     async def ask(self, contestant: Contestant, action: str, dsn: str, within: float, *arguments: object) -> Any:
         """The report of a short-lived command."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench.bench import Bench
-from bench.contestants import BENCH, ours
+from bench.contestants import BENCH, ours, peers
 from bench.stand import server
 
 MEASURES = ("latency", "drain", "enqueue")
@@ -36,7 +36,7 @@ def main() -> int:
             task = progress.add_task(name, total=None)
             bench = Bench(
                 running,
-                [ours()],
+                [ours(), *(peer for peer in peers() if peer.missing is None)],
                 options.rounds or (1 if options.short else 3),
                 options.short,
                 lambda done, task=task: progress.update(task, advance=1, description=done),

@@ -19,6 +19,7 @@ from uuid import uuid4
 import psycopg
 from psycopg.types.json import Jsonb
 
+from bench.adapter import Starts, answer, say
 from bench.pacing import paced
 from bench.statements import parts, text
 from pipeline.db.migrate import migrate
@@ -30,28 +31,17 @@ from pipeline.settings import Settings
 from pipeline.workers.executor import Executor
 from pipeline.workers.runtime import Runtime, serve
 
-PROGRESS = 1000
-"""Jobs between two lines about them."""
-
-
-def say(**values: Any) -> None:
-    sys.stdout.write(json.dumps(values) + "\n")
-    sys.stdout.flush()
-
 
 class Idler(Executor):
     """The project's executor with a handler that finds nothing to do, and the times at which it was called."""
 
     def __init__(self) -> None:
         super().__init__(JobType.GAS_TOPUP, self.nothing)
-        self.starts: list[tuple[int, int]] = []
-        """Wallet and time (ns of the monotonic clock) of each job."""
+        self.starts = Starts()
 
     async def nothing(self, jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
         for job in jobs:
-            self.starts.append((job.wallet_id, time.monotonic_ns()))
-            if len(self.starts) % PROGRESS == 0:
-                say(handled=len(self.starts))
+            self.starts.note(job.wallet_id)
             yield job, Done(clear_flag=True)
 
     async def run(self, runtime: Runtime) -> None:
@@ -89,7 +79,7 @@ def work(options: argparse.Namespace) -> None:
     configure_logging(settings, "gas-topup")
     idler = Idler()
     code = serve(settings, idler)
-    say(report={"starts": idler.starts, "counts": idler.counts})
+    say(report={"starts": idler.starts.all, "counts": idler.counts})
     sys.exit(code)
 
 
@@ -128,22 +118,5 @@ async def _bulk(options: argparse.Namespace) -> dict[str, Any]:
     return {"before": before, "after": after, "rows": enqueued.jobs}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    for action in (setup, work, pace, fill, bulk):
-        command = commands.add_parser(action.__name__)
-        command.set_defaults(action=action)
-        command.add_argument("dsn")
-        command.add_argument("--count", type=int, default=1000)
-        command.add_argument("--rate", type=float, default=50)
-        command.add_argument("--chunk", type=int, default=1000)
-        command.add_argument("--wallets", type=int, default=1000)
-        command.add_argument("--flags", action="store_true")
-        command.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
-    options = parser.parse_args()
-    options.action(options)
-
-
 if __name__ == "__main__":
-    main()
+    answer(__doc__ or "", {"setup": setup, "work": work, "pace": pace, "fill": fill, "bulk": bulk})

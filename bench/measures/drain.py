@@ -68,7 +68,8 @@ async def one_round(bench: Bench, racer: Contestant, dsn: str, jobs: int, proces
     """Jobs a second, and µs of CPU a job."""
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(bench.worker(racer, dsn)) for _ in range(processes)]
-        await bench.ask(racer, "fill", dsn, PATIENCE, "--count", jobs)
+        filling = await stack.enter_async_context(bench.started(racer, "fill", dsn, "--count", jobs))
+        await filling.expect("report", PATIENCE)
         before = _cpu(bench, workers)
         await _nearly_done(workers, jobs)
         ended = await until_empty(racer, dsn, PATIENCE)
