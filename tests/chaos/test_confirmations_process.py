@@ -52,7 +52,7 @@ async def test_the_second_takes_over_when_the_first_dies(
     world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
 ) -> None:
     first = await start(zygote, database, home)
-    await until(world, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    await until(world, "SELECT count(*) = 1 FROM pg_locks WHERE mode = 'ExclusiveLock' AND locktype = 'advisory'")
     await start(zygote, database, home)
     await until(world, REGISTERED.format(2))
     first.kill(signal.SIGSTOP)
