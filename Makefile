@@ -18,7 +18,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test check lock bench-short contracts clean
+.PHONY: help setup up test check lock bench bench-short contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,13 +43,17 @@ check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers,
 contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 	$(CONTRACTS)
 
-bench-short: $(VENV)/.ready-dev ## the measurements that take a minute
-	$(RUN)/python bench/trigger_cost.py
+bench: $(VENV)/.ready-bench ## every measurement, beside the peers that bench-setup installed; 40 minutes
+	@$(RUN)/python -m bench.run $(BENCH_ARGS)
+
+bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it works, not how fast it is
+	@$(RUN)/python -m bench.run --short $(BENCH_ARGS)
 
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(INSTALL) 'uv>=0.13,<0.14'
 	$(COMPILE) --group build -o requirements.lock pyproject.toml
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --group bench -c requirements.lock -o bench/requirements.lock pyproject.toml
 
 clean: ## remove the virtual environment and caches, keep the state in .flagpost
 	rm -rf $(VENV) $(CLIENTS)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -77,6 +81,11 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	@echo "Installing what the tests need"
 	@$(INSTALL) --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.ready-bench: bench/requirements.lock $(VENV)/.ready
+	@echo "Installing what the benchmarks need"
+	@$(INSTALL) --require-hashes --only-binary :all: -r bench/requirements.lock
 	@touch $@
 
 $(CLIENTS)/node_modules/.ready: $(wildcard $(CLIENTS)/package-lock.json)
