@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Self
+from uuid import UUID
 
 import psycopg
 from loguru import logger
@@ -49,13 +50,15 @@ class Listener:
         *,
         name: str,
         role: str | None = None,
+        worker_id: UUID | None = None,
         lossy: bool = False,
         on_reconnect: Callback | None = None,
         ping_interval: float = PING_INTERVAL,
         ping_timeout: float = PING_TIMEOUT,
     ) -> None:
         """``dsn`` is a direct one (``dsn.listen_dsn``). ``on_reconnect`` is awaited after each LISTEN but the first:
-        the owner drains its pool and sweeps there. ``lossy`` ignores every NOTIFY. Intervals in seconds."""
+        the owner drains its pool and sweeps there. By the session others see that ``worker_id`` lives. ``lossy``
+        ignores every NOTIFY. Intervals in seconds."""
         self.channels = tuple(channels)
         self.lossy = lossy
         self._lost_at: float | None = None
@@ -72,6 +75,7 @@ class Listener:
         self.received: Counter[str] = Counter()
         """Notifications by channel since the start, ignored ones included."""
         self._dsn = session_dsn(dsn, f"{name} listener", role)
+        self._worker_id = worker_id
         self._on_reconnect = on_reconnect
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -164,6 +168,8 @@ class Listener:
             self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
         )
         with self._answered_in_time(self._connection):
+            if self._worker_id is not None:
+                await self._connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
             for channel in self.channels:
                 await self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 

@@ -44,7 +44,7 @@ async def until(world: World, question: str) -> None:
 
 
 LED = """
-    SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted
+    SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 REGISTERED = "SELECT count(*) = {} FROM worker_registry WHERE status = 'running'"
