@@ -9,19 +9,21 @@ batch holds, batches grow to what one call to a node reads best, and the next is
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from loguru import logger
 from psycopg.rows import TupleRow, dict_row, scalar_row
 
 from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, Provider
+from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, LogProvider, Provider
 from pipeline.db.statements import statement
 from pipeline.workers.chains import RETRY_SECONDS, ChainRow, Chains, OpenChain, complain, until_the_network_is_right
+from pipeline.workers.moved import MovedWallets
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
 SHORTEST_NAP_SECONDS = 0.05
@@ -114,6 +116,9 @@ class ChainSync:
         self._observe = observe
         self._claims = 0
         self._unanswered = 0
+        self._moved: MovedWallets | None = None
+        if row.lists_transfers:
+            self._moved = MovedWallets(runtime, row, cast(LogProvider, provider), time.monotonic)
         self.task = asyncio.create_task(self._run(), name=f"sync {row.name}")
 
     def ring(self) -> None:
@@ -138,6 +143,8 @@ class ChainSync:
                 # Said last: whoever reads that the node is away finds the balances free.
                 complain(self._runtime, self.row, failure, seconds)
                 await self._runtime.sleep(seconds)
+            elif self._moved is not None and not self._runtime.paused:
+                await self._moved.look()
             await self._nap()
 
     async def _drain(self) -> ChainError | None:
