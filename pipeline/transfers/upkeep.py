@@ -91,11 +91,8 @@ class Upkeep:
 
     async def _fill(self, terms: Terms, void: Void) -> int:
         counted = await self._provider.sender_nonces(void.sender)
-        if void.nonce < counted.finalized:
-            lost = await self._store.lose(self._chain_id, void.sender, counted.finalized)
-            logger.error("nonces {} of {} were used by transactions that are not ours", lost, void.sender)
-            return 0
         if void.nonce < counted.latest:
+            await self._store.doubt(self._chain_id, void, counted.latest)
             return 0
         payment = Payment(void.sender, void.sender, terms.native.asset, GAP_AMOUNT)
         try:

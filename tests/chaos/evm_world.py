@@ -25,9 +25,10 @@ from pipeline.keys.signer import LocalSigner
 from pipeline.queue.queue import JobQueue
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Sender
-from pipeline.transfers.settle import Settlement
+from pipeline.transfers.settle import Numbering, Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
+from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.transfers.upkeep import Upkeep
 from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.evm.conftest import CONTRACTS
@@ -209,6 +210,7 @@ class EvmDesk(Desk):
         self,
         world: EvmWorld,
         pool: Pool,
+        confirming: Pool,
         *,
         assets: list[Asset] | None = None,
         clock: Clock | None = None,
@@ -228,21 +230,16 @@ class EvmDesk(Desk):
         )
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
-        self.books = SettlementStore(pool)
+        self.confirming = confirming
+        self.books = SettlementStore(confirming)
+        self.bookkeeper = TransferStore(confirming)
         self.sender = Sender(self.store, self.provider, LocalSigner(MNEMONIC), Family.EVM, None)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 
     def new_settlement(self) -> Settlement:
-        return Settlement(
-            self.world.chain_id,
-            self.books,
-            self.store,
-            self.provider,  # type: ignore[arg-type]
-            1.0,
-            numbered=self.provider,  # type: ignore[arg-type]
-            replace_after_blocks=3,
-        )
+        numbering = Numbering(self.provider, StrangerStore(self.confirming), 3)  # type: ignore[arg-type]
+        return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 1.0, numbering)  # type: ignore[arg-type]
 
     def upkeep(self, kind: Kind = Kind.GAS) -> Upkeep:
         return Upkeep(self.world.chain_id, kind, UpkeepStore(self.pool), self.sender, self.provider)  # type: ignore[arg-type]

@@ -391,7 +391,7 @@ class TestEditedWallets:
         assert [one.amount for one in await world.swept()] == [250 * USDT]
 
     async def test_bytes_signed_before_the_treasury_was_pinned_elsewhere_are_not_sent(
-        self, world: World, pool: Pool, desk: Desk, ready: Wallet
+        self, world: World, pool: Pool, confirming: Pool, desk: Desk, ready: Wallet
     ) -> None:
         job = await claim(desk, CONSOLIDATION)
 
@@ -403,7 +403,7 @@ class TestEditedWallets:
             await desk.run(CONSOLIDATION, [job])
         await rescue(world, job)
         pinned = await world.wallet()
-        elsewhere = Desk(world, pool, treasury=pinned.address)
+        elsewhere = Desk(world, pool, confirming, treasury=pinned.address)
         assert [outcome for _, outcome in await elsewhere.run(CONSOLIDATION)] == [Parked()]
         await elsewhere.settle()
         await elsewhere.close()
@@ -565,7 +565,7 @@ class TestConfirmations:
         await world.devnet.mine()
         (attempt,) = await desk.books.live(world.chain_id)
         await desk.settlement.round()
-        assert not await desk.books.expire([attempt], "a wrong proof")
+        assert not await desk.books.expire(world.chain_id, [attempt], "a wrong proof")
         assert (await states(world))[1] == ["included"]
 
     async def test_an_open_verdict_changes_nothing(self, world: World, desk: Desk, thirsty: Wallet) -> None:
@@ -684,8 +684,11 @@ class TestDatabaseGone:
         desk.provider.after("broadcast", cut)
         outcomes = [pair async for pair in desk.handler(GAS).handle([job])]
         assert [outcome for _, outcome in outcomes] == [Parked()]
-        async with pool_of(database, "again", role="pipeline_executor") as fresh:
-            again = Desk(world, fresh)
+        async with (
+            pool_of(database, "again", role="pipeline_executor") as fresh,
+            pool_of(database, "again", role="pipeline_confirmations") as confirming,
+        ):
+            again = Desk(world, fresh, confirming)
             await again.settle()
             await again.close()
         assert await states(world) == (["completed"], ["final"], ["final"])
