@@ -3,7 +3,7 @@
 Everybody locks in the same order, job, payment, attempt. Nothing here reads a chain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -64,12 +64,24 @@ class Accounted:
     """For people."""
 
 
-async def lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A final transaction of a sender of ours that the books do not know."""
+
+    result: TransactionResult
+    purpose: DictRow | None
+    """Kind, wallet and asset of the payment that it was; None: no payment like ours."""
+    rivals: Mapping[int, UUID]
+    """Payments of the same wallet, asset and kind that are asked for and not out, with their jobs."""
+
+
+async def lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt], stranger: Stranger | None = None) -> None:
     """The jobs; the payments too where somebody may add an attempt to one that is out, and some have no job."""
-    await fetch(conn, "transfers/lock_jobs", job_ids=_jobs(attempts))
+    rivals = {} if stranger is None else stranger.rivals
+    await fetch(conn, "transfers/lock_jobs", job_ids=[*_jobs(attempts), *rivals.values()])
     numbered = [attempt.transfer_id for attempt in attempts if attempt.signed.nonce is not None]
-    if numbered:
-        await fetch(conn, "transfers/lock_transfers", transfer_ids=numbered)
+    if numbered or rivals:
+        await fetch(conn, "transfers/lock_transfers", transfer_ids=[*numbered, *rivals])
 
 
 async def include(conn: AsyncConnection[Any], seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
@@ -123,20 +135,31 @@ async def settle_found(conn: AsyncConnection[Any], payment: Sequence[LiveAttempt
     return rows
 
 
-async def account_for(conn: AsyncConnection[Any], chain_id: int, result: TransactionResult) -> Accounted:
+async def identify(conn: AsyncConnection[Any], chain_id: int, result: TransactionResult) -> Stranger:
+    """What a transaction of a sender of ours was for, and which payments it makes superfluous. Takes no lock."""
+    purpose = await _purpose(conn, chain_id, result)
+    rivals = [] if purpose is None else await fetch(conn, "transfers/rivals", **purpose)
+    return Stranger(result, purpose, {row["id"]: row["job_id"] for row in rivals})
+
+
+async def account_for(conn: AsyncConnection[Any], chain_id: int, stranger: Stranger) -> Accounted:
     """Take a final transaction of a sender of ours, which they do not know, into the books: as the payment that it was,
-    with a job of its own; else as a stranger's, and its sender is held for people. Its count was recorded before
+    with a job of its own, and what was asked for before is decided anew; else as a stranger's, and its sender is held
+    for people. Run under the locks of the jobs and payments that it makes superfluous, once its count is recorded
     (``count_sender``)."""
+    result = stranger.result
     sender, nonce = result.sender or "", result.nonce or 0
     await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=sender)
-    purpose = await _purpose(conn, chain_id, result)
-    if purpose is None:
+    if stranger.purpose is None:
         await fetch(conn, "transfers/lose_nonce", chain_id=chain_id, sender=sender, nonce=nonce, txid=result.txid)
         said = f"nonce {nonce} was used by tx {result.txid} in final block {result.block.number}, {_told(result)}"
         await fetch(conn, "transfers/hold_sender", chain_id=chain_id, sender=sender, reason=said)
         return Accounted(None, said)
-    transfer_id = await _adopt(conn, chain_id, purpose, result)
-    said = f"tx {result.txid} of {sender} in final block {result.block.number} was a {purpose['kind']} of ours"
+    kind = stranger.purpose["kind"]
+    reason = f"a {kind} of this wallet was found on the chain (tx {result.txid}): decided anew"
+    await fetch(conn, "transfers/supersede", transfer_ids=list(stranger.rivals), reason=reason)
+    transfer_id = await _adopt(conn, chain_id, stranger.purpose, result)
+    said = f"tx {result.txid} of {sender} in final block {result.block.number} was a {kind} of ours"
     return Accounted(transfer_id, f"{said} that the books had lost: taken in as transfer {transfer_id}")
 
 

@@ -136,6 +136,7 @@ class Settlement:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
         odd = [*self._burials.alarms(), *self._fates.alarms()]
         if self._line is not None and self._strangers is not None:
+            await self._strangers.audit()
             odd += [*self._line.alarms(), *await self._strangers.alarms()]
         for alarm in odd:
             logger.critical("{}", alarm)

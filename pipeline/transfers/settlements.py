@@ -19,6 +19,7 @@ from pipeline.transfers.booking import (
     Proof,
     account_for,
     count_sender,
+    identify,
     include,
     lock,
     release_jobs,
@@ -130,7 +131,8 @@ class SettlementStore:
         None when the proof is void: one of them is not broadcasting any more, or there is another."""
         crash_here(CrashPoint.EXPIRE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            await lock(conn, attempts)
+            stranger = None if proof is None else await identify(conn, chain_id, proof.user)
+            await lock(conn, attempts, stranger)
             if proof is not None:
                 await count_sender(conn, chain_id, proof)
             rows = await fetch(
@@ -142,8 +144,8 @@ class SettlementStore:
             )
             accounted = Accounted(None, reason) if rows else None
             if rows:
-                if proof is not None:
-                    accounted = await account_for(conn, chain_id, proof.user)
+                if stranger is not None:
+                    accounted = await account_for(conn, chain_id, stranger)
                 await release_jobs(conn, attempts)
                 await fetch(conn, "transfers/reject_gaps", transfer_ids=[row["id"] for row in rows])
             crash_here(CrashPoint.EXPIRE_OPEN)

@@ -32,6 +32,10 @@ _BLOCKS_A_ROUND = 64
 """Read backwards for one sender; the next round goes on, so that a long search keeps no other payment waiting."""
 
 
+_AUDITED_AT_ONCE = 4
+"""Senders beside the one that pays gas: a constant cost, however many there are."""
+
+
 @dataclass(slots=True)
 class _Search:
     """Final blocks read backwards for the transactions of one sender, each the parent of the one read before."""
@@ -73,12 +77,25 @@ class Strangers:
         self._searches: dict[str, _Search] = {}
         self._pooled: dict[str, int] = {}
         """By sender, the final height at which only a pool held what is unknown."""
+        self._audited = ""
+        """The last one, in the order of addresses."""
         self._alarms: dict[str, str] = {}
         """By sender, why nothing can be found out."""
 
     async def alarms(self) -> list[str]:
         """Senders that are held, and those of which nothing can be found out."""
         return [*await self._store.held(self._chain_id), *self._alarms.values()]
+
+    async def audit(self) -> None:
+        """Compare a few senders of whom nobody asks anything: whoever has a key of ours is to be seen before the sender
+        pays again. Raises ChainError, psycopg.Error."""
+        senders = await self._store.audited(self._chain_id, self._audited, _AUDITED_AT_ONCE)
+        others = [sender for sender, pays_gas in senders if not pays_gas]
+        self._audited = others[-1] if others else ""
+        for sender in {sender for sender, _ in senders}:
+            counted = await self._provider.sender_nonces(sender)
+            if await self._store.doubt_if_unknown(self._chain_id, sender, counted.seen):
+                logger.error("{} has made transactions that the books do not know: they are looked for", sender)
 
     async def look(self, read_up_to: BlockRef) -> int:
         """Look into every doubt once; how many remain. All final blocks up to ``read_up_to`` are booked as read.
@@ -122,6 +139,7 @@ class Strangers:
         self._pooled.pop(one.sender, None)
         if one.filling or not await self._store.trust(self._chain_id, one):
             return False
+        self._alarms.pop(one.sender, None)
         logger.info("all transactions of {} are in the books: it may pay again", one.sender)
         return True
 

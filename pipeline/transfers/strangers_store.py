@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.provider import BlockRef, TransactionResult
-from pipeline.transfers.booking import Accounted, Proof, account_for, count_sender
+from pipeline.transfers.booking import Accounted, Proof, account_for, count_sender, identify, lock
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.rows import fetch
 
@@ -55,6 +55,16 @@ class StrangerStore:
         rows = await self._rows("transfers/doubted_senders", chain_id=chain_id, limit=_AT_ONCE)
         return [Doubted.from_row(row) for row in rows]
 
+    async def audited(self, chain_id: int, after: str, limit: int) -> list[tuple[str, bool]]:
+        """Senders whose count is to be compared: who pays gas (and says so), and the next few after an address."""
+        rows = await self._rows("transfers/audited_senders", chain_id=chain_id, after=after, limit=limit)
+        return [(row["sender"], row["pays_gas"]) for row in rows]
+
+    async def doubt_if_unknown(self, chain_id: int, sender: str, counted: int) -> bool:
+        """Have a sender looked into of whom a node showed more than the books know."""
+        rows = await self._rows("transfers/doubt_if_unknown", chain_id=chain_id, sender=sender, counted=counted)
+        return bool(rows)
+
     async def held(self, chain_id: int) -> list[str]:
         """Alarms: senders that wait for a person."""
         return [
@@ -75,8 +85,10 @@ class StrangerStore:
     async def account_for(self, chain_id: int, result: TransactionResult, read: BlockRef) -> Accounted:
         """Take a transaction found in a final block into the books, or hold its sender."""
         async with self._pool.connection() as conn, conn.transaction():
+            stranger = await identify(conn, chain_id, result)
+            await lock(conn, (), stranger)
             await count_sender(conn, chain_id, Proof(result, read))
-            accounted = await account_for(conn, chain_id, result)
+            accounted = await account_for(conn, chain_id, stranger)
             crash_here(CrashPoint.ACCOUNT_OPEN)
         crash_here(CrashPoint.ACCOUNT_AFTER)
         return accounted

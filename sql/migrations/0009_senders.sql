@@ -29,6 +29,10 @@ CREATE TABLE senders (
 CREATE INDEX senders_unknown ON senders (chain_id, sender) WHERE unknown_below IS NOT NULL OR held IS NOT NULL;
 
 ALTER TABLE transfers ADD COLUMN found_on_chain boolean NOT NULL DEFAULT false;
+-- What was found has happened already, whatever is asked for at that moment.
+DROP INDEX transfers_one_live_per_wallet_asset_and_kind;
+CREATE UNIQUE INDEX transfers_one_live_per_wallet_asset_and_kind ON transfers (wallet_id, asset_on_chain_id, kind)
+    WHERE state NOT IN ('final', 'reverted', 'rejected') AND NOT found_on_chain;
 CREATE INDEX transfers_live_gaps ON transfers (chain_id, from_address)
     WHERE kind = 'gap' AND state NOT IN ('final', 'reverted', 'rejected');
 ALTER TABLE chain_transactions

@@ -165,8 +165,7 @@ async def test_bytes_with_a_nonce_are_not_held_back(on_evm: EvmWorld) -> None:
     await on_evm.connection.execute("RESET session_replication_role")
     said = await refused(
         on_evm,
-        f"SELECT reserve_nonce((SELECT id FROM transfers), (SELECT max(nonce) + 1 FROM nonces WHERE sender = "
-        f"'{on_evm.gas_address}'))",
+        "SELECT reserve_nonce(t.id, next_nonce(t.chain_id, t.from_address)) FROM transfers t",
         "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
         r" fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, nonce + 1, ref_block, 1"
         " FROM chain_transactions",
