@@ -3,12 +3,15 @@
 -- wallet, a consolidation is a token sent from it, a gap a coin to its own sender. While an attempt of a payment may land,
 -- another one enters only with its nonce. An attempt with a nonce has the one that is reserved for its payment, and that no
 -- other payment ever signed with; it never expires, and so it is handed over in the commit that keeps it, and nobody can give it
--- up as unsent. Where an older version did, the wallet's next payment of that asset waits until the nonce is settled.
--- What was found on the chain enters as included, with the record that it is final, and has no bytes. When it entered is
--- taken from the clock, not from the writer.
+-- up as unsent. What was found on the chain enters as included, with the record that it is final, and has no bytes. When it
+-- entered is taken from the clock, not from the writer.
+--
+-- That bytes never left is only what the books say, and a database can lose commits: where they were given up, the wallet's next
+-- payment of that asset waits until they cannot land any more (FP007): the final blocks are read past their expiration, or
+-- their nonce is settled (older versions gave up such bytes, too).
 
--- Why a wallet's next payment of an asset has to wait: bytes of an earlier one that were given up, though they may be out, and
--- whose nonce nothing has used yet. NULL: it need not.
+-- Why a wallet's next payment of an asset has to wait: bytes of an earlier one that were given up, though they may be out.
+-- NULL: it need not.
 CREATE OR REPLACE FUNCTION bytes_given_up(p_chain_id integer, p_wallet_id bigint, p_asset_id integer) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
@@ -26,6 +29,14 @@ AS $$
     JOIN chain_transactions a ON a.chain_id = p_chain_id AND a.sender = open.sender AND a.nonce = open.nonce
     JOIN transfers t ON t.id = a.transfer_id
     WHERE a.state = 'rejected' AND t.wallet_id = p_wallet_id AND t.asset_on_chain_id = p_asset_id
+    UNION ALL
+    SELECT format('bytes of transfer %s were given up and may still land: they expire at %s', t.id, a.expiration)
+    FROM chain_transactions a
+    JOIN transfers t ON t.id = a.transfer_id
+    WHERE a.chain_id = p_chain_id AND a.state = 'rejected' AND a.nonce IS NULL AND a.updated_at > now() - interval '1 day'
+      AND t.wallet_id = p_wallet_id AND t.asset_on_chain_id = p_asset_id
+      AND (a.expiration <= (SELECT c.block_time FROM chain_cursors c
+                            WHERE c.chain_id = p_chain_id AND c.purpose = 'confirmations')) IS NOT TRUE
     LIMIT 1
 $$;
 
@@ -56,7 +67,6 @@ BEGIN
         WHEN NEW.kind = 'consolidation' AND a.contract_address IS NULL THEN format('%s is not a token', a.symbol)
         WHEN NEW.kind = 'consolidation' AND NEW.from_address <> w.address THEN
             format('wallet %s cannot be consolidated from %s', w.address, NEW.from_address)
-        WHEN NOT NEW.found_on_chain THEN bytes_given_up(NEW.chain_id, NEW.wallet_id, NEW.asset_on_chain_id)
     END INTO wrong
     FROM (SELECT 1) AS here
     LEFT JOIN job_logs j ON j.id = NEW.job_id
@@ -65,6 +75,12 @@ BEGIN
 
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'transfer % refused: %', NEW.idempotency_key, wrong USING ERRCODE = 'FP004';
+    END IF;
+    wrong := bytes_given_up(NEW.chain_id, NEW.wallet_id, NEW.asset_on_chain_id);
+    IF wrong IS NOT NULL AND NOT NEW.found_on_chain THEN
+        RAISE EXCEPTION 'transfer % has to wait: %', NEW.idempotency_key, wrong USING
+            ERRCODE = 'FP007',
+            HINT = 'The confirmation worker reads the blocks, and nonces are filled by who has the keys; see that both run.';
     END IF;
     RETURN NEW;
 END

@@ -27,6 +27,7 @@ from pipeline.transfers.store import (
     BudgetExhausted,
     CooldownActive,
     LeaseLost,
+    MayStillLand,
     MovedOn,
     SenderHeld,
     StepRefused,
@@ -158,6 +159,8 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Parked()
         case MovedOn():
             return Defer(_LOOK_AGAIN_SECONDS, str(trouble))
+        case MayStillLand():
+            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case CooldownActive():
             return Defer(min(trouble.seconds, _BUDGET_PAUSE_SECONDS), str(trouble))
         case BudgetExhausted():

@@ -49,6 +49,10 @@ class CooldownActive(StepRefused):
         """Until a top-up is possible."""
 
 
+class MayStillLand(StepRefused):
+    """Bytes of an earlier payment were given up, and cannot be known not to be out: the next one waits."""
+
+
 class BudgetExhausted(StepRefused):
     """A gas limit would be passed; the message names it."""
 
@@ -115,7 +119,8 @@ class TransferStore:
     async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment) -> int:
         """Write the intent down; returns its id.
 
-        Raises LeaseLost, MovedOn (paid already, or a payment is under way), CooldownActive, BudgetExhausted.
+        Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, CooldownActive,
+        BudgetExhausted.
         """
         crash_here(CrashPoint.REQUEST_BEFORE)
         try:
@@ -261,6 +266,8 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
             return BudgetExhausted(message)
         case "FP004":  # triggers/money_enters: the wallet was edited since it was read
             return MovedOn(message)
+        case "FP007":  # triggers/money_enters: bytes that were given up
+            return MayStillLand(message)
     return None
 
 

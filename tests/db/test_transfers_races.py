@@ -11,8 +11,9 @@ from pipeline.chains.provider import BalanceQuery, Fate, Finality, Verdict
 from pipeline.db.pool import Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
-from pipeline.transfers.intents import Kind, LiveAttempt
-from pipeline.transfers.settlements import CursorMoved, Finding
+from pipeline.transfers.booking import Finding
+from pipeline.transfers.intents import Kind, LiveAttempt, signed_from_row
+from pipeline.transfers.settlements import CursorMoved
 from pipeline.transfers.store import LeaseLost
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT, Wallet
@@ -53,6 +54,14 @@ async def rescue(world: World, job: Job) -> None:
         "UPDATE job_logs SET status = 'retrying', leased_by = NULL, run_at = now() WHERE id = %s",
         [job.id],
     )
+
+
+async def outlived(world: World, desk: Desk) -> None:
+    """What was signed until now has expired, by the final blocks that were read; what waits is due."""
+    await world.devnet.advance(61)
+    await world.devnet.mine(10, step_seconds=3)
+    await desk.settlement.round()
+    await world.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
 
 
 async def states(world: World) -> tuple[list[str], list[str], list[str]]:
@@ -404,6 +413,10 @@ class TestEditedWallets:
         await rescue(world, job)
         pinned = await world.wallet()
         elsewhere = Desk(world, pool, confirming, treasury=pinned.address)
+        ((_, outcome),) = await elsewhere.run(CONSOLIDATION)
+        assert isinstance(outcome, Defer)
+        assert "were given up and may still land" in outcome.reason, "that they never left is only what the books say"
+        await outlived(world, elsewhere)
         assert [outcome for _, outcome in await elsewhere.run(CONSOLIDATION)] == [Parked()]
         await elsewhere.settle()
         await elsewhere.close()
@@ -715,6 +728,24 @@ class TestDatabaseGone:
         assert len(await world.paid_gas()) == 1
 
 
+class TestGivenUpBytes:
+    async def test_bytes_that_a_failover_called_unsent_land(self, world: World, desk: Desk, thirsty: Wallet) -> None:
+        """The commit of 'broadcasting' was lost and the job cancelled; they land before the next payment is made."""
+        await TestResume.leave_signed(world, desk)
+        (attempt,) = await world.attempts()
+        (job,) = await world.jobs()
+        await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert [one.receiver for one in await world.paid_gas()] == []
+        await desk.real_provider.broadcast(signed_from_row(attempt))
+        await world.devnet.solidify()
+        await outlived(world, desk)
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Done), "it holds enough"
+        assert [one.receiver for one in await world.paid_gas()] == [thirsty.address]
+
+
 class TestHousekeeping:
     async def test_payments_of_finished_jobs_are_given_up(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         await TestResume.leave_signed(world, desk)
@@ -735,6 +766,9 @@ class TestHousekeeping:
             "UPDATE job_logs SET status = 'failed', completed_at = now() - interval '2 hours'; "
             "SET session_replication_role = origin"
         )
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        await outlived(world, desk)
         await desk.run(GAS)
         await desk.settle()
         assert (await states(world))[1] == ["rejected", "final"]
