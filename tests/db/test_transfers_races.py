@@ -59,7 +59,7 @@ async def rescue(world: World, job: Job) -> None:
 async def outlived(world: World, desk: Desk) -> None:
     """What was signed until now has expired, by the final blocks that were read; what waits is due."""
     await world.devnet.advance(61)
-    await world.devnet.mine(10, step_seconds=3)
+    await world.devnet.mine(4)
     await desk.settlement.round()
     await world.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
 
