@@ -6,6 +6,12 @@
 -- both take the last of a budget. A day is the last 24 whole hours and the hour that runs. On violation
 -- constraint_name is the limit's column in chains; DETAIL of FP001 is the time of the next possible top-up.
 
+-- Also held by who compares the gas wallet's balance with what it was asked for.
+CREATE OR REPLACE FUNCTION lock_gas(p_chain_id integer) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp
+AS $$ SELECT pg_advisory_xact_lock(hashtext('flagpost: gas budgets'), p_chain_id) $$;
+
 CREATE OR REPLACE FUNCTION count_gas(p_chain_id integer, p_at timestamptz, p_amount numeric) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
@@ -33,7 +39,7 @@ BEGIN
         RAISE EXCEPTION 'gas budgets cannot be checked at isolation level %', current_setting('transaction_isolation') USING
             ERRCODE = 'feature_not_supported', HINT = 'Insert gas transfers at read committed.';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('flagpost: gas budgets'), NEW.chain_id);
+    PERFORM lock_gas(NEW.chain_id);
     IF NEW.found_on_chain THEN
         PERFORM count_gas(NEW.chain_id, NEW.created_at, NEW.amount);
         RETURN NULL;

@@ -37,7 +37,7 @@ from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Attempt, Context, Intent, Kind
 from pipeline.transfers.signing import Authority, SigningRefused, check_intent, check_wallet, signing_index
 from pipeline.transfers.states import TransferState
-from pipeline.transfers.store import Draft, TransferStore, UnknownTransactions
+from pipeline.transfers.store import Draft, Purse, TransferStore, UnknownTransactions
 from pipeline.transfers.terms import AssetTerms, Terms
 
 T = TypeVar("T")
@@ -145,7 +145,7 @@ class Sender:
         check_wallet(context.address, claimed.authority)
         return await self._resume_signed(claimed, kind, terms)
 
-    async def open(self, order: Order) -> int:
+    async def open(self, order: Order, purse: Purse | None = None) -> int:
         """Commit the intent, or adopt this job's unsent one if it says the same; returns its id. Raises StepRefused."""
         job, payment = order.claimed.job, order.payment
         for intent in order.claimed.context.own:
@@ -155,7 +155,7 @@ class Sender:
                 return intent.id
             wanted = order.asset.human(payment.amount)
             await self.store.reject(job, intent.id, f"decided anew: {wanted} to {payment.receiver}")
-        return await self.store.request(job, order.kind, order.asset.id, payment)
+        return await self.store.request(job, order.kind, order.asset.id, payment, purse)
 
     async def pay(self, orders: Orders, terms: Terms) -> Outcome:
         """Sign and send all that a job pays. Raises StepRefused, SigningRefused and what the provider raises; after the

@@ -53,6 +53,14 @@ class MayStillLand(StepRefused):
     """Bytes of an earlier payment were given up, and cannot be known not to be out: the next one waits."""
 
 
+class PurseShort(StepRefused):
+    """The gas wallet has been asked for more than it holds."""
+
+    def __init__(self, available: int) -> None:
+        super().__init__(f"{available} native raw units are left to give")
+        self.available = available
+
+
 class BudgetExhausted(StepRefused):
     """A gas limit would be passed; the message names it."""
 
@@ -68,6 +76,28 @@ class SenderHeld(StepRefused):
 def refused_by_guard(error: Exception) -> bool:
     """Whether it was one of our triggers or functions that said no (they have SQLSTATE class FP), and no outage."""
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("FP")
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What a gas wallet owes at one moment."""
+
+    amount: int
+    """Native raw units, with the fees of what is signed."""
+    unsigned: int
+    """Payments whose fees are not among it."""
+    newest: int
+    """Id of the last payment that was known then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What a gas wallet has to give, native raw units, and the fee that one more payment costs."""
+
+    available: int
+    fee: int
+    newest: int
+    """Id of the last payment that ``available`` knows of."""
 
 
 Sign = Callable[[int], Awaitable[SignedTransaction]]
@@ -106,25 +136,28 @@ class TransferStore:
         by_job = {job: list(of_job) for job, of_job in groupby(rows, key=lambda row: row["job_uuid"])}
         return {job: Context.from_rows(of_job) for job, of_job in by_job.items()}
 
-    async def gas_in_flight(self, chain_id: int, gas_address: str, deciding: Sequence[UUID]) -> int:
-        """Native raw units promised by the gas wallet and not yet missing from its final balance."""
+    async def gas_in_flight(self, chain_id: int, gas_address: str, deciding: Sequence[UUID]) -> Promised:
+        """What the gas wallet owes, to be read before its balance."""
         parameters = {"chain_id": chain_id, "gas_address": gas_address, "job_ids": list(deciding)}
-        rows = await self._rows("transfers/gas_in_flight", **parameters)
-        return parse_raw(rows[0]["promised"])
+        (row,) = await self._rows("transfers/gas_in_flight", **parameters)
+        return Promised(parse_raw(row["promised"]), row["unsigned"], row["newest"])
 
     async def flag_needs_gas(self, wallet_id: int) -> None:
         """Gas first: raise needs_gas, which rings the gas listener."""
         await self._rows("transfers/flag_needs_gas", wallet_id=wallet_id)
 
-    async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment) -> int:
-        """Write the intent down; returns its id.
+    async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment, purse: Purse | None = None) -> int:
+        """Write the intent down; returns its id. ``purse``: if the sender has that much to give, after all that others
+        asked it for meanwhile.
 
-        Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, CooldownActive,
+        Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, PurseShort, CooldownActive,
         BudgetExhausted.
         """
         crash_here(CrashPoint.REQUEST_BEFORE)
         try:
             async with self._step(job) as conn:
+                if purse is not None:
+                    await _check_purse(conn, job.chain_id, payment, purse)
                 found: list[int] = await _ids(
                     conn,
                     "transfers/request",
@@ -269,6 +302,16 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
         case "FP007":  # triggers/money_enters: bytes that were given up
             return MayStillLand(message)
     return None
+
+
+async def _check_purse(conn: AsyncConnection[Any], chain_id: int, payment: Payment, purse: Purse) -> None:
+    """Raises PurseShort. Until commit nobody else asks the gas wallet for anything."""
+    await fetch(conn, "transfers/lock_gas", chain_id=chain_id)
+    parameters = {"chain_id": chain_id, "gas_address": payment.sender, "after": purse.newest}
+    (asked,) = await fetch(conn, "transfers/gas_asked_since", **parameters)
+    available = purse.available - parse_raw(asked["amount"]) - asked["payments"] * purse.fee
+    if payment.amount + purse.fee > available:
+        raise PurseShort(available)
 
 
 async def _keep(conn: AsyncConnection[Any], job: Job, transfer_id: int, signed: SignedTransaction) -> int:

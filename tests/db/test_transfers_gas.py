@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable, SimulationFailed
 from pipeline.devnet.faults import FaultKind
-from pipeline.queue.jobs import Defer, Done, JobType, Parked, Retry
+from pipeline.queue.jobs import Defer, Done, JobType, Outcome, Parked, Retry
 from tests.chaos.drain import drain
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT, Wallet
@@ -125,6 +125,25 @@ class TestPurse:
         assert outcomes[:2] == [Parked(), Parked()]
         assert isinstance(outcomes[2], Defer)
         assert len(await world.transfers()) == 2
+
+    async def test_two_processes_do_not_promise_the_same_coins(
+        self, world: World, desk: Desk, other_desk: Desk
+    ) -> None:
+        """Both have read the balance before either has asked for anything: one says so, and signs nothing."""
+        await drain(world, 9 * TRX)
+        await flagged(world, 2)
+        jobs = await desk.queue.enqueue_and_claim(GAS, 2)
+        theirs: list[Outcome] = []
+
+        async def the_other_process() -> None:
+            theirs.extend(outcome for _, outcome in await other_desk.run(GAS, jobs[1:]))
+
+        desk.provider.before("estimate", the_other_process)
+        ((_, mine),) = await desk.run(GAS, jobs[:1])
+        assert theirs == [Parked()]
+        assert isinstance(mine, Defer)
+        assert "to give, this top-up needs" in mine.reason
+        assert [row["state"] for row in await world.transfers()] == ["broadcasting"]
 
 
 class TestLimits:
