@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, SimulationFailed
+from pipeline.chains.provider import FeeEstimate
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import Defer, Done, JobType, Outcome, Parked, Retry
 from tests.chaos.drain import drain
@@ -135,10 +136,11 @@ class TestPurse:
         jobs = await desk.queue.enqueue_and_claim(GAS, 2)
         theirs: list[Outcome] = []
 
-        async def the_other_process() -> None:
+        async def the_other_process(estimate: FeeEstimate) -> FeeEstimate:
             theirs.extend(outcome for _, outcome in await other_desk.run(GAS, jobs[1:]))
+            return estimate
 
-        desk.provider.before("estimate", the_other_process)
+        desk.provider.after("estimate", the_other_process)
         ((_, mine),) = await desk.run(GAS, jobs[:1])
         assert theirs == [Parked()]
         assert isinstance(mine, Defer)
