@@ -13,6 +13,7 @@ that goes out later cannot be in a block that was final before.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from loguru import logger
@@ -89,6 +90,8 @@ class Settlement:
                 chain_id, numbering.strangers, numbering.provider, self._final_block, self.longest_scan, patience
             )
         self._head: BlockRef
+        self._looked_up: datetime | None = None
+        """When what was looked up last by turns was buried."""
 
     async def round(self) -> int:
         """Look once at the chain and book what it shows; how many payments are still out, and senders in doubt.
@@ -143,9 +146,11 @@ class Settlement:
         return [*await self._risen(), *odd]
 
     async def _risen(self) -> list[str]:
-        """Look up what was buried lately. It cannot be there; were it, a payment may have been made twice."""
+        """Look up what was buried, lately or by turns. None can be there; were one, a payment may have been made twice."""
         alarms = []
-        for buried in await self._store.buried(self.chain_id):
+        found = await self._store.buried(self.chain_id, self._looked_up)
+        self._looked_up = max((one.turn for one in found if one.turn is not None), default=None)
+        for buried in found:
             async with self._slots:
                 result = await self._provider.find(buried.txid, Finality.FINAL)
             if result is not None:

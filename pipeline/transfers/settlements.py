@@ -52,6 +52,8 @@ class Buried:
     txid: str
     transfer_id: int
     state: str
+    turn: datetime | None
+    """When it was buried, where it is looked up by turns; None: a short while ago."""
 
 
 class SettlementStore:
@@ -152,9 +154,9 @@ class SettlementStore:
         crash_here(CrashPoint.EXPIRE_AFTER)
         return accounted
 
-    async def buried(self, chain_id: int) -> list[Buried]:
-        """What was buried in the last minutes."""
-        return [Buried(**row) for row in await self._rows("transfers/buried", chain_id=chain_id)]
+    async def buried(self, chain_id: int, after: datetime | None) -> list[Buried]:
+        """What was buried in the last minutes, and the next few that were buried ``after`` (None: the oldest)."""
+        return [Buried(**row) for row in await self._rows("transfers/buried", chain_id=chain_id, after=after)]
 
     async def claim_repeats(
         self, chain_id: int, chain_time: datetime, base_seconds: float, cap_seconds: float, limit: int
