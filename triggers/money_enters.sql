@@ -3,8 +3,8 @@
 -- wallet, a consolidation is a token sent from it, a gap a coin to its own sender. While an attempt of a payment may land,
 -- another one enters only with its nonce. An attempt with a nonce has the one that is reserved for its payment, and that no
 -- other payment ever signed with; it never expires, and so it is handed over in the commit that keeps it, and nobody can give it
--- up as unsent. What was found on the chain enters as included, with the record that it is final, and has no bytes. When it
--- entered is taken from the clock, not from the writer.
+-- up as unsent. No attempt may cost more than chains.fee_max. What was found on the chain enters as included, with the record
+-- that it is final, and has no bytes. When it entered is taken from the clock, not from the writer.
 --
 -- That bytes never left is only what the books say, and a database can lose commits: where they were given up, the wallet's next
 -- payment of that asset waits until they cannot land any more (FP007): the final blocks are read past their expiration, or
@@ -116,6 +116,11 @@ BEGIN
                AND (t.chain_id <> NEW.chain_id OR (t.kind = 'consolidation' AND t.from_address <> NEW.sender))) THEN
         RAISE EXCEPTION 'transaction % does not belong to transfer %: another chain or sender', NEW.txid, NEW.transfer_id USING
             ERRCODE = 'FP004';
+    END IF;
+    IF NOT NEW.found_on_chain AND EXISTS (
+        SELECT FROM chains c WHERE c.id = NEW.chain_id AND c.fee_max < NEW.fee_cap) THEN
+        RAISE EXCEPTION 'transaction % of transfer % could cost %, more than chains.fee_max', NEW.txid, NEW.transfer_id, NEW.fee_cap USING
+            ERRCODE = 'FP004', HINT = 'Raise chains.fee_max if this is meant to be.';
     END IF;
     IF (NEW.nonce IS NOT NULL) <> (SELECT c.family = 'evm' FROM chains c WHERE c.id = NEW.chain_id) THEN
         RAISE EXCEPTION 'transaction % of transfer %: a nonce is for EVM chains, and needed there', NEW.txid, NEW.transfer_id USING

@@ -192,6 +192,7 @@ class Sender:
         job, payment = order.claimed.job, order.payment
         transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
         unsigned = await self.provider.build(payment, order.estimate, terms.lifetime_seconds)
+        terms.check_fee(unsigned.fee_cap)
         signed = await self.sign(order.kind, payment, unsigned, order.claimed.authority)
         attempt_id = await self.store.record_signed(job, transfer_id, signed)
         return _Ready(attempt_id, order.asset, payment, signed)
@@ -203,6 +204,7 @@ class Sender:
         if not payment.asset.is_native and time.monotonic() - order.priced_at > _SIMULATION_KEPT_SECONDS:
             estimate = await self.provider.estimate(payment)
         unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds, 0)
+        terms.check_fee(unsigned.fee_cap)
 
         async def sign(nonce: int) -> SignedTransaction:
             return await self.sign(order.kind, payment, numbered.renumber(unsigned, nonce), order.claimed.authority)

@@ -146,7 +146,7 @@ class Settlement:
         return [*await self._risen(), *odd]
 
     async def _risen(self) -> list[str]:
-        """Look up what was buried, lately or by turns. None can be there; were one, a payment may have been made twice."""
+        """Look up what was buried, lately or by turns. None can be there; if one is, it may be paid twice."""
         alarms = []
         found = await self._store.buried(self.chain_id, self._looked_up)
         self._looked_up = max((one.turn for one in found if one.turn is not None), default=None)

@@ -1,8 +1,15 @@
--- What the senders of numbered chains (EVM) did, as far as the books know, and what the chain proves about them.
+-- What the senders of numbered chains (EVM) did, as far as the books know, and what the chain proves about them; and a bound
+-- on what one transaction may cost.
 --
 -- Guarantees before any application code runs: from a sender's first nonce on the books have a row of each, without a hole; the
 -- recorded count of its final transactions, and the final block it was read at, only grow; a transaction of ours that was
 -- found on the chain is told from those that were signed here, and has no bytes to send.
+
+ALTER TABLE chains
+    -- The most that one transaction may cost, native raw units, whatever a node says of prices and of energy or gas. NULL: what
+    -- the chain itself allows (and fees.cap on EVM chains). A USDT transfer on TRON's main network burns 14 to 60 TRX.
+    ADD COLUMN fee_max raw_amount CHECK (fee_max > 0);
+UPDATE chains SET fee_max = 100000000 WHERE family = 'tron' AND name = 'tron';
 
 CREATE TABLE senders (
     chain_id integer NOT NULL REFERENCES chains (id),
