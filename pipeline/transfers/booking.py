@@ -150,6 +150,11 @@ async def account_for(conn: AsyncConnection[Any], chain_id: int, stranger: Stran
     result = stranger.result
     sender, nonce = result.sender or "", result.nonce or 0
     await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=sender)
+    known = await fetch(conn, "transfers/nonce_state", chain_id=chain_id, sender=sender, nonce=nonce)
+    if known and known[0]["state"] not in ("void", "lost"):
+        return Accounted(
+            None, f"nonce {nonce} is {known[0]['state']} meanwhile: tx {result.txid} is somebody else's concern"
+        )
     if stranger.purpose is None:
         await fetch(conn, "transfers/lose_nonce", chain_id=chain_id, sender=sender, nonce=nonce, txid=result.txid)
         said = f"nonce {nonce} was used by tx {result.txid} in final block {result.block.number}, {_told(result)}"

@@ -87,7 +87,7 @@ class Promised:
     unsigned: int
     """Payments whose fees are not among it."""
     newest: int
-    """Id of the last payment that was known then."""
+    """Id of the last top-up that was known then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Purse:
     available: int
     fee: int
     newest: int
-    """Id of the last payment that ``available`` knows of."""
+    """Id of the last top-up that ``available`` knows of."""
 
 
 Sign = Callable[[int], Awaitable[SignedTransaction]]

@@ -26,12 +26,18 @@ from pipeline.transfers.strangers_store import Doubted, StrangerStore
 
 _WIDEST_GAP = 100
 """Nonces. More in a pool, that nobody here knows, are a node's nonsense or for people: filling each costs coins."""
+_MOST_UNKNOWN = 10_000
+"""Nonces. More than that nobody has forgotten: a node talks nonsense."""
 _AT_ONCE = 8
 """Blocks read at once."""
 _BLOCKS_A_ROUND = 64
 """Read backwards for one sender; the next round goes on, so that a long search keeps no other payment waiting."""
 
 
+_SENDERS_A_ROUND = 32
+"""In doubt, and looked into; the next round goes on with others."""
+_SENDERS_AT_ONCE = 4
+"""Each asks a handful of things of a node."""
 _AUDITED_AT_ONCE = 4
 """Senders beside the one that pays gas: a constant cost, however many there are."""
 
@@ -74,11 +80,14 @@ class Strangers:
         self._read = read
         self._look_back = look_back
         self._patience = patience_blocks
+        self._slots = asyncio.Semaphore(_SENDERS_AT_ONCE)
+        self._doubted = ""
+        """The last one looked into, in the order of addresses; empty: all were."""
         self._searches: dict[str, _Search] = {}
         self._pooled: dict[str, int] = {}
         """By sender, the final height at which only a pool held what is unknown."""
         self._audited = ""
-        """The last one, in the order of addresses."""
+        """The last one audited, in the order of addresses."""
         self._alarms: dict[str, str] = {}
         """By sender, why nothing can be found out."""
 
@@ -101,20 +110,25 @@ class Strangers:
         """Look into every doubt once; how many remain. All final blocks up to ``read_up_to`` are booked as read.
 
         Trouble with one sender holds up none of the others. Raises psycopg.Error."""
-        doubted = await self._store.doubted(self._chain_id)
-        senders = {one.sender for one in doubted}
-        self._searches = {sender: search for sender, search in self._searches.items() if sender in senders}
-        self._pooled = {sender: height for sender, height in self._pooled.items() if sender in senders}
-        self._alarms = {sender: alarm for sender, alarm in self._alarms.items() if sender in senders}
-        remaining = 0
-        for one in doubted:
+        doubted = await self._store.doubted(self._chain_id, self._doubted, _SENDERS_A_ROUND)
+        all_of_them = len(doubted) < _SENDERS_A_ROUND
+        if all_of_them and not self._doubted:
+            senders = {one.sender for one in doubted}
+            self._searches = {sender: search for sender, search in self._searches.items() if sender in senders}
+            self._pooled = {sender: height for sender, height in self._pooled.items() if sender in senders}
+            self._alarms = {sender: alarm for sender, alarm in self._alarms.items() if sender in senders}
+        self._doubted = "" if all_of_them else doubted[-1].sender
+        resolved = await asyncio.gather(*(self._try_to_resolve(one, read_up_to) for one in doubted))
+        return len(doubted) - sum(resolved)
+
+    async def _try_to_resolve(self, one: Doubted, read_up_to: BlockRef) -> bool:
+        async with self._slots:
             try:
-                remaining += not await self._look_into(one, read_up_to)
+                return await self._look_into(one, read_up_to)
             except ChainError as trouble:
-                remaining += 1
                 self._searches.pop(one.sender, None)
                 logger.warning("transactions of {} cannot be looked for now: {}", one.sender, trouble)
-        return remaining
+                return False
 
     async def _look_into(self, one: Doubted, read_up_to: BlockRef) -> bool:
         """Whether nothing is unknown of a sender any more."""
@@ -125,6 +139,13 @@ class Strangers:
         if one.next_nonce is None:
             if counted.latest == final:
                 await self._introduce(one.sender, final, read_up_to)
+            return False
+        if final - one.next_nonce > _MOST_UNKNOWN:
+            self._alarm(
+                one.sender,
+                f"a node counts {final} final transactions of {one.sender}, and the books know {one.next_nonce}: too "
+                "many to be true. It pays nothing meanwhile",
+            )
             return False
         missing = {nonce for nonce in (*one.void, *range(one.next_nonce, final)) if nonce < final}
         if missing:
@@ -150,7 +171,7 @@ class Strangers:
         oldest = max(0, (read_up_to.number if search is None else search.began) - self._look_back)
         first = final
         if await self._provider.count_at(sender, oldest) != final:
-            search = await self._extend(sender, set(range(final)), read_up_to, oldest)
+            search = await self._extend(sender, None, read_up_to, oldest)
             if search is None:
                 return
             while first - 1 in search.found:
@@ -176,9 +197,9 @@ class Strangers:
         )
         return False
 
-    async def _extend(self, sender: str, wanted: set[int], top: BlockRef, bottom: int) -> _Search | None:
+    async def _extend(self, sender: str, wanted: set[int] | None, top: BlockRef, bottom: int) -> _Search | None:
         """Read on, first up to ``top`` and then down to ``bottom``, as far as one round goes. None: ``bottom`` was not
-        reached, and not all is found. Raises LyingNode where the blocks do not hang together."""
+        reached, nor (if any are named) all that are wanted. Raises LyingNode where the blocks do not hang together."""
         search = self._searches.get(sender)
         if search is None:
             newest = await self._read(top.number)
@@ -197,7 +218,7 @@ class Strangers:
             search.note(sender, above)
         for _ in range(_BLOCKS_A_ROUND // _AT_ONCE):
             height = search.lowest.block.number
-            if height <= bottom or search.found.keys() >= wanted:
+            if height <= bottom or (wanted is not None and search.found.keys() >= wanted):
                 return search
             for below in await asyncio.gather(
                 *map(self._read, range(height - 1, max(bottom, height - _AT_ONCE) - 1, -1))

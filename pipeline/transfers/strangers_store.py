@@ -12,9 +12,6 @@ from pipeline.transfers.booking import Accounted, Proof, account_for, count_send
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.rows import fetch
 
-_AT_ONCE = 200
-"""Senders a round."""
-
 
 @dataclass(frozen=True, slots=True)
 class Doubted:
@@ -50,9 +47,9 @@ class StrangerStore:
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
 
-    async def doubted(self, chain_id: int) -> list[Doubted]:
-        """Senders to be looked into, the oldest doubt first."""
-        rows = await self._rows("transfers/doubted_senders", chain_id=chain_id, limit=_AT_ONCE)
+    async def doubted(self, chain_id: int, after: str, limit: int) -> list[Doubted]:
+        """Senders to be looked into, the next few after an address."""
+        rows = await self._rows("transfers/doubted_senders", chain_id=chain_id, after=after, limit=limit)
         return [Doubted.from_row(row) for row in rows]
 
     async def audited(self, chain_id: int, after: str, limit: int) -> list[tuple[str, bool]]:

@@ -30,7 +30,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     UPDATE senders s SET held = concat_ws('; ', s.held, p_reason), held_since = coalesce(s.held_since, clock_timestamp())
-    WHERE s.chain_id = p_chain_id AND s.sender = p_sender
+    WHERE s.chain_id = p_chain_id AND s.sender = p_sender AND position(p_reason IN coalesce(s.held, '')) = 0
 $$;
 REVOKE ALL ON FUNCTION hold_sender(integer, text, text) FROM PUBLIC;
 

@@ -1,6 +1,7 @@
 """Transactions of our own senders that the books do not know, over anvil: of a database that lost its last commits, or
 of somebody else who has the key. Nothing is paid beside them, nothing is guessed, and what was ours comes back."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from pipeline.chains.provider import Finality
 from pipeline.queue.jobs import Defer, Done, Job, JobType, Outcome, Parked
 from pipeline.transfers import strangers
 from pipeline.transfers.intents import Kind
+from pipeline.transfers.strangers_store import StrangerStore
 from tests.chains.evm.proxy import SEND
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.test_transfers_races import states
@@ -351,6 +353,26 @@ class TestStrangers:
         await known.assert_books_equal_chain()
 
 
+class TestTwoConfirmationWorkers:
+    async def test_both_take_it_in(self, known: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk) -> None:
+        """One of them has lost its leadership and does not know."""
+        wallet = await known.wallet()
+        txid = await known.unbooked(1, wallet.address, FINNEY)
+        stranger = await known.unbooked(2, known.treasury, 7)
+        await known.network.finalize()
+        await evm_desk.settlement.round()
+        final = await evm_desk.real_provider.block_ref(Finality.FINAL)
+        for each in (txid, stranger):
+            result = await evm_desk.real_provider.find(each, Finality.FINAL)
+            assert result is not None
+            stores = [StrangerStore(desk.confirming) for desk in (evm_desk, other_evm_desk)]
+            await asyncio.gather(*(store.account_for(known.chain_id, result, final) for store in stores))
+        assert await known.nonces() == [(0, "used"), (1, "used"), (2, "lost")]
+        assert len(await known.rows("SELECT FROM transfers WHERE found_on_chain")) == 1
+        row = await known.row("SELECT held FROM senders WHERE sender = %s", known.gas_address)
+        assert row["held"].count(stranger) == 1
+
+
 class TestAudit:
     async def test_the_gas_wallet_is_seen_though_nobody_pays(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
         txid = await known.unbooked(1, known.treasury, 7)
@@ -409,17 +431,27 @@ class TestSearch:
         assert await again(known, evm_desk) == [Parked()]
         assert await known.nonces() == [(0, "used"), (1, "reserved")]
 
+    @pytest.mark.parametrize(
+        ("count", "said"),
+        [(3, "has used nonces 1 to 2"), (2**60, "too many to be true"), (5000, "has used nonces 1 to")],
+    )
     async def test_a_node_that_counts_wrong_finally(
-        self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+        self,
+        known: EvmWorld,
+        evm_desk: EvmDesk,
+        thirsty: Wallet,
+        monkeypatch: pytest.MonkeyPatch,
+        count: int,
+        said: str,
     ) -> None:
         """Nothing is taken for used that no block shows."""
         real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
 
         async def wrong(sender: str) -> SenderNonces:
-            return replace(await real(sender), finalized=3, latest=3, pending=3)
+            return replace(await real(sender), finalized=count, latest=count, pending=count)
 
         async def count_at(*_: Any) -> int:
-            return 3
+            return count
 
         await known.flag(thirsty, gas=True)
         monkeypatch.setattr(evm_desk.real_provider, "sender_nonces", wrong)
@@ -427,7 +459,7 @@ class TestSearch:
         reasons(await evm_desk.run(GAS))
         await rounds(known, evm_desk)
         (alarm,) = await evm_desk.settlement.tidy()
-        assert "has used nonces 1 to 2" in alarm
+        assert said in alarm
         assert await known.nonces() == [(0, "used")]
         monkeypatch.undo()
         await rounds(known, evm_desk, 1)
