@@ -13,10 +13,12 @@ A worker that meets a job again calls ``resume`` first, which goes on from whate
 'broadcasting' on the confirmation worker owns the payments (settle.py) and nothing here touches them.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
+from weakref import WeakValueDictionary
 
 from loguru import logger
 from psycopg import Error as DatabaseTrouble
@@ -100,6 +102,9 @@ class Sender:
         self._signer = signer
         self._family = family
         self._pinned_treasury = pinned_treasury
+        self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By address, who of this process numbers its payment: the others wait here and not in the database, where each
+        would hold a connection."""
 
     @property
     def numbered(self) -> NumberedProvider | None:
@@ -216,8 +221,10 @@ class Sender:
     ) -> Outcome:
         first = orders.payments[0]
         counted = (await numbered.sender_nonces(first.payment.sender)).seen
+        line = self._lines.setdefault(first.payment.sender, asyncio.Lock())
         try:
-            kept = await self.store.hand_over(first.claimed.job, drafts, counted, orders.not_sent)
+            async with line:
+                kept = await self.store.hand_over(first.claimed.job, drafts, counted, orders.not_sent)
         except UnknownTransactions:
             await self.store.doubt(terms.chain_id, first.payment.sender, counted)
             raise

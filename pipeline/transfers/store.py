@@ -213,12 +213,16 @@ class TransferStore:
         showed before, in blocks or in its pool. Raises LeaseLost, MovedOn, UnknownTransactions, SenderHeld, and what a
         draft's signature raises."""
         kept = []
+        holding = {"job_uuid": job.id, "lease": job.lease}
         try:
-            async with self._step(job) as conn:
+            async with self._pool.connection() as conn, conn.transaction():
                 for draft in drafts:
-                    (nonce,) = await _ids(
-                        conn, "transfers/reserve_nonce", transfer_id=draft.transfer_id, counted=counted
+                    reserved = await _ids(
+                        conn, "transfers/reserve_nonce", transfer_id=draft.transfer_id, counted=counted, **holding
                     )
+                    if not reserved:
+                        raise _lost(job)
+                    (nonce,) = reserved
                     if nonce is None:
                         raise MovedOn(f"transfer {draft.transfer_id} cannot be signed any more")
                     crash_here(CrashPoint.RESERVE_OPEN)
@@ -277,12 +281,16 @@ class TransferStore:
         """One transaction under the lock of the job's row, if the attempt still holds it."""
         async with self._pool.connection() as conn, conn.transaction():
             if not await _ids(conn, "transfers/lock_job", job_uuid=job.id, lease=job.lease):
-                raise LeaseLost(f"job {job.job_id}: lease {job.lease} was lost, nothing was done")
+                raise _lost(job)
             yield conn
 
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self._pool.connection() as conn:
             return await fetch(conn, name, **parameters)
+
+
+def _lost(job: Job) -> LeaseLost:
+    return LeaseLost(f"job {job.job_id}: lease {job.lease} was lost, nothing was done")
 
 
 def _said(error: errors.DatabaseError) -> str:

@@ -299,6 +299,23 @@ class TestKilled:
         assert len(await evm.paid_gas()) == 2
         await evm.assert_books_equal_chain()
 
+    @pytest.mark.parametrize("step", ["build", "sender_nonces"])
+    async def test_a_lease_that_is_lost_takes_no_nonce(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet, step: str
+    ) -> None:
+        job = await claim(evm_desk, GAS)
+
+        async def somebody_else_does_it() -> None:
+            await rescue(evm, job)
+            assert [outcome for _, outcome in await other_evm_desk.run(GAS)] == [Parked()]
+
+        evm_desk.provider.before(step, somebody_else_does_it)
+        await evm_desk.run(GAS, [job])
+        assert await evm.nonces() == [(0, "reserved")]
+        await evm_desk.settle()
+        assert len(await evm.paid_gas()) == 1
+        assert (await states(evm))[0] == ["completed"]
+
     async def test_a_refused_signature_leaves_no_nonce(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
         async def refuse(*_: object) -> None:
             raise SigningRefused("not this one")
