@@ -21,9 +21,10 @@ from pipeline.db.dsn import listen_dsn
 from pipeline.log import Seldom
 from pipeline.settings import Settings
 from pipeline.transfers.crashpoints import arm
-from pipeline.transfers.settle import Settlement
+from pipeline.transfers.settle import Numbering, Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
+from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.workers.chains import ChainRow, Chains, chain_opener, complain, until_the_network_is_right
 from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, Worker, reason
@@ -42,7 +43,7 @@ class Confirmations:
     """A ``runtime.Worker``, one loop a chain."""
 
     type = "confirmations"
-    role = "pipeline_executor"
+    role = "pipeline_confirmations"
     channels: Sequence[str] = ("transfers",)
 
     def __init__(self, chains: Sequence[str] | None = None) -> None:
@@ -81,14 +82,10 @@ class Following:
         numbered = cast(NumberedProvider, provider) if row.numbers_transactions else None
         self._announcing = numbered if row.announces_blocks else None
         self._announced = asyncio.Event()
-        self._settlement = Settlement(
-            row.id,
-            *stores,
-            provider,
-            row.block_seconds,
-            numbered=numbered,
-            replace_after_blocks=row.replace_after_blocks,
-        )
+        numbering = None
+        if numbered is not None:
+            numbering = Numbering(numbered, StrangerStore(runtime.pool), row.replace_after_blocks)
+        self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
         self._leader = Leader(listen_dsn(runtime.settings), f"confirmations {row.name}", of.role)
         self._next_tidy = 0.0
         self._gone = Seldom()
