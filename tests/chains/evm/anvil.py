@@ -24,12 +24,17 @@ class AnvilError(Exception):
     """A JSON-RPC error of a call that a test made by itself."""
 
 
+def found() -> Path | None:
+    """The pinned anvil; None where it cannot be had."""
+    path = _CLIENTS / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
+    return path if path.exists() else None
+
+
 def binary() -> Path:
-    """The pinned anvil. Skips the test, with the reason, where it cannot be had."""
-    for package in ("anvil-linux-amd64",):
-        path = _CLIENTS / "node_modules" / "@foundry-rs" / package / "bin" / "anvil"
-        if path.exists():
-            return path
+    """The same. Skips the test, with the reason, where it cannot be had."""
+    path = found()
+    if path is not None:
+        return path
     pytest.skip("anvil is not installed: run `npm ci` in tests/clients (it exists for Linux on x86-64 only)")
 
 

@@ -183,16 +183,17 @@ class FaultProxy:
 
 
 @asynccontextmanager
-async def fault_proxy(upstream: str) -> AsyncIterator[FaultProxy]:
+async def fault_proxy(upstream: str, host: str = "127.0.0.1") -> AsyncIterator[FaultProxy]:
+    """``host``: the address it listens on."""
     async with aiohttp.ClientSession() as session:
         proxy = FaultProxy(upstream, session)
         application = web.Application(client_max_size=16 * 2**20)
         application.router.add_post("/{path:.*}", proxy.handle)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
-        proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        proxy.url = f"http://{host}:{runner.addresses[0][1]}"
         try:
             yield proxy
         finally:
