@@ -1,19 +1,25 @@
 """A worker with everything of its process: the runtime, the pool, the doorbell, and an event loop of its own."""
 
 import asyncio
+import contextlib
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import psycopg
 from psycopg import Notify
 
-from pipeline.db.listener import Listener
+from pipeline.db.listener import LONGEST_PAUSE, Listener
+from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.workers.runtime import Runtime, Worker
 from tests.simulation.database import Connection
 from tests.simulation.fate import Decision
 from tests.simulation.loop import ProcessLoop
+
+LOOK_SECONDS = 10.0
+"""Between two looks for dead workers: a third of all round trips otherwise."""
 
 Place = tuple[str, int]
 """Where in our code something stood: file below the repository, and line."""
@@ -48,7 +54,7 @@ class Process:
         """Start the worker as ``serve`` does. Called while the process is current."""
 
         async def live() -> None:
-            self.runtime = Runtime(settings, make(settings))
+            self.runtime = Runtime(settings, make(settings), look_seconds=LOOK_SECONDS)
             self.runtime.registration.pid = self.number
             self.runtime.registration.name = f"{self.kind}@simulation:{self.number}"
             await self.runtime.run()
@@ -89,7 +95,7 @@ class Process:
             backend = connection.backend
             if backend is None:
                 continue
-            leads = "idle_session_timeout" in backend.dsn
+            leads = "idle_session_timeout=60000" in backend.dsn
             if connection.in_transaction if in_transaction else leads:
                 connection.break_off()
 
@@ -108,18 +114,22 @@ class Process:
 
 
 class Doorbell(Listener):
-    """Rung by the simulation, which hears every NOTIFY that was committed."""
+    """Rung by the simulation, which hears every NOTIFY that was committed. Its session is there to be missed."""
 
     process: Process
+    connect: Callable[[str], Connection]
+    _session: Connection | None = None
+    _finding = False
 
     async def start(self) -> None:
         self.process.doorbells.append(self)
+        await self._hold_session()
         self._set_listening(True)
 
     async def close(self) -> None:
         if self in self.process.doorbells:
             self.process.doorbells.remove(self)
-        self._set_listening(False)
+        self.lose()
 
     def ring(self, channel: str, payload: str) -> None:
         if self.listening.is_set() and channel in self.channels:
@@ -128,12 +138,34 @@ class Doorbell(Listener):
     def lose(self) -> None:
         """The session is gone, and with it whatever is rung until it is back."""
         self._set_listening(False)
+        session, self._session = self._session, None
+        if session is not None:
+            session.break_off()
 
     def find_again(self) -> None:
         """Called in a step of the process."""
-        if not self.listening.is_set():
+        if not self.listening.is_set() and not self._finding:
+            self._finding = True
+            self.process.loop.create_task(self._find_again())
+
+    async def _find_again(self) -> None:
+        await self._hold_session()
+        self._finding = False
+        if self in self.process.doorbells:
             self._set_listening(True)
-            self.process.loop.create_task(self._announce_reconnect())
+            await self._announce_reconnect()
+        else:
+            self.lose()
+
+    async def _hold_session(self) -> None:
+        while True:
+            try:
+                session = self._session = self.connect(self._dsn)
+                await session.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
+            except psycopg.Error:
+                await asyncio.sleep(LONGEST_PAUSE)
+            else:
+                return
 
 
 def _innermost(awaitable: Any) -> Place | None:
@@ -156,6 +188,20 @@ def _innermost(awaitable: Any) -> Place | None:
             return place
         awaitable = below
     return place
+
+
+@contextlib.contextmanager
+def whole_garbage() -> Iterator[None]:
+    """Garbage is collected between runs only: what the dead left would else be freed in the middle of another run. What
+    was there before is not looked at each time."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def bury(processes: Sequence[Process]) -> None:

@@ -12,14 +12,17 @@ with temporary_home() as path, EmbeddedServer(path, settings=TEST_SERVER|SERVER)
     Database.prepare(server.dsn)
     db = Database(server.dsn)
     with seams.joined():
-        for seed in (1,2,3,4,5): runmod.run(seed, db)
-        import gc; gc.collect(); gc.freeze()
-        p=cProfile.Profile(time.process_time)
-        t0=time.process_time(); w=time.perf_counter()
-        if sys.argv[1:]: p.enable()
-        steps=0
-        for seed in range(11,25):
-            r=runmod.run(seed, db); steps+=r.steps
-        p.disable()
-        print("cpu/run", (time.process_time()-t0)/14, "wall/run", (time.perf_counter()-w)/14, "steps", steps/14)
-        if sys.argv[1:]: pstats.Stats(p).sort_stats("tottime").print_stats(35)
+        for seed in range(1,4): runmod.run(seed, db)
+        t=time.process_time(); w=time.perf_counter()
+        N=10
+        p=cProfile.Profile() if "-p" in sys.argv else None
+        if p: p.enable()
+        st=0
+        for seed in range(11,11+N): st+=runmod.run(seed, db).steps
+        if p: p.disable()
+        print("cpu/run", (time.process_time()-t)/N, "wall", (time.perf_counter()-w)/N, "steps", st/N)
+        # backend cpu
+        import subprocess
+        print(subprocess.run("ps -eo pid,ppid,time,cputimes,args --sort=-cputimes | grep 'postgres: ' | grep -v grep | grep simul | head -30",shell=True,capture_output=True,text=True).stdout)
+        print(db.plain.execute("select count(*), sum(xact_commit) from pg_stat_database").fetchall())
+        if p: pstats.Stats(p).sort_stats("tottime").print_stats(45)

@@ -60,16 +60,16 @@ class Plan:
     def of(cls, seed: int) -> "Plan":
         dice = random.Random(f"{seed} plan")
         harm = dice.choice([0.3, 1.0, 1.0, 2.5])
-        seconds = dice.choice([30.0, 45.0, 60.0, 90.0])
+        seconds = dice.choice([20.0, 30.0, 45.0, 70.0])
 
         def rate(usual: float) -> float:
             return usual * harm if dice.random() < 0.75 else 0.0
 
         menus = {
-            "step": Menu(rate(1 / 1500), {"kill": 8, "freeze": 2, "stop": 1, "cut": 1}),
-            "ask": Menu(rate(1 / 1500), {"lost before": 1}),
-            "answer": Menu(rate(1 / 800), {"lost after": 1}),
-            "node": Menu(rate(1 / 60), node.DISHES),
+            "step": Menu(rate(1 / 700), {"kill": 8, "freeze": 2, "stop": 1, "cut": 1}),
+            "ask": Menu(rate(1 / 700), {"lost before": 1}),
+            "answer": Menu(rate(1 / 400), {"lost after": 1}),
+            "node": Menu(rate(1 / 40), node.DISHES),
             "bell": Menu(rate(1 / 20), {"lost bell": 2, "late bell": 1}),
         }
         processes = [kind for kind in MAKERS] + [kind for kind in TWICE if dice.random() < 0.7]

@@ -1,8 +1,8 @@
 -- Time and chance of a simulated run inside Postgres: both come from sequences that the simulation sets, so that a run
 -- repeated from its seed sees the same times and the same ids.
 --
--- Sessions and functions of the simulation look here before they look into pg_catalog, so that now(), clock_timestamp()
--- and gen_random_uuid() of all our SQL are these.
+-- Sessions and functions of the simulation look here before they look into pg_catalog, so that now(), clock_timestamp(),
+-- random() and gen_random_uuid() of all our SQL are these.
 
 CREATE SCHEMA sim;
 GRANT USAGE ON SCHEMA sim TO PUBLIC;
@@ -30,6 +30,9 @@ $$;
 
 CREATE FUNCTION sim.gen_random_uuid() RETURNS uuid LANGUAGE sql VOLATILE
 AS $$ SELECT md5(nextval('sim.ids')::text)::uuid $$;
+
+CREATE FUNCTION sim.random() RETURNS double precision LANGUAGE sql VOLATILE
+AS $$ SELECT (hashtextextended('chance', nextval('sim.ids')) & 1048575) / 1048576.0::double precision $$;
 
 DO $$
 DECLARE

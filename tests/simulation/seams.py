@@ -10,7 +10,7 @@ from unittest import mock
 from uuid import UUID
 
 import aiohttp
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.chains import http, nodes
 from pipeline.chains.evm import provider as evm_provider
@@ -24,7 +24,7 @@ from pipeline.workers import leader, registry, runtime, sweep
 from tests.simulation.clock import WallClock
 from tests.simulation.database import Connection, Pool
 from tests.simulation.node import Session
-from tests.simulation.process import Doorbell, Process
+from tests.simulation.process import Doorbell, Process, whole_garbage
 from tests.simulation.simulation import Simulation
 
 _APPLICATION = "simulated"
@@ -47,13 +47,17 @@ class Joints:
 
     def listener(self, *args: Any, **options: Any) -> Doorbell:
         made = Doorbell(*args, **options)
-        made.process = self.process
+        process = made.process = self.process
+        made.connect = lambda dsn: self._connected(process, dsn)
         return made
 
     async def connect(self, dsn: str, **options: Any) -> Connection:
         """``AsyncConnection.connect``."""
         process = self.process
         await process.pause()
+        return self._connected(process, dsn, **options)
+
+    def _connected(self, process: Process, dsn: str, **options: Any) -> Connection:
         connection = Connection.take(self.simulation.database, process, _anonymous(dsn))
         connection.prepare_threshold = options.get("prepare_threshold", 5)
         process.connections.append(connection)
@@ -71,8 +75,9 @@ class Joints:
 
 @cache
 def _anonymous(dsn: str) -> str:
-    """One name for all, so that a session can be used again by any process of the same rights."""
-    return make_conninfo(dsn, application_name=_APPLICATION)
+    """One name for all, so that a session can be used again by any process of the same rights; in no hurry to end."""
+    options = conninfo_to_dict(dsn).get("options", "")
+    return make_conninfo(dsn, application_name=_APPLICATION, options=f"{options} -c idle_session_timeout=0")
 
 
 @cache
@@ -107,6 +112,7 @@ def joined() -> Iterator[None]:
         (runtime, "AsyncConnection", connecting),
         (leader, "AsyncConnection", connecting),
         (registry, "uuid4", JOINTS.uuid4),
+        (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),
         (sweep, "datetime", WallClock),
         (store, "datetime", WallClock),
         (send, "time", SimpleNamespace(monotonic=JOINTS.monotonic)),
@@ -118,4 +124,5 @@ def joined() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module, name, stand_in in replaced:
             stack.enter_context(mock.patch.object(module, name, stand_in))
-        yield
+        with whole_garbage():
+            yield
