@@ -357,7 +357,7 @@ class Connection(AsyncConnection[Any]):
             raise psycopg.OperationalError("this process is dead")
         if gen.__name__ in ("_commit_gen", "_rollback_gen") and not self.in_transaction and self._pipeline is None:
             return _without_asking(gen)
-        await self.owner.pause()
+        await self._let_others_go_on()
         if self.backend is None:
             raise psycopg.OperationalError("the connection is closed")
         if self.owner.loses(self, answered=False):
@@ -365,12 +365,18 @@ class Connection(AsyncConnection[Any]):
             raise psycopg.OperationalError("server closed the connection unexpectedly")
         self.database.tell_time()
         result = await self._ask(self.backend, gen)
-        await self.owner.pause()
+        await self._let_others_go_on()
         if self.backend is not None and self.owner.loses(self, answered=True):
             self.break_off()
         if self.backend is None:
             raise psycopg.OperationalError("server closed the connection unexpectedly")
         return result
+
+    async def _let_others_go_on(self) -> None:
+        """Unless statements are sent and not answered: a pipeline is one thing to the server, and what it does of it while
+        others run would depend on how fast it is."""
+        if self._pipeline is None or not (self._pipeline.command_queue or self._pipeline.result_queue):
+            await self.owner.pause()
 
     async def _ask(self, backend: Backend, gen: _Gen) -> Any:
         try:
