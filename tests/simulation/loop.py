@@ -37,6 +37,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         handle = self.ready.popleft()
         if handle.cancelled():
             return
+        outer = asyncio._get_running_loop()
         asyncio._set_running_loop(self)
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(finalizer=self._finish_generator)
@@ -44,7 +45,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             handle._run()
         finally:
             sys.set_asyncgen_hooks(*hooks)
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(outer)
 
     def due(self) -> float | None:
         """When the next timer goes off."""

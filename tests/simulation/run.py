@@ -5,7 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -40,6 +40,7 @@ CONFIG = {
 }
 SETTLED_WITHIN = 1800.0
 """Seconds of the run's time after the storm."""
+NETWORKS: dict[str, Callable[[Clock, random.Random], Network]] = {"tron": TronNetwork}
 TWICE = ("gas-topup", "consolidation", "confirmations")
 
 
@@ -89,6 +90,7 @@ class Result:
     """What came of a run."""
 
     seed: int
+    network: str
     verdict: list[str]
     decisions: list[Decision]
     happened: Counter[str]
@@ -100,8 +102,8 @@ class Result:
     seconds: float
     """Of the run's own time."""
     real_seconds: float
-    story: list[str] = field(default_factory=list)
     picture: Any = None
+    """The books, of a run that failed."""
 
     @property
     def failed(self) -> bool:
@@ -112,23 +114,24 @@ def run(
     seed: int,
     database: Database,
     *,
+    network: str = "tron",
     decisions: Sequence[Decision] | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Result:
-    """Run ``seed`` to its verdict; with ``decisions`` exactly these befall it. ``told`` gets the story, line by line."""
+    """Run ``seed`` on a network of ``NETWORKS`` to its verdict; with ``decisions`` exactly these befall it. ``told`` gets the story, line by line."""
     began = time.perf_counter()
     plan, clock = Plan.of(seed), Clock()
     random.seed(seed)
-    network: Network = TronNetwork(clock, random.Random(f"{seed} network"))
+    chain = NETWORKS[network](clock, random.Random(f"{seed} network"))
     database.begin(clock)
     given = None if decisions is None else [one for one in decisions if one.place != "storm"]
     by_the_clock = plan.storm if decisions is None else [one for one in decisions if one.place == "storm"]
     fate = Fate(seed, plan.menus, given)
     settings = Settings(database_url=database.dsn)
-    simulation = Simulation(seed, clock, database, network, fate, settings)
+    simulation = Simulation(seed, clock, database, chain, fate, settings)
     seams.join(simulation)
     with _story(simulation, told):
-        gas, treasury, wallets = _found(plan, database, network)
+        gas, treasury, wallets = _found(plan, database, chain)
         weather = Storm(simulation, wallets)
         weather.befall(by_the_clock)
         for kind in plan.processes:
@@ -139,12 +142,13 @@ def run(
             weather.end()
             _one_of_each(simulation)
             simulation.run_until(clock.now + SETTLED_WITHIN, judge.is_settled)
-            network.settle()
+            chain.settle()
             verdict = judge.verdict()
         except AssertionError as error:
             verdict = [str(error)]
         result = Result(
             seed,
+            network,
             verdict,
             fate.taken,
             simulation.happened,
