@@ -22,7 +22,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test check lock bench bench-setup bench-short contracts clean
+.PHONY: help setup up test check lock simulation bench bench-setup bench-short contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench: $(VENV)/.ready-bench ## every measurement, beside the peers that bench-se
 
 bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it works, not how fast it is
 	@$(RUN)/python -m bench.run --short $(BENCH_ARGS)
+
+simulation: $(VENV)/.ready-dev ## seeded runs of the workers in one process, every await a place to die: SEED=… RUNS=… [NETWORK=…] [REPLAY=…]
+	@$(RUN)/python -m tests.simulation.campaign $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(NETWORK),--network $(NETWORK)) $(if $(REPLAY),--replay $(REPLAY)) $(SIMULATION_ARGS)
 
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(INSTALL) 'uv>=0.13,<0.14'

@@ -117,7 +117,9 @@ def database() -> Iterator[Database]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.campaign", description="Seeded runs in one process")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation.campaign", description="Seeded runs in one process"
+    )
     parser.add_argument("--seed", type=int, help="of the first run; the next ones count on (default: drawn)")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="only these (may be repeated)")

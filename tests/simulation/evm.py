@@ -163,7 +163,13 @@ class EvmNetwork:
         if self.is_sending(url, body):
             if dice % 3 == 0:
                 return answer | {"result": _hash(str(dice).encode())}
-            words = ("nonce too low", "already known", "replacement transaction underpriced", "insufficient funds", "timeout")
+            words = (
+                "nonce too low",
+                "already known",
+                "replacement transaction underpriced",
+                "insufficient funds",
+                "timeout",
+            )
             return _error(body, words[dice % len(words)])
         return _error(body, "internal error")
 
@@ -318,7 +324,10 @@ class EvmNetwork:
         if before is not None:
             if before.txid == one.txid:
                 raise Refused(-32000, "already known")
-            if any(100 * now < (100 + BUMP_PERCENT) * was for now, was in ((one.max_fee, before.max_fee), (one.tip, before.tip))):
+            if any(
+                100 * now < (100 + BUMP_PERCENT) * was
+                for now, was in ((one.max_fee, before.max_fee), (one.tip, before.tip))
+            ):
                 raise Refused(-32000, "replacement transaction underpriced")
         if state.coins.get(one.sender, 0) < one.value + one.gas_limit * one.max_fee:
             raise Refused(-32000, "insufficient funds for gas * price + value")
@@ -429,7 +438,9 @@ def _receipt(block: Block, place: int, receipt: Receipt) -> Any:
     one = receipt.pooled
     logs = []
     if receipt.success and one.transfer.contract is not None:
-        parties = ["0x" + address.to_bytes(party).rjust(32, b"\0").hex() for party in (one.sender, one.transfer.receiver)]
+        parties = [
+            "0x" + address.to_bytes(party).rjust(32, b"\0").hex() for party in (one.sender, one.transfer.receiver)
+        ]
         amount = "0x" + one.transfer.amount.to_bytes(32, "big").hex()
         logs.append({"address": TOKEN, "topics": [TRANSFER_TOPIC, *parties], "data": amount, "removed": False})
     return {
@@ -581,5 +592,3 @@ def _hash(data: bytes) -> str:
 
 def _bytes(digits: str) -> bytes:
     return bytes.fromhex(digits.removeprefix("0x"))
-
-

@@ -36,7 +36,13 @@ class Judge:
 
     def verdict(self) -> list[str]:
         """What is wrong; nothing if all is as it must be."""
-        return [*self._simulation.faults, *self._of_payments(), *self._of_books(), *self._of_jobs(), *self._of_balances()]
+        return [
+            *self._simulation.faults,
+            *self._of_payments(),
+            *self._of_books(),
+            *self._of_jobs(),
+            *self._of_balances(),
+        ]
 
     def doubles(self) -> int:
         """Payments made more often than once, by the chain."""
@@ -44,7 +50,11 @@ class Judge:
 
     def missing(self) -> int:
         """Raw units that are due in the treasury and not there."""
-        return sum(self._network.balance(wallet, self._network.token.contract) for wallet in self._wallets if self._is_due(wallet))
+        return sum(
+            self._network.balance(wallet, self._network.token.contract)
+            for wallet in self._wallets
+            if self._is_due(wallet)
+        )
 
     def payments(self) -> int:
         """Payments that are on the chain."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -209,9 +210,13 @@ def bury(processes: Sequence[Process]) -> None:
     hook = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:
-        for process in processes:
-            process.loop.tasks.clear()
-            process.__dict__.clear()
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that nobody came to await
+            for process in processes:
+                process.loop.tasks.clear()
+                process.__dict__.clear()
+            # One that awaits in its clean-up is only then free to be collected.
+            while gc.collect():
+                pass
     finally:
         sys.unraisablehook = hook

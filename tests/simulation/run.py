@@ -201,7 +201,9 @@ def _found(plan: Plan, database: Database, network: Network) -> tuple[str, str, 
     execute = database.plain.execute
     columns = network.rows() | {"gas_policy": plan.gas_policy, "gas_cooldown": "0", "sync_interval": "20 seconds"}
     names, places = ", ".join(columns), ", ".join(["%s"] * len(columns))
-    (chain,) = execute(f"INSERT INTO chains ({names}) VALUES ({places}) RETURNING id", list(columns.values())).fetchone()  # type: ignore[arg-type, misc]
+    (chain,) = execute(
+        f"INSERT INTO chains ({names}) VALUES ({places}) RETURNING id", list(columns.values())
+    ).fetchone()  # type: ignore[arg-type, misc]
     for asset, flag, least in ((network.coin, None, None), (network.token, 200 * USDT, 100 * USDT)):
         execute(
             "INSERT INTO asset_on_chain (chain_id, symbol, contract_address, decimals, consolidate_flag_above, "

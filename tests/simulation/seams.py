@@ -14,8 +14,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.chains import http, nodes
 from pipeline.chains.evm import provider as evm_provider
-from pipeline.chains.tron import provider as tron_provider
 from pipeline.chains.http import Clock as NodeClock
+from pipeline.chains.tron import provider as tron_provider
 from pipeline.db.dsn import database_dsn
 from pipeline.db.pool import session_dsn
 from pipeline.settings import Settings

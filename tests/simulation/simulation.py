@@ -1,7 +1,7 @@
 """The simulation itself: who runs next, and when time passes.
 
-    somebody has something to do   one of them, chosen by the seed, does one step of it (a place to die)
-    nobody has                     bells that were committed are delivered; else time passes to the next event
+somebody has something to do   one of them, chosen by the seed, does one step of it (a place to die)
+nobody has                     bells that were committed are delivered; else time passes to the next event
 """
 
 import asyncio
@@ -43,7 +43,9 @@ MOST_STEPS = 400_000
 class Simulation:
     """One run's processes, its network, and its time."""
 
-    def __init__(self, seed: int, clock: Clock, database: Database, network: Network, fate: Fate, settings: Settings) -> None:
+    def __init__(
+        self, seed: int, clock: Clock, database: Database, network: Network, fate: Fate, settings: Settings
+    ) -> None:
         self.clock = clock
         self.database = database
         self.network = network

@@ -60,7 +60,9 @@ class Storm:
 
     def befall(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
-            self._simulation.after(decision.at - self._simulation.clock.now, lambda decision=decision: self._act(decision))
+            self._simulation.after(
+                decision.at - self._simulation.clock.now, lambda decision=decision: self._act(decision)
+            )
 
     def end(self) -> None:
         """Everything is mended; what was lost stays lost."""
