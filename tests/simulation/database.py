@@ -9,18 +9,16 @@ Sessions are used again by later processes: connecting costs more than a whole r
 """
 
 import asyncio
-import contextlib
 import select
 from collections import defaultdict
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, pq
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
-from psycopg_pool import PoolTimeout
 
 from tests.simulation.clock import EPOCH, Clock
 
@@ -39,19 +37,8 @@ _READABLE, _WRITABLE = 1, 2
 """As psycopg's generators have them."""
 _IDLE = pq.TransactionStatus.IDLE
 
-_Gen = Generator[Any, Any, Any]
-
-
-class Owner(Protocol):
-    """The process that a connection belongs to."""
-
-    alive: bool
-
-    async def pause(self) -> None:
-        """Let others go on; a place to die."""
-
-    def loses(self, connection: "Connection", *, answered: bool) -> bool:
-        """Whether the connection breaks off here, before the server is asked or after it has done what it was asked."""
+RoundTrip = Generator[Any, Any, Any]
+"""psycopg's side of one."""
 
 
 class Backend:
@@ -82,9 +69,9 @@ class Backend:
         self.pgconn.exec_(b"SELECT pg_advisory_unlock_all()")
         return self.pgconn.status == pq.ConnStatus.OK
 
-    def advance(self, gen: _Gen, state: Any) -> tuple[bool, Any]:
-        """Go on with psycopg's side of a round trip; whether it is over, and its result, or else where it stands because
-        the server takes its time."""
+    def advance(self, gen: RoundTrip, state: Any) -> tuple[bool, Any]:
+        """Go on with psycopg's side of a round trip; whether it is over, and its result, or else where it stands
+        because the server takes its time."""
         socket = self.pgconn.socket
         try:
             while True:
@@ -103,7 +90,7 @@ class Blocked:
     """A statement that waits for a lock."""
 
     backend: Backend
-    gen: _Gen
+    gen: RoundTrip
     state: Any
     since: float
     looked_at: int
@@ -120,7 +107,8 @@ class Database:
         self.dsn = make_conninfo(dsn, options=OPTIONS)
         """For the workers."""
         self.plain = psycopg.connect(self.dsn, autocommit=True)
-        """For the test: what it asks and does here, no process does. It waits for no lock, as nobody would give it up."""
+        """For the test: what it asks and does here, no process does. It waits for no lock: nobody would give
+        it up."""
         self.plain.execute("SET lock_timeout = '20ms'")
         self.blocked: list[Blocked] = []
         self.deadlocks = 0
@@ -172,7 +160,7 @@ class Database:
         self._told = self._clock.now
         micros = round((EPOCH.timestamp() + self._clock.now) * 1_000_000)
         self._monitor.pgconn.exec_(
-            f"SELECT setval('sim.clock', greatest({micros}, last_value + 1)) FROM sim.clock".encode()
+            f"SELECT setval('sim.clock', greatest({micros}, last_value + 1)) FROM sim.clock".encode()  # noqa: S608
         )
 
     def bells(self) -> list[tuple[str, str]]:
@@ -272,7 +260,7 @@ class Database:
             return False
         self.deadlocks += 1
         members = [one for one in self.blocked if one.backend.pid in ring]
-        while not any([self._go_on(one) for one in members if one in self.blocked]):
+        while not any([self._go_on(one) for one in members if one in self.blocked]):  # noqa: C419 - all of them
             pass
         return True
 
@@ -317,159 +305,3 @@ class Database:
             *(f"SELECT setval('{name}', 1, false)" for kind, name in relations if kind == "S"),
         ]
         return ", ".join(tables), "; ".join(statements)
-
-
-class Connection(AsyncConnection[Any]):
-    """A connection of a simulated process."""
-
-    database: Database
-    owner: Owner
-    backend: Backend | None
-
-    @classmethod
-    def take(cls, database: Database, owner: Owner, dsn: str) -> "Connection":
-        backend = database.take(dsn)
-        made = cls(backend.pgconn)
-        made.database, made.owner, made.backend = database, owner, backend
-        made._autocommit = True
-        made._pool = None  # type: ignore[assignment]
-        if backend.prepared is not None:
-            made._prepared = backend.prepared
-        return made
-
-    @property
-    def in_transaction(self) -> bool:
-        return self.pgconn.transaction_status not in (_IDLE, pq.TransactionStatus.UNKNOWN)
-
-    def break_off(self) -> None:
-        """The client's end is gone; the server's is told."""
-        backend, self.backend = self.backend, None
-        if backend is not None:
-            self.pgconn = _DEAD
-            self.database.give_back(backend, self._prepared)
-
-    async def close(self) -> None:
-        self._closed = True
-        self.break_off()
-
-    async def wait(self, gen: _Gen, interval: float = 0.0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        if not self.owner.alive:
-            raise psycopg.OperationalError("this process is dead")
-        if gen.__name__ in ("_commit_gen", "_rollback_gen") and not self.in_transaction and self._pipeline is None:
-            return _without_asking(gen)
-        await self._let_others_go_on()
-        if self.backend is None:
-            raise psycopg.OperationalError("the connection is closed")
-        if self.owner.loses(self, answered=False):
-            self.break_off()
-            raise psycopg.OperationalError("server closed the connection unexpectedly")
-        self.database.tell_time()
-        result = await self._ask(self.backend, gen)
-        await self._let_others_go_on()
-        if self.backend is not None and self.owner.loses(self, answered=True):
-            self.break_off()
-        if self.backend is None:
-            raise psycopg.OperationalError("server closed the connection unexpectedly")
-        return result
-
-    async def _let_others_go_on(self) -> None:
-        """Unless statements are sent and not answered: a pipeline is one thing to the server, and what it does of it while
-        others run would depend on how fast it is."""
-        if self._pipeline is None or not (self._pipeline.command_queue or self._pipeline.result_queue):
-            await self.owner.pause()
-
-    async def _ask(self, backend: Backend, gen: _Gen) -> Any:
-        try:
-            state = next(gen)
-        except StopIteration as over:
-            return over.value
-        while True:
-            over, state = backend.advance(gen, state)
-            if over:
-                if self.pgconn.transaction_status == _IDLE:
-                    self.database.transaction_ended()
-                return state
-            if self.database.is_blocked(backend.pid):
-                return await self._wait_for_lock(Blocked(backend, gen, state, 0.0, -1, None))
-
-    async def _wait_for_lock(self, one: Blocked) -> Any:
-        loop = asyncio.get_running_loop()
-        one.since, one.answer = loop.time(), loop.create_future()
-        self.database.blocked.append(one)
-        try:
-            return await one.answer
-        except asyncio.CancelledError:
-            # As psycopg does: the server is asked to cancel, and waited for.
-            if one in self.database.blocked:
-                one.answer = loop.create_future()
-                self.database.cancel(one)
-                with contextlib.suppress(psycopg.Error):
-                    await one.answer
-            raise
-
-
-class Pool:
-    """What ``db.pool.Pool`` is to the workers."""
-
-    def __init__(self, database: Database, owner: Owner, dsn: str, size: int, taken: list[Connection]) -> None:
-        """``taken`` is told of every connection."""
-        self._database = database
-        self._owner = owner
-        self._dsn = dsn
-        self._slots = asyncio.Semaphore(size)
-        self._idle: list[Connection] = []
-        self._taken = taken
-
-    async def __aenter__(self) -> "Pool":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.drain()
-
-    async def drain(self) -> None:
-        """Close what is idle."""
-        while self._idle:
-            await self._idle.pop().close()
-
-    @contextlib.asynccontextmanager
-    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109
-        try:
-            async with asyncio.timeout(timeout or 30.0):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise PoolTimeout("couldn't get a connection after 30.00 sec") from None
-        try:
-            connection = self._take()
-            try:
-                async with connection:
-                    yield connection
-            finally:
-                if not connection.closed:
-                    self._idle.append(connection)
-        finally:
-            self._slots.release()
-
-    def _take(self) -> Connection:
-        if not self._owner.alive:
-            raise psycopg.OperationalError("this process is dead")
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.closed:
-                return connection
-        connection = Connection.take(self._database, self._owner, self._dsn)
-        connection._pool = self  # type: ignore[assignment]
-        self._taken.append(connection)
-        return connection
-
-
-def _without_asking(gen: _Gen) -> Any:
-    """The result of a step that has nothing to ask."""
-    try:
-        next(gen)
-    except StopIteration as over:
-        return over.value
-    raise AssertionError("it had something to ask")
-
-
-_DEAD = pq.PGconn.connect_start(b"host=/nowhere")
-_DEAD.finish()

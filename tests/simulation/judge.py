@@ -77,8 +77,8 @@ class Judge:
         yield from self._of_gas()
 
     def _of_gas(self) -> Iterator[str]:
-        """One need is served once: a wallet that got gas spends some of it before it gets more, unless fees have changed
-        or tokens have come."""
+        """One need is served once: a wallet that got gas spends some of it before it gets more, unless fees have
+        changed or tokens have come."""
         if self._simulation.happened["fees change"] or self._simulation.happened["deposit"]:
             return
         filled: dict[str, Moved] = {}
@@ -154,7 +154,8 @@ class Judge:
         ):
             held = self._network.balance(row["address"], row["contract_address"])
             if held != int(row["on_chain_balance_raw"]):
-                yield f"{row['address']} holds {held} of {row['contract_address']}, known are {row['on_chain_balance_raw']}"
+                known = row["on_chain_balance_raw"]
+                yield f"{row['address']} holds {held} of {row['contract_address']}, known are {known}"
 
     def _attempts(self) -> list[dict[str, Any]]:
         return self._rows(
@@ -167,10 +168,12 @@ class Judge:
         return {
             "jobs": self._rows(
                 "SELECT job_id, status, awaiting_chain, lease, retry_count, run_at::time(0)::text, error_message, "
-                "data - 'history' - 'flagged_at' - 'wait_ms' AS data FROM job_logs WHERE job_type <> 'sync' ORDER BY seq"
+                "data - 'history' - 'flagged_at' - 'wait_ms' AS data FROM job_logs WHERE job_type <> 'sync' "
+                "ORDER BY seq"
             ),
             "transfers": self._rows(
-                "SELECT id, kind, wallet_id, state, amount::text, created_at::time(0)::text, error_message FROM transfers ORDER BY id"
+                "SELECT id, kind, wallet_id, state, amount::text, created_at::time(0)::text, error_message "
+                "FROM transfers ORDER BY id"
             ),
             "attempts": self._rows(
                 "SELECT id, transfer_id, attempt, left(txid, 10) AS txid, state, nonce, broadcast_count, last_result, "

@@ -1,4 +1,4 @@
-"""What stands in for HTTP between a worker and a node: answers in memory, and everything that befalls them on the way."""
+"""What stands in for HTTP between a worker and a node: answers in memory, and what befalls them on the way."""
 
 import asyncio
 import json

@@ -15,7 +15,7 @@ from pipeline.db.listener import LONGEST_PAUSE, Listener
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.workers.runtime import Runtime, Worker
-from tests.simulation.database import Connection
+from tests.simulation.connection import Connection
 from tests.simulation.fate import Decision
 from tests.simulation.loop import ProcessLoop
 
@@ -206,7 +206,8 @@ def whole_garbage() -> Iterator[None]:
 
 
 def bury(processes: Sequence[Process]) -> None:
-    """Free what the dead held. Coroutines run their clean-up now, which ends at the closed seams and is told to nobody."""
+    """Free what the dead held. Coroutines run their clean-up now, which ends at the closed seams and is told to
+    nobody."""
     hook = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:

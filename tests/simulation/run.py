@@ -73,7 +73,7 @@ class Plan:
             "node": Menu(rate(1 / 40), node.DISHES),
             "bell": Menu(rate(1 / 20), {"lost bell": 2, "late bell": 1}),
         }
-        processes = [kind for kind in MAKERS] + [kind for kind in TWICE if dice.random() < 0.7]
+        processes = [*MAKERS] + [kind for kind in TWICE if dice.random() < 0.7]
         return cls(
             seed,
             dice.choice([1, 1, 2, 3]),
@@ -118,7 +118,8 @@ def run(
     decisions: Sequence[Decision] | None = None,
     told: Callable[[str], None] | None = None,
 ) -> Result:
-    """Run ``seed`` on a network of ``NETWORKS`` to its verdict; with ``decisions`` exactly these befall it. ``told`` gets the story, line by line."""
+    """Run ``seed`` on a network of ``NETWORKS`` to its verdict; with ``decisions`` exactly these befall it. ``told``
+    gets the story, line by line."""
     began = time.perf_counter()
     plan, clock = Plan.of(seed), Clock()
     random.seed(seed)
@@ -202,7 +203,8 @@ def _found(plan: Plan, database: Database, network: Network) -> tuple[str, str, 
     columns = network.rows() | {"gas_policy": plan.gas_policy, "gas_cooldown": "0", "sync_interval": "20 seconds"}
     names, places = ", ".join(columns), ", ".join(["%s"] * len(columns))
     (chain,) = execute(
-        f"INSERT INTO chains ({names}) VALUES ({places}) RETURNING id", list(columns.values())
+        f"INSERT INTO chains ({names}) VALUES ({places}) RETURNING id",  # noqa: S608
+        list(columns.values()),
     ).fetchone()  # type: ignore[arg-type, misc]
     for asset, flag, least in ((network.coin, None, None), (network.token, 200 * USDT, 100 * USDT)):
         execute(

@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.transfers import consolidation, gas, send, store
 from pipeline.workers import leader, registry, runtime, sweep
 from tests.simulation.clock import WallClock
-from tests.simulation.database import Connection, Pool
+from tests.simulation.connection import Connection, Pool
 from tests.simulation.node import Session
 from tests.simulation.process import Doorbell, Process, whole_garbage
 from tests.simulation.simulation import Simulation

@@ -133,7 +133,8 @@ class Simulation:
         heapq.heappush(self._events, (self.clock.now + seconds, next(self._order), what))
 
     def run_until(self, moment: float, is_over: Callable[[], bool] | None = None) -> bool:
-        """Run until the clock says ``moment``, or ``is_over`` does, which is asked whenever time passes; whether it did."""
+        """Run until the clock says ``moment``, or ``is_over`` does, which is asked whenever time passes; whether it
+        did."""
         while True:
             if self.turn():
                 continue

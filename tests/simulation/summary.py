@@ -76,8 +76,9 @@ class Summary:
             f"{self.missing} raw units missing, {len(self.failed)} runs failed"
         )
         yield (
-            f"{self.steps} steps, any of them a place to die; {self.faults['kill']} kills at {len(self.died_at)} awaits of "
-            f"ours; {self.simulated_seconds / 3600:.1f} h in {self.real_seconds:.0f} s ({1000 * self.real_seconds / number:.0f} ms a run)"
+            f"{self.steps} steps, each a place to die; {self.faults['kill']} kills at {len(self.died_at)} awaits "
+            f"of ours; {self.simulated_seconds / 3600:.1f} h in {self.real_seconds:.0f} s, "
+            f"{1000 * self.real_seconds / number:.0f} ms a run"
         )
         for kind, count in self.faults.most_common():
             yield f"{count:7} {kind}"

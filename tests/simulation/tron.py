@@ -64,7 +64,7 @@ class TronNetwork:
     def __init__(self, clock: Clock, dice: random.Random) -> None:
         self._dice = dice
         endowments = {address_of(faucet_key(NAME)): ENDOWMENT}
-        with mock.patch.object(chain, "Clock", lambda: ChainClock(clock)):
+        with mock.patch.object(chain, "Clock", return_value=ChainClock(clock)):
             self.chain = Chain(ChainOptions(NAME, SOLID_LAG, endowments=endowments))
         self._faucet = Faucet(self.chain)
         _, contract = self._faucet.deploy_token("Tether USD", "USDT", 6, SUPPLY)
