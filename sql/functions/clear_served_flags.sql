@@ -6,7 +6,9 @@
 -- or waits and then finds the flag already down and raises it again, and nobody deadlocks.
 -- Where the balances we know still call for the work, one of two nodes is behind: the flag falls, but the balances are
 -- read again at once and decide afresh, so that no wallet with tokens is left without flag and job. For gas
--- they call for work below gas_execute_below: between the two thresholds there is truly nothing to do.
+-- they call for work below gas_execute_below: between the two thresholds there is truly nothing to do. On demand they never
+-- do, because what a transfer costs is not known here: the wallet would be read and asked about without end, as long as
+-- its transfer is under way. The flag for consolidation is still up, and its job asks for gas where there is too little.
 -- SECURITY DEFINER, because the executors may not lock balances.
 CREATE OR REPLACE FUNCTION clear_served_flags(wallet_ids bigint[], job_types text[], started_ats timestamptz[])
 RETURNS TABLE (wallet_id bigint, job_type text, cleared boolean)
@@ -43,7 +45,7 @@ BEGIN
                   ELSE rule.needs_gas AND EXISTS (
                       SELECT FROM wallet_balances b
                       JOIN asset_on_chain a ON a.id = b.asset_on_chain_id AND a.contract_address IS NULL
-                      JOIN chains c ON c.id = a.chain_id
+                      JOIN chains c ON c.id = a.chain_id AND c.gas_policy = 'threshold'
                       WHERE b.wallet_id = rule.wallet_id AND b.on_chain_balance_raw::numeric < c.gas_execute_below)
               END
     );

@@ -103,6 +103,23 @@ async def test_a_wallet_between_the_gas_thresholds_is_not_read_again_and_again(
     assert state == (False, False)
 
 
+async def test_gas_that_is_enough_on_demand_is_not_asked_for_again_and_again(
+    connection: Connection, tron: Chain
+) -> None:
+    """What a transfer needs may be less than gas_execute_below, which is a rule of the other policy."""
+    await connection.execute("UPDATE chains SET gas_policy = 'on_demand'")
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await set_balance(connection, wallet, tron.token_id, 250 * USDT)
+    await set_balance(connection, wallet, tron.native_id, TRX // 2)
+    await connection.execute("SELECT clear_served_flags(ARRAY[%s]::bigint[], '{gas-topup}', ARRAY[now()])", [wallet.id])
+    (state,) = await rows(
+        connection,
+        "SELECT w.needs_gas, w.needs_consolidation, bool_or(b.recheck) AS recheck"
+        " FROM wallets w JOIN wallet_balances b ON b.wallet_id = w.id GROUP BY w.id",
+    )
+    assert state == (False, True, False)
+
+
 async def test_the_wallets_of_the_house_get_no_flags(connection: Connection, tron: Chain) -> None:
     """The treasury may be entered to be seen; it is neither filled with gas nor emptied."""
     await connection.execute(

@@ -41,6 +41,8 @@ class Network(Answers, Protocol):
     coin: Asset
     token: Asset
     network_id: str
+    gas_funds: int
+    """What the gas wallet starts with."""
     urls: Sequence[str]
 
     # -- money

@@ -15,10 +15,11 @@ from psycopg.types.json import Jsonb
 from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX, TREASURY_INDEX, Family, PrivateBranch
 from pipeline.keys.mnemonic import to_seed
 from pipeline.settings import Settings
-from tests.seed import TRX, USDT
+from tests.seed import USDT
 from tests.simulation import node, seams, storm
 from tests.simulation.clock import Clock
 from tests.simulation.database import Database
+from tests.simulation.evm import EvmNetwork
 from tests.simulation.fate import Decision, Fate, Menu
 from tests.simulation.judge import Judge
 from tests.simulation.network import Network
@@ -29,7 +30,6 @@ from tests.simulation.tron import TronNetwork
 
 MNEMONIC = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
 """The mnemonic of the test vectors; its keys are everybody's."""
-GAS_FUNDS = 10_000 * TRX
 CONFIG = {
     "queue.quiet_seconds": 30,
     "queue.backoff_base_seconds": 1,
@@ -40,7 +40,7 @@ CONFIG = {
 }
 SETTLED_WITHIN = 1800.0
 """Seconds of the run's time after the storm."""
-NETWORKS: dict[str, Callable[[Clock, random.Random], Network]] = {"tron": TronNetwork}
+NETWORKS: dict[str, Callable[[Clock, random.Random], Network]] = {"tron": TronNetwork, "bsc": EvmNetwork}
 TWICE = ("gas-topup", "consolidation", "confirmations")
 
 
@@ -195,7 +195,7 @@ def _found(plan: Plan, database: Database, network: Network) -> tuple[str, str, 
     gas, treasury = _address(family, GAS_INDEX), _address(family, TREASURY_INDEX)
     wallets = [_address(family, FIRST_USER_INDEX + place) for place in range(plan.wallets)]
     dice = random.Random(f"{plan.seed} deposits")
-    network.fund(gas, GAS_FUNDS)
+    network.fund(gas, network.gas_funds)
     for wallet in wallets:
         network.deposit(wallet, dice.randint(150, 900) * USDT)
     network.settle()

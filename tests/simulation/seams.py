@@ -20,7 +20,7 @@ from pipeline.db.dsn import database_dsn
 from pipeline.db.pool import session_dsn
 from pipeline.settings import Settings
 from pipeline.transfers import consolidation, gas, send, store
-from pipeline.workers import leader, registry, runtime, sweep
+from pipeline.workers import leader, registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
 from tests.simulation.node import Session
@@ -115,7 +115,7 @@ def joined() -> Iterator[None]:
         (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),
         (sweep, "datetime", WallClock),
         (store, "datetime", WallClock),
-        (send, "time", SimpleNamespace(monotonic=JOINTS.monotonic)),
+        *((module, "time", SimpleNamespace(monotonic=JOINTS.monotonic)) for module in (send, sync)),
         (gas, "Order", JOINTS.order),
         (consolidation, "Order", JOINTS.order),
         (http, "aiohttp", transport),

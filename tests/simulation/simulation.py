@@ -36,8 +36,8 @@ STAYS = 0.7
 """How often the process that has just run goes on, if it can."""
 IDLE_SESSION_SECONDS = 60.0
 """As in ``workers.leader``."""
-MOST_STEPS = 400_000
-"""A run that takes more goes round in circles."""
+MOST_STEPS = 60_000
+"""Ten times as many as most runs take: one that takes more goes round in circles."""
 
 
 class Simulation:

@@ -40,10 +40,15 @@ def plan(seed: int, seconds: float, most: int) -> list[Decision]:
     kinds = [kind for kind in WEIGHTS if dice.random() < 0.6] or ["kill"]
     moments = sorted(round(dice.uniform(0.0, seconds), 1) + place / 1000 for place in range(dice.randint(0, most)))
     weights = [WEIGHTS[kind] for kind in kinds]
-    return [
+    decisions = [
         Decision("storm", moment, dice.choices(kinds, weights)[0], a_while(dice), dice.randrange(1000))
         for moment in moments
     ]
+    # So that something is always under way.
+    for place in range(dice.choice([0, 0, 1, 2, 3])):
+        moment = round(dice.uniform(0.1, 0.9) * seconds, 1) + (most + place) / 1000
+        decisions.append(Decision("storm", moment, "deposit", dice=dice.randrange(1000)))
+    return sorted(decisions, key=lambda decision: decision.at)
 
 
 class Storm:

@@ -60,6 +60,7 @@ class TronNetwork:
     name = "tron"
     block_seconds = 3.0
     coin = Asset("TRX", 6)
+    gas_funds = 10_000 * TRX
 
     def __init__(self, clock: Clock, dice: random.Random) -> None:
         self._dice = dice
