@@ -1,12 +1,14 @@
 """Consolidations: a wallet's tokens to the treasury, one payment for every asset that is worth one."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from pipeline.chains.errors import ChainError, NotAToken, SimulationFailed
 from pipeline.chains.provider import Finality, Payment
 from pipeline.queue.jobs import Done, Outcome, Retry
-from pipeline.transfers.decide_consolidation import afford, lacks_reserve, plan_consolidation
+from pipeline.transfers.decide_consolidation import LOOK_AGAIN_SECONDS, afford, lacks_reserve, plan_consolidation
 from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait
 from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped, waiting
 from pipeline.transfers.intents import Kind
@@ -22,6 +24,11 @@ class Consolidations(PayingHandler):
     """The handler of job type ``consolidation``."""
 
     kind = Kind.CONSOLIDATION
+
+    def __init__(self, senders: Mapping[int, Sender], **options: Any) -> None:
+        super().__init__(senders, **options)
+        self._sent_for_gas: dict[int, float] = {}
+        """When, by wallet, in this order; those of the last seconds."""
 
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
         mine, decided = ours(batch)
@@ -105,9 +112,18 @@ class Consolidations(PayingHandler):
 
     async def _gas_first(self, sender: Sender, one: Claimed, short: NeedsGas | Wait) -> Outcome:
         """Raise needs_gas before the job ends. Should this process die in between, the job runs again and finds the
-        flag up; the other way round a wallet could be left with neither a job nor the flag."""
+        flag up; the other way round a wallet could be left with neither a job nor the flag.
+
+        A wallet that comes straight back has enough by the prices of the process that gives gas. Each keeps them for a
+        while, and until they agree the two would send it back and forth as fast as they can."""
         if isinstance(short, Wait):
             return waiting(short)
+        wallet, now = one.context.wallet_id, asyncio.get_running_loop().time()
+        while self._sent_for_gas and now >= next(iter(self._sent_for_gas.values())) + LOOK_AGAIN_SECONDS:
+            del self._sent_for_gas[next(iter(self._sent_for_gas))]
+        if wallet in self._sent_for_gas:
+            return waiting(Wait(LOOK_AGAIN_SECONDS, f"{short.reason}, and gas was asked for a moment ago"))
+        self._sent_for_gas[wallet] = now
         await sender.store.flag_needs_gas(one.context.wallet_id)
         return Done({"outcome": "needs_gas", "reason": short.reason})
 

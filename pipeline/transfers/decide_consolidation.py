@@ -5,8 +5,9 @@ from collections.abc import Collection
 from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait, native_needed, ready_tokens
 from pipeline.transfers.terms import Terms
 
-_LOOK_AGAIN_SECONDS = 15.0
-"""Where head and final blocks disagree: about a quarter of the minute they need to agree on TRON."""
+LOOK_AGAIN_SECONDS = 15.0
+"""Where head and final blocks disagree, about a quarter of the minute they need to agree on TRON; or two processes on a
+price."""
 
 
 def plan_consolidation(
@@ -27,7 +28,7 @@ def plan_consolidation(
             f"{pay.asset.human(pay.amount)} in the final one"
             for pay in ready
         )
-        return Wait(_LOOK_AGAIN_SECONDS, f"tokens are leaving: {leaving}")
+        return Wait(LOOK_AGAIN_SECONDS, f"tokens are leaving: {leaving}")
     return moving
 
 
@@ -46,7 +47,7 @@ def afford(terms: Terms, final: Holdings, head: Holdings, transfer_fee: int) -> 
         return NeedsGas(f"holds {terms.native.human(final.native)}, its transfer needs {terms.native.human(needed)}")
     if head.native < needed:
         return Wait(
-            _LOOK_AGAIN_SECONDS,
+            LOOK_AGAIN_SECONDS,
             f"{terms.native.human(head.native)} in the newest block, {terms.native.human(final.native)} in the final "
             f"one: its transfer needs {terms.native.human(needed)}",
         )

@@ -291,6 +291,25 @@ class TestConsolidation:
         await desk.settle()
         assert [(one.sender, one.amount) for one in await world.swept()] == [(wallet.address, 250 * USDT)]
 
+    async def test_processes_that_disagree_about_the_price_do_not_send_a_wallet_back_and_forth(
+        self, world: World, desk: Desk
+    ) -> None:
+        """Each keeps prices for a while: to the one that gives gas the wallet has enough, as soon as it is asked."""
+        wallet = await self.ready(world, trx=TRX // 2)
+        handler = desk.handler(JobType.CONSOLIDATION)
+
+        async def decide() -> Outcome:
+            jobs = await desk.queue.enqueue_and_claim(JobType.CONSOLIDATION, 1)
+            ((job, outcome),) = [one async for one in handler.handle(jobs)]
+            await desk.queue.finish([(job, outcome)])
+            return outcome
+
+        assert isinstance(await decide(), Done)
+        await world.flag(wallet, consolidation=True)
+        assert isinstance(await decide(), Defer)
+        flags = await world.row("SELECT needs_gas, needs_consolidation FROM wallets WHERE id = %s", wallet.id)
+        assert flags == {"needs_gas": False, "needs_consolidation": True}
+
     async def test_gas_that_is_under_way_is_waited_for(self, world: World, desk: Desk) -> None:
         """A flag that rises between the claim and the run: nothing moves, the wallet stays flagged."""
         wallet = await self.ready(world)
