@@ -1,7 +1,7 @@
 -- A settled payment has served its flag and moved balances: final gas lowers needs_gas, a final consolidation
 -- needs_consolidation, once all tokens that its job moves are there; after either, and after a reverted one, the
 -- balances that it moved are read again at once and decide the flags afresh, so that a flag lowered too early rises
--- (and rings) again. Gas moves the native coin alone.
+-- (and rings) again. Gas moves the native coin alone. What a node that is behind read before that block decides nothing.
 
 CREATE OR REPLACE FUNCTION settle_flags() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -12,14 +12,16 @@ DECLARE
     consolidated bigint[];
     moved_coin bigint[];
     moved_all bigint[];
+    settled bigint[];
 BEGIN
     SELECT array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'gas'),
            array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'consolidation' AND NOT EXISTS (
                -- The flag is of the wallet and not of one token: the last of a job's payments lowers it, if all went well.
                SELECT FROM job_payments(s.job_id) p WHERE p.state <> 'final')),
            array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind = 'gas'),
-           array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind NOT IN ('gas', 'gap'))
-    INTO gas, consolidated, moved_coin, moved_all
+           array_agg(DISTINCT s.wallet_id) FILTER (WHERE s.kind NOT IN ('gas', 'gap')),
+           array_agg(s.id)
+    INTO gas, consolidated, moved_coin, moved_all, settled
     FROM (
         SELECT n.id, n.wallet_id, n.job_id, n.kind, n.state FROM new_rows n WHERE n.state IN ('final', 'reverted')
         EXCEPT
@@ -30,7 +32,7 @@ BEGIN
     END IF;
 
     -- Balances before wallets, as the sync's writes do (its trigger locks wallets second), or the two could deadlock.
-    PERFORM make_balances_due_after_payments(coalesce(moved_all, '{}'), coalesce(moved_coin, '{}'));
+    PERFORM make_balances_due_after_payments(coalesce(moved_all, '{}'), coalesce(moved_coin, '{}'), settled);
     PERFORM FROM wallets w WHERE w.id = ANY (gas || consolidated) ORDER BY w.id FOR NO KEY UPDATE;
     UPDATE wallets w SET
         needs_gas = w.needs_gas AND NOT (w.id = ANY (coalesce(gas, '{}'))),

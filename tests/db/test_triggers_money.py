@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pipeline.db.pool import Connection
+from pipeline.db.statements import statement
 from tests.db.bells import bells_of
 from tests.db.money import GAS_STATION, TREASURY, new_attempt, new_job, new_transfer, read_past_the_expiration
 from tests.db.sessions import rows, second_session, until_blocked, value
@@ -321,6 +322,39 @@ class TestSettled:
         await finish(connection, transfer, "expired", "rejected")
         assert await rows(connection, "SELECT needs_gas, needs_consolidation FROM wallets") == [(True, True)]
         assert await value(connection, "SELECT count(*) FROM wallet_balances WHERE recheck") == 0
+
+    @pytest.mark.parametrize("state", ["final", "reverted"])
+    async def test_a_node_that_is_behind_does_not_undo_it(
+        self, connection: Connection, tron: Chain, state: str
+    ) -> None:
+        """What it reads is from before the payment: it is read again, and nothing is decided by it."""
+        (wallet,) = await add_wallets(connection, tron, 1)
+        await set_balance(connection, wallet, tron.native_id, 10 * TRX)
+        await set_balance(connection, wallet, tron.token_id, 300 * USDT)
+        await connection.execute("UPDATE wallet_balances SET block_number = 10")
+        transfer = await new_transfer(connection, tron, wallet, "consolidation", state="broadcasting")
+        await new_attempt(connection, tron, transfer, wallet.address)
+        for step in ("broadcasting", "included", state):
+            await connection.execute("UPDATE chain_transactions SET state = %s, block_number = 16", [step])
+        await finish(connection, transfer, "included", state)
+        await connection.execute(
+            "UPDATE wallet_balances SET locked_by = 'sync', processing_status = 'processing',"
+            " locked_until = now() + interval '1 minute'"
+        )
+        found = await rows(connection, "SELECT id, on_chain_balance_raw FROM wallet_balances ORDER BY id")
+        cursor = await connection.execute(
+            statement("sync/store"),
+            {
+                "lock": "sync",
+                "ids": [balance for balance, _ in found],
+                "raws": ["7", "7"],
+                "blocks": [15, 15],
+                "errors": [None, None],
+            },
+        )
+        assert [outcome for _, outcome, _ in await cursor.fetchall()] == ["older", "older"]
+        known = "SELECT on_chain_balance_raw, recheck FROM wallet_balances ORDER BY id"
+        assert await rows(connection, known) == [(raw, True) for _, raw in found]
 
     async def test_the_arrival_of_gas_starts_the_consolidation(
         self, connection: Connection, tron: Chain, wallet: Wallet, database: str
