@@ -176,6 +176,16 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenTransfer:
+    """A Transfer log in a final block."""
+
+    block: int
+    txid: str
+    effect: Effect
+    """Its ``contract`` is a token's."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionResult:
     """A transaction found in a block."""
 
@@ -365,3 +375,11 @@ class NumberedProvider(Provider, Protocol):
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
         """Whether the next block is too dear for it: it waits until fees fall, or is replaced."""
+
+
+class LogProvider(Provider, Protocol):
+    """A chain whose token transfers can be read over many blocks in few calls, whoever they concern (EVM)."""
+
+    async def transfers(self, first: int, last: int, contracts: Sequence[str]) -> list[TokenTransfer]:
+        """The transfers of these tokens in the final blocks ``first`` to ``last``, in their order. Coins are not
+        among them. Raises ChainUnavailable also when no node has all of these blocks as final."""

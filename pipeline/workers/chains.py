@@ -45,6 +45,11 @@ class ChainRow:
         return self.family == "evm"
 
     @property
+    def lists_transfers(self) -> bool:
+        """Whether its provider is a ``LogProvider``."""
+        return self.family == "evm"
+
+    @property
     def announces_blocks(self) -> bool:
         """Whether a node of it has a socket for ``NumberedProvider.heads``."""
         return any(isinstance(node, Mapping) and bool(node.get("ws_url")) for node in self.nodes)

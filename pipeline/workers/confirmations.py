@@ -18,6 +18,7 @@ from loguru import logger
 from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
 from pipeline.chains.provider import NumberedProvider, Provider
 from pipeline.db.dsn import listen_dsn
+from pipeline.log import Seldom
 from pipeline.settings import Settings
 from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.settle import Numbering, Settlement
@@ -87,6 +88,7 @@ class Following:
         self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
         self._leader = Leader(listen_dsn(runtime.settings), f"confirmations {row.name}", of.role)
         self._next_tidy = 0.0
+        self._gone = Seldom()
         self.task = asyncio.create_task(self._run(), name=f"confirmations {row.name}")
 
     def ring(self) -> None:
@@ -109,7 +111,8 @@ class Following:
                 try:
                     await self._turn()
                 except DATABASE_GONE as error:
-                    logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
+                    if self._gone.due():
+                        logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
                     await self._nap(DATABASE_RETRY_SECONDS, wake=False)
                 except ChainError as error:
                     serious = isinstance(error, WrongNetwork | LyingNode)

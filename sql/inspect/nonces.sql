@@ -1,5 +1,6 @@
 -- Lines of the senders on numbered chains (EVM): what waits, what is to be filled, what somebody else has used.
 -- psql -f sql/inspect/nonces.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

@@ -17,7 +17,8 @@ from tests.chains.evm.proxy import SEND, Fault
 from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, Trial, fresh_database, woken_by_bells
+from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, Trial, woken_by_bells
+from tests.databases import fresh_database
 
 CHEAP, DEAR = 7, 1_100_000
 """Wei for a unit of gas. First offers end at 1,000,000, replacements at twice that."""

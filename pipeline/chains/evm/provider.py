@@ -9,6 +9,7 @@ from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, 
 from pipeline.chains.evm.balances import EvmBalances
 from pipeline.chains.evm.broadcast import send
 from pipeline.chains.evm.fees import FeeBook, FeePolicy, Market
+from pipeline.chains.evm.logs import TransferLogs
 from pipeline.chains.evm.node import EvmNode, RpcError, check_chain_id, reading, wanted
 from pipeline.chains.evm.transaction import Fees, RawTransfer
 from pipeline.chains.http import Clock, NodeConfig
@@ -25,6 +26,7 @@ from pipeline.chains.provider import (
     Payment,
     SignedTransaction,
     TokenInfo,
+    TokenTransfer,
     TransactionResult,
     UnsignedTransaction,
     Verdict,
@@ -87,6 +89,7 @@ class EvmProvider:
         self._assets = {one.contract: one for one in map(_canonical, assets)}
         self._coin = self._assets.setdefault(None, Asset("ETH", 18))
         self._balances = EvmBalances(self._nodes)
+        self._logs = TransferLogs(self._nodes)
         self._chain = chain
         self._fees = FeeBook(chain, fee_policy or FeePolicy(), clock)
         self._block_seconds = block_seconds
@@ -110,6 +113,10 @@ class EvmProvider:
     async def balances(self, queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> list[Balance]:
         """All at the one block that was the newest of that finality at the start, by its hash."""
         return await self._balances.read(queries, finality)
+
+    async def transfers(self, first: int, last: int, contracts: Sequence[str]) -> list[TokenTransfer]:
+        """Ranges are as large as the nodes take them. Raises InvalidAddress for a contract."""
+        return await self._logs.read(first, last, [address.validate(one) for one in contracts])
 
     async def inspect_token(self, contract: str) -> TokenInfo:
         canonical = address.validate(contract)
