@@ -28,7 +28,7 @@ LOGINS = {
     "sync": "pipeline_sync",
     "gas-topup": "pipeline_executor",
     "consolidation": "pipeline_executor",
-    "confirmations": "pipeline_executor",
+    "confirmations": "pipeline_confirmations",
     "sweep": "pipeline_executor",
 }
 """The role of each kind of process. Each has a login of its own, as behind a pooler it must."""
