@@ -10,10 +10,13 @@ VENV ?= .venv
 PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell \
 	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) and print("$(name)")' 2>/dev/null)))
 RUN := $(VENV)/bin
-INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(RUN)/python -m pip install -qq --disable-pip-version-check
 COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
 CLIENTS := tests/clients
+# One process a core, whole files each. Four at the most: every one brings up a Postgres of its own.
+# PYTEST_ARGS='-n 0 tests/db/test_x.py' runs in this process, for a debugger.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PEERS := bench/.peers
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
@@ -31,7 +34,7 @@ up: $(VENV)/.ready $(CLIENTS)/node_modules/.ready ## everything on this machine,
 	@exec $(RUN)/flagpost up
 
 test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
-	$(RUN)/python -m pytest $(PYTEST_ARGS)
+	$(RUN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers, contracts
 	$(RUN)/ruff check .
