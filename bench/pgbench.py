@@ -33,7 +33,7 @@ async def commits_per_second(
 
 @contextlib.asynccontextmanager
 async def writers(dsn: str, script: str, clients: int) -> AsyncIterator[None]:
-    """``clients`` sessions that repeat ``bench/<script>.sql`` as fast as they can. Raises ChildFailed if they stopped."""
+    """``clients`` sessions that repeat ``bench/<script>.sql``. Raises ChildFailed if they stopped."""
     async with _pgbench(dsn, script, clients, FOR_EVER, {}) as (process, output):
         yield
         if process.returncode is not None:

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from bench.bench import Bench
-from bench.contestants import BENCH, OURS, Contestant, ours, peers
+from bench.contestants import BENCH, OURS, ours, peers
 from bench.machine import machine, versions
 from bench.result import Result
 from bench.stand import server

@@ -2,7 +2,7 @@
 of one wallet after the other, with the triggers of ``wallets`` and without.
 
 A worker listens in both cases. The flags call for consolidation and it does top-ups, so that it wakes, looks and finds
-nothing: what is counted is the bell, not the work. Without the triggers nobody rings and nobody keeps the times of flags.
+nothing: what is counted is the bell, not the work. Without the triggers nobody rings, nor keeps times.
 """
 
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""What the triggers of ``wallet_balances`` cost: the sync's own statements with them and without (bench/trigger_cost.py)."""
+"""What the triggers of ``wallet_balances`` cost the sync's own statements (bench/trigger_cost.py)."""
 
 import os
 import sys
