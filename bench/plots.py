@@ -27,12 +27,12 @@ class Plot:
 
 PLOTS: Mapping[str, Plot] = {
     "latency": Plot(
-        "Event → handler, idle system (ms, less is better)",
+        "Event → handler, idle system (ms on a logarithmic scale, less is better)",
         {"latency.from_call.p50": "median", "latency.from_call.p99": "99 of 100"},
         logarithmic=True,
     ),
     "busy": Plot(
-        "Event → handler while 32 sessions commit (ms, less is better)",
+        "Event → handler while 32 sessions commit (ms on a logarithmic scale, less is better)",
         {"busy.from_call.p50": "median", "busy.from_call.p99": "99 of 100"},
         logarithmic=True,
     ),
@@ -75,6 +75,7 @@ def _draw(plot: Plot, panels: Mapping[str, str], found: Mapping[str, Mapping[str
             axis.set_title(name, fontsize="medium")
             if plot.logarithmic:
                 axis.set_xscale("log")
+        axes[0].invert_yaxis()  # for all: they share it
         figure.savefig(path, metadata={"Date": None, "Creator": None}, facecolor="white")
 
 
@@ -87,7 +88,6 @@ def _panel(axis: Any, figures: Sequence[tuple[str, float, float, float]]) -> Non
     axis.bar_label(
         drawn, labels=[f"{median:,.3g}" if median < 1000 else f"{median:,.0f}" for median in medians], padding=6
     )
-    axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
     axis.margins(x=0.22)
 
