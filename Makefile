@@ -22,7 +22,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test check lock bench bench-setup bench-short contracts clean
+.PHONY: help setup up test check lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,11 +50,14 @@ contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 bench-setup: $(VENV)/.ready-bench $(PEERS)/pgqueuer/.ready $(PEERS)/procrastinate/.ready bench/peers/node_modules/.ready ## the peers that bench compares with
 	@:
 
-bench: $(VENV)/.ready-bench ## every measurement, beside the peers that bench-setup installed; 40 minutes
+bench: $(VENV)/.ready-bench $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every measure, beside the peers that bench-setup installed; 40 minutes
 	@$(RUN)/python -m bench.run $(BENCH_ARGS)
 
 bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it works, not how fast it is
 	@$(RUN)/python -m bench.run --short $(BENCH_ARGS)
+
+bench-report: $(VENV)/.ready-bench ## docs/benchmarks.md and its plots, from the newest results
+	@$(RUN)/python -m bench.report $(REPORT_ARGS)
 
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(INSTALL) 'uv>=0.13,<0.14'

@@ -195,7 +195,7 @@ def compare(sides: list[Side], step: str | None) -> dict[str, Any]:
     ratios = [with_ / without for with_, without in zip(seconds["triggers"], seconds["plain"], strict=True)]
     return {
         **{
-            name: {"median": statistics.median(each), "min": min(each), "max": max(each)}
+            name: {"median": statistics.median(each), "min": min(each), "max": max(each), "rounds": each}
             for name, each in seconds.items()
         },
         "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
