@@ -74,10 +74,13 @@ class Storm:
         """Everybody is there, and there is something to do."""
         on = self.stage
         on.crew.start(CREW, [HERE] if on.hosts is None else list(WORKERS))
-        async with asyncio.timeout(CREW_UP_WITHIN):
-            query = "SELECT count(*) AS up FROM worker_registry WHERE status = 'running'"
-            while (await on.database.eyes.one(query))["up"] < len(on.crew.posts):  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_SECONDS / 5)
+        try:
+            async with asyncio.timeout(CREW_UP_WITHIN):
+                query = "SELECT count(*) AS up FROM worker_registry WHERE status = 'running'"
+                while (await on.database.eyes.one(query))["up"] < len(on.crew.posts):  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK_SECONDS / 5)
+        except TimeoutError:
+            raise AssertionError(f"not everybody was there after {CREW_UP_WITHIN:g} s\n{on.crew.said()}") from None
         await self._deposit_everywhere()
 
     async def rage(self) -> None:
