@@ -42,11 +42,12 @@ async def main(wallets: int, block_seconds: float) -> dict[str, object]:
             evm_network() as network,
             await AsyncConnection.connect(server.dsn, autocommit=True) as connection,
             pool_of(server.dsn, "bench", role="pipeline_executor") as pool,
+            pool_of(server.dsn, "bench", role="pipeline_confirmations") as confirming,
         ):
             await connection.execute("DELETE FROM asset_on_chain")
             await connection.execute("DELETE FROM chains")
             world = await EvmWorld.found(connection, network)
-            desk = EvmDesk(world, pool, clock=Clock(), url=network.node.url)
+            desk = EvmDesk(world, pool, confirming, clock=Clock(), url=network.node.url)
             try:
                 async with blocks(network, block_seconds):
                     pipelined = await money_room(world, desk, wallets, block_seconds)

@@ -41,8 +41,9 @@ def binary() -> Path:
 class Anvil:
     """The node, asked directly: past every provider and proxy."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, pid: int) -> None:
         self.url = url
+        self.pid = pid
         self._session = session
         self._ids = itertools.count(1)
         self.accounts: list[str] = []
@@ -118,7 +119,7 @@ async def anvil(
             said += line.decode()
         drain = asyncio.create_task(process.stdout.read())
         async with aiohttp.ClientSession() as session:
-            node = Anvil(f"http://{found[1]}", session)
+            node = Anvil(f"http://{found[1]}", session, process.pid)
             node.accounts = await node.call("eth_accounts")
             # Without it blocks of one second share their time.
             await node.call("anvil_setBlockTimestampInterval", 1)
