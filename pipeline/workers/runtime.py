@@ -144,7 +144,7 @@ class Runtime:
         async with self.pool:
             try:
                 await self.persist("registering", self.registration.register)
-                await self._reload()
+                await self.persist("reading the configuration", self._reload)
                 await self._until_stopped(self.listener.start())
                 await self._work()
             except Stopped:

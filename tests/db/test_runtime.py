@@ -163,6 +163,31 @@ async def test_no_database_at_the_start(connection: Connection, database: str, t
         await life
 
 
+async def test_the_database_goes_away_before_the_configuration_is_read(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after it has registered: it waits, as it does a moment earlier or later, and does not end."""
+    runtime = Runtime(Settings(database_url=database), executor(Script()))
+    register = runtime.registration.register
+
+    async def register_and_be_cut_off() -> None:
+        await register()
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    monkeypatch.setattr(runtime.registration, "register", register_and_be_cut_off)
+    async with log_lines() as lines:
+        life = asyncio.create_task(runtime.run())
+        line = await line_with(lines, "reading the configuration")
+        assert line.startswith("WARNING gas-topup")
+        async with asyncio.timeout(PATIENCE):
+            await runtime.ready.wait()
+        runtime.stop()
+        await life
+
+
 async def test_no_schema_at_the_start(empty_database: str) -> None:
     async with log_lines() as lines:
         runtime = Runtime(Settings(database_url=empty_database), executor(Script()), start_retry_seconds=0.05)
