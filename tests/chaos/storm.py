@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -299,23 +300,33 @@ _STRIKES: Mapping[Kind, Strike] = {
 
 
 async def run(schedule: Schedule, log: Path) -> Outcome:
-    """One run from nothing to its verdict. ``log``: where the processes write."""
+    """One run from nothing to its verdict. ``log``: where the processes write. What breaks a run off is a problem of
+    its own, and ends no campaign."""
     outcome = Outcome(schedule)
     begun = time.monotonic()
-    async with stage(schedule, log) as on:
-        storm = Storm(on, outcome)
-        await storm.begin()
-        await storm.rage()
-        await storm.calm()
-        if not await storm.settle():
-            outcome.problems.append(f"not settled {SETTLED_WITHIN:g} s after the last blow")
-        with contextlib.suppress(TimeoutError):
-            for ground in on.grounds.values():
-                await ground.finalize()
-        await storm.judge()
-        await on.crew.end()
-        outcome.problems += on.crew.problems
-        outcome.orphaned, outcome.orphaned_in_calm = on.watch.orphaned, on.watch.orphaned_in_calm
-        outcome.ends = sum(on.crew.restarts.values())
+    try:
+        async with stage(schedule, log) as on:
+            await _play(on, outcome)
+    except Exception as error:
+        logger.opt(exception=error).debug("seed {} broke off", schedule.seed)
+        outcome.problems.append(f"the run broke off: {''.join(traceback.format_exception(error)).strip()}")
     outcome.seconds = time.monotonic() - begun
     return outcome
+
+
+async def _play(on: Stage, outcome: Outcome) -> None:
+    """From the first process to the last, which has to end as it should."""
+    storm = Storm(on, outcome)
+    await storm.begin()
+    await storm.rage()
+    await storm.calm()
+    if not await storm.settle():
+        outcome.problems.append(f"not settled {SETTLED_WITHIN:g} s after the last blow")
+    with contextlib.suppress(TimeoutError):
+        for ground in on.grounds.values():
+            await ground.finalize()
+    await storm.judge()
+    await on.crew.end()
+    outcome.problems += on.crew.problems
+    outcome.orphaned, outcome.orphaned_in_calm = on.watch.orphaned, on.watch.orphaned_in_calm
+    outcome.ends = sum(on.crew.restarts.values())
