@@ -20,7 +20,7 @@ from tests.chaos.crew import Post
 from tests.chaos.hosts import WORKERS
 from tests.chaos.invariants import Verdict, judge_chain, judge_queue
 from tests.chaos.schedule import Schedule
-from tests.chaos.stage import HERE, Stage, stage
+from tests.chaos.stage import Stage, stage
 
 SETTLED_WITHIN = 120.0
 """Seconds from the last blow until all is done. Some waits cannot be shortened: a leader whose session is half-open
@@ -28,7 +28,6 @@ is given up after 60 s, a node that lied is left alone for 30 s."""
 LOOK_SECONDS = 0.5
 NUDGE_SECONDS = 4.0
 """Between two rounds of what an operator and the clock do for what waits."""
-CREW_UP_WITHIN = 30.0
 DEPOSIT = 250
 """Tokens to every wallet right before the first blow, and right after the last one, so that all of them are due once
 more whatever was done to their flags."""
@@ -74,14 +73,7 @@ class Storm:
     async def begin(self) -> None:
         """Everybody is there, and there is something to do."""
         on = self.stage
-        on.crew.start(CREW, [HERE] if on.hosts is None else list(WORKERS))
-        try:
-            async with asyncio.timeout(CREW_UP_WITHIN):
-                query = "SELECT count(*) AS up FROM worker_registry WHERE status = 'running'"
-                while (await on.database.eyes.one(query))["up"] < len(on.crew.posts):  # noqa: ASYNC110
-                    await asyncio.sleep(LOOK_SECONDS / 5)
-        except TimeoutError:
-            raise AssertionError(f"not everybody was there after {CREW_UP_WITHIN:g} s\n{on.crew.said()}") from None
+        await on.man(CREW)
         await self._deposit_everywhere()
 
     async def rage(self) -> None:

@@ -31,6 +31,7 @@ from tests.db.worker_kit import (
     running,
     statuses,
 )
+from tests.proxy import Proxy
 from tests.seed import Chain, add_wallets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -313,6 +314,16 @@ async def test_sigterm_hands_back_what_takes_too_long(connection: Connection, da
         assert await ended(process) == 0
     found = await jobs(connection)
     assert [(row["status"], row["retry_count"], row["leased_by"]) for row in found] == [("pending", 0, None)] * 3
+
+
+async def test_sigterm_is_obeyed_where_the_database_has_gone_silent(
+    connection: Connection, database: str, tron: Chain
+) -> None:
+    """Every session is half-open: the process is broken off, and does not wait for one answer after the other."""
+    async with Proxy(database) as proxy, child(proxy.dsn, 0) as process:
+        proxy.go_silent()
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(("second", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
