@@ -10,8 +10,11 @@ from pipeline.local.audit import Movement
 from tests.chaos.blows import CATALOG, Kind
 from tests.chaos.invariants import Verdict, check_coins, check_payments, check_topups, check_treasury
 from tests.chaos.ledger import Landed, Ledger
+from tests.chaos.reliability import BEGIN, END, figures, put
 from tests.chaos.schedule import Layout, Schedule, draw
 from tests.chaos.shrink import shrink
+from tests.chaos.storm import Outcome
+from tests.chaos.summary import commit, summarise
 
 GAS, TREASURY, WALLET, CUSTOMER, TOKEN = "gas", "treasury", "wallet", "customer", "token"
 FEE = 3
@@ -149,3 +152,29 @@ class TestTheJudge:
     def test_sees_a_failure_that_is_booked_as_paid(self) -> None:
         verdict = verdict_of(chain_of(landed(*TOPUP), landed(*SWEEP, success=False)), ROWS)
         assert any("t2 of transfer 1 is reverted on the chain" in one for one in verdict.wrongs)
+
+
+class TestThePage:
+    def test_only_the_figures_are_made_anew(self) -> None:
+        page = f"by hand\n{BEGIN}\nold\n{END}\nby hand, too\n"
+        assert put(page, "new") == f"by hand\n{BEGIN}\n\nnew\n{END}\nby hand, too\n"
+
+    def test_a_page_without_its_marks_is_left_alone(self) -> None:
+        with pytest.raises(ValueError, match="lacks"):
+            put(f"{BEGIN} and no end", "new")
+
+    def test_what_a_run_was_like_is_in_it(self) -> None:
+        schedule = draw(1, [Layout.HOSTS], evm=True)
+        outcome = Outcome(schedule, problems=["jobs | lost"], orphaned_in_calm=[4.0])
+        outcome.struck.update({str(Kind.KILL): 3, str(Kind.FLIP): 2})
+        outcome.verdicts["tron"] = Verdict(payments=7, doubles=["twice"])
+        page = figures([summarise(outcome)], [], [])
+        for row in (
+            f"| {Kind.KILL} | 3 |",
+            f"| {Kind.FLIP} | 2 |",
+            "| payments on the chains | 7 |",
+            "| **payments made twice** | **1** |",
+            "| – on three hosts (network namespaces) | 1 |",
+            f"| 1 | {commit()} | jobs / lost |",
+        ):
+            assert row in page
