@@ -22,7 +22,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test check lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup up test chaos reliability recovery check lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,16 @@ up: $(VENV)/.ready $(CLIENTS)/node_modules/.ready ## everything on this machine,
 
 test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
 	$(RUN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+chaos: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## random runs of real processes under faults: SEED=… RUNS=…, or SCHEDULE=file
+	@$(RUN)/python -m tests.chaos.run $(if $(SCHEDULE),--schedule $(SCHEDULE)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(RUNS),--runs $(RUNS)) $(CHAOS_ARGS)
+
+recovery: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## how long recovery takes, measured: ROUNDS=…
+	@$(RUN)/python -m tests.chaos.recovery $(if $(ROUNDS),--rounds $(ROUNDS))
+
+reliability: $(VENV)/.ready-dev ## docs/reliability.md from the runs that were made here
+	@$(RUN)/python -m tests.chaos.reliability
 
 check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers, contracts
 	$(RUN)/ruff check .
