@@ -22,7 +22,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test chaos reliability recovery check lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup up test chaos reliability recovery simulation check lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it 
 
 bench-report: $(VENV)/.ready-bench ## docs/benchmarks.md and its plots, from the newest results
 	@$(RUN)/python -m bench.report $(REPORT_ARGS)
+
+simulation: $(VENV)/.ready-dev ## seeded runs of the workers in one process, every await a place to die: SEED=… RUNS=… [NETWORK=…] [REPLAY=…]
+	@$(RUN)/python -m tests.simulation.campaign $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(NETWORK),--network $(NETWORK)) $(if $(REPLAY),--replay $(REPLAY)) $(SIMULATION_ARGS)
 
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(INSTALL) 'uv>=0.13,<0.14'
