@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from pipeline.chains.evm import address
-from pipeline.chains.evm.balances import MULTICALL3
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import NodeConfig
 from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality
+from tests.chains.evm import multicall3
 from tests.chains.evm.anvil import Anvil, anvil
 from tests.chains.evm.conftest import CONTRACTS
 
@@ -38,9 +38,7 @@ async def main(wallets: int) -> dict[str, object]:
         queries = [BalanceQuery(owner, asset) for owner in owners for asset in (COIN, token)]
         await node.finalize()
         creation = await rate(provider_of(node, token), queries)
-        code = json.loads((CONTRACTS / "Multicall3.json").read_text("utf-8"))["runtime"]
-        await node.call("anvil_setCode", MULTICALL3, "0x" + code)
-        await node.finalize()
+        await multicall3.stand(node)
         multicall = await rate(provider_of(node, token), queries)
         single = await alone(provider_of(node, token), queries[:ONE_BY_ONE])
         plain = await by_web3(node, contract, owners[: ONE_BY_ONE // 2])

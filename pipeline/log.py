@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import time
 import traceback
 from datetime import UTC
 from functools import cache
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 REDACTED = "[redacted]"
+SAY_AGAIN_AFTER = 10.0
+"""Seconds. An outage is said at once and then so often: attempts come every second, from every process."""
 MNEMONIC_LENGTHS = (24, 21, 18, 15, 12)
 
 _registered: set[str] = set()
@@ -49,7 +52,8 @@ def configure_logging(settings: Settings, process: str = "flagpost", stream: Tex
 
     def write(message: "Message") -> None:
         line = _as_json(message.record, process) if settings.log_json else str(message)
-        stream.write(redact(line))
+        # The lines of libpq's messages go on with a tab.
+        stream.write(redact(line.replace("\n\t", " ")))
         stream.flush()
 
     logger.remove()
@@ -65,6 +69,22 @@ def configure_logging(settings: Settings, process: str = "flagpost", stream: Tex
     logging.basicConfig(handlers=[_FromStandardLibrary()], level=logging.WARNING, force=True)
     # The pool reports each failed attempt to connect; the listener and the worker say it once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+class Seldom:
+    """For a line that a loop would say at each turn: ``due()`` the first time, and again every ``seconds``."""
+
+    def __init__(self, seconds: float = SAY_AGAIN_AFTER) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """Whether it is to be said now."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
 
 
 def register_secret(secret: str) -> None:

@@ -6,7 +6,6 @@ FLAGPOST_TEST_DATABASE=<dsn of a superuser> any other server; databases are crea
 
 import asyncio
 import contextlib
-import itertools
 import os
 import shutil
 import tempfile
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection, sql
-from psycopg.conninfo import make_conninfo
+from psycopg import AsyncConnection
 
 from pipeline.db.cluster import socket_directory
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import Connection
+from tests.databases import fresh_database
 from tests.seed import Chain, seed_tron
 
 CHOICE = "FLAGPOST_TEST_DATABASE"
@@ -32,12 +31,17 @@ TEST_SERVER = {
     "full_page_writes": "off",
     "max_connections": "300",
     "shared_buffers": "64MB",
-    "max_wal_size": "1GB",
+    "max_wal_size": "256MB",
     "checkpoint_timeout": "1h",
 }
 """A crash of this server loses nothing that anybody wants."""
 
-_numbers = itertools.count(1)
+FIRST = ("e2e", "chaos")
+"""Directories whose tests start real processes."""
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - only a parent of directories that mkdtemp makes
+ENOUGH_MEMORY = 2 * 1024**3
+"""Bytes free in ``MEMORY``; containers are often given 64 MB there."""
 
 
 def pytest_configure() -> None:
@@ -49,10 +53,19 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs long and mostly waits comes first: in parallel, nothing long is then begun when the rest is done."""
+    items.sort(key=lambda item: FIRST.index(room) if (room := item.path.parent.name) in FIRST else len(FIRST))
+
+
 @contextlib.contextmanager
 def temporary_home() -> Iterator[Path]:
-    """A FLAGPOST_HOME that the account of the embedded server can reach, unlike pytest's own directories."""
-    path = Path(tempfile.mkdtemp(prefix="flagpost-test-"))
+    """A FLAGPOST_HOME that the account of the embedded server can reach, unlike pytest's own directories.
+
+    In memory where there is room: a database a test is 500 files to create and to delete each time, and on a disk
+    that takes longer than the tests.
+    """
+    path = Path(tempfile.mkdtemp(prefix="flagpost-test-", dir=_fast_directory()))
     path.chmod(0o755)
     try:
         yield path
@@ -85,27 +98,27 @@ def server_dsn() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> Iterator[str]:
     """The name of a migrated database that the tests' databases are copied from; each test brings its own chain."""
-    with _new_database(server_dsn) as name:
-        dsn = make_conninfo(server_dsn, dbname=name)
+    with fresh_database(server_dsn, label="template") as dsn:
         asyncio.run(migrate(dsn))
         with psycopg.connect(dsn) as connection:
             connection.execute("DELETE FROM asset_on_chain")
             connection.execute("DELETE FROM chains")
+            name = connection.info.dbname
         yield name
 
 
 @pytest.fixture
 def empty_database(server_dsn: str) -> Iterator[str]:
     """The DSN of a database that was never migrated."""
-    with _new_database(server_dsn) as name:
-        yield make_conninfo(server_dsn, dbname=name)
+    with fresh_database(server_dsn) as dsn:
+        yield dsn
 
 
 @pytest.fixture
 def database(server_dsn: str, template: str) -> Iterator[str]:
     """The DSN of a fresh, migrated database."""
-    with _new_database(server_dsn, template) as name:
-        yield make_conninfo(server_dsn, dbname=name)
+    with fresh_database(server_dsn, template) as dsn:
+        yield dsn
 
 
 @pytest.fixture
@@ -121,20 +134,11 @@ async def tron(connection: Connection) -> Chain:
     return await seed_tron(connection)
 
 
-@contextlib.contextmanager
-def _new_database(server_dsn: str, template: str = "template0") -> Iterator[str]:
-    name = f"flagpost_test_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} ENCODING 'UTF8'").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-    try:
-        yield name
-    finally:
-        with psycopg.connect(server_dsn, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+def _fast_directory() -> Path | None:
+    """None: where temporary files go anyway."""
+    if not os.access(MEMORY, os.W_OK | os.X_OK) or shutil.disk_usage(MEMORY).free < ENOUGH_MEMORY:
+        return None
+    return MEMORY
 
 
 @contextlib.contextmanager

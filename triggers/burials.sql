@@ -1,8 +1,9 @@
 -- Bytes that may be out are called dead only once they cannot land any more, whoever says otherwise: they would be paid
 -- twice if they were signed anew. Bytes that expire: once the final blocks have been read past their expiration. Bytes
 -- with a nonce, which never expire: as 'replaced' where another attempt with their nonce is in a final block; as 'expired'
--- all of a nonce at once, with the final block on record up to which they were looked for (nonces.lost_at_block, written
--- with the proof), and that block is younger than the bytes.
+-- all of a nonce at once, with the proof on record: what used it instead (nonces.used_by), the final block up to which
+-- they were looked for (nonces.lost_at_block), younger than the bytes, and a count of the sender's final transactions
+-- (senders.finalized) that is past the nonce.
 --
 -- The last word, below the proof that the confirmation worker makes: neither a bug nor a statement at psql can bury early.
 
@@ -57,9 +58,14 @@ BEGIN
             format('it went out at %s, final blocks are read up to %s', dead.first_broadcast_at, coalesce(c.block_time::text, 'none'))
         WHEN NOT EXISTS (
             SELECT FROM nonces x
+            JOIN senders s ON s.chain_id = x.chain_id AND s.sender = x.sender
             WHERE x.chain_id = dead.chain_id AND x.sender = dead.sender AND x.nonce = dead.nonce
               AND x.transfer_id = dead.transfer_id
-              AND x.lost_at_block > dead.ref_block AND x.lost_at_block <= c.block_number)
+              AND x.lost_at_block > dead.ref_block AND x.lost_at_block <= c.block_number
+              AND s.finalized > x.nonce AND s.final_block <= c.block_number
+              AND x.used_by <> ALL (ARRAY(
+                  SELECT ours.txid FROM chain_transactions ours
+                  WHERE ours.chain_id = x.chain_id AND ours.sender = x.sender AND ours.nonce = x.nonce)))
         THEN format('nothing on record says that nonce %s of %s was used without it', dead.nonce, dead.sender)
         WHEN EXISTS (
             SELECT FROM chain_transactions other

@@ -1,10 +1,25 @@
 -- Gas is sent only within the chain's budgets, whoever asks for it: once per wallet and cooldown (FP001), at most so much
 -- per top-up, per wallet and day, per day, and in all (FP002). A rejected top-up gives its share back; an expired
--- one keeps it, because it may be signed anew.
+-- one keeps it, because it may be signed anew. One that was found on the chain is counted, whatever the limits say.
 --
 -- Top-ups of a chain are counted one after the other (advisory lock until commit), so that two at the same moment cannot
 -- both take the last of a budget. A day is the last 24 whole hours and the hour that runs. On violation
 -- constraint_name is the limit's column in chains; DETAIL of FP001 is the time of the next possible top-up.
+
+-- Also held by who compares the gas wallet's balance with what it was asked for.
+CREATE OR REPLACE FUNCTION lock_gas(p_chain_id integer) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp
+AS $$ SELECT pg_advisory_xact_lock(hashtext('flagpost: gas budgets'), p_chain_id) $$;
+
+CREATE OR REPLACE FUNCTION count_gas(p_chain_id integer, p_at timestamptz, p_amount numeric) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    INSERT INTO gas_spending AS g (chain_id, hour, topups, amount)
+    VALUES (p_chain_id, date_trunc('hour', p_at, 'UTC'), 1, p_amount)
+    ON CONFLICT (chain_id, hour) DO UPDATE SET topups = g.topups + 1, amount = g.amount + excluded.amount
+$$;
 
 CREATE OR REPLACE FUNCTION check_gas_budgets() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -24,7 +39,11 @@ BEGIN
         RAISE EXCEPTION 'gas budgets cannot be checked at isolation level %', current_setting('transaction_isolation') USING
             ERRCODE = 'feature_not_supported', HINT = 'Insert gas transfers at read committed.';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('flagpost: gas budgets'), NEW.chain_id);
+    PERFORM lock_gas(NEW.chain_id);
+    IF NEW.found_on_chain THEN
+        PERFORM count_gas(NEW.chain_id, NEW.created_at, NEW.amount);
+        RETURN NULL;
+    END IF;
     SELECT * INTO STRICT rules FROM chains c WHERE c.id = NEW.chain_id;
 
     SELECT max(t.created_at) INTO previous FROM transfers t
@@ -64,9 +83,7 @@ BEGIN
               HINT = format('Raise chains.%s if this is meant to be.', over_limit);
     END IF;
 
-    INSERT INTO gas_spending AS g (chain_id, hour, topups, amount)
-    VALUES (NEW.chain_id, date_trunc('hour', NEW.created_at, 'UTC'), 1, NEW.amount)
-    ON CONFLICT (chain_id, hour) DO UPDATE SET topups = g.topups + 1, amount = g.amount + excluded.amount;
+    PERFORM count_gas(NEW.chain_id, NEW.created_at, NEW.amount);
     RETURN NULL;
 END
 $$;

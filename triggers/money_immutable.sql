@@ -20,10 +20,10 @@ CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON transfers
 FOR EACH ROW WHEN (
     (OLD.state IN ('final', 'reverted', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
     OR (OLD.id, OLD.kind, OLD.job_id, OLD.chain_id, OLD.wallet_id, OLD.asset_on_chain_id,
-        OLD.from_address, OLD.to_address, OLD.amount, OLD.idempotency_key, OLD.created_at)
+        OLD.from_address, OLD.to_address, OLD.amount, OLD.idempotency_key, OLD.found_on_chain, OLD.created_at)
     IS DISTINCT FROM
        (NEW.id, NEW.kind, NEW.job_id, NEW.chain_id, NEW.wallet_id, NEW.asset_on_chain_id,
-        NEW.from_address, NEW.to_address, NEW.amount, NEW.idempotency_key, NEW.created_at)
+        NEW.from_address, NEW.to_address, NEW.amount, NEW.idempotency_key, NEW.found_on_chain, NEW.created_at)
 ) EXECUTE FUNCTION refuse_changed_money(
     'kind, job, chain, wallet, asset, addresses, amount and idempotency key');
 
@@ -31,9 +31,9 @@ CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON chain_transactions
 FOR EACH ROW WHEN (
     (OLD.state IN ('final', 'reverted', 'replaced', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
     OR (OLD.id, OLD.transfer_id, OLD.chain_id, OLD.attempt, OLD.txid, OLD.signed_bytes, OLD.sender,
-        OLD.nonce, OLD.ref_block, OLD.expiration, OLD.fee_cap, OLD.created_at)
+        OLD.nonce, OLD.ref_block, OLD.expiration, OLD.fee_cap, OLD.found_on_chain, OLD.created_at)
     IS DISTINCT FROM
        (NEW.id, NEW.transfer_id, NEW.chain_id, NEW.attempt, NEW.txid, NEW.signed_bytes, NEW.sender,
-        NEW.nonce, NEW.ref_block, NEW.expiration, NEW.fee_cap, NEW.created_at)
+        NEW.nonce, NEW.ref_block, NEW.expiration, NEW.fee_cap, NEW.found_on_chain, NEW.created_at)
 ) EXECUTE FUNCTION refuse_changed_money(
     'transfer, attempt, txid, signed bytes, sender, nonce, reference block, expiration and fee cap');

@@ -1,5 +1,6 @@
 -- The state of a transfer and of a signed attempt moves only along state_transitions, and a transfer never ends, nor is
--- called dead, while an attempt of it may still land or has ended otherwise: it would be decided and paid again.
+-- called dead, while an attempt of it may still land or has ended otherwise: it would be decided and paid again. One that
+-- nobody has signed is included only by a transaction that was found on the chain.
 
 CREATE OR REPLACE FUNCTION check_money_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -59,6 +60,23 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+CREATE OR REPLACE FUNCTION refuse_unfound_transfer() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM chain_transactions a
+                   WHERE a.transfer_id = NEW.id AND a.found_on_chain AND a.state = 'included') THEN
+        RAISE EXCEPTION 'transfer % is % and cannot become included: nothing was signed for it, nor found on the chain',
+            OLD.id, OLD.state USING ERRCODE = 'FP003';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER money_found AFTER UPDATE ON transfers
+FOR EACH ROW WHEN (OLD.state = 'requested' AND NEW.state = 'included') EXECUTE FUNCTION refuse_unfound_transfer();
 
 CREATE OR REPLACE TRIGGER money_ends AFTER UPDATE ON transfers
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Generic, TypeVar
 
 from pipeline.chains.batch import Entry, split
@@ -46,9 +47,13 @@ class BatchReader(Generic[N, At]):
         """In the order of ``queries``; a bad address or contract is an error of its own entry only."""
         answers: list[Balance | None] = [None] * len(queries)
         entries: list[Entry] = []
+        # Checking an address costs more than reading its balance, and wallets have several, tokens thousands.
+        tail = cache(self._tail)
         for place, query in enumerate(queries):
+            contract = query.asset.contract
             try:
-                entries.append(self._entry(place, query))
+                owner, token = tail(query.address), None if contract is None else tail(contract)
+                entries.append(Entry(place, owner, token, contract))
             except InvalidAddress as error:
                 answers[place] = Balance(None, None, str(error))
         room = asyncio.Semaphore(PARALLEL_CHUNKS)
@@ -76,7 +81,3 @@ class BatchReader(Generic[N, At]):
         if len(part) >= self.chunk:
             self.chunk = min(self._largest, self.chunk + max(1, self.chunk // 4))
         return balances
-
-    def _entry(self, place: int, query: BalanceQuery) -> Entry:
-        contract = query.asset.contract
-        return Entry(place, self._tail(query.address), None if contract is None else self._tail(contract), contract)

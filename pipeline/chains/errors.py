@@ -50,7 +50,7 @@ class FeeCapTooLow(ChainError):
     def __init__(self, needed: int, cap: int, message: str) -> None:
         super().__init__(message)
         self.needed = needed
-        """Wei for a unit of gas."""
+        """Wei for a unit of gas, or native raw units for the whole transaction where that is capped."""
         self.cap = cap
 
 

@@ -176,6 +176,16 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenTransfer:
+    """A Transfer log in a final block."""
+
+    block: int
+    txid: str
+    effect: Effect
+    """Its ``contract`` is a token's."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionResult:
     """A transaction found in a block."""
 
@@ -194,8 +204,15 @@ class TransactionResult:
 
     def did(self, payment: Payment) -> bool:
         """Whether the payment happened: success and exactly the effect that was wanted."""
-        wanted = Effect(payment.asset.contract, payment.sender, payment.receiver, payment.amount)
-        return self.success and wanted in self.effects
+        return self.success and _effect_of(payment) in self.effects
+
+    def did_only(self, payment: Payment) -> bool:
+        """Whether the payment happened, and moved nothing else."""
+        return self.success and self.effects == (_effect_of(payment),)
+
+
+def _effect_of(payment: Payment) -> Effect:
+    return Effect(payment.asset.contract, payment.sender, payment.receiver, payment.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +340,14 @@ class NonceCounts(Protocol):
     def latest(self) -> int:
         """In blocks, final or not."""
 
+    @property
+    def pending(self) -> int:
+        """With those in this node's pool and without a gap; a hint, as other pools may hold more."""
+
+    @property
+    def seen(self) -> int:
+        """All that this node shows, in blocks or in its pool."""
+
 
 class NumberedProvider(Provider, Protocol):
     """A chain whose transactions are numbered by their sender and can be replaced by others of that number (EVM)."""
@@ -332,6 +357,13 @@ class NumberedProvider(Provider, Protocol):
 
     async def sender_nonces(self, sender: str) -> NonceCounts:
         """For the reservation of nonces."""
+
+    async def count_at(self, sender: str, number: int) -> int | None:
+        """How many transactions of an address there were up to block ``number``; None where the node has no state so
+        old."""
+
+    def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
+        """The same payment with another nonce. Asks no node."""
 
     async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
         """A replacement: same nonce, same payment, both fees +15 % and no less than the network asks for now.
@@ -343,3 +375,11 @@ class NumberedProvider(Provider, Protocol):
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
         """Whether the next block is too dear for it: it waits until fees fall, or is replaced."""
+
+
+class LogProvider(Provider, Protocol):
+    """A chain whose token transfers can be read over many blocks in few calls, whoever they concern (EVM)."""
+
+    async def transfers(self, first: int, last: int, contracts: Sequence[str]) -> list[TokenTransfer]:
+        """The transfers of these tokens in the final blocks ``first`` to ``last``, in their order. Coins are not
+        among them. Raises ChainUnavailable also when no node has all of these blocks as final."""

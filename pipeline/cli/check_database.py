@@ -115,8 +115,8 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
         found.ok("notify", f"NOTIFY round trip {took * 1000:.1f} ms")
 
 
-def check_processes(found: Findings, connection: Connection, expected: set[str]) -> None:
-    """Which processes are alive."""
+def check_processes(found: Findings, connection: Connection, expected: set[str], *, system_paused: bool) -> None:
+    """Which processes are alive. ``system_paused``: that they pause is no finding of its own."""
     alive: set[str] = set()
     for row in connection.execute(statement("doctor/processes")):
         alive |= {row["type"]} if row["alive"] else set()
@@ -126,8 +126,12 @@ def check_processes(found: Findings, connection: Connection, expected: set[str])
                 f"{row['type']}: {row['silent']} without a heartbeat for over 60 s",
                 "restart it if it should run; the sweep gives its work to others",
             )
-        if row["paused"]:
-            found.warn("processes", f"{row['type']}: {row['paused']} paused", "start it again when you are done")
+        if row["paused"] and not system_paused:
+            found.warn(
+                "processes",
+                f"{row['type']}: {row['paused']} paused by an operator",
+                "when you are done: set its status to 'running' in worker_registry",
+            )
         if row["in_error"]:
             found.warn("processes", f"{row['type']}: {row['last_error']}", "see its log")
     missing = sorted(expected - alive)

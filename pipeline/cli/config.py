@@ -39,7 +39,7 @@ def show(
         )
         return
     print_table(
-        ("setting", "value", "default", ""),
+        ("setting", "value", "default", "meaning"),
         [
             (
                 escape(entry.key),

@@ -53,7 +53,7 @@ def doctor(
 def _check(found: Findings, connection: Connection, settings: Settings) -> None:
     if not check_server(found, connection):
         return
-    installed, problems = asyncio.run(_schema_and_config(settings))
+    installed, config = asyncio.run(_schema_and_config(settings))
     wanted = Schema.of_this_version().version
     if installed < wanted:
         found.fail("schema", f"the schema is at version {installed}, this is {wanted}", "run: flagpost migrate")
@@ -63,11 +63,15 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
         found.ok("schema", f"schema at version {installed}")
     check_triggers(found, connection)
     check_bell(found, connection, settings)
-    for problem in problems:
+    for problem in config.problems:
         found.warn("config", problem, "correct it: flagpost config set KEY VALUE")
-    if not problems:
+    if not config.problems:
         found.ok("config", "configuration is valid")
-    check_processes(found, connection, {line.name for line in production_lines()})
+    if config.paused:
+        found.warn(
+            "paused", "the whole system is paused: nothing new is taken", "go on: flagpost config set paused false"
+        )
+    check_processes(found, connection, {line.name for line in production_lines()}, system_paused=config.paused)
     check_queue(found, connection)
     chains = connection.execute(statement("doctor/chains")).fetchall()
     if not chains:
@@ -75,10 +79,11 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
             "chains", "there is no active chain", "see: flagpost chains list; switch one on: flagpost chains enable"
         )
     for chain in chains:
+        found.about(chain["name"])
         asyncio.run(check_chain(found, connection, settings, chain))
 
 
-async def _schema_and_config(settings: Settings) -> tuple[int, tuple[str, ...]]:
+async def _schema_and_config(settings: Settings) -> tuple[int, RuntimeConfig]:
     async with async_database(settings, "doctor") as connection:
         version = await installed_version(connection)
-        return version, (await RuntimeConfig.load(connection)).problems
+        return version, await RuntimeConfig.load(connection)

@@ -40,6 +40,11 @@ class Findings:
         self._quiet = quiet
         self.all: list[Finding] = []
 
+    def about(self, chain: str) -> None:
+        """What follows is about ``chain``."""
+        if not self._quiet:
+            out.print(f"\n[bold]{escape(chain)}[/]")
+
     def ok(self, check: str, message: str) -> None:
         """The check passed."""
         self._add(Finding(check, Level.OK, message))

@@ -93,7 +93,7 @@ def list_jobs(
         err.print("no job matches")
         return
     print_table(
-        ("job", "status", "wallet", "by", "try", "created", "took", ""),
+        ("job", "status", "wallet", "by", "try", "created", "took", "outcome"),
         [_list_row(row) for row in rows],
     )
     counts = Counter(row["status"] for row in rows)
@@ -117,6 +117,8 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
     out.print(f"[bold]{escape(row['job_id'])}[/]  {_status(row)}  [dim]{row['id']}[/]")
     for name, value in _facts(row):
         out.print(f"  [dim]{name:<11}[/] {value}")
+    if data:
+        out.print("data (amounts in raw units)")
     for name, value in sorted(data.items()):
         out.print(f"  [dim]{escape(name):<11}[/] {escape(str(value))}")
     if history:
@@ -252,7 +254,8 @@ def _print_transfers(attempts: list[dict[str, Any]]) -> None:
                 f"[{COLOURS.get(row['state'], 'cyan')}]{row['state']}[/]"
             )
             if row["fee_paid"] is not None:
-                out.print(f"  [dim]{'fee':<11}[/] {to_human(int(row['fee_paid']), 6)} (native)")
+                fee = f"{to_human(int(row['fee_paid']), row['fee_decimals'])} {row['fee_symbol']}"
+                out.print(f"  [dim]{'fee':<11}[/] {fee}")
             if row["error_message"]:
                 out.print(f"  [dim]{'says':<11}[/] {escape(row['error_message'])}")
         if row["txid"] is not None:

@@ -6,6 +6,8 @@ either an ``app`` (a ``typer.Typer``) or a function with the command's name.
 
 import importlib
 import importlib.metadata
+import inspect
+import re
 import sys
 from typing import Annotated, NamedTuple
 
@@ -28,9 +30,9 @@ COMMANDS = {
     "up": Entry("up", "Everything on this machine: database, TRON and BSC, workers, customers who deposit.", START),
     "demo": Entry("demo", "The same unattended, until everything has settled; prints the result as JSON.", START),
     "doctor": Entry("doctor", "Check database, triggers, node, keys and funds, and say what to do.", START),
-    "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
     "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list.", LOOK),
     "jobs": Entry("jobs", "Jobs: list, show, retry, cancel.", LOOK),
+    "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
     "chains": Entry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
     "assets": Entry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
     "config": Entry("config", "Configuration: show, set. Takes effect while the system runs.", OPERATE),
@@ -44,12 +46,15 @@ COMMANDS = {
 }
 
 
+_LINE_OF_A_PARAGRAPH = re.compile(r"(?<!\n)\n(?!\n|Example:)")
+"""The end of a line of a docstring that goes on; the help wraps as wide as the terminal is."""
+
 HELP = """
 Deposit wallets on TRON, BSC and Ethereum fill with tokens; Flagpost brings them to the treasury.
 
 A flag in Postgres says what a wallet needs, NOTIFY wakes who serves it, and a timer finds what a lost NOTIFY left.
 
-[bold]flagpost up[/] shows all of it on this machine. With DATABASE_URL and FLAGPOST_* set, [bold]honcho start[/]
+[bold]flagpost up[/] shows all of it on this machine. With DATABASE_URL and FLAGPOST_* set, [bold]honcho start[/] \
 runs the same processes in production.
 """
 
@@ -107,6 +112,8 @@ def load(name: str) -> TyperCommand | TyperGroup:
     command = typer.main.get_command(typed)
     assert isinstance(command, TyperCommand | TyperGroup)  # noqa: S101 - for the type checker
     command.name, command.rich_help_panel = name, entry.panel
+    for one in (command, *getattr(command, "commands", {}).values()):
+        one.help = _LINE_OF_A_PARAGRAPH.sub(" ", inspect.cleandoc(one.help or ""))
     return command
 
 

@@ -44,7 +44,9 @@ def read_wallets(path: Path) -> tuple[list[Entry], list[Problem]]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise CommandError(f"{path} cannot be read: {error}", "give a CSV or JSON file in UTF-8") from None
     is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("[")
     entries: list[Entry] = []

@@ -47,8 +47,16 @@ class CleanupConfig(_Section):
 
 class SyncConfig(_Section):
     batch: Annotated[int, Field(ge=1, le=5_000)] = Field(default=50, description="Balances read in one call")
+    largest_batch: Annotated[int, Field(ge=1, le=5_000)] = Field(
+        default=500, description="While more are due than one batch holds, each is twice the last, up to this many"
+    )
     lock_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
         default=120, description="A balance that is being read is locked this long, then free for another sync"
+    )
+    transfers_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=15,
+        description="How often transfers of tokens are looked for in new final blocks, whose wallets are then read at "
+        "once (EVM; two or three calls a look); 0: never",
     )
     idle_seconds: Seconds = Field(default=5, description="Longest sleep of a sync between two looks at what is due")
 

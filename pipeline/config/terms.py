@@ -53,6 +53,11 @@ CHAIN_TERMS: Mapping[str, _Column] = {
     "gas_max_per_wallet_day": _Column(Kind.AMOUNT, "Limit of gas per wallet and day"),
     "gas_max_per_day": _Column(Kind.AMOUNT, "Limit of gas per day on this chain"),
     "gas_max_total": _Column(Kind.AMOUNT, "Limit of gas over all time (null: none)", optional=True),
+    "fee_max": _Column(
+        Kind.AMOUNT,
+        "The most that one transaction may cost, whatever a node says (null: no limit of ours)",
+        optional=True,
+    ),
     "sync_interval": _Column(Kind.DURATION, "Seconds between two readings of a balance"),
     "transaction_lifetime": _Column(Kind.DURATION, "Seconds until an unsent transaction expires on the chain"),
 }

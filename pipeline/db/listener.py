@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Self
+from uuid import UUID
 
 import psycopg
 from loguru import logger
@@ -27,6 +28,7 @@ from psycopg import AsyncConnection, Notify, sql
 
 from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
 from pipeline.db.statements import statement
+from pipeline.log import Seldom
 
 PING_INTERVAL = 10.0
 PING_TIMEOUT = 5.0
@@ -34,8 +36,6 @@ PING_TIMEOUT = 5.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
-SAY_AGAIN_AFTER = 10.0
-"""Seconds. An outage is said at once and then so often: attempts come every second, from every process."""
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -50,17 +50,19 @@ class Listener:
         *,
         name: str,
         role: str | None = None,
+        worker_id: UUID | None = None,
         lossy: bool = False,
         on_reconnect: Callback | None = None,
         ping_interval: float = PING_INTERVAL,
         ping_timeout: float = PING_TIMEOUT,
     ) -> None:
         """``dsn`` is a direct one (``dsn.listen_dsn``). ``on_reconnect`` is awaited after each LISTEN but the first:
-        the owner drains its pool and sweeps there. ``lossy`` ignores every NOTIFY. Intervals in seconds."""
+        the owner drains its pool and sweeps there. By the session others see that ``worker_id`` lives. ``lossy``
+        ignores every NOTIFY. Intervals in seconds."""
         self.channels = tuple(channels)
         self.lossy = lossy
         self._lost_at: float | None = None
-        self._say_next = 0.0
+        self._outage = Seldom()
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
@@ -73,6 +75,7 @@ class Listener:
         self.received: Counter[str] = Counter()
         """Notifications by channel since the start, ignored ones included."""
         self._dsn = session_dsn(dsn, f"{name} listener", role)
+        self._worker_id = worker_id
         self._on_reconnect = on_reconnect
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -151,9 +154,8 @@ class Listener:
     def _say_lost(self, error: Exception) -> None:
         now = time.monotonic()
         if self._lost_at is None:
-            self._lost_at, self._say_next = now, now
-        if now >= self._say_next:
-            self._say_next = now + SAY_AGAIN_AFTER
+            self._lost_at, self._outage = now, Seldom()
+        if self._outage.due():
             logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
 
     def _say_back(self) -> None:
@@ -166,6 +168,8 @@ class Listener:
             self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
         )
         with self._answered_in_time(self._connection):
+            if self._worker_id is not None:
+                await self._connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
             for channel in self.channels:
                 await self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 

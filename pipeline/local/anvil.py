@@ -5,6 +5,7 @@ import itertools
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
@@ -31,9 +32,8 @@ SUPPLY = 10**30
 BASE_FEE = GWEI
 TIP = GWEI // 10
 """What customers pay the block's producer. The pipeline looks at it to choose its own."""
-STATE_SECONDS = 2
-"""Between two dumps of the state; shorter than it takes a block to become final, so that what was final survives a
-SIGKILL of the node. At its ordinary end it dumps once more."""
+STATES_KEPT = 64
+"""Of the newest blocks, in memory: final ones are asked about, and those are a few blocks old."""
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 RECEIPT_SECONDS = 30.0
 BLOCKS_A_CALL = 100
@@ -55,12 +55,14 @@ def find_anvil() -> Path | None:
 
 
 def anvil_command(binary: Path, port: int, block_time: float, slots: int, state: Path | None) -> str:
-    """The command line of a node that makes blocks on a clock; a block is final ``2 × slots`` blocks later."""
+    """The command line of a node that makes blocks on a clock; a block is final ``2 × slots`` blocks later. With
+    ``state`` it goes on from that file (see ``local.keeper``)."""
     words = [str(binary), "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID), "--order", "fifo"]
     words += ["--block-time", f"{block_time:g}", "--slots-in-an-epoch", str(slots), "--base-fee", str(BASE_FEE)]
-    words += ["--balance", str(FAUCET_COINS), "--accounts", "2", "--quiet"]
+    words += ["--balance", str(FAUCET_COINS), "--accounts", "2", "--quiet", "--prune-history", str(STATES_KEPT)]
     if state is not None:
-        words += ["--state", str(state), "--state-interval", str(STATE_SECONDS), "--cache-path", str(state.parent)]
+        keeper = [sys.executable, "-m", "pipeline.local.keeper", "--state", str(state), "--port", str(port)]
+        words = [*keeper, "--slots", str(slots), "--", *words]
     return shlex.join(words)
 
 
@@ -93,7 +95,8 @@ class AnvilNetwork:
         return str(int(await self._call("eth_chainId"), 16))
 
     async def ready(self) -> None:
-        # After a start it has the blocks of the last one, but the state of none before the newest.
+        # After a start it has the blocks of the last one, but the state of none before the newest; the keeper makes up
+        # for it, a moment later.
         while True:
             try:
                 await self._call("eth_getBalance", "0x" + "00" * 20, "finalized")
@@ -117,6 +120,8 @@ class AnvilNetwork:
         await self._send({"to": token, "data": data, "gas": hex(200_000)})
 
     async def balance(self, address: str, token: str | None = None, *, final: bool = False) -> int:
+        if final:
+            await self.ready()
         tag = "finalized" if final else "latest"
         if token is None:
             return int(await self._call("eth_getBalance", address, tag), 16)

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 from pipeline.db.statements import statement
 from pipeline.local.network import money
 from pipeline.local.seed import Seeded
+from pipeline.local.stand import NO_NODE
 
 SMALLEST, LARGEST = 201 * 100, 2_000 * 100
 """Cents. Every deposit is above the 200 USDT that raise needs_consolidation, so that each one ends in the treasury."""
@@ -36,7 +37,7 @@ async def live(dsn: str, chains: Sequence[Seeded], *, every: float, dice: random
     async with asyncio.TaskGroup() as tasks:
         for chain in chains:
             tasks.create_task(_deposit(chain, every * len(chains), dice))
-            tasks.create_task(_tell_treasury(chain))
+            tasks.create_task(_tell_treasury(chain, "" if len(chains) == 1 else f"{chain.network.chain} "))
         tasks.create_task(_tell_flags(dsn))
 
 
@@ -44,20 +45,25 @@ async def _deposit(chain: Seeded, every: float, dice: random.Random) -> None:
     decimals = chain.network.token_decimals
     while True:
         wallet, amount = dice.choice(chain.customers), draw_amount(dice, decimals)
-        await chain.network.deposit(chain.token, wallet, amount)
-        typer.echo(f"deposit  {money(amount, decimals)} → {wallet}")
+        try:
+            await chain.network.deposit(chain.token, wallet, amount)
+            typer.echo(f"deposit  {money(amount, decimals):>13} → {wallet}")
+        except NO_NODE:  # the workers say that the node is away
+            await asyncio.sleep(RECONNECT_SECONDS)
         await asyncio.sleep(dice.uniform(every / 2, every * 3 / 2))
 
 
-async def _tell_treasury(chain: Seeded) -> None:
-    """TRON's is *the* treasury, as it always was; others are named."""
-    name = "" if chain.network.chain == "tron" else f"{chain.network.chain} "
+async def _tell_treasury(chain: Seeded, name: str) -> None:
     decimals = chain.network.token_decimals
     known = await chain.network.balance(chain.treasury, chain.token, final=True)
     typer.echo(f"treasury {name}{money(known, decimals)}")
     while True:
         await asyncio.sleep(TREASURY_EVERY_SECONDS)
-        now = await chain.network.balance(chain.treasury, chain.token, final=True)
+        try:
+            now = await chain.network.balance(chain.treasury, chain.token, final=True)
+        except NO_NODE:
+            await asyncio.sleep(RECONNECT_SECONDS)
+            continue
         if now != known:
             sign = "+" if now > known else "−"
             typer.echo(f"treasury {name}{money(now, decimals)} ({sign}{money(abs(now - known), decimals)})")

@@ -1,4 +1,4 @@
-"""How the lines of the local mode look: one wallet keeps one colour, so that an eye can follow it.
+"""How the lines of the local mode look: one wallet keeps one colour, so that an eye can follow it, amounts one form.
 
 Every process writes plain text (its output is a pipe); colours are added here, where the terminal is.
 """
@@ -11,7 +11,9 @@ from typing import Any, TextIO
 from honcho.printer import Message, Printer
 
 _ADDRESS = re.compile(r"\b(?:T[1-9A-HJ-NP-Za-km-z]{33}|0x[0-9a-fA-F]{40})\b")
-_AMOUNT = re.compile(r"(?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)? (?:USDT|TRX|BNB)\b")
+_AMOUNT = re.compile(r"(?<![\w.])([+−-]?)(\d[\d,]*)(?:\.(\d+))? (USDT|TRX|BNB)\b")
+_LONGEST_FRACTION = 8
+"""Digits; of 18 nobody reads the rest."""
 _LOG_HEAD = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (?P<level>[A-Z]+) +")
 """What pipeline.log puts before a line; time and process stand on the left already."""
 _ALARMS = {"WARNING": "\033[33m", "ERROR": "\033[1;31m", "CRITICAL": "\033[1;31m"}
@@ -82,8 +84,15 @@ def _without_head(line: str, name: str) -> tuple[str, str]:
 
 
 def _paint(line: str) -> str:
-    line = _AMOUNT.sub(lambda found: f"{_BOLD}{found[0]}{_RESET}", line)
+    line = _AMOUNT.sub(lambda found: f"{_BOLD}{_as_read(*found.groups())}{_RESET}", line)
     return _ADDRESS.sub(lambda found: _wallet_colour(found[0]), line)
+
+
+def _as_read(sign: str, whole: str, fraction: str | None, symbol: str) -> str:
+    """``1808.5 USDT``, as the workers log it, with thousands and cents; small change of a coin cut short."""
+    kept = (fraction or "").ljust(2 if symbol == "USDT" else 0, "0")
+    kept = f"{kept[:_LONGEST_FRACTION]}…" if len(kept) > _LONGEST_FRACTION else kept
+    return f"{sign}{int(whole.replace(',', '')):,}{'.' if kept else ''}{kept} {symbol}"
 
 
 def _wallet_colour(address: str) -> str:

@@ -21,14 +21,15 @@ class CrashPoint(StrEnum):
     REQUEST_AFTER = "request.after"
 
     RESERVE_OPEN = "reserve.open"
-    RESERVE_AFTER = "reserve.after"
-    """A nonce is reserved (EVM), and nothing is signed with it."""
-
+    """A nonce is reserved (EVM), in the commit that will keep the bytes."""
+    DOUBT_OPEN = "doubt.open"
+    DOUBT_AFTER = "doubt.after"
+    """A sender has transactions that the books do not know (EVM), and that is written down."""
     SIGN_BEFORE = "sign.before"
     """The transaction is built and signed in memory, and written nowhere."""
     SIGN_OPEN = "sign.open"
     SIGN_AFTER = "sign.after"
-
+    """Signed bytes are committed and not handed over: never so on EVM, where they do not expire."""
     BROADCAST_OPEN = "broadcast.open"
     BROADCAST_AFTER = "broadcast.after"
     """Committed as broadcasting, not one byte sent."""
@@ -53,6 +54,9 @@ class CrashPoint(StrEnum):
     """Proved dead, and the proof written nowhere."""
     EXPIRE_OPEN = "expire.open"
     EXPIRE_AFTER = "expire.after"
+    ACCOUNT_OPEN = "account.open"
+    ACCOUNT_AFTER = "account.after"
+    """A transaction of our own that the books did not know (EVM) is in them, or its sender is held."""
 
     WANT_OPEN = "want.open"
     WANT_AFTER = "want.after"
@@ -73,9 +77,13 @@ class CrashPoint(StrEnum):
 
 
 NONCES_ONLY = frozenset(
-    point for point in CrashPoint if point.partition(".")[0] in {"reserve", "want", "replace", "void", "gap"}
+    point
+    for point in CrashPoint
+    if point.partition(".")[0] in {"reserve", "doubt", "account", "want", "replace", "void", "gap"}
 )
 """Never reached on a chain whose transactions are not numbered."""
+EXPIRING_ONLY = frozenset({CrashPoint.SIGN_AFTER})
+"""Never reached on a chain whose transactions are."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """Gas top-ups: coins from the gas wallet to wallets that cannot pay for moving their tokens."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,10 +8,11 @@ from pipeline.chains.provider import BalanceQuery, FeeEstimate, Finality, Paymen
 from pipeline.queue.jobs import Defer, Outcome, Retry
 from pipeline.transfers.decide_gas import decide_gas
 from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_tokens
-from pipeline.transfers.handler import CONCURRENCY, Decided, PayingHandler, ours, outcome_of, skipped
+from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.reading import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.transfers.send import Claimed, Order, Orders, Sender
+from pipeline.transfers.store import Promised, Purse, PurseShort
 from pipeline.transfers.terms import GasPolicy, Terms
 
 _EMPTY_GAS_WALLET_SECONDS = 30.0
@@ -25,29 +25,21 @@ class GasTopups(PayingHandler):
 
     kind = Kind.GAS
 
-    def __init__(self, senders: Mapping[int, Sender], *, concurrency: int = CONCURRENCY) -> None:
-        super().__init__(senders, concurrency=concurrency)
-        # From reading what the gas wallet has promised until the new promises are committed: two batches of
-        # this process must not both count on the same coins.
-        self._purse = asyncio.Lock()
-
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
         mine, decided = ours(batch)
         if not mine:
             return decided
-        async with self._purse:
-            # Promises before the balance: a payment that becomes final in between is then counted twice, not never.
-            gas_wallet = BalanceQuery(await sender.gas_address(), terms.native.asset)
-            promised = await sender.store.gas_in_flight(
-                terms.chain_id, gas_wallet.address, [one.job.id for one in mine]
-            )
-            holdings, (purse,) = await read_holdings(sender.provider, terms, mine, Finality.FINAL, gas_wallet)
-            if purse.raw is None:
-                reason = f"the balance of gas wallet {gas_wallet.address} could not be read: {purse.error}"
-                return decided + [(one, Retry(reason)) for one in mine]
-            wanted = await self._wanted(sender, terms, holdings, decided)
-            orders = await self._priced(sender, terms, wanted, decided)
-            await self._open_funded(sender, terms, orders, purse.raw - promised, decided)
+        # Promises before the balance: a payment that becomes final in between is then counted twice, not never. What is
+        # asked for later, by this process or another, is counted when an intent is committed.
+        gas_wallet = BalanceQuery(await sender.gas_address(), terms.native.asset)
+        promised = await sender.store.gas_in_flight(terms.chain_id, gas_wallet.address, [one.job.id for one in mine])
+        holdings, (purse,) = await read_holdings(sender.provider, terms, mine, Finality.FINAL, gas_wallet)
+        if purse.raw is None:
+            reason = f"the balance of gas wallet {gas_wallet.address} could not be read: {purse.error}"
+            return decided + [(one, Retry(reason)) for one in mine]
+        wanted = await self._wanted(sender, terms, holdings, decided)
+        orders = await self._priced(sender, terms, wanted, decided)
+        await self._open_funded(sender, terms, orders, purse.raw, promised, decided)
         return decided
 
     async def _wanted(
@@ -110,7 +102,7 @@ class GasTopups(PayingHandler):
             for ready in ready_tokens(terms, held)
         ]
         fees: dict[Claimed, int | Exception] = {}
-        priced = await estimates(sender.provider, [payment for _, payment in payments], self._slots)
+        priced = await estimates(sender.provider, terms, [payment for _, payment in payments], self._slots)
         for (one, _), estimate in zip(payments, priced, strict=True):
             before = fees.get(one)
             if not isinstance(estimate, Exception):
@@ -126,7 +118,7 @@ class GasTopups(PayingHandler):
         payments = [Payment(gas_wallet, one.context.address, terms.native.asset, pay.amount) for one, pay in wanted]
         orders = []
         for (one, _), payment, estimate in zip(
-            wanted, payments, await estimates(sender.provider, payments, self._slots), strict=True
+            wanted, payments, await estimates(sender.provider, terms, payments, self._slots), strict=True
         ):
             if isinstance(estimate, InsufficientFunds):
                 decided.append((one, _short_of(terms, gas_wallet, estimate.held, estimate.needed)))
@@ -137,20 +129,30 @@ class GasTopups(PayingHandler):
         return orders
 
     async def _open_funded(
-        self, sender: Sender, terms: Terms, orders: Sequence[Order], available: int, decided: list[Decided]
+        self,
+        sender: Sender,
+        terms: Terms,
+        orders: Sequence[Order],
+        balance: int,
+        promised: Promised,
+        decided: list[Decided],
     ) -> None:
         """Commit the intents that the gas wallet can pay, in the order of the batch; the others wait and say so."""
+        adopted = 0
         for order in orders:
-            cost = order.payment.amount + order.estimate.fee
-            if cost > available:
-                decided.append((order.claimed, _short_of(terms, order.payment.sender, available, cost)))
-                continue
+            fee = order.estimate.fee
+            cost = order.payment.amount + fee
+            available = balance - promised.amount - promised.unsigned * fee - adopted
             try:
-                opened = replace(order, transfer_id=await sender.open(order))
-                decided.append((order.claimed, Orders((opened,))))
-                available -= cost
+                transfer_id = await sender.open(order, Purse(available, fee, promised.newest))
+            except PurseShort as short:
+                decided.append((order.claimed, _short_of(terms, order.payment.sender, short.available, cost)))
             except Exception as trouble:
                 decided.append((order.claimed, outcome_of(order.claimed.job, trouble)))
+            else:
+                decided.append((order.claimed, Orders((replace(order, transfer_id=transfer_id),))))
+                # Asked for before all this, by this very job.
+                adopted += cost if transfer_id <= promised.newest else 0
 
 
 def _with_headroom(estimate: FeeEstimate) -> int:

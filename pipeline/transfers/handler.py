@@ -26,10 +26,12 @@ from pipeline.transfers.signing import SigningRefused, check_wallet
 from pipeline.transfers.store import (
     BudgetExhausted,
     CooldownActive,
-    CountDoubtful,
     LeaseLost,
+    MayStillLand,
     MovedOn,
+    SenderHeld,
     StepRefused,
+    UnknownTransactions,
     refused_by_guard,
 )
 from pipeline.transfers.terms import Terms
@@ -42,6 +44,8 @@ _WRONG_NETWORK_PAUSE_SECONDS = 60.0
 _FEES_PAUSE_SECONDS = 30.0
 _DATABASE_PAUSE_SECONDS = 5.0
 _REFUSED_PAUSE_SECONDS = 60.0
+_HELD_PAUSE_SECONDS = 60.0
+"""A person has to look; the log and the registry say so, by the confirmation worker."""
 _LOOK_AGAIN_SECONDS = 1.0
 _BUDGET_PAUSE_SECONDS = 300.0
 """Limits end by the clock or by an operator: looked at again every few minutes."""
@@ -118,8 +122,6 @@ class PayingHandler(ABC):
             if isinstance(outcome, Done | Failed):
                 reason = outcome.error if isinstance(outcome, Failed) else str(outcome.data.get("reason", "not needed"))
                 await sender.give_up(claimed, reason)
-            else:
-                await sender.let_go(claimed)
         except StepRefused as refused:
             return outcome_of(claimed.job, refused)
         return outcome
@@ -142,7 +144,7 @@ class PayingHandler(ABC):
                 return claimed, outcome_of(claimed.job, trouble)
 
     async def _clean_up(self, sender: Sender, claimed: Claimed) -> None:
-        """A job cancelled in the middle leaves bytes that were never sent: give them up now. The confirmation worker
+        """A job cancelled in the middle leaves a payment that nobody will sign: give it up now. The confirmation worker
         does the same for those that nobody comes back to."""
         try:
             await sender.store.reject_orphans(claimed.job.chain_id, claimed.context.wallet_id)
@@ -157,13 +159,17 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Parked()
         case MovedOn():
             return Defer(_LOOK_AGAIN_SECONDS, str(trouble))
+        case MayStillLand():
+            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case CooldownActive():
             return Defer(min(trouble.seconds, _BUDGET_PAUSE_SECONDS), str(trouble))
         case BudgetExhausted():
             return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
-        case CountDoubtful():
-            logger.error("{}: {}", job, trouble)
+        case UnknownTransactions():
+            logger.warning("{}: {}", job, trouble)
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
+        case SenderHeld():
+            return Defer(_HELD_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
             return Failed(str(trouble))
         case FeeCapTooLow():

@@ -3,8 +3,8 @@
 The transactions of a sender are numbered, and each waits for the one before it. So it is the first in the line that is
 looked at, once a block has passed without it:
 
-    its nonce is used in a final block       somebody else used it, or ours was missed: one node proves which
-    lower nonces are missing on the chain    nobody waits there: they are to be filled
+    its nonce is used in a final block       somebody else used it, or ours was missed: burial.py finds out which
+    lower nonces are missing on the chain    gaps are to fill them (upkeep.py); if they stay missing, people must look
     it is next, and not taken for N blocks   it is to be offered again for more
     the next block is too dear for it        likewise, and at once; for every payment in the line
 
@@ -24,14 +24,10 @@ from pipeline.transfers.settlements import SettlementStore
 
 _PATIENCE_BLOCKS = 1
 """Blocks that pass before anything is asked about a payment: most are in the next one."""
-_GAP_BLOCKS = 2
-"""Blocks that pass before a missing nonce is filled: most often the next payment takes it, or the one that has it is
-just being sent."""
+_GAP_BLOCKS = 50
+"""Blocks that pass before missing nonces are for people: the books have every one, so they are being filled."""
 _AT_ONCE = 8
 """Node calls under way at once."""
-_WIDEST_GAP = 100
-"""Nonces. More are missing only if a node talks nonsense, now or when a nonce was reserved: then none is filled, as
-each costs coins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +45,20 @@ Payments = Sequence[LiveAttempt]
 class Line:
     """The lines of all senders of one chain."""
 
-    def __init__(
-        self, chain_id: int, store: SettlementStore, provider: NumberedProvider, replace_after_blocks: int
-    ) -> None:
-        self._chain_id = chain_id
+    def __init__(self, store: SettlementStore, provider: NumberedProvider, replace_after_blocks: int) -> None:
         self._store = store
         self._provider = provider
         self._replace_after = replace_after_blocks
         self._firsts: dict[str, _First] = {}
         self._asked: dict[int, int] = {}
         """Height at which a replacement of an attempt was asked for last."""
-        self._too_wide: dict[str, str] = {}
-        """By sender, a gap that is for people to judge."""
+        self._missing: dict[str, str] = {}
+        """By sender, nonces that are for people to judge."""
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def alarms(self) -> list[str]:
-        """Gaps that are not filled."""
-        return list(self._too_wide.values())
+        """Lines that stand still."""
+        return list(self._missing.values())
 
     async def look(self, head: BlockRef, live: Sequence[LiveAttempt], waiting: Sequence[LiveAttempt]) -> list[Payments]:
         """Have done what is needed to move the lines on; the payments whose fate has to be looked up.
@@ -77,7 +70,7 @@ class Line:
             if all(attempt.id in in_no_block for attempt in payment):
                 lines.setdefault(payment[0].signed.sender, []).append(payment)
         self._firsts = {sender: first for sender, first in self._firsts.items() if sender in lines}
-        self._too_wide = {sender: alarm for sender, alarm in self._too_wide.items() if sender in lines}
+        self._missing = {sender: alarm for sender, alarm in self._missing.items() if sender in lines}
         self._asked = {attempt: height for attempt, height in self._asked.items() if attempt in in_no_block}
         looked_at = await asyncio.gather(*(self._look_at(head, *line) for line in lines.items()))
         return [payment for past in looked_at for payment in past]
@@ -93,7 +86,7 @@ class Line:
             return []
         async with self._slots:
             counted = await self._provider.sender_nonces(sender)
-        self._too_wide.pop(sender, None)
+        self._missing.pop(sender, None)
         past = [payment for payment in line if _nonce(payment[0]) < counted.finalized]
         nonce = _nonce(first[0])
         if past or nonce < counted.latest:
@@ -101,25 +94,14 @@ class Line:
             return past
         if counted.latest < nonce:
             if waited >= _GAP_BLOCKS:
-                await self._fill(sender, range(counted.latest, nonce))
+                self._missing[sender] = (
+                    f"nonces {counted.latest} to {nonce - 1} of {sender} have been missing on the chain for {waited} "
+                    "blocks: a node counts wrong, or its coins do not pay for filling them. Payments behind them wait"
+                )
+                logger.error("{}", self._missing[sender])
             return []
         await self._raise_offers(line, head.number, is_next=counted.latest == nonce, waited=waited)
         return []
-
-    async def _fill(self, sender: str, missing: range) -> None:
-        if len(missing) > _WIDEST_GAP:
-            alarm = (
-                f"nonces {missing[0]} to {missing[-1]} of {sender} are missing on the chain, more than {_WIDEST_GAP}: "
-                "a node counts wrong, or did when a nonce was reserved. None is filled; the payments behind them wait"
-            )
-            self._too_wide[sender] = alarm
-            logger.error("{}", alarm)
-            return
-        if await self._store.void_nonces(self._chain_id, sender, missing):
-            logger.warning(
-                "nonces {} to {} of {} are missing on the chain and no payment has them: they are filled",
-                *(missing[0], missing[-1], sender),
-            )
 
     async def _raise_offers(self, line: Sequence[Payments], height: int, *, is_next: bool, waited: int) -> None:
         stuck = [payment[-1] for payment in line if await self._provider.outpriced(payment[-1].signed)]

@@ -29,16 +29,18 @@ async def read_holdings(
 
 
 async def estimates(
-    provider: Provider, payments: Sequence[Payment], slots: asyncio.Semaphore
+    provider: Provider, terms: Terms, payments: Sequence[Payment], slots: asyncio.Semaphore
 ) -> list[FeeEstimate | ChainError]:
-    """Price payments concurrently; what failed stands in its place."""
+    """Price payments concurrently; what failed, or is too dear by our own rules, stands in its place."""
 
     async def one(payment: Payment) -> FeeEstimate | ChainError:
         async with slots:
             try:
-                return await provider.estimate(payment)
+                estimate = await provider.estimate(payment)
+                terms.check_fee(max(estimate.fee, estimate.fee_limit))
             except ChainError as error:
                 return error
+        return estimate
 
     return await asyncio.gather(*map(one, payments))
 

@@ -1,18 +1,24 @@
 """Payments from their intents to the node: the sender's half of the protocol.
 
     open     an intent is committed                                (requested)
-    pay      number it (EVM), build, check, sign; commit the bytes (signed), one payment of the job after the other
+    pay      build, check, sign; commit the bytes (signed), one payment of the job after the other
              commit that they may be anywhere, release the job     (broadcasting), all of them together
              send them, note the answers
+
+Where transactions are numbered (EVM), numbering, signing and handing over are one commit, in which nobody is asked over
+a network: a nonce that nobody has signed with would keep all later payments of its sender waiting, and bytes that
+were kept and held back would never expire.
 
 A worker that meets a job again calls ``resume`` first, which goes on from whatever rows are there. From
 'broadcasting' on the confirmation worker owns the payments (settle.py) and nothing here touches them.
 """
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import TypeVar, cast
+from weakref import WeakValueDictionary
 
 from loguru import logger
 from psycopg import Error as DatabaseTrouble
@@ -33,8 +39,10 @@ from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Attempt, Context, Intent, Kind
 from pipeline.transfers.signing import Authority, SigningRefused, check_intent, check_wallet, signing_index
 from pipeline.transfers.states import TransferState
-from pipeline.transfers.store import TransferStore
+from pipeline.transfers.store import Draft, Purse, TransferStore, UnknownTransactions
 from pipeline.transfers.terms import AssetTerms, Terms
+
+T = TypeVar("T")
 
 _MEANWHILE_SECONDS = 10.0
 """Until another job's payment of the same wallet is looked at again."""
@@ -94,6 +102,9 @@ class Sender:
         self._signer = signer
         self._family = family
         self._pinned_treasury = pinned_treasury
+        self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By address, who of this process numbers its payment: the others wait here and not in the database, where each
+        would hold a connection."""
 
     @property
     def numbered(self) -> NumberedProvider | None:
@@ -139,7 +150,7 @@ class Sender:
         check_wallet(context.address, claimed.authority)
         return await self._resume_signed(claimed, kind, terms)
 
-    async def open(self, order: Order) -> int:
+    async def open(self, order: Order, purse: Purse | None = None) -> int:
         """Commit the intent, or adopt this job's unsent one if it says the same; returns its id. Raises StepRefused."""
         job, payment = order.claimed.job, order.payment
         for intent in order.claimed.context.own:
@@ -149,27 +160,22 @@ class Sender:
                 return intent.id
             wanted = order.asset.human(payment.amount)
             await self.store.reject(job, intent.id, f"decided anew: {wanted} to {payment.receiver}")
-        return await self.store.request(job, order.kind, order.asset.id, payment)
+        return await self.store.request(job, order.kind, order.asset.id, payment, purse)
 
     async def pay(self, orders: Orders, terms: Terms) -> Outcome:
         """Sign and send all that a job pays. Raises StepRefused, SigningRefused and what the provider raises; after the
         commit of 'broadcasting' it raises nothing that a node or the database does.
 
-        One after the other, so that none gets a later nonce than one that is sent without it. Trouble with one after
-        the first lets those before it go; the job comes back for the rest.
+        Trouble with one after the first lets those before it go; the job comes back for the rest.
         """
         claimed, kind = orders.payments[0].claimed, orders.payments[0].kind
         await self._give_up_others(claimed, {order.asset.id for order in orders.payments})
-        ready: list[_Ready] = []
-        for order in orders.payments:
-            try:
-                ready.append(await self._sign(order, terms))
-            except ChainError as trouble:
-                if not ready:
-                    raise
-                logger.warning("{}: {} is left for later: {}", claimed.job, order.asset.asset.symbol, trouble)
-                break
-        return await self._broadcast(claimed, kind, ready, orders.not_sent)
+        numbered = self.numbered
+        if numbered is None:
+            ready = await _as_far_as_possible(orders, lambda order: self._sign(order, terms))
+            return await self._broadcast(claimed, kind, ready, orders.not_sent)
+        drafts = await _as_far_as_possible(orders, lambda order: self._draft(order, terms, numbered))
+        return await self._hand_over(orders, drafts, terms, numbered)
 
     async def sign(
         self, kind: Kind, payment: Payment, unsigned: UnsignedTransaction, authority: Authority
@@ -187,29 +193,47 @@ class Sender:
             if not intent.is_out:
                 await self.store.reject(claimed.job, intent.id, reason)
 
-    async def let_go(self, claimed: Claimed) -> None:
-        """While a job waits, nobody waits behind a nonce that it has and has not used. Raises StepRefused."""
-        if self.numbered is not None and any(not intent.is_out for intent in claimed.context.own):
-            await self.store.release_nonces(claimed.job)
-
     async def _sign(self, order: Order, terms: Terms) -> _Ready:
-        job, payment, estimate = order.claimed.job, order.payment, order.estimate
+        job, payment = order.claimed.job, order.payment
         transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
-        if self.numbered is None:
-            unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds)
-        else:
-            if not payment.asset.is_native and time.monotonic() - order.priced_at > _SIMULATION_KEPT_SECONDS:
-                estimate = await self.provider.estimate(payment)
-            counted = await self.numbered.sender_nonces(payment.sender)
-            nonce = await self.store.reserve_nonce(job, transfer_id, counted.latest, counted.finalized)
-            try:
-                unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds, nonce)
-            except ChainError:
-                await self.store.release_nonces(job)
-                raise
+        unsigned = await self.provider.build(payment, order.estimate, terms.lifetime_seconds)
+        terms.check_fee(unsigned.fee_cap)
         signed = await self.sign(order.kind, payment, unsigned, order.claimed.authority)
         attempt_id = await self.store.record_signed(job, transfer_id, signed)
         return _Ready(attempt_id, order.asset, payment, signed)
+
+    async def _draft(self, order: Order, terms: Terms, numbered: NumberedProvider) -> Draft:
+        """A payment with everything but its nonce, its intent committed. All that a node has to say is asked here."""
+        payment, estimate = order.payment, order.estimate
+        transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
+        if not payment.asset.is_native and time.monotonic() - order.priced_at > _SIMULATION_KEPT_SECONDS:
+            estimate = await self.provider.estimate(payment)
+        unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds, 0)
+        terms.check_fee(unsigned.fee_cap)
+
+        async def sign(nonce: int) -> SignedTransaction:
+            return await self.sign(order.kind, payment, numbered.renumber(unsigned, nonce), order.claimed.authority)
+
+        return Draft(transfer_id, sign)
+
+    async def _hand_over(
+        self, orders: Orders, drafts: Sequence[Draft], terms: Terms, numbered: NumberedProvider
+    ) -> Outcome:
+        first = orders.payments[0]
+        counted = (await numbered.sender_nonces(first.payment.sender)).seen
+        line = self._lines.setdefault(first.payment.sender, asyncio.Lock())
+        try:
+            async with line:
+                kept = await self.store.hand_over(first.claimed.job, drafts, counted, orders.not_sent)
+        except UnknownTransactions:
+            await self.store.doubt(terms.chain_id, first.payment.sender, counted)
+            raise
+        ready = [
+            _Ready(one.attempt_id, order.asset, order.payment, one.signed)
+            for order, one in zip(orders.payments, kept, strict=False)
+        ]
+        await self._send(first.claimed, first.kind, ready)
+        return Parked()
 
     async def _give_up_others(self, claimed: Claimed, assets: set[int]) -> None:
         """Unsent intents of this job that were decided once and are not now."""
@@ -264,6 +288,11 @@ class Sender:
         self, claimed: Claimed, kind: Kind, ready: Sequence[_Ready], not_sent: Mapping[str, str]
     ) -> Outcome:
         await self.store.begin_broadcast(claimed.job, [one.attempt_id for one in ready], not_sent)
+        await self._send(claimed, kind, ready)
+        return Parked()
+
+    async def _send(self, claimed: Claimed, kind: Kind, ready: Sequence[_Ready]) -> None:
+        """A courtesy that anyone may repeat."""
         for one in ready:
             reply = await send_bytes(self.provider, one.signed)
             crash_here(CrashPoint.SEND_AFTER)
@@ -273,7 +302,6 @@ class Sender:
             except DatabaseTrouble as trouble:
                 # Nothing hangs on it: the attempt is 'broadcasting', and the chain is asked about it.
                 logger.warning("the reply to tx {} was not written down: {}", short(one.signed.txid), trouble)
-        return Parked()
 
 
 async def send_bytes(provider: Provider, signed: SignedTransaction, repeat: int = 0) -> str:
@@ -298,6 +326,20 @@ def sent(context: Context) -> Done:
 def short(txid: str) -> str:
     """``ab12cd34…``, enough to find a transaction by."""
     return f"{txid.removeprefix('0x')[:8]}…"
+
+
+async def _as_far_as_possible(orders: Orders, step: Callable[[Order], Awaitable[T]]) -> list[T]:
+    """One after the other, so that none goes on without those before it."""
+    done: list[T] = []
+    for order in orders.payments:
+        try:
+            done.append(await step(order))
+        except ChainError as trouble:
+            if not done:
+                raise
+            logger.warning("{}: {} is left for later: {}", order.claimed.job, order.asset.asset.symbol, trouble)
+            break
+    return done
 
 
 def _with_intents(claimed: Claimed, intents: tuple[Intent, ...]) -> Claimed:

@@ -2,9 +2,9 @@
 
     final blocks    read one after the other without a gap; what is found there is settled, a whole block at a time
     newest blocks   what is seen there is 'included'; a forked block gives it back to 'broadcasting'
-    expired         past its expiration, unknown to a node and in none of the blocks that could hold it: dead, may be
-                    signed anew (EVM: its nonce was used by somebody else, see line.py)
-    silent          in no block yet: the identical bytes are sent again, ever more slowly
+    over            past its expiration, or its nonce used by something else: proved dead (burial.py)
+    silent          in no block yet: the identical bytes are sent again, ever more slowly (EVM: its line, line.py)
+    unknown         transactions of our senders that are in no book (EVM): taken in, or their sender held (strangers.py)
 
 Nothing is signed here. Every round starts by reading the final block and then what is live, in this order: a payment
 that goes out later cannot be in a block that was final before.
@@ -13,22 +13,26 @@ that goes out later cannot be in a block that was final before.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode
-from pipeline.chains.provider import BlockContent, BlockRef, Fate, Finality, NumberedProvider, Provider, Verdict
-from pipeline.transfers.absence import search, search_up_to
+from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.provider import BlockContent, BlockRef, Finality, NumberedProvider, Provider
+from pipeline.transfers.booking import Finding
+from pipeline.transfers.burial import Burials
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
-from pipeline.transfers.intents import Kind, LiveAttempt
-from pipeline.transfers.line import Line, Payments, payments_of
+from pipeline.transfers.fates import Fates, describe, tell_settled
+from pipeline.transfers.intents import LiveAttempt
+from pipeline.transfers.line import Line
 from pipeline.transfers.send import send_bytes, short
-from pipeline.transfers.settlements import CursorMoved, Finding, Repeat, SettlementStore
+from pipeline.transfers.settlements import CursorMoved, Repeat, SettlementStore
 from pipeline.transfers.states import AttemptState
 from pipeline.transfers.store import TransferStore, refused_by_guard
+from pipeline.transfers.strangers import Strangers
+from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.transfers.trail import Trail
-from pipeline.units import to_human
 
 LONGEST_SCAN_SECONDS = 600.0
 """Of blocks. After a longer absence the few payments that were out are looked up one by one."""
@@ -44,13 +48,13 @@ _LONGEST_SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Fate:
-    """What one node knows of a payment."""
+class Numbering:
+    """What is needed on a chain whose transactions are numbered."""
 
-    payment: Payments
-    settled: bool = False
-    dead: str | None = None
-    """Its evidence."""
+    provider: NumberedProvider
+    """The chain's provider again."""
+    strangers: StrangerStore
+    replace_after_blocks: int = REPLACE_AFTER_BLOCKS
 
 
 class Settlement:
@@ -63,11 +67,8 @@ class Settlement:
         transfers: TransferStore,
         provider: Provider,
         block_seconds: float,
-        *,
-        numbered: NumberedProvider | None = None,
-        replace_after_blocks: int = REPLACE_AFTER_BLOCKS,
+        numbering: Numbering | None = None,
     ) -> None:
-        """``numbered`` is the provider again, on chains whose transactions have nonces."""
         self.chain_id = chain_id
         self.block_seconds = block_seconds
         self.longest_scan = max(_SHORTEST_SCAN, round(LONGEST_SCAN_SECONDS / block_seconds))
@@ -77,20 +78,23 @@ class Settlement:
         self._provider = provider
         self._trail = Trail()
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._numbered = numbered
-        self._line = None if numbered is None else Line(chain_id, store, numbered, replace_after_blocks)
+        numbered = None if numbering is None else numbering.provider
+        self._fates = Fates(store, provider, numbered, self._slots)
+        self._burials = Burials(chain_id, store, self._fates, self._final_block, self.longest_scan)
+        self._line: Line | None = None
+        self._strangers: Strangers | None = None
+        if numbering is not None:
+            patience = numbering.replace_after_blocks
+            self._line = Line(store, numbering.provider, patience)
+            self._strangers = Strangers(
+                chain_id, numbering.strangers, numbering.provider, self._final_block, self.longest_scan, patience
+            )
         self._head: BlockRef
-        self._doubts: dict[int, int] = {}
-        """By transfer, the head when its nonce was first seen used without it."""
-        self._searched: dict[int, int] = {}
-        """By transfer, the final block up to which this was searched for in vain."""
-        self._set_aside: dict[int, str] = {}
-        """By transfer, why it is for people to decide: what used its nonce did the same and is in no book."""
-        self._alarms: dict[int, str] = {}
-        """By transfer, what keeps it from being settled; it is tried again."""
+        self._looked_up: datetime | None = None
+        """When what was looked up last by turns was buried."""
 
     async def round(self) -> int:
-        """Look once at the chain and book what it shows; how many payments are still out.
+        """Look once at the chain and book what it shows; how many payments are still out, and senders in doubt.
 
         Raises ChainUnavailable, WrongNetwork, LyingNode, psycopg.Error: nothing is half booked, call it again."""
         try:
@@ -103,47 +107,50 @@ class Settlement:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
         out = {attempt.transfer_id for attempt in live}
-        self._alarms, self._set_aside = (
-            {transfer: why for transfer, why in kept.items() if transfer in out}
-            for kept in (self._alarms, self._set_aside)
-        )
+        self._fates.forget_but(out)
+        self._burials.forget_but(out)
         cursor = await self._store.cursor(self.chain_id)
         if not live:
             if cursor is None or final.number > cursor.number:
                 await self._store.advance(self.chain_id, cursor, final)
-            return 0
+            return await self._look_for_strangers(final)
         read_up_to = await self._read_final(cursor, final, live)
         live = await self._store.live(self.chain_id)
         waiting = await self._follow_head(read_up_to, live)
-        await self._prove_dead(read_up_to, waiting)
+        await self._burials.expired(read_up_to, waiting)
         if self._line is not None:
-            in_line = [attempt for attempt in live if attempt.transfer_id not in self._set_aside]
-            await self._prove_overtaken(read_up_to, await self._line.look(self._head, in_line, waiting))
+            past = await self._line.look(self._head, self._burials.in_line(live), waiting)
+            await self._burials.overtaken(read_up_to, self._head, past)
         await self._send_again()
-        return len({attempt.transfer_id for attempt in live})
+        return len({attempt.transfer_id for attempt in live}) + await self._look_for_strangers(read_up_to)
+
+    async def _look_for_strangers(self, read_up_to: BlockRef) -> int:
+        """How many senders made transactions that the books do not know yet."""
+        return 0 if self._strangers is None else await self._strangers.look(read_up_to)
 
     async def tidy(self) -> list[str]:
         """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing. Returns alarms:
         payments that the books call dead and the chain shows, or that happened in a way the books do not know."""
         rejected = await self._transfers.reject_orphans(self.chain_id)
         if rejected:
-            logger.info("gave up {} unsent payments whose jobs have finished", len(rejected))
+            logger.info("gave up {} unsigned payments whose jobs have finished", len(rejected))
         stranded = await self._store.release_stranded(self.chain_id)
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
-        odd = [
-            *self._set_aside.values(),
-            *self._alarms.values(),
-            *(self._line.alarms() if self._line is not None else ()),
-        ]
+        odd = [*self._burials.alarms(), *self._fates.alarms()]
+        if self._line is not None and self._strangers is not None:
+            await self._strangers.audit()
+            odd += [*self._line.alarms(), *await self._strangers.alarms()]
         for alarm in odd:
             logger.critical("{}", alarm)
         return [*await self._risen(), *odd]
 
     async def _risen(self) -> list[str]:
-        """Look up what was buried lately. It cannot be there; were it, a payment may have been made twice."""
+        """Look up what was buried, lately or by turns. None can be there; if one is, it may be paid twice."""
         alarms = []
-        for buried in await self._store.buried(self.chain_id):
+        found = await self._store.buried(self.chain_id, self._looked_up)
+        self._looked_up = max((one.turn for one in found if one.turn is not None), default=None)
+        for buried in found:
             async with self._slots:
                 result = await self._provider.find(buried.txid, Finality.FINAL)
             if result is not None:
@@ -159,7 +166,7 @@ class Settlement:
         start = await self._skip_what_is_too_old(cursor, final, live)
         if start is None or final.number - start.number > self.longest_scan:
             logger.info("final blocks up to {} were not followed: looking up {} payments", final.number, len(live))
-            await self._look_up_all(live)
+            await self._fates.look_up(live)
             await self._store.advance(self.chain_id, start, final)
             return final
         booked, above = start, start
@@ -171,7 +178,7 @@ class Settlement:
                     return await self._book(booked, above)
                 if unclear := content.unreadable & by_txid.keys():
                     await self._book(booked, above)
-                    await self._look_up_all([by_txid[txid] for txid in unclear])  # other nodes are asked, too
+                    await self._fates.look_up([by_txid[txid] for txid in unclear])  # other nodes are asked, too
                     raise ChainUnavailable(
                         f"what became of our tx {', '.join(sorted(unclear))} in final block {content.block.number} "
                         "could not be read"
@@ -198,9 +205,9 @@ class Settlement:
             if not refused_by_guard(error):
                 raise
             for finding in findings:
-                await self._settle_straggler(finding)
+                await self._fates.settle(finding)
             return False
-        _tell_settled(findings, {row["attempt_id"] for row in rows})
+        tell_settled(findings, {row["attempt_id"] for row in rows})
         return True
 
     async def _book(self, booked: BlockRef, read: BlockRef) -> BlockRef:
@@ -243,11 +250,11 @@ class Settlement:
         if seen:
             await self._store.include(seen)
             for attempt, block in seen:
-                logger.debug("{} in block {}", _describe(attempt), block.number)
+                logger.debug("{} in block {}", describe(attempt), block.number)
         if gone:
             await self._store.reorg(gone)
             for attempt in gone:
-                logger.warning("{} was in block {}, which was forked away", _describe(attempt), attempt.block_number)
+                logger.warning("{} was in block {}, which was forked away", describe(attempt), attempt.block_number)
         return waiting
 
     def _is_gone(self, attempt: LiveAttempt, final: BlockRef) -> bool:
@@ -255,139 +262,6 @@ class Settlement:
         if attempt.block_number is None or attempt.block_id is None:
             return True
         return attempt.block_number <= final.number or self._trail.contradicts(attempt.block_number, attempt.block_id)
-
-    async def _prove_dead(self, read_up_to: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
-        """Ask after everything whose time is over by the chain's own clock. A node's word that it knows no such
-        transaction only starts the proof: it is buried once every block that could hold it was searched, too."""
-        over = [
-            attempt
-            for attempt in waiting
-            if attempt.signed.expiration is not None and attempt.signed.expiration <= read_up_to.timestamp
-        ]
-        unknown = [(one.payment[0], one.dead) for one in await self._look_up_all(over) if one.dead is not None]
-        searched = await search([one for one, _ in unknown], self._final_block)
-        for attempt, said in unknown:
-            if result := searched.found.get(attempt.id):
-                logger.error("{}: not so, it is in block {}", said, result.block.number)
-                await self._settle_straggler(Finding(attempt, result))
-            elif last := searched.absent.get(attempt.id):
-                blocks = f"final blocks {attempt.signed.ref_block} to {last.number}"
-                await self._bury([attempt], f"{said}; in none of the {blocks}")
-            else:
-                logger.warning("{}, but its blocks cannot all be read there: not proved", said)
-
-    async def _prove_overtaken(self, read_up_to: BlockRef, past: Sequence[Payments]) -> None:
-        """Ask after payments whose nonce is used in a final block. Again a node's word only starts the proof, once the
-        final blocks were read beyond all blocks there were then: these show a payment that no node finds by its id,
-        or what else used its nonce. Only what did something else buries it."""
-        doubts, self._doubts = self._doubts, {}
-        searched, self._searched = self._searched, {}
-        for fate in await self._look_up_all([attempt for one in past for attempt in one]):
-            if fate.settled:
-                continue
-            transfer = fate.payment[0].transfer_id
-            until = self._doubts[transfer] = doubts.get(transfer, self._head.number)
-            if read_up_to.number < until:
-                continue
-            if transfer in searched and read_up_to.number < searched[transfer] + self._pause(searched[transfer], until):
-                self._searched[transfer] = searched[transfer]
-                continue
-            await self._judge(fate, read_up_to)
-            self._searched[transfer] = read_up_to.number
-
-    def _pause(self, last: int, first: int) -> int:
-        """Blocks until a search is repeated, ever longer: nothing but another node's answers can change it."""
-        return max(1, min(self.longest_scan, last - first))
-
-    async def _judge(self, fate: _Fate, read_up_to: BlockRef) -> None:
-        """Search the final blocks for a payment whose nonce is used in them."""
-        payment, said = fate.payment, fate.dead
-        evidence = await search_up_to(payment, read_up_to, self._final_block)
-        for attempt in payment:
-            if result := evidence.found.get(attempt.id):
-                logger.error(
-                    "{}: {}, and it is in block {}", _describe(attempt), said or "not found", result.block.number
-                )
-                await self._settle_straggler(Finding(attempt, result))
-        user = evidence.user
-        if evidence.found:
-            return
-        transfer, nonce = payment[0].transfer_id, payment[0].signed.nonce
-        if user is None:
-            self._alarm(
-                transfer,
-                f"transfer {transfer}: {said or 'no node finds it'}, but the final blocks up to {read_up_to.number} do "
-                f"not show what used nonce {nonce} of {payment[0].signed.sender}: not proved, nothing is done",
-            )
-        elif user.did(payment[0].payment):
-            alarm = (
-                f"transfer {payment[0].transfer_id} was made by tx {user.txid} in final block {user.block.number}, "
-                f"which is in no book (nonce {user.nonce} of {user.sender}): a database that lost its last commits, or "
-                "somebody else with this key. It is not made again; compare transfers with the chain"
-            )
-            await self._store.set_aside(payment[0].transfer_id, alarm)
-            self._set_aside[payment[0].transfer_id] = alarm
-            logger.critical("{}", alarm)
-        elif said is None:
-            self._alarm(
-                transfer,
-                f"transfer {transfer}: nonce {nonce} was used by tx {user.txid} in final block {user.block.number}, "
-                "but no node calls it dead: none has an index that reaches back so far. Nothing is done",
-            )
-        else:
-            self._alarms.pop(transfer, None)
-            used = f"nonce {user.nonce} was used by tx {user.txid} in block {user.block.number}"
-            await self._bury(payment, f"{said}; {used}; in none of the final blocks up to {read_up_to.number}")
-
-    def _alarm(self, transfer: int, alarm: str) -> None:
-        if transfer not in self._alarms:
-            logger.error("{}", alarm)
-        self._alarms[transfer] = alarm
-
-    async def _look_up_all(self, attempts: Sequence[LiveAttempt]) -> list[_Fate]:
-        """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
-        return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
-
-    async def _look_up(self, payment: Payments) -> _Fate:
-        """All live attempts of one payment, because what one of them did not do another may have done. One that nobody
-        can tell anything of holds up none of the others, and is asked after in the next round."""
-        async with self._slots:
-            try:
-                verdicts = await self._verdicts(payment)
-            except ChainError as trouble:
-                logger.warning("{} cannot be looked up now: {}", _describe(payment[0]), trouble)
-                return _Fate(payment)
-        for attempt, verdict in zip(payment, verdicts, strict=True):
-            if verdict.fate is Fate.FINAL and verdict.result is not None:
-                await self._settle_straggler(Finding(attempt, verdict.result))
-                return _Fate(payment, settled=True)
-        dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
-        return _Fate(payment, dead=verdicts[0].evidence if dead else None)
-
-    async def _verdicts(self, payment: Payments) -> list[Verdict]:
-        if self._numbered is None:
-            return [await self._provider.verdict(attempt.signed) for attempt in payment]
-        return await self._numbered.verdicts([attempt.signed for attempt in payment])
-
-    async def _settle_straggler(self, finding: Finding) -> None:
-        """A row that the database refuses holds up none of the others."""
-        try:
-            rows = await self._store.settle_straggler(finding)
-        except psycopg.Error as error:
-            if not refused_by_guard(error):
-                raise
-            self._alarm(
-                finding.attempt.transfer_id,
-                f"transfer {finding.attempt.transfer_id} is in final block {finding.result.block.number} (tx "
-                f"{finding.result.txid}) and the database refuses to book it: {error}",
-            )
-            return
-        _tell_settled([finding], {row["attempt_id"] for row in rows})
-
-    async def _bury(self, payment: Payments, evidence: str) -> None:
-        txids = ", ".join(attempt.signed.txid for attempt in payment)
-        if await self._store.expire(payment, f"tx {txids} can never land ({evidence})"):
-            logger.warning("{} {}", _describe(payment[0]), _why_dead(payment[0]))
 
     async def _send_again(self) -> None:
         head = await self._provider.block_ref(Finality.HEAD)
@@ -409,31 +283,3 @@ class Settlement:
     async def _final_block(self, number: int) -> BlockContent | None:
         async with self._slots:
             return await self._provider.block(number, Finality.FINAL)
-
-
-def _tell_settled(findings: Sequence[Finding], booked: set[int]) -> None:
-    """One line for each payment that this round settled."""
-    for finding in findings:
-        if finding.attempt.id not in booked:
-            continue
-        where = f"block {finding.result.block.number}"
-        if finding.error is None:
-            logger.success("settled {} in {}", _describe(finding.attempt), where)
-        else:
-            logger.error("reverted {} in {}: {}", _describe(finding.attempt), where, finding.error)
-
-
-def _why_dead(attempt: LiveAttempt) -> str:
-    if attempt.signed.nonce is None:
-        return "expired unseen and is proved dead: it is decided anew"
-    return (
-        f"is proved dead: nonce {attempt.signed.nonce} of {attempt.signed.sender} was used by a transaction "
-        "that is not ours. Who else has this key? It is decided anew"
-    )
-
-
-def _describe(attempt: LiveAttempt) -> str:
-    payment = attempt.payment
-    arrow = "←" if attempt.kind == Kind.GAS else "→"
-    amount = f"{to_human(payment.amount, payment.asset.decimals)} {payment.asset.symbol}"
-    return f"{attempt.kind} {attempt.wallet} {arrow} {amount} (tx {short(attempt.signed.txid)})"

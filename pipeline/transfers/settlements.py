@@ -7,39 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from pipeline.chains.provider import BlockRef, SignedTransaction, TransactionResult
-from pipeline.db.statements import statement
+from pipeline.chains.provider import BlockRef, SignedTransaction
+from pipeline.transfers.booking import (
+    Accounted,
+    Finding,
+    Proof,
+    account_for,
+    count_sender,
+    identify,
+    include,
+    lock,
+    release_jobs,
+    settle,
+    settle_found,
+)
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import LiveAttempt, signed_from_row
-
-EFFECT_ABSENT = "effect absent"
+from pipeline.transfers.rows import fetch
 
 
 class CursorMoved(Exception):
     """Another confirmation worker has read on; what this one read was not booked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A live attempt found in a final block."""
-
-    attempt: LiveAttempt
-    result: TransactionResult
-
-    @property
-    def error(self) -> str | None:
-        """Why the payment did not happen; None if it did."""
-        if self.result.did(self.attempt.payment):
-            return None
-        if self.result.success:
-            return f"{EFFECT_ABSENT}: tx {self.result.txid} succeeded without moving what it was to move"
-        return f"tx {self.result.txid} failed on the chain: {self.result.message or 'no reason given'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +52,8 @@ class Buried:
     txid: str
     transfer_id: int
     state: str
+    turn: datetime | None
+    """When it was buried, where it is looked up by turns; None: a short while ago."""
 
 
 class SettlementStore:
@@ -84,8 +79,8 @@ class SettlementStore:
     async def include(self, seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
         """Mark attempts as included in the block where each was seen; the ids that moved."""
         async with self._pool.connection() as conn, conn.transaction():
-            await _lock(conn, [attempt for attempt, _ in seen])
-            moved = await _include(conn, seen)
+            await lock(conn, [attempt for attempt, _ in seen])
+            moved = await include(conn, seen)
             crash_here(CrashPoint.INCLUDE_OPEN)
         crash_here(CrashPoint.INCLUDE_AFTER)
         return moved
@@ -93,8 +88,8 @@ class SettlementStore:
     async def reorg(self, attempts: Sequence[LiveAttempt]) -> set[int]:
         """Back to broadcasting, due to be sent at once: their blocks were forked away. The ids that moved."""
         async with self._pool.connection() as conn, conn.transaction():
-            await _lock(conn, attempts)
-            rows = await _fetch(conn, "transfers/reorg", attempt_ids=[attempt.id for attempt in attempts])
+            await lock(conn, attempts)
+            rows = await fetch(conn, "transfers/reorg", attempt_ids=[attempt.id for attempt in attempts])
             crash_here(CrashPoint.REORG_OPEN)
         crash_here(CrashPoint.REORG_AFTER)
         return {row["id"] for row in rows}
@@ -105,7 +100,7 @@ class SettlementStore:
         """Settle all payments of one final block, and the cursor with them. Raises CursorMoved: then nothing is."""
         crash_here(CrashPoint.SETTLE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            rows = await _settle(conn, findings)
+            rows = await settle(conn, findings)
             await _advance(conn, chain_id, start, block)
             crash_here(CrashPoint.SETTLE_OPEN)
         crash_here(CrashPoint.SETTLE_AFTER)
@@ -115,37 +110,60 @@ class SettlementStore:
         """Settle one payment that was looked up by its txid; the cursor stays where it is."""
         crash_here(CrashPoint.SETTLE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            rows = await _settle(conn, [finding])
+            rows = await settle(conn, [finding])
             crash_here(CrashPoint.SETTLE_OPEN)
         crash_here(CrashPoint.SETTLE_AFTER)
         return rows
 
-    async def expire(self, attempts: Sequence[LiveAttempt], reason: str) -> bool:
-        """Book the proof that a payment is dead, by all attempts of it; False when the proof is void: one of them is
-        not broadcasting any more, or there is another."""
-        crash_here(CrashPoint.EXPIRE_BEFORE)
+    async def settle_found(self, chain_id: int, payment: Sequence[LiveAttempt], proof: Proof) -> bool:
+        """Settle a payment by a transaction that did it and is none of its attempts; False: it is not out any more."""
+        crash_here(CrashPoint.SETTLE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            await _lock(conn, attempts)
-            rows = await _fetch(
-                conn, "transfers/expire", attempt_ids=[attempt.id for attempt in attempts], reason=reason
-            )
-            if rows:
-                await _release_jobs(conn, attempts)
-                await _fetch(conn, "transfers/reject_gaps", transfer_ids=[row["id"] for row in rows])
-            crash_here(CrashPoint.EXPIRE_OPEN)
-        crash_here(CrashPoint.EXPIRE_AFTER)
+            await lock(conn, payment)
+            await count_sender(conn, chain_id, proof)
+            rows = await settle_found(conn, payment, proof)
+            crash_here(CrashPoint.SETTLE_OPEN)
+        crash_here(CrashPoint.SETTLE_AFTER)
         return bool(rows)
 
-    async def buried(self, chain_id: int) -> list[Buried]:
-        """What was buried in the last minutes."""
-        return [Buried(**row) for row in await self._rows("transfers/buried", chain_id=chain_id)]
+    async def expire(
+        self, chain_id: int, attempts: Sequence[LiveAttempt], reason: str, proof: Proof | None = None
+    ) -> Accounted | None:
+        """Book the proof that a payment is dead, by all attempts of it, and what used its nonce instead (``proof``).
+        None when the proof is void: one of them is not broadcasting any more, or there is another."""
+        crash_here(CrashPoint.EXPIRE_BEFORE)
+        async with self._pool.connection() as conn, conn.transaction():
+            stranger = None if proof is None else await identify(conn, chain_id, proof.user)
+            await lock(conn, attempts, stranger)
+            if proof is not None:
+                await count_sender(conn, chain_id, proof)
+            rows = await fetch(
+                conn,
+                "transfers/expire",
+                attempt_ids=[attempt.id for attempt in attempts],
+                reason=reason,
+                used_by=None if proof is None else proof.user.txid,
+            )
+            accounted = Accounted(None, reason) if rows else None
+            if rows:
+                if stranger is not None:
+                    accounted = await account_for(conn, chain_id, stranger)
+                await release_jobs(conn, attempts)
+                await fetch(conn, "transfers/reject_gaps", transfer_ids=[row["id"] for row in rows])
+            crash_here(CrashPoint.EXPIRE_OPEN)
+        crash_here(CrashPoint.EXPIRE_AFTER)
+        return accounted
+
+    async def buried(self, chain_id: int, after: datetime | None) -> list[Buried]:
+        """What was buried in the last minutes, and the next few that were buried ``after`` (None: the oldest)."""
+        return [Buried(**row) for row in await self._rows("transfers/buried", chain_id=chain_id, after=after)]
 
     async def claim_repeats(
         self, chain_id: int, chain_time: datetime, base_seconds: float, cap_seconds: float, limit: int
     ) -> list[Repeat]:
         """Attempts that are due to be sent again, counted as sent before they are."""
         async with self._pool.connection() as conn, conn.transaction():
-            rows = await _fetch(
+            rows = await fetch(
                 conn,
                 "transfers/claim_rebroadcasts",
                 chain_id=chain_id,
@@ -161,7 +179,7 @@ class SettlementStore:
     async def want_replacement(self, transfer_ids: Sequence[int]) -> list[int]:
         """Ask those who have the keys to offer payments again for more; which were not asked for already."""
         async with self._pool.connection() as conn, conn.transaction():
-            rows = await _fetch(conn, "transfers/want_replacement", transfer_ids=list(transfer_ids))
+            rows = await fetch(conn, "transfers/want_replacement", transfer_ids=list(transfer_ids))
             crash_here(CrashPoint.WANT_OPEN)
         crash_here(CrashPoint.WANT_AFTER)
         return [row["id"] for row in rows]
@@ -170,54 +188,17 @@ class SettlementStore:
         """Nobody is to offer the payment again for more; it says why."""
         await self._rows("transfers/decline_replacement", transfer_id=transfer_id, reason=reason)
 
-    async def void_nonces(self, chain_id: int, sender: str, nonces: range) -> int:
-        """Have nonces filled that the chain waits for and no payment of ours has; how many of them."""
-        async with self._pool.connection() as conn, conn.transaction():
-            (row,) = await _fetch(
-                conn, "transfers/void_nonces", chain_id=chain_id, sender=sender, first=nonces[0], last=nonces[-1]
-            )
-            crash_here(CrashPoint.VOID_OPEN)
-        crash_here(CrashPoint.VOID_AFTER)
-        return int(row["voided"])
-
     async def release_stranded(self, chain_id: int) -> int:
         """Give jobs back to the queue that wait for the chain with nothing out; how many."""
         return len(await self._rows("transfers/release_stranded", chain_id=chain_id))
 
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self._pool.connection() as conn:
-            return await _fetch(conn, name, **parameters)
-
-
-async def _settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> list[DictRow]:
-    await _lock(conn, [finding.attempt for finding in findings])
-    await _include(conn, [(finding.attempt, finding.result.block) for finding in findings])
-    rows = await _fetch(
-        conn,
-        "transfers/settle",
-        attempt_ids=[finding.attempt.id for finding in findings],
-        states=["final" if finding.error is None else "reverted" for finding in findings],
-        fees=[finding.result.fee for finding in findings],
-        errors=[finding.error for finding in findings],
-    )
-    await _release_jobs(conn, [finding.attempt for finding in findings])
-    return rows
-
-
-async def _include(conn: AsyncConnection[Any], seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
-    rows = await _fetch(
-        conn,
-        "transfers/include",
-        attempt_ids=[attempt.id for attempt, _ in seen],
-        numbers=[block.number for _, block in seen],
-        block_ids=[block.id for _, block in seen],
-        times=[block.timestamp for _, block in seen],
-    )
-    return {row["id"] for row in rows}
+            return await fetch(conn, name, **parameters)
 
 
 async def _advance(conn: AsyncConnection[Any], chain_id: int, start: BlockRef | None, to: BlockRef) -> None:
-    rows = await _fetch(
+    rows = await fetch(
         conn,
         "transfers/advance_cursor",
         chain_id=chain_id,
@@ -228,26 +209,3 @@ async def _advance(conn: AsyncConnection[Any], chain_id: int, start: BlockRef | 
     )
     if not rows:
         raise CursorMoved(f"chain {chain_id}: another confirmation worker has read on")
-
-
-async def _lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
-    """The jobs; the payments too where somebody may add an attempt to one that is out, and some have no job."""
-    await _fetch(conn, "transfers/lock_jobs", job_ids=_jobs(attempts))
-    numbered = [attempt.transfer_id for attempt in attempts if attempt.signed.nonce is not None]
-    if numbered:
-        await _fetch(conn, "transfers/lock_transfers", transfer_ids=numbered)
-
-
-async def _release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
-    """A statement of its own, because it looks at what the ones before it wrote."""
-    await _fetch(conn, "transfers/release_jobs", job_ids=_jobs(attempts))
-
-
-def _jobs(attempts: Sequence[LiveAttempt]) -> list[UUID]:
-    return [attempt.job for attempt in attempts if attempt.job is not None]
-
-
-async def _fetch(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[DictRow]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement(name), parameters)
-        return await cursor.fetchall()

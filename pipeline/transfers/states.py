@@ -8,7 +8,9 @@ a test compares the two.
                   │            └→ expired → signed (the next attempt)
                   └→ rejected
 
-On EVM a payment that is out may have several attempts, which share its nonce: one lands, the others are replaced.
+On EVM, where bytes never expire, signed and broadcasting are one commit: none are kept and held back. A payment that is
+out may have several attempts there, which share its nonce: one lands, the others are replaced. What was found on the
+chain and is in no book enters as included.
 """
 
 from enum import StrEnum
@@ -59,17 +61,16 @@ class NonceState(StrEnum):
     USED = "used"
     """By a transaction of ours in a final block."""
     LOST = "lost"
-    """Used by somebody else, as a final block proves."""
-    RELEASED = "released"
-    """Nothing was ever signed with it: the next payment takes it."""
+    """Used by something that is in no book, as a final block proves."""
     VOID = "void"
-    """Bytes with it were given up, or nobody knows: a payment of its sender to itself fills it, and nothing else."""
+    """No payment has it and something may be out with it: its sender pays itself to fill it, and nothing else does."""
 
 
 TRANSFER_MOVES: frozenset[tuple[TransferState, TransferState]] = frozenset(
     {
         (TransferState.REQUESTED, TransferState.SIGNED),
         (TransferState.REQUESTED, TransferState.REJECTED),
+        (TransferState.REQUESTED, TransferState.INCLUDED),  # found on the chain
         (TransferState.SIGNED, TransferState.BROADCASTING),
         (TransferState.SIGNED, TransferState.REJECTED),
         (TransferState.BROADCASTING, TransferState.INCLUDED),
@@ -100,13 +101,9 @@ NONCE_MOVES: frozenset[tuple[NonceState, NonceState]] = frozenset(
     {
         (NonceState.RESERVED, NonceState.USED),
         (NonceState.RESERVED, NonceState.LOST),
-        (NonceState.RESERVED, NonceState.RELEASED),
-        (NonceState.RESERVED, NonceState.VOID),
-        (NonceState.RELEASED, NonceState.RESERVED),
-        (NonceState.RELEASED, NonceState.VOID),
-        (NonceState.RELEASED, NonceState.LOST),
         (NonceState.VOID, NonceState.RESERVED),
         (NonceState.VOID, NonceState.LOST),
+        (NonceState.LOST, NonceState.RESERVED),  # by a payment of ours that was found on the chain
     }
 )
 

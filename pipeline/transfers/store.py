@@ -5,8 +5,9 @@ job first locks the job's row and checks that the attempt still holds it (:class
 locks in the same order, job, payment, attempt, so that a sender and a settlement cannot deadlock.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -14,15 +15,15 @@ from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection, errors
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.provider import Payment, SignedTransaction
-from pipeline.db.statements import statement
 from pipeline.queue.jobs import Job
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Context, Kind
+from pipeline.transfers.rows import fetch
 from pipeline.transfers.terms import Terms
 from pipeline.units import parse_raw
 
@@ -48,12 +49,28 @@ class CooldownActive(StepRefused):
         """Until a top-up is possible."""
 
 
+class MayStillLand(StepRefused):
+    """Bytes of an earlier payment were given up, and cannot be known not to be out: the next one waits."""
+
+
+class PurseShort(StepRefused):
+    """The gas wallet has been asked for more than it holds."""
+
+    def __init__(self, available: int) -> None:
+        super().__init__(f"{available} native raw units are left to give")
+        self.available = available
+
+
 class BudgetExhausted(StepRefused):
     """A gas limit would be passed; the message names it."""
 
 
-class CountDoubtful(StepRefused):
-    """A node counts more transactions of a sender than can be believed: no nonce is reserved by that."""
+class UnknownTransactions(StepRefused):
+    """The chain, or a node's pool, shows transactions of a sender that the books do not know."""
+
+
+class SenderHeld(StepRefused):
+    """A sender did what is no payment of ours: a person has to look before it pays again."""
 
 
 def refused_by_guard(error: Exception) -> bool:
@@ -61,8 +78,46 @@ def refused_by_guard(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("FP")
 
 
-_LONGEST_JUMP = 16
-"""Transactions of a sender that are neither known here nor final yet: somebody else's, most often none."""
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What a gas wallet owes at one moment."""
+
+    amount: int
+    """Native raw units, with the fees of what is signed."""
+    unsigned: int
+    """Payments whose fees are not among it."""
+    newest: int
+    """Id of the last top-up that was known then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What a gas wallet has to give, native raw units, and the fee that one more payment costs."""
+
+    available: int
+    fee: int
+    newest: int
+    """Id of the last top-up that ``available`` knows of."""
+
+
+Sign = Callable[[int], Awaitable[SignedTransaction]]
+"""Signs a payment with that nonce. Asks nobody over a network: it is called with a transaction open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A payment with everything decided but its nonce (EVM)."""
+
+    transfer_id: int
+    sign: Sign
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Signed bytes that may be sent."""
+
+    attempt_id: int
+    signed: SignedTransaction
 
 
 class TransferStore:
@@ -81,24 +136,28 @@ class TransferStore:
         by_job = {job: list(of_job) for job, of_job in groupby(rows, key=lambda row: row["job_uuid"])}
         return {job: Context.from_rows(of_job) for job, of_job in by_job.items()}
 
-    async def gas_in_flight(self, chain_id: int, gas_address: str, deciding: Sequence[UUID]) -> int:
-        """Native raw units promised by the gas wallet and not yet missing from its final balance."""
+    async def gas_in_flight(self, chain_id: int, gas_address: str, deciding: Sequence[UUID]) -> Promised:
+        """What the gas wallet owes, to be read before its balance."""
         parameters = {"chain_id": chain_id, "gas_address": gas_address, "job_ids": list(deciding)}
-        rows = await self._rows("transfers/gas_in_flight", **parameters)
-        return parse_raw(rows[0]["promised"])
+        (row,) = await self._rows("transfers/gas_in_flight", **parameters)
+        return Promised(parse_raw(row["promised"]), row["unsigned"], row["newest"])
 
     async def flag_needs_gas(self, wallet_id: int) -> None:
         """Gas first: raise needs_gas, which rings the gas listener."""
         await self._rows("transfers/flag_needs_gas", wallet_id=wallet_id)
 
-    async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment) -> int:
-        """Write the intent down; returns its id.
+    async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment, purse: Purse | None = None) -> int:
+        """Write the intent down; returns its id. ``purse``: if the sender has that much to give, after all that others
+        asked it for meanwhile.
 
-        Raises LeaseLost, MovedOn (paid already, or a payment is under way), CooldownActive, BudgetExhausted.
+        Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, PurseShort, CooldownActive,
+        BudgetExhausted.
         """
         crash_here(CrashPoint.REQUEST_BEFORE)
         try:
             async with self._step(job) as conn:
+                if purse is not None:
+                    await _check_purse(conn, job.chain_id, payment, purse)
                 found: list[int] = await _ids(
                     conn,
                     "transfers/request",
@@ -122,56 +181,15 @@ class TransferStore:
         crash_here(CrashPoint.REQUEST_AFTER)
         return found[0]
 
-    async def reserve_nonce(self, job: Job, transfer_id: int, latest: int, finalized: int) -> int:
-        """The nonce of an unsigned payment, the same however often it is asked for (EVM).
-
-        ``latest`` and ``finalized`` are how many transactions of the sender the chain counted before: a count far
-        beyond what is final and what is known here is not believed, because payments would wait behind the gap.
-        Raises LeaseLost, MovedOn, CountDoubtful."""
-        async with self._step(job) as conn:
-            (known,) = await _ids(conn, "transfers/next_nonce", transfer_id=transfer_id)
-            believed = max(known or 0, finalized) + _LONGEST_JUMP
-            if latest > believed:
-                raise CountDoubtful(
-                    f"a node counts {latest} transactions of the sender of transfer {transfer_id}, {finalized} of them "
-                    f"final, and {known or 0} are known here: not believed, nothing is signed with such a nonce"
-                )
-            (nonce,) = await _ids(conn, "transfers/reserve_nonce", transfer_id=transfer_id, latest=latest)
-            if nonce is None:
-                raise MovedOn(f"transfer {transfer_id} cannot be signed any more")
-            crash_here(CrashPoint.RESERVE_OPEN)
-        crash_here(CrashPoint.RESERVE_AFTER)
-        return int(nonce)
-
-    async def release_nonces(self, job: Job) -> None:
-        """Give back nonces with which nothing was signed, so that nobody waits behind them. Raises LeaseLost."""
-        async with self._step(job) as conn:
-            await _ids(conn, "transfers/release_nonce", job_uuid=job.id)
-
     async def record_signed(self, job: Job, transfer_id: int, signed: SignedTransaction) -> int:
-        """Keep signed bytes as the next attempt, before anything is sent; returns the attempt's id.
+        """Keep signed bytes that expire as the next attempt, before anything is sent; returns the attempt's id.
 
         Raises LeaseLost, MovedOn."""
         crash_here(CrashPoint.SIGN_BEFORE)
         async with self._step(job) as conn:
-            found: list[int] = await _ids(
-                conn,
-                "transfers/record_signed",
-                job_uuid=job.id,
-                transfer_id=transfer_id,
-                txid=signed.txid,
-                signed_bytes=signed.raw,
-                sender=signed.sender,
-                nonce=signed.nonce,
-                ref_block=signed.ref_block,
-                expiration=signed.expiration,
-                fee_cap=signed.fee_cap,
-            )
-            if not found:
-                raise MovedOn(f"transfer {transfer_id} cannot be signed any more")
-            crash_here(CrashPoint.SIGN_OPEN)
+            attempt_id = await _keep(conn, job, transfer_id, signed)
         crash_here(CrashPoint.SIGN_AFTER)
-        return found[0]
+        return attempt_id
 
     async def begin_broadcast(
         self, job: Job, attempt_ids: Sequence[int], not_sent: Mapping[str, str] | None = None
@@ -180,13 +198,54 @@ class TransferStore:
 
         ``not_sent`` is what the job could not pay, reasons by symbol. Only after this returns may the bytes be sent.
         Raises LeaseLost, MovedOn."""
-        data = Jsonb({"not_sent": not_sent} if not_sent else {})
-        parameters = {"job_uuid": job.id, "attempt_ids": list(attempt_ids), "data": data}
         async with self._step(job) as conn:
-            if len(await _ids(conn, "transfers/begin_broadcast", **parameters)) != len(attempt_ids):
-                raise MovedOn(f"attempts {list(attempt_ids)} are not all waiting to be sent any more")
-            crash_here(CrashPoint.BROADCAST_OPEN)
+            await _begin_broadcast(conn, job, attempt_ids, not_sent)
         crash_here(CrashPoint.BROADCAST_AFTER)
+
+    async def hand_over(
+        self, job: Job, drafts: Sequence[Draft], counted: int, not_sent: Mapping[str, str] | None = None
+    ) -> list[HandedOver]:
+        """The same in one commit for bytes with a nonce, which never expire: each payment gets its nonce, is signed and
+        kept, and passes the point of no return. Only after this returns may the bytes be sent.
+
+        A process that dies on the way leaves nothing behind: no nonce that later payments wait for, and no bytes of
+        which only this database says that they never left. ``counted`` is how many transactions of the sender a node
+        showed before, in blocks or in its pool. Raises LeaseLost, MovedOn, UnknownTransactions, SenderHeld, and what a
+        draft's signature raises."""
+        kept = []
+        holding = {"job_uuid": job.id, "lease": job.lease}
+        try:
+            async with self._pool.connection() as conn, conn.transaction():
+                for draft in drafts:
+                    reserved = await _ids(
+                        conn, "transfers/reserve_nonce", transfer_id=draft.transfer_id, counted=counted, **holding
+                    )
+                    if not reserved:
+                        raise _lost(job)
+                    (nonce,) = reserved
+                    if nonce is None:
+                        raise MovedOn(f"transfer {draft.transfer_id} cannot be signed any more")
+                    crash_here(CrashPoint.RESERVE_OPEN)
+                    signed = await draft.sign(nonce)
+                    crash_here(CrashPoint.SIGN_BEFORE)
+                    kept.append(HandedOver(await _keep(conn, job, draft.transfer_id, signed), signed))
+                await _begin_broadcast(conn, job, [one.attempt_id for one in kept], not_sent)
+        except errors.DatabaseError as error:
+            match error.sqlstate:
+                case "FP005":  # sql/functions/nonces: beyond what the books know
+                    raise UnknownTransactions(_said(error)) from error
+                case "FP006":  # sql/functions/nonces: held for people
+                    raise SenderHeld(_said(error)) from error
+            raise
+        crash_here(CrashPoint.BROADCAST_AFTER)
+        return kept
+
+    async def doubt(self, chain_id: int, sender: str, counted: int) -> None:
+        """A node shows more transactions of a sender than the books know: the confirmation worker looks into it."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await _ids(conn, "transfers/doubt_sender", chain_id=chain_id, sender=sender, counted=counted)
+            crash_here(CrashPoint.DOUBT_OPEN)
+        crash_here(CrashPoint.DOUBT_AFTER)
 
     async def park(self, job: Job, transfer_id: int) -> None:
         """Hand a job back to the confirmation worker because its payment is out already. Raises LeaseLost, MovedOn."""
@@ -213,7 +272,7 @@ class TransferStore:
     async def record_reply(self, attempt_id: int, reply: str) -> None:
         """Note a node's answer to a broadcast; it decides nothing."""
         async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(statement("transfers/record_reply"), {"attempt_id": attempt_id, "reply": reply})
+            await fetch(conn, "transfers/record_reply", attempt_id=attempt_id, reply=reply)
             crash_here(CrashPoint.REPLY_OPEN)
         crash_here(CrashPoint.REPLY_AFTER)
 
@@ -222,18 +281,25 @@ class TransferStore:
         """One transaction under the lock of the job's row, if the attempt still holds it."""
         async with self._pool.connection() as conn, conn.transaction():
             if not await _ids(conn, "transfers/lock_job", job_uuid=job.id, lease=job.lease):
-                raise LeaseLost(f"job {job.job_id}: lease {job.lease} was lost, nothing was done")
+                raise _lost(job)
             yield conn
 
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
-        async with self._pool.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(statement(name), parameters)
-            return await cursor.fetchall() if cursor.description else []
+        async with self._pool.connection() as conn:
+            return await fetch(conn, name, **parameters)
+
+
+def _lost(job: Job) -> LeaseLost:
+    return LeaseLost(f"job {job.job_id}: lease {job.lease} was lost, nothing was done")
+
+
+def _said(error: errors.DatabaseError) -> str:
+    return error.diag.message_primary or str(error)
 
 
 def _refusal(error: errors.DatabaseError) -> StepRefused | None:
     """What a trigger's refusal of an intent means; None for any other error."""
-    message = error.diag.message_primary or str(error)
+    message = _said(error)
     match error.sqlstate:
         case "FP001":  # triggers/gas_budgets: cooldown; DETAIL is its end
             return CooldownActive(message, datetime.fromisoformat(error.diag.message_detail or ""))
@@ -241,11 +307,52 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
             return BudgetExhausted(message)
         case "FP004":  # triggers/money_enters: the wallet was edited since it was read
             return MovedOn(message)
+        case "FP007":  # triggers/money_enters: bytes that were given up
+            return MayStillLand(message)
     return None
+
+
+async def _check_purse(conn: AsyncConnection[Any], chain_id: int, payment: Payment, purse: Purse) -> None:
+    """Raises PurseShort. Until commit nobody else asks the gas wallet for anything."""
+    await fetch(conn, "transfers/lock_gas", chain_id=chain_id)
+    parameters = {"chain_id": chain_id, "gas_address": payment.sender, "after": purse.newest}
+    (asked,) = await fetch(conn, "transfers/gas_asked_since", **parameters)
+    available = purse.available - parse_raw(asked["amount"]) - asked["payments"] * purse.fee
+    if payment.amount + purse.fee > available:
+        raise PurseShort(available)
+
+
+async def _keep(conn: AsyncConnection[Any], job: Job, transfer_id: int, signed: SignedTransaction) -> int:
+    """Signed bytes as the next attempt of a payment, within a step of its job; returns the attempt's id."""
+    found: list[int] = await _ids(
+        conn,
+        "transfers/record_signed",
+        job_uuid=job.id,
+        transfer_id=transfer_id,
+        txid=signed.txid,
+        signed_bytes=signed.raw,
+        sender=signed.sender,
+        nonce=signed.nonce,
+        ref_block=signed.ref_block,
+        expiration=signed.expiration,
+        fee_cap=signed.fee_cap,
+    )
+    if not found:
+        raise MovedOn(f"transfer {transfer_id} cannot be signed any more")
+    crash_here(CrashPoint.SIGN_OPEN)
+    return found[0]
+
+
+async def _begin_broadcast(
+    conn: AsyncConnection[Any], job: Job, attempt_ids: Sequence[int], not_sent: Mapping[str, str] | None
+) -> None:
+    data = Jsonb({"not_sent": not_sent} if not_sent else {})
+    parameters = {"job_uuid": job.id, "attempt_ids": list(attempt_ids), "data": data}
+    if len(await _ids(conn, "transfers/begin_broadcast", **parameters)) != len(attempt_ids):
+        raise MovedOn(f"attempts {list(attempt_ids)} are not all waiting to be sent any more")
+    crash_here(CrashPoint.BROADCAST_OPEN)
 
 
 async def _ids(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[Any]:
     """The first column of every row."""
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement(name), parameters)
-        return [next(iter(row.values())) for row in await cursor.fetchall()]
+    return [next(iter(row.values())) for row in await fetch(conn, name, **parameters)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pipeline.chains.errors import FeeCapTooLow
 from pipeline.chains.provider import Asset
 from pipeline.units import parse_raw, to_human
 
@@ -43,6 +44,8 @@ class Terms:
     gas_amount: int
     gas_max_per_topup: int
     fee_reserve: int
+    fee_max: int | None
+    """The most that one transaction may cost; None: no limit of ours."""
     block_seconds: float
     lifetime_seconds: float
     native: AssetTerms
@@ -52,6 +55,17 @@ class Terms:
     def asset(self, asset_id: int) -> AssetTerms | None:
         """The terms of an asset, None when it is not active."""
         return next((one for one in (self.native, *self.tokens) if one.id == asset_id), None)
+
+    def check_fee(self, fee: int) -> None:
+        """Raises FeeCapTooLow for a transaction that could cost more than is allowed."""
+        if self.fee_max is not None and fee > self.fee_max:
+            raise FeeCapTooLow(
+                fee,
+                self.fee_max,
+                f"a transaction on {self.chain} could cost {self.native.human(fee)}, {self.chain}.fee_max is "
+                f"{self.native.human(self.fee_max)}: wait, or find out why the node asks for so much; "
+                f"flagpost config set {self.chain}.fee_max",
+            )
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> "Terms":
@@ -68,6 +82,7 @@ class Terms:
             gas_amount=parse_raw(first["gas_amount"]),
             gas_max_per_topup=parse_raw(first["gas_max_per_topup"]),
             fee_reserve=parse_raw(first["fee_reserve"]),
+            fee_max=None if first["fee_max"] is None else parse_raw(first["fee_max"]),
             block_seconds=first["block_seconds"],
             lifetime_seconds=first["lifetime_seconds"],
             native=native,

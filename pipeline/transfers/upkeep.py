@@ -59,9 +59,10 @@ class Upkeep:
             affordable -= payment.amount
         try:
             unsigned = await self._provider.bump(wanted.signed, max(0, affordable))
+            terms.check_fee(unsigned.fee_cap)
         except FeeCapTooLow as capped:
             await self._store.decline(wanted, str(capped))
-            if wanted.kind is Kind.CONSOLIDATION and await self._is_poor(wanted):
+            if wanted.kind is Kind.CONSOLIDATION and await self._is_poor(terms, wanted):
                 await self._sender.store.flag_needs_gas(wanted.owner.wallet_id or 0)
             logger.warning("transfer {}: {}", wanted.transfer_id, capped)
             return 0
@@ -81,21 +82,18 @@ class Upkeep:
         await self._sender.store.record_reply(attempt_id, reply)
         return 1
 
-    async def _is_poor(self, wanted: Wanted) -> bool:
-        """Whether it is the sender's coins that keep the offer down, and not the cap."""
+    async def _is_poor(self, terms: Terms, wanted: Wanted) -> bool:
+        """Whether it is the sender's coins that keep the offer down, and not a cap."""
         try:
-            await self._provider.bump(wanted.signed)
+            terms.check_fee((await self._provider.bump(wanted.signed)).fee_cap)
         except FeeCapTooLow:
             return False
         return True
 
     async def _fill(self, terms: Terms, void: Void) -> int:
         counted = await self._provider.sender_nonces(void.sender)
-        if void.nonce < counted.finalized:
-            lost = await self._store.lose(self._chain_id, void.sender, counted.finalized)
-            logger.error("nonces {} of {} were used by transactions that are not ours", lost, void.sender)
-            return 0
         if void.nonce < counted.latest:
+            await self._store.doubt(self._chain_id, void, counted.latest)
             return 0
         payment = Payment(void.sender, void.sender, terms.native.asset, GAP_AMOUNT)
         try:
@@ -105,6 +103,7 @@ class Upkeep:
                 await self._sender.store.flag_needs_gas(void.owner.wallet_id)
             raise
         unsigned = await self._provider.build(payment, estimate, terms.lifetime_seconds, void.nonce)
+        terms.check_fee(unsigned.fee_cap)
         authority = await self._sender.authority(void.owner.derivation_index)
         signed = await self._sender.sign(Kind.GAP, payment, unsigned, authority)
         attempt_id = await self._store.record_gap(self._chain_id, void, payment, signed)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.provider import Asset, Payment, SignedTransaction
-from pipeline.db.statements import statement
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind, signed_from_row
+from pipeline.transfers.rows import fetch
 from pipeline.transfers.store import MovedOn
 from pipeline.units import parse_raw
 
@@ -107,9 +106,9 @@ class UpkeepStore:
         Raises MovedOn: the payment is not broadcasting any more, or was replaced by somebody else."""
         crash_here(CrashPoint.REPLACE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            await _fetch(conn, "transfers/lock_jobs", job_ids=[] if wanted.job is None else [wanted.job])
-            await _fetch(conn, "transfers/lock_transfers", transfer_ids=[wanted.transfer_id])
-            rows = await _fetch(
+            await fetch(conn, "transfers/lock_jobs", job_ids=[] if wanted.job is None else [wanted.job])
+            await fetch(conn, "transfers/lock_transfers", transfer_ids=[wanted.transfer_id])
+            rows = await fetch(
                 conn,
                 "transfers/record_replacement",
                 transfer_id=wanted.transfer_id,
@@ -118,7 +117,7 @@ class UpkeepStore:
             )
             if not rows:
                 raise MovedOn(f"transfer {wanted.transfer_id} is not to be replaced any more")
-            (begun,) = await _fetch(conn, "transfers/begin_replacement", attempt_id=rows[0]["id"])
+            (begun,) = await fetch(conn, "transfers/begin_replacement", attempt_id=rows[0]["id"])
             crash_here(CrashPoint.REPLACE_OPEN)
         crash_here(CrashPoint.REPLACE_AFTER)
         return int(begun["id"])
@@ -133,29 +132,28 @@ class UpkeepStore:
         Raises MovedOn: the nonce is not void any more."""
         crash_here(CrashPoint.GAP_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            await _fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=void.sender)
-            rows = await _fetch(
+            await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=void.sender)
+            rows = await fetch(
                 conn, "transfers/request_gap", nonce_id=void.id, asset_id=void.asset_id, amount=payment.amount
             )
             if not rows:
                 raise MovedOn(f"nonce {void.nonce} of {void.sender} is not to be filled any more")
             transfer_id = rows[0]["id"]
-            await _fetch(conn, "transfers/reserve_gap", nonce_id=void.id, transfer_id=transfer_id)
-            (attempt,) = await _fetch(conn, "transfers/sign_gap", transfer_id=transfer_id, **_bytes(signed))
-            await _fetch(conn, "transfers/begin_gap", transfer_id=transfer_id)
-            (begun,) = await _fetch(conn, "transfers/begin_replacement", attempt_id=attempt["id"])
+            await fetch(conn, "transfers/reserve_gap", nonce_id=void.id, transfer_id=transfer_id)
+            (attempt,) = await fetch(conn, "transfers/sign_gap", transfer_id=transfer_id, **_bytes(signed))
+            await fetch(conn, "transfers/begin_gap", transfer_id=transfer_id)
+            (begun,) = await fetch(conn, "transfers/begin_replacement", attempt_id=attempt["id"])
             crash_here(CrashPoint.GAP_OPEN)
         crash_here(CrashPoint.GAP_AFTER)
         return int(begun["id"])
 
-    async def lose(self, chain_id: int, sender: str, finalized: int) -> list[int]:
-        """Free nonces below the finalized one are gone; which."""
-        rows = await self._rows("transfers/lose_nonces", chain_id=chain_id, sender=sender, finalized=finalized)
-        return [row["nonce"] for row in rows]
+    async def doubt(self, chain_id: int, void: Void, counted: int) -> None:
+        """The nonce is used on the chain, and not by us: the confirmation worker finds out by what."""
+        await self._rows("transfers/doubt_sender", chain_id=chain_id, sender=void.sender, counted=counted)
 
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self._pool.connection() as conn:
-            return await _fetch(conn, name, **parameters)
+            return await fetch(conn, name, **parameters)
 
 
 def _bytes(signed: SignedTransaction) -> dict[str, Any]:
@@ -167,9 +165,3 @@ def _bytes(signed: SignedTransaction) -> dict[str, Any]:
         "ref_block": signed.ref_block,
         "fee_cap": signed.fee_cap,
     }
-
-
-async def _fetch(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[DictRow]:
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement(name), parameters)
-        return await cursor.fetchall()

@@ -36,10 +36,17 @@ class ChainRow:
     """EVM: how fees are chosen (``chains.evm.fees.FeePolicy``)."""
     replace_after_blocks: int = 6
     """EVM."""
+    is_active: bool = True
+    """Switched off: nothing new is paid, and what is out is followed to its end."""
 
     @property
     def numbers_transactions(self) -> bool:
         """Whether its provider is a ``NumberedProvider``."""
+        return self.family == "evm"
+
+    @property
+    def lists_transfers(self) -> bool:
+        """Whether its provider is a ``LogProvider``."""
         return self.family == "evm"
 
     @property
@@ -105,6 +112,7 @@ async def active_chains(pool: Pool, names: Sequence[str] | None, *, with_money_o
             row["block_seconds"],
             row["fees"],
             row["replace_after_blocks"],
+            row["is_active"],
         )
         for row in rows
         if row["is_active"] or row["id"] in owing

@@ -18,11 +18,13 @@ from loguru import logger
 from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
 from pipeline.chains.provider import NumberedProvider, Provider
 from pipeline.db.dsn import listen_dsn
+from pipeline.log import Seldom
 from pipeline.settings import Settings
 from pipeline.transfers.crashpoints import arm
-from pipeline.transfers.settle import Settlement
+from pipeline.transfers.settle import Numbering, Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
+from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.workers.chains import ChainRow, Chains, chain_opener, complain, until_the_network_is_right
 from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, Worker, reason
@@ -41,7 +43,7 @@ class Confirmations:
     """A ``runtime.Worker``, one loop a chain."""
 
     type = "confirmations"
-    role = "pipeline_executor"
+    role = "pipeline_confirmations"
     channels: Sequence[str] = ("transfers",)
 
     def __init__(self, chains: Sequence[str] | None = None) -> None:
@@ -80,16 +82,13 @@ class Following:
         numbered = cast(NumberedProvider, provider) if row.numbers_transactions else None
         self._announcing = numbered if row.announces_blocks else None
         self._announced = asyncio.Event()
-        self._settlement = Settlement(
-            row.id,
-            *stores,
-            provider,
-            row.block_seconds,
-            numbered=numbered,
-            replace_after_blocks=row.replace_after_blocks,
-        )
+        numbering = None
+        if numbered is not None:
+            numbering = Numbering(numbered, StrangerStore(runtime.pool), row.replace_after_blocks)
+        self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
         self._leader = Leader(listen_dsn(runtime.settings), f"confirmations {row.name}", of.role)
         self._next_tidy = 0.0
+        self._gone = Seldom()
         self.task = asyncio.create_task(self._run(), name=f"confirmations {row.name}")
 
     def ring(self) -> None:
@@ -112,7 +111,8 @@ class Following:
                 try:
                     await self._turn()
                 except DATABASE_GONE as error:
-                    logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
+                    if self._gone.due():
+                        logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
                     await self._nap(DATABASE_RETRY_SECONDS, wake=False)
                 except ChainError as error:
                     serious = isinstance(error, WrongNetwork | LyingNode)

@@ -45,7 +45,8 @@ HandlerFactory = Callable[[Mapping[int, Sender]], PayingHandler]
 
 
 class PayingExecutor(Executor):
-    """An executor that serves the chains as they stand in the database, each from when a node of it answers."""
+    """An executor that serves the chains as they stand in the database, each from when a node of it answers. Of those
+    that are switched off it signs only what money that is out needs."""
 
     channels: Sequence[str] = (*CHANNELS, SIGNATURES)
 
@@ -81,7 +82,7 @@ class PayingExecutor(Executor):
         open_chain = chain_opener(settings)
         for row in await runtime.persist("reading chains", lambda: active_chains(runtime.pool, self._chains)):
             await _check_treasury(settings, row, open_chain)
-        chains = Chains(runtime, open_chain, self._chains, begin)
+        chains = Chains(runtime, open_chain, self._chains, begin, with_money_out=True)
         following = asyncio.create_task(chains.follow())
         following.add_done_callback(lambda task: runtime.stop())
         answering = asyncio.create_task(_answer_signatures(runtime, chains))
@@ -105,7 +106,8 @@ class PayingExecutor(Executor):
 
 class Paying:
     """One chain to pay on: served as soon as a node of the right network answers. Beside the jobs it signs what stuck
-    payments need (EVM), also while the system is paused: what is out is followed to its end."""
+    payments need (EVM), also while the system is paused and where the chain was switched off: what is out is followed
+    to its end."""
 
     def __init__(
         self,
@@ -139,7 +141,8 @@ class Paying:
 
     async def _run(self) -> None:
         await until_the_network_is_right(self._runtime, self.row, self._provider)
-        self._serve(self.row.id, self._sender)
+        if self.row.is_active:
+            self._serve(self.row.id, self._sender)
         if self._sender.numbered is not None:
             store = UpkeepStore(self._runtime.pool)
             await self._keep_up(Upkeep(self.row.id, self._kind, store, self._sender, self._sender.numbered))

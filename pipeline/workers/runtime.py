@@ -27,16 +27,21 @@ from pipeline.db.pool import CONNECT_TIMEOUT, Pool, create_pool
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.workers.registry import Registration
+from pipeline.workers.rescue import LOOK_SECONDS, Rescue
 
 Result = TypeVar("Result")
 
 DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, ConnectionError, TimeoutError)
 """What a statement raises that may go well the next time: connection lost, server restarting, deadlock, timeout."""
 
+RESCUING_ROLE = "pipeline_executor"
+"""Processes of this role look for what others left behind; the rest may not touch jobs."""
 START_RETRY_SECONDS = 3.0
 """Between two attempts, and two lines, while the database or its schema is not there yet."""
 LONGEST_RETRY_SECONDS = 1.0
 """Between two attempts of a statement whose connection was lost; recovery is promised within 2 s."""
+SESSIONLESS_HEARTBEAT_SECONDS = 2.0
+"""Between heartbeats while the LISTEN session is lost: who has neither for 5 s is taken for dead (``dead_workers``)."""
 GRACE_SECONDS = 4.0
 """From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
 HAND_BACK_SECONDS = 3.0
@@ -77,6 +82,7 @@ class Runtime:
         pool_size: int = 4,
         grace_seconds: float = GRACE_SECONDS,
         start_retry_seconds: float = START_RETRY_SECONDS,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self.settings = settings
         self.worker = worker
@@ -91,9 +97,11 @@ class Runtime:
             [*worker.channels, "config"],
             name=worker.type,
             role=worker.role,
+            worker_id=self.registration.id,
             lossy=settings.lossy_notify,
             on_reconnect=self._reconnected,
         )
+        self.rescue = Rescue(self, look_seconds)
         self.ready = asyncio.Event()
         """Set once the process is registered and listens."""
         self.stopping = asyncio.Event()
@@ -168,7 +176,10 @@ class Runtime:
             raise Stopped
 
     async def _work(self) -> None:
-        watching = [asyncio.create_task(self._heartbeats()), asyncio.create_task(self._config_changes())]
+        watchers = [self._heartbeats(), self._config_changes(), self._say_alive_without_session()]
+        if self.worker.role == RESCUING_ROLE:
+            watchers.append(self.rescue.keep_looking())
+        watching = [asyncio.create_task(watcher) for watcher in watchers]
         working = asyncio.create_task(self.worker.run(self), name=self.worker.type)
         self.ready.set()
         logger.info("{}: ready as {}{}", self.worker.type, self.registration.name, " (paused)" if self.paused else "")
@@ -184,7 +195,8 @@ class Runtime:
                 await working
             for watcher in watching:
                 if watcher.done():
-                    watcher.result()  # they end by an error only
+                    with contextlib.suppress(Stopped):
+                        watcher.result()  # else they end by an error only
         finally:
             for task in (*watching, stopping):
                 task.cancel()
@@ -240,6 +252,12 @@ class Runtime:
             logger.info("{}: {}", self.worker.type, "paused by an operator" if self.paused else "resumed")
             self._announce()
 
+    async def _say_alive_without_session(self) -> None:
+        while True:
+            await self.listener.lost.wait()
+            self.beat()
+            await asyncio.sleep(SESSIONLESS_HEARTBEAT_SECONDS)
+
     async def _config_changes(self) -> None:
         changed = self.listener.event("config")
         while True:
@@ -276,7 +294,7 @@ class Runtime:
             "reconnects": self.listener.reconnects,
             "listening": self.listener.listening.is_set(),
         }
-        return {**self.worker.stats(), **listening}
+        return {**self.worker.stats(), **self.rescue.counts, **listening}
 
     def _announce(self) -> None:
         for callback in self._watchers:

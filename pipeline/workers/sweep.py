@@ -1,6 +1,6 @@
 """The sweep: on a timer it reads the flags themselves, and finds what no event brought.
 
-    standing by ──(leads)──▶ acting: every interval enqueue, summarise; more often rescue
+    standing by ──(leads)──▶ acting: every interval enqueue, summarise; clean up
 
 One sweep acts at a time (``leader``); the others stand by and try again.
 """
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loguru import logger
-from psycopg.rows import dict_row, scalar_row
+from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
 from pipeline.db.dsn import listen_dsn
@@ -24,12 +24,6 @@ from pipeline.queue.queue import Enqueued, JobQueue
 from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
 
-STALE_SECONDS = 60.0
-"""A worker is silent after two heartbeats that did not come."""
-RESCUE_SECONDS = 15.0
-"""Between two looks for jobs of silent workers; recovery without hands is promised within 5 minutes."""
-RESCUE_OLDER_SECONDS = 60.0
-"""A job that moved within this time is not touched, even if its worker's row was just deleted by hand."""
 STANDBY_SECONDS = 10.0
 """How often a sweep that stands by tries to lead."""
 
@@ -43,8 +37,10 @@ class Cycle:
     after_rest: int = 0
     """Wallets whose dead letter is old enough to try again."""
     rescued: int = 0
-    """Jobs taken from silent workers since the cycle before."""
+    """Jobs that this process took from dead and silent workers since the cycle before. Others take them, too, and count
+    them in their own stats (``rescue``)."""
     silent_workers: int = 0
+    """Workers that it was the first to miss."""
 
     @property
     def missed_events(self) -> int:
@@ -63,7 +59,6 @@ class Sweep:
         self,
         *,
         chain_ids: Sequence[int] | None = None,
-        rescue_seconds: float = RESCUE_SECONDS,
         standby_seconds: float = STANDBY_SECONDS,
         observer: Callable[[Cycle], None] | None = None,
     ) -> None:
@@ -72,12 +67,11 @@ class Sweep:
         """Set while this sweep leads."""
         self.counts: Counter[str] = Counter()
         self._chain_ids = chain_ids
-        self._rescue_seconds = rescue_seconds
         self._standby_seconds = standby_seconds
         self._observer = observer
         self._changed = asyncio.Event()
-        self._rescued = 0
-        self._silent = 0
+        self._cleaned = 0
+        self._told: Counter[str] = Counter()
         self._runtime: Runtime
         self._queue: JobQueue
         self._leader: Leader
@@ -94,7 +88,6 @@ class Sweep:
         runtime.watch(self._changed.set)
         now = _now()
         last_sweep = last_cleanup = now  # at a common start the listeners take what is flagged themselves
-        next_rescue = now
         try:
             while not runtime.stopping.is_set():
                 self._changed.clear()
@@ -102,9 +95,6 @@ class Sweep:
                     await self._sleep(self._standby_seconds)
                     continue
                 now = _now()
-                if now >= next_rescue:
-                    next_rescue = now + self._rescue_seconds
-                    await runtime.persist("rescuing jobs", self._rescue)
                 if now >= last_cleanup + runtime.config.cleanup.interval_seconds:
                     last_cleanup = now
                     await runtime.persist("cleaning up", self._cleanup)
@@ -113,7 +103,7 @@ class Sweep:
                     await self._cycle()
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
-                await self._sleep(min(next_sweep, next_cleanup, next_rescue) - _now())
+                await self._sleep(min(next_sweep, next_cleanup) - _now())
         except Stopped:
             pass
         finally:
@@ -127,12 +117,14 @@ class Sweep:
         missed: dict[str, int] = {}
         after_rest = 0
         for job_type in () if self._runtime.paused else FLAGGED_TYPES:
-            found = await self._enqueue(job_type)
-            missed[job_type.value] = found.jobs - found.after_rest
-            after_rest += found.after_rest
-        cycle = Cycle(missed, after_rest, self._rescued, self._silent)
-        self._rescued = self._silent = 0
-        self.counts.update(cycles=1, missed_events=cycle.missed_events, after_rest=after_rest, rescued=cycle.rescued)
+            enqueued = await self._enqueue(job_type)
+            missed[job_type.value] = enqueued.jobs - enqueued.after_rest
+            after_rest += enqueued.after_rest
+        found = self._runtime.rescue.counts - self._told
+        self._told += found
+        cycle = Cycle(missed, after_rest, found["rescued"] + self._cleaned, found["silent"])
+        self._cleaned = 0
+        self.counts.update(cycles=1, missed_events=cycle.missed_events, after_rest=after_rest)
         live = await self._runtime.persist("writing the summary", lambda: self._summarise(started_at, cycle))
         logger.info(
             "sweep: {} missed events{}, {} tried again after a rest, {} jobs rescued, {} workers silent; live jobs: {}",
@@ -172,28 +164,6 @@ class Sweep:
         live: Mapping[str, Mapping[str, int]] = data["live"]
         return live
 
-    async def _rescue(self) -> None:
-        """Take jobs from silent workers, and mark those workers."""
-        async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            parameters = {"stale_seconds": STALE_SECONDS, "older_seconds": RESCUE_OLDER_SECONDS}
-            await cursor.execute(statement("sweep/rescue"), parameters)
-            rescued = await cursor.fetchall()
-            await cursor.execute(statement("sweep/silent_workers"), {"stale_seconds": STALE_SECONDS})
-            silent = [row["mark_silent_workers"] for row in await cursor.fetchall()]
-        for job in rescued:
-            logger.warning(
-                "sweep: rescued {} ({}), now {}: {}",
-                job["job_id"],
-                job["wallet_address"],
-                job["status"],
-                job["reason"],
-            )
-        for name in silent:
-            logger.warning("sweep: worker {} is silent", name)
-        self._rescued += len(rescued)
-        self._silent += len(silent)
-
     async def _cleanup(self) -> None:
         """The operators' cleanup, on a timer: what has been stuck for longer than anything should."""
         async with self._runtime.pool.connection() as connection:
@@ -203,7 +173,7 @@ class Sweep:
             (cleaned,) = await cursor.fetchall()
         if cleaned:
             logger.warning("sweep: {} jobs had been stuck for {} minutes", cleaned, minutes)
-        self._rescued += cleaned
+        self._cleaned += cleaned
 
     async def _leads(self) -> bool:
         """Whether this sweep is the one that acts."""

@@ -3,27 +3,32 @@
     due ──claim (lock)──▶ processing ──one call to the chain──▶ store (unlock)
                               └── lock expires: due again, and a late store changes nothing
 
-One task per chain. It wakes by NOTIFY ``balance_due`` and when the next balance is due.
+One task per chain. It wakes by NOTIFY ``balance_due`` and when the next balance is due. While more is due than one
+batch holds, batches grow to what one call to a node reads best, and the next is read while the last is stored.
 """
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from loguru import logger
-from psycopg.rows import dict_row, scalar_row
+from psycopg.rows import TupleRow, dict_row, scalar_row
 
 from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, Provider
+from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, LogProvider, Provider
 from pipeline.db.statements import statement
 from pipeline.workers.chains import RETRY_SECONDS, ChainRow, Chains, OpenChain, complain, until_the_network_is_right
+from pipeline.workers.moved import MovedWallets
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
 SHORTEST_NAP_SECONDS = 0.05
+BATCHES_AT_ONCE = 3
+"""Of one chain. The node, this process and Postgres work at the same time then; more only wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,9 @@ class ChainSync:
         self._observe = observe
         self._claims = 0
         self._unanswered = 0
+        self._moved: MovedWallets | None = None
+        if row.lists_transfers:
+            self._moved = MovedWallets(runtime, row, cast(LogProvider, provider), time.monotonic)
         self.task = asyncio.create_task(self._run(), name=f"sync {row.name}")
 
     def ring(self) -> None:
@@ -128,9 +136,39 @@ class ChainSync:
         await until_the_network_is_right(self._runtime, self.row, self.provider)
         while not self._runtime.stopping.is_set():
             self.bell.clear()
-            full = not self._runtime.paused and await self._round()
-            if not full:
-                await self._nap()
+            failure = await self._drain()
+            if failure is not None:
+                seconds = self._retry_seconds()
+                self._unanswered += 1
+                # Said last: whoever reads that the node is away finds the balances free.
+                complain(self._runtime, self.row, failure, seconds)
+                await self._runtime.sleep(seconds)
+            elif self._moved is not None and not self._runtime.paused:
+                await self._moved.look()
+            await self._nap()
+
+    async def _drain(self) -> ChainError | None:
+        """Read all that is due. What kept a batch from being read, once no other is under way any more."""
+        size, more, failure = self._runtime.config.sync.batch, True, None
+        under_way: set[asyncio.Task[ChainError | None]] = set()
+        try:
+            while True:
+                more = more and failure is None and not (self._runtime.stopping.is_set() or self._runtime.paused)
+                if more:
+                    lock, due = await self._claim(size)
+                    if due:
+                        under_way.add(asyncio.create_task(self._read(lock, due), name=f"sync {lock}"))
+                    more = len(due) >= size
+                    size = max(size, min(2 * size, self._runtime.config.sync.largest_batch))
+                if not under_way:
+                    return failure
+                if not more or len(under_way) == BATCHES_AT_ONCE:
+                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    failure = next(filter(None, (task.result() for task in done)), failure)
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _nap(self) -> None:
         if self._runtime.paused:
@@ -148,53 +186,45 @@ class ChainSync:
             seconds: float | None = await cursor.fetchone()
         return self._runtime.config.sync.idle_seconds if seconds is None else seconds
 
-    async def _round(self) -> bool:
-        """Claim, read, store one batch; whether it was full, so that more may be due."""
+    async def _claim(self, size: int) -> tuple[str, list[_Due]]:
+        """Up to ``size`` due balances, and the lock they are under."""
         self._claims += 1
         lock = f"{self._runtime.registration.id}:{self.row.name}:{self._claims}"
-        batch = self._runtime.config.sync.batch
-        due = await self._runtime.persist("claiming balances", lambda: self._claim(lock, batch))
-        if not due:
-            return False
+        parameters = {
+            "lock": lock,
+            "lock_seconds": self._runtime.config.sync.lock_seconds,
+            "batch": size,
+            "chain_id": self.row.id,
+        }
+
+        async def claim() -> list[_Due]:
+            async with self._runtime.pool.connection() as connection:
+                cursor = await connection.execute(statement("sync/claim"), parameters, prepare=True)
+                return _due(await cursor.fetchall())
+
+        return lock, await self._runtime.persist("claiming balances", claim)
+
+    async def _read(self, lock: str, due: Sequence[_Due]) -> ChainError | None:
+        """Read and store one batch. Where no node answers: give it back, and what they said."""
         try:
             balances = await self.provider.balances([one.query for one in due], Finality.FINAL)
         except ChainError as error:
-            self._unanswered += 1
             await self._release(lock, due, self._retry_seconds(), reason(error))
-            # Said last: whoever reads that the node is away finds the balances free.
-            complain(self._runtime, self.row, error, self._retry_seconds())
-            await self._runtime.sleep(self._retry_seconds())
-            return False
+            return error
         except BaseException:  # cancelled at the end of the grace, or a fault: others may have them at once
             await self._release(lock, due, 0.0, None)
             raise
         self._unanswered = 0
         stored = await self._runtime.persist("storing balances", lambda: self._store(lock, due, balances))
         await self._tell(due, balances, stored)
-        return len(due) >= batch
-
-    async def _claim(self, lock: str, batch: int) -> list[_Due]:
-        async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(
-                statement("sync/claim"),
-                {
-                    "lock": lock,
-                    "lock_seconds": self._runtime.config.sync.lock_seconds,
-                    "batch": batch,
-                    "chain_id": self.row.id,
-                },
-                prepare=True,
-            )
-            return [_due(row) for row in await cursor.fetchall()]
+        return None
 
     async def _store(
         self, lock: str, due: Sequence[_Due], balances: Sequence[Balance]
     ) -> dict[int, tuple[str, datetime]]:
         """Balance id → outcome and time, for those that were still ours."""
         async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(
+            cursor = await connection.execute(
                 statement("sync/store"),
                 {
                     "lock": lock,
@@ -205,7 +235,7 @@ class ChainSync:
                 },
                 prepare=True,
             )
-            return {row["id"]: (row["outcome"], row["stored_at"]) for row in await cursor.fetchall()}
+            return {balance_id: (outcome, at) for balance_id, outcome, at in await cursor.fetchall()}
 
     async def _tell(
         self, due: Sequence[_Due], balances: Sequence[Balance], stored: Mapping[int, tuple[str, datetime]]
@@ -262,13 +292,18 @@ class ChainSync:
             logger.warning("sync {}: {} balances stay locked for a while: {}", self.row.name, len(due), reason(gone))
 
     def _retry_seconds(self) -> float:
-        return RETRY_SECONDS[min(self._unanswered, len(RETRY_SECONDS)) - 1]
+        return RETRY_SECONDS[min(self._unanswered, len(RETRY_SECONDS) - 1)]
 
 
-def _due(row: Mapping[str, Any]) -> _Due:
-    asset = Asset(row["symbol"], row["decimals"], row["contract_address"])
-    query = BalanceQuery(row["address"], asset)
-    return _Due(row["id"], row["wallet_id"], row["known_raw"], row["known_error"], query)
+def _due(rows: Sequence[TupleRow]) -> list[_Due]:
+    assets: dict[str | None, Asset] = {}
+    due = []
+    for balance_id, wallet_id, known_raw, known_error, address, symbol, decimals, contract in rows:
+        if contract not in assets:
+            assets[contract] = Asset(symbol, decimals, contract)
+        query = BalanceQuery(address, assets[contract])
+        due.append(_Due(balance_id, wallet_id, known_raw, known_error, query))
+    return due
 
 
 def _error(balance: Balance) -> str | None:

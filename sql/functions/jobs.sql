@@ -3,6 +3,22 @@
 -- Guarantees: none of these touches a job whose transaction may still land on the chain; each goes through
 -- the state machine like everybody else.
 
+-- What went wrong with a job, to be merged into its data: `history`, the last 20 failures, and `history_count`, how many there
+-- were. A job that fails for ever must not grow for ever: every claim would carry all of it.
+CREATE OR REPLACE FUNCTION one_more_in_history(data jsonb, error text) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT jsonb_build_object(
+        'history', jsonb_path_query_array(
+            coalesce(data -> 'history', '[]') || jsonb_build_array(jsonb_build_object('at', now(), 'error', error)),
+            '$[last - 19 to last]'),
+        'history_count', 1 + CASE
+            WHEN jsonb_typeof(data -> 'history_count') = 'number' THEN (data ->> 'history_count')::numeric
+            WHEN jsonb_typeof(data -> 'history') = 'array' THEN jsonb_array_length(data -> 'history')
+            ELSE 0 END)
+$$;
+
 -- Live work and history in one row per job type.
 CREATE OR REPLACE FUNCTION get_job_queue_stats()
 RETURNS TABLE (

@@ -1,7 +1,9 @@
 -- Handing out nonces.
 --
 -- Guarantees: one at a time per chain and sender (advisory lock until commit), so that no two payments ever get the same;
--- a payment that has one keeps it, however often it asks; a nonce goes to nobody else once bytes exist with it.
+-- always the next after all that the books know, and none while the chain shows transactions of the sender that they do
+-- not know: those may be payments of a database that lost its last commits (SQLSTATE FP005), or of somebody else who has the
+-- key (FP006).
 
 -- Serializes whoever changes the nonces of a sender; held until commit.
 CREATE OR REPLACE FUNCTION lock_sender(p_chain_id integer, p_sender text) RETURNS void
@@ -9,55 +11,71 @@ LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT pg_advisory_xact_lock(hashtextextended(format('flagpost: nonces of %s on %s', p_sender, p_chain_id), 0)) $$;
 
--- The nonce of an unsigned payment: the one it has, else the lowest released, else the next. `p_latest` is how many
--- transactions of the sender the chain counted before this transaction began; a node that is behind does no harm, because
--- what the table knows counts too. NULL: the payment is in no state to be signed.
-CREATE OR REPLACE FUNCTION reserve_nonce(p_transfer_id bigint, p_latest bigint) RETURNS bigint
-LANGUAGE plpgsql
+-- The nonce after all that the books know of a sender; NULL: its line was never looked into.
+CREATE OR REPLACE FUNCTION next_nonce(p_chain_id integer, p_sender text) RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT coalesce(
+        (SELECT max(n.nonce) + 1 FROM nonces n WHERE n.chain_id = p_chain_id AND n.sender = p_sender),
+        (SELECT s.first_nonce FROM senders s WHERE s.chain_id = p_chain_id AND s.sender = p_sender))
+$$;
+
+-- Reserves the next nonce for an unsigned payment, in the commit that keeps the bytes signed with it. `p_counted` is how many
+-- transactions of the sender a node showed in blocks or in its pool before this transaction began: all of ours among them
+-- were in the books before they were sent. A node that is behind does no harm. NULL: the payment is in no state to be signed.
+CREATE OR REPLACE FUNCTION reserve_nonce(p_transfer_id bigint, p_counted bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     payment transfers;
+    line senders;
     reserved bigint;
 BEGIN
     SELECT * INTO payment FROM transfers t
-    WHERE t.id = p_transfer_id AND t.state IN ('requested', 'expired') AND t.kind <> 'gap';
+    WHERE t.id = p_transfer_id AND t.state IN ('requested', 'expired') AND t.kind <> 'gap' AND NOT t.found_on_chain;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
     PERFORM lock_sender(payment.chain_id, payment.from_address);
-
-    SELECT x.nonce INTO reserved FROM nonces x WHERE x.transfer_id = payment.id AND x.state = 'reserved';
-    IF reserved >= p_latest THEN
-        RETURN reserved;
-    ELSIF reserved IS NOT NULL THEN
-        -- Somebody else has used it meanwhile, and nothing was signed with it.
-        UPDATE nonces x SET state = 'released' WHERE x.transfer_id = payment.id AND x.state = 'reserved';
+    IF p_counted = 0 THEN
+        INSERT INTO senders (chain_id, sender, first_nonce) VALUES (payment.chain_id, payment.from_address, 0)
+        ON CONFLICT DO NOTHING;
     END IF;
+    SELECT * INTO line FROM senders s WHERE s.chain_id = payment.chain_id AND s.sender = payment.from_address;
+    reserved := next_nonce(payment.chain_id, payment.from_address);
 
-    UPDATE nonces x SET state = 'reserved', transfer_id = payment.id
-    WHERE x.id = (
-        SELECT free.id FROM nonces free
-        WHERE free.chain_id = payment.chain_id AND free.sender = payment.from_address
-          AND free.state = 'released' AND free.nonce >= p_latest
-        ORDER BY free.nonce LIMIT 1)
-    RETURNING x.nonce INTO reserved;
-    IF FOUND THEN
-        RETURN reserved;
+    IF line.held IS NOT NULL THEN
+        RAISE EXCEPTION 'sender % is held since %: %', line.sender, date_trunc('second', line.held_since), line.held USING
+            ERRCODE = 'FP006',
+            HINT = 'Look at what it did; then: SELECT release_sender(chain, sender).';
+    ELSIF reserved IS NULL OR line.unknown_below IS NOT NULL OR p_counted > reserved THEN
+        RAISE EXCEPTION 'sender % has transactions that the books do not know: a node counts %, known are %',
+            payment.from_address, greatest(p_counted, line.unknown_below), coalesce(reserved::text, 'none') USING
+            ERRCODE = 'FP005',
+            HINT = 'The confirmation worker finds out what they did; nothing new is signed before.';
     END IF;
-
-    INSERT INTO nonces AS x (chain_id, sender, nonce, transfer_id)
-    SELECT payment.chain_id, payment.from_address, greatest(p_latest, max(known.nonce) + 1), payment.id
-    FROM nonces known
-    WHERE known.chain_id = payment.chain_id AND known.sender = payment.from_address
-    RETURNING x.nonce INTO reserved;
+    INSERT INTO nonces (chain_id, sender, nonce, transfer_id)
+    VALUES (payment.chain_id, payment.from_address, reserved, payment.id);
     RETURN reserved;
 END
 $$;
+REVOKE ALL ON FUNCTION reserve_nonce(bigint, bigint) FROM PUBLIC;
 
--- Declares the nonces from `p_first` to `p_last` void where no payment of ours has them: the chain waits for them while later
--- ones are out. Returns how many are void that were not.
-CREATE OR REPLACE FUNCTION void_nonces(p_chain_id integer, p_sender text, p_first bigint, p_last bigint) RETURNS integer
+-- Gives a void nonce to the gap that fills it, under the sender's lock. NULL: it is not void any more.
+CREATE OR REPLACE FUNCTION reserve_gap(p_nonce_id bigint, p_transfer_id bigint) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    UPDATE nonces x SET state = 'reserved', transfer_id = p_transfer_id
+    WHERE x.id = p_nonce_id AND x.state = 'void'
+    RETURNING x.nonce
+$$;
+REVOKE ALL ON FUNCTION reserve_gap(bigint, bigint) FROM PUBLIC;
+
+-- Declares the next nonces of a sender, up to `p_last`, void: gaps are to fill them. Returns how many are void that were not.
+CREATE OR REPLACE FUNCTION void_nonces(p_chain_id integer, p_sender text, p_last bigint) RETURNS integer
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -65,17 +83,10 @@ DECLARE
     voided integer;
 BEGIN
     PERFORM lock_sender(p_chain_id, p_sender);
-    WITH missing AS (
-        INSERT INTO nonces (chain_id, sender, nonce, state)
-        SELECT p_chain_id, p_sender, n, 'void' FROM generate_series(p_first, p_last) AS n
-        ON CONFLICT (chain_id, sender, nonce) DO NOTHING
-        RETURNING nonce
-    ), free AS (
-        UPDATE nonces x SET state = 'void'
-        WHERE x.chain_id = p_chain_id AND x.sender = p_sender AND x.nonce BETWEEN p_first AND p_last AND x.state = 'released'
-        RETURNING x.nonce
-    )
-    SELECT (SELECT count(*) FROM missing) + (SELECT count(*) FROM free) INTO voided;
+    INSERT INTO nonces (chain_id, sender, nonce, state)
+    SELECT p_chain_id, p_sender, n, 'void' FROM generate_series(next_nonce(p_chain_id, p_sender), p_last) AS n;
+    GET DIAGNOSTICS voided = ROW_COUNT;
     RETURN voided;
 END
 $$;
+DROP FUNCTION IF EXISTS void_nonces(integer, text, bigint, bigint);

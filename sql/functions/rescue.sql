@@ -1,30 +1,32 @@
 -- Getting stuck work going again.
 --
 -- Guarantees: a job that waits for the chain, or has a transaction that may still land, is never touched, however
--- old it is; a job is taken from a worker only when that worker is known to be silent or the attempt's own
+-- old it is; a job is taken from a worker only when that worker is known to be dead or silent or the attempt's own
 -- deadline has passed, never for its age alone. The lease makes sure that a worker that was only slow finishes nothing.
 
--- Rescues active jobs whose worker has been silent for `stale` (or is stopped, or was never registered) and which have
--- not moved for `older_than`, and those past their deadline. They run again at once, or fail once their
--- attempts are used up. Also unlocks balances whose lock has expired. Returns the jobs as they are now.
+-- Rescues active jobs of workers that died (dead_workers), at once; those whose worker has been silent for `stale` (or is
+-- stopped, or was never registered) and which have not moved for `older_than`; and those past their deadline. Each
+-- uses up an attempt: the first time a job runs again at once, then after a wait like after any failed attempt, so
+-- that what killed its worker does not take the others' jobs down with it again and again; in the end it fails.
+-- Also unlocks balances whose lock has expired, or whose sync died. Returns the jobs as they are now.
 CREATE OR REPLACE FUNCTION rescue_jobs(stale interval, older_than interval)
 RETURNS TABLE (id uuid, job_id text, job_type text, wallet_address text, status text, reason text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
+DECLARE
+    dead uuid[] := dead_workers();
 BEGIN
-    -- What the sync left behind when it was killed. Found by next_check_at, which a lock moves to its end
-    -- (triggers/balance_locks.sql), because that is indexed; and due since then, so that it rings nobody.
+    -- What the sync left behind when it was killed; a lock begins with the id of its worker (pipeline/workers/sync.py).
+    -- Due at once (triggers/balance_locks.sql); what had expired was due before, and rings nobody.
     UPDATE wallet_balances b SET processing_status = 'idle', locked_by = NULL, locked_until = NULL
     WHERE b.id = ANY (ARRAY(
-        SELECT expired.id
-        FROM asset_on_chain a
-        CROSS JOIN LATERAL (
-            SELECT s.id FROM wallet_balances s
-            WHERE s.asset_on_chain_id = a.id AND s.next_check_at <= now()
-              AND s.processing_status = 'processing' AND s.locked_until <= now()
-            FOR NO KEY UPDATE SKIP LOCKED
-        ) expired
+        SELECT left_behind.id
+        FROM wallet_balances left_behind
+        WHERE left_behind.processing_status = 'processing'
+          AND (left_behind.locked_until <= now() OR split_part(left_behind.locked_by, ':', 1) = ANY (dead::text[]))
+        ORDER BY left_behind.id
+        FOR NO KEY UPDATE SKIP LOCKED
     ));
 
     RETURN QUERY
@@ -34,12 +36,14 @@ BEGIN
                     THEN format('the attempt ran past its deadline, %s', date_trunc('second', j.lease_deadline))
                     WHEN w.id IS NULL THEN 'its worker is not registered'
                     WHEN w.status = 'stopped' THEN format('its worker %s was stopped', w.name)
+                    WHEN w.id = ANY (dead) THEN format('its worker %s died', w.name)
                     ELSE format('its worker %s has been silent since %s', w.name, date_trunc('second', w.last_heartbeat))
                END AS reason
         FROM job_logs j
         LEFT JOIN worker_registry w ON w.id = j.leased_by
         WHERE j.status = 'active' AND NOT j.awaiting_chain
           AND (j.lease_deadline < now()
+               OR w.id = ANY (dead)
                OR (j.updated_at < now() - older_than
                    AND (w.id IS NULL OR w.status = 'stopped' OR w.last_heartbeat < now() - stale)))
           AND NOT EXISTS (
@@ -50,12 +54,12 @@ BEGIN
         status = CASE WHEN j.retry_count + 1 < j.max_retries THEN 'retrying' ELSE 'failed' END,
         completed_at = CASE WHEN j.retry_count + 1 < j.max_retries THEN NULL ELSE clock_timestamp() END,
         retry_count = j.retry_count + 1,
-        run_at = now(),
+        run_at = now() + CASE WHEN j.retry_count = 0 THEN interval '0' ELSE (0.5 + random() / 2)
+            * least(interval '5 minutes', interval '5 seconds' * 2 ^ least(j.retry_count - 1, 6)) END,
         leased_by = NULL,
         lease_deadline = NULL,
         error_message = 'rescued: ' || stuck.reason,
-        data = j.data || jsonb_build_object('history', coalesce(j.data -> 'history', '[]')
-            || jsonb_build_array(jsonb_build_object('at', now(), 'error', 'rescued: ' || stuck.reason)))
+        data = j.data || one_more_in_history(j.data, 'rescued: ' || stuck.reason)
     FROM stuck
     WHERE j.id = stuck.id
     RETURNING j.id, j.job_id, j.job_type, j.wallet_address, j.status, stuck.reason;

@@ -20,6 +20,7 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('transfer', '(new)', 'requested', 'a decision is written down'),
     ('transfer', 'requested', 'signed', 'signed bytes are committed'),
     ('transfer', 'requested', 'rejected', 'given up before it was signed'),
+    ('transfer', 'requested', 'included', 'found on the chain, in a final block'),
     ('transfer', 'signed', 'broadcasting', 'the bytes may leave from now on'),
     ('transfer', 'signed', 'rejected', 'given up before it was sent'),
     ('transfer', 'broadcasting', 'included', 'seen in a block'),
@@ -31,6 +32,7 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('transfer', 'expired', 'rejected', 'given up after it was proved dead'),
 
     ('chain_transaction', '(new)', 'signed', 'signed bytes are committed'),
+    ('chain_transaction', '(new)', 'included', 'found on the chain, in a final block'),
     ('chain_transaction', 'signed', 'broadcasting', 'the bytes may leave from now on'),
     ('chain_transaction', 'signed', 'rejected', 'never sent'),
     ('chain_transaction', 'broadcasting', 'included', 'seen in a block'),
@@ -42,16 +44,13 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('chain_transaction', 'included', 'replaced', 'its block was forked away, and another attempt is in a final one'),
 
     ('nonce', '(new)', 'reserved', 'a payment takes the next one'),
-    ('nonce', '(new)', 'void', 'the chain waits for it and no payment of ours has it'),
+    ('nonce', '(new)', 'void', 'a node''s pool holds it and no payment of ours has it'),
+    ('nonce', '(new)', 'lost', 'found used by somebody else'),
     ('nonce', 'reserved', 'used', 'in a final block with its payment'),
     ('nonce', 'reserved', 'lost', 'used by somebody else'),
-    ('nonce', 'reserved', 'released', 'its payment was given up, and nothing was signed'),
-    ('nonce', 'reserved', 'void', 'its payment was given up after it was signed'),
-    ('nonce', 'released', 'reserved', 'the next payment takes it'),
-    ('nonce', 'released', 'void', 'later ones wait for it, and no payment has come'),
-    ('nonce', 'released', 'lost', 'used by somebody else'),
-    ('nonce', 'void', 'reserved', 'a gap fills it'),
-    ('nonce', 'void', 'lost', 'used by somebody else')
+    ('nonce', 'void', 'reserved', 'a gap fills it, or a payment of ours was found to have used it'),
+    ('nonce', 'void', 'lost', 'found used by somebody else'),
+    ('nonce', 'lost', 'reserved', 'what used it is a payment of ours after all: into the books with it')
 ), gone AS (
     DELETE FROM state_transitions t
     WHERE (t.subject, t.from_state, t.to_state) NOT IN (SELECT m.subject, m.from_state, m.to_state FROM moves m)

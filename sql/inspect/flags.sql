@@ -1,5 +1,6 @@
 -- Which wallets call for work, since when, and what is being done about it.
 -- psql -f sql/inspect/flags.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

@@ -1,5 +1,6 @@
 -- What gas costs, against the budgets that the database enforces. Amounts in the native coin (1 TRX, not sun).
 -- psql -f sql/inspect/gas_spending.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

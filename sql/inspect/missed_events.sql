@@ -1,6 +1,7 @@
 -- Work that no doorbell has brought to anybody within 10 seconds: the sweep takes it at its next turn. A few after a
 -- restart are normal; a steady stream means that a listener is deaf (see workers.sql).
 -- psql -f sql/inspect/missed_events.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

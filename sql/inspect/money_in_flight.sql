@@ -1,5 +1,6 @@
 -- Payments that are decided and not settled. Whatever is broadcasting or included is looked up on the chain, never sent anew.
 -- psql -f sql/inspect/money_in_flight.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

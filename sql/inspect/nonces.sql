@@ -1,5 +1,6 @@
 -- Lines of the senders on numbered chains (EVM): what waits, what is to be filled, what somebody else has used.
 -- psql -f sql/inspect/nonces.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo
@@ -7,25 +8,34 @@
 SELECT c.name AS chain, n.sender, max(n.nonce) + 1 AS next,
        count(*) FILTER (WHERE n.state = 'reserved') AS reserved,
        count(*) FILTER (WHERE n.state = 'used') AS used,
-       count(*) FILTER (WHERE n.state = 'released') AS released,
        count(*) FILTER (WHERE n.state = 'void') AS void,
        count(*) FILTER (WHERE n.state = 'lost') AS lost
 FROM nonces n
 JOIN chains c ON c.id = n.chain_id
 GROUP BY c.name, n.sender
-HAVING count(*) FILTER (WHERE n.state IN ('reserved', 'released', 'void', 'lost')) > 0
+HAVING count(*) FILTER (WHERE n.state IN ('reserved', 'void', 'lost')) > 0
 ORDER BY c.name, count(*) DESC
+LIMIT 50;
+
+\echo 'Senders that pay nothing now: in doubt (the confirmation worker looks), or held until SELECT release_sender(chain, sender)'
+SELECT c.name AS chain, s.sender, next_nonce(s.chain_id, s.sender) AS known_below, s.unknown_below,
+       date_trunc('second', clock_timestamp() - s.unknown_since) AS in_doubt_for,
+       date_trunc('second', clock_timestamp() - s.held_since) AS held_for, s.held
+FROM senders s
+JOIN chains c ON c.id = s.chain_id
+WHERE s.unknown_below IS NOT NULL OR s.held IS NOT NULL
+ORDER BY s.held_since, s.unknown_since
 LIMIT 50;
 
 \echo 'The 50 first in line, with their attempts'
 SELECT c.name AS chain, n.sender, n.nonce, n.state, t.id AS transfer, t.kind, t.state AS payment,
        count(x.id) AS attempts, max(x.fee_cap) AS dearest, max(x.broadcast_count) AS sent,
-       date_trunc('second', clock_timestamp() - t.replace_wanted_at) AS replacement_wanted_for, t.error_message
+       date_trunc('second', clock_timestamp() - t.replace_wanted_at) AS replacement_wanted_for, t.error_message, n.used_by
 FROM nonces n
 JOIN chains c ON c.id = n.chain_id
 LEFT JOIN transfers t ON t.id = n.transfer_id
 LEFT JOIN chain_transactions x ON x.transfer_id = t.id AND x.nonce = n.nonce
 WHERE n.state IN ('reserved', 'void')
-GROUP BY c.name, n.sender, n.nonce, n.state, t.id
+GROUP BY c.name, n.sender, n.nonce, n.state, n.used_by, t.id
 ORDER BY n.nonce
 LIMIT 50;

@@ -1,5 +1,6 @@
 -- The queue at a glance: what waits, what runs, what was finished lately.
 -- psql -f sql/inspect/queue.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

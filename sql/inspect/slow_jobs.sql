@@ -1,6 +1,7 @@
 -- Jobs that waited or ran long in the last 24 hours, in milliseconds: wait = flag to start, duration = start to end (a
 -- payment's includes the way to a final block).
 -- psql -f sql/inspect/slow_jobs.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

@@ -1,5 +1,6 @@
 -- What does not move, why, and what gets it going again. Nothing here waits for the chain: that is money_in_flight.sql.
 -- psql -f sql/inspect/stuck.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo
@@ -12,7 +13,8 @@ FROM job_logs j
 LEFT JOIN worker_registry w ON w.id = j.leased_by
 WHERE j.status = 'active' AND NOT j.awaiting_chain
   AND (j.lease_deadline < clock_timestamp()
-       OR w.id IS NULL OR w.status = 'stopped' OR w.last_heartbeat < clock_timestamp() - interval '60 seconds')
+       OR w.id IS NULL OR w.status = 'stopped' OR w.last_heartbeat < clock_timestamp() - interval '60 seconds'
+       OR w.id = ANY (dead_workers()))
 ORDER BY j.updated_at
 LIMIT 50;
 

@@ -1,5 +1,6 @@
 -- The processes: who lives, who is silent, and whether the doorbells reach them.
 -- psql -f sql/inspect/workers.sql
+\set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo

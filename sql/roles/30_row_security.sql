@@ -2,7 +2,8 @@
 -- (on Supabase much is granted to anon by default).
 --
 -- Guarantees: each table has it; a policy exists for each privilege of sql/roles/20_privileges.sql; cursors are split
--- by purpose. A policy that stands already is not touched, so that migrating a running system locks no table for it.
+-- by purpose; whoever asks for payments cannot say what became of them on the chain. A policy that stands already is not
+-- touched, so that migrating a running system locks no table for it.
 DO $$
 DECLARE
     secured text;
@@ -11,7 +12,7 @@ DECLARE
 BEGIN
     FOREACH secured IN ARRAY ARRAY[
         'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs', 'transfers', 'gas_spending',
-        'chain_transactions', 'nonces', 'chain_cursors', 'system_config', 'worker_registry', 'admin_actions'
+        'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'admin_actions'
     ] LOOP
         IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = format('public.%I', secured)::regclass) THEN
             EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', secured);
@@ -19,31 +20,44 @@ BEGIN
     END LOOP;
 
     CREATE TEMPORARY TABLE wanted_policies ON COMMIT DROP AS
-    SELECT p.tablename, p.cmd, p.role_name, p.condition,
+    SELECT p.tablename, p.cmd, p.role_name, p.condition, p.afterwards,
            format('flagpost_%s_%s', p.role_name, lower(p.cmd)) AS policyname
     FROM (
-        SELECT unnest(string_to_array(r.tables, ' ')) AS tablename, r.cmd, r.role_name, r.condition
+        -- What an UPDATE may leave behind is said apart where it is not what it may take up.
+        SELECT unnest(string_to_array(r.tables, ' ')) AS tablename, r.cmd, r.role_name, r.condition, r.afterwards
         FROM (VALUES
-            ('wallets wallet_balances chains asset_on_chain system_config', 'SELECT', 'pipeline_sync', 'true'),
-            ('wallet_balances', 'UPDATE', 'pipeline_sync', 'true'),
+            ('wallets wallet_balances chains asset_on_chain system_config', 'SELECT', 'pipeline_sync', 'true', NULL),
+            ('wallet_balances', 'UPDATE', 'pipeline_sync', 'true', NULL),
 
-            ('wallets wallet_balances chains asset_on_chain system_config chain_cursors', 'SELECT', 'pipeline_deposits', 'true'),
-            ('chain_cursors', 'INSERT', 'pipeline_deposits', '(purpose = ''deposits''::text)'),
-            ('chain_cursors', 'UPDATE', 'pipeline_deposits', '(purpose = ''deposits''::text)'),
+            ('wallets wallet_balances chains asset_on_chain system_config chain_cursors', 'SELECT', 'pipeline_deposits', 'true', NULL),
+            ('chain_cursors', 'INSERT', 'pipeline_deposits', '(purpose = ''deposits''::text)', NULL),
+            ('chain_cursors', 'UPDATE', 'pipeline_deposits', '(purpose = ''deposits''::text)', NULL),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces chain_cursors'
-             || ' gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_executor', 'true'),
-            ('job_logs transfers chain_transactions nonces', 'INSERT', 'pipeline_executor', 'true'),
-            ('job_logs transfers chain_transactions nonces wallets', 'UPDATE', 'pipeline_executor', 'true'),
-            ('chain_cursors', 'INSERT', 'pipeline_executor', '(purpose = ''confirmations''::text)'),
-            ('chain_cursors', 'UPDATE', 'pipeline_executor', '(purpose = ''confirmations''::text)'),
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+             || ' chain_cursors gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_executor', 'true', NULL),
+            ('job_logs', 'INSERT', 'pipeline_executor', 'true', NULL),
+            ('transfers chain_transactions', 'INSERT', 'pipeline_executor', '(NOT found_on_chain)', NULL),
+            ('job_logs wallets', 'UPDATE', 'pipeline_executor', 'true', NULL),
+            ('transfers', 'UPDATE', 'pipeline_executor', 'true',
+             '(state = ANY (ARRAY[''requested''::text, ''signed''::text, ''broadcasting''::text, ''rejected''::text]))'),
+            -- A node's answer may be noted a moment after the transaction was seen in a block.
+            ('chain_transactions', 'UPDATE', 'pipeline_executor', 'true',
+             '(state = ANY (ARRAY[''signed''::text, ''broadcasting''::text, ''included''::text, ''rejected''::text]))'),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces chain_cursors'
-             || ' gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_readonly', 'true'),
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces chain_cursors'
-             || ' gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_web', 'true'),
-            ('admin_actions', 'INSERT', 'pipeline_web', 'true')
-        ) AS r (tables, cmd, role_name, condition)
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+             || ' chain_cursors gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_confirmations', 'true', NULL),
+            ('job_logs nonces', 'INSERT', 'pipeline_confirmations', 'true', NULL),
+            ('transfers chain_transactions', 'INSERT', 'pipeline_confirmations', 'found_on_chain', NULL),
+            ('job_logs transfers chain_transactions nonces senders', 'UPDATE', 'pipeline_confirmations', 'true', NULL),
+            ('chain_cursors', 'INSERT', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
+            ('chain_cursors', 'UPDATE', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
+
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+             || ' chain_cursors gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_readonly', 'true', NULL),
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+             || ' chain_cursors gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_web', 'true', NULL),
+            ('admin_actions', 'INSERT', 'pipeline_web', 'true', NULL)
+        ) AS r (tables, cmd, role_name, condition, afterwards)
     ) p;
 
     FOR stale IN
@@ -53,7 +67,8 @@ BEGIN
               SELECT FROM wanted_policies w
               WHERE w.tablename = p.tablename AND w.policyname = p.policyname AND w.cmd = p.cmd
                 AND p.roles = ARRAY[w.role_name]::name[]
-                AND w.condition = coalesce(p.qual, p.with_check))
+                AND w.condition = coalesce(p.qual, p.with_check)
+                AND (w.cmd <> 'UPDATE' OR w.afterwards IS NOT DISTINCT FROM p.with_check))
     LOOP
         EXECUTE format('DROP POLICY %I ON %I', stale.policyname, stale.tablename);
     END LOOP;
@@ -64,8 +79,9 @@ BEGIN
             SELECT FROM pg_policies p
             WHERE p.schemaname = 'public' AND p.tablename = w.tablename AND p.policyname = w.policyname)
     LOOP
-        EXECUTE format('CREATE POLICY %I ON %I FOR %s TO %I %s (%s)', wanted.policyname, wanted.tablename, wanted.cmd,
-                       wanted.role_name, CASE wanted.cmd WHEN 'INSERT' THEN 'WITH CHECK' ELSE 'USING' END, wanted.condition);
+        EXECUTE format('CREATE POLICY %I ON %I FOR %s TO %I %s (%s)%s', wanted.policyname, wanted.tablename, wanted.cmd,
+                       wanted.role_name, CASE wanted.cmd WHEN 'INSERT' THEN 'WITH CHECK' ELSE 'USING' END, wanted.condition,
+                       coalesce(' WITH CHECK (' || wanted.afterwards || ')', ''));
     END LOOP;
 END
 $$;

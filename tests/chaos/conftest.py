@@ -1,5 +1,5 @@
 """Fixtures of the money room's tests."""
 
-from tests.chaos.fixtures import desk, other_desk, pool, world
+from tests.chaos.fixtures import confirming, desk, other_desk, pool, world
 
-__all__ = ["desk", "other_desk", "pool", "world"]
+__all__ = ["confirming", "desk", "other_desk", "pool", "world"]

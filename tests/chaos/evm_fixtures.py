@@ -22,15 +22,15 @@ async def evm(connection: Connection, network: EvmNetwork) -> EvmWorld:
 
 
 @pytest.fixture
-async def evm_desk(evm: EvmWorld, pool: Pool) -> AsyncIterator[EvmDesk]:
-    made = EvmDesk(evm, pool)
+async def evm_desk(evm: EvmWorld, pool: Pool, confirming: Pool) -> AsyncIterator[EvmDesk]:
+    made = EvmDesk(evm, pool, confirming)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def other_evm_desk(evm: EvmWorld, pool: Pool) -> AsyncIterator[EvmDesk]:
+async def other_evm_desk(evm: EvmWorld, pool: Pool, confirming: Pool) -> AsyncIterator[EvmDesk]:
     """A second process of the same kinds."""
-    made = EvmDesk(evm, pool)
+    made = EvmDesk(evm, pool, confirming)
     yield made
     await made.close()

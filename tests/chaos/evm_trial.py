@@ -4,7 +4,7 @@ anvil behind a proxy that misbehaves.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,15 +12,13 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from pipeline.chains.evm.transaction import Fees, RawTransfer, digest, encode, join, txid
-from pipeline.keys.derivation import GAS_INDEX, Family
-from pipeline.keys.signer import LocalSigner
+from tests.chains.evm.anvil import AnvilError
 from tests.chains.evm.proxy import SEND, Fault
-from tests.chains.provider.evm_network import CHAIN_ID, evm_network
+from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, Trial, fresh_database, woken_by_bells
-from tests.chaos.world import MNEMONIC
+from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, Trial, woken_by_bells
+from tests.databases import fresh_database
 
 CHEAP, DEAR = 7, 1_100_000
 """Wei for a unit of gas. First offers end at 1,000,000, replacements at twice that."""
@@ -37,6 +35,8 @@ class EvmTrial(Trial):
     running: asyncio.Event = field(default_factory=asyncio.Event)
     """Blocks are made while it is set."""
     mining: asyncio.Lock = field(default_factory=asyncio.Lock)
+    starving: str | None = None
+    """Id of a transaction that no block takes while it is named here."""
 
     async def make_blocks(self) -> None:
         """For ever, one every BLOCK_SECONDS, at the price of the moment."""
@@ -46,8 +46,21 @@ class EvmTrial(Trial):
             async with self.mining:
                 if self.running.is_set():
                     await node.call("anvil_setNextBlockBaseFeePerGas", hex(self.price))
-                    await node.mine()
+                    async with self.without_the_starving():
+                        await node.mine()
             await asyncio.sleep(BLOCK_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def without_the_starving(self) -> AsyncIterator[None]:
+        """It is in no pool meanwhile; back it comes unless its nonce was used."""
+        node, txid = self.world.network.node, self.starving
+        raw = None if txid is None else await node.call("eth_getRawTransactionByHash", txid)
+        if raw is not None:
+            await node.call("anvil_dropTransaction", txid)
+        yield
+        if raw is not None and self.starving is not None:
+            with contextlib.suppress(AnvilError):
+                await node.call(SEND, raw)
 
     async def stand_still(self) -> None:
         """No block from now on, not even the one that is being made."""
@@ -67,6 +80,7 @@ class EvmTrial(Trial):
             SELECT (SELECT bool_or(needs_gas OR needs_consolidation) FROM wallets)
                 OR EXISTS (SELECT FROM transfers WHERE state NOT IN ('final', 'rejected'))
                 OR EXISTS (SELECT FROM nonces WHERE state IN ('reserved', 'void'))
+                OR EXISTS (SELECT FROM senders WHERE unknown_below IS NOT NULL)
                 OR EXISTS (SELECT FROM job_logs WHERE status NOT IN ('completed', 'failed', 'cancelled')) AS busy,
                 (SELECT string_agg(error_message, '; ') FROM job_logs WHERE status = 'failed') AS failed
             """
@@ -83,15 +97,20 @@ class EvmTrial(Trial):
 
     async def outsider(self, nonce: int) -> None:
         """Somebody else uses a nonce of the gas wallet, at a price that wins, and has it in a block."""
-        fees = Fees(50_000_000, 40_000_000)
-        raw = encode(RawTransfer(CHAIN_ID, nonce, self.world.treasury, 7, None, 21_000, fees))
-        signature = await LocalSigner(MNEMONIC).sign_digest(Family.EVM, GAS_INDEX, digest(raw))
-        signed = join(raw, signature)
+        txid = await self.world.unbooked(nonce, self.world.treasury, 7)
         node = self.world.network.node
-        await node.call(SEND, "0x" + signed.hex())
         await node.mine()
-        assert await node.call("eth_getTransactionReceipt", txid(signed)) is not None, "the outsider did not win"
-        self.world.outsiders.add(txid(signed))
+        assert await node.call("eth_getTransactionReceipt", txid) is not None, "the outsider did not win"
+        self.world.outsiders.add(txid)
+
+    async def impatient(self, until: str) -> None:
+        """An operator makes waiting jobs due, until a question has a row."""
+        while not await self.world.rows(until):
+            await self.world.rows(
+                "UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying') AND run_at > now() "
+                "RETURNING id"
+            )
+            await asyncio.sleep(BLOCK_SECONDS)
 
     async def judge(self) -> None:
         gas, swept = await self.world.paid_gas(), await self.world.swept()

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.chains.evm.fees import FeePolicy
 from pipeline.chains.evm.provider import EvmProvider
+from pipeline.chains.evm.transaction import Fees, RawTransfer, digest, encode, join
 from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.provider import Asset
 from pipeline.config import QueueConfig
@@ -25,12 +26,14 @@ from pipeline.keys.signer import LocalSigner
 from pipeline.queue.queue import JobQueue
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Sender
-from pipeline.transfers.settle import Settlement
+from pipeline.transfers.settle import Numbering, Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
+from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.transfers.upkeep import Upkeep
 from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.evm.conftest import CONTRACTS
+from tests.chains.evm.proxy import SEND
 from tests.chains.provider.evm_network import CHAIN_ID, TRANSFER_TOPIC, EvmNetwork
 from tests.chaos.world import MNEMONIC, Desk, Interposed, World
 from tests.seed import USDT, Wallet
@@ -111,6 +114,35 @@ class EvmWorld(World):
         selector = keccak.new(digest_bits=256, data=signature.encode()).hexdigest()[:8]
         data = "0x" + selector + "".join(f"{word:064x}" for word in words)
         await self.network.node.send(self.network.node.accounts[0], asset.contract, data=data)
+
+    async def unbooked(
+        self,
+        nonce: int,
+        receiver: str,
+        amount: int,
+        *,
+        index: int = GAS_INDEX,
+        contract: str | None = None,
+        fee: int = 0,
+    ) -> str:
+        """A transaction signed with a key of ours, into the pool, that no book knows; its txid. ``fee`` in wei for a
+        unit of gas; 0: one that wins."""
+        fees = Fees(fee, 1) if fee else Fees(50_000_000, 40_000_000)
+        raw = encode(
+            RawTransfer(CHAIN_ID, nonce, receiver, amount, contract, 21_000 if contract is None else 100_000, fees)
+        )
+        signed = join(raw, await LocalSigner(MNEMONIC).sign_digest(Family.EVM, index, digest(raw)))
+        return str(await self.network.node.call(SEND, "0x" + signed.hex()))
+
+    async def lose_commits(self) -> None:
+        """The database has lost all that it knew of payments, as one that took over without the last commits, or was
+        restored: jobs wait again, and how far blocks were read is forgotten, too."""
+        await self.connection.execute(
+            "SET session_replication_role = replica; DELETE FROM chain_transactions; DELETE FROM nonces;"
+            "DELETE FROM senders; DELETE FROM transfers; DELETE FROM gas_spending; DELETE FROM chain_cursors;"
+            "UPDATE job_logs SET status = 'retrying', awaiting_chain = false, leased_by = NULL, completed_at = NULL, "
+            "run_at = now() WHERE status IN ('active', 'completed'); SET session_replication_role = origin"
+        )
 
     async def payments(self) -> list[Payment]:
         """Everything that left an address of ours, in the order of the chain."""
@@ -209,6 +241,7 @@ class EvmDesk(Desk):
         self,
         world: EvmWorld,
         pool: Pool,
+        confirming: Pool,
         *,
         assets: list[Asset] | None = None,
         clock: Clock | None = None,
@@ -228,21 +261,16 @@ class EvmDesk(Desk):
         )
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
-        self.books = SettlementStore(pool)
+        self.confirming = confirming
+        self.books = SettlementStore(confirming)
+        self.bookkeeper = TransferStore(confirming)
         self.sender = Sender(self.store, self.provider, LocalSigner(MNEMONIC), Family.EVM, None)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 
     def new_settlement(self) -> Settlement:
-        return Settlement(
-            self.world.chain_id,
-            self.books,
-            self.store,
-            self.provider,  # type: ignore[arg-type]
-            1.0,
-            numbered=self.provider,  # type: ignore[arg-type]
-            replace_after_blocks=3,
-        )
+        numbering = Numbering(self.provider, StrangerStore(self.confirming), 3)  # type: ignore[arg-type]
+        return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 1.0, numbering)  # type: ignore[arg-type]
 
     def upkeep(self, kind: Kind = Kind.GAS) -> Upkeep:
         return Upkeep(self.world.chain_id, kind, UpkeepStore(self.pool), self.sender, self.provider)  # type: ignore[arg-type]

@@ -29,16 +29,23 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def desk(world: World, pool: Pool) -> AsyncIterator[Desk]:
+async def confirming(database: str) -> AsyncIterator[Pool]:
+    """Connections under the confirmation worker's role."""
+    async with pool_of(database, "confirming", role="pipeline_confirmations") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def desk(world: World, pool: Pool, confirming: Pool) -> AsyncIterator[Desk]:
     """The money room in this process, step by step."""
-    made = Desk(world, pool)
+    made = Desk(world, pool, confirming)
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def other_desk(world: World, pool: Pool) -> AsyncIterator[Desk]:
+async def other_desk(world: World, pool: Pool, confirming: Pool) -> AsyncIterator[Desk]:
     """A second process of the same kinds."""
-    made = Desk(world, pool)
+    made = Desk(world, pool, confirming)
     yield made
     await made.close()

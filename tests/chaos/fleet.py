@@ -29,7 +29,9 @@ class Process:
 class Zygote:
     """The forking process. ``async with Zygote() as zygote``."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: Path | None = None) -> None:
+        """``namespace``: the network namespace that it and its workers live in."""
+        self._namespace = namespace
         self._starting = asyncio.Lock()
         self._started: asyncio.Queue[int] = asyncio.Queue()
         self._running: dict[int, Process] = {}
@@ -40,6 +42,7 @@ class Zygote:
             sys.executable,
             "-m",
             "tests.chaos.zygote",
+            *(() if self._namespace is None else (str(self._namespace),)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=Path(__file__).parents[2],

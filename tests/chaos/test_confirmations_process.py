@@ -11,9 +11,8 @@ from psycopg.types.json import Jsonb
 from pipeline.queue.jobs import JobType
 from tests.chaos.fleet import Process, Zygote
 from tests.chaos.world import Desk, World
+from tests.patience import PATIENCE
 from tests.seed import USDT, Wallet
-
-FOLLOWED_WITHIN = 15.0
 
 
 @pytest.fixture
@@ -39,11 +38,15 @@ async def start(zygote: Zygote, database: str, home: Path, **env: str) -> Proces
 
 
 async def until(world: World, question: str) -> None:
-    async with asyncio.timeout(FOLLOWED_WITHIN):
+    async with asyncio.timeout(PATIENCE):
         while not (await world.row(f"SELECT ({question}) AS yes"))["yes"]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
+LED = """
+    SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 REGISTERED = "SELECT count(*) = {} FROM worker_registry WHERE status = 'running'"
 FINAL = "SELECT bool_and(state = 'final') FROM transfers"
 
@@ -52,7 +55,7 @@ async def test_the_second_takes_over_when_the_first_dies(
     world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
 ) -> None:
     first = await start(zygote, database, home)
-    await until(world, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    await until(world, LED)
     await start(zygote, database, home)
     await until(world, REGISTERED.format(2))
     first.kill(signal.SIGSTOP)

@@ -48,8 +48,16 @@ def sender(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
 
 
 def include(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
-    """The confirmation worker dies over the first block. Final only much later, so that it is surely seen before."""
-    return Plan(name, {"confirmations": [point]}, faults, crashes=1, solid_lag=12)
+    """The confirmation worker dies over the first block, on which no other follows until it has."""
+
+    async def one_block(trial: Trial) -> None:
+        confirmations = trial.processes["confirmations"]
+        await trial.until_pooled()
+        await trial.world.devnet.mine()
+        await asyncio.shield(confirmations.status)
+        await trial.world.devnet.resume()
+
+    return Plan(name, {"confirmations": [point]}, faults, one_block, crashes=1, standing=True)
 
 
 def settle(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
@@ -68,7 +76,6 @@ def reorg(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
 
     async def fork(trial: Trial) -> None:
         devnet = trial.world.devnet
-        await devnet.pause()
         await trial.until_pooled()
         await devnet.mine()
         await trial.until("SELECT FROM chain_transactions WHERE state = 'included'")
@@ -76,7 +83,7 @@ def reorg(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
         await devnet.forget_txids()
         await devnet.resume()
 
-    return Plan(name, {"confirmations": [point]}, faults, fork, crashes=1)
+    return Plan(name, {"confirmations": [point]}, faults, fork, crashes=1, standing=True)
 
 
 def death(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:

@@ -19,8 +19,9 @@ from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
 from pipeline.transfers.crashpoints import CrashPoint
 from tests.chaos.fleet import Process, Zygote
-from tests.chaos.trial import BLOCK_SECONDS, fresh_database
+from tests.chaos.trial import BLOCK_SECONDS
 from tests.chaos.world import LIFETIME_SECONDS, MNEMONIC, Rules, World
+from tests.databases import fresh_database
 from tests.seed import USDT
 
 SECONDS = float(os.environ.get("FLAGPOST_CHAOS_SECONDS", "10"))

@@ -16,11 +16,12 @@ from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_trial import EvmTrial
 from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, fresh_database
+from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT
 from tests.chaos.world import Rules, World
+from tests.databases import fresh_database
+from tests.patience import PATIENCE
 
 WALLETS = 5
-SETTLED_WITHIN = 60.0
 FLAGGED = "(needs_gas OR needs_consolidation)"
 
 
@@ -80,6 +81,6 @@ async def test_both_are_served_by_the_same_processes(
 
 
 async def until(world: World, condition: str) -> None:
-    async with asyncio.timeout(SETTLED_WITHIN):
+    async with asyncio.timeout(PATIENCE):
         while not (await world.row(f"SELECT {condition} AS done"))["done"]:  # noqa: ASYNC110
             await asyncio.sleep(BLOCK_SECONDS)

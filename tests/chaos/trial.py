@@ -8,7 +8,7 @@ The workers are real processes on a real Postgres and a simulated network over H
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,13 +23,13 @@ from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chaos.fleet import Process, Zygote
 from tests.chaos.world import MNEMONIC, Rules, World
+from tests.databases import fresh_database
+from tests.patience import PATIENCE
 from tests.seed import USDT, Wallet
 
 BLOCK_SECONDS = 0.1
 SOLID_LAG = 3
 DEPOSIT = 250 * USDT
-PATIENCE_SECONDS = 40.0
-"""A trial takes about two seconds; one that has not settled by then never will."""
 TICK_SECONDS = 0.1
 """How often the state is looked at between two bells: a flag that falls rings none."""
 CHANNELS = ("wallet_flags", "jobs", "transfers", "balance_due")
@@ -117,7 +117,7 @@ class Trial:
     async def until_settled(self) -> None:
         """Wait for the end, rescuing the jobs of the dead on the way. The bells of the system wake us."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 while True:
                     self.changed.clear()
                     await self.mind_the_dead()
@@ -179,7 +179,7 @@ class Trial:
         await self.until(f"SELECT FROM worker_registry WHERE pid IN ({pids}) HAVING count(*) = {len(self.processes)}")
         for process in self.processes.values():
             process.kill(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             codes = {kind: await process.status for kind, process in self.processes.items()}
         assert set(codes.values()) == {0}, f"{self.name}: {codes}\n{self.log()}"
 
@@ -196,12 +196,13 @@ class Plan:
     before_restart: Mapping[str, Scenario] = field(default_factory=dict)
     crashes: int = 0
     """How often workers must have died."""
-    solid_lag: int = SOLID_LAG
+    standing: bool = False
+    """No block is made by the clock from before the first payment on, until the scenario resumes it."""
 
 
 async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
     """Run one trial to its verdict. Raises AssertionError."""
-    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=plan.solid_lag)
+    options = DevnetOptions(block_time=BLOCK_SECONDS, solid_lag=SOLID_LAG)
     rules = Rules(block_time=timedelta(seconds=BLOCK_SECONDS))
     async with contextlib.AsyncExitStack() as stack:
         dsn = stack.enter_context(fresh_database(server_dsn, template, plan.name))
@@ -221,6 +222,8 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         try:
             for kind in ("confirmations", "consolidation", "gas-topup"):
                 await trial.start(kind)
+            if plan.standing:
+                await devnet.pause()
             await world.flag(wallet, gas=True, consolidation=True)
             if plan.scenario:
                 trial.acting = asyncio.create_task(plan.scenario(trial))
@@ -236,19 +239,6 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
                 process.kill()
         await trial.judge()
         assert len(trial.crashes) == plan.crashes, f"{plan.name}: crashed {trial.crashes}\n{trial.log()}"
-
-
-@contextlib.contextmanager
-def fresh_database(server_dsn: str, template: str, name: str) -> Iterator[str]:
-    """A copy of the migrated template."""
-    database = sql.Identifier(f"chaos {name}"[:63])
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, sql.Identifier(template)))
-    try:
-        yield make_conninfo(server_dsn, dbname=f"chaos {name}"[:63])
-    finally:
-        with psycopg.connect(server_dsn, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 @contextlib.asynccontextmanager

@@ -240,21 +240,25 @@ class Interposed:
 class Desk:
     """The money room in this process, driven step by step: what the workers do, without their loops."""
 
-    def __init__(self, world: World, pool: Pool, *, mnemonic: str = MNEMONIC, treasury: str | None = None) -> None:
+    def __init__(
+        self, world: World, pool: Pool, confirming: Pool, *, mnemonic: str = MNEMONIC, treasury: str | None = None
+    ) -> None:
+        """``confirming`` has the role of the confirmation worker, ``pool`` that of who pays."""
         self.world = world
         self.pool = pool
         assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
         self.real_provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], assets, patience=1.0)
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
-        self.books = SettlementStore(pool)
+        self.books = SettlementStore(confirming)
+        self.bookkeeper = TransferStore(confirming)
         self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, treasury)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 
     def new_settlement(self) -> Settlement:
         """A confirmation worker that has seen nothing yet."""
-        return Settlement(self.world.chain_id, self.books, self.store, self.provider, 3.0)  # type: ignore[arg-type]
+        return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 3.0)  # type: ignore[arg-type]
 
     def handler(self, job_type: JobType) -> PayingHandler:
         made = GasTopups if job_type is JobType.GAS_TOPUP else Consolidations

@@ -2,6 +2,7 @@
 
 Reads one JSON line per start, ``{"kind": "gas-topup", "env": {…}, "log": "path"}``, answers ``{"started": pid}``, and
 says ``{"ended": pid, "status": code}`` when a child ends (negative: the signal that killed it). Children die with it.
+With the path of a network namespace as its argument it lives there, and its children with it.
 """
 
 import ctypes
@@ -11,6 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipeline.chains.evm.provider import EvmProvider
@@ -18,19 +20,27 @@ from pipeline.chains.tron.provider import TronProvider
 from pipeline.log import configure_logging
 from pipeline.settings import Settings
 from pipeline.workers import confirmations, consolidation, gas_topup
+from pipeline.workers.chains import chain_opener
 from pipeline.workers.runtime import Worker, serve
+from pipeline.workers.sweep import Sweep
+from pipeline.workers.sync import Sync
+from tests.chaos.hosts import enter_namespace
 
 _PR_SET_PDEATHSIG = 1
 CREATORS: dict[str, Callable[[Settings], Worker]] = {
     "gas-topup": gas_topup.create,
     "consolidation": consolidation.create,
     "confirmations": confirmations.create,
+    "sync": lambda settings: Sync(chain_opener(settings)),
+    "sweep": lambda _: Sweep(),
 }
 PRELOADED = (EvmProvider, TronProvider)
 
 
 def main() -> None:
     """Serve starts until stdin ends."""
+    if len(sys.argv) > 1:
+        enter_namespace(Path(sys.argv[1]))
     awake, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)

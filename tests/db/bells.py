@@ -8,11 +8,10 @@ from typing import Any
 from psycopg import AsyncConnection, sql
 
 from pipeline.db.pool import Connection
+from tests.patience import PATIENCE
 
 CHANNELS = ("wallet_flags", "jobs", "balance_due", "transfers", "config")
 END = "end_of_test_step"
-PATIENCE = 10.0
-"""Seconds until a test gives up; far more than anything takes."""
 
 Ring = tuple[str, Any]
 """Channel and decoded payload."""

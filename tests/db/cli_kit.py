@@ -3,10 +3,12 @@
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from pipeline.cli.main import run
+from tests.logs import logging_restored
 
 MNEMONIC = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
 """The vector of BIP39; never funded anywhere."""
@@ -35,10 +37,11 @@ class Shell:
         self._capfd.readouterr()
         self.env.setattr(sys, "argv", ["flagpost", *arguments])
         code = 0
-        try:
-            run()
-        except SystemExit as end:
-            code = int(end.code or 0)
+        with logging_restored():
+            try:
+                run()
+            except SystemExit as end:
+                code = int(end.code or 0)
         captured = self._capfd.readouterr()
         return Answer(code, captured.out, captured.err)
 
@@ -48,3 +51,12 @@ class Shell:
         assert (answer.code, answer.out) == (code, ""), answer
         assert "Traceback" not in answer.err
         return answer.err
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], database: str, home: Path) -> Shell:
+    """A shell on the test's database, with the mnemonic of the vectors and an empty home."""
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("FLAGPOST_HOME", str(home))
+    monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
+    return Shell(monkeypatch, capfd)

@@ -1,6 +1,9 @@
-"""Fixtures of the money room, for test_transfers*.py."""
+"""Fixtures of the money room, for test_transfers*.py, and of the command line, for test_cli_*.py."""
 
 from tests.chaos.evm_fixtures import evm, evm_desk, network, other_evm_desk
-from tests.chaos.fixtures import desk, other_desk, pool, world
+from tests.chaos.fixtures import confirming, desk, other_desk, pool, world
+from tests.db.cli_kit import shell
 
-__all__ = ["desk", "evm", "evm_desk", "network", "other_desk", "other_evm_desk", "pool", "world"]
+__all__ = [
+    "confirming", "desk", "evm", "evm_desk", "network", "other_desk", "other_evm_desk", "pool", "shell", "world",
+]  # fmt: skip

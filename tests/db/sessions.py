@@ -8,9 +8,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from pipeline.db.pool import Connection
-
-PATIENCE = 10.0
-"""Seconds until a test gives up; far more than anything takes."""
+from tests.patience import PATIENCE
 
 
 async def rows(connection: Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -16,7 +16,9 @@ from pipeline.transfers.gas import GasTopups
 from pipeline.workers.confirmations import Confirmations
 from pipeline.workers.paying import PayingExecutor
 from pipeline.workers.runtime import Runtime, Worker
+from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import MNEMONIC, Desk, World
+from tests.db.test_transfers_evm_stuck import stuck
 from tests.db.worker_kit import PATIENCE, running, until_count
 from tests.seed import USDT, Wallet
 
@@ -28,6 +30,14 @@ async def thirsty(world: World) -> Wallet:
     wallet = await world.wallet(usdt=250 * USDT)
     await world.devnet.solidify()
     await world.flag(wallet, gas=True)
+    return wallet
+
+
+@pytest.fixture
+async def thirsty_on_evm(evm: EvmWorld) -> Wallet:
+    wallet = await evm.wallet(usdt=250 * USDT)
+    await evm.network.finalize()
+    await evm.flag(wallet, gas=True)
     return wallet
 
 
@@ -136,6 +146,48 @@ class TestConfirmations:
         async with running(Confirmations(), database):
             await set_nodes(world, world.devnet.url)
             await until_count(world.connection, "SELECT count(*) FROM transfers WHERE state = 'final'", 1)
+
+
+class TestSwitchedOff:
+    """Money that is out on an EVM chain needs signatures until its end."""
+
+    async def test_a_stuck_payment_is_replaced(
+        self, evm: EvmWorld, evm_desk: EvmDesk, database: str, thirsty_on_evm: Wallet
+    ) -> None:
+        await stuck(evm, evm_desk)
+        await evm.connection.execute("UPDATE chains SET is_active = false WHERE name = 'bsc'")
+        other = await evm.wallet()
+        await evm.flag(other, gas=True)
+        async with topping_up(database) as runtime:
+            await until_count(evm.connection, "SELECT count(*) FROM chain_transactions WHERE state = 'broadcasting'", 2)
+            worker = runtime.worker
+            assert isinstance(worker, PayingExecutor)
+            assert list(worker.chain_ids or ()) == [], "nothing new is paid"
+        await evm_desk.settle()
+        assert [one.receiver for one in await evm.paid_gas()] == [thirsty_on_evm.address]
+
+    async def test_a_gap_is_filled(self, evm: EvmWorld, database: str) -> None:
+        await evm.connection.execute(
+            "INSERT INTO senders (chain_id, sender, first_nonce) VALUES (%s, %s, 0)", [evm.chain_id, evm.gas_address]
+        )
+        await evm.connection.execute("SELECT void_nonces(%s, %s, 0)", [evm.chain_id, evm.gas_address])
+        await evm.connection.execute("UPDATE chains SET is_active = false WHERE name = 'bsc'")
+        async with topping_up(database):
+            await until_count(evm.connection, "SELECT count(*) FROM transfers WHERE kind = 'gap'", 1)
+
+    async def test_switched_off_while_it_pays(
+        self, evm: EvmWorld, evm_desk: EvmDesk, database: str, thirsty_on_evm: Wallet
+    ) -> None:
+        async with topping_up(database) as runtime:
+            await until_count(evm.connection, "SELECT count(*) FROM transfers WHERE state = 'broadcasting'", 1)
+            await evm.connection.execute("UPDATE chains SET is_active = false WHERE name = 'bsc'")
+            worker = runtime.worker
+            assert isinstance(worker, PayingExecutor)
+            await until(lambda: list(worker.chain_ids or ()) == [])
+            for _ in range(2):
+                await evm.price(1_100_000)
+                await evm_desk.settlement.round()
+            await until_count(evm.connection, "SELECT count(*) FROM chain_transactions WHERE state = 'broadcasting'", 2)
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ from pipeline.chains.provider import Asset
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork, evm_network
-from tests.db.cli_kit import MNEMONIC, Shell
+from tests.db.cli_kit import Shell
 
 CONTRACTS = Path(__file__).parents[1] / "chains" / "evm" / "contracts"
 NOBODY = "0x000000000000000000000000000000000000dEaD"
@@ -66,14 +66,6 @@ async def _plain_token(network: EvmNetwork, decimals: int) -> str:
     from pipeline.chains.evm.address import from_word
 
     return from_word(await network.node.deploy(CONTRACTS / "PlainToken.json", decimals.to_bytes(32, "big").hex()))
-
-
-@pytest.fixture
-def shell(monkeypatch, capfd, database, home) -> Shell:
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("FLAGPOST_HOME", str(home))
-    monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
-    return Shell(monkeypatch, capfd)
 
 
 @pytest.fixture
@@ -220,6 +212,19 @@ def test_wallets_of_an_evm_chain_are_derived_in_checksummed_form(bsc, sql):
     assert "wrong checksum" in bsc.fails("wallets", "add", OWN.replace("9858E", "9858e"), "--chain", "bsc")
     foreign = bsc("wallets", "add", NOBODY.lower(), "--chain", "bsc", "--json").json
     assert (foreign["address"], foreign["foreign"]) == (NOBODY, True)
+
+
+def test_a_fee_is_shown_in_the_chains_own_coin(bsc, evm, sql):
+    assert bsc("assets", "add", "bsc", evm.plain, "--flag-above", "200 PLN").code == 0
+    assert bsc("wallets", "derive", "--chain", "bsc").code == 0
+    sql("INSERT INTO job_logs (job_id, job_type, wallet_address) SELECT 'paid', 'consolidation', address FROM wallets")
+    sql(
+        "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,"
+        " idempotency_key, fee_paid) SELECT 'consolidation', j.id, w.chain_id, w.id, a.id, w.address, %s, 5, 'x',"
+        " 22467410868000 FROM job_logs j, wallets w, asset_on_chain a WHERE a.symbol = 'PLN'",
+        OWN,
+    )
+    assert "fee         0.000022467410868 BNB" in bsc("jobs", "show", "paid").out
 
 
 def test_the_settings_of_an_evm_chain_are_shown_and_checked(bsc, sql):

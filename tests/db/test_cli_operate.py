@@ -7,17 +7,14 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from tests.db.cli_kit import MNEMONIC, Shell
+from tests.db.cli_kit import Shell
 from tests.seed import seed_tron
 
 
 @pytest.fixture
-def shell(monkeypatch, capfd, database, home) -> Shell:
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("FLAGPOST_HOME", str(home))
-    monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
+def shell(shell, database) -> Shell:
     asyncio.run(_seed(database))
-    return Shell(monkeypatch, capfd)
+    return shell
 
 
 async def _seed(dsn: str) -> None:
@@ -200,6 +197,22 @@ def test_doctor_reports_silent_processes(shell, sql):
     answer = shell("doctor")
     assert "gas-topup: 1 without a heartbeat" in answer.out
     assert "not running: confirmations, consolidation, gas-topup, sweep" in answer.out
+
+
+def test_doctor_says_that_the_system_is_paused_and_how_to_go_on(shell, sql):
+    shell("config", "set", "paused", "true")
+    sql(
+        "INSERT INTO worker_registry (id, name, type, status, last_heartbeat)"
+        " VALUES (gen_random_uuid(), 'sync@here:1', 'sync', 'paused', now())"
+    )
+    out = shell("doctor").out
+    assert "! the whole system is paused" in out
+    assert "→ go on: flagpost config set paused false" in out
+    assert "sync: 1 paused" not in out
+    shell("config", "set", "paused", "false")
+    out = shell("doctor").out
+    assert "the whole system" not in out
+    assert "! sync: 1 paused by an operator" in out
 
 
 def test_doctor_names_jobs_that_nothing_runs(shell, sql):

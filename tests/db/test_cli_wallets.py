@@ -16,12 +16,9 @@ SOMEBODY = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 
 
 @pytest.fixture
-def shell(monkeypatch, capfd, database, home) -> Shell:
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.setenv("FLAGPOST_HOME", str(home))
-    monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
+def shell(shell, database) -> Shell:
     asyncio.run(_seed(database))
-    return Shell(monkeypatch, capfd)
+    return shell
 
 
 async def _seed(dsn: str) -> None:

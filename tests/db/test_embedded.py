@@ -16,6 +16,7 @@ from pipeline.db import binaries, cluster
 from pipeline.db.cluster import LONGEST_SOCKET_PATH, PORT, embedded_dsn, socket_directory
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.errors import AlreadyRunning, EmbeddedServerError
+from tests.patience import PATIENCE
 
 AS_ROOT = os.geteuid() == 0
 FAST = {"fsync": "off", "shared_buffers": "16MB"}
@@ -38,19 +39,17 @@ def start_in_another_process(home: Path, watch: str) -> tuple[subprocess.Popen[s
     return parent, int(parent.stdout.readline())
 
 
-def wait_until_gone(pid: int, seconds: float) -> float:
-    """How long the process took to end, seen by a pidfd; fails after ``seconds``."""
-    started = time.monotonic()
+def wait_until_gone(pid: int) -> None:
+    """Until the process has ended, seen by a pidfd."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
-        return 0.0
+        return
     try:
-        readable, _, _ = select.select([handle], [], [], seconds)
-        assert readable, f"process {pid} still lives after {seconds} s"
+        readable, _, _ = select.select([handle], [], [], PATIENCE)
+        assert readable, f"process {pid} still lives after {PATIENCE} s"
     finally:
         os.close(handle)
-    return time.monotonic() - started
 
 
 def test_state_survives_a_restart(home: Path) -> None:
@@ -76,7 +75,7 @@ def test_it_dies_with_its_parent_on_sigkill(home: Path, watch: str) -> None:
     parent, postmaster = start_in_another_process(home, watch)
     parent.kill()
     parent.wait()
-    assert wait_until_gone(postmaster, 5) < 5
+    wait_until_gone(postmaster)
     # What the kill left behind does not keep the next one from starting.
     with EmbeddedServer(home, settings=FAST) as server, psycopg.connect(server.dsn) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -88,7 +87,7 @@ def test_a_start_right_after_the_kill_of_its_predecessor(home: Path) -> None:
     parent.wait()
     with EmbeddedServer(home, settings=FAST) as server:  # not waiting for the old one
         assert server.pid != postmaster
-        wait_until_gone(postmaster, 0.5)
+        wait_until_gone(postmaster)
 
 
 def test_ctrl_c_does_not_reach_it_before_us(home: Path) -> None:
@@ -217,7 +216,7 @@ def test_the_foreground_command_stops_in_order(home: Path, how: signal.Signals) 
         assert worker.execute("SELECT 1").fetchone() == (1,)
         with psycopg.connect(embedded_dsn(home)) as another:
             assert another.execute("SELECT 1").fetchone() == (1,)
-    assert server.wait(10) == 0
+    assert server.wait(PATIENCE) == 0
     assert not (home / "postgres" / "data" / "postmaster.pid").exists()
 
 
@@ -230,8 +229,8 @@ def test_a_second_signal_stops_it_at_once(home: Path) -> None:
         assert "Stopping Postgres" in server.stderr.readline()
         started = time.monotonic()
         server.send_signal(signal.SIGTERM)
-        assert server.wait(10) == 0
-        assert time.monotonic() - started < 3
+        assert server.wait(PATIENCE) == 0
+        assert time.monotonic() - started < 8  # without it the session may keep the server for 15 s
 
 
 def test_the_foreground_command_fails_when_its_server_does(home: Path) -> None:

@@ -28,7 +28,7 @@ async def test_a_silent_connection_ends_the_leadership_on_both_sides(database: s
     is there, or no standby could ever take over."""
     other = Leader(database, "confirmations tron", ROLE)
     async with Proxy(database) as proxy:
-        leader = Leader(proxy.dsn, "confirmations tron", ROLE, answer_seconds=0.2, silent_seconds=1.0)
+        leader = Leader(proxy.dsn, "confirmations tron", ROLE, answer_seconds=0.5, silent_seconds=1.0)
         assert await leader.leads()
         proxy.go_silent()
         with pytest.raises(psycopg.OperationalError):

@@ -13,11 +13,11 @@ from psycopg import AsyncConnection
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Connection
+from tests.patience import PATIENCE
 from tests.proxy import Proxy
 
-PATIENCE = 10.0
-"""Seconds until a test gives up; far more than anything takes."""
-TERMINATE = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE '%listener'"
+LISTENERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%listener'"
+TERMINATE = f"SELECT count(pg_terminate_backend(pid)) {LISTENERS}"
 
 
 class Owner:
@@ -142,7 +142,7 @@ async def test_it_survives_a_restart_of_the_server(home: Path) -> None:
             server.start()
             started = time.monotonic()
             await soon(owner.reconnected)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 5
             await soon(listener.listening)
             with psycopg.connect(server.dsn, autocommit=True) as connection:
                 connection.execute("NOTIFY jobs")
@@ -207,7 +207,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(empty_database:
             await asyncio.wait_for(listener.answered.wait(), 0.3)
         started = time.monotonic()
         await listener.close()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10  # and not the minute that the ping may take
         assert listener.lost.is_set()
         await listener.close()
 
@@ -247,7 +247,5 @@ async def test_it_keeps_trying_when_the_server_is_not_there_at_the_start(home: P
 
 async def test_it_is_seen_as_ours_and_under_its_role(empty_database: str, bell: Connection) -> None:
     async with Listener(empty_database, ["jobs"], name="gas-topup", role="pg_monitor"):
-        cursor = await bell.execute(
-            "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE '%listener'"
-        )
+        cursor = await bell.execute(f"SELECT application_name {LISTENERS}")
         assert await cursor.fetchall() == [("flagpost gas-topup listener",)]

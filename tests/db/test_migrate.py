@@ -1,6 +1,7 @@
 """Migrations: once, in order, all or nothing; and everything replaceable in place again."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,10 @@ from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.errors import DatabaseIsNewer, MigrationEdited, MigrationError
 from pipeline.db.migrate import Schema, installed_version, migrate
 from pipeline.db.pool import pool_of
+from tests.databases import fresh_database
+from tests.patience import PATIENCE
 
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 DIRECTORIES = ("migrations", "functions", "views", "roles")
 
 
@@ -63,15 +67,9 @@ async def test_several_migrators_of_one_database_at_once(empty_database: str) ->
 
 async def test_databases_of_one_server_at_once(server_dsn: str) -> None:
     """Roles are shared by all of them."""
-    names = [f"flagpost_test_{os.getpid()}_together_{number}" for number in range(3)]
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        for name in names:
-            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-        try:
-            await asyncio.gather(*(migrate(make_conninfo(server_dsn, dbname=name)) for name in names))
-        finally:
-            for name in names:
-                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with contextlib.ExitStack() as stack:
+        databases = [stack.enter_context(fresh_database(server_dsn, label="together")) for _ in range(3)]
+        await asyncio.gather(*map(migrate, databases))
 
 
 async def test_a_later_migration_is_applied_on_top(empty_database: str, files: Files) -> None:
@@ -170,10 +168,10 @@ async def test_a_table_that_is_locked_for_a_moment_is_waited_for(empty_database:
     async with await AsyncConnection.connect(empty_database) as busy:
         await busy.execute("LOCK TABLE shown IN ACCESS SHARE MODE")
         migrating = asyncio.create_task(migrate(empty_database, files.schema()))
-        while not await ask(empty_database, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+        while not await ask(empty_database, WAITING):
             assert not migrating.done()
         await busy.rollback()
-    assert (await asyncio.wait_for(migrating, 10)).replaced == 1
+    assert (await asyncio.wait_for(migrating, PATIENCE)).replaced == 1
 
 
 async def test_auth_users_of_supabase_is_left_alone(empty_database: str) -> None:

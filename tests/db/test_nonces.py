@@ -1,6 +1,7 @@
 """Nonces against the triggers, as the tables' owner: every pair of states, and who may have which."""
 
 import asyncio
+from typing import Any
 
 import psycopg
 import pytest
@@ -9,12 +10,22 @@ from pipeline.db.pool import Connection, Pool
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.transfers.states import NONCE_MOVES, NonceState
 from tests.chaos.evm_world import GAS_FUNDS, EvmDesk, EvmWorld
-from tests.db.money import GAS_STATION, new_transfer
+from tests.db.money import GAS_STATION, new_transfer, read_past_the_expiration
 from tests.db.sessions import value
 from tests.db.test_transitions import refused
 from tests.seed import Chain, add_wallets
 
 GAS = JobType.GAS_TOPUP
+
+
+async def told(connection: Connection, query: str, *parameters: Any) -> Any:
+    """What a statement of an open transaction returns, or with which SQLSTATE it fails."""
+    try:
+        async with connection.transaction():
+            cursor = await connection.execute(query, parameters)  # type: ignore[call-overload]
+            return (await cursor.fetchone() or (None,))[0] if cursor.description else None
+    except psycopg.DatabaseError as error:
+        return error.sqlstate
 
 
 async def test_code_and_database_know_the_same_moves(connection: Connection) -> None:
@@ -24,19 +35,36 @@ async def test_code_and_database_know_the_same_moves(connection: Connection) -> 
     assert set(await rows.fetchall()) == {(str(start), str(end)) for start, end in NONCE_MOVES}
 
 
+async def line(connection: Connection, chain: Chain, first_nonce: int = 0, finalized: int = 0) -> None:
+    """The gas wallet's, looked into up to the block that was read."""
+    await read_past_the_expiration(connection)
+    await connection.execute(
+        "INSERT INTO senders (chain_id, sender, first_nonce, finalized, final_block) VALUES (%s, %s, %s, %s, 1)",
+        [chain.id, GAS_STATION, first_nonce, finalized],
+    )
+
+
 async def test_every_pair(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
+    await line(connection, tron, 7, finalized=8)
+    await connection.execute("SET session_replication_role = replica")
     await connection.execute(
         "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) VALUES (%s, %s, 7, %s)",
         [tron.id, GAS_STATION, transfer],
     )
+    await connection.execute(
+        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, fee_cap,"
+        r" state) VALUES (%s, %s, 1, 'tx1', '\x0a', %s, 7, 1, 'expired')",
+        [transfer, tron.id, GAS_STATION],
+    )
+    await connection.execute("RESET session_replication_role")
     # By the state of its payment, which has to agree.
-    ends = {
-        "requested": {NonceState.RELEASED},
+    ends: dict[str, set[NonceState]] = {
+        "requested": set(),
         "broadcasting": set(),
-        "expired": {NonceState.RELEASED, NonceState.LOST},
-        "rejected": {NonceState.RELEASED, NonceState.VOID},
+        "expired": {NonceState.LOST},
+        "rejected": set(),
         "final": {NonceState.USED},
         "reverted": {NonceState.USED},
     }
@@ -49,7 +77,7 @@ async def test_every_pair(connection: Connection, tron: Chain) -> None:
                 "UPDATE transfers SET state = %s, settled_at = CASE WHEN %s THEN now() END",
                 [payment, payment in {"rejected", "final", "reverted"}],
             )
-            await connection.execute("UPDATE nonces SET state = %s", [start])
+            await connection.execute("UPDATE nonces SET state = %s, used_by = 'stranger'", [start])
             await connection.execute("RESET session_replication_role")
             for end in NonceState:
                 sqlstate = await refused(connection, "UPDATE nonces SET state = %s", end)
@@ -59,63 +87,112 @@ async def test_every_pair(connection: Connection, tron: Chain) -> None:
                     assert sqlstate in {"FP003", "FP004"}, (start, end, sqlstate)
         assert {end for start, end in allowed if start is NonceState.RESERVED and end is not start} == agreed, payment
         seen |= allowed
-    # A void one goes to a gap alone, and this is no gap.
-    assert seen == NONCE_MOVES - {(NonceState.VOID, NonceState.RESERVED)} | {(state, state) for state in NonceState}
+    # A void one goes to a gap, a lost one to what was found on the chain, and this is neither.
+    given = {(NonceState.VOID, NonceState.RESERVED), (NonceState.LOST, NonceState.RESERVED)}
+    assert seen == NONCE_MOVES - given | {(state, state) for state in NonceState}
 
 
 @pytest.mark.parametrize(
     ("state", "nonce_state"),
-    [("final", "used"), ("reverted", "used"), ("expired", "lost"), ("rejected", "released"), ("included", "reserved")],
+    [("final", "used"), ("reverted", "used"), ("expired", "lost"), ("included", "reserved")],
 )
 async def test_a_nonce_goes_with_its_payment(connection: Connection, tron: Chain, state: str, nonce_state: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
-    assert await value(connection, "SELECT reserve_nonce(%s, 3)", transfer) == 3
-    assert await value(connection, "SELECT reserve_nonce(%s, 3)", transfer) == 3
-    ways = {
-        "rejected": ["rejected"],
-        "expired": ["signed", "broadcasting", "expired"],
-        "included": ["signed", "broadcasting", "included"],
-    }
-    for step in ways.get(state, ["signed", "broadcasting", "included", state]):
-        await connection.execute("UPDATE transfers SET state = %s", [step])
-    assert await value(connection, "SELECT state FROM nonces") == nonce_state
+    await line(connection, tron, 3, finalized=4)
+    async with connection.transaction(force_rollback=True):
+        assert await value(connection, "SELECT reserve_nonce(%s, 3)", transfer) == 3
+        await connection.execute("UPDATE nonces SET used_by = 'stranger'")
+        ways = {
+            "expired": ["signed", "broadcasting", "expired"],
+            "included": ["signed", "broadcasting", "included"],
+        }
+        for step in ways.get(state, ["signed", "broadcasting", "included", state]):
+            await connection.execute("UPDATE transfers SET state = %s", [step])
+        assert await value(connection, "SELECT state FROM nonces") == nonce_state
 
 
 async def test_handed_out_without_gap_and_never_twice(connection: Connection, tron: Chain) -> None:
-    wallets = await add_wallets(connection, tron, 5)
+    wallets = await add_wallets(connection, tron, 4)
     await connection.execute("UPDATE chains SET gas_cooldown = '0'")
     transfers = [await new_transfer(connection, tron, wallet) for wallet in wallets]
 
-    async def reserve(place: int, latest: int) -> int:
-        return int(await value(connection, "SELECT reserve_nonce(%s, %s)", transfers[place], latest))
+    async def reserve(place: int, counted: int) -> int | str | None:
+        return await told(connection, "SELECT reserve_nonce(%s, %s)", transfers[place], counted)
 
-    assert [await reserve(0, 4), await reserve(1, 4), await reserve(2, 0)] == [4, 5, 6], "a node that is behind"
-    await connection.execute("UPDATE transfers SET state = 'rejected' WHERE id = %s", [transfers[1]])
-    assert await reserve(3, 4) == 5, "the gap first"
-    assert await reserve(4, 20) == 20, "somebody else has used many"
-    assert await reserve(0, 7) == 21, "its own was used by somebody else before it was signed"
-    assert await value(connection, "SELECT state FROM nonces WHERE nonce = 4") == "released"
+    async with connection.transaction(force_rollback=True):
+        assert [await reserve(0, 0), await reserve(1, 0), await reserve(2, 1)] == [0, 1, 2]
+        assert await reserve(2, 3) == "23505", "a payment has one"
+        assert await reserve(3, 4) == "FP005", "a node shows one that is in no book"
+        assert await reserve(3, 3) == 3
+        await connection.execute("UPDATE transfers SET state = 'rejected' WHERE id = %s", [transfers[3]])
+        assert await reserve(3, 4) is None
+
+
+async def test_a_sender_that_was_used_before_is_looked_into_first(connection: Connection, tron: Chain) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    async with connection.transaction(force_rollback=True):
+        assert await told(connection, "SELECT reserve_nonce(%s, 5)", transfer) == "FP005"
+        await connection.execute("SELECT doubt_sender(%s, %s, 5)", [tron.id, GAS_STATION])
+        assert await told(connection, "SELECT reserve_nonce(%s, 0)", transfer) == "FP005", "whoever else says 0"
+        await connection.execute("UPDATE senders SET first_nonce = 5")
+        assert await told(connection, "SELECT reserve_nonce(%s, 5)", transfer) == "FP005", "still in doubt"
+        await connection.execute("UPDATE senders SET unknown_below = NULL, unknown_since = NULL")
+        assert await told(connection, "SELECT reserve_nonce(%s, 5)", transfer) == 5
+
+
+async def test_a_held_sender_gets_none(connection: Connection, tron: Chain) -> None:
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    await line(connection, tron)
+    await connection.execute("SELECT hold_sender(%s, %s, 'look')", [tron.id, GAS_STATION])
+    with pytest.raises(psycopg.DatabaseError, match=r"is held since .*: look") as error:
+        await connection.execute("SELECT reserve_nonce(%s, 0)", [transfer])
+    assert error.value.sqlstate == "FP006"
+    assert await value(connection, "SELECT release_sender('tron', %s)", GAS_STATION) == "look"
+    assert await refused(connection, "SELECT release_sender('tron', %s)", GAS_STATION) == "P0002"
+    async with connection.transaction(force_rollback=True):
+        assert await told(connection, "SELECT reserve_nonce(%s, 0)", transfer) == 0
+
+
+async def test_none_is_reserved_without_bytes(connection: Connection, tron: Chain) -> None:
+    """Later payments of the sender would wait behind it."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    with pytest.raises(psycopg.DatabaseError, match="nothing is signed with it") as error:
+        await connection.execute("SELECT reserve_nonce(%s, 0)", [transfer])
+    assert error.value.sqlstate == "FP003"
+    assert await value(connection, "SELECT count(*) FROM nonces") == 0
 
 
 @pytest.mark.parametrize(
     ("change", "sqlstate"),
     [
-        ("INSERT INTO nonces (chain_id, sender, nonce) SELECT chain_id, sender, 9 FROM nonces", "FP004"),
+        ("INSERT INTO nonces (chain_id, sender, nonce) SELECT chain_id, sender, 4 FROM nonces", "FP004"),
+        ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 5, 'void' FROM nonces", "FP004"),
+        ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 2, 'void' FROM nonces", "FP004"),
         (
             "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) "
-            "SELECT chain_id, 'other', 9, transfer_id FROM nonces",
+            "SELECT chain_id, 'other', 4, transfer_id FROM nonces",
             "FP004",
         ),
         ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 3, 'void' FROM nonces", "23505"),
+        (
+            "INSERT INTO nonces (chain_id, sender, nonce, state, used_by) "
+            "SELECT chain_id, sender, 4, 'lost', 'stranger' FROM nonces",
+            "FP004",
+        ),
         ("UPDATE nonces SET state = 'used', nonce = 4", "FP004"),
     ],
 )
 async def test_what_is_refused(connection: Connection, tron: Chain, change: str, sqlstate: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
-    await value(connection, "SELECT reserve_nonce(%s, 3)", transfer)
-    assert await refused(connection, change) == sqlstate
+    await line(connection, tron, 3, finalized=4)
+    async with connection.transaction(force_rollback=True):
+        await connection.execute("SELECT reserve_nonce(%s, 3)", [transfer])
+        assert await told(connection, change) == sqlstate
 
 
 @pytest.mark.parametrize(

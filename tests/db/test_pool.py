@@ -16,6 +16,7 @@ from pipeline.db.errors import WrongRole
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Pool, pool_of
 from pipeline.settings import Settings
+from tests.patience import PATIENCE
 from tests.proxy import Proxy
 
 
@@ -86,15 +87,15 @@ async def test_after_a_restart_nobody_is_handed_a_dead_connection(home: Path) ->
                 server.stop()
                 server.start()
                 started = time.monotonic()
-                await asyncio.wait_for(drained.wait(), 10)
+                await asyncio.wait_for(drained.wait(), PATIENCE)
                 answers = await asyncio.gather(*(ask(pool, "SELECT 1") for _ in range(8)))
                 assert answers == [(1,)] * 8
-                assert time.monotonic() - started < 1
+                assert time.monotonic() - started < 5  # without draining it took 43
     finally:
         server.stop()
 
 
-async def test_it_is_back_within_a_second_however_long_the_server_was_away(home: Path) -> None:
+async def test_it_is_back_at_once_however_long_the_server_was_away(home: Path) -> None:
     """With every place of the pool dead and trying again, and somebody waiting all the while."""
     server = EmbeddedServer(home, settings={"fsync": "off"})
     server.start()
@@ -109,8 +110,8 @@ async def test_it_is_back_within_a_second_however_long_the_server_was_away(home:
             await asyncio.sleep(3)  # the outage; the library's own pauses are 1, 2, 4 s
             server.start()
             started = time.monotonic()
-            assert await asyncio.wait_for(waiting, 10) == (1,)
-            assert time.monotonic() - started < 1
+            assert await asyncio.wait_for(waiting, PATIENCE) == (1,)
+            assert time.monotonic() - started < 2.5  # the next of the library's attempts would be 4 s after its last
     finally:
         server.stop()
 
@@ -122,6 +123,6 @@ async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(empty_datab
         pool.patience = 0.2
         proxy.go_silent()
         with pytest.raises(psycopg.OperationalError):
-            await asyncio.wait_for(ask(pool, "SELECT 1"), 10)
+            await asyncio.wait_for(ask(pool, "SELECT 1"), PATIENCE)
         proxy.recover()
         assert await ask(pool, "SELECT 1") == (1,)

@@ -12,10 +12,12 @@ from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry, TriggeredBy
 from tests.db.worker_kit import flag, jobs, queue_of, rows, statuses
+from tests.patience import PATIENCE
 from tests.seed import USDT, Chain, add_wallets, set_balance
 
 GAS = JobType.GAS_TOPUP
 TOKENS = JobType.CONSOLIDATION
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 async def typed(connection: Connection, job_id: str, wallet: str, **columns: object) -> None:
@@ -276,8 +278,8 @@ async def test_a_balance_committed_while_the_flag_is_cleared_is_not_lost(
         (job,) = await queue.enqueue_and_claim(TOKENS, 1)
         await set_balance(sync, wallet, tron.token_id, 300 * USDT)
         ending = asyncio.create_task(queue.finish([(job, Done(clear_flag=True))]))
-        async with asyncio.timeout(10):
-            while not await rows(connection, "SELECT FROM pg_locks WHERE NOT granted"):
+        async with asyncio.timeout(PATIENCE):
+            while not await rows(connection, WAITING):
                 assert not ending.done()
         await sync.commit()
         assert await ending == {job.id}

@@ -15,7 +15,14 @@ from tests.db.money import new_attempt, new_transfer
 from tests.db.sessions import rows, value
 from tests.seed import Chain, add_wallets
 
-ROLES = ("pipeline_sync", "pipeline_deposits", "pipeline_executor", "pipeline_web", "pipeline_readonly")
+ROLES = (
+    "pipeline_sync",
+    "pipeline_deposits",
+    "pipeline_executor",
+    "pipeline_confirmations",
+    "pipeline_web",
+    "pipeline_readonly",
+)
 EVERYTHING = {
     "admin_actions",
     "asset_on_chain",
@@ -24,6 +31,7 @@ EVERYTHING = {
     "chains",
     "gas_spending",
     "nonces",
+    "senders",
     "job_logs",
     "state_transitions",
     "system_config",
@@ -47,8 +55,13 @@ MAY: dict[str, dict[str, set[str]]] = {
     },
     "pipeline_executor": {
         "SELECT": EVERYTHING,
+        "INSERT": {"job_logs", "transfers", "chain_transactions"},
+        "UPDATE": {"job_logs", "transfers", "chain_transactions", "wallets"},
+    },
+    "pipeline_confirmations": {
+        "SELECT": EVERYTHING,
         "INSERT": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors"},
-        "UPDATE": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors", "wallets"},
+        "UPDATE": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors", "senders"},
     },
     "pipeline_web": {"SELECT": EVERYTHING, "INSERT": {"admin_actions"}},
     "pipeline_readonly": {"SELECT": EVERYTHING},
@@ -72,6 +85,13 @@ COLUMNS = {
         "updated_at",
     },
     ("pipeline_executor", "UPDATE", "wallets"): {"needs_gas", "needs_consolidation"},
+    ("pipeline_confirmations", "UPDATE", "senders"): {
+        "first_nonce",
+        "finalized",
+        "final_block",
+        "unknown_below",
+        "unknown_since",
+    },
 }
 """Where not the whole table is meant."""
 FUNCTIONS = {
@@ -89,7 +109,11 @@ FUNCTIONS = {
         "cleanup_stuck_jobs",
         "retry_failed_jobs",
         "cancel_job",
+        "reserve_nonce",
+        "reserve_gap",
+        "doubt_sender",
     },
+    "pipeline_confirmations": {"register_worker", "worker_heartbeat", "schema_version", "hold_sender", "doubt_sender"},
     "pipeline_web": {
         "register_worker",
         "worker_heartbeat",
@@ -99,6 +123,7 @@ FUNCTIONS = {
         "cleanup_stuck_jobs",
         "retry_failed_jobs",
         "cancel_job",
+        "release_sender",
     },
     "pipeline_readonly": {"schema_version"},
 }
@@ -247,7 +272,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         connection,
         "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     )
-    assert len(tables) == 15
+    assert len(tables) == 16
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,
@@ -274,7 +299,7 @@ async def test_row_security_holds_who_was_granted_too_much(connection: Connectio
 
 @pytest.mark.parametrize(
     ("role", "own", "others"),
-    [("pipeline_executor", "confirmations", "deposits"), ("pipeline_deposits", "deposits", "confirmations")],
+    [("pipeline_confirmations", "confirmations", "deposits"), ("pipeline_deposits", "deposits", "confirmations")],
 )
 async def test_cursors_are_split_by_purpose(
     connection: Connection, tron: Chain, role: str, own: str, others: str

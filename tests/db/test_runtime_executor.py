@@ -186,7 +186,8 @@ async def test_a_faulty_handler_costs_an_attempt(
     connection: Connection, database: str, tron: Chain, fault: str
 ) -> None:
     wallets = await add_wallets(connection, tron, 2)
-    await configure(connection, queue__deadline_seconds=0.5)
+    if fault == "stalls":
+        await configure(connection, queue__deadline_seconds=1)
     written = asyncio.Queue[tuple[Job, Outcome, bool]]()
 
     async def handle(batch: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
@@ -274,8 +275,8 @@ async def test_the_flag_time_is_kept_in_the_job(connection: Connection, database
         await script.until_written(1)
     (row,) = await jobs(connection)
     assert row["data"].keys() == {"flagged_at", "wait_ms", "duration_ms", "outcome"}
-    assert 0 <= row["data"]["wait_ms"] < 5_000
-    assert 0 <= row["data"]["duration_ms"] < 5_000
+    assert 0 <= row["data"]["wait_ms"] < PATIENCE * 1000
+    assert 0 <= row["data"]["duration_ms"] < PATIENCE * 1000
 
 
 async def test_a_job_of_another_chain_is_left_to_others(connection: Connection, database: str, tron: Chain) -> None:

@@ -12,7 +12,7 @@ from pipeline.chains.provider import Balance, BalanceQuery, BlockRef, Finality, 
 from pipeline.config import ConfigError
 from pipeline.db.pool import Connection
 from pipeline.workers.chains import ChainRow
-from pipeline.workers.sync import Batch, Sync
+from pipeline.workers.sync import BATCHES_AT_ONCE, Batch, Sync
 from tests.db.worker_kit import PATIENCE, Door, configure, heartbeat, rows, running
 from tests.seed import TRX, USDT, Chain, add_wallets
 
@@ -141,12 +141,60 @@ async def test_a_balance_that_falls_due_is_read_at_once(connection: Connection, 
 
 async def test_batches_of_the_configured_size(connection: Connection, database: str, tron: Chain) -> None:
     await add_wallets(connection, tron, 12)
-    await configure(connection, sync__batch=5)
+    await configure(connection, sync__batch=5, sync__largest_batch=5)
     ledger, watch = Ledger(), Watch()
     async with running(sync_of(ledger, watch), database):
         await watch.until(lambda: watch.read == 24)
     assert max(len(call) for call in ledger.calls) == 5
     assert len({(query.address, query.asset.contract) for call in ledger.calls for query in call}) == 24
+
+
+async def test_batches_grow_while_more_is_due(connection: Connection, database: str, tron: Chain) -> None:
+    await add_wallets(connection, tron, 15)
+    await configure(connection, sync__batch=2, sync__largest_batch=7)
+    ledger, watch = Ledger(), Watch()
+    async with running(sync_of(ledger, watch), database):
+        await watch.until(lambda: watch.read == 30)
+        assert [len(call) for call in ledger.calls] == [2, 4, 7, 7, 7, 3]
+        await make_due(connection)
+        await watch.until(lambda: watch.read == 60)
+    assert len(ledger.calls[6]) == 2, "and begin small again"
+
+
+async def test_batches_overlap(connection: Connection, database: str, tron: Chain) -> None:
+    await add_wallets(connection, tron, 6)
+    await configure(connection, sync__batch=2, sync__largest_batch=2)
+    ledger, watch = Ledger(), Watch()
+    ledger.gate.clear()
+    async with running(sync_of(ledger, watch), database):
+        await asyncio.wait_for(_until_asked(ledger, BATCHES_AT_ONCE), PATIENCE)
+        locked = [row["locked_by"] for row in await balances(connection) if row["locked_by"] is not None]
+        assert len(locked) == 2 * BATCHES_AT_ONCE, "and no more are taken before one is stored"
+        assert len(set(locked)) == BATCHES_AT_ONCE
+        ledger.gate.set()
+        await watch.until(lambda: watch.read == 12)
+    assert {row["sync_count"] for row in await balances(connection)} == {1}
+
+
+async def test_no_node_answers_several_batches(connection: Connection, database: str, tron: Chain) -> None:
+    await add_wallets(connection, tron, 6)
+    await configure(connection, sync__batch=2, sync__largest_batch=2)
+    ledger, watch = Ledger(), Watch()
+    ledger.gate.clear()
+    async with running(sync_of(ledger, watch), database) as runtime:
+        await asyncio.wait_for(_until_asked(ledger, BATCHES_AT_ONCE), PATIENCE)
+        ledger.fault = ChainUnavailable("no node of tron answered within 10 s")
+        ledger.gate.set()
+        async with asyncio.timeout(PATIENCE):
+            while runtime.last_error is None:
+                await heartbeat(runtime)
+        assert len(ledger.calls) == BATCHES_AT_ONCE, "none was taken after the first that was not answered"
+        found = await balances(connection)
+        assert {row["processing_status"] for row in found} == {"idle"}
+        assert sum("no node of tron answered" in str(row["last_error"]) for row in found) == 2 * BATCHES_AT_ONCE
+        ledger.fault = None
+        await watch.until(lambda: watch.read == 12)
+    assert {row["last_error"] for row in await balances(connection)} == {None}
 
 
 async def test_a_bad_address_harms_nobody_else_and_backs_off(
@@ -271,8 +319,8 @@ async def test_an_expired_lock_is_taken_over_and_the_late_store_is_discarded(
     assert {row["block_number"] for row in found} == {100}
 
 
-async def _until_asked(ledger: Ledger) -> None:
-    while not ledger.calls:
+async def _until_asked(ledger: Ledger, times: int = 1) -> None:
+    while len(ledger.calls) < times:
         ledger.asked.clear()
         await ledger.asked.wait()
 
@@ -295,7 +343,7 @@ async def test_a_balance_made_due_while_it_is_read_is_read_again(
 
 async def test_two_syncs_read_each_balance_once(connection: Connection, database: str, tron: Chain) -> None:
     await add_wallets(connection, tron, 60)
-    await configure(connection, sync__batch=7)
+    await configure(connection, sync__batch=7, sync__largest_batch=7)
     one, two = Ledger(), Ledger()
     first, second = Watch(), Watch()
     async with running(sync_of(one, first), database), running(sync_of(two, second), database):

@@ -9,8 +9,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.node import EvmNode, Request
-from pipeline.chains.evm.provider import SenderNonces
-from pipeline.chains.provider import Finality
+from pipeline.chains.provider import Effect, Finality
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.transfers import settle
@@ -94,31 +93,68 @@ class TestStrangers:
 
 
 class TestUsedNonces:
-    async def test_a_replacement_whose_row_was_lost_is_not_paid_again(
+    async def test_a_replacement_whose_row_was_lost_settles_its_payment(
         self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
     ) -> None:
+        """The very same effect, final: nobody has to look, and nothing is paid again."""
         txid = await lost_replacement(evm, evm_desk, pool)
         for _ in range(4):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        assert await states(evm) == (["completed"], ["final"], ["replaced", "final"])
+        assert await evm_desk.settlement.tidy() == []
+        (_, found) = await evm.attempts()
+        assert (found["txid"], found["found_on_chain"], bytes(found["signed_bytes"])) == (txid, True, b"")
+        (job,) = await evm.jobs()
+        assert (job["data"]["outcome"], job["data"]["txid"]) == ("sent", txid)
+        assert await evm.nonces() == [(0, "used")]
+        assert (await evm.row("SELECT needs_gas FROM wallets"))["needs_gas"] is False
+        await evm.network.node.call("anvil_setBalance", thirsty.address, "0x0")
+        await evm.network.finalize()
+        await evm_desk.run(GAS)
+        assert [one.txid for one in await evm.paid_gas()] == [txid]
+        await evm.assert_books_equal_chain()
+
+    async def test_a_gap_whose_row_was_lost(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        """Filled by the same payment of one wei, of another time."""
+        await evm.connection.execute(
+            "INSERT INTO senders (chain_id, sender, first_nonce) VALUES (%s, %s, 0)", [evm.chain_id, evm.gas_address]
+        )
+        await evm.connection.execute("SELECT void_nonces(%s, %s, 0)", [evm.chain_id, evm.gas_address])
+        await evm_desk.settlement.round()
+        assert await evm_desk.upkeep().round() == 1
+        await evm.network.node.call("anvil_dropAllTransactions")
+        await evm.unbooked(0, evm.gas_address, 1)
+        for _ in range(4):
+            await evm.network.finalize()
+            await evm_desk.settlement.round()
+        assert (await states(evm))[1:] == (["final"], ["replaced", "final"])
+        assert await evm_desk.settlement.tidy() == []
+        await evm.assert_books_equal_chain()
+
+    async def test_what_did_more_is_for_people(
+        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not made again, and not booked by itself; the line behind it moves on."""
+        txid, block = await lost_replacement(evm, evm_desk, pool), evm_desk.real_provider.block
+
+        async def with_more(number: int, finality: Finality) -> Any:
+            content = await block(number, finality)
+            if content is None:
+                return None
+            more = Effect(evm.token, evm.gas_address, evm.treasury, 1)
+            found = [
+                replace(one, effects=(*one.effects, more)) if one.txid == txid else one for one in content.transactions
+            ]
+            return replace(content, transactions=tuple(found))
+
+        monkeypatch.setattr(evm_desk.real_provider, "block", with_more)
+        for _ in range(3):
             await evm.network.finalize()
             await evm_desk.settlement.round()
         assert await states(evm) == (["active"], ["broadcasting"], ["broadcasting"])
         (alarm,) = await evm_desk.settlement.tidy()
         assert txid in alarm
-        await evm.network.node.call("anvil_setBalance", thirsty.address, "0x0")
-        await evm.network.finalize()
-        await evm_desk.run(GAS)
-        for _ in range(3):
-            await evm.network.finalize()
-            await evm_desk.new_settlement().round()
-        assert [one.txid for one in await evm.paid_gas()] == [txid]
-
-    async def test_the_line_behind_it_moves_on(
-        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
-    ) -> None:
-        await lost_replacement(evm, evm_desk, pool)
-        for _ in range(3):
-            await evm.network.finalize()
-            await evm_desk.settlement.round()
         other = await evm.wallet()
         await evm.flag(other, gas=True)
         assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
@@ -140,6 +176,8 @@ class TestUsedNonces:
         assert (await states(evm))[1] == ["expired"]
         (job,) = await evm.jobs()
         assert theirs in job["error_message"]
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert theirs in alarm
 
     async def test_nobody_is_buried_whose_successor_is_not_found(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
@@ -203,47 +241,6 @@ class TestGuards:
         ((_, outcome),) = await evm_desk.run(GAS)
         assert isinstance(outcome, Defer)
         assert outcome.reason.startswith("the database refuses this step: a guard says no")
-
-
-class TestCounts:
-    async def test_a_count_that_jumps_is_not_believed(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
-
-        async def wrong(sender: str) -> SenderNonces:
-            return replace(await real(sender), latest=1_000_000, pending=1_000_000)
-
-        monkeypatch.setattr(evm_desk.real_provider, "sender_nonces", wrong)
-        ((_, outcome),) = await evm_desk.run(GAS)
-        assert isinstance(outcome, Defer)
-        assert "1000000" in outcome.reason
-        assert await evm.nonces() == []
-        monkeypatch.undo()
-        await evm.connection.execute("UPDATE job_logs SET run_at = now()")
-        assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
-        assert await evm.nonces() == [(0, "reserved")]
-
-    async def test_what_is_final_is_believed(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
-        """The wallet was used for something else before it was ours."""
-        await evm.network.node.call("anvil_setNonce", evm.gas_address, hex(500))
-        await evm.network.finalize()
-        assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
-        assert await evm.nonces() == [(500, "reserved")]
-
-    async def test_a_gap_too_wide_is_reported_and_not_filled(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        await evm.connection.execute(
-            "INSERT INTO nonces (chain_id, sender, nonce, state) VALUES (%s, %s, 5000, 'void')",
-            [evm.chain_id, evm.gas_address],
-        )
-        await evm_desk.run(GAS)
-        assert await evm.nonces() == [(5000, "void"), (5001, "reserved")]
-        await evm_desk.pass_blocks(5)
-        assert await evm.nonces() == [(5000, "void"), (5001, "reserved")]
-        (alarm,) = await evm_desk.settlement.tidy()
-        assert "0 to 5000" in alarm
 
 
 async def test_a_pruned_index_after_a_long_absence(

@@ -6,8 +6,9 @@ import pytest
 from pipeline.chains.provider import Payment
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX, Family
-from pipeline.queue.jobs import JobType, Parked
+from pipeline.queue.jobs import Defer, Failed, Job, JobType, Parked
 from pipeline.transfers.intents import Kind
+from pipeline.transfers.signing import SigningRefused
 from pipeline.transfers.store import MovedOn
 from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
@@ -224,6 +225,11 @@ class TestOutsider:
         assert job["retry_count"] == 0
         assert await evm.nonces() == [(0, "lost")]
 
+        ((_, outcome),) = await evm_desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert theirs in outcome.reason, "who has this key? a person looks before it pays again"
+        await evm.connection.execute("SELECT release_sender('bsc', %s)", [evm.gas_address])
+        await evm.connection.execute("UPDATE job_logs SET run_at = now() WHERE status = 'pending'")
         await evm_desk.run(GAS)
         await evm_desk.settle()
         assert (await states(evm))[:2] == (["completed"], ["final"])
@@ -238,65 +244,114 @@ class TestOutsider:
         await stuck(evm, evm_desk)
         before = await evm_desk.books.live(evm.chain_id)
         await evm_desk.upkeep().round()
-        assert not await evm_desk.books.expire(before, "a proof of yesterday")
+        assert not await evm_desk.books.expire(evm.chain_id, before, "a proof of yesterday")
         assert (await states(evm))[1] == ["broadcasting"]
 
 
-class TestGaps:
-    async def test_a_nonce_that_was_never_signed_goes_to_the_next(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+class TestKilled:
+    @pytest.mark.parametrize("step", ["build", "sender_nonces"])
+    async def test_before_signing_keeps_nobody_waiting(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet, step: str
     ) -> None:
+        """Its job is not rescued yet, and the next payment of the sender is final."""
         job = await claim(evm_desk, GAS)
-
-        async def die() -> None:
-            raise Killed
-
-        evm_desk.provider.before("build", die)
-        with pytest.raises(Killed):
-            await evm_desk.run(GAS, [job])
-        assert await evm.nonces() == [(0, "reserved")]
-        await evm.connection.execute("UPDATE job_logs SET status = 'failed' WHERE id = %s", [job.id])
-        assert await evm.nonces() == [(0, "released")]
-        other = await evm.wallet()
-        await evm.connection.execute("UPDATE wallets SET needs_gas = id = %s", [other.id])
-        await evm_desk.run(GAS)
-        assert await evm.nonces() == [(0, "reserved")]
-        await evm_desk.settle()
-        assert [one.receiver for one in await evm.paid_gas()] == [other.address]
-
-    async def test_a_resumed_payment_keeps_its_nonce(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
-        job = await claim(evm_desk, GAS)
-
-        async def die() -> None:
-            raise Killed
-
-        evm_desk.provider.before("build", die)
-        with pytest.raises(Killed):
-            await evm_desk.run(GAS, [job])
+        await self.killed(evm_desk, step, job)
+        assert await evm.nonces() == []
+        await self.another_is_paid(evm, other_evm_desk)
+        assert await evm.nonces() == [(0, "used")]
         await rescue(evm, job)
         await evm_desk.run(GAS)
         await evm_desk.settle()
-        assert await evm.nonces() == [(0, "used")]
+        assert len(await evm.paid_gas()) == 2
+        await evm.assert_books_equal_chain()
 
-    async def test_signed_bytes_that_were_given_up_leave_a_gap_that_is_filled(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    async def test_while_signing(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet
     ) -> None:
         job = await claim(evm_desk, GAS)
-        begin = evm_desk.store.begin_broadcast
 
         async def die(*_: object) -> None:
             raise Killed
 
-        evm_desk.store.begin_broadcast = die  # type: ignore[method-assign,assignment]
+        sign, evm_desk.sender.sign = evm_desk.sender.sign, die  # type: ignore[method-assign,assignment]
         with pytest.raises(Killed):
             await evm_desk.run(GAS, [job])
-        evm_desk.store.begin_broadcast = begin  # type: ignore[method-assign]
-        await evm.connection.execute("UPDATE job_logs SET status = 'failed' WHERE id = %s", [job.id])
-        assert await states(evm) == (["failed"], ["rejected"], ["rejected"])
-        assert await evm.nonces() == [(0, "void")]
+        evm_desk.sender.sign = sign  # type: ignore[method-assign]
+        assert await states(evm) == (["active"], ["requested"], [])
+        await self.another_is_paid(evm, other_evm_desk)
+        await rescue(evm, job)
+        await evm_desk.run(GAS)
+        await evm_desk.settle()
+        assert len(await evm.paid_gas()) == 2
+        await evm.assert_books_equal_chain()
 
+    async def test_after_signing_keeps_nobody_waiting(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        """The bytes are the confirmation worker's, who sends them."""
+        job = await claim(evm_desk, GAS)
+        await self.killed(evm_desk, "broadcast", job)
+        assert await evm.nonces() == [(0, "reserved")]
+        await evm.connection.execute("UPDATE chain_transactions SET last_broadcast_at = now() - interval '1 minute'")
+        await evm_desk.settlement.round()
+        await self.another_is_paid(evm, other_evm_desk)
+        assert await evm.nonces() == [(0, "used"), (1, "used")]
+        assert len(await evm.paid_gas()) == 2
+        await evm.assert_books_equal_chain()
+
+    @pytest.mark.parametrize("step", ["build", "sender_nonces"])
+    async def test_a_lease_that_is_lost_takes_no_nonce(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet, step: str
+    ) -> None:
+        job = await claim(evm_desk, GAS)
+
+        async def somebody_else_does_it() -> None:
+            await rescue(evm, job)
+            assert [outcome for _, outcome in await other_evm_desk.run(GAS)] == [Parked()]
+
+        evm_desk.provider.before(step, somebody_else_does_it)
+        await evm_desk.run(GAS, [job])
+        assert await evm.nonces() == [(0, "reserved")]
+        await evm_desk.settle()
+        assert len(await evm.paid_gas()) == 1
+        assert (await states(evm))[0] == ["completed"]
+
+    async def test_a_refused_signature_leaves_no_nonce(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        async def refuse(*_: object) -> None:
+            raise SigningRefused("not this one")
+
+        evm_desk.sender.sign = refuse  # type: ignore[method-assign,assignment]
+        ((_, outcome),) = await evm_desk.run(GAS)
+        assert outcome == Failed("not this one")
+        assert await evm.nonces() == []
+        assert await states(evm) == (["failed"], ["rejected"], [])
+
+    @staticmethod
+    async def killed(desk: EvmDesk, step: str, job: Job) -> None:
+        async def die() -> None:
+            raise Killed
+
+        desk.provider.before(step, die)
+        with pytest.raises(Killed):
+            await desk.run(GAS, [job])
+
+    @staticmethod
+    async def another_is_paid(evm: EvmWorld, desk: EvmDesk) -> None:
         other = await evm.wallet()
-        await evm.connection.execute("UPDATE wallets SET needs_gas = id = %s", [other.id])
+        await evm.connection.execute("UPDATE wallets SET needs_gas = true WHERE id = %s", [other.id])
+        assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
+        await desk.settle()
+        assert other.address in [one.receiver for one in await evm.paid_gas()]
+
+
+class TestGaps:
+    async def test_a_void_nonce_is_filled_before_the_next(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        await evm.connection.execute(
+            "INSERT INTO senders (chain_id, sender, first_nonce) VALUES (%s, %s, 0)", [evm.chain_id, evm.gas_address]
+        )
+        await evm.connection.execute("SELECT void_nonces(%s, %s, 0)", [evm.chain_id, evm.gas_address])
         await evm_desk.run(GAS)
         assert await evm.nonces() == [(0, "void"), (1, "reserved")], "no payment gets it"
         await evm_desk.pass_blocks(2)
@@ -305,60 +360,21 @@ class TestGaps:
         await evm_desk.settle()
         assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert [one.amount for one in await evm.gaps()] == [1]
-        assert [one.receiver for one in await evm.paid_gas()] == [other.address]
-        assert (await states(evm))[1] == ["rejected", "final", "final"]
-        await evm.assert_books_equal_chain()
-
-    async def test_a_released_nonce_that_nobody_takes_is_filled(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
-    ) -> None:
-        job = await claim(evm_desk, GAS)
-
-        async def another_pays_meanwhile() -> None:
-            other = await evm.wallet()
-            await evm.flag(other, gas=True)
-            assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
-            raise Killed
-
-        evm_desk.provider.before("build", another_pays_meanwhile)
-        with pytest.raises(Killed):
-            await evm_desk.run(GAS, [job])
-        await evm.connection.execute("UPDATE job_logs SET status = 'failed' WHERE id = %s", [job.id])
-        assert await evm.nonces() == [(0, "released"), (1, "reserved")]
-        await evm_desk.pass_blocks(3)
-        assert await evm.nonces() == [(0, "void"), (1, "reserved")]
-        assert await evm_desk.upkeep().round() == 1
-        await evm_desk.settle()
-        assert await evm.nonces() == [(0, "used"), (1, "used")]
-        await evm.assert_books_equal_chain()
-
-    async def test_a_nonce_nobody_knows_of_is_filled_too(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
-    ) -> None:
-        """Somebody else's transaction counted, and was forked away."""
-        await outsider(evm, evm_desk, 0, evm.treasury)
-        await evm.network.mine()
-        await evm_desk.run(GAS)
-        assert await evm.nonces() == [(1, "reserved")]
-        await evm.network.fork_out(1, forget=True)
-        await evm.network.node.call("anvil_dropAllTransactions")
-        (attempt,) = await evm.attempts()
-        await evm.network.node.call("eth_sendRawTransaction", "0x" + bytes(attempt["signed_bytes"]).hex())
-        await evm_desk.settlement.round()
-        await evm_desk.pass_blocks(3)
-        assert await evm.nonces() == [(0, "void"), (1, "reserved")]
-        await evm_desk.upkeep().round()
-        await evm_desk.settle()
-        assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert [one.receiver for one in await evm.paid_gas()] == [thirsty.address]
         await evm.assert_books_equal_chain()
 
-    async def test_a_gap_that_somebody_else_has_filled(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
-        await evm.connection.execute("SELECT void_nonces(%s, %s, 0, 0)", [evm.chain_id, evm.gas_address])
-        await outsider(evm, evm_desk, 0, evm.treasury)
-        await evm.network.finalize()
-        assert await evm_desk.upkeep().round() == 0
-        assert await evm.nonces() == [(0, "lost")]
+    async def test_a_line_that_stays_still_is_reported(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        """Nobody fills what is missing: its sender has no coins for it, say."""
+        await evm.connection.execute(
+            "INSERT INTO senders (chain_id, sender, first_nonce) VALUES (%s, %s, 0)", [evm.chain_id, evm.gas_address]
+        )
+        await evm.connection.execute("SELECT void_nonces(%s, %s, 2)", [evm.chain_id, evm.gas_address])
+        await evm_desk.run(GAS)
+        await evm_desk.settlement.round()
+        await evm.network.mine(60)
+        await evm_desk.settlement.round()
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "nonces 0 to 2" in alarm
 
 
 class TestGuards:

@@ -1,12 +1,16 @@
 """Top-ups: policies, the gas wallet's purse, cooldown and budgets."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, SimulationFailed
+from pipeline.chains.provider import FeeEstimate, UnsignedTransaction
 from pipeline.devnet.faults import FaultKind
-from pipeline.queue.jobs import Defer, Done, JobType, Parked, Retry
+from pipeline.queue.jobs import Defer, Done, JobType, Outcome, Parked, Retry
+from pipeline.transfers.terms import Terms
 from tests.chaos.drain import drain
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT, Wallet
@@ -126,6 +130,26 @@ class TestPurse:
         assert isinstance(outcomes[2], Defer)
         assert len(await world.transfers()) == 2
 
+    async def test_two_processes_do_not_promise_the_same_coins(
+        self, world: World, desk: Desk, other_desk: Desk
+    ) -> None:
+        """Both have read the balance before either has asked for anything: one says so, and signs nothing."""
+        await drain(world, 9 * TRX)
+        await flagged(world, 2)
+        jobs = await desk.queue.enqueue_and_claim(GAS, 2)
+        theirs: list[Outcome] = []
+
+        async def the_other_process(estimate: FeeEstimate) -> FeeEstimate:
+            theirs.extend(outcome for _, outcome in await other_desk.run(GAS, jobs[1:]))
+            return estimate
+
+        desk.provider.after("estimate", the_other_process)
+        ((_, mine),) = await desk.run(GAS, jobs[:1])
+        assert theirs == [Parked()]
+        assert isinstance(mine, Defer)
+        assert "to give, this top-up needs" in mine.reason
+        assert [row["state"] for row in await world.transfers()] == ["broadcasting"]
+
 
 class TestLimits:
     async def test_the_cooldown_defers_to_its_end(self, world: World, desk: Desk) -> None:
@@ -156,6 +180,57 @@ class TestLimits:
         assert limit in deferred.reason
         await desk.settle()
         assert len(await world.paid_gas()) == 1
+
+
+class TestFeeMax:
+    """A node that asks for absurd fees burns no more than our own configuration allows."""
+
+    @pytest.fixture(autouse=True)
+    async def fee_max(self, world: World) -> None:
+        await world.connection.execute("UPDATE chains SET fee_max = %s", [5 * TRX])
+
+    async def test_no_token_is_moved_at_any_price(self, world: World, desk: Desk) -> None:
+        wallet = await world.wallet(usdt=250 * USDT, trx=1000 * TRX)
+        await world.devnet.solidify()
+        await world.flag(wallet, consolidation=True)
+        await world.devnet.set_params(energy_factor=34_000)
+        ((_, outcome),) = await desk.run(JobType.CONSOLIDATION)
+        assert isinstance(outcome, Defer)
+        assert "tron.fee_max is 5 TRX" in outcome.reason
+        assert await world.transfers() == []
+        (job,) = await world.jobs()
+        assert (job["status"], job["retry_count"]) == ("pending", 0)
+        await world.connection.execute("UPDATE chains SET fee_max = %s", [1000 * TRX])
+        await world.connection.execute("UPDATE job_logs SET run_at = now()")
+        assert [outcome for _, outcome in await desk.run(JobType.CONSOLIDATION)] == [Parked()]
+
+    async def test_no_gas_is_sent_for_it(self, world: World, desk: Desk) -> None:
+        await flagged(world, usdt=250 * USDT)
+        await world.devnet.set_params(energy_factor=34_000)
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert "tron.fee_max is 5 TRX" in outcome.reason
+
+    async def test_a_price_that_rises_after_the_estimate(
+        self, world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is signed is looked at once more, by the process and by the database."""
+        await flagged(world)
+        build = desk.real_provider.build
+
+        async def dear(*arguments: Any) -> UnsignedTransaction:
+            return replace(await build(*arguments), fee_cap=21 * TRX)
+
+        monkeypatch.setattr(desk.real_provider, "build", dear)
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert "tron.fee_max" in outcome.reason
+        monkeypatch.setattr(Terms, "check_fee", lambda *_: None)
+        await world.connection.execute("UPDATE job_logs SET run_at = now()")
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert "more than chains.fee_max" in outcome.reason
+        assert await world.attempts() == []
 
 
 class TestTrouble:

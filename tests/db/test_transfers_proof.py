@@ -148,6 +148,24 @@ async def test_a_buried_payment_that_is_on_the_chain_raises_an_alarm(world: Worl
     assert "booked expired and stands in final block" in alarm
 
 
+async def test_what_was_buried_long_ago_is_looked_up_by_turns(world: World, desk: Desk) -> None:
+    """A node that was behind for hours shows it in the end."""
+    for _ in range(25):
+        await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.connection.execute("UPDATE wallets SET needs_gas = true")
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.solidify()
+    await world.connection.execute(
+        "SET session_replication_role = replica; "
+        "UPDATE chain_transactions SET state = 'expired', updated_at = now() - (id + 24) * interval '1 hour'; "
+        "SET session_replication_role = origin"
+    )
+    seen = [len(await desk.settlement.tidy()) for _ in range(5)]
+    assert seen == [10, 10, 5, 0, 10], "all of them, again and again"
+
+
 @pytest.mark.parametrize("of_us", [False, True])
 async def test_a_result_that_cannot_be_read_stops_only_its_own_payment(
     world: World, desk: Desk, thirsty: Wallet, of_us: bool

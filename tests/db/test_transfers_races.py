@@ -11,8 +11,9 @@ from pipeline.chains.provider import BalanceQuery, Fate, Finality, Verdict
 from pipeline.db.pool import Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
-from pipeline.transfers.intents import Kind, LiveAttempt
-from pipeline.transfers.settlements import CursorMoved, Finding
+from pipeline.transfers.booking import Finding
+from pipeline.transfers.intents import Kind, LiveAttempt, signed_from_row
+from pipeline.transfers.settlements import CursorMoved
 from pipeline.transfers.store import LeaseLost
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT, Wallet
@@ -53,6 +54,14 @@ async def rescue(world: World, job: Job) -> None:
         "UPDATE job_logs SET status = 'retrying', leased_by = NULL, run_at = now() WHERE id = %s",
         [job.id],
     )
+
+
+async def outlived(world: World, desk: Desk) -> None:
+    """What was signed until now has expired, by the final blocks that were read; what waits is due."""
+    await world.devnet.advance(61)
+    await world.devnet.mine(4)
+    await desk.settlement.round()
+    await world.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
 
 
 async def states(world: World) -> tuple[list[str], list[str], list[str]]:
@@ -391,7 +400,7 @@ class TestEditedWallets:
         assert [one.amount for one in await world.swept()] == [250 * USDT]
 
     async def test_bytes_signed_before_the_treasury_was_pinned_elsewhere_are_not_sent(
-        self, world: World, pool: Pool, desk: Desk, ready: Wallet
+        self, world: World, pool: Pool, confirming: Pool, desk: Desk, ready: Wallet
     ) -> None:
         job = await claim(desk, CONSOLIDATION)
 
@@ -403,7 +412,11 @@ class TestEditedWallets:
             await desk.run(CONSOLIDATION, [job])
         await rescue(world, job)
         pinned = await world.wallet()
-        elsewhere = Desk(world, pool, treasury=pinned.address)
+        elsewhere = Desk(world, pool, confirming, treasury=pinned.address)
+        ((_, outcome),) = await elsewhere.run(CONSOLIDATION)
+        assert isinstance(outcome, Defer)
+        assert "were given up and may still land" in outcome.reason, "that they never left is only what the books say"
+        await outlived(world, elsewhere)
         assert [outcome for _, outcome in await elsewhere.run(CONSOLIDATION)] == [Parked()]
         await elsewhere.settle()
         await elsewhere.close()
@@ -565,7 +578,7 @@ class TestConfirmations:
         await world.devnet.mine()
         (attempt,) = await desk.books.live(world.chain_id)
         await desk.settlement.round()
-        assert not await desk.books.expire([attempt], "a wrong proof")
+        assert not await desk.books.expire(world.chain_id, [attempt], "a wrong proof")
         assert (await states(world))[1] == ["included"]
 
     async def test_an_open_verdict_changes_nothing(self, world: World, desk: Desk, thirsty: Wallet) -> None:
@@ -684,8 +697,11 @@ class TestDatabaseGone:
         desk.provider.after("broadcast", cut)
         outcomes = [pair async for pair in desk.handler(GAS).handle([job])]
         assert [outcome for _, outcome in outcomes] == [Parked()]
-        async with pool_of(database, "again", role="pipeline_executor") as fresh:
-            again = Desk(world, fresh)
+        async with (
+            pool_of(database, "again", role="pipeline_executor") as fresh,
+            pool_of(database, "again", role="pipeline_confirmations") as confirming,
+        ):
+            again = Desk(world, fresh, confirming)
             await again.settle()
             await again.close()
         assert await states(world) == (["completed"], ["final"], ["final"])
@@ -712,6 +728,24 @@ class TestDatabaseGone:
         assert len(await world.paid_gas()) == 1
 
 
+class TestGivenUpBytes:
+    async def test_bytes_that_a_failover_called_unsent_land(self, world: World, desk: Desk, thirsty: Wallet) -> None:
+        """The commit of 'broadcasting' was lost and the job cancelled; they land before the next payment is made."""
+        await TestResume.leave_signed(world, desk)
+        (attempt,) = await world.attempts()
+        (job,) = await world.jobs()
+        await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        assert [one.receiver for one in await world.paid_gas()] == []
+        await desk.real_provider.broadcast(signed_from_row(attempt))
+        await world.devnet.solidify()
+        await outlived(world, desk)
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Done), "it holds enough"
+        assert [one.receiver for one in await world.paid_gas()] == [thirsty.address]
+
+
 class TestHousekeeping:
     async def test_payments_of_finished_jobs_are_given_up(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         await TestResume.leave_signed(world, desk)
@@ -732,6 +766,9 @@ class TestHousekeeping:
             "UPDATE job_logs SET status = 'failed', completed_at = now() - interval '2 hours'; "
             "SET session_replication_role = origin"
         )
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Defer)
+        await outlived(world, desk)
         await desk.run(GAS)
         await desk.settle()
         assert (await states(world))[1] == ["rejected", "final"]

@@ -1,5 +1,6 @@
-"""What may still land, against statements of the role that moves money: nobody buries it, replaces it, ends its payment
-or gives its nonce away, or it would be paid twice."""
+"""What may still land, against statements of the roles that move money: nobody buries it, replaces it, ends its payment
+or gives its nonce away, or it would be paid twice. Who asks for payments may say nothing of what became of them; who
+follows them on the chain is asked for the proof."""
 
 from collections.abc import Sequence
 
@@ -19,16 +20,19 @@ REPLACED = "UPDATE chain_transactions SET state = 'replaced'"
 PAYMENT_EXPIRED = "UPDATE transfers SET state = 'expired'"
 
 
-async def refused(world: World, *statements: str) -> str | None:
-    """What pipeline_executor is told, all undone; None if the statements succeed."""
+EXECUTOR, CONFIRMATIONS = "pipeline_executor", "pipeline_confirmations"
+
+
+async def refused(world: World, *statements: str, role: str = CONFIRMATIONS) -> str | None:
+    """What a role is told, all undone; None if the statements succeed."""
     try:
         async with world.connection.transaction(force_rollback=True):
-            await world.connection.execute("SET LOCAL ROLE pipeline_executor")
+            await world.connection.execute(f"SET LOCAL ROLE {role}")  # type: ignore[call-overload]
             for statement in statements:
                 await world.connection.execute(statement)  # type: ignore[call-overload]
             await world.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg.DatabaseError as error:
-        if error.sqlstate not in {"FP003", "FP004"}:
+        if error.sqlstate not in ({"FP003", "FP004"} if role == CONFIRMATIONS else {"FP003", "FP004", "42501"}):
             raise
         return error.diag.message_primary
     return None
@@ -76,14 +80,99 @@ PARTS_OF_THE_LIE = [
 ]
 
 
+@pytest.mark.parametrize("role", [EXECUTOR, CONFIRMATIONS])
 @pytest.mark.parametrize("statements", PARTS_OF_THE_LIE)
-async def test_what_may_land_is_not_over_on_evm(on_evm: EvmWorld, statements: Sequence[str]) -> None:
+async def test_what_may_land_is_not_over_on_evm(on_evm: EvmWorld, statements: Sequence[str], role: str) -> None:
+    assert await refused(on_evm, *statements, role=role) is not None
+
+
+@pytest.mark.parametrize("role", [EXECUTOR, CONFIRMATIONS])
+@pytest.mark.parametrize("statements", PARTS_OF_THE_LIE)
+async def test_what_may_land_is_not_over_on_tron(on_tron: World, statements: Sequence[str], role: str) -> None:
+    assert await refused(on_tron, *statements, role=role) is not None
+
+
+WHOLE_LIES = {
+    "it is in a block and failed": [
+        "UPDATE chain_transactions SET state = 'included', block_number = 1, block_id = 'b', block_time = now()",
+        "UPDATE transfers SET state = 'included'",
+        "UPDATE chain_transactions SET state = 'reverted'",
+        "UPDATE transfers SET state = 'reverted', settled_at = now()",
+    ],
+    "its blocks were read": [
+        "UPDATE chain_cursors SET block_number = block_number + 1000, block_time = now() + interval '1 day'",
+        "UPDATE senders SET finalized = 9, final_block = 1000",
+        "UPDATE nonces SET lost_at_block = 1000, used_by = 'stranger'",
+        EXPIRED,
+        PAYMENT_EXPIRED,
+    ],
+    "it was found on the chain": [
+        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
+        " fee_cap, state, found_on_chain, block_number) SELECT transfer_id, chain_id, 2, 'tx2', '', sender, nonce,"
+        " ref_block, 1, 'included', true, 1 FROM chain_transactions",
+    ],
+}
+
+
+@pytest.mark.parametrize("lie", WHOLE_LIES)
+async def test_who_pays_cannot_forge_what_became_of_it(on_evm: EvmWorld, lie: str) -> None:
+    """Whatever it writes, in whatever order: it is not this role that reads the chain."""
+    for last in range(1, len(WHOLE_LIES[lie]) + 1):
+        said = await refused(on_evm, *WHOLE_LIES[lie][:last], role=EXECUTOR)
+        if said is not None:
+            assert any(words in said for words in ("permission denied", "row-level security", "was not found")), said
+            return
+    pytest.fail("believed")
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["UPDATE chain_cursors SET block_number = block_number - 1"],
+        ["UPDATE chain_cursors SET block_time = block_time - interval '1 second'"],
+        ["UPDATE senders SET finalized = 9, final_block = 1000000"],
+        ["UPDATE senders SET finalized = 9, final_block = 1", "UPDATE senders SET finalized = 8"],
+        ["UPDATE senders SET finalized = 9, final_block = 2", "UPDATE senders SET final_block = 1"],
+        ["UPDATE senders SET first_nonce = 9"],
+        ["UPDATE nonces SET lost_at_block = 1000000, used_by = 'stranger'", EXPIRED],
+        ["UPDATE nonces SET lost_at_block = 2, used_by = (SELECT txid FROM chain_transactions)", EXPIRED],
+    ],
+)
+async def test_a_proof_grows_and_fits(on_evm: EvmWorld, statements: Sequence[str]) -> None:
+    """For the role that reads the chain, too: no count goes back, and none is of blocks that were not read."""
     assert await refused(on_evm, *statements) is not None
 
 
-@pytest.mark.parametrize("statements", PARTS_OF_THE_LIE)
-async def test_what_may_land_is_not_over_on_tron(on_tron: World, statements: Sequence[str]) -> None:
-    assert await refused(on_tron, *statements) is not None
+@pytest.mark.parametrize("role", [EXECUTOR, CONFIRMATIONS])
+async def test_a_hold_is_lifted_by_people(on_evm: EvmWorld, role: str) -> None:
+    await on_evm.connection.execute("SELECT hold_sender(%s, %s, 'look')", [on_evm.chain_id, on_evm.gas_address])
+    for statement in (
+        "UPDATE senders SET held = NULL, held_since = NULL",
+        f"SELECT release_sender('bsc', '{on_evm.gas_address}')",
+    ):
+        async with on_evm.connection.transaction(force_rollback=True):
+            await on_evm.connection.execute(f"SET LOCAL ROLE {role}")  # type: ignore[call-overload]
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await on_evm.connection.execute(statement)  # type: ignore[call-overload]
+
+
+async def test_bytes_with_a_nonce_are_not_held_back(on_evm: EvmWorld) -> None:
+    """Kept and not handed over, they would be out or not, for ever, and only this database could say which."""
+    await on_evm.connection.execute("SET session_replication_role = replica")
+    await on_evm.connection.execute("UPDATE chain_transactions SET state = 'expired'")
+    await on_evm.connection.execute("UPDATE transfers SET state = 'expired'")
+    await on_evm.connection.execute("UPDATE nonces SET state = 'lost'")
+    await on_evm.connection.execute("RESET session_replication_role")
+    said = await refused(
+        on_evm,
+        "SELECT reserve_nonce(t.id, next_nonce(t.chain_id, t.from_address)) FROM transfers t",
+        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
+        r" fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, nonce + 1, ref_block, 1"
+        " FROM chain_transactions",
+        role=EXECUTOR,
+    )
+    assert said is not None
+    assert "is kept and not handed over" in said
 
 
 async def test_a_second_live_attempt_on_tron(on_tron: World) -> None:
@@ -92,12 +181,13 @@ async def test_a_second_live_attempt_on_tron(on_tron: World) -> None:
         "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, ref_block,"
         r" expiration, fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, ref_block, expiration, 1"
         " FROM chain_transactions",
+        role=EXECUTOR,
     )
     assert said is not None
     assert "another live attempt has no end yet" in said
 
 
-@pytest.mark.parametrize("state", ["released", "void", "lost", "used"])
+@pytest.mark.parametrize("state", ["void", "lost", "used"])
 async def test_a_nonce_under_live_bytes_stays(on_evm: EvmWorld, state: str) -> None:
     said = await refused(on_evm, f"UPDATE nonces SET state = '{state}'")  # noqa: S608
     assert said is not None
@@ -129,6 +219,7 @@ async def test_a_nonce_that_another_payment_signed_with(on_evm: EvmWorld) -> Non
         "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
         r" fee_cap) SELECT t.id, t.chain_id, 1, 'tx2', '\x0a', a.sender, a.nonce, a.ref_block, 1"
         " FROM transfers t, chain_transactions a WHERE t.idempotency_key = 'k2'",
+        role=EXECUTOR,
     )
     assert said is not None
     assert "another payment was signed with nonce 0" in said
@@ -143,7 +234,8 @@ async def test_a_replacement_and_its_first_attempt(evm: EvmWorld, evm_desk: EvmD
     assert (await states(evm))[2] == ["broadcasting", "broadcasting"]
     for statement in (EXPIRED, REPLACED):
         for attempt in (1, 2):
-            assert await refused(evm, f"{statement} WHERE attempt = {attempt}") is not None
+            for role in (EXECUTOR, CONFIRMATIONS):
+                assert await refused(evm, f"{statement} WHERE attempt = {attempt}", role=role) is not None
     await evm_desk.settle()
     await evm_desk.settlement.round()
     assert sorted((await states(evm))[2]) == ["final", "replaced"]
@@ -167,5 +259,5 @@ async def test_a_burial_leaves_its_proof(on_evm: EvmWorld, evm_desk: EvmDesk) ->
 async def test_a_proof_older_than_the_bytes_buries_nothing(on_evm: EvmWorld, evm_desk: EvmDesk) -> None:
     live = await evm_desk.books.live(on_evm.chain_id)
     await on_evm.connection.execute("UPDATE chain_transactions SET first_broadcast_at = now() + interval '1 hour'")
-    assert not await evm_desk.books.expire(live, "a proof of yesterday")
+    assert not await evm_desk.books.expire(on_evm.chain_id, live, "a proof of yesterday")
     assert (await states(on_evm))[1:] == (["broadcasting"], ["broadcasting"])

@@ -16,10 +16,8 @@ from pipeline.queue.queue import JobQueue
 from pipeline.settings import Settings
 from pipeline.workers.executor import Executor
 from pipeline.workers.runtime import Runtime, Worker
+from tests.patience import PATIENCE
 from tests.proxy import Proxy
-
-PATIENCE = 20.0
-"""Seconds until a test that waits for something gives up; nothing waits this long when it works."""
 
 
 @contextlib.asynccontextmanager

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 FLAGPOST = str(Path(sys.executable).with_name("flagpost"))
-PATIENCE = 30.0
 
 
 class Running:
@@ -90,7 +91,9 @@ class Running:
             self._news.notify_all()
 
 
-def flagpost(arguments: Sequence[str], env: Mapping[str, str], patience: float = 60.0) -> subprocess.CompletedProcess:
+def flagpost(
+    arguments: Sequence[str], env: Mapping[str, str], patience: float = PATIENCE
+) -> subprocess.CompletedProcess:
     """Run a command to its end; its exit code, stdout and stderr."""
     return subprocess.run(
         [FLAGPOST, *arguments], env=dict(env), capture_output=True, text=True, timeout=patience, check=False

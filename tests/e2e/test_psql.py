@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from pipeline.local.procfile import Phase
 from tests.e2e.conftest import environment
 from tests.e2e.running import flagpost
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,9 +33,9 @@ async def connection(stand) -> AsyncIterator[AsyncConnection]:
         yield opened
 
 
-async def answer(connection, sql, *values, patience=30):
+async def answer(connection, sql, *values, patience=PATIENCE):
     """The first row once the statement gives one. What others commit has no other signal than the row itself."""
-    for _ in range(patience * 50):
+    for _ in range(int(patience * 50)):
         row = await (await connection.execute(sql, values)).fetchone()
         if row is not None:
             return row

@@ -1,6 +1,7 @@
 """What goes wrong around the pipeline: the database goes away in the middle, the gas wallet is empty."""
 
 import asyncio
+import re
 
 import pytest
 from psycopg import AsyncConnection
@@ -11,9 +12,12 @@ from pipeline.local.tron import TRX
 from tests.e2e.conftest import BLOCK_TIME, environment, terms
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import answer
+from tests.patience import PATIENCE
 
 USDT = 1_000_000
-AWAY_SECONDS = 4.0
+AWAY_SECONDS = 30.0
+LINES_OF_AN_OUTAGE = 20
+"""Warnings of one process at the most: what is said once every few seconds is read."""
 
 
 async def received(stand) -> int:
@@ -22,7 +26,7 @@ async def received(stand) -> int:
 
 async def until_received(stand, raw: int) -> None:
     """Block by block, until the treasury holds ``raw``: the chain is the signal."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while await received(stand) < raw:
             stand.fleet.check()
             await stand.client.wait_for_block((await stand.client.status()).head.number + 1)
@@ -32,18 +36,32 @@ async def until_received(stand, raw: int) -> None:
 async def test_the_database_dies_in_the_middle_and_every_deposit_arrives_once(home):
     async with open_stand(home, terms(wallets=4), block_time=BLOCK_TIME, solid_lag=1) as stand:
         await stand.start_workers()
-        for wallet in stand.seeded.customers:
+        before, meanwhile = stand.seeded.customers[:2], stand.seeded.customers[2:]
+        for wallet in before:
             await stand.client.send_token(stand.seeded.token, wallet, 300 * USDT)
         async with await AsyncConnection.connect(stand.dsn, autocommit=True) as connection:
             await answer(connection, "SELECT 1 FROM transfers WHERE state IN ('broadcasting', 'included')")
         line = await stand.fleet.kill("db")
+        for wallet in meanwhile:
+            await stand.client.send_token(stand.seeded.token, wallet, 300 * USDT)
         # Not a wait for anything: this is how long it is away.
         await asyncio.sleep(AWAY_SECONDS)
+        stand.fleet.check()
+        workers = set(stand.fleet.pids) - {"tron"}
         await stand.fleet.start([line])
         await until_received(stand, 4 * 300 * USDT)
         await stand.fleet.stop(Phase.WORK)
-        paid = [p.sender for p in await stand.client.audit() if p.receiver == stand.seeded.treasury]
-        assert sorted(paid) == sorted(stand.seeded.customers)
+        customers = sorted(stand.seeded.customers)
+        payments = await stand.client.audit()
+        assert sorted(p.sender for p in payments if p.receiver == stand.seeded.treasury) == customers
+        assert sorted(p.receiver for p in payments if p.sender == stand.seeded.gas) == customers
+    assert len(workers) == 5
+    for name in workers:
+        said = (home / "logs" / f"{name}.log").read_text()
+        assert re.search("WARNING LISTEN connection lost, connecting again: .*server", said), said
+        assert re.search(r"INFO +LISTEN connection is back after \d\d", said), said
+        assert len(re.findall(" WARNING ", said)) <= LINES_OF_AN_OUTAGE, said
+        assert not re.search("ERROR|Traceback", said), said
 
 
 @pytest.mark.parametrize("policy", ["threshold", "on_demand"])

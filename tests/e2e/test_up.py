@@ -1,17 +1,25 @@
 """`flagpost up`: a person can follow one deposit to the treasury, stop it, and go on the next day."""
 
+import asyncio
+import contextlib
 import os
 import re
 import signal
 import sys
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from pipeline.local.anvil import find_anvil
+from pipeline.keys.derivation import TREASURY_INDEX, Family
+from pipeline.local.anvil import AnvilNetwork, find_anvil
+from pipeline.local.home import LocalHome
+from pipeline.local.network import LocalNetwork
 from pipeline.local.networks import NO_ANVIL
-from tests.e2e.running import Running, flagpost, processes_of, wait_until_gone
+from pipeline.local.tron import TronNetwork
+from tests.e2e.running import Running, flagpost, processes_of, until, wait_until_gone
+from tests.seed import FIRST_USER_INDEX
 
 ARGUMENTS = ["up", "--chains", "tron", "--every", "1", "--wallets", "3", "--seed", "7"]
 
@@ -89,7 +97,7 @@ def test_bsc_runs_beside_tron_and_goes_on_the_next_day(clean_env, home):
         deposit = up.line(r"customers .*deposit +[\d,.]+ USDT → (0x\w+)")
         up.line(rf"gas-topup .*{deposit[1]} ← [\d.]+ BNB")
         up.line(rf"consolidation .*{deposit[1]} → [\d.]+ USDT")
-        up.line(r"treasury .*│ [\d,.]+ USDT \(\+")
+        up.line(r"treasury .*tron [\d,.]+ USDT \(\+")
         first = up.line(r"treasury .*bsc ([\d,.]+) USDT \(\+")
         doctor = flagpost(["doctor"], clean_env)
         assert doctor.returncode == 0, doctor.stdout
@@ -105,6 +113,51 @@ def test_bsc_runs_beside_tron_and_goes_on_the_next_day(clean_env, home):
         assert again.stop(signal.SIGTERM) == 0
     assert processes_of(home) == {}
     assert not re.search("ERROR|Traceback", again.said)
+
+
+def test_killed_at_any_moment_both_chains_go_on_where_they_stopped(clean_env, home):
+    """SIGKILL of all processes at once: nodes, database, workers. What customers paid ends in the treasuries, once."""
+    if find_anvil() is None:
+        pytest.skip(NO_ANVIL)
+    arguments = ["up", "--wallets", "3", "--every"]
+    for moment in (r"gas-topup .*0x\w+ ← [\d.]+ BNB", r"consolidation .*0x\w+ → [\d.]+ USDT"):
+        with Running([*arguments, "0.5"], clean_env) as up:
+            up.line(r"customers .*deposit +[\d,.]+ USDT → T\w+")
+            up.line(moment)
+            kill_all(home)
+        wait_until_gone(home)
+
+    with Running([*arguments, "3600"], clean_env) as again:
+        again.line("setup .*tron: 3 customers' wallets, from the last start")
+        again.line("setup .*bsc: 3 customers' wallets, from the last start")
+        for network in (TronNetwork(node_url(home, "devnet")), AnvilNetwork(node_url(home, "anvil"))):
+            again.line(rf"customers .*deposit +[\d,.]+ USDT → {'T' if network.family is Family.TRON else '0x'}")
+            until(lambda network=network: asyncio.run(all_collected(network, home)), f"all of {network.chain}", 60)
+        assert again.stop(signal.SIGINT) == 0
+    assert processes_of(home) == {}
+
+
+def kill_all(home: Path) -> None:
+    for pid in processes_of(home):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def node_url(home: Path, network: str) -> str:
+    return f"http://127.0.0.1:{LocalHome(home).path.joinpath(f'{network}.port').read_text('utf-8').strip()}"
+
+
+async def all_collected(network: LocalNetwork, home: Path) -> bool:
+    """Whether the treasury has what the customers' wallets were ever paid, by the chain itself. Fails if more."""
+    branch = LocalHome(home).branch(network.family)
+    wallets = {branch.address(FIRST_USER_INDEX + number) for number in range(3)}
+    moves = [move for move in await network.movements() if move.contract is not None]
+    await network.close()
+    paid = sum(move.amount for move in moves if move.receiver in wallets)
+    collected = sum(move.amount for move in moves if move.sender in wallets)
+    assert collected <= paid
+    assert {move.receiver for move in moves if move.sender in wallets} <= {branch.address(TREASURY_INDEX)}
+    return 0 < collected == paid
 
 
 def test_without_anvil_tron_runs_alone_and_one_line_says_so(clean_env, home, tmp_path):

@@ -37,6 +37,14 @@ def test_every_command_can_be_loaded_and_has_help(name: str) -> None:
     assert build(name).commands[name].name == name
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_wraps_where_the_terminal_ends_and_not_where_the_source_does(name: str) -> None:
+    command = load(name)
+    for one in (command, *getattr(command, "commands", {}).values()):
+        for paragraph in one.help.split("\n\n"):
+            assert all(line.startswith("Example:") for line in paragraph.split("\n")[1:]), one.help
+
+
 def test_version() -> None:
     done = flagpost("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "flagpost")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from pipeline import log
-from pipeline.log import REDACTED, configure_logging, redact, register_secret
+from pipeline.log import REDACTED, Seldom, configure_logging, redact, register_secret
 from pipeline.settings import LogColour, Settings
+from tests.logs import logging_restored
 
 MNEMONIC = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 KEY = "c1" * 32
@@ -24,11 +24,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(log, "_registered", set())
-    yield
-    logger.remove()
-    logging.basicConfig(handlers=[], force=True)
+def restored() -> Iterator[None]:
+    with logging_restored():
+        yield
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -76,6 +74,22 @@ def test_colours_only_on_a_terminal(colour: LogColour, stream: io.StringIO, colo
     configure_logging(Settings(log_colour=colour), stream=stream)
     logger.info("hello")
     assert ("\x1b[" in stream.getvalue()) is coloured
+
+
+def test_what_libpq_says_is_one_line() -> None:
+    stream = io.StringIO()
+    configure_logging(Settings(), stream=stream)
+    logger.warning("the database: {}", "server closed the connection\n\tThis means\n\tsomething.")
+    assert stream.getvalue().endswith("the database: server closed the connection This means something.\n")
+
+
+def test_what_is_said_at_each_turn_is_said_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("pipeline.log.time.monotonic", lambda: now)
+    outage = Seldom(10)
+    assert [outage.due(), outage.due()] == [True, False]
+    now += 10
+    assert [outage.due(), outage.due()] == [True, False]
 
 
 def test_the_level_is_obeyed() -> None:

@@ -118,11 +118,11 @@ def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt
 def _effects(transaction: Any, receipt: Any) -> tuple[Effect, ...]:
     value, to = int(transaction["value"], 16), transaction.get("to")
     own = [Effect(None, _address(transaction["from"]), _address(to), value)] if value and to else []
-    logs = (_log_transfer(log) for log in receipt["logs"] if not log.get("removed"))
+    logs = (log_transfer(log) for log in receipt["logs"] if not log.get("removed"))
     return (*own, *(effect for effect in logs if effect is not None))
 
 
-def _log_transfer(log: Any) -> Effect | None:
+def log_transfer(log: Any) -> Effect | None:
     """The Transfer that a log records; None for any other event, an NFT's Transfer (four topics) among them, and for
     words in the place of addresses: a contract may log what it likes."""
     topics, data = log["topics"], log["data"]

@@ -9,7 +9,8 @@ from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, 
 from pipeline.chains.evm.balances import EvmBalances
 from pipeline.chains.evm.broadcast import send
 from pipeline.chains.evm.fees import FeeBook, FeePolicy, Market
-from pipeline.chains.evm.node import EvmNode, check_chain_id, reading, wanted
+from pipeline.chains.evm.logs import TransferLogs
+from pipeline.chains.evm.node import EvmNode, RpcError, check_chain_id, reading, wanted
 from pipeline.chains.evm.transaction import Fees, RawTransfer
 from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.nodes import PATIENCE, Nodes
@@ -25,6 +26,7 @@ from pipeline.chains.provider import (
     Payment,
     SignedTransaction,
     TokenInfo,
+    TokenTransfer,
     TransactionResult,
     UnsignedTransaction,
     Verdict,
@@ -46,6 +48,11 @@ class SenderNonces:
     latest: int
     pending: int
     """With those in this node's pool and without a gap; a hint, as other pools may hold more."""
+
+    @property
+    def seen(self) -> int:
+        """All that this node shows, in blocks or in its pool."""
+        return max(self.latest, self.pending)
 
 
 class EvmProvider:
@@ -82,6 +89,7 @@ class EvmProvider:
         self._assets = {one.contract: one for one in map(_canonical, assets)}
         self._coin = self._assets.setdefault(None, Asset("ETH", 18))
         self._balances = EvmBalances(self._nodes)
+        self._logs = TransferLogs(self._nodes)
         self._chain = chain
         self._fees = FeeBook(chain, fee_policy or FeePolicy(), clock)
         self._block_seconds = block_seconds
@@ -106,6 +114,10 @@ class EvmProvider:
         """All at the one block that was the newest of that finality at the start, by its hash."""
         return await self._balances.read(queries, finality)
 
+    async def transfers(self, first: int, last: int, contracts: Sequence[str]) -> list[TokenTransfer]:
+        """Ranges are as large as the nodes take them. Raises InvalidAddress for a contract."""
+        return await self._logs.read(first, last, [address.validate(one) for one in contracts])
+
     async def inspect_token(self, contract: str) -> TokenInfo:
         canonical = address.validate(contract)
         return await self._nodes.ask(lambda node: tokens.inspect(node, canonical))
@@ -123,9 +135,24 @@ class EvmProvider:
             answers = await node.batch([("eth_getTransactionCount", [canonical, tag]) for tag in tags])
             with reading(node, "eth_getTransactionCount"):
                 counts = SenderNonces(*(int(wanted(answer), 16) for answer in answers))
-                if not 0 <= counts.finalized <= counts.latest <= _MOST_COUNTED:
+                if not 0 <= counts.finalized <= counts.latest <= _MOST_COUNTED or counts.pending > _MOST_COUNTED:
                     raise ValueError(f"{counts.latest} transactions, of which {counts.finalized} final")
                 return counts
+
+        return await self._nodes.ask(ask)
+
+    async def count_at(self, sender: str, number: int) -> int | None:
+        """How many transactions of an address there were up to block ``number``; None where the node has no state so
+        old. Raises InvalidAddress."""
+        canonical = address.validate(sender)
+
+        async def ask(node: EvmNode) -> int | None:
+            try:
+                answer = await node.call("eth_getTransactionCount", canonical, hex(number))
+            except RpcError:
+                return None
+            with reading(node, "eth_getTransactionCount"):
+                return int(answer, 16)
 
         return await self._nodes.ask(ask)
 
@@ -154,6 +181,11 @@ class EvmProvider:
             fees=Fees(estimate.max_fee, estimate.tip),
         )
         return self._unsigned(payment, transfer, await self._final_number())
+
+    def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
+        """The same payment with another nonce. Asks no node."""
+        transfer = replace(transaction.decode(unsigned.raw), nonce=nonce)
+        return self._unsigned(unsigned.payment, transfer, unsigned.ref_block)
 
     async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
         """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now.
@@ -223,7 +255,7 @@ class EvmProvider:
     async def close(self) -> None:
         await self._nodes.close()
 
-    def _unsigned(self, payment: Payment, transfer: RawTransfer, ref_block: int) -> UnsignedTransaction:
+    def _unsigned(self, payment: Payment, transfer: RawTransfer, ref_block: int | None) -> UnsignedTransaction:
         raw = transaction.encode(transfer)
         return UnsignedTransaction(
             payment=payment,

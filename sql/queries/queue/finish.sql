@@ -25,9 +25,7 @@ WITH outcome AS (
         updated_at = now(),
         data = j.data || o.data
             || jsonb_build_object('duration_ms', round(extract(epoch FROM now() - j.started_at) * 1000, 3))
-            || CASE WHEN o.failed_attempts = 0 THEN '{}' ELSE jsonb_build_object('history',
-                   coalesce(j.data -> 'history', '[]')
-                   || jsonb_build_array(jsonb_build_object('at', now(), 'error', o.error))) END
+            || CASE WHEN o.failed_attempts = 0 THEN '{}' ELSE one_more_in_history(j.data, o.error) END
     FROM outcome o
     WHERE j.id = o.id
       AND j.lease = o.lease AND CASE j.status WHEN 'active' THEN NOT j.awaiting_chain ELSE false END

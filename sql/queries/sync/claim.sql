@@ -7,6 +7,9 @@
 -- Chosen without a lock, then locked in the order of id like everywhere else: SKIP LOCKED waits after all where a row
 -- was updated meanwhile and its new version is locked, and whoever waits must not hold a later row. Four batches are
 -- chosen, so that several syncs do not fight for the same one.
+--
+-- The second look at what is due is one expression on purpose: as a condition on next_check_at it is planned as a scan of
+-- all that is due, each row compared with each chosen one, whenever the statistics are from a time when nothing was due.
 WITH claimed AS (
     UPDATE wallet_balances SET
         processing_status = 'processing',
@@ -31,8 +34,8 @@ WITH claimed AS (
             WHERE a.chain_id = %(chain_id)s AND a.is_active AND c.is_active
             ORDER BY due.next_check_at, due.wallet_id
             LIMIT 4 * %(batch)s))
-          AND b.next_check_at <= now()
-          AND (b.processing_status = 'idle' OR b.locked_until <= now())
+          AND CASE WHEN b.processing_status = 'idle' THEN b.next_check_at
+                   ELSE greatest(b.next_check_at, b.locked_until) END <= now()
         ORDER BY b.id
         LIMIT %(batch)s
         FOR NO KEY UPDATE SKIP LOCKED))

@@ -1,5 +1,7 @@
--- Chains with payments under way: these are followed to their end even when the chain has been switched off.
+-- Chains with payments under way, or nonces to be filled: these are followed to their end even when the chain has been switched
+-- off.
 SELECT c.id AS chain_id
   FROM chains c
  WHERE EXISTS (SELECT FROM transfers t
-                WHERE t.chain_id = c.id AND t.state NOT IN ('final', 'reverted', 'rejected'));
+                WHERE t.chain_id = c.id AND t.state NOT IN ('final', 'reverted', 'rejected'))
+    OR EXISTS (SELECT FROM nonces x WHERE x.chain_id = c.id AND x.state = 'void');

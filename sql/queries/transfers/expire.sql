@@ -2,7 +2,7 @@
 -- release_jobs.sql. Run under the locks of job and payment.
 -- No row: an attempt is not 'broadcasting' any more, or there is one that the proof does not speak of: the proof is void. Or
 -- the final blocks that were read are older than an attempt with a nonce: it is too early (triggers/burials.sql).
--- How far was read is kept with the nonce, which the trigger asks for.
+-- How far was read, and what used the nonce, is kept with the nonce, which the trigger asks for.
 WITH attempts AS (
     UPDATE chain_transactions a
        SET state = 'expired'
@@ -19,7 +19,7 @@ WITH attempts AS (
     RETURNING a.transfer_id, a.chain_id, a.sender, a.nonce
 ), proofs AS (
     UPDATE nonces x
-       SET lost_at_block = c.block_number
+       SET lost_at_block = c.block_number, used_by = %(used_by)s
       FROM attempts a
       JOIN chain_cursors c ON c.chain_id = a.chain_id AND c.purpose = 'confirmations'
      WHERE x.chain_id = a.chain_id AND x.sender = a.sender AND x.nonce = a.nonce AND x.transfer_id = a.transfer_id

@@ -38,9 +38,7 @@ WITH payments AS (
 ), again AS (
     UPDATE job_logs j
        SET status = 'retrying', awaiting_chain = false, run_at = clock_timestamp(), error_message = jobs.why_again,
-           data = CASE WHEN jobs.why_again IS NULL THEN j.data
-                       ELSE jsonb_set(j.data, '{history}', coalesce(j.data -> 'history', '[]'::jsonb)
-                            || jsonb_build_object('at', clock_timestamp(), 'error', jobs.why_again)) END
+           data = CASE WHEN jobs.why_again IS NULL THEN j.data ELSE j.data || one_more_in_history(j.data, jobs.why_again) END
       FROM jobs
      WHERE j.id = jobs.job_id AND jobs.unsent AND NOT jobs.out AND j.status = 'active' AND j.awaiting_chain
     RETURNING j.id

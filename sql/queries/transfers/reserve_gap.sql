@@ -1,2 +1,2 @@
 -- The void nonce goes to the gap that fills it.
-UPDATE nonces SET state = 'reserved', transfer_id = %(transfer_id)s WHERE id = %(nonce_id)s AND state = 'void' RETURNING nonce;
+SELECT reserve_gap(%(nonce_id)s, %(transfer_id)s) AS nonce;

@@ -20,11 +20,11 @@ WITH facts AS (
     RETURNING t.id, t.job_id, attempts.id AS attempt_id, attempts.txid, attempts.state, attempts.error
 ), siblings AS (
     UPDATE chain_transactions s
-       SET state = CASE WHEN s.state = 'signed' THEN 'rejected' ELSE 'replaced' END,
+       SET state = 'replaced',
            block_number = NULL, block_id = NULL, block_time = NULL,
            last_result = format('%%s has its nonce and is in a final block', settled.txid)
       FROM settled
-     WHERE s.transfer_id = settled.id AND s.id <> settled.attempt_id AND s.state IN ('signed', 'broadcasting', 'included')
+     WHERE s.transfer_id = settled.id AND s.id <> settled.attempt_id AND s.state IN ('broadcasting', 'included')
     RETURNING s.id
 )
 SELECT settled.attempt_id, settled.id AS transfer_id, settled.job_id, settled.state, settled.error,

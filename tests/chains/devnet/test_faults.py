@@ -8,6 +8,7 @@ import pytest
 from pipeline.devnet.client import DevnetClient, DevnetError
 from pipeline.devnet.faults import FaultKind
 from tests.chains.devnet.hand import Api, Hand, stranger
+from tests.patience import PATIENCE
 
 BROADCAST = "wallet/broadcasthex"
 
@@ -42,12 +43,12 @@ async def test_late_reply_is_processed_at_once(api: Api, alice: Hand, devnet: De
 
 async def test_late_request_is_processed_after_the_client_gave_up(api: Api, alice: Hand, devnet: DevnetClient) -> None:
     receiver = stranger()
-    await devnet.add_fault(FaultKind.LATE_REQUEST, BROADCAST, seconds=0.05)
+    await devnet.add_fault(FaultKind.LATE_REQUEST, BROADCAST, seconds=1)
     signed = await alice.transfer(receiver, 1)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(api.send(signed), 0.01)
     assert (await devnet.status()).pending == ()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not (await devnet.status()).pending:
             pass
     assert await happened(devnet, receiver) == 1

@@ -13,6 +13,7 @@ from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.journal import Journal, JournalUnusable
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chains.devnet.hand import Api, Hand, stranger
+from tests.patience import PATIENCE
 
 
 async def start(home: Path, *arguments: str) -> tuple[asyncio.subprocess.Process, str]:
@@ -22,7 +23,7 @@ async def start(home: Path, *arguments: str) -> tuple[asyncio.subprocess.Process
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         url = (await process.stdout.readline()).decode().strip()
     assert url.startswith("http://127.0.0.1:")
     return process, url
@@ -137,7 +138,7 @@ async def test_dies_with_its_parent(tmp_path: Path) -> None:
         await devnet.status()
         parent.kill()
         await parent.wait()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while await answers(devnet):
                 pass
 

@@ -203,7 +203,8 @@ async def test_validate_address(api: Api) -> None:
     good = stranger()
     assert await api.ask("wallet/validateaddress", address=good) == {"result": True, "message": "Base58check format"}
     assert (await api.ask("wallet/validateaddress", address=to_bytes(good).hex()))["result"] is True
-    assert (await api.ask("wallet/validateaddress", address=good[:-1] + "1"))["result"] is False
+    mistyped = good[:-1] + ("1" if good[-1] != "1" else "2")
+    assert (await api.ask("wallet/validateaddress", address=mistyped))["result"] is False
 
 
 async def test_the_pool_can_be_read(api: Api, alice: Hand) -> None:

@@ -59,7 +59,8 @@ async def test_tronweb_sends_reads_and_deploys() -> None:
     assert report["creation"]["accepted"] is True
     assert report["creation"]["info"]["contract_address"] == report["creation"]["address"]
     assert report["secondBalance"] == "42"
-    assert report["bandwidth"] == 255, "600 free bytes less 345 of the token transfer"
+    # Of the 600 free bytes the token transfer used 345; one is back if a slot of 3 s has begun meanwhile.
+    assert report["bandwidth"] in (255, 256)
     assert len(report["blocks"]) == 3
     assert report["missingBlock"] == "Block not found"
     assert report["tooMuch"]["code"] == "CONTRACT_VALIDATE_ERROR"

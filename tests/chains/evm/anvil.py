@@ -24,20 +24,26 @@ class AnvilError(Exception):
     """A JSON-RPC error of a call that a test made by itself."""
 
 
+def found() -> Path | None:
+    """The pinned anvil; None where it cannot be had."""
+    path = _CLIENTS / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
+    return path if path.exists() else None
+
+
 def binary() -> Path:
-    """The pinned anvil. Skips the test, with the reason, where it cannot be had."""
-    for package in ("anvil-linux-amd64",):
-        path = _CLIENTS / "node_modules" / "@foundry-rs" / package / "bin" / "anvil"
-        if path.exists():
-            return path
+    """The same. Skips the test, with the reason, where it cannot be had."""
+    path = found()
+    if path is not None:
+        return path
     pytest.skip("anvil is not installed: run `npm ci` in tests/clients (it exists for Linux on x86-64 only)")
 
 
 class Anvil:
     """The node, asked directly: past every provider and proxy."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, pid: int) -> None:
         self.url = url
+        self.pid = pid
         self._session = session
         self._ids = itertools.count(1)
         self.accounts: list[str] = []
@@ -113,7 +119,7 @@ async def anvil(
             said += line.decode()
         drain = asyncio.create_task(process.stdout.read())
         async with aiohttp.ClientSession() as session:
-            node = Anvil(f"http://{found[1]}", session)
+            node = Anvil(f"http://{found[1]}", session, process.pid)
             node.accounts = await node.call("eth_accounts")
             # Without it blocks of one second share their time.
             await node.call("anvil_setBlockTimestampInterval", 1)

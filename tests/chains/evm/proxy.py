@@ -74,6 +74,10 @@ class FaultProxy:
         """Results by method, whatever the node says."""
         self.refuses_overrides = False
         """Of another code for an account, in eth_call."""
+        self.largest_range: int | None = None
+        """Blocks that it gives logs of; it refuses more."""
+        self.most_logs: int | None = None
+        """In one answer; it refuses to give more."""
         self.paths: list[str] = []
         """Asked for, with whatever key is in them."""
 
@@ -146,6 +150,10 @@ class FaultProxy:
             return {"jsonrpc": "2.0", "id": call["id"], "result": self.pinned[call["method"]]}
         if self.refuses_overrides and call["method"] == "eth_call" and len(call["params"]) > 2:
             return _error(call, -32602, "too many arguments, want at most 2")
+        if call["method"] == "eth_getLogs" and self.largest_range is not None:
+            first, last = (int(call["params"][0][name], 16) for name in ("fromBlock", "toBlock"))
+            if last - first + 1 > self.largest_range:
+                return _error(call, -32000, f"exceed maximum block range: {self.largest_range}")
         if call["method"] == SEND:
             txid = _txid(call["params"][0])
             if txid in self._remembered:
@@ -156,6 +164,8 @@ class FaultProxy:
             call = {**call, "params": [self._stale(one) for one in call["params"]]}
         async with self._session.post(self._upstream, json=call) as response:
             answer = await response.json()
+        if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
+            return _error(call, -32005, f"query returned more than {self.most_logs} results")
         return answer if self._frozen_at is None else self._without_newer(call, answer, self._frozen_at)
 
     def _stale(self, parameter: Any) -> Any:
@@ -173,16 +183,17 @@ class FaultProxy:
 
 
 @asynccontextmanager
-async def fault_proxy(upstream: str) -> AsyncIterator[FaultProxy]:
+async def fault_proxy(upstream: str, host: str = "127.0.0.1") -> AsyncIterator[FaultProxy]:
+    """``host``: the address it listens on."""
     async with aiohttp.ClientSession() as session:
         proxy = FaultProxy(upstream, session)
         application = web.Application(client_max_size=16 * 2**20)
         application.router.add_post("/{path:.*}", proxy.handle)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, host, 0)
         await site.start()
-        proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        proxy.url = f"http://{host}:{runner.addresses[0][1]}"
         try:
             yield proxy
         finally:

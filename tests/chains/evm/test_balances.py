@@ -1,34 +1,22 @@
-"""Both ways of reading balances, and what a contract can do to them."""
-
-import json
-from pathlib import Path
+"""Both ways of reading balances, the genuine Multicall3 among them, and what a contract can do to them."""
 
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.evm.balances import MULTICALL3
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.provider import Asset, BalanceQuery, Finality
-from tests.chains.evm.conftest import CONTRACTS, Deploy
+from tests.chains.evm import multicall3
+from tests.chains.evm.conftest import Deploy
 from tests.chains.evm.proxy import Fault
 from tests.chains.provider.evm_network import EvmNetwork
 
 
-def runtime(built: Path) -> str:
-    return "0x" + str(json.loads(built.read_text("utf-8"))["runtime"])
-
-
-async def with_multicall3(network: EvmNetwork) -> None:
-    await network.node.call("anvil_setCode", MULTICALL3, runtime(CONTRACTS / "Multicall3.json"))
-    await network.finalize()
-
-
-@pytest.mark.parametrize("multicall3", [False, True])
-async def test_both_ways_read_the_same(network: EvmNetwork, deploy: Deploy, multicall3: bool) -> None:
-    if multicall3:
-        await with_multicall3(network)
+@pytest.mark.parametrize("standing", [False, True])
+async def test_both_ways_read_the_same(network: EvmNetwork, deploy: Deploy, standing: bool) -> None:
+    if standing:
+        await multicall3.stand(network.node)
     eater = await deploy("GasEater")
-    no_token = Asset("MC", 18, (await deploy("Multicall3")).contract)
+    no_token = await deploy("NoToken")
     wallet = await network.address(9)
     await network.fund(wallet, 12_345, tokens=678)
     await network.finalize()
@@ -53,10 +41,10 @@ async def test_both_ways_read_the_same(network: EvmNetwork, deploy: Deploy, mult
     assert len(called) < 8, "most of them in one call"
 
 
-@pytest.mark.parametrize("multicall3", [False, True])
-async def test_a_thousand_in_two_calls_at_one_block(network: EvmNetwork, multicall3: bool) -> None:
-    if multicall3:
-        await with_multicall3(network)
+@pytest.mark.parametrize("standing", [False, True])
+async def test_a_thousand_in_two_calls_at_one_block(network: EvmNetwork, standing: bool) -> None:
+    if standing:
+        await multicall3.stand(network.node)
     wallets = [await network.address(index) for index in range(100, 600)]
     for wallet in wallets[::50]:
         await network.fund(wallet, int(wallet[-4:], 16) + 1)
@@ -94,17 +82,22 @@ async def test_a_broken_node_is_no_reason_to_blame_the_wallets(network: EvmNetwo
         await provider.balances([BalanceQuery(await network.address(3), network.coin)] * 20)
 
 
-async def test_too_much_for_one_call_is_halved_and_grows_again(network: EvmNetwork, deploy: Deploy) -> None:
-    """Each of these entries burns its 300,000 gas, of which a call has 30 million."""
+@pytest.mark.parametrize(("standing", "eaters"), [(False, 300), (True, 20)])
+async def test_too_much_for_one_call_is_halved_and_grows_again(
+    network: EvmNetwork, deploy: Deploy, standing: bool, eaters: int
+) -> None:
+    """Each of these entries burns its 300,000 gas, of which a call has 30 million; Multicall3 gives each all it has."""
+    if standing:
+        await multicall3.stand(network.node)
     eater = await deploy("GasEater")
     await network.finalize()
     provider = network.provider()
     wallet = await network.address(3)
-    balances = await provider.balances([BalanceQuery(wallet, eater)] * 300 + [BalanceQuery(wallet, network.coin)])
-    assert all("balanceOf" in (balance.error or "") for balance in balances[:300])
-    assert balances[300].raw == 0
+    balances = await provider.balances([BalanceQuery(wallet, eater)] * eaters + [BalanceQuery(wallet, network.coin)])
+    assert all("balanceOf" in (balance.error or "") for balance in balances[:eaters])
+    assert balances[eaters].raw == 0
     small = provider._balances.reader.chunk
-    assert small < 300
+    assert small < eaters
     for _ in range(3):
         await provider.balances([BalanceQuery(wallet, network.coin)] * 700)
     assert provider._balances.reader.chunk > small

@@ -14,9 +14,9 @@ from pipeline.chains.provider import BlockRef
 from tests.chains.evm.anvil import Anvil
 from tests.chains.evm.proxy import Fault
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork
+from tests.patience import PATIENCE
 
 BLOCK_SECONDS = 0.02
-PATIENCE = 10.0
 
 
 def following(network: EvmNetwork, *nodes: NodeConfig) -> EvmProvider:

@@ -132,9 +132,9 @@ async def test_a_token_describes_itself(network: EvmNetwork, provider: EvmProvid
 async def test_what_is_no_token(network: EvmNetwork, provider: EvmProvider, deploy: Deploy) -> None:
     with pytest.raises(NotAToken, match="has no code on this chain"):
         await provider.inspect_token(await network.address(1))
-    multicall = (await deploy("Multicall3")).contract or ""
+    other = await deploy("NoToken")
     with pytest.raises(NotAToken, match=r"is not an ERC20: it does not answer decimals\(\)"):
-        await provider.inspect_token(multicall)
+        await provider.inspect_token(other.contract or "")
     odd = await deploy("PlainToken", arguments=f"{99:064x}")
     with pytest.raises(NotAToken, match="says it has 99 decimals"):
         await provider.inspect_token(odd.contract or "")

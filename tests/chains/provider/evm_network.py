@@ -184,10 +184,11 @@ class EvmNetwork:
 
 
 @asynccontextmanager
-async def evm_network(base_fee: int = BASE_FEE) -> AsyncIterator[EvmNetwork]:
+async def evm_network(base_fee: int = BASE_FEE, host: str = "127.0.0.1") -> AsyncIterator[EvmNetwork]:
+    """``host``: the address that its proxy listens on."""
     async with contextlib.AsyncExitStack() as stack:
         node = await stack.enter_async_context(anvil(chain_id=CHAIN_ID, base_fee=base_fee))
-        proxy = await stack.enter_async_context(fault_proxy(node.url))
+        proxy = await stack.enter_async_context(fault_proxy(node.url, host))
         contract = await node.deploy(TOKEN, _token_arguments("Tether USD", "USDT", 6, 0))
         await node.finalize()
         yield EvmNetwork(node, proxy, Asset("USDT", 6, _text(contract)), stack)

@@ -33,6 +33,13 @@ def test_on_a_terminal_one_wallet_keeps_one_short_coloured_name():
     assert names[0] == names[2]
 
 
+def test_on_a_terminal_all_amounts_have_one_form():
+    text = re.sub(
+        r"\x1b\[[\d;]*m", "", printed("→ 1808.5 USDT, 0.00009706551304013 BNB (+2,000.00 USDT), 3 TRX", colour=True)
+    )
+    assert text.endswith("│ → 1,808.50 USDT, 0.00009706… BNB (+2,000.00 USDT), 3 TRX\n")
+
+
 def test_empty_lines_are_not_printed():
     assert printed("\n  \n", colour=True) == ""
 

@@ -17,6 +17,7 @@ DEFAULT = Terms(
     gas_amount=5 * TRX,
     gas_max_per_topup=50 * TRX,
     fee_reserve=1 * TRX,
+    fee_max=None,
     block_seconds=3.0,
     lifetime_seconds=180.0,
     native=AssetTerms(1, Asset("TRX", 6), None),

@@ -115,28 +115,5 @@ contract GasEater {
     }
 }
 
-/// What is used of Multicall3, as its interface says; stands at its address in the tests.
-contract Multicall3 {
-    struct Call3 {
-        address target;
-        bool allowFailure;
-        bytes callData;
-    }
-
-    struct Result {
-        bool success;
-        bytes returnData;
-    }
-
-    function aggregate3(Call3[] calldata calls) external payable returns (Result[] memory returnData) {
-        returnData = new Result[](calls.length);
-        for (uint256 i = 0; i < calls.length; i++) {
-            (returnData[i].success, returnData[i].returnData) = calls[i].target.call(calls[i].callData);
-            require(returnData[i].success || calls[i].allowFailure, "Multicall3: call failed");
-        }
-    }
-
-    function getEthBalance(address addr) external view returns (uint256 balance) {
-        return addr.balance;
-    }
-}
+/// Answers nothing.
+contract NoToken {}

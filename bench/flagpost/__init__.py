@@ -1,0 +1,1 @@
+"""The project as a contestant: its own processes and statements, with a handler that does nothing."""

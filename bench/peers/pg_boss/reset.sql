@@ -1,0 +1,3 @@
+-- Empties the queue.
+TRUNCATE pgboss.job;
+VACUUM (ANALYZE) pgboss.job;

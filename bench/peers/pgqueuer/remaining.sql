@@ -1,0 +1,2 @@
+-- Whether anything waits or runs: a job that is done leaves the table.
+SELECT EXISTS (SELECT FROM pgqueuer)

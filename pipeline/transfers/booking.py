@@ -1,0 +1,268 @@
+"""The steps in which the chain's decisions are booked, each within a transaction that a store has opened.
+
+Everybody locks in the same order, job, payment, attempt. Nothing here reads a chain.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from pipeline.chains.provider import BlockRef, TransactionResult
+from pipeline.queue.jobs import JobType
+from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.rows import fetch
+from pipeline.transfers.signing import GAP_AMOUNT
+
+EFFECT_ABSENT = "effect absent"
+
+_JOB_TYPES = {Kind.GAS: JobType.GAS_TOPUP, Kind.CONSOLIDATION: JobType.CONSOLIDATION}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A live attempt found in a final block."""
+
+    attempt: LiveAttempt
+    result: TransactionResult
+
+    @property
+    def error(self) -> str | None:
+        """Why the payment did not happen; None if it did."""
+        if self.result.did(self.attempt.payment):
+            return None
+        if self.result.success:
+            return f"{EFFECT_ABSENT}: tx {self.result.txid} succeeded without moving what it was to move"
+        return f"tx {self.result.txid} failed on the chain: {self.result.message or 'no reason given'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What shows that a nonce was used, and by what."""
+
+    user: TransactionResult
+    """In a final block."""
+    read: BlockRef
+    """All final blocks up to here were read, and that is in the books."""
+
+    @property
+    def finalized(self) -> int:
+        """How many transactions of the sender are final at least."""
+        return (self.user.nonce or 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Accounted:
+    """What the books say now of a transaction of ours that they did not know."""
+
+    transfer_id: int | None
+    """The payment that it was; None: no payment like ours, and its sender is held."""
+    said: str
+    """For people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A final transaction of a sender of ours that the books do not know."""
+
+    result: TransactionResult
+    purpose: DictRow | None
+    """Kind, wallet and asset of the payment that it was; None: no payment like ours."""
+    rivals: Mapping[int, UUID]
+    """Payments of the same wallet, asset and kind that are asked for and not out, with their jobs."""
+
+
+async def lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt], stranger: Stranger | None = None) -> None:
+    """The jobs; the payments too where somebody may add an attempt to one that is out, and some have no job."""
+    rivals = {} if stranger is None else stranger.rivals
+    await fetch(conn, "transfers/lock_jobs", job_ids=[*_jobs(attempts), *rivals.values()])
+    numbered = [attempt.transfer_id for attempt in attempts if attempt.signed.nonce is not None]
+    if numbered or rivals:
+        await fetch(conn, "transfers/lock_transfers", transfer_ids=[*numbered, *rivals])
+
+
+async def include(conn: AsyncConnection[Any], seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
+    """Mark attempts as included in the block where each was seen; the ids that moved."""
+    rows = await fetch(
+        conn,
+        "transfers/include",
+        attempt_ids=[attempt.id for attempt, _ in seen],
+        numbers=[block.number for _, block in seen],
+        block_ids=[block.id for _, block in seen],
+        times=[block.timestamp for _, block in seen],
+    )
+    return {row["id"] for row in rows}
+
+
+async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> list[DictRow]:
+    """End payments that were found in final blocks, and their jobs with them. Takes the locks."""
+    await lock(conn, [finding.attempt for finding in findings])
+    await include(conn, [(finding.attempt, finding.result.block) for finding in findings])
+    rows = await _end(conn, [(one.attempt.id, one.result.fee, one.error) for one in findings])
+    await release_jobs(conn, [finding.attempt for finding in findings])
+    return rows
+
+
+async def release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
+    """A statement of its own, because it looks at what the ones before it wrote."""
+    await fetch(conn, "transfers/release_jobs", job_ids=_jobs(attempts))
+
+
+async def count_sender(conn: AsyncConnection[Any], chain_id: int, proof: Proof) -> None:
+    """Record how many transactions of a sender are final: no proof of death and nothing found is booked without."""
+    await fetch(
+        conn,
+        "transfers/count_sender",
+        chain_id=chain_id,
+        sender=proof.user.sender,
+        finalized=proof.finalized,
+        final_block=proof.read.number,
+    )
+
+
+async def settle_found(conn: AsyncConnection[Any], payment: Sequence[LiveAttempt], proof: Proof) -> list[DictRow]:
+    """End a payment by a transaction that did it and is none of its attempts. Takes the locks; no row: the payment is
+    not out any more."""
+    await lock(conn, payment)
+    found = await _record_found(conn, payment[0].transfer_id, proof.user)
+    if found is None:
+        return []
+    rows = await _end(conn, [(found, proof.user.fee, None)])
+    await release_jobs(conn, payment)
+    return rows
+
+
+async def identify(conn: AsyncConnection[Any], chain_id: int, result: TransactionResult) -> Stranger:
+    """What a transaction of a sender of ours was for, and which payments it makes superfluous. Takes no lock."""
+    purpose = await _purpose(conn, chain_id, result)
+    rivals = [] if purpose is None else await fetch(conn, "transfers/rivals", **purpose)
+    return Stranger(result, purpose, {row["id"]: row["job_id"] for row in rivals})
+
+
+async def account_for(conn: AsyncConnection[Any], chain_id: int, stranger: Stranger) -> Accounted:
+    """Take a final transaction of a sender of ours, which they do not know, into the books: as the payment that it was,
+    with a job of its own, and what was asked for before is decided anew; else as a stranger's, and its sender is held
+    for people. Run under the locks of the jobs and payments that it makes superfluous, once its count is recorded
+    (``count_sender``)."""
+    result = stranger.result
+    sender, nonce = result.sender or "", result.nonce or 0
+    await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=sender)
+    known = await fetch(conn, "transfers/nonce_state", chain_id=chain_id, sender=sender, nonce=nonce)
+    if known and known[0]["state"] not in ("void", "lost"):
+        return Accounted(
+            None, f"nonce {nonce} is {known[0]['state']} meanwhile: tx {result.txid} is somebody else's concern"
+        )
+    if stranger.purpose is None:
+        await fetch(conn, "transfers/lose_nonce", chain_id=chain_id, sender=sender, nonce=nonce, txid=result.txid)
+        said = f"nonce {nonce} was used by tx {result.txid} in final block {result.block.number}, {_told(result)}"
+        await fetch(conn, "transfers/hold_sender", chain_id=chain_id, sender=sender, reason=said)
+        return Accounted(None, said)
+    kind = stranger.purpose["kind"]
+    reason = f"a {kind} of this wallet was found on the chain (tx {result.txid}): decided anew"
+    await fetch(conn, "transfers/supersede", transfer_ids=list(stranger.rivals), reason=reason)
+    transfer_id = await _adopt(conn, chain_id, stranger.purpose, result)
+    said = f"tx {result.txid} of {sender} in final block {result.block.number} was a {kind} of ours"
+    return Accounted(transfer_id, f"{said} that the books had lost: taken in as transfer {transfer_id}")
+
+
+async def _adopt(conn: AsyncConnection[Any], chain_id: int, purpose: DictRow, result: TransactionResult) -> int:
+    """A payment with its job, its nonce, its transaction and its end."""
+    (effect,) = result.effects
+    kind = Kind(purpose["kind"])
+    job_id = None
+    if kind is not Kind.GAP:
+        rows = await fetch(
+            conn,
+            "transfers/adopt_job",
+            job_type=_JOB_TYPES[kind],
+            wallet_id=purpose["wallet_id"],
+            txid=result.txid,
+            block_number=result.block.number,
+            amount=str(effect.amount),
+            fee=str(result.fee),
+        )
+        job_id = rows[0]["id"]
+    (transfer,) = await fetch(
+        conn,
+        "transfers/adopt_transfer",
+        kind=kind,
+        job_id=job_id,
+        chain_id=chain_id,
+        wallet_id=purpose["wallet_id"],
+        asset_id=purpose["asset_id"],
+        sender=effect.sender,
+        receiver=effect.receiver,
+        amount=effect.amount,
+        txid=result.txid,
+    )
+    nonce = {"chain_id": chain_id, "sender": result.sender, "nonce": result.nonce}
+    await fetch(conn, "transfers/take_nonce", transfer_id=transfer["id"], **nonce)
+    found = await _record_found(conn, transfer["id"], result)
+    assert found is not None  # noqa: S101 - it was just requested
+    await _end(conn, [(found, result.fee, None)])
+    return int(transfer["id"])
+
+
+async def _purpose(conn: AsyncConnection[Any], chain_id: int, result: TransactionResult) -> DictRow | None:
+    if not result.success or len(result.effects) != 1:
+        return None
+    (effect,) = result.effects
+    if effect.sender != result.sender:
+        return None
+    rows = await fetch(
+        conn,
+        "transfers/purpose",
+        chain_id=chain_id,
+        contract=effect.contract,
+        sender=effect.sender,
+        receiver=effect.receiver,
+        amount=effect.amount,
+        gap_amount=GAP_AMOUNT,
+        txid=result.txid,
+    )
+    return rows[0] if len(rows) == 1 else None
+
+
+async def _record_found(conn: AsyncConnection[Any], transfer_id: int, result: TransactionResult) -> int | None:
+    rows = await fetch(
+        conn,
+        "transfers/record_found",
+        transfer_id=transfer_id,
+        txid=result.txid,
+        sender=result.sender,
+        nonce=result.nonce,
+        fee=result.fee,
+        block_number=result.block.number,
+        block_id=result.block.id,
+        block_time=result.block.timestamp,
+    )
+    return int(rows[0]["id"]) if rows else None
+
+
+async def _end(conn: AsyncConnection[Any], ended: Sequence[tuple[int, int, str | None]]) -> list[DictRow]:
+    """Attempts with the fees they cost, and why they did not do what they were to do."""
+    return await fetch(
+        conn,
+        "transfers/settle",
+        attempt_ids=[attempt for attempt, _, _ in ended],
+        states=["final" if error is None else "reverted" for _, _, error in ended],
+        fees=[fee for _, fee, _ in ended],
+        errors=[error for _, _, error in ended],
+    )
+
+
+def _told(result: TransactionResult) -> str:
+    """What a transaction did, where it was no payment of ours."""
+    if not result.success:
+        return f"which failed ({result.message or 'no reason given'})"
+    if not result.effects:
+        return "which moved nothing that we can see"
+    moved = [f"{one.amount} raw units of {one.contract or 'the coin'} to {one.receiver}" for one in result.effects]
+    return f"which moved {', '.join(moved)}"
+
+
+def _jobs(attempts: Sequence[LiveAttempt]) -> list[UUID]:
+    return [attempt.job for attempt in attempts if attempt.job is not None]

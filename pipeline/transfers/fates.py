@@ -1,0 +1,113 @@
+"""What one node knows of payments: what it shows final is settled, of the rest it says whether they are dead."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from loguru import logger
+
+from pipeline.chains.errors import ChainError
+from pipeline.chains.provider import Fate, NumberedProvider, Provider, Verdict
+from pipeline.transfers.booking import Finding
+from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.line import Payments, payments_of
+from pipeline.transfers.send import short
+from pipeline.transfers.settlements import SettlementStore
+from pipeline.transfers.store import refused_by_guard
+from pipeline.units import to_human
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one node knows of a payment."""
+
+    payment: Payments
+    settled: bool = False
+    dead: str | None = None
+    """Its evidence."""
+
+
+class Fates:
+    """Looks payments up by their txids, and settles what is found one by one."""
+
+    def __init__(
+        self, store: SettlementStore, provider: Provider, numbered: NumberedProvider | None, slots: asyncio.Semaphore
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._numbered = numbered
+        self._slots = slots
+        self._alarms: dict[int, str] = {}
+        """By transfer, what keeps it from being settled; it is tried again."""
+
+    def alarms(self) -> list[str]:
+        """Payments that the chain has decided and the database does not let be booked."""
+        return list(self._alarms.values())
+
+    def forget_but(self, transfers: set[int]) -> None:
+        """Only these are out."""
+        self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
+
+    async def look_up(self, attempts: Sequence[LiveAttempt]) -> list[Known]:
+        """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
+        return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
+
+    async def settle(self, finding: Finding) -> None:
+        """A row that the database refuses holds up none of the others."""
+        try:
+            rows = await self._store.settle_straggler(finding)
+        except psycopg.Error as error:
+            if not refused_by_guard(error):
+                raise
+            transfer, result = finding.attempt.transfer_id, finding.result
+            alarm = (
+                f"transfer {transfer} is in final block {result.block.number} (tx {result.txid}) and the database "
+                f"refuses to book it: {error}"
+            )
+            if transfer not in self._alarms:
+                logger.error("{}", alarm)
+            self._alarms[transfer] = alarm
+            return
+        tell_settled([finding], {row["attempt_id"] for row in rows})
+
+    async def _look_up(self, payment: Payments) -> Known:
+        """All live attempts of one payment, because what one of them did not do another may have done. One that nobody
+        can tell anything of holds up none of the others, and is asked after in the next round."""
+        async with self._slots:
+            try:
+                verdicts = await self._verdicts(payment)
+            except ChainError as trouble:
+                logger.warning("{} cannot be looked up now: {}", describe(payment[0]), trouble)
+                return Known(payment)
+        for attempt, verdict in zip(payment, verdicts, strict=True):
+            if verdict.fate is Fate.FINAL and verdict.result is not None:
+                await self.settle(Finding(attempt, verdict.result))
+                return Known(payment, settled=True)
+        dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
+        return Known(payment, dead=verdicts[0].evidence if dead else None)
+
+    async def _verdicts(self, payment: Payments) -> list[Verdict]:
+        if self._numbered is None:
+            return [await self._provider.verdict(attempt.signed) for attempt in payment]
+        return await self._numbered.verdicts([attempt.signed for attempt in payment])
+
+
+def tell_settled(findings: Sequence[Finding], booked: set[int]) -> None:
+    """One line for each payment that was settled."""
+    for finding in findings:
+        if finding.attempt.id not in booked:
+            continue
+        where = f"block {finding.result.block.number}"
+        if finding.error is None:
+            logger.success("settled {} in {}", describe(finding.attempt), where)
+        else:
+            logger.error("reverted {} in {}: {}", describe(finding.attempt), where, finding.error)
+
+
+def describe(attempt: LiveAttempt) -> str:
+    """``gas 0x… ← 0.001 BNB (tx ab12cd34…)``."""
+    payment = attempt.payment
+    arrow = "←" if attempt.kind == Kind.GAS else "→"
+    amount = f"{to_human(payment.amount, payment.asset.decimals)} {payment.asset.symbol}"
+    return f"{attempt.kind} {attempt.wallet} {arrow} {amount} (tx {short(attempt.signed.txid)})"

@@ -1,0 +1,2 @@
+-- Nothing new of a sender is signed until a person has looked.
+SELECT hold_sender(%(chain_id)s, %(sender)s, %(reason)s);

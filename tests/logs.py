@@ -1,0 +1,31 @@
+"""What a test configures of the log ends with it."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+from loguru import logger
+
+from pipeline import log
+
+
+@contextlib.contextmanager
+def logging_restored() -> Iterator[None]:
+    """For what configures the log in this process: afterwards nothing writes to its stream, which may be closed by
+    then, and the secrets it registered are forgotten."""
+    secrets = set(log._registered)
+    try:
+        yield
+    finally:
+        logger.remove()
+        logger.add(_write)
+        for handler in logging.root.handlers[:]:
+            if isinstance(handler, log._FromStandardLibrary):
+                logging.root.removeHandler(handler)
+        log._registered.clear()
+        log._registered.update(secrets)
+
+
+def _write(line: str) -> None:
+    sys.stderr.write(line)  # the one of this moment, which pytest changes from test to test
