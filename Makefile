@@ -6,19 +6,23 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
-# The first Python here that everything runs on; `make PYTHON=/path/to/python3.12` names another one.
-PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell \
-	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) and print("$(name)")' 2>/dev/null)))
+# The first Python here that the locked wheels are for; `make PYTHON=/path/to/python3.12` names another one.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) and print("$(name)")' 2>/dev/null)))
 RUN := $(VENV)/bin
-INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(RUN)/python -m pip install -qq --disable-pip-version-check
 COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
 CLIENTS := tests/clients
+# One process a core, whole files each. Four at the most: every one brings up a Postgres of its own.
+# PYTEST_ARGS='-n 0 tests/db/test_x.py' runs in this process, for a debugger.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PEERS := bench/.peers
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test check lock bench-short contracts clean
+.PHONY: help setup up test check lock bench bench-setup bench-short contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +34,7 @@ up: $(VENV)/.ready $(CLIENTS)/node_modules/.ready ## everything on this machine,
 	@exec $(RUN)/flagpost up
 
 test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
-	$(RUN)/python -m pytest $(PYTEST_ARGS)
+	$(RUN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers, contracts
 	$(RUN)/ruff check .
@@ -43,21 +47,31 @@ check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers,
 contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 	$(CONTRACTS)
 
-bench-short: $(VENV)/.ready-dev ## the measurements that take a minute
-	$(RUN)/python bench/trigger_cost.py
+bench-setup: $(VENV)/.ready-bench $(PEERS)/pgqueuer/.ready $(PEERS)/procrastinate/.ready bench/peers/node_modules/.ready ## the peers that bench compares with
+	@:
+
+bench: $(VENV)/.ready-bench ## every measurement, beside the peers that bench-setup installed; 40 minutes
+	@$(RUN)/python -m bench.run $(BENCH_ARGS)
+
+bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it works, not how fast it is
+	@$(RUN)/python -m bench.run --short $(BENCH_ARGS)
 
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(INSTALL) 'uv>=0.13,<0.14'
 	$(COMPILE) --group build -o requirements.lock pyproject.toml
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --group bench -c requirements.lock -o bench/requirements.lock pyproject.toml
+	for peer in pgqueuer procrastinate; do \
+		$(COMPILE) --python-version 3.11 -o bench/peers/$$peer/requirements.lock bench/peers/$$peer/requirements.in; \
+	done
 
 clean: ## remove the virtual environment and caches, keep the state in .flagpost
 	rm -rf $(VENV) $(CLIENTS)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
 	@if [[ -z "$(PYTHON)" ]]; then \
-		echo "Flagpost needs Python 3.11 or 3.12, and none of python3, python3.12, python3.11 is one:" >&2; \
-		echo "install it (Debian: apt-get install python3 python3-venv) or name it (make PYTHON=/path/to/python3.12)" >&2; \
+		echo "Flagpost needs Python 3.11, 3.12, 3.13 or 3.14, and found none under those names nor as python3:" >&2; \
+		echo "install one (Debian: apt-get install python3 python3-venv) or name it (make PYTHON=/path/to/python3.12)" >&2; \
 		exit 1; \
 	fi
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
@@ -78,6 +92,28 @@ $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	@echo "Installing what the tests need"
 	@$(INSTALL) --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
+
+$(VENV)/.ready-bench: bench/requirements.lock $(VENV)/.ready
+	@echo "Installing what the benchmarks need"
+	@$(INSTALL) --require-hashes --only-binary :all: -r bench/requirements.lock
+	@touch $@
+
+$(PEERS)/%/.ready: bench/peers/%/requirements.lock $(VENV)/.ready-bench
+	@echo "Installing $*"
+	@rm -rf $(@D)
+	@$(RUN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+bench/peers/node_modules/.ready: bench/peers/package-lock.json
+	@mkdir -p $(@D)
+ifneq ($(NPM),)
+	@echo "Installing graphile-worker, pg-boss and a Node.js for them"
+	@if $(NPM) ci --prefix $(dir $<) --silent; then touch $@; \
+	else echo "npm could not install them: graphile-worker and pg-boss are left out" >&2; fi
+else
+	@echo "No npm here: graphile-worker and pg-boss are left out"
+endif
 
 $(CLIENTS)/node_modules/.ready: $(wildcard $(CLIENTS)/package-lock.json)
 	@mkdir -p $(@D)
