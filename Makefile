@@ -6,9 +6,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
-# The first Python here that everything runs on; `make PYTHON=/path/to/python3.12` names another one.
-PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell \
-	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) and print("$(name)")' 2>/dev/null)))
+# The first Python here that the locked wheels are for; `make PYTHON=/path/to/python3.12` names another one.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) and print("$(name)")' 2>/dev/null)))
 RUN := $(VENV)/bin
 INSTALL := $(RUN)/python -m pip install -qq --disable-pip-version-check
 COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -87,8 +87,8 @@ clean: ## remove the virtual environment and caches, keep the state in .flagpost
 
 $(VENV)/bin/python:
 	@if [[ -z "$(PYTHON)" ]]; then \
-		echo "Flagpost needs Python 3.11 or 3.12, and none of python3, python3.12, python3.11 is one:" >&2; \
-		echo "install it (Debian: apt-get install python3 python3-venv) or name it (make PYTHON=/path/to/python3.12)" >&2; \
+		echo "Flagpost needs Python 3.11, 3.12, 3.13 or 3.14, and found none under those names nor as python3:" >&2; \
+		echo "install one (Debian: apt-get install python3 python3-venv) or name it (make PYTHON=/path/to/python3.12)" >&2; \
 		exit 1; \
 	fi
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
