@@ -27,7 +27,7 @@ BATCH = 20
 """Jobs, wallets or balances in one statement."""
 REPEATED = 7
 """A prepared statement may take its generic plan from the sixth time on."""
-FEW = 2_000
+FEW = 5_000
 """Rows. Each statement looks at some of what waits or is flagged now, which is about as much."""
 LARGE = ("wallets", "wallet_balances", "job_logs")
 GAS = JobType.GAS_TOPUP
@@ -35,8 +35,8 @@ untouched = itertools.count(10_000, 1_000)
 """Wallets from here on, a thousand for each test that wants some, are at rest."""
 
 NOW = """
--- Flags without an answer, jobs that wait, jobs of workers that are gone, balances that are due: of other wallets each.
-UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 minute' WHERE id BETWEEN 1001 AND 2000;
+-- Flags, a third with a job that waits; jobs of workers that are gone; balances that are due.
+UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 minute' WHERE id BETWEEN 1001 AND 2500;
 INSERT INTO job_logs (job_id, job_type, wallet_address, wallet_id, chain_id)
 SELECT 'waiting-' || w.id, 'gas-topup', w.address, w.id, w.chain_id FROM wallets w WHERE w.id BETWEEN 2001 AND 2500;
 INSERT INTO job_logs (job_id, job_type, status, wallet_address, wallet_id, chain_id,
