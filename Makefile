@@ -64,7 +64,8 @@ bench: $(VENV)/.ready-bench $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ##
 	@$(RUN)/python -m bench.run $(BENCH_ARGS)
 
 bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it works, not how fast it is
-	@$(RUN)/python -m bench.run --short $(BENCH_ARGS)
+	@$(RUN)/python -m bench.run --short --output bench/results/partial/short.json $(BENCH_ARGS)
+	@$(RUN)/python -m bench.report bench/results/partial/short.json --page bench/results/partial/short.md
 
 bench-report: $(VENV)/.ready-bench ## docs/benchmarks.md and its plots, from the newest results
 	@$(RUN)/python -m bench.report $(REPORT_ARGS)

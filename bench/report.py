@@ -42,7 +42,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="?", type=Path)
     parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--images", type=Path, default=PAGE.parent / "images")
     options = parser.parse_args()
     source = options.results or newest(RESULTS)
     if source is None:
@@ -53,7 +52,7 @@ def main() -> int:
         print(f"{source} holds no results", file=sys.stderr)
         return 1
     found = {result["measure"]: result for result in results}
-    images = plots(found, options.images)
+    images = plots(found, options.page.parent / "images")
     page = options.page
     kept = page.read_text(encoding="utf-8") if page.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
     before, after = hand_written(kept)

@@ -1,7 +1,7 @@
 """Runs the measures and writes what they found as JSON, one object a measure.
 
 python -m bench.run                          everything, to bench/results/<date>.json
-python -m bench.run --only latency drain     some measures, to bench/results/partial.json
+python -m bench.run --only latency drain     some measures, to bench/results/partial/run.json
 python -m bench.run --scale 0.01             everything in small, likewise
 python -m bench.run --short                  two minutes: whether it all still works, not how fast
 """
@@ -45,7 +45,7 @@ def main() -> int:
     if options.scale <= 0 or (options.rounds is not None and options.rounds < 1):
         parser.error("--scale and --rounds must be positive")
     whole = tuple(options.only) == MEASURES and options.scale == 1 and not options.short
-    output = options.output or RESULTS / (f"{datetime.now(UTC):%Y-%m-%d}.json" if whole else "partial.json")
+    output = options.output or RESULTS / (f"{datetime.now(UTC):%Y-%m-%d}.json" if whole else "partial/run.json")
     console = Console(stderr=True)
     run = Run(console, options)
     failed = run.all()
