@@ -130,7 +130,7 @@ class Life(RuleBasedStateMachine):
         (row,) = self.run(_row(self.connection, job_id))
         waiting = self.status[job_id] in ("pending", "retrying")
         try:
-            self.run(_execute(self.connection, "SELECT cancel_job(%s)", row["job_id"]))
+            self.run(execute(self.connection, "SELECT cancel_job(%s)", row["job_id"]))
         except psycopg.Error:
             assert not waiting
         else:
@@ -146,7 +146,7 @@ class Life(RuleBasedStateMachine):
         for row in sorted(before.values(), key=lambda row: row["completed_at"] or row["created_at"]):
             if row["status"] == "failed" and row["wallet_id"] not in live:
                 newest[row["wallet_id"]] = row
-        self.run(_execute(self.connection, "SELECT retry_failed_jobs(%s, 24)", self.job_type))
+        self.run(execute(self.connection, "SELECT retry_failed_jobs(%s, 24)", self.job_type))
         for row in newest.values():
             self.failures[row["id"]] = 0
             self.becomes(row["id"], "pending")
@@ -165,7 +165,7 @@ class Life(RuleBasedStateMachine):
         assert len(live) == len(set(live))
 
 
-async def _execute(connection: Connection, query: str, *parameters: object) -> None:
+async def execute(connection: Connection, query: str, *parameters: object) -> None:
     await connection.execute(query, parameters)
 
 
@@ -188,13 +188,13 @@ async def _empty(connection: Connection) -> None:
             await connection.execute(sql.SQL(action).format(sql.Identifier(table)))
 
 
-def walk(machine: type[Life], database: str) -> None:
-    """Twenty walks of twenty-five steps."""
+def walk(machine: type[Life], database: str, steps: int = 25) -> None:
+    """Twenty walks of so many steps."""
     machine.database = database
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=20, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 
