@@ -126,8 +126,8 @@ class EvmNetwork:
     family: str = "evm"
     name: str = "bsc"
     block_seconds: float = 1.0
-    coin: Asset = Asset("BNB", 18)
-    token: Asset = Asset("USDT", 6, TOKEN)
+    coin: Asset = field(default_factory=lambda: Asset("BNB", 18))
+    token: Asset = field(default_factory=lambda: Asset("USDT", 6, TOKEN))
     network_id: str = str(CHAIN_ID)
     room: int = 100
     """Transactions a block takes."""
