@@ -170,12 +170,12 @@ def cli() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--wallets", type=int, default=500)
     parser.add_argument("--block-seconds", type=float, default=1.0)
-    parser.add_argument("--json", action="store_true", help="one line")
+    parser.add_argument("--json", action="store_true", help="one line, for bench/measures/evm.py")
     options = parser.parse_args()
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     report = asyncio.run(main(options.wallets, options.block_seconds))
-    print(json.dumps(report, indent=None if options.json else 2))
+    print(json.dumps({"report": report}) if options.json else json.dumps(report, indent=2))
     return 0
 
 

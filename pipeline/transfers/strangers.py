@@ -25,7 +25,8 @@ from pipeline.transfers.absence import ReadBlock
 from pipeline.transfers.strangers_store import Doubted, StrangerStore
 
 _WIDEST_GAP = 100
-"""Nonces. More in a pool, that nobody here knows, are a node's nonsense or for people: filling each costs coins."""
+"""Nonces of a sender a day. More in a pool, that nobody here knows, are a node's nonsense or for people: filling each
+costs coins."""
 _MOST_UNKNOWN = 10_000
 """Nonces. More than that nobody has forgotten: a node talks nonsense."""
 _AT_ONCE = 8
@@ -253,11 +254,12 @@ class Strangers:
         unknown = range(one.next_nonce or 0, counted.pending)
         if read_up_to.number - since < self._patience:
             return
-        if len(unknown) > _WIDEST_GAP:
+        if one.filled + len(unknown) > _WIDEST_GAP:
             self._alarm(
                 one.sender,
                 f"a node's pool holds {len(unknown)} transactions of {one.sender} that the books do not know (nonces "
-                f"{unknown[0]} to {unknown[-1]}), more than {_WIDEST_GAP}: none is filled. It pays nothing meanwhile",
+                f"{unknown[0]} to {unknown[-1]}), and {one.filled} were filled in the last day: together more than "
+                f"{_WIDEST_GAP}, none is filled. It pays nothing meanwhile",
             )
             return
         if await self._store.void(self._chain_id, one.sender, unknown[-1]):

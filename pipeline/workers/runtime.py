@@ -34,8 +34,8 @@ Result = TypeVar("Result")
 DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, ConnectionError, TimeoutError)
 """What a statement raises that may go well the next time: connection lost, server restarting, deadlock, timeout."""
 
-RESCUING_ROLE = "pipeline_executor"
-"""Processes of this role look for what others left behind; the rest may not touch jobs."""
+RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
+"""Processes of these roles look for what others left behind; the rest may not touch jobs."""
 START_RETRY_SECONDS = 3.0
 """Between two attempts, and two lines, while the database or its schema is not there yet."""
 LONGEST_RETRY_SECONDS = 1.0
@@ -177,7 +177,7 @@ class Runtime:
 
     async def _work(self) -> None:
         watchers = [self._heartbeats(), self._config_changes(), self._say_alive_without_session()]
-        if self.worker.role == RESCUING_ROLE:
+        if self.worker.role in RESCUING_ROLES:
             watchers.append(self.rescue.keep_looking())
         watching = [asyncio.create_task(watcher) for watcher in watchers]
         working = asyncio.create_task(self.worker.run(self), name=self.worker.type)

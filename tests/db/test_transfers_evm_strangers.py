@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.chains.provider import Finality
+from pipeline.chains.provider import Asset, Finality, Payment
 from pipeline.queue.jobs import Defer, Done, Job, JobType, Outcome, Parked
 from pipeline.transfers import strangers
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.strangers_store import StrangerStore
 from tests.chains.evm.proxy import SEND
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
+from tests.db.sessions import second_session, until_one_waits
 from tests.db.test_transfers_races import states
 from tests.seed import USDT, Wallet
 
@@ -249,6 +250,30 @@ class TestPool:
             await node.call(SEND, raw)
             await desk.settlement.round()
 
+    async def test_a_node_that_has_nonces_filled_without_end(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its pool holds ever more that nobody knows, and each costs coins: so many a day and no more."""
+        monkeypatch.setattr(strangers, "_WIDEST_GAP", 5)
+        real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
+
+        async def three_more(sender: str) -> SenderNonces:
+            counted = await real(sender)
+            return replace(counted, pending=counted.pending + 3)
+
+        monkeypatch.setattr(evm_desk.real_provider, "sender_nonces", three_more)
+        await known.flag(thirsty, gas=True)
+        reasons(await evm_desk.run(GAS))
+        for _ in range(4):
+            await rounds(known, evm_desk, 4)
+            await evm_desk.upkeep().round()
+        assert len(await known.gaps()) == 3
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "more than 5" in alarm
+        monkeypatch.setattr(evm_desk.real_provider, "sender_nonces", real)
+        await rounds(known, evm_desk)
+        assert await again(known, evm_desk) == [Parked()]
+
     async def test_more_than_can_be_filled_is_for_people(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -371,6 +396,32 @@ class TestTwoConfirmationWorkers:
         assert len(await known.rows("SELECT FROM transfers WHERE found_on_chain")) == 1
         row = await known.row("SELECT held FROM senders WHERE sender = %s", known.gas_address)
         assert row["held"].count(stranger) == 1
+
+    async def test_it_is_taken_in_while_gas_is_asked_for(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, database: str
+    ) -> None:
+        """Who asks counts budgets under the lock that gives up what was asked for before, too: no deadlock."""
+        await known.flag(thirsty, gas=True)
+        (job,) = await evm_desk.queue.enqueue_and_claim(GAS, 10)
+        asked = Payment(known.gas_address, thirsty.address, Asset("BNB", 18), FINNEY)
+        await evm_desk.store.request(job, Kind.GAS, known.native_id, asked)
+        txid = await known.unbooked(1, thirsty.address, FINNEY)
+        await known.network.finalize()
+        await evm_desk.settlement.round()
+        final = await evm_desk.real_provider.block_ref(Finality.FINAL)
+        result = await evm_desk.real_provider.find(txid, Finality.FINAL)
+        assert result is not None
+        async with second_session(database) as asking:
+            async with asking.transaction():
+                await asking.execute("SELECT lock_gas(%s)", [known.chain_id])
+                taken = asyncio.create_task(
+                    StrangerStore(evm_desk.confirming).account_for(known.chain_id, result, final)
+                )
+                await until_one_waits(known.connection)
+                await asking.execute("SELECT count_gas(%s, now(), 1)", [known.chain_id])
+            accounted = await taken
+        assert accounted.transfer_id is not None
+        assert (await states(known))[1] == ["final", "rejected", "final"]
 
 
 class TestAudit:

@@ -1,4 +1,4 @@
-"""What a payment on EVM waits for without using up an attempt: coins in the gas wallet, a price of gas under the cap."""
+"""What a payment on EVM waits for without using up an attempt: coins in the gas wallet, a gas price under the cap."""
 
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FEES, FINNEY, EvmDesk, EvmWorld
