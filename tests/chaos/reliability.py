@@ -106,7 +106,10 @@ def of_recovery(recovery: Mapping[str, Any]) -> Iterator[str]:
     """The newest measured recoveries."""
     yield "### Recovery without hands"
     yield ""
-    yield f"Measured {recovery['at'][:10]} at commit {recovery['commit']}, seconds."
+    yield (
+        f"Measured {recovery['at'][:10]} at commit {recovery['commit']}, seconds. Rounds follow each other at once, so "
+        "that a timer is met at its beginning: its longest wait and not its mean."
+    )
     yield ""
     rows = [
         (one["measure"], f"{one['median']:g}", f"{one['min']:g}–{one['max']:g}", str(len(one["rounds"])), one["aim"])

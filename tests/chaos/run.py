@@ -75,7 +75,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
     )
     for label, count in summary["faults"].items():
         logger.debug("{:5} {}", count, label)
-    for problem in outcome.problems:
+    for problem in summary["problems"]:
         say(f"PROBLEM {problem}")
     return summary
 
@@ -97,6 +97,7 @@ async def campaign(schedules: Sequence[Schedule], *, shrink_seconds: float) -> i
         failed += 1
         path = FAILURES / f"seed-{schedule.seed}.json"
         schedule.save(path)
+        say(f"what the processes said:  {path.with_suffix('.log').relative_to(Path.cwd())}")
         if not shrink_seconds:
             say(f"replay it:  make chaos SCHEDULE={path.relative_to(Path.cwd())}")
             continue
