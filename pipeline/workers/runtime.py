@@ -144,7 +144,7 @@ class Runtime:
         async with self.pool:
             try:
                 await self.persist("registering", self.registration.register)
-                await self._reload()
+                await self.persist("reading the configuration", self._reload)
                 await self._until_stopped(self.listener.start())
                 await self._work()
             except Stopped:
@@ -309,7 +309,8 @@ def reason(error: BaseException) -> str:
 def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     """Run a worker as this process until a signal ends it; the exit code.
 
-    The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once.
+    The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once, and so does the end
+    of its patience: the driver waits for the answer to every question that it cancels, also where none ever comes.
     """
     return asyncio.Runner(loop_factory=_loop_factory()).run(_serve(settings, worker, options))
 
@@ -333,6 +334,14 @@ def _on_signal(runtime: Runtime, number: signal.Signals) -> None:
     if runtime.stopping.is_set():
         os._exit(128 + number)
     runtime.stop()
+    patience = runtime.grace_seconds + 2 * HAND_BACK_SECONDS
+    asyncio.get_running_loop().call_later(patience, _break_off, runtime, number)
+
+
+def _break_off(runtime: Runtime, number: signal.Signals) -> None:
+    """As SIGKILL would: whatever is held is rescued."""
+    logger.error("{}: does not come to its end; broken off", runtime.worker.type)
+    os._exit(128 + number)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
