@@ -8,6 +8,7 @@ nothing and says so. Here they are looked for, as nothing may be guessed:
                              is taken into the books, anything else holds the sender until a person has looked
     in blocks not final      waited for
     in a node's pool only    waited for a while; then their nonces are filled, and one or the other lands
+    in no pool any more      likewise waited for: nodes forget, and one of several at an address never knew
 
 Only then does the sender pay again. A sender that was never paid from here begins with what it has done lately; what is
 older was before our books of it.
@@ -87,6 +88,8 @@ class Strangers:
         self._searches: dict[str, _Search] = {}
         self._pooled: dict[str, int] = {}
         """By sender, the final height at which only a pool held what is unknown."""
+        self._vanished: dict[str, int] = {}
+        """By sender, the final height since which no pool shows what one has shown."""
         self._audited = ""
         """The last one audited, in the order of addresses."""
         self._alarms: dict[str, str] = {}
@@ -117,6 +120,7 @@ class Strangers:
             senders = {one.sender for one in doubted}
             self._searches = {sender: search for sender, search in self._searches.items() if sender in senders}
             self._pooled = {sender: height for sender, height in self._pooled.items() if sender in senders}
+            self._vanished = {sender: height for sender, height in self._vanished.items() if sender in senders}
             self._alarms = {sender: alarm for sender, alarm in self._alarms.items() if sender in senders}
         self._doubted = "" if all_of_them else doubted[-1].sender
         resolved = await asyncio.gather(*(self._try_to_resolve(one, read_up_to) for one in doubted))
@@ -156,11 +160,17 @@ class Strangers:
         if counted.latest > one.next_nonce:
             return False
         if counted.pending > one.next_nonce:
+            self._vanished.pop(one.sender, None)
             await self._wait_for_the_pool(one, counted, read_up_to)
             return False
-        self._pooled.pop(one.sender, None)
+        if one.unknown_below > one.next_nonce:
+            since = self._vanished.setdefault(one.sender, read_up_to.number)
+            if read_up_to.number - since < self._patience:
+                return False
         if one.filling or not await self._store.trust(self._chain_id, one):
             return False
+        self._pooled.pop(one.sender, None)
+        self._vanished.pop(one.sender, None)
         self._alarms.pop(one.sender, None)
         logger.info("all transactions of {} are in the books: it may pay again", one.sender)
         return True

@@ -201,6 +201,18 @@ class TestPool:
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty.address]
         await known.assert_books_equal_chain()
 
+    async def test_what_a_pool_shows_now_and_then(self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        """Whoever pays meets it, and the confirmation worker does not: no payment goes beside it at once."""
+        txid = await known.unbooked(1, thirsty.address, FINNEY)
+        await known.flag(thirsty, gas=True)
+        reasons(await evm_desk.run(GAS))
+        await known.network.node.call("anvil_dropTransaction", txid)
+        await evm_desk.settlement.round()
+        assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk))
+        await evm_desk.pass_blocks(8)
+        assert await in_doubt(known) == []
+        assert await again(known, evm_desk) == [Parked()]
+
     async def test_what_never_lands_is_filled_first(self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
         """No block takes it, and it would land some day beside the payment that is made now."""
         txid = await known.unbooked(1, thirsty.address, FINNEY)
@@ -290,7 +302,7 @@ class TestPool:
         assert "more than 100" in alarm
         assert await known.nonces() == [(0, "used")]
         monkeypatch.undo()
-        await rounds(known, evm_desk, 1)
+        await rounds(known, evm_desk)
         assert await evm_desk.settlement.tidy() == []
         assert await again(known, evm_desk) == [Parked()]
 
@@ -478,7 +490,7 @@ class TestSearch:
         await rounds(known, evm_desk)
         assert await known.nonces() == [(0, "used")]
         monkeypatch.undo()
-        await rounds(known, evm_desk, 1)
+        await rounds(known, evm_desk)
         assert await again(known, evm_desk) == [Parked()]
         assert await known.nonces() == [(0, "used"), (1, "reserved")]
 
@@ -513,7 +525,7 @@ class TestSearch:
         assert said in alarm
         assert await known.nonces() == [(0, "used")]
         monkeypatch.undo()
-        await rounds(known, evm_desk, 1)
+        await rounds(known, evm_desk)
         assert await again(known, evm_desk) == [Parked()]
 
     async def test_blocks_that_no_node_has(
