@@ -61,8 +61,7 @@ def large(server_dsn: str, template: str) -> Iterator[str]:
         fill(dsn, WALLETS, FINISHED, lambda _: None)
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("SET session_replication_role = replica")
-            for part in NOW.split(";"):
-                connection.execute(part)
+            connection.execute(NOW)
             connection.execute("LOAD 'auto_explain'")  # its settings are not known before
             for name, value in SETTINGS.items():
                 database = sql.Identifier(connection.info.dbname)
