@@ -1,24 +1,31 @@
-"""What every measure gets: the server, the contestants, and how long it may take."""
+"""What every measure gets: the server, the contestants, how large things are, and how long they may take."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import psycopg
 
 from bench import children
 from bench.children import Child, ChildFailed
-from bench.contestants import Contestant
+from bench.contestants import OURS, Contestant
 from bench.stand import Server
 from bench.statements import parts, text
 
 READY_WITHIN = 60.0
 SETTLE_SECONDS = 1.0
 """From a worker's word to the first job: not every peer can say when it listens."""
+SETTLE_SECONDS_SHORT = 0.3
 SETUP_WITHIN = 120.0
+
+Figure = TypeVar("Figure")
+
+
+class Incomplete(Exception):
+    """A contestant did not do all that it was given."""
 
 
 @dataclass
@@ -29,15 +36,59 @@ class Bench:
     contestants: Sequence[Contestant]
     rounds: int
     short: bool
+    scale: float
+    """Of all sizes; 1 for the figures that are published."""
+    expect: Callable[[int], None]
+    """Says how many steps a measure will take, for the progress bar."""
     advance: Callable[[str], None]
-    """Says what has been done, for the progress bar."""
+    """Says what has been done."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Who failed in the measure that runs, and why."""
+    _dsns: dict[str, str] = field(default_factory=dict)
 
-    async def set_up(self, contestant: Contestant, *arguments: object) -> str:
+    def size(self, full: int, short: int) -> int:
+        """How many of something: ``full`` by scale, but never fewer than the ``short`` of the smoke test."""
+        return short if self.short else max(short, round(full * self.scale))
+
+    def seconds(self, full: float, short: float) -> float:
+        """How long to look at something."""
+        return short if self.short else max(short, full * min(1.0, self.scale))
+
+    @property
+    def wallets(self) -> int:
+        """In our database: one for each job of the largest measure that shares it."""
+        return self.size(50_000, 2_000)
+
+    async def database(self, contestant: Contestant) -> str:
+        """The DSN of the contestant's database, set up at the first call."""
+        if contestant.database not in self._dsns:
+            self._dsns[contestant.database] = await self.set_up(contestant, contestant.database, self.wallets)
+        return self._dsns[contestant.database]
+
+    async def set_up(self, contestant: Contestant, database: str, wallets: int) -> str:
         """A new database with the contestant's tables; its DSN."""
-        dsn = self.server.new_database(contestant.database)
-        argv = contestant.argv("setup", dsn, *arguments)
+        dsn = self.server.new_database(database)
+        argv = contestant.argv("setup", dsn, "--wallets", wallets)
         await children.run(argv, f"{contestant.name} setup", "done", SETUP_WITHIN, env=contestant.environment)
         return dsn
+
+    async def rounds_of(
+        self, racers: Sequence[Contestant], one: Callable[[Contestant], Awaitable[Figure]], what: str
+    ) -> dict[str, list[Figure]]:
+        """Every racer once a round, in turns. A peer that fails is left out from then on."""
+        found: dict[str, list[Figure]] = {racer.name: [] for racer in racers}
+        for _ in range(self.rounds):
+            for racer in racers:
+                if racer.name in self.left_out:
+                    continue
+                try:
+                    found[racer.name].append(await one(racer))
+                except (ChildFailed, Incomplete) as error:
+                    if racer.name == OURS:
+                        raise
+                    self.left_out[racer.name] = str(error)
+                self.advance(f"{what}: {racer.name}")
+        return found
 
     def reset(self, contestant: Contestant, dsn: str) -> None:
         """Empty the queue; then a checkpoint, so that none falls into the round."""
@@ -51,7 +102,7 @@ class Bench:
         """A worker that waits for work."""
         async with self.started(contestant, "work", dsn) as running:
             await running.expect("ready", READY_WITHIN)
-            await asyncio.sleep(SETTLE_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS_SHORT if self.short else SETTLE_SECONDS)
             yield running
 
     def started(
@@ -68,7 +119,7 @@ class Bench:
 
 
 async def until_empty(contestant: Contestant, dsn: str, within: float) -> int:
-    """Ask the database until nothing is left to do; when that was, in ns of the monotonic clock. Raises ChildFailed."""
+    """Ask the database until nothing is left to do; when that was, in ns of the monotonic clock. Raises Incomplete."""
     deadline = time.monotonic() + within
     question = text(f"{contestant.sql}/remaining")
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=0) as connection:
@@ -79,4 +130,4 @@ async def until_empty(contestant: Contestant, dsn: str, within: float) -> int:
             if row is not None and not row[0]:
                 return now
             await asyncio.sleep(0.005)
-    raise ChildFailed(f"{contestant.name} did not finish its jobs within {within:g} s")
+    raise Incomplete(f"{contestant.name} did not finish its jobs within {within:g} s")

@@ -50,9 +50,13 @@ class Contestant:
     missing: str | None = None
     """Why it cannot take part here."""
 
-    @property
-    def database(self) -> str:
-        return "bench_" + "".join(letter if letter.isalnum() else "_" for letter in self.name)
+    database: str = ""
+    """Its name; by default after the contestant."""
+
+    def __post_init__(self) -> None:
+        if not self.database:
+            named = "bench_" + "".join(letter if letter.isalnum() else "_" for letter in self.name)
+            object.__setattr__(self, "database", named)
 
     def argv(self, action: str, dsn: str, *arguments: object) -> list[str]:
         """The command line for one question."""

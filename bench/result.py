@@ -29,32 +29,32 @@ class Result:
     """One measure of one run."""
 
     measure: str
-    """As in docs/benchmarks.md, e.g. ``latency.idle.from_call.p50``."""
+    """As in docs/benchmarks.md, e.g. ``latency.from_call.p50``."""
     unit: str
     figures: Mapping[str, Sequence[float]]
-    """By contestant, ours among them; one figure a round."""
+    """By contestant, ours among them; one figure a round. Ours in other circumstances counts as a contestant."""
     floor: Sequence[float] = ()
     """A bare NOTIFY round trip of the same run, ms, one a round."""
     lower_is_better: bool = True
-    aim: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Who did not take part, and why."""
 
     def ratios(self) -> dict[str, dict[str, float]]:
-        """Each peer to ours and each to the floor, of the medians."""
+        """Each peer to ours, ours to each peer, and each to the floor; of the medians."""
         medians = {name: Spread(rounds).median for name, rounds in self.figures.items() if rounds}
         found: dict[str, dict[str, float]] = {}
-        if ours := medians.get(OURS):
-            found["to_ours"] = {name: _short(value / ours) for name, value in medians.items() if name != OURS}
+        ours = medians.get(OURS)
+        if ours is not None:
+            others = {name: value for name, value in medians.items() if name != OURS}
+            found["to_ours"] = {name: _short(value / ours) for name, value in others.items() if ours}
+            found["of_ours"] = {name: _short(ours / value) for name, value in others.items() if value}
         if self.floor and self.unit in _MILLISECONDS:
             floor = statistics.median(self.floor)
             in_ms = _MILLISECONDS[self.unit]
             found["to_floor"] = {name: _short(in_ms(value) / floor) for name, value in medians.items() if value}
         return found
 
-    def as_json(self, command: str, versions: Mapping[str, str]) -> dict[str, Any]:
-        """The object in bench/results."""
+    def as_json(self, **circumstances: Any) -> dict[str, Any]:
+        """The object in bench/results. ``circumstances``: command, versions, machine, left_out."""
         ours = Spread(self.figures[OURS]) if self.figures.get(OURS) else None
         return {
             "measure": self.measure,
@@ -68,12 +68,9 @@ class Result:
             },
             "floor": Spread(self.floor).as_json() if self.floor else None,
             "ratios": self.ratios(),
-            "rounds": {name: [_short(value) for value in rounds] for name, rounds in self.figures.items()},
-            "aim": self.aim,
+            "rounds": {name: [_short(value) for value in rounds] for name, rounds in self.figures.items() if rounds},
             "settings": dict(self.settings),
-            "left_out": dict(self.left_out),
-            "command": command,
-            "versions": dict(versions),
+            **circumstances,
         }
 
 

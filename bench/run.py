@@ -1,7 +1,8 @@
-"""Runs the measures and writes bench/results/<date>.json.
+"""Runs the measures and writes what they found as JSON, one object a measure.
 
-python -m bench.run                          everything
-python -m bench.run --only latency drain     some measures
+python -m bench.run                          everything, to bench/results/<date>.json
+python -m bench.run --only latency drain     some measures, to bench/results/partial/run.json
+python -m bench.run --scale 0.01             everything in small, likewise
 python -m bench.run --short                  two minutes: whether it all still works, not how fast
 """
 
@@ -10,54 +11,117 @@ import asyncio
 import importlib
 import json
 import sys
-import traceback
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from bench.bench import Bench
-from bench.contestants import BENCH, ours, peers
+from bench.contestants import BENCH, OURS, ours, peers
+from bench.machine import machine, versions
+from bench.result import Result
 from bench.stand import server
 
-MEASURES = ("latency", "drain", "enqueue")
+MEASURES = ("latency", "busy", "drain", "enqueue", "flips", "triggers", "idle", "size", "evm")
+"""Modules of bench.measures."""
+RESULTS = BENCH / "results"
+COMMAND = "python -m bench.run"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=MEASURES)
-    parser.add_argument("--short", action="store_true")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=MEASURES, metavar="MEASURE", help=str(MEASURES))
+    parser.add_argument("--short", action="store_true", help="whether it works, not how fast it is")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes and times (default %(default)s)")
+    parser.add_argument("--rounds", type=int, help="rounds that count (default 3, and 1 with --short)")
+    parser.add_argument("--peers", choices=("all", "none"), default="all")
+    parser.add_argument("--output", type=Path, help="where the results go")
     options = parser.parse_args()
+    if options.scale <= 0 or (options.rounds is not None and options.rounds < 1):
+        parser.error("--scale and --rounds must be positive")
+    whole = tuple(options.only) == MEASURES and options.scale == 1 and not options.short
+    output = options.output or RESULTS / (f"{datetime.now(UTC):%Y-%m-%d}.json" if whole else "partial/run.json")
     console = Console(stderr=True)
-    found, failed = [], []
-    with server() as running, progress_bar(console) as progress:
-        for name in options.only:
-            task = progress.add_task(name, total=None)
-            bench = Bench(
-                running,
-                [ours(), *(peer for peer in peers() if peer.missing is None)],
-                options.rounds or (1 if options.short else 3),
-                options.short,
-                lambda done, task=task: progress.update(task, advance=1, description=done),
-            )
-            try:
-                results = asyncio.run(importlib.import_module(f"bench.measures.{name}").measure(bench))
-            except Exception as error:
-                console.print(f"[red]{name} failed: {error}")
-                console.print(traceback.format_exc(), markup=False)
-                failed.append(name)
-                continue
-            found += [result.as_json(" ".join(sys.orig_argv), {"postgres": running.version()}) for result in results]
-    for result in found:
-        console.print(result["measure"], result["ours"], result["unit"], result["rounds"], result["ratios"])
-    path = BENCH / "results" / f"{datetime.now(UTC):%Y-%m-%d}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    run = Run(console, options)
+    failed = run.all()
+    show(console, run.found)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(run.found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.print(f"written to {output} after {time.monotonic() - run.started:.0f} s", highlight=False)
+    for name, why in run.missing.items():
+        console.print(f"[yellow]left out: {name}: {why}", highlight=False)
+    for name, why in failed.items():
+        console.print(f"[red]failed: {name}: {why}", highlight=False)
     return 1 if failed else 0
 
 
-def progress_bar(console: Console) -> Progress:
+class Run:
+    """All measures, one after the other, on one server."""
+
+    def __init__(self, console: Console, options: argparse.Namespace) -> None:
+        self.console = console
+        self.options = options
+        self.started = time.monotonic()
+        self.found: list[dict[str, Any]] = []
+        self.missing: dict[str, str] = {}
+
+    def all(self) -> dict[str, str]:
+        """The measures that failed, and why; a failed one keeps nobody from the others."""
+        failed = {}
+        everybody = [ours(), *(peers() if self.options.peers == "all" else ())]
+        self.missing = {one.name: one.missing for one in everybody if one.missing is not None}
+        taking_part = [one for one in everybody if one.missing is None]
+        with server() as running, _progress(self.console) as progress:
+            circumstances = {
+                "command": " ".join([COMMAND, *sys.argv[1:]]),
+                "versions": versions(running.version(), taking_part),
+                "machine": machine(),
+            }
+            tasks = {name: progress.add_task(name, total=None, start=False) for name in self.options.only}
+            bench = Bench(
+                running,
+                taking_part,
+                self.options.rounds or (1 if self.options.short else 3),
+                self.options.short,
+                self.options.scale,
+                expect=lambda _: None,
+                advance=lambda _: None,
+            )
+            for name, task in tasks.items():
+                _follow(bench, progress, task)
+                try:
+                    results = asyncio.run(importlib.import_module(f"bench.measures.{name}").measure(bench))
+                except Exception as error:
+                    self.console.print_exception()
+                    failed[name] = f"{type(error).__name__}: {error}"
+                    progress.update(task, description=f"[red]{name}: failed")
+                    progress.stop_task(task)
+                    continue
+                progress.update(task, description=name, total=1, completed=1)
+                progress.stop_task(task)
+                self._keep(results, bench, circumstances)
+        return failed
+
+    def _keep(self, results: Sequence[Result], bench: Bench, circumstances: dict[str, Any]) -> None:
+        left_out = self.missing | bench.left_out
+        self.missing |= bench.left_out
+        self.found += [result.as_json(left_out=left_out, **circumstances) for result in results]
+
+
+def _follow(bench: Bench, progress: Progress, task: TaskID) -> None:
+    """The measure that begins moves its own bar."""
+    progress.start_task(task)
+    bench.left_out = {}
+    bench.expect = lambda steps: progress.update(task, total=steps)
+    bench.advance = lambda done: progress.update(task, advance=1, description=done)
+
+
+def _progress(console: Console) -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -66,6 +130,19 @@ def progress_bar(console: Console) -> Progress:
         TimeElapsedColumn(),
         console=console,
     )
+
+
+def show(console: Console, found: Sequence[dict[str, Any]]) -> None:
+    """A table of ours beside everybody else."""
+    table = Table("measure", "unit", OURS, "others", title="medians; × ours" if found else None)
+    for one in found:
+        others = (
+            f"{name} {figure['median']:,g} (×{one['ratios']['to_ours'].get(name, float('nan')):g})"
+            for name, figure in one["peers"].items()
+        )
+        ours = "—" if one["ours"] is None else f"{one['ours']:,g}"
+        table.add_row(one["measure"], one["unit"], ours, "\n".join(others))
+    console.print(table)
 
 
 if __name__ == "__main__":

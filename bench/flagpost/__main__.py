@@ -20,6 +20,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from bench.adapter import Starts, answer, say
+from bench.crowd import fill as fill_with_wallets
 from bench.pacing import paced
 from bench.statements import parts, text
 from pipeline.db.migrate import migrate
@@ -61,16 +62,12 @@ def setup(options: argparse.Namespace) -> None:
     with psycopg.connect(options.dsn, autocommit=True) as connection:
         for part in parts("flagpost/chain"):
             connection.execute(part)
-        connection.execute("SET session_replication_role = replica")
-        connection.execute(text("flagpost/wallets"), {"wallets": options.wallets})
-        connection.execute("SET session_replication_role = origin")
         for setting in options.set:
             key, _, value = setting.partition("=")
             connection.execute(
                 "INSERT INTO system_config (key, value) VALUES (%s, %s)", [key, Jsonb(json.loads(value))]
             )
-        for part in parts("flagpost/reset"):
-            connection.execute(part)
+    fill_with_wallets(options.dsn, options.wallets, 0, lambda _: None)
     say(done=True)
 
 

@@ -5,13 +5,14 @@
 WITH wallet AS (
     INSERT INTO wallets (chain_id, address, derivation_index)
     SELECT c.id, 'T' || lpad(n::text, 33, '0'), n + 10
-    FROM chains c, generate_series(1, %(wallets)s::integer) AS n
+    FROM (SELECT id FROM chains ORDER BY name = 'bench' DESC, id LIMIT 1) c,
+         generate_series(%(first)s::integer, %(last)s::integer) AS n
     RETURNING id, chain_id
 )
 INSERT INTO wallet_balances (wallet_id, asset_on_chain_id, on_chain_balance_raw, on_chain_balance_human, unit, recheck,
                              block_number, last_checked, next_check_at, changed_at)
-SELECT w.id, a.id, held.raw, held.raw::numeric / 1000000, 1000000, false, 1, now(), now() + interval '1 hour',
-       now() - interval '1 minute'
+SELECT w.id, a.id, held.raw, held.raw::numeric / 1000000, 1000000, false, 1, now(),
+       now() + interval '1 hour' + w.id * interval '1 millisecond', now() - interval '1 minute'
 FROM wallet w
 JOIN asset_on_chain a ON a.chain_id = w.chain_id
 CROSS JOIN LATERAL (SELECT CASE WHEN a.contract_address IS NULL THEN '3000000' ELSE '0' END AS raw) held

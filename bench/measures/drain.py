@@ -9,58 +9,47 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from bench.bench import Bench, until_empty
+from bench.bench import Bench, Incomplete, until_empty
 from bench.children import Child
 from bench.contestants import OURS, Contestant
 from bench.result import Result
 
-NAME = "drain"
 JOBS = 20_000
 FROM_FLAGS = f"{OURS}, from flags"
 PATIENCE = 120.0
+PROCESSES = (1, 2)
 
 
 async def measure(bench: Bench) -> list[Result]:
     """Jobs a second with one process and with two, and CPU per job."""
-    wanted = 2_000 if bench.short else JOBS
+    wanted = bench.size(JOBS, 1_000)
     racers = []
     for contestant in bench.contestants:
         racers.append(contestant)
         if contestant.name == OURS:
-            racers.append(replace(contestant, name=FROM_FLAGS, fill=("--flags",)))
-    dsns = {racer.name: await bench.set_up(racer, "--wallets", wanted) for racer in racers}
-    rates: dict[int, dict[str, list[float]]] = {count: {racer.name: [] for racer in racers} for count in (1, 2)}
-    costs: dict[int, dict[str, list[float]]] = {count: {racer.name: [] for racer in racers} for count in (1, 2)}
-    for _ in range(bench.rounds):
-        for processes in (1, 2):
-            for racer in racers:
-                bench.reset(racer, dsns[racer.name])
-                jobs = int(wanted * racer.drained_share)
-                rate, cost = await one_round(bench, racer, dsns[racer.name], jobs, processes)
-                rates[processes][racer.name].append(rate)
-                costs[processes][racer.name].append(cost)
-                bench.advance(f"drain of {racer.name}, {processes} processes")
+            racers.append(replace(contestant, name=FROM_FLAGS, database=contestant.database, fill=("--flags",)))
+
+    async def one(racer: Contestant) -> dict[int, tuple[float, float]]:
+        dsn = await bench.database(racer)
+        figures = {}
+        for processes in PROCESSES:
+            bench.reset(racer, dsn)
+            figures[processes] = await one_round(bench, racer, dsn, int(wanted * racer.drained_share), processes)
+        return figures
+
+    bench.expect(bench.rounds * len(racers))
+    found = await bench.rounds_of(racers, one, "drain")
     settings = {"jobs": {racer.name: int(wanted * racer.drained_share) for racer in racers}}
-    aims = {1: "≥ 30,000 jobs/s, above every peer", 2: "≥ 45,000 jobs/s, ≥ 1.3 × one process"}
     return [
         Result(
-            f"{NAME}.{processes}.rate",
-            "jobs/s",
-            rates[processes],
-            lower_is_better=False,
-            aim=aims[processes],
+            f"drain.{processes}.{name}",
+            unit,
+            {racer: [figures[processes][place] for figures in rounds] for racer, rounds in found.items()},
+            lower_is_better=name != "rate",
             settings=settings,
         )
-        for processes in (1, 2)
-    ] + [
-        Result(
-            f"{NAME}.{processes}.cpu",
-            "µs/job",
-            costs[processes],
-            aim="≤ 0.5 × pgqueuer" if processes == 1 else None,
-            settings=settings,
-        )
-        for processes in (1, 2)
+        for place, (name, unit) in enumerate((("rate", "jobs/s"), ("cpu", "µs/job")))
+        for processes in PROCESSES
     ]
 
 
@@ -77,7 +66,7 @@ async def one_round(bench: Bench, racer: Contestant, dsn: str, jobs: int, proces
         reports = [await worker.stop() for worker in workers]
     starts = [at for report in reports for _, at in report["starts"]]
     if len(starts) != jobs:
-        raise RuntimeError(f"{racer.name} started {len(starts)} handlers for {jobs} jobs")
+        raise Incomplete(f"{racer.name} started {len(starts)} handlers for {jobs} jobs")
     return jobs / ((ended - min(starts)) / 1e9), spent / jobs * 1e6
 
 

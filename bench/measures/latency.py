@@ -6,9 +6,8 @@ each the worker goes to sleep again. The floor is one session that rings and ano
 """
 
 import sys
-from typing import Any
 
-from bench.bench import Bench
+from bench.bench import Bench, Incomplete
 from bench.contestants import Contestant
 from bench.result import FLOOR, Result
 
@@ -19,44 +18,43 @@ WARM_UP = 25
 PATIENCE = 30.0
 """Seconds beyond the pace."""
 
-NAME = "latency"
 floor = Contestant(FLOOR, (sys.executable, "-m", "bench.floor"), "")
 
 
 async def measure(bench: Bench) -> list[Result]:
     """p50 and p99 of both."""
-    events = 100 if bench.short else EVENTS
+    events = bench.size(EVENTS, 40)
+    dsn = bench.server.new_database(floor.database)
+
+    async def one(racer: Contestant) -> dict[str, float]:
+        if racer is floor:
+            return await one_round(bench, racer, dsn, events)
+        own = await bench.database(racer)
+        bench.reset(racer, own)
+        return await one_round(bench, racer, own, events)
+
     racers = [floor, *bench.contestants]
-    dsns = {floor.name: bench.server.new_database(floor.database)}
-    for contestant in bench.contestants:
-        dsns[contestant.name] = await bench.set_up(contestant, "--wallets", events + WARM_UP)
-    found: dict[str, list[dict[str, float]]] = {racer.name: [] for racer in racers}
-    for _ in range(bench.rounds):
-        for racer in racers:
-            if racer is not floor:
-                bench.reset(racer, dsns[racer.name])
-            found[racer.name].append(await one_round(bench, racer, dsns[racer.name], events))
-            bench.advance(f"latency of {racer.name}")
-    return results(NAME, found)
+    bench.expect(bench.rounds * len(racers))
+    return results("latency", await bench.rounds_of(racers, one, "latency"), events)
 
 
-async def one_round(bench: Bench, racer: Contestant, dsn: str, events: int, rate: float = RATE) -> dict[str, float]:
+async def one_round(bench: Bench, racer: Contestant, dsn: str, events: int) -> dict[str, float]:
     """One worker, one sender; percentiles in ms."""
     async with bench.worker(racer, dsn) as worker:
-        within = (events + WARM_UP) / rate + PATIENCE
-        sent = await bench.ask(racer, "pace", dsn, within, "--count", events + WARM_UP, "--rate", rate)
+        within = (events + WARM_UP) / RATE + PATIENCE
+        sent = await bench.ask(racer, "pace", dsn, within, "--count", events + WARM_UP, "--rate", RATE)
         report = await worker.stop()
     return percentiles(sent["events"][WARM_UP:], report["starts"])
 
 
 def percentiles(events: list[list[int]], starts: list[list[int]]) -> dict[str, float]:
-    """``{"from_call.p50": ms, …}``. Raises RuntimeError if a handler did not start."""
+    """``{"from_call.p50": ms, …}``. Raises Incomplete if a handler did not start."""
     started: dict[int, int] = {}
     for number, at in starts:
         started.setdefault(number, at)
     missing = [number for number, _, _ in events if number not in started]
     if missing:
-        raise RuntimeError(f"no handler started for {len(missing)} of {len(events)} events")
+        raise Incomplete(f"no handler started for {len(missing)} of {len(events)} events")
     figures = {}
     for origin, place in (("from_call", 1), ("after_commit", 2)):
         waits = sorted((started[event[0]] - event[place]) / 1e6 for event in events)
@@ -65,23 +63,16 @@ def percentiles(events: list[list[int]], starts: list[list[int]]) -> dict[str, f
     return figures
 
 
-AIMS = {
-    "from_call.p50": "≤ 2.5 ms, below every peer",
-    "from_call.p99": "≤ 5 ms, below every peer",
-    "after_commit.p50": "≤ 1.3 ms",
-}
-
-
-def results(name: str, found: dict[str, list[dict[str, float]]], aims: dict[str, str] = AIMS) -> list[Result]:
+def results(name: str, found: dict[str, list[dict[str, float]]], events: int) -> list[Result]:
     """One result for each percentile."""
-    keys: list[Any] = list(found[FLOOR][0])
+    keys = [f"{origin}.{percentile}" for origin in ("from_call", "after_commit") for percentile in ("p50", "p99")]
     return [
         Result(
             f"{name}.{key}",
             "ms",
             {racer: [figures[key] for figures in rounds] for racer, rounds in found.items() if racer != FLOOR},
-            floor=[figures["from_call." + key.split(".")[-1]] for figures in found[FLOOR]],
-            aim=aims.get(key),
+            floor=[figures["from_call." + key.split(".")[-1]] for figures in found.get(FLOOR, ())],
+            settings={"events": events, "per_second": RATE},
         )
         for key in keys
     ]

@@ -69,7 +69,8 @@ export async function answer(actions) {
   if (!(action in actions)) throw new Error(`no action ${action}: one of ${Object.keys(actions)}`);
   const numbers = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, Number(value)]));
   await actions[action]({ dsn, ...numbers });
-  process.exit(0);
+  // A pipe is written to in the background: an exit would cut off a long report.
+  process.stdout.write("", () => process.exit(0));
 }
 
 // Resolves at SIGTERM.

@@ -18,6 +18,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
     lowered bigint[];
+    lowered_gas bigint[];
+    lowered_consolidation bigint[];
     doubtful bigint[];
 BEGIN
     PERFORM FROM wallet_balances b WHERE b.wallet_id = ANY (wallet_ids) ORDER BY b.id FOR NO KEY UPDATE;
@@ -36,31 +38,29 @@ BEGIN
           AND NOT EXISTS (
               SELECT FROM wallet_balances b WHERE b.wallet_id = w.id AND b.changed_at > served.started_at)
     );
+    lowered_gas := ARRAY(SELECT wallet_ids[l.place] FROM unnest(lowered) AS l (place) WHERE job_types[l.place] = 'gas-topup');
+    lowered_consolidation := ARRAY(
+        SELECT wallet_ids[l.place] FROM unnest(lowered) AS l (place) WHERE job_types[l.place] = 'consolidation');
+    -- By arrays and not by a join: the view is grouped, and joined it would judge every wallet there is.
     doubtful := ARRAY(
-        SELECT DISTINCT rule.wallet_id
-        FROM unnest(lowered) AS fallen (place)
-        JOIN wallet_flag_rule rule ON rule.wallet_id = wallet_ids[fallen.place]
-        WHERE CASE job_types[fallen.place]
-                  WHEN 'consolidation' THEN rule.needs_consolidation
-                  ELSE rule.needs_gas AND EXISTS (
-                      SELECT FROM wallet_balances b
-                      JOIN asset_on_chain a ON a.id = b.asset_on_chain_id AND a.contract_address IS NULL
-                      JOIN chains c ON c.id = a.chain_id AND c.gas_policy = 'threshold'
-                      WHERE b.wallet_id = rule.wallet_id AND b.on_chain_balance_raw::numeric < c.gas_execute_below)
-              END
+        SELECT rule.wallet_id FROM wallet_flag_rule rule
+        WHERE rule.wallet_id = ANY (lowered_consolidation) AND rule.needs_consolidation
+        UNION
+        SELECT rule.wallet_id FROM wallet_flag_rule rule
+        WHERE rule.wallet_id = ANY (lowered_gas) AND rule.needs_gas
+          AND EXISTS (
+              SELECT FROM wallet_balances b
+              JOIN asset_on_chain a ON a.id = b.asset_on_chain_id AND a.contract_address IS NULL
+              JOIN chains c ON c.id = a.chain_id AND c.gas_policy = 'threshold'
+              WHERE b.wallet_id = rule.wallet_id AND b.on_chain_balance_raw::numeric < c.gas_execute_below)
     );
 
     PERFORM make_balances_due(doubtful) WHERE cardinality(doubtful) > 0;
     UPDATE wallets w SET
-        needs_gas = w.needs_gas AND NOT fallen.gas,
-        needs_consolidation = w.needs_consolidation AND NOT fallen.consolidation
-    FROM (
-        SELECT wallet_ids[l.place] AS id,
-               bool_or(job_types[l.place] = 'gas-topup') AS gas,
-               bool_or(job_types[l.place] = 'consolidation') AS consolidation
-        FROM unnest(lowered) AS l (place) GROUP BY 1
-    ) fallen
-    WHERE w.id = fallen.id;
+        needs_gas = w.needs_gas AND w.id <> ALL (lowered_gas),
+        needs_consolidation = w.needs_consolidation AND w.id <> ALL (lowered_consolidation),
+        updated_at = now()
+    WHERE w.id = ANY (lowered_gas || lowered_consolidation);
 
     RETURN QUERY
     SELECT served.wallet_id, served.job_type, served.place = ANY (lowered)

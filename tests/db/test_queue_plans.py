@@ -90,3 +90,28 @@ async def test_finishing_costs_by_the_job(
             plan = await explained(session, "queue/finish", parameters)
             assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 200 * 60
             assert thrown_away(plan) < 200, "every outcome finds its job by the primary key"
+
+
+async def test_clearing_flags_costs_by_the_job(
+    session: Connection, connection: Connection, database: str, crowded: Chain
+) -> None:
+    """Wallets that are not in the batch are not looked at, however many there are."""
+    await connection.execute("VACUUM ANALYZE wallets, wallet_balances")
+    async with executor_pool(database) as pool:
+        queue = JobQueue(pool, uuid4())
+        held = await queue.enqueue_and_claim(JobType.GAS_TOPUP, 140)
+        for start in range(0, 140, 20):
+            parameters = queue._finish_parameters([(job, Done(clear_flag=True)) for job in held[start : start + 20]])
+            async with session.transaction():
+                await explained(session, "queue/finish", parameters)
+                assert await _rows_read(session) < 20 * 100
+
+
+async def _rows_read(session: Connection) -> int:
+    """Rows of wallets and their balances that this transaction has read."""
+    cursor = await session.execute(
+        "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables WHERE relname LIKE 'wallet%'"
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])

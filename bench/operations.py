@@ -1,0 +1,164 @@
+"""The statements of the queue and the sync, one call each and timed, through the project's own code."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from bench.statements import text
+from pipeline.db.pool import Connection, Pool, pool_of
+from pipeline.db.statements import statement
+from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
+from pipeline.queue.queue import JobQueue
+from pipeline.workers.rescue import STALE_SECONDS
+
+MANY = 500
+"""Jobs, wallets or balances in one call, where it is about many."""
+BATCH = 50
+"""Balances that a sync claims by default."""
+
+
+@dataclass
+class Side:
+    """One database, and the pools of an executor and of a sync."""
+
+    dsn: str
+    admin: Connection
+    executor: Pool
+    sync: Pool
+    queue: JobQueue
+    chain_id: int
+
+    async def flag(self, first: int, last: int) -> None:
+        """Raise the flags of these wallets; nobody is timed."""
+        await self.admin.execute(text("flagpost/flag_range"), {"first": first, "last": last})
+
+    async def claim(self, capacity: int) -> list[Job]:
+        return await self.queue.enqueue_and_claim(JobType.GAS_TOPUP, capacity)
+
+    async def finish(self, jobs: list[Job]) -> None:
+        await self.queue.finish([(job, Done(clear_flag=True)) for job in jobs])
+
+    async def pass_through(self, jobs: int, wallets: int) -> None:
+        """Flag, claim and finish so many jobs, ``MANY`` at a time."""
+        for start in range(0, jobs, MANY):
+            first = start % max(MANY, wallets - MANY) + 1
+            await self.flag(first, first + MANY - 1)
+            await self.finish(await self.claim(MANY))
+
+    @asynccontextmanager
+    async def held_transaction(self) -> AsyncIterator[None]:
+        """Another session in the middle of a long report."""
+        async with await AsyncConnection.connect(self.dsn) as reader:
+            await reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            await reader.execute("SELECT count(*) FROM chains")
+            yield
+            await reader.rollback()
+
+
+@asynccontextmanager
+async def opened(dsn: str) -> AsyncIterator[Side]:
+    """A side, connected as the project's processes are."""
+    async with (
+        await AsyncConnection.connect(dsn, autocommit=True) as admin,
+        pool_of(dsn, "bench", role="pipeline_executor", index_plans=True) as executor,
+        pool_of(dsn, "bench", role="pipeline_sync", index_plans=True) as sync,
+    ):
+        (chain_id,) = await (await admin.execute("SELECT id FROM chains WHERE name = 'bench'")).fetchone() or (0,)
+        yield Side(dsn, admin, executor, sync, JobQueue(executor, uuid4()), chain_id)
+
+
+async def claim_one(side: Side) -> float:
+    """A flag has been raised: the job for it, enqueued and claimed in one round trip."""
+    await side.flag(1, 1)
+    started = time.perf_counter()
+    jobs = await side.claim(MANY)
+    taken = time.perf_counter() - started
+    await side.finish(jobs)
+    return taken
+
+
+async def finish_one(side: Side) -> float:
+    """The outcome of one job, its flag lowered."""
+    await side.flag(2, 2)
+    jobs = await side.claim(MANY)
+    started = time.perf_counter()
+    await side.finish(jobs)
+    return time.perf_counter() - started
+
+
+async def claim_many(side: Side) -> float:
+    """``MANY`` jobs that wait."""
+    await side.flag(1, MANY)
+    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=MANY)
+    started = time.perf_counter()
+    jobs = await side.queue.claim(JobType.GAS_TOPUP, MANY)
+    taken = time.perf_counter() - started
+    await side.finish(jobs)
+    return taken
+
+
+async def sweep(side: Side) -> float:
+    """``MANY`` flags that nobody has heard of."""
+    await side.flag(1, MANY)
+    started = time.perf_counter()
+    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=MANY)
+    taken = time.perf_counter() - started
+    await side.finish(await side.queue.claim(JobType.GAS_TOPUP, MANY))
+    return taken
+
+
+async def sweep_idle(side: Side) -> float:
+    """The sweep when all is well."""
+    started = time.perf_counter()
+    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=MANY)
+    return time.perf_counter() - started
+
+
+async def next_due(side: Side) -> float:
+    """When the next job is due."""
+    started = time.perf_counter()
+    await side.queue.next_due(JobType.GAS_TOPUP)
+    return time.perf_counter() - started
+
+
+async def rescue(side: Side) -> float:
+    """A look for what the dead have left behind, when there is nothing."""
+    parameters = {"stale_seconds": STALE_SECONDS, "older_seconds": STALE_SECONDS}
+    return (await _timed(side.executor, "rescue/take_jobs", parameters))[0]
+
+
+async def balances(side: Side) -> float:
+    """The sync's claim of ``BATCH`` due balances."""
+    await side.admin.execute(text("flagpost/make_due"), {"first": 1, "last": BATCH // 2})
+    parameters = {"batch": BATCH, "lock": f"bench:{uuid4()}", "lock_seconds": 120, "chain_id": side.chain_id}
+    taken, rows = await _timed(side.sync, "sync/claim", parameters)
+    await side.admin.execute(text("flagpost/release"), {"ids": [row["id"] for row in rows]})
+    return taken
+
+
+async def _timed(pool: Pool, name: str, parameters: Mapping[str, Any]) -> tuple[float, list[dict[str, Any]]]:
+    """One call of a statement; seconds, and what it gave."""
+    async with pool.connection() as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        started = time.perf_counter()
+        await cursor.execute(statement(name), parameters, prepare=True)
+        rows = await cursor.fetchall()
+        return time.perf_counter() - started, rows
+
+
+OPERATIONS: Mapping[str, Callable[[Side], Awaitable[float]]] = {
+    "claim": claim_one,
+    "finish": finish_one,
+    "claim_500": claim_many,
+    "sweep_500": sweep,
+    "sweep_idle": sweep_idle,
+    "next_due": next_due,
+    "rescue": rescue,
+    "balances_50": balances,
+}

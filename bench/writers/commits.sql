@@ -1,0 +1,2 @@
+-- How many there were.
+SELECT sum(commits)::bigint FROM bench_writers

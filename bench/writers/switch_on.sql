@@ -1,0 +1,2 @@
+-- The same again.
+ALTER TABLE wallets ENABLE TRIGGER USER

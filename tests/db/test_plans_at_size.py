@@ -1,0 +1,196 @@
+"""With 1,000,000 wallets, 2,000,000 balances and 1,000,000 finished jobs no statement of queue and sync looks at a
+whole table: prepared and repeated as the processes do it, and under a generic plan from the start. What functions,
+triggers and foreign keys plan by themselves counts, too."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from bench.crowd import fill
+from bench.statements import parts
+from pipeline.db.pool import Pool, pool_of
+from pipeline.db.statements import statement
+from pipeline.queue.jobs import Done, JobType, TriggeredBy
+from pipeline.queue.queue import JobQueue
+from tests.databases import fresh_database
+from tests.db.nested_plans import SETTINGS, Plans
+
+WALLETS = 1_000_000
+FINISHED = 1_000_000
+BATCH = 20
+"""Jobs, wallets or balances in one statement."""
+REPEATED = 7
+"""A prepared statement may take its generic plan from the sixth time on."""
+FEW = 5_000
+"""Rows. Each statement looks at some of what waits or is flagged now, which is about as much."""
+LARGE = ("wallets", "wallet_balances", "job_logs")
+GAS = JobType.GAS_TOPUP
+untouched = itertools.count(10_000, 1_000)
+"""Wallets from here on, a thousand for each test that wants some, are at rest."""
+
+NOW = """
+-- Flags, a third with a job that waits; jobs of workers that are gone; balances that are due.
+UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 minute' WHERE id BETWEEN 1001 AND 2500;
+INSERT INTO job_logs (job_id, job_type, wallet_address, wallet_id, chain_id)
+SELECT 'waiting-' || w.id, 'gas-topup', w.address, w.id, w.chain_id FROM wallets w WHERE w.id BETWEEN 2001 AND 2500;
+INSERT INTO job_logs (job_id, job_type, status, wallet_address, wallet_id, chain_id,
+                      lease, leased_by, lease_deadline, started_at, updated_at)
+SELECT 'lost-' || w.id, 'gas-topup', 'active', w.address, w.id, w.chain_id,
+       1, gen_random_uuid(), now() + interval '1 hour', now() - interval '1 hour', now() - interval '1 hour'
+FROM wallets w WHERE w.id BETWEEN 3001 AND 3200;
+UPDATE wallet_balances SET next_check_at = now() - interval '1 minute' WHERE wallet_id BETWEEN 4001 AND 4500;
+ANALYZE wallets;
+ANALYZE wallet_balances;
+ANALYZE job_logs
+"""
+
+
+@pytest.fixture(scope="module")
+def large(server_dsn: str, template: str) -> Iterator[str]:
+    """The DSN of a database that has been in use for years; its sessions tell their plans."""
+    with fresh_database(server_dsn, template, "large") as dsn:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for part in parts("flagpost/chain"):
+                connection.execute(part)
+        fill(dsn, WALLETS, FINISHED, lambda _: None)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(NOW)
+            connection.execute("LOAD 'auto_explain'")  # its settings are not known before
+            for name, value in SETTINGS.items():
+                database = sql.Identifier(connection.info.dbname)
+                connection.execute(
+                    sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                        database, sql.SQL(".").join(map(sql.Identifier, name.split("."))), sql.Literal(value)
+                    )
+                )
+        yield dsn
+
+
+@pytest.fixture(params=["auto", "force_generic_plan"])
+def planned(request: pytest.FixtureRequest, large: str) -> str:
+    """Its DSN, for sessions that plan in this way."""
+    options = f"{conninfo_to_dict(large).get('options') or ''} -c plan_cache_mode={request.param}"
+    return make_conninfo(large, options=options.strip())
+
+
+@pytest.fixture
+async def executor(planned: str) -> AsyncIterator[Pool]:
+    """The one connection of an executor."""
+    async with pool_of(planned, "plans", role="pipeline_executor", max_size=1, index_plans=True) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def queue(executor: Pool) -> JobQueue:
+    return JobQueue(executor, uuid4())
+
+
+@asynccontextmanager
+async def few_rows_read(pool: Pool) -> AsyncIterator[None]:
+    """What happens inside looks at few rows, however large the tables are."""
+    async with pool.connection() as session:
+        plans = Plans(session)
+    yield
+    assert_few(plans)
+
+
+def assert_few(plans: Plans) -> None:
+    reads = plans.reads()
+    assert reads, "the session has told its plans"
+    assert [read for read in reads if read.table in LARGE and ("Seq Scan" in read.how or read.rows > FEW)] == []
+
+
+async def test_claim(executor: Pool, queue: JobQueue) -> None:
+    async with few_rows_read(executor):
+        for _ in range(REPEATED):
+            assert len(await queue.claim(GAS, BATCH)) == BATCH
+
+
+async def test_flags_enqueued_and_claimed_at_once(executor: Pool, queue: JobQueue) -> None:
+    async with few_rows_read(executor):
+        for _ in range(REPEATED):
+            assert len(await queue.enqueue_and_claim(GAS, BATCH)) == BATCH
+
+
+async def test_sweep(executor: Pool, queue: JobQueue, large: str) -> None:
+    first = next(untouched)
+    async with await psycopg.AsyncConnection.connect(large, autocommit=True) as admin:
+        await admin.execute("UPDATE wallets SET needs_gas = true WHERE id BETWEEN %s AND %s", [first, first + 199])
+    async with few_rows_read(executor):
+        assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=BATCH)).jobs >= 200
+
+
+async def test_finish(executor: Pool, queue: JobQueue) -> None:
+    held = await queue.enqueue_and_claim(GAS, REPEATED * BATCH)
+    assert len(held) == REPEATED * BATCH
+    async with few_rows_read(executor):
+        for start in range(0, len(held), BATCH):
+            batch = held[start : start + BATCH]
+            assert len(await queue.finish([(job, Done(clear_flag=True)) for job in batch])) == BATCH
+
+
+async def test_hand_back(executor: Pool, queue: JobQueue) -> None:
+    async with few_rows_read(executor):
+        for _ in range(REPEATED):
+            held = await queue.claim(GAS, BATCH)
+            assert len(await queue.hand_back(held)) == BATCH
+            await queue.release_unheld([])
+
+
+async def test_next_due(executor: Pool, queue: JobQueue) -> None:
+    async with few_rows_read(executor):
+        for _ in range(REPEATED):
+            assert await queue.next_due(GAS) is not None
+
+
+async def test_rescue(executor: Pool) -> None:
+    async with few_rows_read(executor), executor.connection() as session:
+        for _ in range(REPEATED):
+            await session.execute(statement("rescue/mark_workers"), {"stale_seconds": 60}, prepare=True)
+            parameters = {"stale_seconds": 60, "older_seconds": 60}
+            await session.execute(statement("rescue/take_jobs"), parameters, prepare=True)
+
+
+async def test_due_balances(planned: str) -> None:
+    async with (
+        pool_of(planned, "plans", role="pipeline_sync", max_size=1, index_plans=True) as pool,
+        few_rows_read(pool),
+        pool.connection() as session,
+    ):
+        (chain,) = await (await session.execute("SELECT id FROM chains")).fetchall()
+        for number in range(REPEATED):
+            await session.execute(statement("sync/next_due"), {"chain_id": chain[0]}, prepare=True)
+            lock = {"lock": f"{uuid4()}:{number}", "lock_seconds": 120, "batch": BATCH, "chain_id": chain[0]}
+            claimed = await session.execute(statement("sync/claim"), lock, prepare=True)
+            assert claimed.rowcount == BATCH
+            read = {
+                "ids": [row[0] for row in await claimed.fetchall()],
+                "raws": ["900000"] * BATCH,  # below every threshold: the triggers decide, flags rise
+                "blocks": [number + 2] * BATCH,
+                "errors": [None] * BATCH,
+                "lock": lock["lock"],
+            }
+            stored = await session.execute(statement("sync/store"), read, prepare=True)
+            assert stored.rowcount == BATCH
+
+
+async def test_flags_raised_by_hand(planned: str) -> None:
+    """A person at psql, with nothing set: the doorbell's own statements."""
+    async with await psycopg.AsyncConnection.connect(planned, autocommit=True) as session:
+        plans = Plans(session)
+        for first in range(start := next(untouched), start + REPEATED * BATCH, BATCH):
+            wallets = list(range(first, first + BATCH))
+            await session.execute("UPDATE wallets SET needs_gas = true WHERE id = ANY (%s)", [wallets], prepare=True)
+            await session.execute(
+                "UPDATE wallets SET needs_consolidation = NOT needs_consolidation WHERE id = %s",
+                [wallets[0]],
+                prepare=True,
+            )
+        assert_few(plans)

@@ -1,0 +1,63 @@
+"""How the benchmarks judge: ratios, and what holds of the aims."""
+
+import json
+from typing import Any
+
+import pytest
+
+from bench.aims import AIMS, BEST, FLOOR, Bound
+from bench.contestants import OURS
+from bench.result import Result
+
+
+def found(**results: Result) -> dict[str, dict[str, Any]]:
+    """As it is read back from bench/results."""
+    return {
+        name: json.loads(json.dumps(result.as_json(left_out={}, command="", versions={}, machine={})))
+        for name, result in results.items()
+    }
+
+
+latency = Result("latency", "ms", {OURS: [2.0, 9.0, 2.2], "quick": [4.0], "slow": [8.0, 10.0], "gone": []}, floor=[1.1])
+rate = Result("rate", "jobs/s", {OURS: [30.0], "quick": [40.0], "slow": [10.0]}, lower_is_better=False)
+
+
+def test_medians_and_ranges() -> None:
+    result = found(latency=latency)["latency"]
+    assert (result["ours"], result["min"], result["max"]) == (2.2, 2.0, 9.0)
+    assert result["peers"] == {
+        "quick": {"median": 4.0, "min": 4.0, "max": 4.0},
+        "slow": {"median": 9.0, "min": 8.0, "max": 10.0},
+    }, "who never ended a round is not there"
+    assert result["ratios"]["to_floor"] == {OURS: 2.0, "quick": 3.636, "slow": 8.182}
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "holds"),
+    [
+        (Bound("latency", at_most=2.5), 2.2, True),
+        (Bound("latency", at_most=2.1), 2.2, False),
+        (Bound("latency", at_most=0.5, against=BEST), 0.55, False),
+        (Bound("latency", at_most=0.5, against="slow"), 2.2 / 9, True),
+        (Bound("latency", at_most=4, against=FLOOR), 2.0, True),
+        (Bound("rate", at_least=1.1, against=BEST), 0.75, False),
+        (Bound("rate", at_least=1.1, against="slow"), 3.0, True),
+        (Bound("rate", at_least=10, over="latency"), 30 / 2.2, True),
+        (Bound("rate", at_least=1, against="gone"), None, None),
+        (Bound("elsewhere", at_least=1), None, None),
+    ],
+)
+def test_bounds(bound: Bound, value: float | None, holds: bool | None) -> None:
+    results = found(latency=latency, rate=rate)
+    assert bound.value(results) == pytest.approx(value)
+    assert bound.holds(results) is holds
+
+
+def test_ours_in_other_circumstances_is_no_peer() -> None:
+    other = Result("size", "ms", {OURS: [3.0], f"{OURS}, nearly empty": [1.0]})
+    assert Bound("size", at_most=1, against=BEST).value(found(size=other)) is None
+    assert Bound("size", at_most=1.3, against=f"{OURS}, nearly empty").value(found(size=other)) == 3.0
+
+
+def test_every_bound_has_one_side() -> None:
+    assert [bound for aim in AIMS for bound in aim.bounds if (bound.at_most is None) == (bound.at_least is None)] == []
