@@ -178,10 +178,9 @@ def _one_of_each(simulation: Simulation) -> None:
 
 
 def _bury(simulation: Simulation) -> None:
-    for process in simulation.processes:
-        process.die()
+    dead = simulation.end()
     simulation.database.let_go()
-    bury([*simulation.processes, *simulation.dead])
+    bury(dead)
 
 
 @cache

@@ -186,6 +186,13 @@ class Simulation:
                 process.loop.wake()
         return True
 
+    def end(self) -> list[Process]:
+        """Nothing happens any more; all that ever ran, dead."""
+        for process in self.processes:
+            process.die()
+        self._events.clear()  # late bells know whom they were for
+        return [*self.processes, *self.dead]
+
     # -- seams
 
     def happens(self, kind: str) -> Decision | None:
