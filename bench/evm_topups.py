@@ -135,4 +135,4 @@ if __name__ == "__main__":
     parser.add_argument("--wallets", type=int, default=500)
     parser.add_argument("--block-seconds", type=float, default=1.0)
     arguments = parser.parse_args()
-    print(json.dumps({"report": asyncio.run(main(arguments.wallets, arguments.block_seconds))}))
+    print(json.dumps(asyncio.run(main(arguments.wallets, arguments.block_seconds))))
