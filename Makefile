@@ -6,9 +6,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
-# The first Python here that everything runs on; `make PYTHON=/path/to/python3.12` names another one.
-PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell \
-	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 13) and print("$(name)")' 2>/dev/null)))
+# The first Python here that the locked wheels are for; `make PYTHON=/path/to/python3.12` names another one.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; (3, 11) <= sys.version_info < (3, 15) and print("$(name)")' 2>/dev/null)))
 RUN := $(VENV)/bin
 INSTALL := $(RUN)/python -m pip install -qq --disable-pip-version-check
 COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -22,7 +22,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test check lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup up test chaos reliability recovery simulation check lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,16 @@ up: $(VENV)/.ready $(CLIENTS)/node_modules/.ready ## everything on this machine,
 
 test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
 	$(RUN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+chaos: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## random runs of real processes under faults: SEED=… RUNS=…, or SCHEDULE=file
+	@$(RUN)/python -m tests.chaos.run $(if $(SCHEDULE),--schedule $(SCHEDULE)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(RUNS),--runs $(RUNS)) $(CHAOS_ARGS)
+
+recovery: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## how long recovery takes, measured: ROUNDS=…
+	@$(RUN)/python -m tests.chaos.recovery $(if $(ROUNDS),--rounds $(ROUNDS))
+
+reliability: $(VENV)/.ready-dev ## docs/reliability.md from the runs that were made here
+	@$(RUN)/python -m tests.chaos.reliability
 
 check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers, contracts
 	$(RUN)/ruff check .
@@ -60,6 +70,10 @@ bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it 
 bench-report: $(VENV)/.ready-bench ## docs/benchmarks.md and its plots, from the newest results
 	@$(RUN)/python -m bench.report $(REPORT_ARGS)
 
+simulation: $(VENV)/.ready-dev ## seeded runs of the workers in one process, every await a place to die: SEED=… RUNS=… [NETWORK=…] [REPLAY=…]
+	@$(RUN)/python -m tests.simulation.campaign $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(NETWORK),--network $(NETWORK)) $(if $(REPLAY),--replay $(REPLAY)) $(SIMULATION_ARGS)
+
 lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(INSTALL) 'uv>=0.13,<0.14'
 	$(COMPILE) --group build -o requirements.lock pyproject.toml
@@ -74,8 +88,8 @@ clean: ## remove the virtual environment and caches, keep the state in .flagpost
 
 $(VENV)/bin/python:
 	@if [[ -z "$(PYTHON)" ]]; then \
-		echo "Flagpost needs Python 3.11 or 3.12, and none of python3, python3.12, python3.11 is one:" >&2; \
-		echo "install it (Debian: apt-get install python3 python3-venv) or name it (make PYTHON=/path/to/python3.12)" >&2; \
+		echo "Flagpost needs Python 3.11, 3.12, 3.13 or 3.14, and found none under those names nor as python3:" >&2; \
+		echo "install one (Debian: apt-get install python3 python3-venv) or name it (make PYTHON=/path/to/python3.12)" >&2; \
 		exit 1; \
 	fi
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

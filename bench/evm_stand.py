@@ -97,8 +97,7 @@ class Stand:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Used so far by Postgres (those of its processes that live now) and by the node."""
-        servers = [self.postmaster, *self.postmaster.children(recursive=True)]
-        return {"postgres": sum(map(_cpu, servers)), "node": _cpu(self.anvil)}
+        return {"postgres": cpu_of_tree(self.postmaster), "node": cpu_of_tree(self.anvil)}
 
 
 def wallet_address(number: int) -> str:
@@ -200,6 +199,11 @@ def _server() -> Iterator[EmbeddedServer]:
     finally:
         shutil.rmtree(socket_directory(home), ignore_errors=True)
         shutil.rmtree(home)
+
+
+def cpu_of_tree(process: psutil.Process) -> float:
+    """Seconds that a process and those of its children that live now have used."""
+    return sum(map(_cpu, [process, *process.children(recursive=True)]))
 
 
 def _cpu(process: psutil.Process) -> float:

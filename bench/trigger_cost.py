@@ -1,16 +1,17 @@
 """What the triggers cost: balances written by the sync's own statements, with the triggers and without.
 
-Two databases on one embedded server hold the same wallets. In one the triggers of wallet_balances are dropped, and
-so is the check that they keep true (raw and human are the same amount), so that the plain side pays for nothing it
-does not need. Every batch is written in both, one right after the other and in turns first, so that whatever else the
-machine does hits both alike. A batch is what a sync does: claim, then store, each its own transaction.
+Three databases on one embedded server hold the same wallets. In two the triggers of wallet_balances and wallets are
+dropped, and so is the check that they keep true (raw and human are the same amount): *plain* writes the balances and
+nothing else, *by hand* sets the same flags with a statement of its own (bench/flags_by_hand.sql), in the transaction of
+the store. Every batch is written in all, one right after the other and in turns first, so that whatever else the
+machine does hits all alike. A batch is what a sync does: claim, then store, each its own transaction.
 
     unchanged   2 % of the amounts moved since the last read: an ordinary day
     changed     every amount moved, no wallet crossed a threshold
     flipping    every amount moved and every wallet crossed both thresholds, up or down: half as many rows again are
-                written, in wallets, which the plain side does not do
+                written, in wallets, which the plain side does not do and the one by hand does
 
-    python bench/trigger_cost.py --rows 100000 --batch 1000 --rounds 5
+    python -m bench.trigger_cost --rows 100000 --batch 1000 --rounds 5
 """
 
 import argparse
@@ -31,7 +32,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from bench.statements import parts
+from bench.statements import parts, text
 from pipeline.db.cluster import socket_directory
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
@@ -54,13 +55,16 @@ PLAIN = """
 DO $$
 DECLARE one text;
 BEGIN
-    FOR one IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'wallet_balances'::regclass AND NOT tgisinternal LOOP
-        EXECUTE format('DROP TRIGGER %I ON wallet_balances', one);
+    FOR one IN SELECT format('%I ON %s', tgname, tgrelid::regclass) FROM pg_trigger
+               WHERE tgrelid IN ('wallet_balances'::regclass, 'wallets'::regclass) AND NOT tgisinternal LOOP
+        EXECUTE 'DROP TRIGGER ' || one;
     END LOOP;
     ALTER TABLE wallet_balances DROP CONSTRAINT raw_and_human_are_the_same_amount;
 END
 $$
 """
+TRIGGERS, HAND, NOTHING = "triggers", "by hand", "plain"
+FLAGS = "SELECT derivation_index, needs_gas, needs_consolidation FROM wallets ORDER BY derivation_index"
 MAKE_DUE = "UPDATE wallet_balances SET next_check_at = now() - interval '1 second'"
 
 
@@ -83,7 +87,7 @@ MIXES: dict[str, Callable[[Row, int], int]] = {"unchanged": unchanged, "changed"
 
 @dataclass
 class Side:
-    """One of the two databases, and the seconds of the round that runs."""
+    """One of the databases, and the seconds of the round that runs."""
 
     name: str
     connection: psycopg.Connection[Row]
@@ -107,7 +111,10 @@ class Side:
             "lock": lock,
         }
         resumed = time.perf_counter()
-        stored = self.connection.execute(statement("sync/store"), parameters).fetchall()
+        with self.connection.transaction():
+            stored = self.connection.execute(statement("sync/store"), parameters).fetchall()
+            if self.name == HAND:
+                self.connection.execute(text("flags_by_hand"), parameters)
         self.store_seconds += time.perf_counter() - resumed
         self.claim_seconds += between - started
         self.stored += len(stored)
@@ -138,19 +145,19 @@ def server() -> Iterator[str]:
         shutil.rmtree(home)
 
 
-def prepare(dsn: str, name: str, rows: int) -> Side:
+def prepare(dsn: str, database: str, name: str, rows: int) -> Side:
     import asyncio
 
     with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-    own = make_conninfo(dsn, dbname=name)
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(database)))
+    own = make_conninfo(dsn, dbname=database)
     asyncio.run(migrate(own))
     connection = psycopg.connect(own, autocommit=True, row_factory=dict_row)
     for part in parts("flagpost/chain"):
         connection.execute(part)
     connection.execute(WALLETS, [rows // 2])
     connection.execute(FIRST_READ, [str(LOW_COIN), str(LOW_TOKEN)])
-    if name == "plain":
+    if name != TRIGGERS:
         connection.execute(PLAIN)
     connection.execute(MAKE_DUE)
     connection.execute("VACUUM (ANALYZE)")
@@ -167,10 +174,14 @@ def run(sides: list[Side], rows: int, batch: int, rounds: int) -> dict[str, Any]
         for round_number in range(1, rounds + 2):  # the first one warms up
             for _ in range(-(-rows // batch)):
                 serial += 1
-                for side in sides if serial % 2 else reversed(sides):
+                first = serial % len(sides)
+                for side in sides[first:] + sides[:first]:
                     side.write_batch(batch, new_amount, serial_round(serial, round_number), f"bench:{serial}")
             for side in sides:
                 side.end_round(rows)
+            by_trigger, by_hand = (side.connection.execute(FLAGS).fetchall() for side in sides if side.name != NOTHING)
+            if by_trigger != by_hand:
+                raise RuntimeError(f"{mix}: the statement by hand sets other flags than the triggers")
         report[mix] = {step: compare(sides, step) for step in ("claim", "store")}
         report[mix]["claim and store"] = compare(sides, None)
     return report
@@ -183,26 +194,27 @@ def serial_round(serial: int, round_number: int) -> int:
 
 def compare(sides: list[Side], step: str | None) -> dict[str, Any]:
     seconds = {side.name: [one[step] if step else sum(one.values()) for one in side.rounds[1:]] for side in sides}
-    ratios = [with_ / without for with_, without in zip(seconds["triggers"], seconds["plain"], strict=True)]
+    figures = seconds | {
+        f"ratio to {other}": [ours / theirs for ours, theirs in zip(seconds[TRIGGERS], seconds[other], strict=True)]
+        for other in (NOTHING, HAND)
+    }
     return {
-        **{
-            name: {"median": statistics.median(each), "min": min(each), "max": max(each), "rounds": each}
-            for name, each in seconds.items()
-        },
-        "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        name: {"median": statistics.median(each), "min": min(each), "max": max(each), "rounds": each}
+        for name, each in figures.items()
     }
 
 
 def show(report: dict[str, Any], rows: int) -> None:
     print(f"{rows:,} balances a round; seconds, median (min-max)".replace(",", " "))
-    print(f"{'mix':<11}{'step':<17}{'without triggers':<24}{'with triggers':<24}ratio")
+    columns = (NOTHING, HAND, TRIGGERS, f"ratio to {NOTHING}", f"ratio to {HAND}")
+    print(f"{'mix':<11}{'step':<17}" + "".join(f"{column:<22}" for column in columns))
     for mix, steps in report.items():
         for step, figures in steps.items():
             cells = [
                 f"{one['median']:.3f} ({one['min']:.3f}-{one['max']:.3f})"
-                for one in (figures["plain"], figures["triggers"], figures["ratio"])
+                for one in (figures[column] for column in columns)
             ]
-            print(f"{mix:<11}{step:<17}{cells[0]:<24}{cells[1]:<24}{cells[2]}")
+            print(f"{mix:<11}{step:<17}" + "".join(f"{cell:<22}" for cell in cells))
 
 
 def main() -> int:
@@ -216,7 +228,7 @@ def main() -> int:
         parser.error("--rows must be even and positive, --batch and --rounds positive")
 
     with server() as dsn:
-        sides = [prepare(dsn, "plain", options.rows), prepare(dsn, "triggers", options.rows)]
+        sides = [prepare(dsn, name.replace(" ", "_"), name, options.rows) for name in (NOTHING, HAND, TRIGGERS)]
         try:
             report = run(sides, options.rows, options.batch, options.rounds)
         finally:

@@ -11,6 +11,7 @@ from bench.result import Result
 
 ROWS = 100_000
 WITHOUT = "without triggers"
+BY_HAND = "the same flags by hand"
 WITHIN = 900.0
 
 
@@ -27,7 +28,11 @@ async def measure(bench: Bench) -> list[Result]:
         Result(
             f"triggers.{mix}{name}",
             "s",
-            {OURS: mixes[mix][step]["triggers"]["rounds"], WITHOUT: mixes[mix][step]["plain"]["rounds"]},
+            {
+                OURS: mixes[mix][step]["triggers"]["rounds"],
+                WITHOUT: mixes[mix][step]["plain"]["rounds"],
+                BY_HAND: mixes[mix][step]["by hand"]["rounds"],
+            },
             settings={"balances": rows - rows % 2},
         )
         for mix in ("unchanged", "changed", "flipping")

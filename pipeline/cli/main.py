@@ -127,8 +127,6 @@ def report(error: Exception) -> int:
         return error.code
     if family == "pipeline":
         print_error(CommandError(str(error)))
-    elif isinstance(error, ModuleNotFoundError) and error.name == "pyrevm":
-        print_error(CommandError("the simulated network needs Python 3.11 or 3.12", "make clean, then make PYTHON=…"))
     elif family == "psycopg":
         print_error(CommandError(f"the database: {str(error).strip()}", "check it with: flagpost doctor"))
     else:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import TypeAlias
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, InternalError, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
@@ -47,10 +47,17 @@ class Pool(AsyncConnectionPool[Connection]):
 
     @contextlib.asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the library's
-        """A connection for a few statements."""
+        """A connection for a few statements. Raises OperationalError, too, for what only the driver calls an
+        InternalError: answers that do not fit the question, as where the session is ended in the middle of one."""
         async with super().connection(timeout) as connection:
-            with cut_after(self.patience, connection):
-                yield connection
+            try:
+                with cut_after(self.patience, connection):
+                    yield connection
+            except InternalError as error:
+                if error.sqlstate is not None:  # the server's own, which is a bug and no loss
+                    raise
+                await connection.close()
+                raise OperationalError(str(error)) from error
 
     async def schedule_task(self, task: MaintenanceTask, delay: float) -> None:
         """Run ``task`` after ``delay`` seconds, an attempt to connect after ``LONGEST_PAUSE`` at most."""

@@ -11,8 +11,8 @@ from pipeline.devnet.encoding import BadAddress, base58_address, keccak256, pars
 from pipeline.devnet.messages import (
     CONTRACTS,
     CreateSmartContract,
+    RawData,
     SmartContract,
-    Transaction,
     TransferContract,
     TriggerSmartContract,
     from_json,
@@ -186,7 +186,7 @@ def _packed(call: Call) -> SignedTransaction:
     if not isinstance(raw_json, dict):
         raise ApiError("class java.lang.NullPointerException : null")
     try:
-        raw = from_json(Transaction.raw, {k: v for k, v in raw_json.items() if k != "contract"}, call.visible)
+        raw = from_json(RawData, {k: v for k, v in raw_json.items() if k != "contract"}, call.visible)
         for item in raw_json.get("contract", []):
             cls = CONTRACTS.get(item.get("type", ""))
             if cls is None:
@@ -203,7 +203,7 @@ def _packed(call: Call) -> SignedTransaction:
 def _built(call: Call, kind: str, message: Any, fee_limit: int = 0) -> SignedTransaction:
     """Unsigned, referring to the node's solid block as java-tron's createTransactionCapsule does."""
     reference, head = call.node.head(True), call.node.head(False)
-    raw = Transaction.raw(
+    raw = RawData(
         ref_block_bytes=reference.id[6:8],
         ref_block_hash=reference.id[8:16],
         expiration=head.timestamp + LIFETIME_MS,

@@ -7,8 +7,9 @@ import hashlib
 from functools import lru_cache
 
 import base58
-from coincurve import PrivateKey, PublicKey
 from Crypto.Hash import keccak
+
+from pipeline.curve import PrivateKey, PublicKey
 
 PREFIX = b"\x41"
 BLACKHOLE = PREFIX + bytes(20)
@@ -87,15 +88,15 @@ def recover(digest: bytes, signature: bytes) -> bytes:
     if recovery not in (0, 1, 2, 3):
         raise ValueError(f"Header byte out of range: {v}")
     try:
-        public = PublicKey.from_signature_and_message(signature[:64] + bytes([recovery]), digest, hasher=None)
-    except Exception as error:  # coincurve raises bare Exception for an unrecoverable signature
+        public = PublicKey.recover(digest, signature[:64] + bytes([recovery]))
+    except ValueError as error:
         raise ValueError("Could not recover public key from signature") from error
     return _address_of_public(public)
 
 
 def sign(key: PrivateKey, digest: bytes) -> bytes:
     """r‖s‖v over ``digest``, v 27 or 28."""
-    raw = key.sign_recoverable(digest, hasher=None)
+    raw = key.sign(digest)
     return raw[:64] + bytes([raw[64] + 27])
 
 

@@ -1,26 +1,107 @@
 """Protobuf messages, and their JSON as java-tron's JsonFormat prints and reads it.
 
-Transfers and calls use tronpy's ``tron_pb2``. Contract creation and block headers are missing there; they are
-declared here in a descriptor pool of their own, so that no second file claims package ``protocol``.
+Field numbers and names are java-tron's (core/Tron.proto and core/contract/*.proto), written down here a second time
+on purpose: a number that the provider has wrong must not be right here too.
 """
 
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from tronpy.proto import tron_pb2
 
+from pipeline.chains.tron.protobuf import declare
 from pipeline.devnet.encoding import base58_address, is_address, parse_address, parse_hex
 
-_Field = descriptor_pb2.FieldDescriptorProto
-
-_ENUMS = {
-    "EntryType": ("UnknownEntryType", "Constructor", "Function", "Event", "Fallback", "Receive", "Error"),
-    "StateMutability": ("UnknownMutabilityType", "Pure", "View", "Nonpayable", "Payable"),
+_KINDS = {
+    "AccountCreateContract": 0,
+    "TransferContract": 1,
+    "TransferAssetContract": 2,
+    "VoteAssetContract": 3,
+    "VoteWitnessContract": 4,
+    "WitnessCreateContract": 5,
+    "AssetIssueContract": 6,
+    "WitnessUpdateContract": 8,
+    "ParticipateAssetIssueContract": 9,
+    "AccountUpdateContract": 10,
+    "FreezeBalanceContract": 11,
+    "UnfreezeBalanceContract": 12,
+    "WithdrawBalanceContract": 13,
+    "UnfreezeAssetContract": 14,
+    "UpdateAssetContract": 15,
+    "ProposalCreateContract": 16,
+    "ProposalApproveContract": 17,
+    "ProposalDeleteContract": 18,
+    "SetAccountIdContract": 19,
+    "CustomContract": 20,
+    "CreateSmartContract": 30,
+    "TriggerSmartContract": 31,
+    "GetContract": 32,
+    "UpdateSettingContract": 33,
+    "ExchangeCreateContract": 41,
+    "ExchangeInjectContract": 42,
+    "ExchangeWithdrawContract": 43,
+    "ExchangeTransactionContract": 44,
+    "UpdateEnergyLimitContract": 45,
+    "AccountPermissionUpdateContract": 46,
+    "ClearABIContract": 48,
+    "UpdateBrokerageContract": 49,
+    "ShieldedTransferContract": 51,
+    "MarketSellAssetContract": 52,
+    "MarketCancelOrderContract": 53,
+    "FreezeBalanceV2Contract": 54,
+    "UnfreezeBalanceV2Contract": 55,
+    "WithdrawExpireUnfreezeContract": 56,
+    "DelegateResourceContract": 57,
+    "UnDelegateResourceContract": 58,
 }
-# Field numbers of java-tron's core/contract/smart_contract.proto and core/Tron.proto (BlockHeader.raw).
+"""ContractType."""
+_KIND_NAMES = {number: name for name, number in _KINDS.items()}
+_ENUMS = {
+    "ContractType": _KINDS,
+    "EntryType": {
+        "UnknownEntryType": 0,
+        "Constructor": 1,
+        "Function": 2,
+        "Event": 3,
+        "Fallback": 4,
+        "Receive": 5,
+        "Error": 6,
+    },
+    "StateMutability": {"UnknownMutabilityType": 0, "Pure": 1, "View": 2, "Nonpayable": 3, "Payable": 4},
+}
 _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
+    "Transaction": {1: ("raw_data", "RawData"), 2: ("signature", "*bytes")},
+    "RawData": {
+        1: ("ref_block_bytes", "bytes"),
+        3: ("ref_block_num", "int64"),
+        4: ("ref_block_hash", "bytes"),
+        8: ("expiration", "int64"),
+        9: ("auths", "*Authority"),
+        10: ("data", "bytes"),
+        11: ("contract", "*Contract"),
+        12: ("scripts", "bytes"),
+        14: ("timestamp", "int64"),
+        18: ("fee_limit", "int64"),
+    },
+    "Contract": {
+        1: ("type", "ContractType"),
+        2: ("parameter", "Any"),
+        3: ("provider", "bytes"),
+        4: ("ContractName", "bytes"),
+        5: ("Permission_id", "int32"),
+    },
+    "Authority": {1: ("account", "AccountId"), 2: ("permission_name", "bytes")},
+    "AccountId": {1: ("name", "bytes"), 2: ("address", "bytes")},
+    "TransferContract": {1: ("owner_address", "bytes"), 2: ("to_address", "bytes"), 3: ("amount", "int64")},
+    "TriggerSmartContract": {
+        1: ("owner_address", "bytes"),
+        2: ("contract_address", "bytes"),
+        3: ("call_value", "int64"),
+        4: ("data", "bytes"),
+        5: ("call_token_value", "int64"),
+        6: ("token_id", "int64"),
+    },
     "Param": {1: ("indexed", "bool"), 2: ("name", "string"), 3: ("type", "string")},
     "Entry": {
         1: ("anonymous", "bool"),
@@ -61,47 +142,16 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         10: ("version", "int32"),
     },
 }
-_SCALARS = {
-    "bool": _Field.TYPE_BOOL,
-    "string": _Field.TYPE_STRING,
-    "bytes": _Field.TYPE_BYTES,
-    "int32": _Field.TYPE_INT32,
-    "int64": _Field.TYPE_INT64,
-}
 
-
-def _declare() -> dict[str, type[Message]]:
-    package = "flagpost.devnet"
-    file = descriptor_pb2.FileDescriptorProto(name="flagpost_devnet.proto", package=package, syntax="proto3")
-    for name, values in _ENUMS.items():
-        enum = file.enum_type.add(name=name)
-        for number, value in enumerate(values):
-            enum.value.add(name=value, number=number)
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, (field_name, declared) in fields.items():
-            repeated, kind = declared.startswith("*"), declared.removeprefix("*")
-            field = message.field.add(name=field_name, number=number)
-            field.label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
-            if kind in _SCALARS:
-                field.type = _SCALARS[kind]
-            else:
-                field.type = _Field.TYPE_ENUM if kind in _ENUMS else _Field.TYPE_MESSAGE
-                field.type_name = f".{package}.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in _MESSAGES
-    }
-
-
-_CLASSES = _declare()
-CreateSmartContract: Any = _CLASSES["CreateSmartContract"]
-SmartContract: Any = _CLASSES["SmartContract"]
-BlockHeaderRaw: Any = _CLASSES["BlockHeaderRaw"]
-TransferContract: Any = tron_pb2.TransferContract
-TriggerSmartContract: Any = tron_pb2.TriggerSmartContract
-Transaction: Any = tron_pb2.Transaction
+_CLASSES = declare("flagpost.devnet", _MESSAGES, _ENUMS)
+Transaction = _CLASSES["Transaction"]
+RawData = _CLASSES["RawData"]
+"""java-tron's Transaction.raw: what is signed."""
+TransferContract = _CLASSES["TransferContract"]
+TriggerSmartContract = _CLASSES["TriggerSmartContract"]
+CreateSmartContract = _CLASSES["CreateSmartContract"]
+SmartContract = _CLASSES["SmartContract"]
+BlockHeaderRaw = _CLASSES["BlockHeaderRaw"]
 
 CONTRACTS: dict[str, Any] = {
     "TransferContract": TransferContract,
@@ -113,10 +163,7 @@ CONTRACTS: dict[str, Any] = {
 
 def kind_name(number: int) -> str:
     """``ContractType`` by its number, ``UNKNOWN_<n>`` beyond those that exist."""
-    try:
-        return str(Transaction.Contract.ContractType.Name(number))
-    except ValueError:
-        return f"UNKNOWN_{number}"
+    return _KIND_NAMES.get(number, f"UNKNOWN_{number}")
 
 
 def to_json(message: Message, visible: bool) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """HTTP in front of a node: routes and parsing."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -66,34 +67,34 @@ def node_app(node: Node) -> web.Application:
 async def _serve(request: web.Request) -> web.StreamResponse:
     node = request.app[NODE]
     path = f"{request.match_info['room']}/{request.match_info['method']}"
-    handler = ROUTES.get(path)
-    if handler is None:
+    if path not in ROUTES:
         return web.Response(status=404, text=PAGE.format(status="404 Not Found"), content_type="text/html")
     body = await request.text()
     fault = node.faults.take(path)
 
     def process() -> Any:
-        return _answer(handler, node, path, request, body)
+        return answer(node, path, body, request.query)
 
     if fault is None:
         return web.json_response(process())
     return await spoil(Spoiled(request, fault, process, body))
 
 
-def _answer(handler: Handler, node: Node, path: str, request: web.Request, body: str) -> Any:
+def answer(node: Node, path: str, body: str, query: Mapping[str, str]) -> Any:
+    """What the node says to a call of ``ROUTES``, having done it."""
     try:
-        params = _parameters(request, body)
+        params = _parameters(body, query)
         visible = str(params.get("visible", False)).lower() == "true"
-        return handler(Call(node, params, visible, path.startswith("walletsolidity/")))
+        return ROUTES[path](Call(node, params, visible, path.startswith("walletsolidity/")))
     except ApiError as error:
         return {"Error": str(error)}
     except Rejected as error:
         return {"Error": f"class org.tron.core.exception.ContractValidateException : {error.message}"}
 
 
-def _parameters(request: web.Request, body: str) -> dict[str, Any]:
+def _parameters(body: str, query: Mapping[str, str]) -> dict[str, Any]:
     if not body.strip():
-        return dict(request.query)
+        return dict(query)
     try:
         params = json.loads(body)
     except ValueError as error:

@@ -61,7 +61,7 @@ async def _duplicated(call: Spoiled) -> web.StreamResponse:
 
 
 async def _false_txid(call: Spoiled) -> web.StreamResponse:
-    return web.json_response(_with_false_txids(call.process()))
+    return web.json_response(with_false_txids(call.process()))
 
 
 async def _false_reply(call: Spoiled) -> web.StreamResponse:
@@ -145,13 +145,14 @@ def _broadcast_answer(call: Spoiled, code: str, message: str) -> Any:
         return {"Error": f"class java.lang.IllegalArgumentException : {error}"}
 
 
-def _with_false_txids(answer: Any) -> Any:
+def with_false_txids(answer: Any) -> Any:
+    """The answer with another id in the place of every txid."""
     if isinstance(answer, list):
-        return [_with_false_txids(item) for item in answer]
+        return [with_false_txids(item) for item in answer]
     if not isinstance(answer, dict):
         return answer
     names = ("txid", "txID", "id")
     return {
-        name: sha256(value.encode()).hex() if name in names and isinstance(value, str) else _with_false_txids(value)
+        name: sha256(value.encode()).hex() if name in names and isinstance(value, str) else with_false_txids(value)
         for name, value in answer.items()
     }

@@ -19,7 +19,7 @@ from pipeline.devnet.resources import (
     split_energy,
 )
 from pipeline.devnet.transactions import SignedTransaction, invalid
-from pipeline.devnet.vm import Execution, Log, Mark, Vm
+from pipeline.devnet.vm import Execution, Log, Mark, new_vm
 
 CONSTANT_ENERGY = 100_000_000
 """What a node lets a constant call spend (vm.maxEnergyLimitForConstant)."""
@@ -64,7 +64,7 @@ class StateMark:
 class State:
     def __init__(self, endowments: dict[bytes, int]) -> None:
         self.ledger = Ledger()
-        self.vm = Vm()
+        self.vm = new_vm()
         for address, sun in endowments.items():
             self.ledger.put_account(address, Account(0))
             self.vm.endow(address, sun)

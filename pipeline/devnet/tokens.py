@@ -5,17 +5,17 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from coincurve import PrivateKey
 from eth_abi.abi import encode
 from eth_abi.exceptions import EncodingError
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from pipeline.curve import PrivateKey
 from pipeline.devnet.chain import Chain
 from pipeline.devnet.encoding import address_of, contract_address, keccak256, sha256, sign
 from pipeline.devnet.messages import (
     CreateSmartContract,
+    RawData,
     SmartContract,
-    Transaction,
     TransferContract,
     TriggerSmartContract,
     from_json,
@@ -79,7 +79,7 @@ class Faucet:
         message.owner_address = self.address
         reference = self._chain.solid
         self._last_ms = max(self._last_ms + 1, self._chain.clock.now_ms())
-        raw = Transaction.raw(
+        raw = RawData(
             ref_block_bytes=reference.id[6:8],
             ref_block_hash=reference.id[8:16],
             expiration=self._chain.head.timestamp + LIFETIME_MS,

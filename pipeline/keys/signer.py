@@ -2,8 +2,7 @@
 
 from typing import Protocol
 
-from coincurve import PrivateKey
-
+from pipeline.curve import PrivateKey
 from pipeline.keys.derivation import Family, PrivateBranch
 from pipeline.keys.mnemonic import to_seed
 
@@ -42,7 +41,7 @@ class LocalSigner:
     async def sign_digest(self, family: Family, index: int, digest: bytes) -> bytes:
         if len(digest) != 32:
             raise ValueError(f"a digest has 32 bytes, this one {len(digest)}")
-        return self._key(family, index).sign_recoverable(digest, hasher=None)
+        return self._key(family, index).sign(digest)
 
     def _branch(self, family: Family) -> PrivateBranch:
         if family not in self._branches:

@@ -1,5 +1,6 @@
 """What a job is, and what one attempt of it can come to."""
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,9 +37,9 @@ class TriggeredBy(StrEnum):
     """A timer that found a flag which no event had brought."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
-    """One claimed attempt of a job."""
+    """One claimed attempt of a job. Not frozen, which would triple the cost of making one; nobody changes it."""
 
     id: UUID
     job_id: str
@@ -54,11 +55,14 @@ class Job:
     max_retries: int
     """Attempts in all; the last one that fails makes a dead letter."""
     triggered_by: TriggeredBy
-    priority: int
-    data: Mapping[str, Any]
-    created_at: datetime
-    started_at: datetime
-    """Start of this attempt."""
+    json: str
+    """What ``job_logs.data`` said when it was claimed, as text: most handlers never look."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """``job_logs.data``."""
+        read: Mapping[str, Any] = json.loads(self.json)
+        return read
 
     @property
     def flagged_at(self) -> datetime | None:

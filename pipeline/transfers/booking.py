@@ -161,6 +161,9 @@ async def account_for(conn: AsyncConnection[Any], chain_id: int, stranger: Stran
         await fetch(conn, "transfers/hold_sender", chain_id=chain_id, sender=sender, reason=said)
         return Accounted(None, said)
     kind = stranger.purpose["kind"]
+    if kind == Kind.GAS:
+        # Giving up and taking in both change what was spent: alone, as whoever asks for gas.
+        await fetch(conn, "transfers/lock_gas", chain_id=chain_id)
     reason = f"a {kind} of this wallet was found on the chain (tx {result.txid}): decided anew"
     await fetch(conn, "transfers/supersede", transfer_ids=list(stranger.rivals), reason=reason)
     transfer_id = await _adopt(conn, chain_id, stranger.purpose, result)

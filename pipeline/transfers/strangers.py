@@ -8,6 +8,7 @@ nothing and says so. Here they are looked for, as nothing may be guessed:
                              is taken into the books, anything else holds the sender until a person has looked
     in blocks not final      waited for
     in a node's pool only    waited for a while; then their nonces are filled, and one or the other lands
+    in no pool any more      likewise waited for: nodes forget, and one of several at an address never knew
 
 Only then does the sender pay again. A sender that was never paid from here begins with what it has done lately; what is
 older was before our books of it.
@@ -25,7 +26,8 @@ from pipeline.transfers.absence import ReadBlock
 from pipeline.transfers.strangers_store import Doubted, StrangerStore
 
 _WIDEST_GAP = 100
-"""Nonces. More in a pool, that nobody here knows, are a node's nonsense or for people: filling each costs coins."""
+"""Nonces of a sender a day. More in a pool, that nobody here knows, are a node's nonsense or for people: filling each
+costs coins."""
 _MOST_UNKNOWN = 10_000
 """Nonces. More than that nobody has forgotten: a node talks nonsense."""
 _AT_ONCE = 8
@@ -86,6 +88,8 @@ class Strangers:
         self._searches: dict[str, _Search] = {}
         self._pooled: dict[str, int] = {}
         """By sender, the final height at which only a pool held what is unknown."""
+        self._vanished: dict[str, int] = {}
+        """By sender, the final height since which no pool shows what one has shown."""
         self._audited = ""
         """The last one audited, in the order of addresses."""
         self._alarms: dict[str, str] = {}
@@ -116,6 +120,7 @@ class Strangers:
             senders = {one.sender for one in doubted}
             self._searches = {sender: search for sender, search in self._searches.items() if sender in senders}
             self._pooled = {sender: height for sender, height in self._pooled.items() if sender in senders}
+            self._vanished = {sender: height for sender, height in self._vanished.items() if sender in senders}
             self._alarms = {sender: alarm for sender, alarm in self._alarms.items() if sender in senders}
         self._doubted = "" if all_of_them else doubted[-1].sender
         resolved = await asyncio.gather(*(self._try_to_resolve(one, read_up_to) for one in doubted))
@@ -155,11 +160,17 @@ class Strangers:
         if counted.latest > one.next_nonce:
             return False
         if counted.pending > one.next_nonce:
+            self._vanished.pop(one.sender, None)
             await self._wait_for_the_pool(one, counted, read_up_to)
             return False
-        self._pooled.pop(one.sender, None)
+        if one.unknown_below > one.next_nonce:
+            since = self._vanished.setdefault(one.sender, read_up_to.number)
+            if read_up_to.number - since < self._patience:
+                return False
         if one.filling or not await self._store.trust(self._chain_id, one):
             return False
+        self._pooled.pop(one.sender, None)
+        self._vanished.pop(one.sender, None)
         self._alarms.pop(one.sender, None)
         logger.info("all transactions of {} are in the books: it may pay again", one.sender)
         return True
@@ -253,11 +264,12 @@ class Strangers:
         unknown = range(one.next_nonce or 0, counted.pending)
         if read_up_to.number - since < self._patience:
             return
-        if len(unknown) > _WIDEST_GAP:
+        if one.filled + len(unknown) > _WIDEST_GAP:
             self._alarm(
                 one.sender,
                 f"a node's pool holds {len(unknown)} transactions of {one.sender} that the books do not know (nonces "
-                f"{unknown[0]} to {unknown[-1]}), more than {_WIDEST_GAP}: none is filled. It pays nothing meanwhile",
+                f"{unknown[0]} to {unknown[-1]}), and {one.filled} were filled in the last day: together more than "
+                f"{_WIDEST_GAP}, none is filled. It pays nothing meanwhile",
             )
             return
         if await self._store.void(self._chain_id, one.sender, unknown[-1]):

@@ -28,6 +28,8 @@ class Doubted:
     """Nonces that are to be filled, and may be used already."""
     filling: bool
     """Whether gaps are to use up nonces that a pool held, and have not yet."""
+    filled: int
+    """How many of its nonces were declared void in the last day."""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Doubted":
@@ -38,6 +40,7 @@ class Doubted:
             unknown_below=row["unknown_below"],
             void=tuple(row["void_nonces"]),
             filling=row["filling"],
+            filled=row["filled"],
         )
 
 

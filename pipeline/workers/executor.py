@@ -71,7 +71,7 @@ class Executor:
         self._next_sweep = 0.0
         self._next_due = 0.0
         self._reconnects = 0
-        self._held: dict[tuple[UUID, int], Job] = {}
+        self._held: dict[Job, None] = {}
         self._outcomes: list[tuple[Job, Outcome]] = []
         self._oldest_outcome = 0.0
         self._batches: set[asyncio.Task[None]] = set()
@@ -259,13 +259,13 @@ class Executor:
 
     async def _release_unheld(self) -> None:
         """Give back what a claim brought whose answer never arrived."""
-        released = await self._queue.release_unheld(list(self._held.values()))
+        released = await self._queue.release_unheld(list(self._held))
         if released:
             logger.warning("{}: {} jobs claimed by a lost reply were given back", self.type, len(released))
 
     def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
         for job, outcome in outcomes:
-            self._held.pop((job.id, job.lease), None)
+            self._held.pop(job, None)
             ours = job.id in finished
             self.counts[type(outcome).__name__.lower() if ours else "lost"] += 1
             _report(job, outcome, ours)
@@ -275,9 +275,8 @@ class Executor:
     # -- batches ----------------------------------------------------------------------------------
 
     def _start(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            self._held[job.id, job.lease] = job
-            self.counts[f"jobs_by_{job.triggered_by}"] += 1
+        self._held |= dict.fromkeys(jobs)
+        self.counts.update(Counter(f"jobs_by_{job.triggered_by}" for job in jobs))
         batch = asyncio.create_task(self._run_batch(jobs))
         self._batches.add(batch)
         batch.add_done_callback(self._batch_ended)
@@ -288,13 +287,14 @@ class Executor:
 
     async def _run_batch(self, jobs: Sequence[Job]) -> None:
         """Run the handler to its end; every job that it gave no outcome for is tried again."""
-        left = {job.id: job for job in jobs}
+        left = dict.fromkeys(jobs)
         deadline = self._queue.config.deadline_seconds * DEADLINE_MARGIN
         missing: Outcome = Retry("the handler ended without an outcome for this job")
         try:
             async with asyncio.timeout(deadline) as limit:
                 async for job, outcome in self.handler(jobs):
-                    if left.pop(job.id, None) is not None:
+                    if job in left:
+                        del left[job]
                         self._settle(job, outcome)
         except DATABASE_GONE as error:
             if limit.expired():
@@ -304,7 +304,7 @@ class Executor:
         except Exception as error:
             logger.opt(exception=error).error("{}: the handler failed on {} jobs", self.type, len(left))
             missing = Retry(f"{type(error).__name__}: {reason(error)}")
-        for job in left.values():
+        for job in left:
             self._settle(job, missing)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
@@ -329,7 +329,7 @@ class Executor:
                 outcomes, self._outcomes = self._outcomes, []
                 if outcomes:
                     await self._write_singly(outcomes)
-                rest = list(self._held.values())
+                rest = list(self._held)
                 if rest:
                     given = await self._queue.hand_back(rest)
                     self._held.clear()

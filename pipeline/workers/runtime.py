@@ -34,8 +34,8 @@ Result = TypeVar("Result")
 DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, ConnectionError, TimeoutError)
 """What a statement raises that may go well the next time: connection lost, server restarting, deadlock, timeout."""
 
-RESCUING_ROLE = "pipeline_executor"
-"""Processes of this role look for what others left behind; the rest may not touch jobs."""
+RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
+"""Processes of these roles look for what others left behind; the rest may not touch jobs."""
 START_RETRY_SECONDS = 3.0
 """Between two attempts, and two lines, while the database or its schema is not there yet."""
 LONGEST_RETRY_SECONDS = 1.0
@@ -144,7 +144,7 @@ class Runtime:
         async with self.pool:
             try:
                 await self.persist("registering", self.registration.register)
-                await self._reload()
+                await self.persist("reading the configuration", self._reload)
                 await self._until_stopped(self.listener.start())
                 await self._work()
             except Stopped:
@@ -177,7 +177,7 @@ class Runtime:
 
     async def _work(self) -> None:
         watchers = [self._heartbeats(), self._config_changes(), self._say_alive_without_session()]
-        if self.worker.role == RESCUING_ROLE:
+        if self.worker.role in RESCUING_ROLES:
             watchers.append(self.rescue.keep_looking())
         watching = [asyncio.create_task(watcher) for watcher in watchers]
         working = asyncio.create_task(self.worker.run(self), name=self.worker.type)
@@ -309,7 +309,8 @@ def reason(error: BaseException) -> str:
 def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     """Run a worker as this process until a signal ends it; the exit code.
 
-    The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once.
+    The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once, and so does the end
+    of its patience: the driver waits for the answer to every question that it cancels, also where none ever comes.
     """
     return asyncio.Runner(loop_factory=_loop_factory()).run(_serve(settings, worker, options))
 
@@ -333,6 +334,14 @@ def _on_signal(runtime: Runtime, number: signal.Signals) -> None:
     if runtime.stopping.is_set():
         os._exit(128 + number)
     runtime.stop()
+    patience = runtime.grace_seconds + 2 * HAND_BACK_SECONDS
+    asyncio.get_running_loop().call_later(patience, _break_off, runtime, number)
+
+
+def _break_off(runtime: Runtime, number: signal.Signals) -> None:
+    """As SIGKILL would: whatever is held is rescued."""
+    logger.error("{}: does not come to its end; broken off", runtime.worker.type)
+    os._exit(128 + number)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

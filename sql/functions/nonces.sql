@@ -89,4 +89,3 @@ BEGIN
     RETURN voided;
 END
 $$;
-DROP FUNCTION IF EXISTS void_nonces(integer, text, bigint, bigint);

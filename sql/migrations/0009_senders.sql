@@ -83,6 +83,10 @@ ALTER TABLE nonces
 DROP INDEX nonces_open;
 CREATE INDEX nonces_void ON nonces (chain_id, sender, nonce) WHERE state = 'void';
 
+-- Their parameters mean something else from here on (sql/functions/nonces.sql).
+DROP FUNCTION IF EXISTS reserve_nonce(bigint, bigint);
+DROP FUNCTION IF EXISTS void_nonces(integer, text, bigint, bigint);
+
 -- Of each known sender the last run without a hole.
 INSERT INTO senders (chain_id, sender, first_nonce)
 SELECT DISTINCT ON (run.chain_id, run.sender) run.chain_id, run.sender, run.first_nonce

@@ -38,11 +38,12 @@ BEGIN
             ('job_logs', 'INSERT', 'pipeline_executor', 'true', NULL),
             ('transfers chain_transactions', 'INSERT', 'pipeline_executor', '(NOT found_on_chain)', NULL),
             ('job_logs wallets', 'UPDATE', 'pipeline_executor', 'true', NULL),
-            ('transfers', 'UPDATE', 'pipeline_executor', 'true',
+            ('transfers', 'UPDATE', 'pipeline_executor',
+             '(state = ANY (ARRAY[''requested''::text, ''signed''::text, ''broadcasting''::text, ''expired''::text]))',
              '(state = ANY (ARRAY[''requested''::text, ''signed''::text, ''broadcasting''::text, ''rejected''::text]))'),
-            -- A node's answer may be noted a moment after the transaction was seen in a block.
-            ('chain_transactions', 'UPDATE', 'pipeline_executor', 'true',
-             '(state = ANY (ARRAY[''signed''::text, ''broadcasting''::text, ''included''::text, ''rejected''::text]))'),
+            ('chain_transactions', 'UPDATE', 'pipeline_executor',
+             '(state = ANY (ARRAY[''signed''::text, ''broadcasting''::text]))',
+             '(state = ANY (ARRAY[''signed''::text, ''broadcasting''::text, ''rejected''::text]))'),
 
             ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
              || ' chain_cursors gas_spending system_config worker_registry admin_actions', 'SELECT', 'pipeline_confirmations', 'true', NULL),

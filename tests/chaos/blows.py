@@ -128,7 +128,7 @@ def _crash(random: Random) -> Arguments:
     """The process is killed, and its next life ends at the point."""
     point = random.choice(list(CrashPoint))
     first = point.partition(".")[0]
-    if first in ("want", "void", "rebroadcast", "include", "reorg", "settle", "expire"):
+    if first in ("want", "account", "void", "rebroadcast", "include", "reorg", "settle", "expire"):
         kinds: tuple[str, ...] = ("confirmations",)
     else:
         kinds = ("gas-topup",) if point in NONCES_ONLY else ("gas-topup", "consolidation")

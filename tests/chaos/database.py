@@ -12,6 +12,10 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.db.embedded import EmbeddedServer
+from pipeline.workers.confirmations import Confirmations
+from pipeline.workers.executor import Executor
+from pipeline.workers.sweep import Sweep
+from pipeline.workers.sync import Sync
 from tests.chaos.psql import Psql
 
 SERVER = {
@@ -25,11 +29,11 @@ SERVER = {
 }
 """A crash of the server process loses nothing that was written, with or without fsync; only a machine's would."""
 LOGINS = {
-    "sync": "pipeline_sync",
-    "gas-topup": "pipeline_executor",
-    "consolidation": "pipeline_executor",
-    "confirmations": "pipeline_executor",
-    "sweep": "pipeline_executor",
+    "sync": Sync.role,
+    "gas-topup": Executor.role,
+    "consolidation": Executor.role,
+    "confirmations": Confirmations.role,
+    "sweep": Sweep.role,
 }
 """The role of each kind of process. Each has a login of its own, as behind a pooler it must."""
 SESSIONS = """

@@ -17,7 +17,7 @@ from tests.chains.evm.proxy import Fault, Plan
 from tests.chains.provider.evm_network import TRANSFER_TOPIC, EvmNetwork, evm_network
 from tests.chaos.blows import WALLETS
 from tests.chaos.evm_world import FINNEY, EvmRules, EvmWorld
-from tests.chaos.ground import BLOCK_SECONDS, Ground, background
+from tests.chaos.ground import BLOCK_SECONDS, Ground, background, described
 from tests.chaos.ledger import Landed
 from tests.seed import USDT
 
@@ -163,14 +163,8 @@ async def evm_ground(connection: Connection, host: str) -> AsyncIterator[EvmGrou
             await world.wallet()
         ground = EvmGround(
             name="bsc",
-            chain_id=world.chain_id,
-            coin_id=world.native_id,
-            token_id=world.token_id,
-            token=world.token,
-            gas_wallet=world.gas_address,
-            treasury=world.treasury,
+            **described(world),
             topup_ceiling=TOPUP_CEILING,
-            wallets=world.wallets,
             network=network,
         )
         async with background(ground.make_blocks()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.ledger import Landed, Ledger
+from tests.chaos.world import World
 from tests.seed import Wallet
 
 BLOCK_SECONDS = 0.2
@@ -65,6 +66,19 @@ class Ground(ABC):
     @property
     def addresses(self) -> Collection[str]:
         return [wallet.address for wallet in self.wallets]
+
+
+def described(world: World) -> dict[str, Any]:
+    """What a ground takes from the chain's description in the database."""
+    return {
+        "chain_id": world.chain_id,
+        "coin_id": world.native_id,
+        "token_id": world.token_id,
+        "token": world.token,
+        "gas_wallet": world.gas_address,
+        "treasury": world.treasury,
+        "wallets": world.wallets,
+    }
 
 
 @contextlib.asynccontextmanager

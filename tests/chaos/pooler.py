@@ -31,6 +31,7 @@ class Pooler:
         self._logins = tuple(logins)
         self._directory = directory
         self._process: asyncio.subprocess.Process | None = None
+        self._restarting = asyncio.Lock()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = int(free.getsockname()[1])
@@ -94,11 +95,12 @@ server_login_retry = 1
 
     async def restart(self, seconds: float) -> bool:
         """SIGKILL, ``seconds`` of nothing, start. False while that is under way already."""
-        if self._process is None:
+        if self._restarting.locked():
             return False
-        await self.kill()
-        await asyncio.sleep(seconds)
-        await self.start()
+        async with self._restarting:
+            await self.kill()
+            await asyncio.sleep(seconds)
+            await self.start()
         return True
 
     async def kill(self) -> None:

@@ -75,7 +75,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
     )
     for label, count in summary["faults"].items():
         logger.debug("{:5} {}", count, label)
-    for problem in outcome.problems:
+    for problem in summary["problems"]:
         say(f"PROBLEM {problem}")
     return summary
 
@@ -95,7 +95,12 @@ async def campaign(schedules: Sequence[Schedule], *, shrink_seconds: float) -> i
         if not outcome.problems:
             continue
         failed += 1
-        schedule.save(FAILURES / f"seed-{schedule.seed}.json")
+        path = FAILURES / f"seed-{schedule.seed}.json"
+        schedule.save(path)
+        say(f"what the processes said:  {path.with_suffix('.log').relative_to(Path.cwd())}")
+        if not shrink_seconds:
+            say(f"replay it:  make chaos SCHEDULE={path.relative_to(Path.cwd())}")
+            continue
         path = FAILURES / f"seed-{schedule.seed}-shortest.json"
         say(f"looking for the shortest schedule that fails, for {shrink_seconds:.0f} s at most")
         found_short = await shortest(schedule, shrink_seconds)

@@ -1,9 +1,12 @@
 """Everything a run needs, brought up and taken down again: server, chains, pooler or hosts, and the crew."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
@@ -26,7 +29,7 @@ from tests.chaos.world import MNEMONIC
 from tests.conftest import temporary_home
 from tests.proxy import Proxy
 
-CONFIGURATION = {
+CONFIGURATION: dict[str, Any] = {
     "heartbeat_seconds": 1,
     "sweep__interval_seconds": 2,
     "sweep__grace_seconds": 0.5,
@@ -41,6 +44,8 @@ CONFIGURATION = {
     "queue__deadline_seconds": LEASE_SECONDS,
 }
 """Clocks faster than an operator would set them, so that a run of seconds sees what takes a night elsewhere."""
+CREW_UP_WITHIN = 60.0
+LOOK_SECONDS = 0.1
 HERE = "here"
 """The only host, where there are not three."""
 
@@ -60,6 +65,17 @@ class Stage:
     pooler: Pooler | None = None
     hosts: Hosts | None = None
 
+    async def man(self, kinds: Mapping[str, int]) -> None:
+        """So many processes of each kind, spread over the hosts; returns once everybody is there."""
+        self.crew.start(kinds, [HERE] if self.hosts is None else list(WORKERS))
+        try:
+            async with asyncio.timeout(CREW_UP_WITHIN):
+                query = "SELECT count(*) AS up FROM worker_registry WHERE status = 'running'"
+                while (await self.database.eyes.one(query))["up"] < len(self.crew.posts):  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"not everybody was there after {CREW_UP_WITHIN:g} s\n{self.crew.said()}") from None
+
     @property
     def tron(self) -> TronGround:
         ground = self.grounds["tron"]
@@ -74,8 +90,14 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(schedule: Schedule, log: Path) -> AsyncIterator[Stage]:
-    """Open it; ``log`` is where the processes write. Raises HostsUnavailable and what servers raise."""
+async def stage(
+    schedule: Schedule,
+    log: Path,
+    configuration: Mapping[str, Any] = MappingProxyType(CONFIGURATION),
+    surroundings: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Stage]:
+    """Open it; ``log`` is where the processes write, ``configuration`` as ``Operator.configure`` takes it, and
+    ``surroundings`` are more of the processes' environment. Raises HostsUnavailable and what servers raise."""
     async with contextlib.AsyncExitStack() as stack:
         hosts = stack.enter_context(Hosts()) if schedule.layout is Layout.HOSTS else None
         if hosts is not None:
@@ -99,7 +121,7 @@ async def stage(schedule: Schedule, log: Path) -> AsyncIterator[Stage]:
             grounds["bsc"] = await stack.enter_async_context(evm_ground(connection, address or "127.0.0.1"))
         await connection.close()
         operator = Operator(database, grounds)
-        await operator.configure(**CONFIGURATION)
+        await operator.configure(**configuration)
         proxy = pooler = None
         if "proxy" in schedule.layout.parts:
             proxy = await stack.enter_async_context(Proxy(database.dsn))
@@ -115,7 +137,7 @@ async def stage(schedule: Schedule, log: Path) -> AsyncIterator[Stage]:
             if pooler is not None:
                 reached = {"DATABASE_URL": pooler.dsn(login_of(kind)), "FLAGPOST_LISTEN_URL": direct}
             signs = {"FLAGPOST_MNEMONIC": MNEMONIC} if kind in ("gas-topup", "consolidation") else {}
-            return {**reached, **signs, "FLAGPOST_LOG_LEVEL": "DEBUG", "FLAGPOST_HOME": str(home)}
+            return {**reached, **signs, "FLAGPOST_LOG_LEVEL": "DEBUG", "FLAGPOST_HOME": str(home), **surroundings}
 
         names = list(WORKERS) if hosts is not None else [HERE]
         zygotes = {

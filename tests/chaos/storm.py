@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from tests.chaos.crew import Post
 from tests.chaos.hosts import WORKERS
 from tests.chaos.invariants import Verdict, judge_chain, judge_queue
 from tests.chaos.schedule import Schedule
-from tests.chaos.stage import HERE, Stage, stage
+from tests.chaos.stage import Stage, stage
 
 SETTLED_WITHIN = 120.0
 """Seconds from the last blow until all is done. Some waits cannot be shortened: a leader whose session is half-open
@@ -27,7 +28,6 @@ is given up after 60 s, a node that lied is left alone for 30 s."""
 LOOK_SECONDS = 0.5
 NUDGE_SECONDS = 4.0
 """Between two rounds of what an operator and the clock do for what waits."""
-CREW_UP_WITHIN = 30.0
 DEPOSIT = 250
 """Tokens to every wallet right before the first blow, and right after the last one, so that all of them are due once
 more whatever was done to their flags."""
@@ -73,11 +73,7 @@ class Storm:
     async def begin(self) -> None:
         """Everybody is there, and there is something to do."""
         on = self.stage
-        on.crew.start(CREW, [HERE] if on.hosts is None else list(WORKERS))
-        async with asyncio.timeout(CREW_UP_WITHIN):
-            query = "SELECT count(*) AS up FROM worker_registry WHERE status = 'running'"
-            while (await on.database.eyes.one(query))["up"] < len(on.crew.posts):  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_SECONDS / 5)
+        await on.man(CREW)
         await self._deposit_everywhere()
 
     async def rage(self) -> None:
@@ -296,23 +292,33 @@ _STRIKES: Mapping[Kind, Strike] = {
 
 
 async def run(schedule: Schedule, log: Path) -> Outcome:
-    """One run from nothing to its verdict. ``log``: where the processes write."""
+    """One run from nothing to its verdict. ``log``: where the processes write. What breaks a run off is a problem of
+    its own, and ends no campaign."""
     outcome = Outcome(schedule)
     begun = time.monotonic()
-    async with stage(schedule, log) as on:
-        storm = Storm(on, outcome)
-        await storm.begin()
-        await storm.rage()
-        await storm.calm()
-        if not await storm.settle():
-            outcome.problems.append(f"not settled {SETTLED_WITHIN:g} s after the last blow")
-        with contextlib.suppress(TimeoutError):
-            for ground in on.grounds.values():
-                await ground.finalize()
-        await storm.judge()
-        await on.crew.end()
-        outcome.problems += on.crew.problems
-        outcome.orphaned, outcome.orphaned_in_calm = on.watch.orphaned, on.watch.orphaned_in_calm
-        outcome.ends = sum(on.crew.restarts.values())
+    try:
+        async with stage(schedule, log) as on:
+            await _play(on, outcome)
+    except Exception as error:
+        logger.opt(exception=error).debug("seed {} broke off", schedule.seed)
+        outcome.problems.append(f"the run broke off: {''.join(traceback.format_exception(error)).strip()}")
     outcome.seconds = time.monotonic() - begun
     return outcome
+
+
+async def _play(on: Stage, outcome: Outcome) -> None:
+    """From the first process to the last, which has to end as it should."""
+    storm = Storm(on, outcome)
+    await storm.begin()
+    await storm.rage()
+    await storm.calm()
+    if not await storm.settle():
+        outcome.problems.append(f"not settled {SETTLED_WITHIN:g} s after the last blow")
+    with contextlib.suppress(TimeoutError):
+        for ground in on.grounds.values():
+            await ground.finalize()
+    await storm.judge()
+    await on.crew.end()
+    outcome.problems += on.crew.problems
+    outcome.orphaned, outcome.orphaned_in_calm = on.watch.orphaned, on.watch.orphaned_in_calm
+    outcome.ends = sum(on.crew.restarts.values())

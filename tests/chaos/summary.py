@@ -35,7 +35,7 @@ def summarise(outcome: Outcome) -> dict[str, Any]:
         "payments": outcome.count("payments"),
         "doubles": outcome.count("doubles"),
         "losses": outcome.count("losses"),
-        "problems": [problem.partition("\n")[0] for problem in outcome.problems],
+        "problems": [_in_a_line(problem) for problem in outcome.problems],
         "ends": outcome.ends,
         "settled_seconds": round(outcome.settled_seconds, 2),
         "seconds": round(outcome.seconds, 2),
@@ -107,6 +107,12 @@ def kinds_hit(summaries: Sequence[Mapping[str, Any]]) -> set[Kind]:
     """For the report: which kinds of blows have hit at all."""
     labels = {label for summary in summaries for label in (*summary["faults"], *summary["moves"])}
     return {kind for kind in Kind if any(label == kind or label.startswith(f"{kind}:") for label in labels)}
+
+
+def _in_a_line(problem: str) -> str:
+    """How it begins, and how it ends where that is a traceback."""
+    first, _, rest = problem.partition("\n")
+    return f"{first} … {rest.rpartition(chr(10))[2].strip()}" if "Traceback" in first else first
 
 
 def _median(values: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ from pipeline.devnet.network import Network
 from pipeline.devnet.server import DevnetOptions, running
 from pipeline.local.audit import Movement
 from tests.chaos.blows import WALLETS
-from tests.chaos.ground import BLOCK_SECONDS, Ground
+from tests.chaos.ground import BLOCK_SECONDS, Ground, described
 from tests.chaos.ledger import Landed
 from tests.chaos.world import Rules, World
 from tests.seed import TRX, USDT
@@ -150,14 +150,8 @@ async def tron_ground(connection: Connection, host: str) -> AsyncIterator[TronGr
             await world.wallet()
         yield TronGround(
             name="tron",
-            chain_id=world.chain_id,
-            coin_id=world.native_id,
-            token_id=world.token_id,
-            token=world.token,
-            gas_wallet=world.gas_address,
-            treasury=world.treasury,
+            **described(world),
             topup_ceiling=TOPUP_CEILING,
-            wallets=world.wallets,
             network=network,
             devnet=devnet,
         )

@@ -29,6 +29,14 @@ async def until_blocked(connection: Connection, blocked: Connection) -> None:
             await asyncio.sleep(0.005)
 
 
+async def until_one_waits(connection: Connection) -> None:
+    """Returns once some session of this database waits for a lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(PATIENCE):
+        while not await value(connection, query):  # noqa: ASYNC110 -- nothing signals it
+            await asyncio.sleep(0.005)
+
+
 @asynccontextmanager
 async def second_session(dsn: str) -> AsyncIterator[Connection]:
     async with await AsyncConnection.connect(dsn, autocommit=True) as opened:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
@@ -46,6 +47,55 @@ async def test_statements_that_take_too_long_are_ended(empty_database: str) -> N
     async with pool_of(empty_database, "sync", statement_timeout=0.05) as pool:
         with pytest.raises(errors.QueryCanceled):
             await ask(pool, "SELECT pg_sleep(60)")
+
+
+FAREWELL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+READY = b"Z\0\0\0\5T"
+"""ReadyForQuery, inside a transaction: the end of the answer to BEGIN."""
+
+
+@contextlib.asynccontextmanager
+async def a_farewell_after_begin(dsn: str) -> AsyncIterator[str]:
+    """A way to the server on which the first session is ended between the two halves of the answer to BEGIN, as
+    pg_terminate_backend may end it."""
+    spoiled = asyncio.Event()
+
+    async def forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool) -> None:
+        with contextlib.closing(sink):
+            while data := await source.read(65536):
+                if answers and data.endswith(READY) and not spoiled.is_set():
+                    spoiled.set()
+                    size = (len(FAREWELL) + 4).to_bytes(4, "big")
+                    sink.write(data.removesuffix(READY) + b"E" + size + FAREWELL)
+                    return
+                sink.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        info = psycopg.conninfo.conninfo_to_dict(dsn)
+        upstream = await asyncio.open_unix_connection(f"{info['host']}/.s.PGSQL.{info.get('port') or 5432}")
+        async with asyncio.TaskGroup() as both:
+            both.create_task(forward(reader, upstream[1], answers=False))
+            both.create_task(forward(upstream[0], writer, answers=True))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield psycopg.conninfo.make_conninfo(dsn, host="127.0.0.1", port=port)
+
+
+async def test_a_session_that_ends_in_the_middle_of_an_answer_is_a_lost_connection(empty_database: str) -> None:
+    """The driver says InternalError, as of a bug. It is one that is tried again, with another session."""
+    async with a_farewell_after_begin(empty_database) as dsn, pool_of(dsn, "sync", max_size=1) as pool:
+        with pytest.raises(psycopg.OperationalError, match="received 2 results from command 'BEGIN'"):
+            async with pool.connection() as connection, connection.transaction():
+                pytest.fail("BEGIN went through")
+        async with pool.connection() as connection, connection.transaction():
+            assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
+
+
+async def test_an_error_inside_the_server_is_no_lost_connection(empty_database: str) -> None:
+    async with pool_of(empty_database, "sync") as pool:
+        with pytest.raises(errors.InternalError_):
+            await ask(pool, "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'XX000'; END $$")
 
 
 async def test_connections_are_in_autocommit(empty_database: str) -> None:

@@ -17,8 +17,9 @@ from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Retr
 from tests.db.worker_kit import flag, jobs, queue_of
 from tests.seed import add_wallets, seed_tron
 
-GAS = JobType.GAS_TOPUP
 WALLETS = 4
+LIVE = ("pending", "active", "retrying")
+MONEY = ("chain_transactions", "nonces", "transfers", "gas_spending", "chain_cursors", "senders")
 Result = TypeVar("Result")
 
 
@@ -26,13 +27,15 @@ class Life(RuleBasedStateMachine):
     """Two workers, an operator and a rescuer on four wallets. ``status`` is what the model believes."""
 
     database: str
+    job_type = JobType.GAS_TOPUP
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.connection = self.run(AsyncConnection.connect(self.database, autocommit=True))
         self.run(_empty(self.connection))
-        self.wallets = [wallet.id for wallet in self.run(self._seed())]
+        self.chain = self.run(seed_tron(self.connection))
+        self.wallets = self.run(add_wallets(self.connection, self.chain, WALLETS))
         self.contexts = [queue_of(self.database, config=QueueConfig(quiet_seconds=0)) for _ in range(2)]
         self.queues = [self.run(context.__aenter__()) for context in self.contexts]
         self.status: dict[UUID, str] = {}
@@ -40,15 +43,11 @@ class Life(RuleBasedStateMachine):
         self.held: list[tuple[int, Job]] = []
         """Every attempt ever claimed that was not finished by its holder, lost leases included."""
         self.lease: dict[UUID, int] = {}
+        self.awaiting: set[UUID] = set()
+        """Jobs that wait for the chain: nobody's, and not to be touched."""
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(work)
-
-    async def _seed(self) -> Any:
-        chain = await seed_tron(self.connection)
-        wallets = await add_wallets(self.connection, chain, WALLETS)
-        await flag(self.connection, *[wallet.id for wallet in wallets])
-        return wallets
 
     def teardown(self) -> None:
         for context in self.contexts:
@@ -57,14 +56,20 @@ class Life(RuleBasedStateMachine):
         self.runner.close()
 
     def mine(self, job: Job) -> bool:
-        return self.status[job.id] == "active" and self.lease[job.id] == job.lease
+        return self.status[job.id] == "active" and self.lease[job.id] == job.lease and job.id not in self.awaiting
+
+    def becomes(self, job_id: UUID, status: str) -> None:
+        """The model's side of a move."""
+        self.status[job_id] = status
 
     @rule(worker=st.integers(0, 1), capacity=st.integers(1, 3))
     def claim(self, worker: int, capacity: int) -> None:
         self.run(_due_now(self.connection))
+        gas = self.job_type is JobType.GAS_TOPUP
+        self.run(flag(self.connection, *[wallet.id for wallet in self.wallets], gas=gas, tokens=not gas))
         waiting = sum(status in ("pending", "retrying") for status in self.status.values())
         free = WALLETS - sum(status in ("pending", "active", "retrying") for status in self.status.values())
-        claimed = self.run(self.queues[worker].enqueue_and_claim(GAS, capacity))
+        claimed = self.run(self.queues[worker].enqueue_and_claim(self.job_type, capacity))
         assert len(claimed) == min(capacity, waiting + free)
         for job in sorted(claimed, key=lambda job: job.wallet_id):  # the walk must not depend on chance
             assert self.status.get(job.id) in (None, "pending", "retrying")
@@ -101,21 +106,21 @@ class Life(RuleBasedStateMachine):
         exhausted = isinstance(outcome, Failed) or self.failures[job.id] >= job.max_retries
         match outcome:
             case Done():
-                self.status[job.id] = "completed"
+                self.becomes(job.id, "completed")
             case Retry() | Failed():
-                self.status[job.id] = "failed" if exhausted else "retrying"
+                self.becomes(job.id, "failed" if exhausted else "retrying")
             case _:
-                self.status[job.id] = "pending"
+                self.becomes(job.id, "pending")
 
     @rule(data=st.data())
     def rescue(self, data: st.DataObject) -> None:
-        active = [job_id for job_id, status in self.status.items() if status == "active"]
+        active = [one for one, status in self.status.items() if status == "active" and one not in self.awaiting]
         if not active:
             return
         job_id = data.draw(st.sampled_from(active))
         self.run(_rescue(self.connection, job_id))
         self.failures[job_id] += 1
-        self.status[job_id] = "failed" if self.failures[job_id] >= 3 else "retrying"
+        self.becomes(job_id, "failed" if self.failures[job_id] >= 3 else "retrying")
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -123,15 +128,28 @@ class Life(RuleBasedStateMachine):
             return
         job_id = data.draw(st.sampled_from(list(self.status)))
         (row,) = self.run(_row(self.connection, job_id))
+        waiting = self.status[job_id] in ("pending", "retrying")
         try:
-            self.run(_execute(self.connection, "SELECT cancel_job(%s)", row["job_id"]))
+            self.run(execute(self.connection, "SELECT cancel_job(%s)", row["job_id"]))
         except psycopg.Error:
-            assert self.status[job_id] not in ("pending", "retrying")
+            assert not waiting
         else:
-            if self.status[job_id] in ("pending", "retrying", "failed"):
-                (row,) = self.run(_row(self.connection, job_id))
-                self.status[job_id] = row["status"]
-                assert row["status"] in ("cancelled", "failed")
+            assert waiting or self.status[job_id] == "cancelled"
+            self.becomes(job_id, "cancelled")
+
+    @rule()
+    def retry_failed(self) -> None:
+        """An operator gives all dead letters another chance; of each wallet the newest, if nothing else of it runs."""
+        before = {row["id"]: row for row in self.run(jobs(self.connection))}
+        live = {row["wallet_id"] for row in before.values() if row["status"] in LIVE}
+        newest: dict[int, dict[str, Any]] = {}
+        for row in sorted(before.values(), key=lambda row: row["completed_at"] or row["created_at"]):
+            if row["status"] == "failed" and row["wallet_id"] not in live:
+                newest[row["wallet_id"]] = row
+        self.run(execute(self.connection, "SELECT retry_failed_jobs(%s, 24)", self.job_type))
+        for row in newest.values():
+            self.failures[row["id"]] = 0
+            self.becomes(row["id"], "pending")
 
     @invariant()
     def the_table_says_what_the_model_says(self) -> None:
@@ -140,13 +158,14 @@ class Life(RuleBasedStateMachine):
         for job_id, row in found.items():
             assert row["lease"] == self.lease[job_id]
             assert row["retry_count"] == self.failures[job_id]
-            assert (row["leased_by"] is not None) == (row["status"] == "active")
+            assert row["awaiting_chain"] == (job_id in self.awaiting)
+            assert (row["leased_by"] is not None) == (row["status"] == "active" and job_id not in self.awaiting)
             assert (row["completed_at"] is not None) == (row["status"] in ("completed", "failed", "cancelled"))
-        live = [row["wallet_id"] for row in found.values() if row["status"] in ("pending", "active", "retrying")]
+        live = [row["wallet_id"] for row in found.values() if row["status"] in LIVE]
         assert len(live) == len(set(live))
 
 
-async def _execute(connection: Connection, query: str, *parameters: object) -> None:
+async def execute(connection: Connection, query: str, *parameters: object) -> None:
     await connection.execute(query, parameters)
 
 
@@ -164,16 +183,21 @@ async def _rescue(connection: Connection, job_id: UUID) -> None:
 
 
 async def _empty(connection: Connection) -> None:
-    for table in ("job_logs", "wallet_balances", "wallets", "asset_on_chain", "chains"):
+    for table in (*MONEY, "job_logs", "wallet_balances", "wallets", "asset_on_chain", "chains"):
         for action in ("ALTER TABLE {} DISABLE TRIGGER USER", "DELETE FROM {}", "ALTER TABLE {} ENABLE TRIGGER USER"):
             await connection.execute(sql.SQL(action).format(sql.Identifier(table)))
 
 
-def test_random_walks(database: str) -> None:
-    Life.database = database
+def walk(machine: type[Life], database: str, steps: int = 25) -> None:
+    """Twenty walks of so many steps."""
+    machine.database = database
     run_state_machine_as_test(
-        Life,
+        machine,
         settings=settings(
-            max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=20, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_random_walks(database: str) -> None:
+    walk(Life, database)

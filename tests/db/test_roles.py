@@ -113,7 +113,15 @@ FUNCTIONS = {
         "reserve_gap",
         "doubt_sender",
     },
-    "pipeline_confirmations": {"register_worker", "worker_heartbeat", "schema_version", "hold_sender", "doubt_sender"},
+    "pipeline_confirmations": {
+        "register_worker",
+        "worker_heartbeat",
+        "schema_version",
+        "mark_silent_workers",
+        "rescue_jobs",
+        "hold_sender",
+        "doubt_sender",
+    },
     "pipeline_web": {
         "register_worker",
         "worker_heartbeat",

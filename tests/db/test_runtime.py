@@ -31,6 +31,7 @@ from tests.db.worker_kit import (
     running,
     statuses,
 )
+from tests.proxy import Proxy
 from tests.seed import Chain, add_wallets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +164,31 @@ async def test_no_database_at_the_start(connection: Connection, database: str, t
         await life
 
 
+async def test_the_database_goes_away_before_the_configuration_is_read(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after it has registered: it waits, as it does a moment earlier or later, and does not end."""
+    runtime = Runtime(Settings(database_url=database), executor(Script()))
+    register = runtime.registration.register
+
+    async def register_and_be_cut_off() -> None:
+        await register()
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    monkeypatch.setattr(runtime.registration, "register", register_and_be_cut_off)
+    async with log_lines() as lines:
+        life = asyncio.create_task(runtime.run())
+        line = await line_with(lines, "reading the configuration")
+        assert line.startswith("WARNING gas-topup")
+        async with asyncio.timeout(PATIENCE):
+            await runtime.ready.wait()
+        runtime.stop()
+        await life
+
+
 async def test_no_schema_at_the_start(empty_database: str) -> None:
     async with log_lines() as lines:
         runtime = Runtime(Settings(database_url=empty_database), executor(Script()), start_retry_seconds=0.05)
@@ -288,6 +314,16 @@ async def test_sigterm_hands_back_what_takes_too_long(connection: Connection, da
         assert await ended(process) == 0
     found = await jobs(connection)
     assert [(row["status"], row["retry_count"], row["leased_by"]) for row in found] == [("pending", 0, None)] * 3
+
+
+async def test_sigterm_is_obeyed_where_the_database_has_gone_silent(
+    connection: Connection, database: str, tron: Chain
+) -> None:
+    """Every session is half-open: the process is broken off, and does not wait for one answer after the other."""
+    async with Proxy(database) as proxy, child(proxy.dsn, 0) as process:
+        proxy.go_silent()
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(("second", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.chains.provider import Finality
+from pipeline.chains.provider import Asset, Finality, Payment
 from pipeline.queue.jobs import Defer, Done, Job, JobType, Outcome, Parked
 from pipeline.transfers import strangers
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.strangers_store import StrangerStore
 from tests.chains.evm.proxy import SEND
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
+from tests.db.sessions import second_session, until_one_waits
 from tests.db.test_transfers_races import states
 from tests.seed import USDT, Wallet
 
@@ -200,6 +201,18 @@ class TestPool:
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty.address]
         await known.assert_books_equal_chain()
 
+    async def test_what_a_pool_shows_now_and_then(self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+        """Whoever pays meets it, and the confirmation worker does not: no payment goes beside it at once."""
+        txid = await known.unbooked(1, thirsty.address, FINNEY)
+        await known.flag(thirsty, gas=True)
+        reasons(await evm_desk.run(GAS))
+        await known.network.node.call("anvil_dropTransaction", txid)
+        await evm_desk.settlement.round()
+        assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk))
+        await evm_desk.pass_blocks(8)
+        assert await in_doubt(known) == []
+        assert await again(known, evm_desk) == [Parked()]
+
     async def test_what_never_lands_is_filled_first(self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
         """No block takes it, and it would land some day beside the payment that is made now."""
         txid = await known.unbooked(1, thirsty.address, FINNEY)
@@ -249,6 +262,30 @@ class TestPool:
             await node.call(SEND, raw)
             await desk.settlement.round()
 
+    async def test_a_node_that_has_nonces_filled_without_end(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its pool holds ever more that nobody knows, and each costs coins: so many a day and no more."""
+        monkeypatch.setattr(strangers, "_WIDEST_GAP", 5)
+        real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
+
+        async def three_more(sender: str) -> SenderNonces:
+            counted = await real(sender)
+            return replace(counted, pending=counted.pending + 3)
+
+        monkeypatch.setattr(evm_desk.real_provider, "sender_nonces", three_more)
+        await known.flag(thirsty, gas=True)
+        reasons(await evm_desk.run(GAS))
+        for _ in range(4):
+            await rounds(known, evm_desk, 4)
+            await evm_desk.upkeep().round()
+        assert len(await known.gaps()) == 3
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "more than 5" in alarm
+        monkeypatch.setattr(evm_desk.real_provider, "sender_nonces", real)
+        await rounds(known, evm_desk)
+        assert await again(known, evm_desk) == [Parked()]
+
     async def test_more_than_can_be_filled_is_for_people(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -265,7 +302,7 @@ class TestPool:
         assert "more than 100" in alarm
         assert await known.nonces() == [(0, "used")]
         monkeypatch.undo()
-        await rounds(known, evm_desk, 1)
+        await rounds(known, evm_desk)
         assert await evm_desk.settlement.tidy() == []
         assert await again(known, evm_desk) == [Parked()]
 
@@ -372,6 +409,32 @@ class TestTwoConfirmationWorkers:
         row = await known.row("SELECT held FROM senders WHERE sender = %s", known.gas_address)
         assert row["held"].count(stranger) == 1
 
+    async def test_it_is_taken_in_while_gas_is_asked_for(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, database: str
+    ) -> None:
+        """Who asks counts budgets under the lock that gives up what was asked for before, too: no deadlock."""
+        await known.flag(thirsty, gas=True)
+        (job,) = await evm_desk.queue.enqueue_and_claim(GAS, 10)
+        asked = Payment(known.gas_address, thirsty.address, Asset("BNB", 18), FINNEY)
+        await evm_desk.store.request(job, Kind.GAS, known.native_id, asked)
+        txid = await known.unbooked(1, thirsty.address, FINNEY)
+        await known.network.finalize()
+        await evm_desk.settlement.round()
+        final = await evm_desk.real_provider.block_ref(Finality.FINAL)
+        result = await evm_desk.real_provider.find(txid, Finality.FINAL)
+        assert result is not None
+        async with second_session(database) as asking:
+            async with asking.transaction():
+                await asking.execute("SELECT lock_gas(%s)", [known.chain_id])
+                taken = asyncio.create_task(
+                    StrangerStore(evm_desk.confirming).account_for(known.chain_id, result, final)
+                )
+                await until_one_waits(known.connection)
+                await asking.execute("SELECT count_gas(%s, now(), 1)", [known.chain_id])
+            accounted = await taken
+        assert accounted.transfer_id is not None
+        assert (await states(known))[1] == ["final", "rejected", "final"]
+
 
 class TestAudit:
     async def test_the_gas_wallet_is_seen_though_nobody_pays(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
@@ -427,7 +490,7 @@ class TestSearch:
         await rounds(known, evm_desk)
         assert await known.nonces() == [(0, "used")]
         monkeypatch.undo()
-        await rounds(known, evm_desk, 1)
+        await rounds(known, evm_desk)
         assert await again(known, evm_desk) == [Parked()]
         assert await known.nonces() == [(0, "used"), (1, "reserved")]
 
@@ -462,7 +525,7 @@ class TestSearch:
         assert said in alarm
         assert await known.nonces() == [(0, "used")]
         monkeypatch.undo()
-        await rounds(known, evm_desk, 1)
+        await rounds(known, evm_desk)
         assert await again(known, evm_desk) == [Parked()]
 
     async def test_blocks_that_no_node_has(

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable, SimulationFailed
 from pipeline.chains.provider import FeeEstimate, UnsignedTransaction
+from pipeline.config import RuntimeConfig
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import Defer, Done, JobType, Outcome, Parked, Retry
 from pipeline.transfers.terms import Terms
@@ -187,7 +188,7 @@ class TestFeeMax:
 
     @pytest.fixture(autouse=True)
     async def fee_max(self, world: World) -> None:
-        await world.connection.execute("UPDATE chains SET fee_max = %s", [5 * TRX])
+        await RuntimeConfig.set(world.connection, "tron.fee_max", "5 TRX")
 
     async def test_no_token_is_moved_at_any_price(self, world: World, desk: Desk) -> None:
         wallet = await world.wallet(usdt=250 * USDT, trx=1000 * TRX)

@@ -1,6 +1,6 @@
 """Every pair of states of jobs, transfers and signed attempts, tried against the triggers as the tables' owner."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import psycopg
@@ -48,8 +48,33 @@ async def refused(connection: Connection, statement: sql.Composable | str, *para
     return None
 
 
-async def walk(connection: Connection, subject: str, row_id: Any, states: Iterable[str]) -> set[tuple[str, str]]:
-    """The moves that the database lets through, of all pairs. Rows are put into a state past the triggers."""
+async def add_numbered_attempt(
+    connection: Connection, chain: Chain, transfer: int, state: str, *, number: int = 1, found: bool = False
+) -> int:
+    """With nonce 7, put there past the triggers."""
+    await connection.execute("SET session_replication_role = replica")
+    attempt: int = await value(
+        connection,
+        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
+        " fee_cap, state, found_on_chain, block_number) VALUES (%s, %s, %s, %s, %s, 'Ts', 7, 1, 1, %s, %s, 1)"
+        " RETURNING id",
+        *(transfer, chain.id, number, f"tx-{number}", b"" if found else b"\n", state, found),
+    )
+    await connection.execute("RESET session_replication_role")
+    return attempt
+
+
+async def walk(
+    connection: Connection,
+    subject: str,
+    row_id: Any,
+    states: Iterable[str],
+    *,
+    starts: Iterable[str] | None = None,
+    refusals: Collection[str] = REFUSED,
+) -> set[tuple[str, str]]:
+    """The moves that the database lets through, of all pairs (from ``starts``). Rows are put into a state past the
+    triggers."""
     table, column = TABLES[subject]
     allowed = set()
     end = sql.SQL(
@@ -57,7 +82,7 @@ async def walk(connection: Connection, subject: str, row_id: Any, states: Iterab
         if subject == "job"
         else "settled_at = CASE WHEN {0} THEN now() END"
     )
-    for start in states:
+    for start in starts or states:
         assignments = [sql.SQL("{} = {}").format(sql.Identifier(column), start)]
         if subject in SETTLED:
             assignments.append(end.format(sql.Literal(start in SETTLED[subject])))
@@ -85,7 +110,7 @@ async def walk(connection: Connection, subject: str, row_id: Any, states: Iterab
             if sqlstate is None:
                 allowed.add((start, target))
             else:
-                assert sqlstate in REFUSED, (start, target, sqlstate)
+                assert sqlstate in refusals, (start, target, sqlstate)
     return allowed
 
 
@@ -103,8 +128,19 @@ async def test_transfers(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     states = [str(state) for state in TransferState]
-    # From requested to included takes a transaction that was found on the chain: test_senders.py.
+    # From requested to included takes a transaction that was found on the chain: see the next one.
     moves = TRANSFER_MOVES - {(TransferState.REQUESTED, TransferState.INCLUDED)}
+    assert await walk(connection, "transfer", transfer, states) == with_standing_still(moves, TransferState)
+
+
+async def test_transfers_with_something_in_a_block(connection: Connection, tron: Chain) -> None:
+    """What was found on the chain takes them there; none ends while it stands there."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    await add_numbered_attempt(connection, tron, transfer, "included", found=True)
+    states = [str(state) for state in TransferState]
+    ends = {TransferState.FINAL, TransferState.REVERTED, TransferState.EXPIRED, TransferState.REJECTED}
+    moves = {(start, end) for start, end in TRANSFER_MOVES if end not in ends}
     assert await walk(connection, "transfer", transfer, states) == with_standing_still(moves, TransferState)
 
 
@@ -113,9 +149,24 @@ async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
     attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
     await read_past_the_expiration(connection)
     states = [str(state) for state in AttemptState]
-    # 'replaced' is for attempts with a nonce, and takes a winner: test_triggers_money_guards.py.
+    # 'replaced' is for attempts with a nonce, and takes a winner: see the next one.
     moves = {(start, end) for start, end in ATTEMPT_MOVES if end is not AttemptState.REPLACED}
     assert await walk(connection, "chain_transaction", attempt, states) == with_standing_still(moves, AttemptState)
+
+
+async def test_numbered_attempts_beside_the_one_that_landed(connection: Connection, tron: Chain) -> None:
+    """One of a nonce is in a final block: the others are replaced, and nothing else can become of them."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    await add_numbered_attempt(connection, tron, transfer, "final")
+    attempt = await add_numbered_attempt(connection, tron, transfer, "broadcasting", number=2)
+    states = [str(state) for state in AttemptState]
+    refused = {AttemptState.FINAL, AttemptState.REVERTED, AttemptState.EXPIRED}
+    moves = {(start, end) for start, end in ATTEMPT_MOVES if end not in refused}
+    # A second one that is final is refused by an index, whoever writes it.
+    starts = [state for state in states if state not in ("final", "reverted")]
+    allowed = await walk(connection, "chain_transaction", attempt, states, starts=starts, refusals={*REFUSED, "23505"})
+    assert allowed == with_standing_still(moves, starts)
 
 
 async def test_a_bad_move_among_good_ones_stops_the_statement(connection: Connection, tron: Chain) -> None:

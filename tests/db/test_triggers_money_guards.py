@@ -99,6 +99,10 @@ WHOLE_LIES = {
         "UPDATE chain_transactions SET state = 'reverted'",
         "UPDATE transfers SET state = 'reverted', settled_at = now()",
     ],
+    "it is in a block of the far future": [
+        "UPDATE chain_transactions SET state = 'included', block_number = 1000000000, block_id = 'b', "
+        "block_time = now()",
+    ],
     "its blocks were read": [
         "UPDATE chain_cursors SET block_number = block_number + 1000, block_time = now() + interval '1 day'",
         "UPDATE senders SET finalized = 9, final_block = 1000",
@@ -123,6 +127,19 @@ async def test_who_pays_cannot_forge_what_became_of_it(on_evm: EvmWorld, lie: st
             assert any(words in said for words in ("permission denied", "row-level security", "was not found")), said
             return
     pytest.fail("believed")
+
+
+async def test_who_pays_cannot_touch_what_is_in_a_block(evm: EvmWorld, evm_desk: EvmDesk) -> None:
+    """Not even back to where it was: its end would pass by a payment that is not there."""
+    await evm_desk.settlement.round()
+    await out(evm, evm_desk)
+    await evm_desk.pass_blocks(1)
+    assert (await states(evm))[1:] == (["included"], ["included"])
+    for table in ("transfers", "chain_transactions"):
+        async with evm.connection.transaction(force_rollback=True):
+            await evm.connection.execute("SET LOCAL ROLE pipeline_executor")
+            changed = await evm.connection.execute(f"UPDATE {table} SET state = 'broadcasting'")  # type: ignore[call-overload] # noqa: S608
+            assert changed.rowcount == 0, table
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,9 @@
 import time
 
 import pytest
-from bip_utils import Bip39SeedGenerator, Bip44, Bip44Changes, Bip44Coins
 from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tronpy.keys import PrivateKey as TronpyKey
 
 from pipeline.keys import mnemonic
 from pipeline.keys.derivation import (
@@ -19,6 +17,7 @@ from pipeline.keys.derivation import (
     PrivateBranch,
     derivation_path,
 )
+from tests.witness import witness
 
 ABOUT = "abandon " * 11 + "about"
 VECTORS = {
@@ -43,12 +42,15 @@ def test_house_indexes() -> None:
 @given(entropy=st.binary(min_size=16, max_size=16), index=st.integers(0, MAX_INDEX))
 @settings(max_examples=25, deadline=None)
 def test_tron_agrees_with_bip_utils_and_tronpy(entropy: bytes, index: int) -> None:
+    bip = witness("bip_utils")
+    tronpy = witness("tronpy.keys")
     words = mnemonic.from_entropy(entropy)
     branch = PrivateBranch.from_mnemonic(words, Family.TRON)
-    theirs = Bip44.FromSeed(Bip39SeedGenerator(words).Generate(), Bip44Coins.TRON)
-    leaf = theirs.Purpose().Coin().Account(0).Change(Bip44Changes.CHAIN_EXT).AddressIndex(index)
+    account = bip.Bip44.FromSeed(bip.Bip39SeedGenerator(words).Generate(), bip.Bip44Coins.TRON)
+    leaf = account.Purpose().Coin().Account(0).Change(bip.Bip44Changes.CHAIN_EXT).AddressIndex(index)
     assert branch.public.address(index) == leaf.PublicKey().ToAddress()
-    assert TronpyKey(branch.key(index).secret).public_key.to_base58check_address() == branch.public.address(index)
+    theirs = tronpy.PrivateKey(branch.key(index).secret).public_key.to_base58check_address()
+    assert branch.public.address(index) == theirs
 
 
 def test_evm_agrees_with_eth_account() -> None:

@@ -3,12 +3,12 @@
 import hashlib
 
 import pytest
-from bip_utils import Bip39MnemonicValidator, Bip39SeedGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.keys import mnemonic
 from pipeline.keys.mnemonic import InvalidMnemonic
+from tests.witness import witness
 
 ABOUT = "abandon " * 11 + "about"
 
@@ -27,10 +27,11 @@ def test_seed_vector() -> None:
 
 @pytest.mark.parametrize("words", [12, 15, 18, 21, 24])
 def test_generated_ones_are_valid_elsewhere_too(words: int) -> None:
+    bip = witness("bip_utils")
     made = mnemonic.generate(words)
     assert len(made.split()) == words
-    assert Bip39MnemonicValidator().IsValid(made)
-    assert mnemonic.to_seed(made) == Bip39SeedGenerator(made).Generate()
+    assert bip.Bip39MnemonicValidator().IsValid(made)
+    assert mnemonic.to_seed(made) == bip.Bip39SeedGenerator(made).Generate()
     assert mnemonic.generate(words) != made
 
 

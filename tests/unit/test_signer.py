@@ -4,13 +4,13 @@ import copy
 import pickle
 
 import pytest
-from coincurve import PublicKey
 from eth_keys.datatypes import Signature
-from tronpy.keys import PrivateKey as TronpyKey
 
+from pipeline.curve import PublicKey
 from pipeline.keys.derivation import Family, PrivateBranch, address_of
 from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.keys.signer import LocalSigner
+from tests.witness import witness
 
 ABOUT = "abandon " * 11 + "about"
 DIGEST = bytes(range(32))
@@ -21,17 +21,18 @@ async def test_signature_recovers_to_the_address(family: Family) -> None:
     signer = LocalSigner(ABOUT)
     signature = await signer.sign_digest(family, 3, DIGEST)
     assert len(signature) == 65
-    recovered = PublicKey.from_signature_and_message(signature, DIGEST, hasher=None)
+    recovered = PublicKey.recover(DIGEST, signature)
     assert address_of(family, recovered) == await signer.address(family, 3)
 
 
 async def test_signature_is_the_one_tronpy_and_eth_keys_make() -> None:
+    tronpy = witness("tronpy.keys")
     signer = LocalSigner(ABOUT)
     signature = await signer.sign_digest(Family.TRON, 0, DIGEST)
     secret = PrivateBranch.from_mnemonic(ABOUT, Family.TRON).key(0).secret
-    assert signature == bytes.fromhex(TronpyKey(secret).sign_msg_hash(DIGEST).hex())
+    assert signature == bytes.fromhex(tronpy.PrivateKey(secret).sign_msg_hash(DIGEST).hex())
     recovered = Signature(signature).recover_public_key_from_msg_hash(DIGEST)
-    assert recovered.to_bytes() == bytes.fromhex(TronpyKey(secret).public_key.hex())
+    assert recovered.to_bytes() == bytes.fromhex(tronpy.PrivateKey(secret).public_key.hex())
 
 
 async def test_many_keys_are_not_kept_for_ever() -> None:

@@ -3,10 +3,10 @@
 import re
 from functools import lru_cache
 
-from coincurve import PublicKey
 from Crypto.Hash import keccak
 
 from pipeline.chains.errors import InvalidAddress
+from pipeline.curve import PublicKey
 
 ZERO = "0x" + "00" * 20
 

@@ -9,12 +9,12 @@ list, extra call data, coins sent along, or a number with leading zeros.
 from dataclasses import dataclass, replace
 
 import rlp
-from coincurve import PublicKey
 from Crypto.Hash import keccak
 from rlp.exceptions import RLPException
 
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.evm import address
+from pipeline.curve import PublicKey
 
 TRANSFER_SELECTOR = bytes.fromhex("a9059cbb")
 """transfer(address,uint256)"""
@@ -141,8 +141,8 @@ def recover(raw: bytes, signature: bytes) -> str:
     """The address whose key signed the unsigned bytes. Raises BadSignature."""
     _signature(signature)
     try:
-        key = PublicKey.from_signature_and_message(signature, digest(raw), hasher=None)
-    except Exception as error:  # coincurve raises a bare Exception here
+        key = PublicKey.recover(digest(raw), signature)
+    except ValueError as error:
         raise BadSignature(f"no key gives this signature: {error}") from error
     return address.from_public_key(key)
 

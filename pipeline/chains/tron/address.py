@@ -8,10 +8,10 @@ import re
 from hashlib import sha256
 
 import base58
-from coincurve import PublicKey
 from Crypto.Hash import keccak
 
 from pipeline.chains.errors import InvalidAddress
+from pipeline.curve import PublicKey
 
 PREFIX = b"\x41"
 _OLD_TESTNET_PREFIX = 0xA0

@@ -8,19 +8,16 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from loguru import logger
-from tronpy.proto import tron_pb2
 
 from pipeline.chains.errors import InvalidAddress, LyingNode
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.provider import BlockContent, BlockRef, Effect, Finality, TransactionResult
-from pipeline.chains.tron import address
+from pipeline.chains.tron import address, messages
 from pipeline.chains.tron.node import TronNode, block_ref, decoded_message, reading
 from pipeline.chains.tron.transaction import txid
 
 TRANSFER_TOPIC = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak256("Transfer(address,address,uint256)")"""
-
-_Contract = tron_pb2.Transaction.Contract
 
 
 async def read_block(node: TronNode, number: int, finality: Finality) -> BlockContent | None:
@@ -118,13 +115,13 @@ def _effects(raw: bytes, info: Any) -> tuple[Effect, ...]:
 def _own_value(raw: bytes) -> Effect | None:
     """The coins that the transaction itself carries."""
     try:
-        message = tron_pb2.Transaction.raw.FromString(raw)
+        message = messages.RawData.FromString(raw)
         contract = message.contract[0]
-        if contract.type == _Contract.TransferContract:
-            coin = tron_pb2.TransferContract.FromString(contract.parameter.value)
+        if contract.type == messages.TRANSFER:
+            coin = messages.TransferContract.FromString(contract.parameter.value)
             sender, receiver, amount = coin.owner_address, coin.to_address, coin.amount
-        elif contract.type == _Contract.TriggerSmartContract:
-            call = tron_pb2.TriggerSmartContract.FromString(contract.parameter.value)
+        elif contract.type == messages.TRIGGER:
+            call = messages.TriggerSmartContract.FromString(contract.parameter.value)
             sender, receiver, amount = call.owner_address, call.contract_address, call.call_value
         else:
             return None

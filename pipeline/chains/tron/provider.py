@@ -5,8 +5,6 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
-from coincurve import PublicKey
-
 from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.http import Clock, NodeConfig
@@ -32,6 +30,7 @@ from pipeline.chains.tron.broadcast import send
 from pipeline.chains.tron.fees import FeeBook, Prices, transaction_bytes
 from pipeline.chains.tron.node import TronNode, check_genesis
 from pipeline.chains.tron.transaction import RawTransfer
+from pipeline.curve import PublicKey
 
 LONGEST_LIFETIME = timedelta(hours=24)
 """java-tron refuses an expiration further ahead of the head block."""
@@ -188,8 +187,8 @@ def _signer(digest: bytes, signature: bytes) -> str:
         raise BadSignature(f"a signature has {transaction.SIGNATURE_BYTES} bytes, this one {len(signature)}")
     recovery = signature[64] - 27 if signature[64] >= 27 else signature[64]
     try:
-        public = PublicKey.from_signature_and_message(signature[:64] + bytes([recovery]), digest, hasher=None)
-    except Exception as error:  # coincurve raises bare Exception for a signature that recovers to nothing
+        public = PublicKey.recover(digest, signature[:64] + bytes([recovery]))
+    except ValueError as error:
         raise BadSignature(f"the signature recovers to no key: {error}") from error
     return address.from_public_key(public)
 

@@ -9,13 +9,13 @@ a second contract or an unknown field.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
-from google.protobuf.any_pb2 import Any
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
-from tronpy.proto import tron_pb2
 
 from pipeline.chains.errors import InvalidAddress, UndecodableTransaction
-from pipeline.chains.tron import address
+from pipeline.chains.tron import address, messages
 
 TRANSFER_SELECTOR = bytes.fromhex("a9059cbb")
 """transfer(address,uint256)"""
@@ -26,8 +26,6 @@ _MAX_UINT256 = 2**256 - 1
 _TYPE_URL = "type.googleapis.com/protocol."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-
-_Contract = tron_pb2.Transaction.Contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def ref_block(block_id: str) -> tuple[bytes, bytes]:
 
 def encode(transfer: RawTransfer) -> bytes:
     """The ``raw_data`` bytes. Raises InvalidAddress, ValueError for an amount out of range."""
-    raw: bytes = tron_pb2.Transaction.raw(
+    raw: bytes = messages.RawData(
         ref_block_bytes=transfer.ref_block_bytes,
         ref_block_hash=transfer.ref_block_hash,
         expiration=transfer.expiration_ms,
@@ -73,7 +71,7 @@ def encode(transfer: RawTransfer) -> bytes:
 
 def decode(raw: bytes) -> RawTransfer:
     """Read ``raw_data`` back. Raises UndecodableTransaction unless it is exactly one payment."""
-    message = tron_pb2.Transaction.raw()
+    message = messages.RawData()
     try:
         message.ParseFromString(raw)
     except DecodeError as error:
@@ -94,7 +92,7 @@ def join(raw: bytes, signature: bytes) -> bytes:
     """The signed transaction that goes to a node."""
     if len(signature) != SIGNATURE_BYTES:
         raise ValueError(f"a signature has {SIGNATURE_BYTES} bytes, this one {len(signature)}")
-    message = tron_pb2.Transaction(signature=[signature])
+    message = messages.Transaction(signature=[signature])
     message.raw_data.ParseFromString(raw)
     signed: bytes = message.SerializeToString(deterministic=True)
     return signed
@@ -105,7 +103,7 @@ def split(signed: bytes) -> tuple[bytes, bytes]:
 
     Raises UndecodableTransaction when there is not exactly one signature or anything else besides.
     """
-    message = tron_pb2.Transaction()
+    message = messages.Transaction()
     try:
         message.ParseFromString(signed)
     except DecodeError as error:
@@ -146,40 +144,37 @@ def from_milliseconds(milliseconds: int) -> datetime:
     return _EPOCH + milliseconds * _MILLISECOND
 
 
-def _contract(transfer: RawTransfer) -> tron_pb2.Transaction.Contract:
+def _contract(transfer: RawTransfer) -> Any:
     if transfer.amount <= 0:
         raise ValueError(f"amount {transfer.amount} is not above zero")
     if transfer.contract is None:
         if transfer.amount > _MAX_INT64:
             raise ValueError(f"amount {transfer.amount} sun does not fit an int64")
-        kind, body = (
-            "TransferContract",
-            tron_pb2.TransferContract(
-                owner_address=address.to_bytes(transfer.sender),
-                to_address=address.to_bytes(transfer.receiver),
-                amount=transfer.amount,
-            ).SerializeToString(deterministic=True),
+        kind, name = messages.TRANSFER, "TransferContract"
+        body = messages.TransferContract(
+            owner_address=address.to_bytes(transfer.sender),
+            to_address=address.to_bytes(transfer.receiver),
+            amount=transfer.amount,
         )
     else:
-        kind, body = (
-            "TriggerSmartContract",
-            tron_pb2.TriggerSmartContract(
-                owner_address=address.to_bytes(transfer.sender),
-                contract_address=address.to_bytes(transfer.contract),
-                data=transfer_call(transfer.receiver, transfer.amount),
-            ).SerializeToString(deterministic=True),
+        kind, name = messages.TRIGGER, "TriggerSmartContract"
+        body = messages.TriggerSmartContract(
+            owner_address=address.to_bytes(transfer.sender),
+            contract_address=address.to_bytes(transfer.contract),
+            data=transfer_call(transfer.receiver, transfer.amount),
         )
-    return _Contract(type=_Contract.ContractType.Value(kind), parameter=Any(type_url=_TYPE_URL + kind, value=body))
+    packed = AnyMessage(type_url=_TYPE_URL + name, value=body.SerializeToString(deterministic=True))
+    return messages.Contract(type=kind, parameter=packed)
 
 
-def _read(message: tron_pb2.Transaction.raw) -> RawTransfer:
+def _read(message: Any) -> RawTransfer:
     contract = message.contract[0]
-    if contract.type == _Contract.TransferContract:
-        coin = tron_pb2.TransferContract.FromString(contract.parameter.value)
+    if contract.type == messages.TRANSFER:
+        coin = messages.TransferContract.FromString(contract.parameter.value)
         sender, receiver, amount = coin.owner_address, coin.to_address, coin.amount
         token = None
-    elif contract.type == _Contract.TriggerSmartContract:
-        call = tron_pb2.TriggerSmartContract.FromString(contract.parameter.value)
+    elif contract.type == messages.TRIGGER:
+        call = messages.TriggerSmartContract.FromString(contract.parameter.value)
         if call.data[:4] != TRANSFER_SELECTOR or len(call.data) != 68:
             raise ValueError("the call is not transfer(address,uint256)")
         sender, receiver = call.owner_address, call.data[16:36]

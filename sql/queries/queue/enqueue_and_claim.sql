@@ -31,8 +31,8 @@ WITH claimed AS (
         ORDER BY priority DESC, run_at, seq
         LIMIT %(capacity)s
         FOR UPDATE SKIP LOCKED))
-    RETURNING id, job_id, job_type, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries,
-              triggered_by, priority, data, created_at, started_at, status
+    RETURNING id, job_id, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries, triggered_by,
+              data::text AS data, status
 ), room AS (
     SELECT %(capacity)s - count(*) AS places FROM claimed
 ), flagged AS (
@@ -75,8 +75,8 @@ WITH claimed AS (
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
     ON CONFLICT DO NOTHING
-    RETURNING id, job_id, job_type, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries,
-              triggered_by, priority, data, created_at, started_at, status
+    RETURNING id, job_id, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries, triggered_by,
+              data::text AS data, status
 )
 SELECT * FROM claimed
 UNION ALL

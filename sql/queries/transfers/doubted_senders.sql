@@ -1,12 +1,19 @@
 -- Senders that may have made transactions which the books do not know, the next few in the order of their addresses; their void
--- nonces are looked for, too. `filling`: gaps are to use up nonces that a pool held, and have not yet.
+-- nonces are looked for, too. `filling`: gaps are to use up nonces that a pool held, and have not yet. `filled`: how many nonces
+-- were declared void in the last day, of its last 1,000.
 SELECT s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, s.unknown_below,
        ARRAY(SELECT x.nonce FROM nonces x
               WHERE x.chain_id = s.chain_id AND x.sender = s.sender AND x.state = 'void' ORDER BY x.nonce) AS void_nonces,
        EXISTS (SELECT FROM nonces x
                 WHERE x.chain_id = s.chain_id AND x.sender = s.sender AND x.nonce < s.unknown_below
                   AND (x.state = 'void' OR (x.state = 'reserved' AND EXISTS (
-                      SELECT FROM transfers gap WHERE gap.id = x.transfer_id AND gap.kind = 'gap')))) AS filling
+                      SELECT FROM transfers gap WHERE gap.id = x.transfer_id AND gap.kind = 'gap')))) AS filling,
+       (SELECT count(*)
+          FROM (SELECT x.state, x.transfer_id, x.created_at FROM nonces x
+                 WHERE x.chain_id = s.chain_id AND x.sender = s.sender ORDER BY x.nonce DESC LIMIT 1000) lately
+         WHERE lately.created_at > now() - interval '1 day'
+           AND (lately.state = 'void' OR EXISTS (
+               SELECT FROM transfers gap WHERE gap.id = lately.transfer_id AND gap.kind = 'gap'))) AS filled
   FROM senders s
  WHERE s.chain_id = %(chain_id)s AND s.unknown_below IS NOT NULL AND s.sender > %(after)s
  ORDER BY s.sender

@@ -1,7 +1,7 @@
 -- What the gas wallet has promised and its final balance does not show yet: native raw units with fees, of several
--- attempts of a payment the dearest, because one of them lands. `unsigned` counts those whose fee is not known yet, `newest` is
--- the last top-up that this knows of: they are written one after the other (lock_gas). The payments of the asking jobs themselves are left out when they are about to be
--- decided anew.
+-- attempts of a payment the dearest, because one of them lands. `unsigned` counts those whose fee is not known yet,
+-- `newest` is the last top-up that this knows of: they are written one after the other (lock_gas). The payments of the
+-- asking jobs themselves are left out when they are about to be decided anew.
 SELECT coalesce(sum(t.amount + coalesce(a.fee_cap, 0)), 0) AS promised,
        count(*) FILTER (WHERE a.fee_cap IS NULL) AS unsigned,
        coalesce((SELECT max(id) FROM transfers WHERE chain_id = %(chain_id)s AND kind = 'gas'), 0) AS newest

@@ -1,26 +1,33 @@
-"""A key that builds, signs and sends with tronpy's encoding, and can get any part of it wrong on purpose."""
+"""A key that builds, signs and sends, and can get any part of it wrong on purpose."""
 
-import hashlib
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 from google.protobuf.any_pb2 import Any as AnyMessage
-from tronpy.keys import PrivateKey, keccak256, to_raw_address
-from tronpy.proto import tron_pb2
+
+from pipeline.chains.tron import address
+from pipeline.curve import PrivateKey
+from pipeline.devnet import encoding
+from pipeline.devnet.messages import RawData, Transaction, TransferContract, TriggerSmartContract
 
 Json = dict[str, Any]
 
 
 def selector(function: str) -> bytes:
-    return keccak256(function.encode())[:4]
+    return encoding.keccak256(function.encode())[:4]
 
 
 def word(value: int | str) -> bytes:
     """An ABI word of a number or a base58 address."""
-    raw = to_raw_address(value)[1:] if isinstance(value, str) else value.to_bytes(32, "big")
+    raw = address.to_tail(value) if isinstance(value, str) else value.to_bytes(32, "big")
     return raw.rjust(32, b"\0")
+
+
+def new_key() -> PrivateKey:
+    return PrivateKey(secrets.token_bytes(32))
 
 
 class Api:
@@ -48,11 +55,11 @@ class Api:
 @dataclass
 class Hand:
     api: Api
-    key: PrivateKey = field(default_factory=PrivateKey.random)
+    key: PrivateKey = field(default_factory=new_key)
 
     @property
     def address(self) -> str:
-        return str(self.key.public_key.to_base58check_address())
+        return address.from_public_key(self.key.public_key)
 
     async def raw(self, kind: str, contract: Any, **fields: Any) -> Any:
         """``raw_data`` that refers to the solid block and lives for a minute, unless ``fields`` say otherwise."""
@@ -65,25 +72,24 @@ class Hand:
             "expiration": head["block_header"]["raw_data"]["timestamp"] + 60_000,
             "timestamp": time.time_ns() // 1_000_000,
         } | fields
-        raw = tron_pb2.Transaction.raw(**values)
+        raw = RawData(**values)
         packed = AnyMessage(type_url=f"type.googleapis.com/protocol.{kind}", value=contract.SerializeToString())
         raw.contract.add(type=kind, parameter=packed)
         return raw
 
     def sign(self, raw: Any, key: PrivateKey | None = None) -> bytes:
-        digest = hashlib.sha256(raw.SerializeToString()).digest()
-        signature = (key or self.key).sign_msg_hash(digest).to_bytes()
-        return bytes(tron_pb2.Transaction(raw_data=raw, signature=[signature]).SerializeToString())
+        signature = encoding.sign(key or self.key, encoding.sha256(raw.SerializeToString()))
+        return bytes(Transaction(raw_data=raw, signature=[signature]).SerializeToString())
 
     def transfer_of(self, receiver: str, sun: int) -> Any:
-        return tron_pb2.TransferContract(
-            owner_address=to_raw_address(self.address), to_address=to_raw_address(receiver), amount=sun
+        return TransferContract(
+            owner_address=address.to_bytes(self.address), to_address=address.to_bytes(receiver), amount=sun
         )
 
     def call_of(self, contract: str, data: bytes, call_value: int = 0) -> Any:
-        return tron_pb2.TriggerSmartContract(
-            owner_address=to_raw_address(self.address),
-            contract_address=to_raw_address(contract),
+        return TriggerSmartContract(
+            owner_address=address.to_bytes(self.address),
+            contract_address=address.to_bytes(contract),
             data=data,
             call_value=call_value,
         )
@@ -104,4 +110,4 @@ class Hand:
 
 def stranger() -> str:
     """An address nobody has used."""
-    return str(PrivateKey.random().public_key.to_base58check_address())
+    return address.from_public_key(new_key().public_key)

@@ -1,10 +1,10 @@
 """Bandwidth, activation, energy: what each transaction costs, to the sun."""
 
 import pytest
-from tronpy.keys import to_base58check_address, to_raw_address
-from tronpy.proto import tron_pb2
 
+from pipeline.chains.tron.address import from_bytes, to_bytes
 from pipeline.devnet.client import DevnetClient
+from pipeline.devnet.messages import RawData
 from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
 
 
@@ -164,14 +164,14 @@ async def test_there_are_no_refunds(alice: Hand, api: Api, devnet: DevnetClient,
 
 async def test_trx_sent_into_and_out_of_contracts(alice: Hand, api: Api, devnet: DevnetClient) -> None:
     """A contract that passes on what it is paid: balances move, and the receiver's account begins to exist."""
-    receiver = to_raw_address(stranger())
+    receiver = to_bytes(stranger())
     # CALL(gas, receiver, callvalue) with empty data, then STOP; deployed by copying these bytes
     runtime = bytes.fromhex("6000600060006000") + b"\x34\x73" + receiver[1:] + bytes.fromhex("5af15000")
     create = b"\x60" + bytes([len(runtime)]) + bytes.fromhex("600c60003960") + bytes([len(runtime)])
     code = create + bytes.fromhex("6000f3") + runtime
     built = await api.ask(
         "wallet/deploycontract",
-        owner_address=to_raw_address(alice.address).hex(),
+        owner_address=to_bytes(alice.address).hex(),
         bytecode=code.hex(),
         abi=[],
         name="Pass",
@@ -179,13 +179,13 @@ async def test_trx_sent_into_and_out_of_contracts(alice: Hand, api: Api, devnet:
         consume_user_resource_percent=100,
         origin_energy_limit=1,
     )
-    raw = tron_pb2.Transaction.raw.FromString(bytes.fromhex(built["raw_data_hex"]))
+    raw = RawData.FromString(bytes.fromhex(built["raw_data_hex"]))
     deployed = await info(api, devnet, alice.sign(raw))
     assert deployed["receipt"]["result"] == "SUCCESS"  # type: ignore[index]
-    contract = to_base58check_address(bytes.fromhex(built["contract_address"]))
+    contract = from_bytes(bytes.fromhex(built["contract_address"]))
     done = await info(api, devnet, await alice.call(contract, b"", call_value=5_000_000))
     assert done["receipt"]["result"] == "SUCCESS"  # type: ignore[index]
-    assert await devnet.balance(to_base58check_address(receiver)) == 5_000_000
+    assert await devnet.balance(from_bytes(receiver)) == 5_000_000
     assert await devnet.balance(contract) == 0
     account = await api.ask("wallet/getaccount", address=receiver.hex())
     assert account["balance"] == 5_000_000

@@ -1,9 +1,10 @@
 """java-tron's odd answers: 200 with Error, {}, [], hex or base58, what /walletsolidity has not."""
 
+from pipeline.chains.tron.address import to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.encoding import contract_address
 from pipeline.devnet.tokens import token_artifact
-from tests.chains.devnet.hand import Api, Hand, selector, stranger, to_raw_address, word
+from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
 
 
 async def test_nothing_found_is_an_empty_object(api: Api) -> None:
@@ -85,7 +86,7 @@ async def test_get_requests_work_too(api: Api, devnet: DevnetClient) -> None:
 
 
 async def test_hex_or_base58(api: Api, alice: Hand) -> None:
-    raw = to_raw_address(alice.address).hex()
+    raw = to_bytes(alice.address).hex()
     plain = await api.ask("wallet/getaccount", address=raw)
     shown = await api.ask("wallet/getaccount", address=alice.address, visible=True)
     assert (plain["address"], shown["address"]) == (raw, alice.address)
@@ -96,8 +97,8 @@ async def test_log_addresses_have_no_prefix(api: Api, alice: Hand, devnet: Devne
     answer = await api.send(await alice.send_token(usdt, stranger(), 5))
     await devnet.mine()
     plain = await api.ask("wallet/gettransactioninfobyid", value=answer["txid"])
-    assert plain["log"][0]["address"] == to_raw_address(usdt).hex()[2:]
-    assert plain["contract_address"] == to_raw_address(usdt).hex()
+    assert plain["log"][0]["address"] == to_bytes(usdt).hex()[2:]
+    assert plain["contract_address"] == to_bytes(usdt).hex()
     assert plain["log"][0]["topics"][1] == word(alice.address).hex()
     shown = await api.ask("wallet/gettransactioninfobyid", value=answer["txid"], visible=True)
     assert shown["log"][0]["address"] == shown["contract_address"] == usdt
@@ -107,8 +108,8 @@ async def test_log_addresses_have_no_prefix(api: Api, alice: Hand, devnet: Devne
 
 async def test_a_constant_call_that_reverts_says_result_true(api: Api, alice: Hand, usdt: str) -> None:
     body = {
-        "owner_address": to_raw_address(alice.address).hex(),
-        "contract_address": to_raw_address(usdt).hex(),
+        "owner_address": to_bytes(alice.address).hex(),
+        "contract_address": to_bytes(usdt).hex(),
         "function_selector": "transfer(address,uint256)",
         "parameter": (word(stranger()) + word(10**18)).hex(),
     }
@@ -152,7 +153,7 @@ async def test_a_constant_call_to_nothing(api: Api, alice: Hand) -> None:
 async def test_creation_code_without_a_contract_runs_its_constructor(api: Api, alice: Hand) -> None:
     """Returns 32 bytes: the balance of an address, as a batch read would."""
     # PUSH20 address; BALANCE; PUSH1 0; MSTORE; PUSH1 32; PUSH1 0; RETURN
-    code = b"\x73" + to_raw_address(alice.address)[1:] + bytes.fromhex("3160005260206000f3")
+    code = b"\x73" + to_bytes(alice.address)[1:] + bytes.fromhex("3160005260206000f3")
     answer = await api.ask(
         "walletsolidity/triggerconstantcontract",
         owner_address=stranger(),
@@ -178,8 +179,8 @@ async def test_a_constructor_may_return_more_than_a_contract_may_hold(api: Api) 
 
 async def test_contract_addresses_are_computed_as_tron_does(api: Api, devnet: DevnetClient) -> None:
     contract, txid = await devnet.deploy_token("ABC", 3, 5)
-    owner = to_raw_address((await devnet.status()).faucet)
-    assert to_raw_address(contract) == contract_address(bytes.fromhex(txid), owner)
+    owner = to_bytes((await devnet.status()).faucet)
+    assert to_bytes(contract) == contract_address(bytes.fromhex(txid), owner)
     await devnet.mine()
     found = await api.ask("wallet/getcontract", value=contract, visible=True)
     assert found["contract_address"] == contract
@@ -201,7 +202,7 @@ async def test_node_info_and_parameters(api: Api, devnet: DevnetClient) -> None:
 async def test_validate_address(api: Api) -> None:
     good = stranger()
     assert await api.ask("wallet/validateaddress", address=good) == {"result": True, "message": "Base58check format"}
-    assert (await api.ask("wallet/validateaddress", address=to_raw_address(good).hex()))["result"] is True
+    assert (await api.ask("wallet/validateaddress", address=to_bytes(good).hex()))["result"] is True
     mistyped = good[:-1] + ("1" if good[-1] != "1" else "2")
     assert (await api.ask("wallet/validateaddress", address=mistyped))["result"] is False
 

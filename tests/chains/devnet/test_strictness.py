@@ -2,12 +2,12 @@
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from tronpy.keys import PrivateKey, to_raw_address
-from tronpy.proto import tron_pb2
 
+from pipeline.chains.tron.address import to_bytes
 from pipeline.devnet.client import DevnetClient
+from pipeline.devnet.messages import Transaction
 from pipeline.devnet.network import Network
-from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
+from tests.chains.devnet.hand import Api, Hand, new_key, selector, stranger, word
 
 
 async def refused(api: Api, signed: bytes) -> tuple[str, str]:
@@ -87,25 +87,25 @@ async def test_too_big(alice: Hand, api: Api, usdt: str) -> None:
 
 async def test_signature_of_another_key(alice: Hand, api: Api) -> None:
     raw = await alice.raw("TransferContract", alice.transfer_of(stranger(), 1))
-    code, message = await refused(api, alice.sign(raw, PrivateKey.random()))
+    code, message = await refused(api, alice.sign(raw, new_key()))
     assert code == "SIGERROR"
     assert "but it is not contained of permission" in message
 
 
 async def test_signature_over_other_bytes(alice: Hand, api: Api) -> None:
     raw = await alice.raw("TransferContract", alice.transfer_of(stranger(), 1))
-    signature = tron_pb2.Transaction.FromString(alice.sign(raw)).signature
+    signature = Transaction.FromString(alice.sign(raw)).signature
     raw.timestamp += 1
-    tampered = tron_pb2.Transaction(raw_data=raw, signature=signature)
+    tampered = Transaction(raw_data=raw, signature=signature)
     assert (await refused(api, tampered.SerializeToString()))[0] == "SIGERROR"
 
 
 @pytest.mark.parametrize("signatures", [[], [b"short"], [b"\x01" * 64 + b"\x09"], "twice"])
 async def test_malformed_signatures(alice: Hand, api: Api, signatures: list[bytes] | str) -> None:
     raw = await alice.raw("TransferContract", alice.transfer_of(stranger(), 1))
-    good = tron_pb2.Transaction.FromString(alice.sign(raw)).signature[0]
+    good = Transaction.FromString(alice.sign(raw)).signature[0]
     wanted = [good, good] if isinstance(signatures, str) else signatures
-    bad = tron_pb2.Transaction(raw_data=raw, signature=wanted)
+    bad = Transaction(raw_data=raw, signature=wanted)
     assert (await refused(api, bad.SerializeToString()))[0] == "SIGERROR"
 
 
@@ -193,4 +193,4 @@ async def test_pending_spends_count(alice: Hand, api: Api) -> None:
 
 
 def _hex(hand: Hand) -> str:
-    return to_raw_address(hand.address).hex()
+    return to_bytes(hand.address).hex()

@@ -8,6 +8,11 @@ from importlib import resources
 from typing import Any
 
 import pytest
+
+from tests.witness import witness
+
+witness("tronpy")
+
 from tronpy import AsyncTron, Tron
 from tronpy.abi import trx_abi
 from tronpy.contract import Contract

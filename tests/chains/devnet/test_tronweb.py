@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tronpy.keys import PrivateKey, to_hex_address
 
+from pipeline.chains.tron.address import from_public_key, to_hex
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
-from tests.chains.devnet.hand import stranger
+from tests.chains.devnet.hand import new_key, stranger
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = ROOT / "tests" / "clients"
@@ -33,14 +33,14 @@ async def node(script: str, *arguments: str) -> Any:
 
 @needs_tronweb
 async def test_tronweb_sends_reads_and_deploys() -> None:
-    key, receiver = PrivateKey.random(), stranger()
-    me = key.public_key.to_base58check_address()
+    key, receiver = new_key(), stranger()
+    me = from_public_key(key.public_key)
     options = DevnetOptions(block_time=0, instant=True, solid_lag=2)
     async with running(options) as network, DevnetClient(network.main.url) as devnet:
         usdt, _ = await devnet.deploy_token()
         await devnet.faucet(me, 2_000_000_000)
         await devnet.send_token(usdt, me, 10_000_000)
-        report = await node("tronweb.mjs", devnet.url, key.hex(), usdt, receiver, str(ARTIFACT))
+        report = await node("tronweb.mjs", devnet.url, key.secret.hex(), usdt, receiver, str(ARTIFACT))
         payments = await devnet.audit()
 
     assert report["me"] == me
@@ -51,7 +51,7 @@ async def test_tronweb_sends_reads_and_deploys() -> None:
     assert (report["symbol"], report["decimals"]) == ("USDT", 6)
     assert (report["before"], report["after"]) == ("0", "2000000")
     assert report["token"]["info"]["receipt"]["result"] == "SUCCESS"
-    assert report["token"]["info"]["contract_address"] == to_hex_address(usdt)
+    assert report["token"]["info"]["contract_address"] == to_hex(usdt)
     assert report["token"]["txid"] in report["blockTransactions"]
     assert report["ret"] == "SUCCESS"
     assert report["revert"] == "REVERT opcode executed"

@@ -214,8 +214,8 @@ def _refusal(fault: Fault | None) -> web.Response | None:
 
 
 def _hang_up(request: web.Request) -> web.Response:
-    assert request.transport is not None
-    request.transport.close()
+    if request.transport is not None:  # else the client was quicker
+        request.transport.close()
     return web.Response()
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import rlp
-from coincurve import PrivateKey
 from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.evm import address, transaction
 from pipeline.chains.evm.transaction import Fees, RawTransfer
+from pipeline.curve import PrivateKey
 
 KEY = PrivateKey(bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"))
 SENDER = address.from_public_key(KEY.public_key)
@@ -36,7 +36,7 @@ IN_TOKENS = replace(PLAIN, contract=TOKEN, gas_limit=65_000)
 
 def signed(transfer: RawTransfer) -> bytes:
     raw = transaction.encode(transfer)
-    return transaction.join(raw, KEY.sign_recoverable(transaction.digest(raw), hasher=None))
+    return transaction.join(raw, KEY.sign(transaction.digest(raw)))
 
 
 @given(transfers)
@@ -132,7 +132,7 @@ def test_other_envelopes_are_refused(kind: bytes) -> None:
 
 def test_a_legacy_transaction_of_any_chain_is_refused() -> None:
     raw = transaction.encode(replace(PLAIN, fees=Fees(5, None)))
-    r_s = KEY.sign_recoverable(transaction.digest(raw), hasher=None)
+    r_s = KEY.sign(transaction.digest(raw))
     fields = [*rlp.decode(raw)[:6], b"\x1b", r_s[:32], r_s[32:64]]
     with pytest.raises(UndecodableTransaction, match="replay protection"):
         transaction.split(rlp.encode(fields))
@@ -140,7 +140,7 @@ def test_a_legacy_transaction_of_any_chain_is_refused() -> None:
 
 def test_the_other_half_of_the_curve_is_refused() -> None:
     raw = transaction.encode(PLAIN)
-    good = KEY.sign_recoverable(transaction.digest(raw), hasher=None)
+    good = KEY.sign(transaction.digest(raw))
     high = (ORDER - int.from_bytes(good[32:64], "big")).to_bytes(32, "big")
     with pytest.raises(BadSignature, match="lower half"):
         transaction.join(raw, good[:32] + high + bytes([good[64] ^ 1]))

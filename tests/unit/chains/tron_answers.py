@@ -55,7 +55,7 @@ def signed_payment(payment: Payment, *, ref: int = 100, expiration_ms: int = STA
             expiration_ms, START_MS, 10_000_000 if payment.asset.contract else 0,
         )
     )  # fmt: skip
-    signature = OURS.key(0).sign_recoverable(transaction.digest(raw), hasher=None)
+    signature = OURS.key(0).sign(transaction.digest(raw))
     return SignedTransaction(
         txid=transaction.txid(raw),
         raw=transaction.join(raw, signature),

@@ -1,5 +1,6 @@
 """What is written for an outcome, and how long the next attempt waits."""
 
+import json
 from datetime import UTC, datetime
 from itertools import pairwise
 from uuid import uuid4
@@ -16,18 +17,16 @@ NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def job(*, retry_count: int = 0, max_retries: int = 3, **data: object) -> Job:
-    counts = {"lease": 1, "retry_count": retry_count, "max_retries": max_retries, "priority": 0}
+    counts = {"lease": 1, "retry_count": retry_count, "max_retries": max_retries}
     place = {"wallet_id": 1, "wallet_address": "T1", "chain_id": 1}
-    times = {"created_at": NOW, "started_at": NOW}
     return Job(
         id=uuid4(),
         job_id="gas-topup-1",
         job_type=JobType.GAS_TOPUP,
         triggered_by=TriggeredBy.EVENT,
-        data=data,
-        **counts,  # type: ignore[arg-type]
+        json=json.dumps(data),
+        **counts,
         **place,  # type: ignore[arg-type]
-        **times,  # type: ignore[arg-type]
     )
 
 

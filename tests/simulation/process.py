@@ -1,0 +1,223 @@
+"""A worker with everything of its process: the runtime, the pool, the doorbell, and an event loop of its own."""
+
+import asyncio
+import contextlib
+import gc
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import psycopg
+from psycopg import Notify
+
+from pipeline.db.listener import LONGEST_PAUSE, Listener
+from pipeline.db.statements import statement
+from pipeline.settings import Settings
+from pipeline.workers.runtime import Runtime, Worker
+from tests.simulation.connection import Connection
+from tests.simulation.fate import Decision
+from tests.simulation.loop import ProcessLoop
+
+LOOK_SECONDS = 10.0
+"""Between two looks for dead workers: a third of all round trips otherwise."""
+
+Place = tuple[str, int]
+"""Where in our code something stood: file below the repository, and line."""
+
+
+class World(Protocol):
+    """What a process sees of the simulation."""
+
+    def happens(self, kind: str) -> Decision | None: ...
+
+    def after(self, seconds: float, what: Callable[[], None]) -> None: ...
+
+
+class Process:
+    """Alive from ``begin`` until it ended, was killed, or the run is over."""
+
+    def __init__(self, world: World, kind: str, number: int, loop: ProcessLoop) -> None:
+        self.kind = kind
+        self.name = f"{kind}.{number}"
+        self.number = number
+        self.loop = loop
+        self.alive = True
+        self.frozen = False
+        """Stands still, as after SIGSTOP."""
+        self.connections: list[Connection] = []
+        self.doorbells: list[Doorbell] = []
+        self.runtime: Runtime
+        self.life: asyncio.Task[None]
+        self._world = world
+
+    def begin(self, settings: Settings, make: Callable[[Settings], Worker]) -> None:
+        """Start the worker as ``serve`` does. Called while the process is current."""
+
+        async def live() -> None:
+            self.runtime = Runtime(settings, make(settings), look_seconds=LOOK_SECONDS)
+            self.runtime.registration.pid = self.number
+            self.runtime.registration.name = f"{self.kind}@simulation:{self.number}"
+            await self.runtime.run()
+
+        self.life = self.loop.create_task(live(), name=self.name)
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.loop.ready) and self.alive and not self.frozen
+
+    # -- what befalls it
+
+    def die(self) -> None:
+        """SIGKILL: from here on none of its code runs, and the server finds its connections closed."""
+        self.alive = False
+        self.loop.die()
+        for connection in self.connections:
+            connection.break_off()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        self.frozen = False
+
+    def cut_connections(self) -> None:
+        """All of them at once, as by a restart of the server."""
+        for connection in self.connections:
+            connection.break_off()
+        for doorbell in self.doorbells:
+            doorbell.lose()
+
+    def idle_sessions_end(self, *, in_transaction: bool) -> None:
+        """The server ends the sessions of a process that stands still: those with an open transaction, or those that
+        hold a leadership and have not been heard of."""
+        for connection in self.connections:
+            backend = connection.backend
+            if backend is None:
+                continue
+            leads = "idle_session_timeout=60000" in backend.dsn
+            if connection.in_transaction if in_transaction else leads:
+                connection.break_off()
+
+    def places(self) -> list[Place]:
+        """Where its tasks stand in our code: the innermost await of each."""
+        found = (_innermost(task.get_coro()) for task in self.loop.tasks if not task.done())
+        return sorted({place for place in found if place is not None})
+
+    # -- seams
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0)
+
+    def loses(self, connection: Connection, *, answered: bool) -> bool:
+        return self._world.happens("answer" if answered else "ask") is not None
+
+
+class Doorbell(Listener):
+    """Rung by the simulation, which hears every NOTIFY that was committed. Its session is there to be missed."""
+
+    process: Process
+    connect: Callable[[str], Connection]
+    _session: Connection | None = None
+    _finding = False
+
+    async def start(self) -> None:
+        self.process.doorbells.append(self)
+        await self._hold_session()
+        self._set_listening(True)
+
+    async def close(self) -> None:
+        if self in self.process.doorbells:
+            self.process.doorbells.remove(self)
+        self.lose()
+
+    def ring(self, channel: str, payload: str) -> None:
+        if self.listening.is_set() and channel in self.channels:
+            self._ring(Notify(channel, payload, 0))
+
+    def lose(self) -> None:
+        """The session is gone, and with it whatever is rung until it is back."""
+        self._set_listening(False)
+        session, self._session = self._session, None
+        if session is not None:
+            session.break_off()
+
+    def find_again(self) -> None:
+        """Called in a step of the process."""
+        if not self.listening.is_set() and not self._finding:
+            self._finding = True
+            self.process.loop.create_task(self._find_again())
+
+    async def _find_again(self) -> None:
+        await self._hold_session()
+        self._finding = False
+        if self in self.process.doorbells:
+            self._set_listening(True)
+            await self._announce_reconnect()
+        else:
+            self.lose()
+
+    async def _hold_session(self) -> None:
+        while True:
+            try:
+                session = self._session = self.connect(self._dsn)
+                await session.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
+            except psycopg.Error:
+                await asyncio.sleep(LONGEST_PAUSE)
+            else:
+                return
+
+
+def _innermost(awaitable: Any) -> Place | None:
+    """The last line of ours on the way down to what a suspended coroutine waits for."""
+    place = None
+    for _ in range(100):
+        frame = next(
+            (found for name in ("cr_frame", "gi_frame", "ag_frame") if (found := getattr(awaitable, name, None))), None
+        )
+        if frame is not None and "/pipeline/" in frame.f_code.co_filename:
+            place = "pipeline/" + frame.f_code.co_filename.rpartition("/pipeline/")[2], frame.f_lineno
+        below = next(
+            (found for name in ("cr_await", "gi_yieldfrom", "ag_await") if (found := getattr(awaitable, name, None))),
+            None,
+        )
+        if below is None and type(awaitable).__name__ in ("async_generator_asend", "async_generator_athrow"):
+            # It does not say whose step it is.
+            below = next((one for one in gc.get_referents(awaitable) if hasattr(one, "ag_frame")), None)
+        if below is None:
+            return place
+        awaitable = below
+    return place
+
+
+@contextlib.contextmanager
+def whole_garbage() -> Iterator[None]:
+    """Garbage is collected between runs only: what the dead left would else be freed in the middle of another run. What
+    was there before is not looked at each time."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def bury(processes: Sequence[Process]) -> None:
+    """Free what the dead held. Coroutines run their clean-up now, which ends at the closed seams and is told to
+    nobody."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that nobody came to await
+            for process in processes:
+                process.loop.tasks.clear()
+                process.__dict__.clear()
+            # One that awaits in its clean-up is only then free to be collected.
+            while gc.collect():
+                pass
+    finally:
+        sys.unraisablehook = hook

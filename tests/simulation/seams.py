@@ -1,0 +1,128 @@
+"""Where the workers' code is joined to the simulation: names in our modules that stand for the world outside."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+from uuid import UUID
+
+import aiohttp
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pipeline.chains import http, nodes
+from pipeline.chains.evm import provider as evm_provider
+from pipeline.chains.http import Clock as NodeClock
+from pipeline.chains.tron import provider as tron_provider
+from pipeline.db.dsn import database_dsn
+from pipeline.db.pool import session_dsn
+from pipeline.settings import Settings
+from pipeline.transfers import consolidation, gas, send, store
+from pipeline.workers import leader, registry, runtime, sweep
+from tests.simulation.clock import WallClock
+from tests.simulation.connection import Connection, Pool
+from tests.simulation.node import Session
+from tests.simulation.process import Doorbell, Process, whole_garbage
+from tests.simulation.simulation import Simulation
+
+_APPLICATION = "simulated"
+
+
+class Joints:
+    """The simulation that runs now."""
+
+    simulation: Simulation
+
+    @property
+    def process(self) -> Process:
+        process = self.simulation.current
+        assert process is not None
+        return process
+
+    def create_pool(self, settings: Settings, name: str, **options: Any) -> Pool:
+        dsn = _session_dsn(database_dsn(settings), options.get("role"), options.get("index_plans", False))
+        return Pool(self.simulation.database, self.process, dsn, options["max_size"], self.process.connections)
+
+    def listener(self, *args: Any, **options: Any) -> Doorbell:
+        made = Doorbell(*args, **options)
+        process = made.process = self.process
+        made.connect = lambda dsn: self._connected(process, dsn)
+        return made
+
+    async def connect(self, dsn: str, **options: Any) -> Connection:
+        """``AsyncConnection.connect``."""
+        process = self.process
+        await process.pause()
+        return self._connected(process, dsn, **options)
+
+    def _connected(self, process: Process, dsn: str, **options: Any) -> Connection:
+        connection = Connection.take(self.simulation.database, process, _anonymous(dsn))
+        connection.prepare_threshold = options.get("prepare_threshold", 5)
+        process.connections.append(connection)
+        return connection
+
+    def monotonic(self) -> float:
+        return self.simulation.clock.now
+
+    def order(self, *args: Any, **fields: Any) -> send.Order:
+        return send.Order(*args, **{"priced_at": self.monotonic(), **fields})
+
+    def uuid4(self) -> UUID:
+        return UUID(int=random.getrandbits(128), version=4)
+
+
+@cache
+def _anonymous(dsn: str) -> str:
+    """One name for all, so that a session can be used again by any process of the same rights; in no hurry to end."""
+    options = conninfo_to_dict(dsn).get("options", "")
+    return make_conninfo(dsn, application_name=_APPLICATION, options=f"{options} -c idle_session_timeout=0")
+
+
+@cache
+def _session_dsn(dsn: str, role: str | None, index_plans: bool) -> str:
+    return session_dsn(dsn, _APPLICATION, role, index_plans=index_plans)
+
+
+JOINTS = Joints()
+
+
+def join(simulation: Simulation) -> None:
+    """From now on the workers' code lives in this one."""
+    JOINTS.simulation = simulation
+    WallClock.clock = simulation.clock
+    Session.wire = simulation
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Inside, workers that are made are simulated ones."""
+    connecting = SimpleNamespace(connect=JOINTS.connect)
+    clock = NodeClock(JOINTS.monotonic)
+    transport = SimpleNamespace(
+        ClientSession=Session,
+        ClientTimeout=aiohttp.ClientTimeout,
+        ClientError=aiohttp.ClientError,
+        TCPConnector=lambda **_: None,
+    )
+    replaced: list[tuple[Any, str, Any]] = [
+        (runtime, "create_pool", JOINTS.create_pool),
+        (runtime, "Listener", JOINTS.listener),
+        (runtime, "AsyncConnection", connecting),
+        (leader, "AsyncConnection", connecting),
+        (registry, "uuid4", JOINTS.uuid4),
+        (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),
+        (sweep, "datetime", WallClock),
+        (store, "datetime", WallClock),
+        (send, "time", SimpleNamespace(monotonic=JOINTS.monotonic)),
+        (gas, "Order", JOINTS.order),
+        (consolidation, "Order", JOINTS.order),
+        (http, "aiohttp", transport),
+        *((module, "Clock", lambda: clock) for module in (http, nodes, evm_provider, tron_provider)),
+    ]
+    with contextlib.ExitStack() as stack:
+        for module, name, stand_in in replaced:
+            stack.enter_context(mock.patch.object(module, name, stand_in))
+        with whole_garbage():
+            yield
