@@ -99,4 +99,4 @@ def provider_of(node: Anvil, token: Asset) -> EvmProvider:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wallets", type=int, default=20_000)
-    print(json.dumps({"report": asyncio.run(main(parser.parse_args().wallets))}))
+    print(json.dumps(asyncio.run(main(parser.parse_args().wallets)), indent=1))

@@ -175,7 +175,7 @@ def cli() -> int:
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     report = asyncio.run(main(options.wallets, options.block_seconds))
-    print(json.dumps({"report": report}) if options.json else json.dumps(report, indent=2))
+    print(json.dumps(report, indent=None if options.json else 2))
     return 0
 
 

@@ -136,10 +136,8 @@ def show(console: Console, found: Sequence[dict[str, Any]]) -> None:
     """A table of ours beside everybody else."""
     table = Table("measure", "unit", OURS, "others", title="medians; × ours" if found else None)
     for one in found:
-        others = (
-            f"{name} {figure['median']:,g} (×{one['ratios']['to_ours'].get(name, float('nan')):g})"
-            for name, figure in one["peers"].items()
-        )
+        ratios = {name: f" (×{ratio:g})" for name, ratio in one["ratios"].get("to_ours", {}).items()}
+        others = (f"{name} {figure['median']:,g}{ratios.get(name, '')}" for name, figure in one["peers"].items())
         ours = "—" if one["ours"] is None else f"{one['ours']:,g}"
         table.add_row(one["measure"], one["unit"], ours, "\n".join(others))
     console.print(table)

@@ -32,7 +32,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from bench.statements import text
+from bench.statements import parts, text
 from pipeline.db.cluster import socket_directory
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
@@ -42,17 +42,6 @@ Row = dict[str, Any]
 LOW_COIN, HIGH_COIN = 1_000_000, 9_000_000  # sun; the threshold is 5,000,000
 LOW_TOKEN, HIGH_TOKEN = 10_000_000, 300_000_000  # raw units of USDT; the threshold is 200,000,000
 
-SETUP = """
-DELETE FROM asset_on_chain;
-DELETE FROM chains;
-INSERT INTO chains (name, family, network_id, gas_flag_below, gas_execute_below, gas_amount, fee_reserve,
-                    gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day)
-VALUES ('tron', 'tron', 'bench', 5000000, 1000000, 5000000, 1000000, 50000000, 100000000, 1000000000);
-INSERT INTO asset_on_chain (chain_id, symbol, decimals) SELECT id, 'TRX', 6 FROM chains;
-INSERT INTO asset_on_chain
-    (chain_id, symbol, contract_address, decimals, consolidate_flag_above, consolidate_execute_min)
-SELECT id, 'USDT', 'TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t', 6, 200000000, 100000000 FROM chains;
-"""
 WALLETS = """
 INSERT INTO wallets (chain_id, address, derivation_index)
 SELECT c.id, 'T' || lpad(n::text, 33, '0'), n + 10 FROM chains c, generate_series(1, %s) AS n
@@ -164,7 +153,8 @@ def prepare(dsn: str, database: str, name: str, rows: int) -> Side:
     own = make_conninfo(dsn, dbname=database)
     asyncio.run(migrate(own))
     connection = psycopg.connect(own, autocommit=True, row_factory=dict_row)
-    connection.execute(SETUP)
+    for part in parts("flagpost/chain"):
+        connection.execute(part)
     connection.execute(WALLETS, [rows // 2])
     connection.execute(FIRST_READ, [str(LOW_COIN), str(LOW_TOKEN)])
     if name != TRIGGERS:

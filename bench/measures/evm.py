@@ -1,5 +1,6 @@
-"""Balances read from a local anvil and top-ups paid to it, beside doing them one by one (bench/evm_balances.py,
-bench/evm_topups.py)."""
+"""The sync and the money room against a local anvil, beside doing it one by one, and the memory of a sync with many
+wallets (bench/sync_rate.py, bench/evm_topups.py, bench/sync_memory.py). Each has rounds of its own, and runs once.
+"""
 
 import importlib.util
 import os
@@ -12,52 +13,63 @@ from bench.contestants import OURS, ROOT
 from bench.result import Result
 
 ONE_BY_ONE = "one by one"
-WEB3 = "web3, one by one"
-WITHIN = 300.0
+SCRIPT = "script with web3"
+WITHIN = 900.0
 ANVIL = ROOT / "tests" / "clients" / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
 """The node of the tests, whose worlds are used here."""
+PLACES = {"loopback": "evm.sync.next_door", "20 ms away": "evm.sync.20_ms_away"}
 
 
 async def measure(bench: Bench) -> list[Result]:
-    """Balances a second; payments in a block and a second."""
+    """Balances read and stored a second, payments in a block, MB."""
     if not ANVIL.exists() or importlib.util.find_spec("pytest") is None:
         bench.left_out["evm"] = "what the tests need is missing (anvil of tests/clients, pytest)"
         return []
-    wallets, topups = bench.size(20_000, 500), bench.size(500, 20)
-    bench.expect(2 * bench.rounds)
-    read, paid = [], []
-    for _ in range(bench.rounds):
-        read.append(await _said(bench, "evm_balances", "--wallets", wallets))
-        paid.append(await _said(bench, "evm_topups", "--wallets", topups, "--json"))
+    bench.expect(3)
+    if bench.short:
+        bench.left_out["evm.sync"] = "takes a minute, whatever the size"
+        return [await topups(bench), await memory(bench)]
+    return [*await rates(bench), await topups(bench), await memory(bench)]
+
+
+async def rates(bench: Bench) -> list[Result]:
+    report = await _said(bench, "sync_rate", "--json", "--wallets", bench.size(20_000, 500), "--rounds", bench.rounds)
+    names = {OURS: "batched", ONE_BY_ONE: "one by one", SCRIPT: "script"}
     return [
         Result(
-            "evm.balances",
+            measure,
             "balances/s",
-            {
-                OURS: [one["creation_per_second"] for one in read],
-                f"{OURS}, Multicall3": [one["multicall3_per_second"] for one in read],
-                ONE_BY_ONE: [one["one_by_one_per_second"] for one in read],
-                WEB3: [one["web3_one_by_one_per_second"] for one in read],
-            },
+            {name: [report[place][how]["per_second"]] for name, how in names.items()},
             lower_is_better=False,
-            settings={"balances": 2 * wallets},
-        ),
-        Result(
-            "evm.topups",
-            "payments/block",
-            {
-                OURS: [one["pipelined"]["median_in_full_blocks"] for one in paid],
-                ONE_BY_ONE: [one["one_by_one"]["per_block"] for one in paid],
-            },
-            lower_is_better=False,
-            settings={"wallets": topups, "block_seconds": 1},
-        ),
+            settings={"balances": report["balances"], "rounds": report["rounds"]},
+        )
+        for place, measure in PLACES.items()
     ]
+
+
+async def topups(bench: Bench) -> Result:
+    wallets = bench.size(500, 20)
+    report = await _said(bench, "evm_topups", "--json", "--wallets", wallets)
+    figures = {
+        OURS: [report["pipelined"]["median_in_full_blocks"]],
+        ONE_BY_ONE: [report["one_by_one"]["per_block"]],
+    }
+    settings = {"wallets": wallets, "block_seconds": 1}
+    return Result("evm.topups", "payments/block", figures, lower_is_better=False, settings=settings)
+
+
+async def memory(bench: Bench) -> Result:
+    wallets, balances = bench.size(1_000_000, 1_000), bench.size(100_000, 1_000)
+    report = await _said(bench, "sync_memory", "--json", "--wallets", wallets, "--balances", balances)
+    settings = {"wallets": wallets, "balances_read": balances}
+    return Result("evm.sync.memory", "MB", {OURS: [report["peak_mb"]]}, settings=settings)
 
 
 async def _said(bench: Bench, module: str, *arguments: object) -> Any:
     """The one JSON object that a module prints."""
     argv = [sys.executable, "-m", f"bench.{module}", *map(str, arguments)]
-    said = await children.run(argv, module, "report", WITHIN, cwd=ROOT, env=dict(os.environ))
+    async with children.child(argv, module, cwd=ROOT, env=dict(os.environ)) as running:
+        said = await running.next_line(WITHIN)
+        await running.ended(children.STOPPED_WITHIN)
     bench.advance(module)
     return said
