@@ -38,7 +38,6 @@ class Proxy:
     """``async with Proxy(dsn) as proxy``: connect to ``proxy.dsn``."""
 
     def __init__(self, dsn: str) -> None:
-        self._target = conninfo_to_dict(dsn)
         self._dsn = dsn
         self._forwarding = asyncio.Event()
         self._links: set[Link] = set()
@@ -82,12 +81,8 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link(self._forwarding)
-        host, port = str(self._target["host"]), int(self._target.get("port") or 5432)
         try:
-            if host.startswith("/"):
-                upstream = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-            else:
-                upstream = await asyncio.open_connection(host, port)
+            upstream = await connect(self._dsn)
         except OSError:  # the server is down: say so as it would
             writer.transport.abort()
             return
@@ -102,6 +97,15 @@ class Proxy:
     def _forget(self, link: Link) -> None:
         if all(task.done() for task in link.tasks):
             self._links.discard(link)
+
+
+async def connect(dsn: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A bare connection to the server of ``dsn``, whose host is a socket's directory or an address. Raises OSError."""
+    target = conninfo_to_dict(dsn)
+    host, port = str(target["host"]), int(target.get("port") or 5432)
+    if host.startswith("/"):
+        return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+    return await asyncio.open_connection(host, port)
 
 
 async def _forward(

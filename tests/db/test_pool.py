@@ -18,7 +18,7 @@ from pipeline.db.listener import Listener
 from pipeline.db.pool import Pool, pool_of
 from pipeline.settings import Settings
 from tests.patience import PATIENCE
-from tests.proxy import Proxy
+from tests.proxy import Proxy, connect
 
 
 async def ask(pool: Pool, question: str) -> TupleRow | None:
@@ -71,8 +71,7 @@ async def a_farewell_after_begin(dsn: str) -> AsyncIterator[str]:
                 sink.write(data)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        info = psycopg.conninfo.conninfo_to_dict(dsn)
-        upstream = await asyncio.open_unix_connection(f"{info['host']}/.s.PGSQL.{info.get('port') or 5432}")
+        upstream = await connect(dsn)
         async with asyncio.TaskGroup() as both:
             both.create_task(forward(reader, upstream[1], answers=False))
             both.create_task(forward(upstream[0], writer, answers=True))
