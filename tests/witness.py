@@ -6,5 +6,5 @@ import pytest
 
 
 def witness(module: str) -> Any:
-    """``module``, or a skip: coincurve, and tronpy, bip-utils and pyrevm likewise, have no wheel for newer Pythons."""
+    """``module``, or a skip: coincurve, tronpy, bip-utils and pyrevm have no wheel for newer Pythons."""
     return pytest.importorskip(module, reason=f"{module} cannot be installed on this Python")

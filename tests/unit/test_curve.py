@@ -1,7 +1,13 @@
-"""Keys and signatures: published vectors, and the same bytes as two implementations that nobody here wrote."""
+"""Keys and signatures through each binding: published vectors, and the same bytes as others make.
+
+Where both bindings install, each is the other's witness; eth-keys, which is Python throughout, is asked everywhere.
+"""
 
 import hashlib
+import importlib
 import pickle
+from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from eth_keys import KeyAPI
@@ -9,6 +15,7 @@ from eth_keys.backends import NativeECCBackend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import curve
 from pipeline.curve import PrivateKey, PublicKey
 from tests.witness import witness
 
@@ -21,6 +28,17 @@ secrets = st.one_of(st.integers(1, ORDER - 1), st.sampled_from([1, 2, ORDER - 2,
     lambda number: number.to_bytes(32, "big")
 )
 digests = st.binary(min_size=32, max_size=32)
+BINDINGS = {"coincurve": "coincurve", "btclib": "btclib_secp256k1"}
+
+
+@pytest.fixture(scope="module", autouse=True, params=BINDINGS)
+def library(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """Every test here, once through each binding; this Python's own one is among them."""
+    witness(BINDINGS[request.param])
+    module = importlib.import_module(f"pipeline.curve.by_{request.param}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "library", module)
+        yield module
 
 
 def number(value: int) -> bytes:
@@ -74,7 +92,7 @@ def test_sums_are_coincurves(secret: bytes, scalar: bytes) -> None:
     ours = PrivateKey(secret)
     if (int.from_bytes(secret, "big") + int.from_bytes(scalar, "big")) % ORDER == 0:
         for key in (ours, ours.public_key):
-            with pytest.raises(ValueError, match="invalid"):
+            with pytest.raises(ValueError, match=r"invalid|out of range"):
                 key.add(scalar)
         return
     assert ours.add(scalar).secret == theirs.add(scalar).secret
@@ -110,7 +128,7 @@ def test_both_forms_of_a_point() -> None:
 
 @pytest.mark.parametrize("secret", [number(0), number(ORDER), b"\xff" * 32, b"", bytes(31), number(1) + b"\0"], ids=len)
 def test_what_is_no_key(secret: bytes) -> None:
-    with pytest.raises(ValueError, match="private key"):
+    with pytest.raises(ValueError, match=r"(?i)private key|secret"):
         PrivateKey(secret)
 
 
@@ -118,6 +136,15 @@ def test_what_is_no_key(secret: bytes) -> None:
 def test_what_is_no_point(point: bytes) -> None:
     with pytest.raises(ValueError, match="public key"):
         PublicKey(point)
+
+
+@pytest.mark.parametrize("scalar", [b"", bytes(31), bytes(33)])
+def test_what_is_no_scalar(scalar: bytes) -> None:
+    key = PrivateKey(number(7))
+    with pytest.raises(ValueError, match="32 bytes"):
+        key.add(scalar)
+    with pytest.raises(ValueError, match="32 bytes"):
+        key.public_key.add(scalar)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +163,7 @@ def test_what_is_no_point(point: bytes) -> None:
     ],
 )
 def test_what_is_no_signature(signature: bytes) -> None:
-    with pytest.raises(ValueError, match=r"signature|recover"):
+    with pytest.raises(ValueError, match=r"(?i)signature|recover"):
         PublicKey.recover(DIGEST, signature)
 
 
@@ -149,6 +176,17 @@ def test_a_changed_signature_names_another_key() -> None:
 def test_only_digests_are_signed(digest: bytes) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         PrivateKey(number(7)).sign(digest)
+    with pytest.raises(ValueError, match="32 bytes"):
+        PublicKey.recover(digest, SIGNED)
+
+
+def test_a_signature_of_another_key_is_not_handed_out(library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a flipped bit in the middle of the computation would make one, from which the key can be told."""
+    key = PrivateKey(number(7))
+    sign = library.sign
+    monkeypatch.setattr(library, "sign", lambda digest, secret: sign(hashlib.sha256(digest).digest(), secret))
+    with pytest.raises(RuntimeError, match="does not name the key"):
+        key.sign(DIGEST)
 
 
 def test_private_keys_are_not_shown_or_pickled() -> None:
