@@ -2,7 +2,8 @@
 -- says otherwise than payment, attempts and the recorded count of the sender is refused. No nonce becomes another one,
 -- leaves one out, changes against state_transitions, or goes to a payment of another chain or sender; a void one only to
 -- a gap, or to a payment that was found on the chain, and a lost one only to the latter. None is reserved but in the
--- commit that keeps bytes with it, so that later payments of the sender never wait behind one that nobody has signed.
+-- commit that keeps bytes with it, so that later payments of the sender never wait behind one that nobody has signed. The
+-- proof of what used it, once it counts, stays as it is.
 
 CREATE OR REPLACE FUNCTION move_nonces() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -45,6 +46,13 @@ BEGIN
             HINT = 'A void one goes to a gap, and what was found on the chain takes the one it used.';
     END IF;
     IF was = NEW.state THEN
+        IF (OLD.state IN ('lost', 'used') AND (OLD.used_by, OLD.lost_at_block) IS DISTINCT FROM (NEW.used_by, NEW.lost_at_block))
+           OR coalesce(NEW.lost_at_block, -1) < OLD.lost_at_block THEN
+            RAISE EXCEPTION 'nonce % of % is %: what used it, and the block up to which was read, do not change',
+                OLD.nonce, OLD.sender, OLD.state USING
+                ERRCODE = 'FP004',
+                HINT = 'The proof of what became of its payment hangs on it.';
+        END IF;
         RETURN NEW;
     END IF;
     IF NOT EXISTS (SELECT FROM state_transitions t

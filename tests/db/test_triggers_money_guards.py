@@ -10,6 +10,7 @@ import pytest
 from pipeline.queue.jobs import JobType
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
+from tests.db import test_transfers_races as races
 from tests.db.test_transfers_evm_stuck import outsider, stuck
 from tests.db.test_transfers_races import states
 from tests.seed import USDT
@@ -68,6 +69,23 @@ async def on_tron(world: World, desk: Desk) -> World:
     await out(world, desk)
     return world
 
+
+@pytest.fixture
+async def on_signed(world: World, desk: Desk) -> World:
+    """Bytes are kept, and the worker died before they were handed over."""
+    await desk.settlement.round()
+    wallet = await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.flag(wallet, gas=True, consolidation=True)
+    await races.TestResume.leave_signed(world, desk)
+    return world
+
+
+AGAIN = """
+INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,
+                       idempotency_key)
+SELECT kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount, 'again' FROM transfers
+"""
 
 PARTS_OF_THE_LIE = [
     [EXPIRED],
@@ -278,3 +296,28 @@ async def test_a_proof_older_than_the_bytes_buries_nothing(on_evm: EvmWorld, evm
     await on_evm.connection.execute("UPDATE chain_transactions SET first_broadcast_at = now() + interval '1 hour'")
     assert not await evm_desk.books.expire(on_evm.chain_id, live, "a proof of yesterday")
     assert (await states(on_evm))[1:] == (["broadcasting"], ["broadcasting"])
+
+
+async def test_who_pays_cannot_date_back_what_it_gives_up(on_signed: World) -> None:
+    """What was given up a day ago cannot land any more, and what was long ago is not looked for: so the time is the
+    database's own word."""
+    async with on_signed.connection.transaction(force_rollback=True):
+        await on_signed.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await on_signed.connection.execute(
+            "UPDATE chain_transactions SET state = 'rejected', updated_at = '2020-01-01'; "
+            "UPDATE transfers SET state = 'rejected', settled_at = now()"
+        )
+        with pytest.raises(psycopg.DatabaseError, match="were given up and may still land"):
+            await on_signed.connection.execute(AGAIN)
+
+
+async def test_the_proof_of_a_lost_nonce_does_not_change(on_evm: EvmWorld, evm_desk: EvmDesk) -> None:
+    """What used it, and up to where was read."""
+    txid = await outsider(on_evm, evm_desk, 0, on_evm.treasury)
+    for _ in range(4):
+        await on_evm.network.finalize()
+        await evm_desk.settlement.round()
+    assert await on_evm.row("SELECT state, used_by FROM nonces") == {"state": "lost", "used_by": txid}
+    for lie in ("used_by = NULL", "used_by = 'another'", "lost_at_block = 1", "lost_at_block = NULL"):
+        said = await refused(on_evm, f"UPDATE nonces SET {lie}")  # noqa: S608
+        assert said is not None, lie
