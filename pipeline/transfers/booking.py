@@ -213,7 +213,8 @@ async def _purpose(conn: AsyncConnection[Any], chain_id: int, result: Transactio
     if not result.success or len(result.effects) != 1:
         return None
     (effect,) = result.effects
-    if effect.sender != result.sender:
+    # A token's transfer of nothing has the form of a payment, and the books have none of nothing.
+    if effect.sender != result.sender or effect.amount <= 0:
         return None
     rows = await fetch(
         conn,

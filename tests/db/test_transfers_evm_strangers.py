@@ -349,6 +349,32 @@ class TestStrangers:
         assert [one.amount for one in await evm.swept() if one.sender == wallet.address] == [left]
         await evm.assert_books_equal_chain()
 
+    @pytest.mark.parametrize("overtakes", [False, True])
+    async def test_a_transfer_of_nothing_to_the_treasury_is_no_payment_of_ours(
+        self, evm: EvmWorld, evm_desk: EvmDesk, overtakes: bool
+    ) -> None:
+        """It has the form of a consolidation, and the books have no payment of nothing: held, not in the way of all."""
+        wallet, other = [await evm.wallet(usdt=250 * USDT, trx=10 * FINNEY) for _ in range(2)]
+        await evm.network.finalize()
+        await evm.flag(other, consolidation=True)
+        await evm_desk.run(CONSOLIDATION)
+        await evm_desk.settle()
+        await evm.flag(wallet, consolidation=True)
+        node = evm.network.node
+        if overtakes:
+            assert [outcome for _, outcome in await evm_desk.run(CONSOLIDATION)] == [Parked()]
+            await node.call("anvil_dropAllTransactions")
+        await node.call("anvil_impersonateAccount", wallet.address)
+        nothing = "0xa9059cbb" + evm.treasury.removeprefix("0x").lower().rjust(64, "0") + "0" * 64
+        txid = await node.send(wallet.address, evm.token, data=nothing)
+        await evm.network.finalize()
+        if not overtakes:
+            reasons(await evm_desk.run(CONSOLIDATION))
+        await rounds(evm, evm_desk, 4)
+        assert (await evm.row("SELECT used_by FROM nonces WHERE sender = %s", wallet.address))["used_by"] == txid
+        assert any("is held" in alarm and txid in alarm for alarm in await evm_desk.settlement.tidy())
+        assert [one.sender for one in await evm.swept() if one.amount] == [other.address]
+
     async def test_gas_to_somebody_who_is_no_customer(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
     ) -> None:
