@@ -10,6 +10,7 @@ Nothing is called dead because a node does not find it, and nothing is decided a
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from loguru import logger
 
@@ -20,6 +21,9 @@ from pipeline.transfers.fates import Fates, Known, describe
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Payments
 from pipeline.transfers.settlements import SettlementStore
+
+_LONGEST_UNPROVED = timedelta(minutes=10)
+"""Past an expiration, by the final blocks: nodes that are behind are no longer behind then."""
 
 
 class Burials:
@@ -67,7 +71,9 @@ class Burials:
             for attempt in waiting
             if attempt.signed.expiration is not None and attempt.signed.expiration <= read_up_to.timestamp
         ]
-        unknown = [(one.payment[0], one.dead) for one in await self._fates.look_up(over) if one.dead is not None]
+        looked_up = await self._fates.look_up(over)
+        unknown = [(one.payment[0], one.dead) for one in looked_up if one.dead is not None]
+        unproved = {one.payment[0].id: one.payment[0] for one in looked_up if not one.settled}
         searched = await search([one for one, _ in unknown], self._read)
         for attempt, said in unknown:
             if result := searched.found.get(attempt.id):
@@ -78,6 +84,20 @@ class Burials:
                 await self._bury([attempt], f"{said}; in none of the {blocks}")
             else:
                 logger.warning("{}, but its blocks cannot all be read there: not proved", said)
+                continue
+            del unproved[attempt.id]
+            self._alarms.pop(attempt.transfer_id, None)
+        for attempt in unproved.values():
+            self._tell_unproved(attempt, read_up_to)
+
+    def _tell_unproved(self, attempt: LiveAttempt, read_up_to: BlockRef) -> None:
+        expiration = attempt.signed.expiration
+        if expiration is not None and read_up_to.timestamp - expiration > _LONGEST_UNPROVED:
+            self._alarm(
+                attempt.transfer_id,
+                f"transfer {attempt.transfer_id} expired at {expiration.isoformat()} and no node proves that it never "
+                f"landed: that takes one which has all blocks from {attempt.signed.ref_block} on. Nothing is done yet",
+            )
 
     async def overtaken(self, read_up_to: BlockRef, head: BlockRef, past: Sequence[Payments]) -> None:
         """Ask after payments whose nonce is used in a final block, once the final blocks were read beyond all blocks

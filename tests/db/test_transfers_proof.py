@@ -102,6 +102,34 @@ async def test_a_node_that_lags_behind_a_balancer_buries_nothing(world: World, d
     assert await states(world) == (["final"], ["final"])
 
 
+async def test_a_payment_that_no_node_can_prove_dead_raises_an_alarm(world: World, desk: Desk, thirsty: Wallet) -> None:
+    """It expired long ago and the only node that answers begins with a later block: it is not made again, and somebody
+    hears of it."""
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.drop_pending()
+    await world.devnet.mine(30, step_seconds=3)
+    node = desk.real_provider._nodes.all[0]
+    real, pruned = node.call, (await world.attempts())[0]["ref_block"]
+
+    async def young(method: str, finality: Finality, body: Any = None) -> Any:
+        asked = (body or {}).get("num", (body or {}).get("id_or_num"))
+        return {} if asked is not None and 0 < int(asked) <= pruned else await real(method, finality, body)
+
+    node.call = young  # type: ignore[method-assign,assignment]
+    await desk.settlement.round()
+    assert await states(world) == (["broadcasting"], ["broadcasting"])
+    assert await desk.settlement.tidy() == [], "nodes may be behind for a while"
+    await world.devnet.mine(200, step_seconds=3)
+    await desk.settlement.round()
+    (alarm,) = await desk.settlement.tidy()
+    assert f"transfer {(await world.transfers())[0]['id']} expired at" in alarm
+    node.call = real  # type: ignore[method-assign]
+    await desk.settlement.round()
+    assert await states(world) == (["expired"], ["expired"])
+    assert await desk.settlement.tidy() == []
+
+
 async def test_many_that_expired_share_their_blocks(world: World, desk: Desk) -> None:
     wallets = [await world.wallet(usdt=250 * USDT) for _ in range(12)]
     await world.devnet.solidify()
