@@ -38,7 +38,7 @@ from pipeline.queue.jobs import Defer, Done, Job, Outcome, Parked
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Attempt, Context, Intent, Kind
 from pipeline.transfers.signing import Authority, SigningRefused, check_intent, check_wallet, signing_index
-from pipeline.transfers.states import TransferState
+from pipeline.transfers.states import AttemptState, TransferState
 from pipeline.transfers.store import Draft, Purse, TransferStore, UnknownTransactions
 from pipeline.transfers.terms import AssetTerms, Terms
 
@@ -255,8 +255,12 @@ class Sender:
         ready: list[_Ready] = []
         remaining: list[Intent] = []
         for intent in claimed.context.own:
-            if intent.state is not TransferState.SIGNED or intent.attempt is None:
+            if intent.state is not TransferState.SIGNED:
                 remaining.append(intent)
+                continue
+            if intent.attempt is None or intent.attempt.state is not AttemptState.SIGNED:
+                # By hand: its bytes were given up without it, or never were. It would be neither sent nor decided anew.
+                await self.store.reject(claimed.job, intent.id, "called signed, and has no bytes to send")
                 continue
             found = await self._still_good(claimed, intent, intent.attempt, kind, terms)
             if found is not None:

@@ -239,6 +239,38 @@ class TestResume:
         await world.devnet.solidify()
         assert await world.paid_gas() == []
 
+    @pytest.mark.parametrize("by_hand", ["of the bytes alone", "of a payment without bytes"])
+    async def test_a_payment_called_signed_without_bytes_to_send_is_decided_anew(
+        self, world: World, desk: Desk, thirsty: Wallet, by_hand: str
+    ) -> None:
+        """An operator gave up the bytes and not the payment, or called it signed: its job does not turn for ever."""
+        if by_hand == "of the bytes alone":
+            await self.leave_signed(world, desk)
+            await world.connection.execute("UPDATE chain_transactions SET state = 'rejected'")
+        else:
+            job = await claim(desk, GAS)
+            request = desk.store.request
+
+            async def die(*arguments: object) -> None:
+                await request(*arguments)  # type: ignore[arg-type]
+                raise Killed
+
+            desk.store.request = die  # type: ignore[method-assign,assignment]
+            with pytest.raises(Killed):
+                await desk.run(GAS, [job])
+            desk.store.request = request  # type: ignore[method-assign]
+            await rescue(world, job)
+            await world.connection.execute("UPDATE transfers SET state = 'signed'")
+        outcomes = [outcome for _, outcome in await desk.run(GAS)]
+        if outcomes != [Parked()]:
+            await outlived(world, desk)
+            outcomes = [outcome for _, outcome in await desk.run(GAS)]
+        assert outcomes == [Parked()]
+        await desk.settle()
+        assert len(await world.paid_gas()) == 1
+        assert (await states(world))[1] == ["rejected", "final"]
+        await world.assert_books_equal_chain()
+
     async def test_a_job_that_waits_for_the_chain_cannot_be_cancelled(
         self, world: World, desk: Desk, thirsty: Wallet
     ) -> None:
