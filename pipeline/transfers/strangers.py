@@ -90,6 +90,8 @@ class Strangers:
         """By sender, the final height at which only a pool held what is unknown."""
         self._vanished: dict[str, int] = {}
         """By sender, the final height since which no pool shows what one has shown."""
+        self._unseen: dict[str, tuple[int, int]] = {}
+        """By sender that was trusted, what somebody had seen of it and no node did here, and what the books knew."""
         self._audited = ""
         """The last one audited, in the order of addresses."""
         self._alarms: dict[str, str] = {}
@@ -164,11 +166,22 @@ class Strangers:
             await self._wait_for_the_pool(one, counted, read_up_to)
             return False
         if one.unknown_below > one.next_nonce:
+            if self._unseen.get(one.sender) == (one.unknown_below, one.next_nonce):
+                self._alarm(
+                    one.sender,
+                    f"who pays is shown {one.unknown_below} transactions of {one.sender} again and again, and "
+                    f"no node of the confirmation worker shows more than {one.next_nonce}. It pays nothing until they "
+                    "agree: give both processes the same nodes",
+                )
             since = self._vanished.setdefault(one.sender, read_up_to.number)
             if read_up_to.number - since < self._patience:
                 return False
         if one.filling or not await self._store.trust(self._chain_id, one):
             return False
+        if one.unknown_below > one.next_nonce:
+            self._unseen[one.sender] = (one.unknown_below, one.next_nonce)
+        else:
+            self._unseen.pop(one.sender, None)
         self._pooled.pop(one.sender, None)
         self._vanished.pop(one.sender, None)
         self._alarms.pop(one.sender, None)

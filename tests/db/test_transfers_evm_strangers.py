@@ -213,6 +213,34 @@ class TestPool:
         assert await in_doubt(known) == []
         assert await again(known, evm_desk) == [Parked()]
 
+    async def test_what_only_the_payers_node_shows_again_and_again(
+        self, known: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet
+    ) -> None:
+        """The two processes have different nodes: the doubt is settled and comes back without end, and somebody hears
+        of it."""
+        real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
+
+        async def one_more(sender: str) -> SenderNonces:
+            counted = await real(sender)
+            return replace(counted, pending=counted.pending + 1)
+
+        evm_desk.real_provider.sender_nonces = one_more  # type: ignore[attr-defined]
+        await known.flag(thirsty, gas=True)
+        reasons(await evm_desk.run(GAS))
+        alarms = []
+        for _ in range(3):
+            for _ in range(8):
+                await rounds(known, other_evm_desk, 1)
+                alarms.append(await other_evm_desk.settlement.tidy())
+            assert await in_doubt(known) == []
+            assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk))
+        assert not any(alarms[:8]), "once is nothing"
+        assert any(known.gas_address in alarm and "again" in alarm for told in alarms[8:] for alarm in told)
+        evm_desk.real_provider.sender_nonces = real  # type: ignore[attr-defined]
+        await rounds(known, other_evm_desk, 8)
+        assert await other_evm_desk.settlement.tidy() == []
+        assert await again(known, evm_desk) == [Parked()]
+
     async def test_what_never_lands_is_filled_first(self, known: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
         """No block takes it, and it would land some day beside the payment that is made now."""
         txid = await known.unbooked(1, thirsty.address, FINNEY)
