@@ -18,7 +18,7 @@ from datetime import datetime
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode
 from pipeline.chains.provider import BlockContent, BlockRef, Finality, NumberedProvider, Provider
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.burial import Burials
@@ -90,6 +90,8 @@ class Settlement:
                 chain_id, numbering.strangers, numbering.provider, self._final_block, self.longest_scan, patience
             )
         self._head: BlockRef
+        self._ahead: str | None = None
+        """Why final blocks are not read any more."""
         self._looked_up: datetime | None = None
         """When what was looked up last by turns was buried."""
 
@@ -110,6 +112,7 @@ class Settlement:
         self._fates.forget_but(out)
         self._burials.forget_but(out)
         cursor = await self._store.cursor(self.chain_id)
+        self._compare_heights(cursor, final)
         if not live:
             if cursor is None or final.number > cursor.number:
                 await self._store.advance(self.chain_id, cursor, final)
@@ -123,6 +126,18 @@ class Settlement:
             await self._burials.overtaken(read_up_to, self._head, past)
         await self._send_again()
         return len({attempt.transfer_id for attempt in live}) + await self._look_for_strangers(read_up_to)
+
+    def _compare_heights(self, cursor: BlockRef | None, final: BlockRef) -> None:
+        """A node is behind by less than a scan; if all are behind for good, what was booked was never on the chain."""
+        if cursor is None or cursor.number - final.number <= self.longest_scan:
+            self._ahead = None
+        elif self._ahead is None:
+            self._ahead = (
+                f"final blocks are booked as read up to {cursor.number}, and the nodes have {final.number}: a node "
+                "once gave a height that was none, or all are far behind. Nothing is settled nor proved dead "
+                "meanwhile. If the nodes are right, delete the row of chain_cursors "
+                f"(chain_id {self.chain_id}, confirmations)"
+            )
 
     async def _look_for_strangers(self, read_up_to: BlockRef) -> int:
         """How many senders made transactions that the books do not know yet."""
@@ -138,6 +153,8 @@ class Settlement:
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
         odd = [*self._burials.alarms(), *self._fates.alarms()]
+        if self._ahead is not None:
+            odd.append(self._ahead)
         if self._line is not None and self._strangers is not None:
             await self._strangers.audit()
             odd += [*self._line.alarms(), *await self._strangers.alarms()]
@@ -151,8 +168,12 @@ class Settlement:
         found = await self._store.buried(self.chain_id, self._looked_up)
         self._looked_up = max((one.turn for one in found if one.turn is not None), default=None)
         for buried in found:
-            async with self._slots:
-                result = await self._provider.find(buried.txid, Finality.FINAL)
+            try:
+                async with self._slots:
+                    result = await self._provider.find(buried.txid, Finality.FINAL)
+            except ChainError as trouble:
+                logger.warning("tx {}, booked {}, cannot be looked up now: {}", buried.txid, buried.state, trouble)
+                continue
             if result is not None:
                 alarms.append(
                     f"tx {buried.txid} of transfer {buried.transfer_id} is booked {buried.state} and stands in final "

@@ -103,12 +103,16 @@ class Strangers:
 
     async def audit(self) -> None:
         """Compare a few senders of whom nobody asks anything: whoever has a key of ours is to be seen before the sender
-        pays again. Raises ChainError, psycopg.Error."""
+        pays again. Trouble with one hides none of the others. Raises psycopg.Error."""
         senders = await self._store.audited(self._chain_id, self._audited, _AUDITED_AT_ONCE)
         others = [sender for sender, pays_gas in senders if not pays_gas]
         self._audited = others[-1] if others else ""
         for sender in {sender for sender, _ in senders}:
-            counted = await self._provider.sender_nonces(sender)
+            try:
+                counted = await self._provider.sender_nonces(sender)
+            except ChainError as trouble:
+                logger.warning("the transactions of {} cannot be counted now: {}", sender, trouble)
+                continue
             if await self._store.doubt_if_unknown(self._chain_id, sender, counted.seen):
                 logger.error("{} has made transactions that the books do not know: they are looked for", sender)
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, Finality
+from pipeline.chains.provider import Asset, BlockRef, Finality
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import JobType
@@ -174,6 +174,61 @@ async def test_a_buried_payment_that_is_on_the_chain_raises_an_alarm(world: Worl
     (alarm,) = await desk.settlement.tidy()
     assert (await world.attempts())[0]["txid"] in alarm
     assert "booked expired and stands in final block" in alarm
+
+
+async def test_one_buried_that_cannot_be_looked_up_hides_no_other(world: World, desk: Desk) -> None:
+    """A node has lost itself in one of them: the alarm about another is raised all the same, and what lives goes on."""
+    for _ in range(3):
+        await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.connection.execute("UPDATE wallets SET needs_gas = true")
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.solidify()
+    await world.connection.execute(
+        "SET session_replication_role = replica; "
+        "UPDATE chain_transactions SET state = 'expired', updated_at = now(); "
+        "SET session_replication_role = origin"
+    )
+    odd = {row["txid"] for row in (await world.attempts())[:2]}
+    find = desk.real_provider.find
+
+    async def lost(txid: str, finality: Finality) -> Any:
+        if txid in odd:
+            raise ChainUnavailable(f"no node can make anything of {txid}")
+        return await find(txid, finality)
+
+    desk.real_provider.find = lost  # type: ignore[method-assign]
+    (alarm,) = await desk.settlement.tidy()
+    assert (await world.attempts())[2]["txid"] in alarm
+
+
+async def test_final_blocks_booked_far_beyond_what_the_nodes_have_raise_an_alarm(
+    world: World, desk: Desk, thirsty: Wallet
+) -> None:
+    """A node of nonsense was asked once while nothing was out. Blocks are read no more until the chain has come so far,
+    so that no payment is settled and none is proved dead."""
+    final = desk.provider
+    await desk.settlement.round()
+
+    async def nonsense(block: BlockRef) -> BlockRef:
+        number = block.number + 1_000_000
+        return BlockRef(number, f"{number:016x}{'ab' * 24}", block.timestamp)
+
+    final.after("block_ref", nonsense)
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.solidify()
+    await desk.settlement.round()
+    assert await states(world) == (["broadcasting"], ["broadcasting"])
+    (alarm,) = await desk.settlement.tidy()
+    assert "are booked as read" in alarm
+    await world.connection.execute("DELETE FROM chain_cursors")
+    await desk.settlement.round()
+    await desk.settlement.round()
+    assert await desk.settlement.tidy() == []
+    assert await states(world) == (["final"], ["final"])
+    await world.assert_books_equal_chain()
 
 
 async def test_what_was_buried_long_ago_is_looked_up_by_turns(world: World, desk: Desk) -> None:
