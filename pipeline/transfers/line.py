@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from pipeline.chains.errors import UndecodableTransaction
 from pipeline.chains.provider import BlockRef, NumberedProvider
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.settlements import SettlementStore
@@ -104,7 +105,7 @@ class Line:
         return []
 
     async def _raise_offers(self, line: Sequence[Payments], height: int, *, is_next: bool, waited: int) -> None:
-        stuck = [payment[-1] for payment in line if await self._provider.outpriced(payment[-1].signed)]
+        stuck = [payment[-1] for payment in line if await self._is_outpriced(payment[-1])]
         if is_next and waited >= self._replace_after and line[0][-1] not in stuck:
             stuck.append(line[0][-1])
         # Where there could be no replacement (the cap, an empty wallet) it is asked for again, but not at every block.
@@ -114,6 +115,14 @@ class Line:
         self._asked |= {one.id: height for one in stuck}
         for transfer_id in await self._store.want_replacement([one.transfer_id for one in stuck]):
             logger.info("transfer {} is stuck after {} blocks: it is to be offered again for more", transfer_id, waited)
+
+    async def _is_outpriced(self, attempt: LiveAttempt) -> bool:
+        try:
+            return await self._provider.outpriced(attempt.signed)
+        except UndecodableTransaction as nonsense:
+            # Nobody signed it, whoever wrote it. It keeps its own payment waiting, and none of the others.
+            logger.error("the bytes of tx {}, transfer {}: {}", attempt.signed.txid, attempt.transfer_id, nonsense)
+            return False
 
 
 def payments_of(attempts: Sequence[LiveAttempt]) -> list[Payments]:

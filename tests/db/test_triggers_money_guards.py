@@ -321,3 +321,24 @@ async def test_the_proof_of_a_lost_nonce_does_not_change(on_evm: EvmWorld, evm_d
     for lie in ("used_by = NULL", "used_by = 'another'", "lost_at_block = 1", "lost_at_block = NULL"):
         said = await refused(on_evm, f"UPDATE nonces SET {lie}")  # noqa: S608
         assert said is not None, lie
+
+
+async def test_bytes_that_nobody_can_have_signed_keep_no_other_payment_waiting(
+    on_evm: EvmWorld, evm_desk: EvmDesk
+) -> None:
+    """Who pays has added them to a payment that is out: what is real of it is sent again, and lands."""
+    async with on_evm.connection.transaction():
+        await on_evm.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await on_evm.connection.execute(
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
+            r" ref_block, fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, nonce, ref_block, 1"
+            " FROM chain_transactions; UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'"
+        )
+    for _ in range(3):
+        await on_evm.network.mine()
+        await evm_desk.settlement.round()
+    await on_evm.connection.execute("UPDATE chain_transactions SET last_broadcast_at = now() - interval '1 hour'")
+    await evm_desk.settlement.round()
+    await evm_desk.settle()
+    assert sorted((await states(on_evm))[2]) == ["final", "replaced"]
+    assert len(await on_evm.paid_gas()) == 1
