@@ -103,8 +103,8 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
                 raise LyingNode(f"{found}: the nodes contradict each other, nothing is called dead")
             above = content.block
             for result in content.transactions:
-                if result.txid in by_txid:
-                    return Evidence(found={by_txid[result.txid].id: result})
+                if (one := by_txid.get(result.txid)) is not None and one.is_made_by(result):
+                    return Evidence(found={one.id: result})
                 if (result.sender, result.nonce) == used:
                     user = result
     if above is None or above.id != last.id or user is None:

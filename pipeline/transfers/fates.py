@@ -49,6 +49,21 @@ class Fates:
         """Only these are out."""
         self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
 
+    def is_foreign(self, finding: Finding) -> bool:
+        """Whether a transaction with the txid of an attempt is another one than was signed; people are told."""
+        attempt, result = finding.attempt, finding.result
+        if attempt.is_made_by(result):
+            return False
+        alarm = (
+            f"attempt {attempt.id} of transfer {attempt.transfer_id} has the txid of another transaction: "
+            f"{result.txid} is of {result.sender}, nonce {result.nonce}. It decides nothing; find who wrote it into "
+            "chain_transactions"
+        )
+        if attempt.transfer_id not in self._alarms:
+            logger.critical("{}", alarm)
+        self._alarms[attempt.transfer_id] = alarm
+        return True
+
     async def look_up(self, attempts: Sequence[LiveAttempt]) -> list[Known]:
         """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
         return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
@@ -82,7 +97,10 @@ class Fates:
                 return Known(payment)
         for attempt, verdict in zip(payment, verdicts, strict=True):
             if verdict.fate is Fate.FINAL and verdict.result is not None:
-                await self.settle(Finding(attempt, verdict.result))
+                finding = Finding(attempt, verdict.result)
+                if self.is_foreign(finding):
+                    return Known(payment)
+                await self.settle(finding)
                 return Known(payment, settled=True)
         dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
         return Known(payment, dead=verdicts[0].evidence if dead else None)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pipeline.chains.provider import Asset, Payment, SignedTransaction
+from pipeline.chains.provider import Asset, Payment, SignedTransaction, TransactionResult
 from pipeline.transfers.states import ON_CHAIN, AttemptState, TransferState
 from pipeline.units import parse_raw
 
@@ -116,6 +116,12 @@ class LiveAttempt:
     wallet: str
     block_number: int | None
     block_id: str | None
+
+    def is_made_by(self, result: TransactionResult) -> bool:
+        """Whether a transaction with its txid is what was signed: of its sender, with its nonce. Else somebody has
+        written the txid of another one into the books, and that one says nothing of this payment."""
+        signed = self.signed
+        return signed.nonce is None or (signed.sender, signed.nonce) == (result.sender, result.nonce)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "LiveAttempt":

@@ -211,9 +211,8 @@ class Settlement:
                         "until the nodes agree with chain_cursors"
                     )
                 above = content.block
-                findings = [
-                    Finding(by_txid[result.txid], result) for result in content.transactions if result.txid in by_txid
-                ]
+                found = [Finding(by_txid[one.txid], one) for one in content.transactions if one.txid in by_txid]
+                findings = [one for one in found if not self._fates.is_foreign(one)]
                 if findings and await self._settle_block(booked, content.block, findings):
                     booked = content.block
         return await self._book(booked, above)

@@ -342,3 +342,62 @@ async def test_bytes_that_nobody_can_have_signed_keep_no_other_payment_waiting(
     await evm_desk.settle()
     assert sorted((await states(on_evm))[2]) == ["final", "replaced"]
     assert len(await on_evm.paid_gas()) == 1
+
+
+@pytest.mark.parametrize("known_as", ["pooled", "final"])
+async def test_who_pays_cannot_end_a_payment_by_a_transaction_of_somebody_else(
+    on_evm: EvmWorld, evm_desk: EvmDesk, known_as: str
+) -> None:
+    """It adds an attempt with the txid of a stranger's transaction, which lands without the payment's effect: the
+    payment would be booked as reverted, and made anew, while its own bytes may land."""
+    node = on_evm.network.node
+    bytes_out = "0x" + bytes((await on_evm.attempts())[0]["signed_bytes"]).hex()
+    stranger = await node.send(node.accounts[2], node.accounts[3], value=7)
+    if known_as == "final":
+        await on_evm.network.finalize()
+    async with on_evm.connection.transaction():
+        await on_evm.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await on_evm.connection.execute(
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
+            " ref_block, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, nonce, ref_block, 1"
+            " FROM chain_transactions",
+            [stranger],
+        )
+        await on_evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+    for _ in range(3):
+        await evm_desk.settle()
+        await node.call("anvil_dropAllTransactions")
+    assert (await states(on_evm))[1:] == (["broadcasting"], ["broadcasting", "broadcasting"])
+    if known_as == "pooled":
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert stranger in alarm
+    await node.call("eth_sendRawTransaction", bytes_out)
+    await evm_desk.settle()
+    await evm_desk.settlement.round()
+    assert sorted((await states(on_evm))[2]) == ["final", "replaced"]
+    assert len(await on_evm.paid_gas()) == 1
+
+
+async def test_who_pays_cannot_bury_a_payment_by_a_transaction_of_somebody_else(
+    on_evm: EvmWorld, evm_desk: EvmDesk
+) -> None:
+    """The same where another transaction has used its nonce: what was added says nothing, and people are told."""
+    node = on_evm.network.node
+    stranger = await node.send(node.accounts[2], node.accounts[3], value=7)
+    await on_evm.network.finalize()
+    await evm_desk.settlement.round()
+    await outsider(on_evm, evm_desk, 0, on_evm.treasury)
+    async with on_evm.connection.transaction():
+        await on_evm.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await on_evm.connection.execute(
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
+            " ref_block, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, nonce, ref_block, 1"
+            " FROM chain_transactions",
+            [stranger],
+        )
+        await on_evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+    for _ in range(4):
+        await on_evm.network.finalize()
+        await evm_desk.settlement.round()
+    assert "reverted" not in (await states(on_evm))[1]
+    assert await evm_desk.settlement.tidy() != []
