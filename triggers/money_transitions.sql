@@ -1,6 +1,7 @@
 -- The state of a transfer and of a signed attempt moves only along state_transitions, and a transfer never ends, nor is
 -- called dead, while an attempt of it may still land or has ended otherwise: it would be decided and paid again. One that
--- nobody has signed is included only by a transaction that was found on the chain.
+-- nobody has signed is included only by a transaction that was found on the chain. And no attempt goes out without its payment:
+-- that one's job could not end any more, and whoever ends or rescues jobs would be refused all of them.
 
 CREATE OR REPLACE FUNCTION check_money_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -74,6 +75,26 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+CREATE OR REPLACE FUNCTION refuse_attempt_alone() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    payment text := (SELECT t.state FROM transfers t WHERE t.id = NEW.transfer_id);
+BEGIN
+    IF payment NOT IN ('broadcasting', 'included') THEN
+        RAISE EXCEPTION 'chain_transaction % cannot become broadcasting: its transfer % is %', NEW.id, NEW.transfer_id, payment USING
+            ERRCODE = 'FP003',
+            HINT = 'Payment, attempt and job pass to the confirmation worker together (sql/queries/transfers/begin_broadcast.sql).';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- After the statement, which hands over both.
+CREATE OR REPLACE TRIGGER money_goes_out AFTER UPDATE ON chain_transactions
+FOR EACH ROW WHEN (OLD.state = 'signed' AND NEW.state = 'broadcasting') EXECUTE FUNCTION refuse_attempt_alone();
 
 CREATE OR REPLACE TRIGGER money_found AFTER UPDATE ON transfers
 FOR EACH ROW WHEN (OLD.state = 'requested' AND NEW.state = 'included') EXECUTE FUNCTION refuse_unfound_transfer();

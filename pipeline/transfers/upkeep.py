@@ -9,6 +9,7 @@ Neither can pay anybody twice: what shares a nonce lands once. The rules for sig
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, FeeCapTooLow, InsufficientFunds
@@ -17,7 +18,7 @@ from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Sender, send_bytes, short
 from pipeline.transfers.signing import GAP_AMOUNT, SigningRefused
-from pipeline.transfers.store import MovedOn
+from pipeline.transfers.store import MovedOn, refused_by_guard
 from pipeline.transfers.terms import Terms
 from pipeline.transfers.upkeep_store import UpkeepStore, Void, Wanted
 
@@ -125,4 +126,8 @@ class Upkeep:
             logger.debug("{}: {}", what, moved)
         except (ChainError, SigningRefused) as trouble:
             logger.warning("{}: {}: {}", what, type(trouble).__name__, trouble)
+        except psycopg.Error as refusal:
+            if not refused_by_guard(refusal):
+                raise
+            logger.error("{}: the database refuses this step: {}", what, refusal)
         return 0

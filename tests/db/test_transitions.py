@@ -146,7 +146,8 @@ async def test_transfers_with_something_in_a_block(connection: Connection, tron:
 
 async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
-    attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
+    # Bytes go out with their payment only.
+    attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet, state="broadcasting"))
     await read_past_the_expiration(connection)
     states = [str(state) for state in AttemptState]
     # 'replaced' is for attempts with a nonce, and takes a winner: see the next one.
@@ -157,7 +158,7 @@ async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
 async def test_numbered_attempts_beside_the_one_that_landed(connection: Connection, tron: Chain) -> None:
     """One of a nonce is in a final block: the others are replaced, and nothing else can become of them."""
     (wallet,) = await add_wallets(connection, tron, 1)
-    transfer = await new_transfer(connection, tron, wallet)
+    transfer = await new_transfer(connection, tron, wallet, state="broadcasting")
     await add_numbered_attempt(connection, tron, transfer, "final")
     attempt = await add_numbered_attempt(connection, tron, transfer, "broadcasting", number=2)
     states = [str(state) for state in AttemptState]
@@ -293,10 +294,14 @@ async def test_settled_money_does_not_change_at_all(connection: Connection, tron
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     await new_attempt(connection, tron, transfer)
-    way = ("rejected",) if state == "rejected" else ("broadcasting", "included", state)
+    before, way = ("signed",), ("rejected",)
+    if state != "rejected":
+        before, way = ("signed", "broadcasting"), ("broadcasting", "included", state)
+    for step in before:
+        await connection.execute("UPDATE transfers SET state = %s", [step])
     for step in way:
         await connection.execute("UPDATE chain_transactions SET block_number = 1, state = %s", [step])
-    for step in ("signed", *way):
+    for step in way[len(before) - 1 :]:
         await connection.execute("UPDATE transfers SET state = %s", [step])
     for table, changes in (
         ("transfers", {"fee_paid": "7", "error_message": "'x'", "settled_at": "now() + interval '1 s'"}),

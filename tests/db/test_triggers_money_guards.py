@@ -401,3 +401,36 @@ async def test_who_pays_cannot_bury_a_payment_by_a_transaction_of_somebody_else(
         await evm_desk.settlement.round()
     assert "reverted" not in (await states(on_evm))[1]
     assert await evm_desk.settlement.tidy() != []
+
+
+async def test_a_replacement_that_the_database_refuses_ends_nobody(evm: EvmWorld, evm_desk: EvmDesk) -> None:
+    """Who pays has added bytes of an earlier payment of the same amount: their nonce is not of this one."""
+    await evm_desk.settlement.round()
+    await out(evm, evm_desk)
+    await evm_desk.settle()
+    (wallet,) = evm.wallets
+    assert (await states(evm))[1] == ["final"]
+    await evm.network.node.call("anvil_setBalance", wallet.address, "0x0")
+    await evm.network.finalize()
+    await evm.flag(wallet, gas=True)
+    await evm_desk.run(GAS)
+    await evm.network.node.call("anvil_dropAllTransactions")
+    async with evm.connection.transaction():
+        await evm.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await evm.connection.execute(
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
+            " ref_block, fee_cap) SELECT out.transfer_id, out.chain_id, 2, 'tx2', old.signed_bytes, out.sender,"
+            " out.nonce, out.ref_block, 1 FROM chain_transactions out, chain_transactions old"
+            " WHERE out.state = 'broadcasting' AND old.state = 'final'"
+        )
+        await evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+        await evm.connection.execute("UPDATE transfers SET replace_wanted_at = now() WHERE state = 'broadcasting'")
+    assert await evm_desk.upkeep().round() == 0
+
+
+@pytest.mark.parametrize("role", [EXECUTOR, CONFIRMATIONS, "none"])
+async def test_bytes_do_not_go_out_without_their_payment(on_signed: World, role: str) -> None:
+    """Its job could not end any more, and who rescues or ends jobs would be refused all that it does at once."""
+    handed_over = "UPDATE chain_transactions SET state = 'broadcasting'"
+    assert await refused(on_signed, handed_over, role=role) is not None
+    assert await refused(on_signed, "UPDATE transfers SET state = 'broadcasting'", handed_over, role=role) is None
