@@ -50,12 +50,8 @@ class TestANodeThatLags:
         await desk.settle()
         assert [one.amount for one in await world.swept()] == [250 * USDT]
 
-    @pytest.mark.parametrize("policy", ["threshold", "on_demand"])
-    async def test_a_flag_that_the_stored_balances_call_for_comes_back(
-        self, world: World, desk: Desk, policy: str
-    ) -> None:
+    async def test_a_flag_that_the_stored_balances_call_for_comes_back(self, world: World, desk: Desk) -> None:
         """The block numbers do not tell: the flag falls, and the next read raises it though the amounts are equal."""
-        await world.connection.execute("UPDATE chains SET gas_policy = %s", [policy])
         wallet = await world.wallet(usdt=250 * USDT)
         await world.devnet.solidify()
         await store(world, wallet, native=0, token=250 * USDT, block=1)
@@ -72,6 +68,30 @@ class TestANodeThatLags:
         assert [row["due"] for row in due] == [True, True]
         await store(world, wallet, native=0, token=250 * USDT, block=2)
         assert await flags(world, wallet) == (True, True)
+
+    async def test_gas_on_demand_that_was_called_off_by_a_wrong_read_is_asked_for_again(
+        self, world: World, desk: Desk
+    ) -> None:
+        """Nothing is read anew for it: the flag for consolidation is still up, and its job finds what is missing."""
+        await world.connection.execute("UPDATE chains SET gas_policy = 'on_demand'")
+        wallet = await world.wallet(usdt=250 * USDT)
+        await world.devnet.solidify()
+        await store(world, wallet, native=0, token=250 * USDT, block=1)
+        assert await flags(world, wallet) == (True, True)
+
+        async def plenty_of_gas(balances: Sequence[Balance]) -> list[Balance]:
+            return [replace(one, raw=30 * TRX if place % 2 == 0 else one.raw) for place, one in enumerate(balances)]
+
+        desk.provider.after("balances", plenty_of_gas)
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Done)
+        assert await flags(world, wallet) == (False, True)
+        ((_, outcome),) = await desk.run(CONSOLIDATION)
+        assert isinstance(outcome, Done)
+        assert outcome.data["outcome"] == "needs_gas"
+        assert await flags(world, wallet) == (True, True)
+        ((_, outcome),) = await desk.run(GAS)
+        assert isinstance(outcome, Parked)
 
     async def test_a_deposit_is_not_forgotten(self, world: World, desk: Desk) -> None:
         wallet = await world.wallet(usdt=250 * USDT, trx=30 * TRX)

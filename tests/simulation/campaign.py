@@ -143,7 +143,7 @@ def main() -> int:
 
 
 def _with_a_bar(seeds: Sequence[int], networks: Sequence[str], made: Database, shrink_seconds: float) -> int:
-    path = KEPT / f"runs-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    path = KEPT / f"runs-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.json"  # several run side by side
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     saved = time.monotonic()
