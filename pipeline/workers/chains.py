@@ -248,10 +248,12 @@ async def until_the_network_is_right(runtime: Runtime, row: ChainRow, provider: 
             return
 
 
-def complain(runtime: Runtime, row: ChainRow, error: ChainError, retry_seconds: float) -> None:
-    """Say what is wrong with the nodes of a chain, in the log and in worker_registry."""
+def complain(runtime: Runtime, row: ChainRow, error: Exception, retry_seconds: float) -> None:
+    """Say what is wrong with a chain, its nodes or what the database refuses of them, in the log and in
+    worker_registry."""
     runtime.last_error = f"{row.name}: {reason(error)}"
     runtime.beat()
-    level = "ERROR" if isinstance(error, WrongNetwork | LyingNode) else "WARNING"
+    serious = isinstance(error, WrongNetwork | LyingNode) or not isinstance(error, ChainError)
+    level = "ERROR" if serious else "WARNING"
     said = "{} {}: {}; trying again in {:g} s"
     logger.log(level, said, runtime.worker.type, row.name, reason(error), retry_seconds)

@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.settle import Numbering, Settlement
 from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.store import TransferStore
+from pipeline.transfers.store import TransferStore, refused_by_guard
 from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.workers.chains import ChainRow, Chains, chain_opener, complain, until_the_network_is_right
 from pipeline.workers.leader import Leader
@@ -111,6 +111,12 @@ class Following:
                 try:
                     await self._turn()
                 except DATABASE_GONE as error:
+                    if refused_by_guard(error):
+                        # No outage: what was read contradicts the books, and will again.
+                        pause = min(CONTRADICTION_RETRY_SECONDS, 10 * self.row.block_seconds)
+                        complain(self._runtime, self.row, error, pause)
+                        await self._nap(pause, wake=False)
+                        continue
                     if self._gone.due():
                         logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
                     await self._nap(DATABASE_RETRY_SECONDS, wake=False)

@@ -102,6 +102,18 @@ async def test_a_node_of_another_network_is_refused_with_both_names_until_the_ro
     await until(world, "SELECT count(*) = 1 FROM chain_cursors")
 
 
+async def test_what_the_database_refuses_is_told(
+    world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    """A node once gave a block of tomorrow: the cursor does not go back, and the database does not just seem away."""
+    await desk.settlement.round()
+    await desk.run(JobType.GAS_TOPUP)
+    await world.connection.execute("UPDATE chain_cursors SET block_time = block_time + interval '1 day'")
+    await world.devnet.solidify()
+    await start(zygote, database, home)
+    await until(world, "SELECT bool_or(position('and not only up to' IN last_error) > 0) FROM worker_registry")
+
+
 async def test_a_chain_set_up_anew_under_old_books_settles_nothing(
     world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
 ) -> None:
