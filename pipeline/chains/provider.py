@@ -307,6 +307,9 @@ class Provider(Protocol):
 
         Raises UndecodableTransaction when they do anything but one payment, or are from another than ``sender``."""
 
+    def txid_of(self, raw: bytes) -> str:
+        """The txid of signed bytes. Raises UndecodableTransaction."""
+
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once. ``repeat`` says how
         often they were sent before: each time another healthy node is the first.

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainError
+from pipeline.chains.errors import ChainError, UndecodableTransaction
 from pipeline.chains.provider import Fate, NumberedProvider, Provider, Verdict
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.line import Payments, payments_of
 from pipeline.transfers.send import short
 from pipeline.transfers.settlements import SettlementStore
+from pipeline.transfers.signing import SigningRefused, check_intent
 from pipeline.transfers.store import refused_by_guard
 from pipeline.units import to_human
 
@@ -52,12 +53,11 @@ class Fates:
     def is_foreign(self, finding: Finding) -> bool:
         """Whether a transaction with the txid of an attempt is another one than was signed; people are told."""
         attempt, result = finding.attempt, finding.result
-        if attempt.is_made_by(result):
+        if attempt.is_made_by(result) and (attempt.signed.nonce is not None or self._has_its_bytes(attempt)):
             return False
         alarm = (
             f"attempt {attempt.id} of transfer {attempt.transfer_id} has the txid of another transaction: "
-            f"{result.txid} is of {result.sender}, nonce {result.nonce}. It decides nothing; find who wrote it into "
-            "chain_transactions"
+            f"{result.txid} is not what was signed. It decides nothing; find out who wrote it into chain_transactions"
         )
         if attempt.transfer_id not in self._alarms:
             logger.critical("{}", alarm)
@@ -70,6 +70,8 @@ class Fates:
 
     async def settle(self, finding: Finding) -> None:
         """A row that the database refuses holds up none of the others."""
+        if self.is_foreign(finding):
+            return
         try:
             rows = await self._store.settle_straggler(finding)
         except psycopg.Error as error:
@@ -85,6 +87,15 @@ class Fates:
             self._alarms[transfer] = alarm
             return
         tell_settled([finding], {row["attempt_id"] for row in rows})
+
+    def _has_its_bytes(self, attempt: LiveAttempt) -> bool:
+        """Whether its txid is of bytes that make the payment; with such a txid nothing else can land."""
+        signed = attempt.signed
+        try:
+            check_intent(self._provider.decode(signed.raw, signed.sender), attempt.payment)
+            return self._provider.txid_of(signed.raw) == signed.txid
+        except (SigningRefused, UndecodableTransaction):
+            return False
 
     async def _look_up(self, payment: Payments) -> Known:
         """All live attempts of one payment, because what one of them did not do another may have done. One that nobody

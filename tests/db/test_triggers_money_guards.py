@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
+from pipeline.chains.provider import Finality
 from pipeline.queue.jobs import JobType
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
@@ -434,3 +435,29 @@ async def test_bytes_do_not_go_out_without_their_payment(on_signed: World, role:
     handed_over = "UPDATE chain_transactions SET state = 'broadcasting'"
     assert await refused(on_signed, handed_over, role=role) is not None
     assert await refused(on_signed, "UPDATE transfers SET state = 'broadcasting'", handed_over, role=role) is None
+
+
+async def test_who_pays_cannot_end_a_payment_on_tron_by_a_transaction_of_somebody_else(
+    on_signed: World, desk: Desk
+) -> None:
+    """There are no nonces to compare: what landed has to be the very bytes that the books have, and the payment."""
+    await on_signed.devnet.faucet(on_signed.treasury, 7)
+    await on_signed.devnet.mine(1)
+    head = await desk.real_provider.block_ref(Finality.HEAD)
+    blocks = [await desk.real_provider.block(number, Finality.HEAD) for number in range(1, head.number + 1)]
+    stranger = [one.txid for block in blocks if block is not None for one in block.transactions][-1]
+    async with on_signed.connection.transaction():
+        await on_signed.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await on_signed.connection.execute("UPDATE chain_transactions SET state = 'rejected'")
+        await on_signed.connection.execute(
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, ref_block,"
+            " expiration, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, ref_block, expiration, 1"
+            " FROM chain_transactions",
+            [stranger],
+        )
+        await on_signed.connection.execute("UPDATE transfers SET state = 'broadcasting'")
+        await on_signed.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE attempt = 2")
+    await desk.settle()
+    await desk.settlement.round()
+    assert (await states(on_signed))[1] == ["broadcasting"]
+    assert any(stranger in alarm for alarm in await desk.settlement.tidy())

@@ -235,6 +235,10 @@ class EvmProvider:
         asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(signer or address.validate(sender or ""), found.receiver, asset, found.amount)
 
+    def txid_of(self, raw: bytes) -> str:
+        transaction.split(raw)
+        return transaction.txid(raw)
+
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         return await broadcast(self._nodes, signed, send, repeat)
 

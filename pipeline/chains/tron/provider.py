@@ -146,6 +146,9 @@ class TronProvider:
         asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(found.sender, found.receiver, asset, found.amount)
 
+    def txid_of(self, raw: bytes) -> str:
+        return transaction.txid(transaction.split(raw)[0])
+
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         return await broadcast(self._nodes, signed, send, repeat)
 
