@@ -345,6 +345,19 @@ async def test_bytes_that_nobody_can_have_signed_keep_no_other_payment_waiting(
     assert len(await on_evm.paid_gas()) == 1
 
 
+async def add_attempt(evm: EvmWorld, txid: str) -> None:
+    """As who pays may: one more attempt of the payment that is out, with a txid of its choice."""
+    async with evm.connection.transaction():
+        await evm.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await evm.connection.execute(
+            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
+            " ref_block, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, nonce, ref_block, 1"
+            " FROM chain_transactions",
+            [txid],
+        )
+        await evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+
+
 @pytest.mark.parametrize("known_as", ["pooled", "final"])
 async def test_who_pays_cannot_end_a_payment_by_a_transaction_of_somebody_else(
     on_evm: EvmWorld, evm_desk: EvmDesk, known_as: str
@@ -356,15 +369,7 @@ async def test_who_pays_cannot_end_a_payment_by_a_transaction_of_somebody_else(
     stranger = await node.send(node.accounts[2], node.accounts[3], value=7)
     if known_as == "final":
         await on_evm.network.finalize()
-    async with on_evm.connection.transaction():
-        await on_evm.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await on_evm.connection.execute(
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
-            " ref_block, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, nonce, ref_block, 1"
-            " FROM chain_transactions",
-            [stranger],
-        )
-        await on_evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+    await add_attempt(on_evm, stranger)
     for _ in range(3):
         await evm_desk.settle()
         await node.call("anvil_dropAllTransactions")
@@ -388,15 +393,7 @@ async def test_who_pays_cannot_bury_a_payment_by_a_transaction_of_somebody_else(
     await on_evm.network.finalize()
     await evm_desk.settlement.round()
     await outsider(on_evm, evm_desk, 0, on_evm.treasury)
-    async with on_evm.connection.transaction():
-        await on_evm.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await on_evm.connection.execute(
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
-            " ref_block, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, nonce, ref_block, 1"
-            " FROM chain_transactions",
-            [stranger],
-        )
-        await on_evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+    await add_attempt(on_evm, stranger)
     for _ in range(4):
         await on_evm.network.finalize()
         await evm_desk.settlement.round()
