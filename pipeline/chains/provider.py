@@ -174,6 +174,11 @@ class Effect:
     receiver: str
     amount: int
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for an amount that no chain can have moved: a node made it up."""
+        if self.amount < 0:
+            raise ValueError(f"a negative amount, {self.amount}")
+
 
 @dataclass(frozen=True, slots=True)
 class TokenTransfer:
@@ -201,6 +206,11 @@ class TransactionResult:
     sender: str | None = None
     """EVM: whose nonce it used."""
     nonce: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a fee that no chain can have taken: a node made it up."""
+        if self.fee < 0:
+            raise ValueError(f"a negative fee, {self.fee}")
 
     def did(self, payment: Payment) -> bool:
         """Whether the payment happened: success and exactly the effect that was wanted."""

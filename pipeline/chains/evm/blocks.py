@@ -111,8 +111,8 @@ def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt
         price = int(receipt.get("effectiveGasPrice") or transaction["gasPrice"], 16)
         effects = _effects(transaction, receipt) if success else ()
         sender, nonce = _address(transaction["from"]), int(transaction["nonce"], 16)
-    message = "" if success else ("OUT_OF_GAS" if used >= limit else "REVERT")
-    return TransactionResult(txid, block, success, used * price, effects, message, sender, nonce)
+        message = "" if success else ("OUT_OF_GAS" if used >= limit else "REVERT")
+        return TransactionResult(txid, block, success, used * price, effects, message, sender, nonce)
 
 
 def _effects(transaction: Any, receipt: Any) -> tuple[Effect, ...]:

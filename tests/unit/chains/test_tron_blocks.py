@@ -107,6 +107,21 @@ async def test_success_without_the_exact_log_is_not_the_payment(change: str) -> 
         await provider.close()
 
 
+@pytest.mark.parametrize("what", ["fee", "amount"])
+async def test_negative_sums_are_no_answer(what: str) -> None:
+    """The books would refuse them, and whoever writes the books would end with that."""
+    log = transfer_log(TOKEN)
+    if what == "amount":
+        log["data"] = "-" + log["data"][1:]
+    fee = -1 if what == "fee" else 345_000
+    async with scripted_node() as node:
+        serve(node, [listed(TOKEN_TX)], [receipt(TOKEN_TX, 7, fee=fee, log=[log], **SUCCESS)])
+        provider = provider_of(node)
+        with pytest.raises(ChainUnavailable, match=f"negative {what}"):
+            await provider.block(7, Finality.FINAL)
+        await provider.close()
+
+
 async def test_coins_moved_inside_a_contract_count_unless_rejected() -> None:
     def inner(amount: int, **fields: Any) -> dict[str, Any]:
         ours, theirs = "41" + "11" * 20, "41" + "22" * 20
