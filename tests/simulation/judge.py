@@ -25,14 +25,16 @@ class Judge:
         self._wallets = wallets
 
     def is_settled(self) -> bool:
-        """Nothing is left to do, as far as books and chain say."""
+        """Nothing is left to do, as far as books and chain say, nor to be read: not every deposit calls for work."""
         (busy,) = self._rows(
             "SELECT EXISTS (SELECT FROM wallets WHERE needs_gas OR needs_consolidation) "
             "OR EXISTS (SELECT FROM transfers WHERE state NOT IN ('final', 'reverted', 'rejected')) "
             "OR EXISTS (SELECT FROM nonces WHERE state IN ('reserved', 'void')) "
             "OR EXISTS (SELECT FROM job_logs WHERE status IN ('pending', 'active', 'retrying')) AS busy"
         )
-        return not busy["busy"] and not any(self._is_due(wallet) for wallet in self._wallets)
+        if busy["busy"] or any(self._is_due(wallet) for wallet in self._wallets):
+            return False
+        return not any(self._of_balances())
 
     def verdict(self) -> list[str]:
         """What is wrong; nothing if all is as it must be."""
