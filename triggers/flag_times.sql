@@ -21,6 +21,9 @@ BEGIN
     ELSIF TG_OP = 'INSERT' OR OLD.needs_gas OR NOT OLD.needs_consolidation THEN
         NEW.consolidation_ready_since := clock_timestamp();
     END IF;
+    IF TG_OP = 'UPDATE' AND NEW.updated_at IS NOT DISTINCT FROM OLD.updated_at THEN
+        NEW.updated_at := now();  -- and triggers/updated_at.sql need not be called
+    END IF;
     RETURN NEW;
 END
 $$;
