@@ -1,4 +1,4 @@
-"""The gate before a doorbell: while bells come in faster than anybody could answer them, a listener asks not to be rung.
+"""The gate before a doorbell: while bells come faster than anybody could answer them, a listener asks not to be rung.
 
     settling ──(nobody silent)──▶ asleep ──(a burst of bells)──▶ awake ──(nobody silent, or long enough)──▶ settling
 

@@ -7,9 +7,9 @@ event *before* it looks there, or a wake-up that arrives in between is lost. Eve
 channels, because nobody knows what was rung in the meantime; before the first one there was nobody to miss anything:
 who starts looks at the tables after ``start`` has returned.
 
-The connection is in autocommit, is never pooled and runs no statement but the ping and the gate's: ``notifies()`` holds the
-connection's lock, and breaking out of it loses the rest of the packet, so it is left only at its own end
-(``stop_after``, ``timeout``). In a storm of flags the gate (``db.gate``) moves locks of this session between two bells.
+The connection is in autocommit, is never pooled and runs no statement but the ping, and those by which the gate
+(``db.gate``) moves locks in a storm: ``notifies()`` holds the connection's lock, and breaking out of it loses the rest
+of the packet, so it is left only at its own end (``stop_after``, ``timeout``).
 """
 
 import asyncio
