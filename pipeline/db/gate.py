@@ -43,18 +43,19 @@ class Gate:
     The locks belong to that session: methods that take a connection take this one, and none is used after an error.
     """
 
-    def __init__(self, ring: Callable[[], None], *, burst: int = BURST) -> None:
+    def __init__(self, ring: Callable[[], None], *, burst: int = BURST, look_seconds: float = LOOK_SECONDS) -> None:
         """``ring`` is called where there may be flags that no bell told of."""
         self.enabled = False
         """Whether it may ask for silence."""
         self.burst = burst
+        self.look_seconds = look_seconds
         self.bursts = 0
         """How often it asked."""
         self._ring = ring
         self._state = _State.SETTLING
         self._hushes = False
         self._due = math.inf
-        self._pause = LOOK_SECONDS
+        self._pause = self.look_seconds
         self._awake_until = 0.0
         self._bells: deque[float] = deque()
 
@@ -75,7 +76,7 @@ class Gate:
     async def open(self, connection: Connection) -> None:
         """On a new session, before it listens. Its owner looks at the tables once it does."""
         self._bells.clear()
-        self._pause = LOOK_SECONDS
+        self._pause = self.look_seconds
         self._hushes = False
         self._settle(await _asked(connection, "listener/fall_asleep", hushes=False))
 
@@ -86,14 +87,14 @@ class Gate:
                 self._hushes = await _asked(connection, "listener/stay_awake")
                 self.bursts += 1
                 self._awake_until = _now() + LONGEST_AWAKE_SECONDS
-                self._state, self._due = _State.AWAKE, _now() + LOOK_SECONDS
+                self._state, self._due = _State.AWAKE, _now() + self.look_seconds
             case _State.AWAKE:
                 quiet = await _asked(connection, "listener/nobody_is_silent")
                 if quiet or not self.enabled or _now() >= self._awake_until:
-                    self._pause = LOOK_SECONDS
+                    self._pause = self.look_seconds
                     self._settle(await _asked(connection, "listener/fall_asleep", hushes=self._hushes))
                 else:
-                    self._due = _now() + LOOK_SECONDS
+                    self._due = _now() + self.look_seconds
                 self._ring()
             case _State.SETTLING:
                 self._settle(await _asked(connection, "listener/nobody_is_silent"))

@@ -23,6 +23,9 @@ from tests.simulation.loop import ProcessLoop
 LOOK_SECONDS = 10.0
 """Between two looks for dead workers: a third of all round trips otherwise."""
 
+AWAKE_SECONDS = 4.0
+"""Of a listener that a bell has woken: long enough for others to change flags, and to ring nobody."""
+
 Place = tuple[str, int]
 """Where in our code something stood: file below the repository, and line."""
 
@@ -117,7 +120,7 @@ class Process:
 
 class Doorbell(Listener):
     """Rung by the simulation, which hears every NOTIFY that was committed. Its session is there to be missed, and to
-    hold the locks of the gate, to which every bell is a burst."""
+    hold the locks of the gate, to which every bell is a burst and every burst a long one."""
 
     process: Process
     connect: Callable[[str], Connection]
@@ -127,7 +130,7 @@ class Doorbell(Listener):
 
     async def start(self) -> None:
         self.process.doorbells.append(self)
-        self.gate.burst = 1
+        self.gate.burst, self.gate.look_seconds = 1, AWAKE_SECONDS
         await self._hold_session()
         self._set_listening(True)
         self._mind_gate()
