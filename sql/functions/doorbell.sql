@@ -20,6 +20,13 @@ LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT hashtextextended('flagpost: wallet_flags ' || held_by, 0) $$;
 
+-- For a person at LISTEN who wants every bell also in a storm, and for listeners: from now on nobody else's change of flags
+-- is silent, until this session ends.
+CREATE OR REPLACE FUNCTION hear_every_bell() RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp
+AS $$ SELECT pg_advisory_lock_shared(bell_key('asleep')) $$;
+
 -- Whether every writer that rang nobody has ended.
 CREATE OR REPLACE FUNCTION nobody_is_silent() RETURNS boolean
 LANGUAGE sql
@@ -34,7 +41,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    PERFORM pg_advisory_lock_shared(bell_key('asleep'));
+    PERFORM hear_every_bell();
     IF hushes THEN
         PERFORM pg_advisory_unlock(bell_key('awake'));
     END IF;

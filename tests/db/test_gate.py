@@ -241,6 +241,23 @@ class TestWhoIsRung:
         await connection.execute(FLAG, [wallets[2].id])
         assert len(await bells.on(CHANNEL)) == 1
 
+    async def test_a_person_who_asked_for_every_bell(
+        self,
+        connection: Connection,
+        sessions: Iterator[Connection],
+        wallets: Sequence[Wallet],
+        bells: Bells,
+        sleeper: Sleeper,
+    ) -> None:
+        person = next(sessions)
+        await sleeper.wake()
+        await person.execute("SELECT hear_every_bell()")
+        await connection.execute(FLAG, [wallets[0].id])
+        assert len(await bells.on(CHANNEL)) == 1
+        await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [person.info.backend_pid])
+        await connection.execute(FLAG, [wallets[1].id])
+        assert await bells.on(CHANNEL) == []
+
     async def test_a_listener_that_sleeps_while_another_one_is_awake_or_frozen(
         self,
         connection: Connection,
