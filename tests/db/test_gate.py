@@ -22,6 +22,11 @@ from tests.seed import Chain, Wallet, add_wallets
 
 CHANNEL = "wallet_flags"
 FLAG = "UPDATE wallets SET needs_gas = true WHERE id = %s"
+HELD = (
+    "SELECT pid, mode FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY pid"
+)
+"""The locks of the gate."""
 
 
 class Sleeper:
@@ -323,9 +328,8 @@ class TestWhoIsRung:
             await connection.execute("UPDATE wallets SET needs_gas = NOT needs_gas")
             for one in (sleeper, other):
                 await one.rest()
-        held = "SELECT pid, mode FROM pg_locks WHERE locktype = 'advisory' ORDER BY pid"
         pids = sorted((sleeper.session.info.backend_pid, other.session.info.backend_pid))
-        assert await rows(connection, held) == [(pid, "ShareLock") for pid in pids]
+        assert await rows(connection, HELD) == [(pid, "ShareLock") for pid in pids]
 
 
 class TestWhenItAsksForSilence:
@@ -394,3 +398,36 @@ async def test_what_the_gate_rings_is_a_bell_like_any_other_to_a_lossy_listener(
         await asyncio.wait_for(listener.heard.wait(), PATIENCE)
         assert not listener.event(CHANNEL).is_set()
         assert listener.gate.seconds_left == math.inf
+
+
+async def test_a_session_lost_while_it_was_awake_is_followed_by_one_that_sleeps(
+    database: str, connection: Connection, wallets: Sequence[Wallet]
+) -> None:
+    reconnected = asyncio.Event()
+
+    async def on_reconnect() -> None:
+        reconnected.set()
+
+    async with (
+        Listener(database, [CHANNEL], name="test", gated=CHANNEL, on_reconnect=on_reconnect) as listener,
+        asyncio.timeout(PATIENCE),
+    ):
+        gate = listener.gate
+        gate.enabled, gate.burst, gate.look_seconds = True, 1, PATIENCE
+        await connection.execute(FLAG, [wallets[0].id])
+        while "ExclusiveLock" not in [mode for _, mode in await rows(connection, HELD)]:  # noqa: ASYNC110 -- no signal tells
+            await asyncio.sleep(0)
+        listener.event(CHANNEL).clear()
+        await connection.execute(FLAG, [wallets[1].id])
+        assert listener.received[CHANNEL] == 1
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE '%listener'"
+        )
+        await reconnected.wait()
+        await listener.event(CHANNEL).wait()
+        assert gate.seconds_left == math.inf
+        await connection.execute(FLAG, [wallets[2].id])
+        while listener.received[CHANNEL] < 2:
+            listener.heard.clear()
+            await listener.heard.wait()
