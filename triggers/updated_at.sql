@@ -1,7 +1,7 @@
 -- Every row knows when it was last written: updated_at is set for whoever leaves it out. The queue and the sync write
--- it themselves, which saves them a trigger per row (0.7 of the 10 µs that a balance takes). When bytes were given up or proved
--- dead is never the writer's word: how long they may still land, and are looked for, is counted from then
--- (triggers/money_enters.sql, sql/queries/transfers/buried.sql).
+-- it themselves, which saves them a trigger per row (0.7 of the 10 µs that a balance takes); for wallets it is done by
+-- flag_times.sql. When bytes were given up or proved dead is never the writer's word: how long they may still land, and are
+-- looked for, is counted from then (triggers/money_enters.sql, sql/queries/transfers/buried.sql).
 
 CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -18,7 +18,7 @@ DECLARE
     dated text;
 BEGIN
     FOREACH dated IN ARRAY ARRAY[
-        'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'job_logs', 'transfers', 'chain_transactions',
+        'chains', 'asset_on_chain', 'wallet_balances', 'job_logs', 'transfers', 'chain_transactions',
         'chain_cursors', 'system_config', 'worker_registry', 'nonces', 'senders'
     ] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON %I

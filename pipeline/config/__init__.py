@@ -8,6 +8,7 @@ from pipeline.config.errors import ConfigError
 from pipeline.config.runtime import (
     CleanupConfig,
     ConfigEntry,
+    NotifyConfig,
     QueueConfig,
     RuntimeConfig,
     SweepConfig,
@@ -18,6 +19,7 @@ __all__ = [
     "CleanupConfig",
     "ConfigEntry",
     "ConfigError",
+    "NotifyConfig",
     "QueueConfig",
     "RuntimeConfig",
     "SweepConfig",

@@ -61,6 +61,14 @@ class SyncConfig(_Section):
     idle_seconds: Seconds = Field(default=5, description="Longest sleep of a sync between two looks at what is due")
 
 
+class NotifyConfig(_Section):
+    gate: bool = Field(
+        default=True,
+        description="While flags change faster than listeners could answer, these look every 20 ms and no change rings "
+        "wallet_flags; false: every one rings, and writers wait for one another",
+    )
+
+
 class QueueConfig(_Section):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=16, description="Jobs one process holds at once"
@@ -102,6 +110,7 @@ class RuntimeConfig(_Section):
     sweep: SweepConfig = SweepConfig()
     cleanup: CleanupConfig = CleanupConfig()
     sync: SyncConfig = SyncConfig()
+    notify: NotifyConfig = NotifyConfig()
     queue: QueueConfig = QueueConfig()
 
     _problems: tuple[str, ...] = PrivateAttr(())

@@ -7,9 +7,9 @@ event *before* it looks there, or a wake-up that arrives in between is lost. Eve
 channels, because nobody knows what was rung in the meantime; before the first one there was nobody to miss anything:
 who starts looks at the tables after ``start`` has returned.
 
-The connection is in autocommit, is never pooled and runs no statement but the ping: ``notifies()`` holds the
-connection's lock, and breaking out of it loses the rest of the packet, so it is left only at its own end
-(``stop_after``, ``timeout``).
+The connection is in autocommit, is never pooled and runs no statement but the ping, and those by which the gate
+(``db.gate``) moves locks in a storm: ``notifies()`` holds the connection's lock, and breaking out of it loses the rest
+of the packet, so it is left only at its own end (``stop_after``, ``timeout``).
 """
 
 import asyncio
@@ -26,6 +26,7 @@ import psycopg
 from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
+from pipeline.db.gate import Gate
 from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
 from pipeline.db.statements import statement
 from pipeline.log import Seldom
@@ -51,16 +52,19 @@ class Listener:
         name: str,
         role: str | None = None,
         worker_id: UUID | None = None,
+        gated: str | None = None,
         lossy: bool = False,
         on_reconnect: Callback | None = None,
         ping_interval: float = PING_INTERVAL,
         ping_timeout: float = PING_TIMEOUT,
     ) -> None:
         """``dsn`` is a direct one (``dsn.listen_dsn``). ``on_reconnect`` is awaited after each LISTEN but the first:
-        the owner drains its pool and sweeps there. By the session others see that ``worker_id`` lives. ``lossy``
-        ignores every NOTIFY. Intervals in seconds."""
+        the owner drains its pool and sweeps there. By the session others see that ``worker_id`` lives. ``gated`` is
+        the channel that has a gate. ``lossy`` ignores every NOTIFY. Intervals in seconds."""
         self.channels = tuple(channels)
         self.lossy = lossy
+        self.gate = Gate(self._ring_gated)
+        """Of the channel ``gated``; without one it has nothing to do."""
         self._lost_at: float | None = None
         self._outage = Seldom()
         self.listening = asyncio.Event()
@@ -76,6 +80,7 @@ class Listener:
         """Notifications by channel since the start, ignored ones included."""
         self._dsn = session_dsn(dsn, f"{name} listener", role)
         self._worker_id = worker_id
+        self._gated = gated
         self._on_reconnect = on_reconnect
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -170,6 +175,8 @@ class Listener:
         with self._answered_in_time(self._connection):
             if self._worker_id is not None:
                 await self._connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
+            if self._gated is not None:
+                await self.gate.open(self._connection)
             for channel in self.channels:
                 await self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 
@@ -200,7 +207,11 @@ class Listener:
                 await self._ping(connection)
                 next_ping = time.monotonic() + self._ping_interval
                 continue
-            async for notification in connection.notifies(timeout=remaining, stop_after=1):
+            if (left := self.gate.seconds_left) <= 0:
+                with self._answered_in_time(connection):
+                    await self.gate.step(connection)
+                continue
+            async for notification in connection.notifies(timeout=min(remaining, left), stop_after=1):
                 self._ring(notification)
 
     async def _ping(self, connection: Connection) -> None:
@@ -247,6 +258,12 @@ class Listener:
             return
         self._hints[channel].update(_counts(notification.payload))
         self._events[channel].set()
+        if channel == self._gated:
+            self.gate.heard()
+
+    def _ring_gated(self) -> None:
+        if self._gated is not None and not self.lossy:
+            self._events[self._gated].set()
 
     def _set_listening(self, listening: bool) -> None:
         (self.listening if listening else self.lost).set()

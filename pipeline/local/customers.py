@@ -78,6 +78,7 @@ async def _tell_flags(dsn: str) -> None:
                 await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection,
             ):
                 await bell.execute("LISTEN wallet_flags")
+                await bell.execute(statement("listener/hear_every_bell"))
                 async for note in bell.notifies():
                     await _tell_wallets(connection, _wallets(note.payload))
         except psycopg.OperationalError:

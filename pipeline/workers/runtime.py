@@ -42,6 +42,8 @@ LONGEST_RETRY_SECONDS = 1.0
 """Between two attempts of a statement whose connection was lost; recovery is promised within 2 s."""
 SESSIONLESS_HEARTBEAT_SECONDS = 2.0
 """Between heartbeats while the LISTEN session is lost: who has neither for 5 s is taken for dead (``dead_workers``)."""
+GATED = "wallet_flags"
+"""The channel whose bells may rest while they come in faster than anybody could answer them (``db.gate``)."""
 GRACE_SECONDS = 4.0
 """From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
 HAND_BACK_SECONDS = 3.0
@@ -98,6 +100,7 @@ class Runtime:
             name=worker.type,
             role=worker.role,
             worker_id=self.registration.id,
+            gated=GATED if GATED in worker.channels else None,
             lossy=settings.lossy_notify,
             on_reconnect=self._reconnected,
         )
@@ -269,6 +272,7 @@ class Runtime:
     async def _reload(self) -> None:
         async with self.pool.connection() as connection:
             config = await RuntimeConfig.load(connection, self.config)
+        self.listener.gate.enabled = config.notify.gate
         if config != self.config:
             if config.paused != self.config.paused:
                 logger.info("{}: {}", self.worker.type, "the system is paused" if config.paused else "resumed")
@@ -291,6 +295,7 @@ class Runtime:
     def _stats(self) -> dict[str, Any]:
         listening = {
             "notifications": dict(self.listener.received),
+            "bursts": self.listener.gate.bursts,
             "reconnects": self.listener.reconnects,
             "listening": self.listener.listening.is_set(),
         }

@@ -97,10 +97,18 @@ async def test_updated_at_is_kept_on_every_table_that_has_it(connection: Connect
         "SELECT tgrelid::regclass::text FROM pg_trigger"
         " WHERE tgname = 'updated_at' AND NOT tgisinternal AND tgenabled = 'O'",
     )
-    assert sorted(tables) == sorted(triggers)
+    assert sorted(tables) == sorted([*triggers, ("wallets",)])  # these by triggers/flag_times.sql
     before = await value(connection, "SELECT updated_at FROM chains")
     await connection.execute("UPDATE chains SET block_time = '4 seconds'")
     assert await value(connection, "SELECT updated_at FROM chains") > before
+
+    await add_wallets(connection, tron, 1)
+    for change in ("needs_gas = true", "user_id = NULL", "needs_gas = true"):
+        before = await value(connection, "SELECT updated_at FROM wallets")
+        await connection.execute(f"UPDATE wallets SET {change}")  # noqa: S608
+        assert await value(connection, "SELECT updated_at FROM wallets") > before
+    await connection.execute("UPDATE wallets SET updated_at = '2001-01-01'")
+    assert (await value(connection, "SELECT updated_at FROM wallets")).year == 2001
 
 
 async def test_every_wallet_has_every_active_asset(connection: Connection, tron: Chain) -> None:

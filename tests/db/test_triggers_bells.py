@@ -239,6 +239,22 @@ class TestBalanceDue:
         first, second = await add_wallets(connection, tron, 2)
         assert await bells.rung() == [("balance_due", {"balances": 4, "wallets": [first.address, second.address]})]
 
+    async def test_addresses_of_several_wallets_changed_at_once(
+        self, connection: Connection, bells: Bells, wallets: list[Wallet]
+    ) -> None:
+        await connection.execute(
+            "UPDATE wallets SET address = address || CASE WHEN id <> %s THEN 'x' ELSE '' END", [wallets[0].id]
+        )
+        changed = [wallet.address + "x" for wallet in wallets[1:]]
+        assert await bells.rung() == [("balance_due", {"balances": 4, "wallets": changed})]
+        await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '5 minutes'")
+        async with connection.transaction():
+            await connection.execute("UPDATE wallets SET derivation_index = 77 WHERE id = %s", [wallets[0].id])
+            await connection.execute("UPDATE wallets SET needs_gas = true, user_id = NULL")
+        assert [ring for ring in await bells.rung() if ring[0] != "wallet_flags"] == [
+            ("balance_due", {"balances": 2, "wallets": [wallets[0].address]})
+        ]
+
     async def test_made_due_from_outside(self, connection: Connection, bells: Bells, wallets: list[Wallet]) -> None:
         await connection.execute(
             "UPDATE wallet_balances SET next_check_at = now() WHERE wallet_id = %s", [wallets[1].id]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,9 @@ from tests.simulation.loop import ProcessLoop
 
 LOOK_SECONDS = 10.0
 """Between two looks for dead workers: a third of all round trips otherwise."""
+
+AWAKE_SECONDS = 4.0
+"""Of a listener that a bell has woken: long enough for others to change flags, and to ring nobody."""
 
 Place = tuple[str, int]
 """Where in our code something stood: file below the repository, and line."""
@@ -115,17 +119,21 @@ class Process:
 
 
 class Doorbell(Listener):
-    """Rung by the simulation, which hears every NOTIFY that was committed. Its session is there to be missed."""
+    """Rung by the simulation, which hears every NOTIFY that was committed. Its session is there to be missed, and to
+    hold the locks of the gate, to which every bell is a burst and every burst a long one."""
 
     process: Process
     connect: Callable[[str], Connection]
     _session: Connection | None = None
     _finding = False
+    _stepping = False
 
     async def start(self) -> None:
         self.process.doorbells.append(self)
+        self.gate.burst, self.gate.look_seconds = 1, AWAKE_SECONDS
         await self._hold_session()
         self._set_listening(True)
+        self._mind_gate()
 
     async def close(self) -> None:
         if self in self.process.doorbells:
@@ -135,6 +143,7 @@ class Doorbell(Listener):
     def ring(self, channel: str, payload: str) -> None:
         if self.listening.is_set() and channel in self.channels:
             self._ring(Notify(channel, payload, 0))
+            self._mind_gate()
 
     def lose(self) -> None:
         """The session is gone, and with it whatever is rung until it is back."""
@@ -154,6 +163,7 @@ class Doorbell(Listener):
         self._finding = False
         if self in self.process.doorbells:
             self._set_listening(True)
+            self._mind_gate()
             await self._announce_reconnect()
         else:
             self.lose()
@@ -163,10 +173,32 @@ class Doorbell(Listener):
             try:
                 session = self._session = self.connect(self._dsn)
                 await session.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
+                if self._gated is not None:
+                    await self.gate.open(session)
             except psycopg.Error:
                 await asyncio.sleep(LONGEST_PAUSE)
             else:
                 return
+
+    def _mind_gate(self) -> None:
+        if not self._stepping and self.gate.seconds_left < math.inf:
+            self._stepping = True
+            self.process.loop.create_task(self._step_gate())
+
+    async def _step_gate(self) -> None:
+        """What the loop of the real one does between two bells."""
+        try:
+            while (session := self._session) is not None and self.gate.seconds_left < math.inf:
+                if self.gate.seconds_left > 0:
+                    await asyncio.sleep(self.gate.seconds_left)
+                else:
+                    await self.gate.step(session)
+        except psycopg.Error:
+            if session is self._session:
+                self.lose()
+                self.process.loop.call_later(LONGEST_PAUSE, self.find_again)
+        finally:
+            self._stepping = False
 
 
 def _innermost(awaitable: Any) -> Place | None:

@@ -1,0 +1,2 @@
+-- Whether everybody has ended who changed flags and rang nobody.
+SELECT nobody_is_silent()

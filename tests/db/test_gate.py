@@ -1,0 +1,433 @@
+"""The gate before the bell wallet_flags: when it is closed, and that no flag is missed behind it, in every order."""
+
+import asyncio
+import itertools
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+
+from pipeline.config import RuntimeConfig
+from pipeline.db import gate as gates
+from pipeline.db.gate import LONGEST_PAUSE, Gate
+from pipeline.db.listener import Listener
+from pipeline.db.pool import Connection
+from pipeline.queue.jobs import JobType
+from tests.db.bells import Bells, bells_of
+from tests.db.sessions import rows, second_session, value
+from tests.db.worker_kit import Script, executor, heartbeat, running
+from tests.patience import PATIENCE
+from tests.seed import Chain, Wallet, add_wallets
+
+CHANNEL = "wallet_flags"
+FLAG = "UPDATE wallets SET needs_gas = true WHERE id = %s"
+HELD = (
+    "SELECT pid, mode FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY pid"
+)
+"""The locks of the gate."""
+
+
+class Sleeper:
+    """A listener's session and its gate, to whom time passes when the test says so. Every bell is a burst."""
+
+    def __init__(self, session: Connection, reader: Connection) -> None:
+        self.session = session
+        self.gate = Gate(self._rung, burst=1)
+        self.gate.enabled = True
+        self.seen: set[int] = set()
+        """Flagged wallets at its last look."""
+        self.bells = 0
+        self._reader = reader
+        self._call = False
+
+    @property
+    def relies_on_the_bell(self) -> bool:
+        return self.gate.seconds_left == math.inf
+
+    def _rung(self) -> None:
+        self._call = True
+
+    async def start(self) -> None:
+        await self.gate.open(self.session)
+        await self.session.execute("LISTEN wallet_flags")
+
+    async def go_on(self) -> None:
+        """Hear what was rung, take the next step, and look if anything called."""
+        await self.session.execute("SELECT")  # what was committed before is here once this is answered
+        async for _ in self.session.notifies(timeout=0):
+            self.bells += 1
+            self.gate.heard()
+            self._rung()
+        if not self.relies_on_the_bell:
+            await self.gate.step(self.session)
+        if self._call:
+            self._call = False
+            self.seen = {number for (number,) in await rows(self._reader, "SELECT id FROM wallets WHERE needs_gas")}
+
+    async def wake(self) -> None:
+        self.gate.heard()
+        await self.gate.step(self.session)
+        assert not self.relies_on_the_bell
+
+    async def rest(self) -> None:
+        """Go on until nothing is to be done but wait for a bell."""
+        for _ in range(20):
+            await self.go_on()
+            if self.relies_on_the_bell:
+                break
+        await self.go_on()
+        assert self.relies_on_the_bell
+
+
+@pytest.fixture
+async def wallets(connection: Connection, tron: Chain) -> Sequence[Wallet]:
+    return await add_wallets(connection, tron, 3)
+
+
+@pytest.fixture
+async def sessions(database: str) -> AsyncIterator[Iterator[Connection]]:
+    """As many as are asked for."""
+    async with AsyncExitStack() as stack:
+        yield iter([await stack.enter_async_context(second_session(database)) for _ in range(4)])
+
+
+@pytest.fixture
+async def sleeper(sessions: Iterator[Connection], connection: Connection) -> Sleeper:
+    started = Sleeper(next(sessions), connection)
+    await started.start()
+    return started
+
+
+@pytest.fixture
+async def bells(database: str, connection: Connection, wallets: Sequence[Wallet]) -> AsyncIterator[Bells]:
+    """A person at LISTEN."""
+    async with bells_of(database, connection) as opened:
+        yield opened
+
+
+def orders() -> list[str]:
+    """Every order in which two transactions flag (a, b) and commit (A, B) while the listener takes four steps."""
+    found = {"".join(order) for order in itertools.permutations("aAbBllll")}
+    return sorted(
+        order
+        for order in found
+        if order.index("a") < order.index("b") < order.index("B")
+        and "A" in order
+        and order.index("a") < order.index("A")
+    )
+
+
+class TestNothingIsMissed:
+    @pytest.mark.parametrize("awake", [False, True], ids=["asleep at first", "awake at first"])
+    @pytest.mark.parametrize("longest", [0.0, 60.0], ids=["awake shortly", "awake until nobody is silent"])
+    async def test_in_every_order_of_writers_and_steps(
+        self,
+        connection: Connection,
+        sessions: Iterator[Connection],
+        wallets: Sequence[Wallet],
+        sleeper: Sleeper,
+        monkeypatch: pytest.MonkeyPatch,
+        awake: bool,
+        longest: float,
+    ) -> None:
+        monkeypatch.setattr(gates, "LONGEST_AWAKE_SECONDS", longest)
+        writers = {"a": (next(sessions), wallets[0].id), "b": (next(sessions), wallets[1].id)}
+        silent = 0
+        for order in orders():
+            await connection.execute("UPDATE wallets SET needs_gas = false")
+            await sleeper.rest()
+            sleeper.seen, sleeper.bells = set(), 0
+            if awake:
+                await sleeper.wake()
+            for step in order:
+                if step == "l":
+                    await sleeper.go_on()
+                    continue
+                session, wallet_id = writers[step.lower()]
+                if step.islower():
+                    await session.execute("BEGIN")
+                    await session.execute(FLAG, [wallet_id])
+                else:
+                    await session.execute("COMMIT")
+            await sleeper.rest()
+            assert sleeper.seen == {wallets[0].id, wallets[1].id}, order
+            silent += 2 - sleeper.bells
+        assert silent > 0
+
+    async def test_among_writers_that_wait_for_nobody(
+        self, database: str, connection: Connection, sessions: Iterator[Connection], tron: Chain
+    ) -> None:
+        """The consumer has nothing but its event: one flag missed, and it waits for ever."""
+        await add_wallets(connection, tron, 300)
+        ids = [number for (number,) in await rows(connection, "SELECT id FROM wallets ORDER BY id")]
+        writers = [next(sessions) for _ in range(3)]
+
+        async def flag(session: Connection, wallet_ids: Sequence[int]) -> None:
+            for wallet_id in wallet_ids:
+                await session.execute(FLAG, [wallet_id])
+
+        async with Listener(database, [CHANNEL], name="test", gated=CHANNEL) as listener, asyncio.timeout(PATIENCE):
+            listener.gate.enabled, listener.gate.burst = True, 2
+            for first in range(0, len(ids), 15):
+                batch = ids[first : first + 15]
+                writing = asyncio.gather(*(flag(session, batch[n::3]) for n, session in enumerate(writers)))
+                while await value(connection, "SELECT count(*) FROM wallets WHERE needs_gas") < first + len(batch):
+                    await listener.event(CHANNEL).wait()
+                    listener.event(CHANNEL).clear()
+                await writing
+            assert listener.gate.bursts > 0
+            assert listener.received[CHANNEL] < len(ids)
+
+    async def test_by_a_writer_whose_snapshot_is_older_than_the_sleep(
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+    ) -> None:
+        writer = next(sessions)
+        await sleeper.wake()
+        await writer.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await writer.execute("SELECT FROM wallets")
+        await sleeper.rest()
+        await writer.execute(FLAG, [wallets[0].id])
+        await writer.execute("COMMIT")
+        await sleeper.go_on()
+        assert sleeper.seen == {wallets[0].id}
+
+    async def test_by_a_transaction_that_is_left_open(
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+    ) -> None:
+        """It keeps nobody awake, and is looked for until it ends."""
+        writer = next(sessions)
+        await sleeper.wake()
+        await writer.execute("BEGIN")
+        await writer.execute(FLAG, [wallets[0].id])
+        sleeper.gate.enabled = False  # the time to be awake is over
+        for _ in range(10):
+            await sleeper.go_on()
+            assert sleeper.gate.seconds_left <= LONGEST_PAUSE
+        await connection.execute(FLAG, [wallets[1].id])
+        await sleeper.go_on()
+        assert (sleeper.bells, sleeper.seen) == (1, {wallets[1].id}), "it can be rung meanwhile"
+        await writer.execute("COMMIT")
+        await sleeper.rest()
+        assert sleeper.seen == {wallets[0].id, wallets[1].id}
+
+    async def test_by_a_transaction_that_began_before_the_listener(
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+    ) -> None:
+        writer, other = next(sessions), Sleeper(next(sessions), connection)
+        await sleeper.wake()
+        await writer.execute("BEGIN")
+        await writer.execute(FLAG, [wallets[0].id])
+        await sleeper.session.close()
+        await other.start()
+        await writer.execute("COMMIT")
+        await other.rest()
+        assert other.seen == {wallets[0].id}
+
+
+class TestWhoIsRung:
+    async def test_a_person_where_nobody_else_listens(
+        self, connection: Connection, wallets: Sequence[Wallet], bells: Bells
+    ) -> None:
+        for wallet in wallets:
+            await connection.execute(FLAG, [wallet.id])
+        assert len(await bells.on(CHANNEL)) == 3
+
+    async def test_a_person_beside_a_listener_that_sleeps_and_not_beside_one_that_is_awake(
+        self, connection: Connection, wallets: Sequence[Wallet], bells: Bells, sleeper: Sleeper
+    ) -> None:
+        await connection.execute(FLAG, [wallets[0].id])
+        assert len(await bells.on(CHANNEL)) == 1
+        await sleeper.wake()
+        await connection.execute(FLAG, [wallets[1].id])
+        assert await bells.on(CHANNEL) == []
+        await sleeper.rest()
+        await connection.execute(FLAG, [wallets[2].id])
+        assert len(await bells.on(CHANNEL)) == 1
+
+    async def test_a_person_who_asked_for_every_bell(
+        self,
+        connection: Connection,
+        sessions: Iterator[Connection],
+        wallets: Sequence[Wallet],
+        bells: Bells,
+        sleeper: Sleeper,
+    ) -> None:
+        person = next(sessions)
+        await sleeper.wake()
+        await person.execute("SELECT hear_every_bell()")
+        await connection.execute(FLAG, [wallets[0].id])
+        assert len(await bells.on(CHANNEL)) == 1
+        await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [person.info.backend_pid])
+        await connection.execute(FLAG, [wallets[1].id])
+        assert await bells.on(CHANNEL) == []
+
+    async def test_a_listener_that_sleeps_while_another_one_is_awake_or_frozen(
+        self,
+        connection: Connection,
+        sessions: Iterator[Connection],
+        wallets: Sequence[Wallet],
+        bells: Bells,
+        sleeper: Sleeper,
+    ) -> None:
+        other = Sleeper(next(sessions), connection)
+        await sleeper.wake()
+        await other.start()
+        await connection.execute(FLAG, [wallets[0].id])
+        assert len(await bells.on(CHANNEL)) == 1
+        await other.go_on()
+        assert other.seen == {wallets[0].id}
+
+    async def test_nobody_while_all_are_awake_and_everybody_once_one_of_them_sleeps(
+        self,
+        connection: Connection,
+        sessions: Iterator[Connection],
+        wallets: Sequence[Wallet],
+        bells: Bells,
+        sleeper: Sleeper,
+    ) -> None:
+        other = Sleeper(next(sessions), connection)
+        await other.start()
+        await sleeper.wake()
+        await other.wake()
+        await connection.execute(FLAG, [wallets[0].id])
+        assert await bells.on(CHANNEL) == []
+        await sleeper.rest()
+        assert sleeper.seen == {wallets[0].id}
+        await connection.execute(FLAG, [wallets[1].id])
+        assert len(await bells.on(CHANNEL)) == 1
+        await other.rest()
+        assert other.seen == {wallets[0].id, wallets[1].id}
+
+    async def test_everybody_after_the_death_of_the_one_that_was_awake(
+        self, connection: Connection, wallets: Sequence[Wallet], bells: Bells, sleeper: Sleeper
+    ) -> None:
+        await sleeper.wake()
+        await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [sleeper.session.info.backend_pid])
+        await connection.execute(FLAG, [wallets[0].id])
+        assert len(await bells.on(CHANNEL)) == 1
+
+    async def test_nobody_is_kept_waiting_by_what_was_rolled_back(
+        self, connection: Connection, wallets: Sequence[Wallet], sleeper: Sleeper
+    ) -> None:
+        await sleeper.wake()
+        async with connection.transaction(), connection.transaction(force_rollback=True):
+            await connection.execute(FLAG, [wallets[0].id])
+        await sleeper.go_on()
+        assert sleeper.relies_on_the_bell
+
+    async def test_no_lock_is_left_on_the_way(
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+    ) -> None:
+        other = Sleeper(next(sessions), connection)
+        await other.start()
+        for _ in range(3):
+            for one in (sleeper, other):
+                await one.wake()
+            await connection.execute("UPDATE wallets SET needs_gas = NOT needs_gas")
+            for one in (sleeper, other):
+                await one.rest()
+        pids = sorted((sleeper.session.info.backend_pid, other.session.info.backend_pid))
+        assert await rows(connection, HELD) == [(pid, "ShareLock") for pid in pids]
+
+
+class TestWhenItAsksForSilence:
+    def gate(self) -> Gate:
+        gate = Gate(lambda: None)
+        gate.enabled = True
+        return gate
+
+    async def test_bells_of_a_burst(self) -> None:
+        gate = self.gate()
+        for _ in range(gates.BURST):
+            assert gate.seconds_left > 0
+            gate.heard()
+        assert gate.seconds_left <= 0
+
+    async def test_not_for_bells_that_can_be_answered_one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = itertools.count(step=0.02)
+        monkeypatch.setattr(gates, "_now", lambda: next(clock))
+        gate = self.gate()
+        for _ in range(100):
+            gate.heard()
+        assert gate.seconds_left == math.inf
+
+    async def test_not_where_it_is_switched_off(self) -> None:
+        gate = self.gate()
+        gate.enabled = False
+        for _ in range(100):
+            gate.heard()
+        assert gate.seconds_left == math.inf
+
+
+async def test_a_worker_serves_a_storm_and_is_hardly_rung(
+    database: str, connection: Connection, sessions: Iterator[Connection], tron: Chain
+) -> None:
+    await add_wallets(connection, tron, 200)
+    script = Script()
+    async with running(executor(script, JobType.GAS_TOPUP), database) as runtime:
+        runtime.listener.gate.burst = 2
+
+        async def flag(session: Connection, first: int) -> None:
+            await session.execute("SET synchronous_commit = off")
+            for (wallet_id,) in await rows(session, "SELECT id FROM wallets WHERE id %% 4 = %s", first):
+                await session.execute(FLAG, [wallet_id])
+
+        await asyncio.gather(*(flag(session, number) for number, session in enumerate(sessions)))
+        await script.until_written(200)
+        assert runtime.listener.gate.bursts > 0
+        assert runtime.listener.received[CHANNEL] < 200
+        assert not script.overlaps
+
+
+async def test_a_worker_does_as_configured(database: str, connection: Connection, tron: Chain) -> None:
+    async with running(executor(Script()), database) as runtime:
+        for wanted in (False, True):
+            await RuntimeConfig.set(connection, "notify.gate", wanted)
+            await heartbeat(runtime)
+            assert runtime.listener.gate.enabled is wanted
+
+
+async def test_what_the_gate_rings_is_a_bell_like_any_other_to_a_lossy_listener(
+    database: str, connection: Connection, wallets: Sequence[Wallet]
+) -> None:
+    async with Listener(database, [CHANNEL], name="test", gated=CHANNEL, lossy=True) as listener:
+        listener.gate.enabled, listener.gate.burst = True, 1
+        await connection.execute(FLAG, [wallets[0].id])
+        await asyncio.wait_for(listener.heard.wait(), PATIENCE)
+        assert not listener.event(CHANNEL).is_set()
+        assert listener.gate.seconds_left == math.inf
+
+
+async def test_a_session_lost_while_it_was_awake_is_followed_by_one_that_sleeps(
+    database: str, connection: Connection, wallets: Sequence[Wallet]
+) -> None:
+    reconnected = asyncio.Event()
+
+    async def on_reconnect() -> None:
+        reconnected.set()
+
+    async with (
+        Listener(database, [CHANNEL], name="test", gated=CHANNEL, on_reconnect=on_reconnect) as listener,
+        asyncio.timeout(PATIENCE),
+    ):
+        gate = listener.gate
+        gate.enabled, gate.burst, gate.look_seconds = True, 1, PATIENCE
+        await connection.execute(FLAG, [wallets[0].id])
+        while "ExclusiveLock" not in [mode for _, mode in await rows(connection, HELD)]:  # noqa: ASYNC110 -- no signal tells
+            await asyncio.sleep(0)
+        listener.event(CHANNEL).clear()
+        await connection.execute(FLAG, [wallets[1].id])
+        assert listener.received[CHANNEL] == 1
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE '%listener'"
+        )
+        await reconnected.wait()
+        await listener.event(CHANNEL).wait()
+        assert gate.seconds_left == math.inf
+        await connection.execute(FLAG, [wallets[2].id])
+        while listener.received[CHANNEL] < 2:
+            listener.heard.clear()
+            await listener.heard.wait()
