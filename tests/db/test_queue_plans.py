@@ -1,7 +1,7 @@
 """The queue's statements read what they need, whatever the statistics say. Counted in buffers, not in time."""
 
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import RFC_4122, uuid4
 
 import pytest
 from psycopg import AsyncConnection
@@ -105,6 +105,23 @@ async def test_clearing_flags_costs_by_the_job(
             async with session.transaction():
                 await explained(session, "queue/finish", parameters)
                 assert await _rows_read(session) < 20 * 100
+
+
+async def test_new_ids_share_the_end_of_the_primary_key(connection: Connection, database: str, tron: Chain) -> None:
+    """UUIDs of version 7 (RFC 9562): later jobs have higher ones, from one millisecond to the next."""
+    wallets = await add_wallets(connection, tron, 3)
+    ids = []
+    async with queue_of(database) as queue:
+        for wallet in wallets:
+            await flag(connection, wallet.id)
+            (job,) = await queue.enqueue_and_claim(JobType.GAS_TOPUP, 1)
+            ids.append(job.id)
+            await connection.execute("SELECT pg_sleep(0.002)")
+    assert ids == sorted(ids)
+    assert {(made.version, made.variant) for made in ids} == {(7, RFC_4122)}
+    cursor = await connection.execute("SELECT extract(epoch FROM min(created_at)) * 1000 FROM job_logs")
+    ((first_ms,),) = await cursor.fetchall()
+    assert abs((min(ids).int >> 80) - first_ms) < 5_000
 
 
 async def _rows_read(session: Connection) -> int:
