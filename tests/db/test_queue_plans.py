@@ -46,7 +46,7 @@ async def session(request: pytest.FixtureRequest, database: str) -> AsyncIterato
 
 async def test_enqueue_costs_by_the_batch(session: Connection, database: str, crowded: Chain) -> None:
     async with queue_of(database) as queue:
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
         first = await buffers(session, "queue/enqueue_and_claim", parameters)
         await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=500)
     assert first < 500 * 60, "some 25 pages a job: five indexes, three keys, the table itself"
@@ -62,9 +62,11 @@ async def test_a_burst_on_an_empty_queue(
     await connection.execute("VACUUM ANALYZE")
     pages = []
     async with queue_of(database) as queue:
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 300, 0)
-    for after in wallets[::300]:
-        place = {"after_chain_id": tron.id, "after_wallet_id": after.id - 1}
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 300, 0, None)
+    cursor = await connection.execute("SELECT wanted_since FROM wallets ORDER BY wanted_since, id")
+    since = [row[0] for row in await cursor.fetchall()]
+    for after in since[::300]:
+        place = {"after_since": after, "after_wallet_id": 0}
         pages.append(await buffers(session, "queue/enqueue_flagged", parameters | place))
     assert max(pages) < 300 * 60, pages
 
@@ -72,7 +74,7 @@ async def test_a_burst_on_an_empty_queue(
 async def test_claiming_costs_by_the_job(session: Connection, database: str, crowded: Chain) -> None:
     async with queue_of(database) as queue:
         await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
         for _ in range(7):
             assert await buffers(session, "queue/enqueue_and_claim", parameters) < 50 * 60
 
@@ -105,6 +107,25 @@ async def test_clearing_flags_costs_by_the_job(
             async with session.transaction():
                 await explained(session, "queue/finish", parameters)
                 assert await _rows_read(session) < 20 * 100
+
+
+async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
+    session: Connection, connection: Connection, database: str, tron: Chain
+) -> None:
+    """Neither the flags that rose and fell, nor the jobs that ran and ended, are walked over."""
+    wallets = [wallet.id for wallet in await add_wallets(connection, tron, WALLETS)]
+    await connection.execute("VACUUM ANALYZE wallets, job_logs")
+    async with await AsyncConnection.connect(database) as report, queue_of(database) as queue:
+        await report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await report.execute("SELECT count(*) FROM chains")
+        for start in range(0, WALLETS, 500):
+            await flag(connection, *wallets[start : start + 500])
+            held = await queue.enqueue_and_claim(JobType.GAS_TOPUP, 500)
+            await queue.finish([(job, Done(clear_flag=True)) for job in held])
+        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
+        assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
+        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, 0.001)
+        assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
 
 
 async def test_new_ids_share_the_end_of_the_primary_key(connection: Connection, database: str, tron: Chain) -> None:
