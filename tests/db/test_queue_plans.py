@@ -6,10 +6,11 @@ from uuid import RFC_4122, uuid4
 import pytest
 from psycopg import AsyncConnection
 
+from bench.crowd import fill
 from pipeline.db.pool import Connection, session_dsn
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
-from tests.db.plans import buffers, explained, thrown_away
+from tests.db.plans import buffers, explained, rows_of, thrown_away
 from tests.db.worker_kit import executor_pool, flag, queue_of
 from tests.seed import Chain, add_wallets
 
@@ -69,6 +70,20 @@ async def test_a_burst_on_an_empty_queue(
         place = {"after_since": after, "after_wallet_id": 0}
         pages.append(await buffers(session, "queue/enqueue_flagged", parameters | place))
     assert max(pages) < 300 * 60, pages
+
+
+async def test_a_page_of_flags_is_read_and_not_sorted_out_of_all(
+    session: Connection, connection: Connection, database: str, tron: Chain
+) -> None:
+    fill(database, 50_000, 0, lambda _: None)
+    await connection.execute("UPDATE wallets SET needs_gas = true WHERE id <= 20000")
+    await connection.execute("VACUUM ANALYZE wallets")
+    async with queue_of(database) as queue:
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 1000, 0, None)
+    for _ in range(3):
+        place = {"after_since": "-infinity", "after_wallet_id": 0}
+        plan = await explained(session, "queue/enqueue_flagged", parameters | place)
+        assert rows_of(plan, "wallets") <= 1000
 
 
 async def test_claiming_costs_by_the_job(session: Connection, database: str, crowded: Chain) -> None:

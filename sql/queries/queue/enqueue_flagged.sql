@@ -5,6 +5,9 @@
 -- dead letters and inactive chains as in queue/enqueue_and_claim. Flags younger than %(min_age_seconds)s
 -- are left to the listener that is about to take them.
 --
+-- The limit is hidden from the planner, who thinks that fewer wallets are left than that, and would read and sort all of them
+-- for every page.
+--
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
@@ -18,8 +21,9 @@ WITH flagged AS (
                  AND dead.completed_at > w.flagged_since) AS rested
     FROM wallets w
     WHERE w.wanted_job = %(job_type)s
-      AND (w.wanted_since, w.id) > (%(after_since)s::timestamptz, %(after_wallet_id)s::bigint)
-      AND w.wanted_since > coalesce(now() - make_interval(secs => %(newer_than_seconds)s), '-infinity')
+      AND (w.wanted_since, w.id) > (
+          greatest(%(after_since)s::timestamptz, now() - make_interval(secs => %(newer_than_seconds)s)),
+          %(after_wallet_id)s::bigint)
       AND w.chain_id = ANY (ARRAY(
           SELECT id FROM chains
           WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
@@ -34,7 +38,7 @@ WITH flagged AS (
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
             AND dead.completed_at > w.flagged_since OFFSET 0)
     ORDER BY w.wanted_since, w.id
-    LIMIT %(batch)s
+    LIMIT (SELECT %(batch)s::bigint)
 ), numbered AS (
     SELECT f.*, nextval('job_logs_seq') AS seq FROM flagged f
 ), enqueued AS (
