@@ -1,6 +1,7 @@
 """Claiming, finishing and enqueuing jobs, in batches. The guarantees are in the statements under sql/queries/queue."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -107,7 +108,11 @@ class JobQueue:
         written = self._finish_parameters(outcomes)
         batch = self.config.enqueue_batch if enqueue else 0
         wanted = self._claim_parameters(job_type, capacity, triggered_by, batch, min_age_seconds, newer_than_seconds)
-        async with self.pool.connection() as connection, connection.pipeline():
+        async with self.pool.connection() as connection, AsyncExitStack() as stack:
+            if (
+                written and capacity > 0
+            ):  # one statement alone is a transaction as it is, and a pipeline a round trip more
+                await stack.enter_async_context(connection.pipeline())
             finishing = await self._finish(connection, written) if written else None
             claiming = await self._claim(connection, wanted) if capacity > 0 else None
             finished = frozenset(await finishing.fetchall()) if finishing else frozenset()
