@@ -84,7 +84,7 @@ def ours() -> Contestant:
         OURS,
         (sys.executable, "-m", "bench.flagpost"),
         "flagpost",
-        setup=("--set", "queue.concurrency=500"),
+        setup=("--set", "queue.concurrency=1000"),
     )
 
 

@@ -15,6 +15,7 @@ from pipeline.db.pool import Connection, Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
+from pipeline.workers.looks import COMPLETE_SECONDS, MARGIN_SECONDS
 from pipeline.workers.rescue import STALE_SECONDS
 
 MANY = 500
@@ -39,7 +40,9 @@ class Side:
         await self.admin.execute(text("flagpost/flag_range"), {"first": first, "last": last})
 
     async def claim(self, capacity: int) -> list[Job]:
-        return await self.queue.enqueue_and_claim(JobType.GAS_TOPUP, capacity)
+        """As a listener does it that has looked at all flags within the last second."""
+        reach = COMPLETE_SECONDS + MARGIN_SECONDS
+        return (await self.queue.exchange((), JobType.GAS_TOPUP, capacity, newer_than_seconds=reach)).claimed
 
     async def finish(self, jobs: list[Job]) -> None:
         await self.queue.finish([(job, Done(clear_flag=True)) for job in jobs])
@@ -81,6 +84,13 @@ async def claim_one(side: Side) -> float:
     taken = time.perf_counter() - started
     await side.finish(jobs)
     return taken
+
+
+async def look(side: Side) -> float:
+    """A listener's look at all flags, when none is up: once a second at most, and after no bell."""
+    started = time.perf_counter()
+    await side.queue.enqueue_and_claim(JobType.GAS_TOPUP, MANY)
+    return time.perf_counter() - started
 
 
 async def finish_one(side: Side) -> float:
@@ -154,6 +164,7 @@ async def _timed(pool: Pool, name: str, parameters: Mapping[str, Any]) -> tuple[
 
 OPERATIONS: Mapping[str, Callable[[Side], Awaitable[float]]] = {
     "claim": claim_one,
+    "look": look,
     "finish": finish_one,
     "claim_500": claim_many,
     "sweep_500": sweep,

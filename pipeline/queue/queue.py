@@ -1,6 +1,7 @@
 """Claiming, finishing and enqueuing jobs, in batches. The guarantees are in the statements under sql/queries/queue."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -96,16 +97,22 @@ class JobQueue:
         *,
         enqueue: bool = True,
         min_age_seconds: float = 0,
+        newer_than_seconds: float | None = None,
     ) -> Exchange:
         """Write outcomes, then claim due jobs and take flagged wallets, in one round trip and one transaction.
 
         Because the claim comes after the outcomes, a wallet whose flag is still up when its job ends gets the next
-        job here. Flags younger than ``min_age_seconds`` are left alone; without ``enqueue`` no flag is read.
+        job here. Flags younger than ``min_age_seconds`` are left alone, and so are those older than
+        ``newer_than_seconds`` (None: no flag is too old); without ``enqueue`` no flag is read.
         """
         written = self._finish_parameters(outcomes)
         batch = self.config.enqueue_batch if enqueue else 0
-        wanted = self._claim_parameters(job_type, capacity, triggered_by, batch, min_age_seconds)
-        async with self.pool.connection() as connection, connection.pipeline():
+        wanted = self._claim_parameters(job_type, capacity, triggered_by, batch, min_age_seconds, newer_than_seconds)
+        async with self.pool.connection() as connection, AsyncExitStack() as stack:
+            if (
+                written and capacity > 0
+            ):  # one statement alone is a transaction as it is, and a pipeline a round trip more
+                await stack.enter_async_context(connection.pipeline())
             finishing = await self._finish(connection, written) if written else None
             claiming = await self._claim(connection, wanted) if capacity > 0 else None
             finished = frozenset(await finishing.fetchall()) if finishing else frozenset()
@@ -144,11 +151,17 @@ class JobQueue:
             return frozenset(await cursor.fetchall())
 
     async def enqueue_flagged(
-        self, job_type: JobType, triggered_by: TriggeredBy, *, batch: int, min_age_seconds: float = 0
+        self,
+        job_type: JobType,
+        triggered_by: TriggeredBy,
+        *,
+        batch: int,
+        min_age_seconds: float = 0,
+        newer_than_seconds: float | None = None,
     ) -> Enqueued:
         """Queue a job for every flagged wallet without a live one, ``batch`` per statement.
 
-        Flags younger than ``min_age_seconds`` are left alone.
+        Flags younger than ``min_age_seconds`` are left alone, and so are those older than ``newer_than_seconds``.
         """
         parameters: dict[str, Any] = {
             "job_type": job_type,
@@ -156,9 +169,10 @@ class JobQueue:
             "triggered_by": triggered_by,
             "batch": batch,
             "min_age_seconds": min_age_seconds,
+            "newer_than_seconds": newer_than_seconds,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
-            "after_chain_id": 0,
+            "after_since": "-infinity",
             "after_wallet_id": 0,
         }
         jobs = after_rest = 0
@@ -169,7 +183,7 @@ class JobQueue:
                 (page,) = await cursor.fetchall()
             jobs += page["enqueued"]
             after_rest += page["after_rest"]
-            parameters |= {"after_chain_id": page["next_chain_id"], "after_wallet_id": page["next_wallet_id"]}
+            parameters |= {"after_since": page["next_since"], "after_wallet_id": page["next_wallet_id"]}
         return Enqueued(jobs, after_rest)
 
     async def next_due(self, job_type: JobType) -> float | None:
@@ -183,7 +197,13 @@ class JobQueue:
             return seconds
 
     def _claim_parameters(
-        self, job_type: JobType, capacity: int, triggered_by: TriggeredBy, batch: int, min_age_seconds: float
+        self,
+        job_type: JobType,
+        capacity: int,
+        triggered_by: TriggeredBy,
+        batch: int,
+        min_age_seconds: float,
+        newer_than_seconds: float | None,
     ) -> dict[str, Any]:
         return {
             "job_type": job_type,
@@ -194,6 +214,7 @@ class JobQueue:
             "triggered_by": triggered_by,
             "batch": batch,
             "min_age_seconds": min_age_seconds,
+            "newer_than_seconds": newer_than_seconds,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
         }

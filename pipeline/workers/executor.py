@@ -20,6 +20,7 @@ from loguru import logger
 
 from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.queue import Exchange, JobQueue
+from pipeline.workers.looks import Looks
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
 CHANNELS = ("wallet_flags", "jobs")
@@ -70,6 +71,7 @@ class Executor:
         self._backlog = True
         self._next_sweep = 0.0
         self._next_due = 0.0
+        self.looks = Looks()
         self._reconnects = 0
         self._held: dict[Job, None] = {}
         self._outcomes: list[tuple[Job, Outcome]] = []
@@ -85,6 +87,7 @@ class Executor:
     def serve_chains(self, chain_ids: Sequence[int]) -> None:
         """From now on work on these chains, and look at once for what they have."""
         self.chain_ids = chain_ids
+        self.looks.start_afresh()
         self._call = self._call or TriggeredBy.SYSTEM
         self._bell.set()
 
@@ -143,7 +146,7 @@ class Executor:
         if self._call and not self._runtime.paused:
             wakes.append(now)
         if self._room() > 0 and not self._runtime.paused:
-            wakes += [now if self._look_again else self._next_due, self._next_sweep]
+            wakes += [now if self._look_again else self._next_due, self._next_sweep, self.looks.next_owed]
         return min(wakes) - now
 
     def _room(self) -> int:
@@ -161,6 +164,7 @@ class Executor:
             self._reconnects = self._runtime.listener.reconnects
             await self._runtime.persist("looking after a reconnect", self._release_unheld)
             self._call = TriggeredBy.SWEEP  # nobody knows what was rung in the meantime
+            self.looks.start_afresh()
         flush = bool(self._outcomes) and (not self._batches or now >= self._oldest_outcome + FLUSH_SECONDS)
         room = self._room() + (len(self._outcomes) if flush else 0)
         if self._runtime.paused:
@@ -179,7 +183,7 @@ class Executor:
             self.counts["wakes_by_sweep"] += 1
             # Younger flags are not missed events: their doorbell is on its way.
             await self._look(room, TriggeredBy.SWEEP, min_age_seconds=self._runtime.config.sweep.grace_seconds)
-        elif flush or self._look_again:
+        elif flush or self._look_again or now >= self.looks.next_owed:
             await self._look(room, TriggeredBy.SYSTEM)
         elif now >= self._next_due:
             await self._look(room, TriggeredBy.SYSTEM, enqueue=False)
@@ -188,8 +192,14 @@ class Executor:
         self, room: int, triggered_by: TriggeredBy, *, enqueue: bool = True, min_age_seconds: float = 0
     ) -> None:
         """Exchange, start what was claimed, and learn when to look again."""
-        claimed = await self._exchange(room, triggered_by, enqueue=enqueue, min_age_seconds=min_age_seconds)
+        started = _now()
+        reach = None if min_age_seconds else self.looks.reach(started)
+        claimed = await self._exchange(
+            room, triggered_by, enqueue=enqueue, min_age_seconds=min_age_seconds, newer_than_seconds=reach
+        )
         self._look_again = len(claimed) >= room
+        if enqueue and not min_age_seconds and len(claimed) < min(room, self._queue.config.enqueue_batch):
+            self.looks.note(started, reach, _now())
         if claimed:
             self._start(claimed)
         if self._look_again and self._backlog and enqueue:
@@ -202,19 +212,33 @@ class Executor:
     async def _enqueue_backlog(self, triggered_by: TriggeredBy, min_age_seconds: float = 0) -> None:
         """Queue what there is no room for. A flag without a job would look like a missed event to the sweep."""
         batch = self._queue.config.enqueue_batch
+        started = _now()
+        reach = None if min_age_seconds else self.looks.reach(started)
         await self._runtime.persist(
             "queueing flagged wallets",
             lambda: self._queue.enqueue_flagged(
-                self.job_type, triggered_by, batch=batch, min_age_seconds=min_age_seconds
+                self.job_type,
+                triggered_by,
+                batch=batch,
+                min_age_seconds=min_age_seconds,
+                newer_than_seconds=reach,
             ),
         )
+        if not min_age_seconds:
+            self.looks.note(started, reach, _now())
 
     async def _ask_next_due(self) -> float:
         seconds = await self._queue.next_due(self.job_type)
         return DUE_CHECK_SECONDS if seconds is None else seconds
 
     async def _exchange(
-        self, room: int, triggered_by: TriggeredBy, *, enqueue: bool = True, min_age_seconds: float = 0
+        self,
+        room: int,
+        triggered_by: TriggeredBy,
+        *,
+        enqueue: bool = True,
+        min_age_seconds: float = 0,
+        newer_than_seconds: float | None = None,
     ) -> list[Job]:
         """Write the outcomes at hand and claim up to ``room`` jobs, however long the database is away."""
         outcomes, self._outcomes = self._outcomes, []
@@ -226,7 +250,13 @@ class Executor:
                 await self._release_unheld()
             failed = True
             return await self._queue.exchange(
-                outcomes, self.job_type, room, triggered_by, enqueue=enqueue, min_age_seconds=min_age_seconds
+                outcomes,
+                self.job_type,
+                room,
+                triggered_by,
+                enqueue=enqueue,
+                min_age_seconds=min_age_seconds,
+                newer_than_seconds=newer_than_seconds,
             )
 
         try:
@@ -239,6 +269,7 @@ class Executor:
                 raise
             logger.error("{}: a batch of outcomes was refused: {}; writing them one by one", self.type, reason(error))
             await self._write_singly(outcomes)
+            self._call = self._call or triggered_by  # nobody has looked
             return []
         self._written(outcomes, exchange.finished)
         return exchange.claimed

@@ -17,19 +17,28 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+    standing bigint[];
     lowered bigint[];
     lowered_gas bigint[];
     lowered_consolidation bigint[];
     doubtful bigint[];
 BEGIN
-    PERFORM FROM wallet_balances b WHERE b.wallet_id = ANY (wallet_ids) ORDER BY b.id FOR NO KEY UPDATE;
-    PERFORM FROM wallets w WHERE w.id = ANY (wallet_ids) ORDER BY w.id FOR NO KEY UPDATE;
+    -- Where no flag is up there is nothing to lower, and so nothing to lock: a job that somebody typed, a flag that was
+    -- taken back. One that rises from here on stays up, and is followed by a job of its own.
+    standing := ARRAY(SELECT w.id FROM wallets w WHERE w.id = ANY (wallet_ids) AND (w.needs_gas OR w.needs_consolidation));
+    IF standing = '{}' THEN
+        RETURN QUERY SELECT served.wallet_id, served.job_type, false FROM unnest(wallet_ids, job_types) AS served (wallet_id, job_type);
+        RETURN;
+    END IF;
+    PERFORM FROM wallet_balances b WHERE b.wallet_id = ANY (standing) ORDER BY b.id FOR NO KEY UPDATE;
+    PERFORM FROM wallets w WHERE w.id = ANY (standing) ORDER BY w.id FOR NO KEY UPDATE;
 
     lowered := ARRAY(
         SELECT served.place
         FROM unnest(wallet_ids, job_types, started_ats) WITH ORDINALITY AS served (wallet_id, job_type, started_at, place)
         JOIN wallets w ON w.id = served.wallet_id
-        WHERE CASE served.job_type
+        WHERE w.id = ANY (standing)
+          AND CASE served.job_type
                   WHEN 'gas-topup' THEN
                       w.needs_gas AND coalesce(w.needs_gas_since <= served.started_at, true)
                   WHEN 'consolidation' THEN

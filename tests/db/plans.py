@@ -46,3 +46,9 @@ def looked_at_in_vain(plan: dict[str, Any]) -> int:
     """Rows that were read and did not meet a condition."""
     own = int(plan.get("Rows Removed by Filter", 0)) * int(plan["Actual Loops"])
     return own + sum(looked_at_in_vain(child) for child in plan.get("Plans", ()))
+
+
+def rows_of(plan: dict[str, Any], table: str) -> int:
+    """Rows that were read of a table and passed on."""
+    own = int(plan["Actual Rows"]) * int(plan["Actual Loops"]) if plan.get("Relation Name") == table else 0
+    return own + sum(rows_of(child, table) for child in plan.get("Plans", ()))

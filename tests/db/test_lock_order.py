@@ -63,6 +63,20 @@ async def test_syncs_settlements_and_finished_jobs_do_not_deadlock(
             group.create_task(loop(name, work))
 
 
+async def test_a_job_that_served_no_flag_waits_for_nobody(connection: Connection, database: str, tron: Chain) -> None:
+    """The flag was taken back, or the job was typed: nothing is locked, whoever works on the wallet."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    async with await psycopg.AsyncConnection.connect(database) as other:
+        await other.execute("UPDATE wallets SET needs_gas = true WHERE id = %s", [wallet.id])
+        await other.execute("UPDATE wallet_balances SET last_checked = now() WHERE wallet_id = %s", [wallet.id])
+        await connection.execute("SET lock_timeout = '5 s'")
+        asked = "SELECT cleared FROM clear_served_flags(ARRAY[%s]::bigint[], '{gas-topup}', ARRAY[now()])"
+        assert await rows(connection, asked, wallet.id) == [(False,)]
+        await other.commit()
+    # It was raised before the job started and seen by nobody: it stays, and is followed by a job.
+    assert await rows(connection, "SELECT needs_gas FROM wallets") == [(True,)]
+
+
 async def test_a_flag_lowered_against_the_balances_we_know_is_decided_afresh(
     connection: Connection, tron: Chain
 ) -> None:

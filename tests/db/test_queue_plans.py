@@ -1,15 +1,16 @@
 """The queue's statements read what they need, whatever the statistics say. Counted in buffers, not in time."""
 
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import RFC_4122, uuid4
 
 import pytest
 from psycopg import AsyncConnection
 
+from bench.crowd import fill
 from pipeline.db.pool import Connection, session_dsn
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
-from tests.db.plans import buffers, explained, thrown_away
+from tests.db.plans import buffers, explained, rows_of, thrown_away
 from tests.db.worker_kit import executor_pool, flag, queue_of
 from tests.seed import Chain, add_wallets
 
@@ -46,7 +47,7 @@ async def session(request: pytest.FixtureRequest, database: str) -> AsyncIterato
 
 async def test_enqueue_costs_by_the_batch(session: Connection, database: str, crowded: Chain) -> None:
     async with queue_of(database) as queue:
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
         first = await buffers(session, "queue/enqueue_and_claim", parameters)
         await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=500)
     assert first < 500 * 60, "some 25 pages a job: five indexes, three keys, the table itself"
@@ -62,17 +63,33 @@ async def test_a_burst_on_an_empty_queue(
     await connection.execute("VACUUM ANALYZE")
     pages = []
     async with queue_of(database) as queue:
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 300, 0)
-    for after in wallets[::300]:
-        place = {"after_chain_id": tron.id, "after_wallet_id": after.id - 1}
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 300, 0, None)
+    cursor = await connection.execute("SELECT wanted_since FROM wallets ORDER BY wanted_since, id")
+    since = [row[0] for row in await cursor.fetchall()]
+    for after in since[::300]:
+        place = {"after_since": after, "after_wallet_id": 0}
         pages.append(await buffers(session, "queue/enqueue_flagged", parameters | place))
     assert max(pages) < 300 * 60, pages
+
+
+async def test_a_page_of_flags_is_read_and_not_sorted_out_of_all(
+    session: Connection, connection: Connection, database: str, tron: Chain
+) -> None:
+    fill(database, 50_000, 0, lambda _: None)
+    await connection.execute("UPDATE wallets SET needs_gas = true WHERE id <= 20000")
+    await connection.execute("VACUUM ANALYZE wallets")
+    async with queue_of(database) as queue:
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 1000, 0, None)
+    for _ in range(3):
+        place = {"after_since": "-infinity", "after_wallet_id": 0}
+        plan = await explained(session, "queue/enqueue_flagged", parameters | place)
+        assert rows_of(plan, "wallets") <= 1000
 
 
 async def test_claiming_costs_by_the_job(session: Connection, database: str, crowded: Chain) -> None:
     async with queue_of(database) as queue:
         await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
         for _ in range(7):
             assert await buffers(session, "queue/enqueue_and_claim", parameters) < 50 * 60
 
@@ -105,6 +122,42 @@ async def test_clearing_flags_costs_by_the_job(
             async with session.transaction():
                 await explained(session, "queue/finish", parameters)
                 assert await _rows_read(session) < 20 * 100
+
+
+async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
+    session: Connection, connection: Connection, database: str, tron: Chain
+) -> None:
+    """Neither the flags that rose and fell, nor the jobs that ran and ended, are walked over."""
+    wallets = [wallet.id for wallet in await add_wallets(connection, tron, WALLETS)]
+    await connection.execute("VACUUM ANALYZE wallets, job_logs")
+    async with await AsyncConnection.connect(database) as report, queue_of(database) as queue:
+        await report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await report.execute("SELECT count(*) FROM chains")
+        for start in range(0, WALLETS, 500):
+            await flag(connection, *wallets[start : start + 500])
+            held = await queue.enqueue_and_claim(JobType.GAS_TOPUP, 500)
+            await queue.finish([(job, Done(clear_flag=True)) for job in held])
+        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
+        assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
+        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, 0.001)
+        assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
+
+
+async def test_new_ids_share_the_end_of_the_primary_key(connection: Connection, database: str, tron: Chain) -> None:
+    """UUIDs of version 7 (RFC 9562): later jobs have higher ones, from one millisecond to the next."""
+    wallets = await add_wallets(connection, tron, 3)
+    ids = []
+    async with queue_of(database) as queue:
+        for wallet in wallets:
+            await flag(connection, wallet.id)
+            (job,) = await queue.enqueue_and_claim(JobType.GAS_TOPUP, 1)
+            ids.append(job.id)
+            await connection.execute("SELECT pg_sleep(0.002)")
+    assert ids == sorted(ids)
+    assert {(made.version, made.variant) for made in ids} == {(7, RFC_4122)}
+    cursor = await connection.execute("SELECT extract(epoch FROM min(created_at)) * 1000 FROM job_logs")
+    ((first_ms,),) = await cursor.fetchall()
+    assert abs((min(ids).int >> 80) - first_ms) < 5_000
 
 
 async def _rows_read(session: Connection) -> int:

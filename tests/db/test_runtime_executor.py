@@ -1,14 +1,17 @@
 """The executor's loop on a real database: what wakes it, what it holds, and what two of them share."""
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Retry
+from pipeline.workers import looks
 from pipeline.workers.executor import Executor
 from tests.db.worker_kit import (
     PATIENCE,
@@ -265,6 +268,28 @@ async def test_lossy_listeners_live_by_their_timer(connection: Connection, datab
         await script.until_written(5)
         assert runtime.listener.received["wallet_flags"] >= 1, "it was rung, and did not hear"
     assert {job.triggered_by for job in script.started} == {"sweep"}
+
+
+async def test_a_flag_from_a_long_transaction_is_found_by_the_next_complete_look(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks in between read what is new; this was raised before the last complete one, and committed after it."""
+    monkeypatch.setattr(looks, "COMPLETE_SECONDS", 0.5)
+    monkeypatch.setattr(looks, "MARGIN_SECONDS", 0.0)
+    slow, quick, last = await add_wallets(connection, tron, 3)
+    script = Script()
+    worker = executor(script)
+    async with running(worker, database), await AsyncConnection.connect(database) as operator:
+        await operator.execute("UPDATE wallets SET needs_gas = true WHERE id = %s", [slow.id])
+        await flag(connection, quick.id)
+        await script.until_written(1)
+        async with asyncio.timeout(PATIENCE):
+            while worker.looks.next_owed < math.inf:  # noqa: ASYNC110 - the complete look, which cannot see it
+                await asyncio.sleep(0.01)
+        await flag(connection, last.id)
+        await operator.commit()
+        await script.until_written(3)
+    assert {job.wallet_id for job in script.started} == {slow.id, quick.id, last.id}
 
 
 async def test_the_flag_time_is_kept_in_the_job(connection: Connection, database: str, tron: Chain) -> None:

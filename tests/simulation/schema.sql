@@ -55,7 +55,7 @@ BEGIN
         JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
         JOIN pg_class c ON c.oid = d.adrelid
         WHERE c.relnamespace = 'public'::regnamespace AND a.attgenerated = ''
-          AND pg_get_expr(d.adbin, d.adrelid) ~ '^\(?(now|gen_random_uuid)\('
+          AND pg_get_expr(d.adbin, d.adrelid) ~ '\m(now|gen_random_uuid)\('
     LOOP
         EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', ours.relation, ours.name, ours.value);
     END LOOP;

@@ -6,8 +6,15 @@
 -- at this moment; a wallet whose last job of this type failed after its flag rose rests for the quiet
 -- period; inactive chains are left alone. While due jobs fill the capacity no flag is read.
 --
+-- Flags that rose longer ago than %(newer_than_seconds)s are not looked at; NULL looks at all of them. Every flag that ever rose
+-- leaves an entry in the index by which they are read, until vacuum takes it away, which it cannot while some session holds an
+-- old transaction: a look at all walks over all of those, 0.15 µs each (pipeline/workers/executor.py says who looks how far).
+--
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
+--
+-- Waiting jobs are said by what they are not, as in their index (migration 0012): said otherwise, the planner may take the index of
+-- all live jobs for them.
 --
 -- The claimed ids go through an array on purpose: written as a join with a CTE the plan flips to a scan of
 -- the whole table. Rows are inserted in the order of (chain, wallet), so that two of these cannot deadlock.
@@ -24,7 +31,7 @@ WITH claimed AS (
             'wait_ms', greatest(0, round(extract(epoch FROM now() - run_at) * 1000, 3))) END
     WHERE id = ANY (ARRAY(
         SELECT id FROM job_logs
-        WHERE job_type = %(job_type)s AND status IN ('pending', 'retrying') AND run_at <= now()
+        WHERE job_type = %(job_type)s AND status NOT IN ('active', 'completed', 'failed', 'cancelled') AND run_at <= now()
           AND chain_id = ANY (ARRAY(
               SELECT id FROM chains
               WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
@@ -43,6 +50,7 @@ WITH claimed AS (
           SELECT id FROM chains
           WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
       AND w.wanted_since <= now() - make_interval(secs => %(min_age_seconds)s)
+      AND w.wanted_since > coalesce(now() - make_interval(secs => %(newer_than_seconds)s), '-infinity')
       AND NOT EXISTS (
           SELECT FROM job_logs live
           WHERE live.wallet_id = w.id AND live.job_type = %(job_type)s
@@ -52,7 +60,7 @@ WITH claimed AS (
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
             AND dead.completed_at > w.flagged_since OFFSET 0)
-    ORDER BY w.chain_id, w.id
+    ORDER BY w.wanted_since, w.id
     LIMIT CASE WHEN (SELECT places FROM room) > 0 THEN %(batch)s ELSE 0 END
 ), numbered AS (
     SELECT f.*, nextval('job_logs_seq') AS seq,

@@ -5,10 +5,14 @@
 -- dead letters and inactive chains as in queue/enqueue_and_claim. Flags younger than %(min_age_seconds)s
 -- are left to the listener that is about to take them.
 --
+-- The limit is hidden from the planner, who thinks that fewer wallets are left than that, and would read and sort all of them
+-- for every page.
+--
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
--- Pages by (chain, wallet): next_chain_id and next_wallet_id are NULL behind the last page.
+-- Pages by the time of the flag, oldest first: next_since and next_wallet_id are NULL behind the last page. Flags that rose
+-- longer ago than %(newer_than_seconds)s are not looked at (NULL: all are), as in queue/enqueue_and_claim.
 WITH flagged AS (
     SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since,
            EXISTS (
@@ -17,7 +21,9 @@ WITH flagged AS (
                  AND dead.completed_at > w.flagged_since) AS rested
     FROM wallets w
     WHERE w.wanted_job = %(job_type)s
-      AND (w.chain_id, w.id) > (%(after_chain_id)s::integer, %(after_wallet_id)s::bigint)
+      AND (w.wanted_since, w.id) > (
+          greatest(%(after_since)s::timestamptz, now() - make_interval(secs => %(newer_than_seconds)s)),
+          %(after_wallet_id)s::bigint)
       AND w.chain_id = ANY (ARRAY(
           SELECT id FROM chains
           WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
@@ -31,8 +37,8 @@ WITH flagged AS (
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
             AND dead.completed_at > w.flagged_since OFFSET 0)
-    ORDER BY w.chain_id, w.id
-    LIMIT %(batch)s
+    ORDER BY w.wanted_since, w.id
+    LIMIT (SELECT %(batch)s::bigint)
 ), numbered AS (
     SELECT f.*, nextval('job_logs_seq') AS seq FROM flagged f
 ), enqueued AS (
@@ -47,11 +53,11 @@ WITH flagged AS (
     ON CONFLICT DO NOTHING
     RETURNING data ? 'after_rest' AS after_rest
 )
-SELECT done.enqueued, done.after_rest, last.chain_id AS next_chain_id, last.wallet_id AS next_wallet_id
+SELECT done.enqueued, done.after_rest, last.wanted_since AS next_since, last.wallet_id AS next_wallet_id
 FROM (SELECT count(*) AS found FROM flagged) AS page
 CROSS JOIN (
     SELECT count(*) AS enqueued, count(*) FILTER (WHERE after_rest) AS after_rest FROM enqueued
 ) AS done
 LEFT JOIN LATERAL (
-    SELECT f.chain_id, f.wallet_id FROM flagged f ORDER BY f.chain_id DESC, f.wallet_id DESC LIMIT 1
+    SELECT f.wanted_since, f.wallet_id FROM flagged f ORDER BY f.wanted_since DESC, f.wallet_id DESC LIMIT 1
 ) AS last ON page.found = %(batch)s

@@ -19,9 +19,11 @@ WITH finished AS (
         leased_by = NULL,
         lease_deadline = NULL,
         updated_at = now(),
-        data = CASE WHEN o.status IS NULL THEN j.data ELSE j.data || o.data END
-            || jsonb_build_object('duration_ms', round(extract(epoch FROM now() - j.started_at) * 1000, 3))
-            || CASE WHEN o.failed_attempts = 1 THEN one_more_in_history(j.data, o.error) ELSE '{}' END
+        data = CASE
+            WHEN o.status IS NULL THEN j.data
+            WHEN o.failed_attempts = 1 THEN j.data || o.data || one_more_in_history(j.data, o.error)
+            ELSE j.data || o.data
+        END || jsonb_build_object('duration_ms', round(extract(epoch FROM now() - j.started_at) * 1000, 3))
     FROM unnest(
         %(ids)s::uuid[], %(leases)s::bigint[], %(clear_flags)s::boolean[], %(statuses)s::text[], %(errors)s::text[],
         %(delays)s::double precision[], %(failed_attempts)s::integer[], %(data)s::jsonb[]
