@@ -33,7 +33,7 @@ DECLARE
     ended record;
 BEGIN
     -- Asked first and by itself: a job of this kind is rare, balances are written all the time.
-    -- Waiting is spelled as in job_logs_claim, which is ordered by type (migration 0012).
+    -- Waiting is spelled as in job_logs_claim, which is ordered by type (migration 0011).
     waiting := ARRAY(
         SELECT j.wallet_id FROM job_logs j
         WHERE j.job_type = 'sync' AND j.status NOT IN ('active', 'completed', 'failed', 'cancelled'));

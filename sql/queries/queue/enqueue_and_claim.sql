@@ -13,7 +13,7 @@
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
--- Waiting jobs are said by what they are not, as in their index (migration 0012): said otherwise, the planner may take the index of
+-- Waiting jobs are said by what they are not, as in their index (migration 0011): said otherwise, the planner may take the index of
 -- all live jobs for them.
 --
 -- The claimed ids go through an array on purpose: written as a join with a CTE the plan flips to a scan of

@@ -4,7 +4,7 @@
 -- somebody's open transaction. Thereby the entries that claimed jobs leave in the index are not walked over.
 --
 -- One probe of job_logs_claim per priority, because the index is ordered by priority before run_at; its condition is spelled as
--- there (migration 0012).
+-- there (migration 0011).
 SELECT extract(epoch FROM min(due.run_at) - clock_timestamp())::double precision AS seconds
 FROM generate_series(-10, 10) AS level (priority)
 CROSS JOIN LATERAL (
