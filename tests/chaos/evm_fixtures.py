@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipeline.db.pool import Connection, Pool
+from pipeline.queue.jobs import JobType
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 from tests.chaos.evm_world import EvmDesk, EvmWorld
+from tests.seed import USDT, Wallet
 
 
 @pytest.fixture
@@ -34,3 +36,23 @@ async def other_evm_desk(evm: EvmWorld, pool: Pool, confirming: Pool) -> AsyncIt
     made = EvmDesk(evm, pool, confirming)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def thirsty_evm(evm: EvmWorld) -> Wallet:
+    """A wallet with tokens and no coin, flagged for gas."""
+    wallet = await evm.wallet(usdt=250 * USDT)
+    await evm.network.finalize()
+    await evm.flag(wallet, gas=True, consolidation=True)
+    return wallet
+
+
+@pytest.fixture
+async def known(evm: EvmWorld, evm_desk: EvmDesk) -> EvmWorld:
+    """The gas wallet has paid before, nonce 0, and the books know it."""
+    wallet = await evm.wallet()
+    await evm.flag(wallet, gas=True)
+    await evm_desk.run(JobType.GAS_TOPUP)
+    await evm_desk.settle()
+    assert await evm.nonces() == [(0, "used")]
+    return evm

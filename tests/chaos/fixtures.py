@@ -8,6 +8,7 @@ from pipeline.db.pool import Connection, Pool, pool_of
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chaos.world import Desk, World
+from tests.seed import TRX, USDT, Wallet
 
 SOLID_LAG = 2
 """Blocks until a block is final."""
@@ -49,3 +50,21 @@ async def other_desk(world: World, pool: Pool, confirming: Pool) -> AsyncIterato
     made = Desk(world, pool, confirming)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def thirsty(world: World) -> Wallet:
+    """A wallet with tokens and no coin, flagged for gas."""
+    wallet = await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.flag(wallet, gas=True, consolidation=True)
+    return wallet
+
+
+@pytest.fixture
+async def ready(world: World) -> Wallet:
+    """A wallet with tokens and coins, flagged for consolidation."""
+    wallet = await world.wallet(usdt=250 * USDT, trx=30 * TRX)
+    await world.devnet.solidify()
+    await world.flag(wallet, consolidation=True)
+    return wallet

@@ -10,7 +10,7 @@ from pipeline.db.pool import Pool
 from pipeline.queue.jobs import Done, Job, JobType, Outcome, Parked, Retry
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
-from tests.db.test_transfers_races import Killed, claim, rescue, states
+from tests.db.paying_kit import Killed, claim, rescue, states
 from tests.seed import TRX, USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION

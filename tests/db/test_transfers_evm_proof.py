@@ -17,22 +17,13 @@ from pipeline.transfers.intents import Kind
 from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.provider.evm_network import TRANSFER_TOPIC
 from tests.chaos.evm_world import EvmDesk, EvmWorld
+from tests.db.paying_kit import states
 from tests.db.test_transfers_evm_stuck import outsider, stuck
-from tests.db.test_transfers_races import states
-from tests.seed import USDT, Wallet
+from tests.seed import Wallet
 
 GAS = JobType.GAS_TOPUP
 JUNK_LOG = "0x" + "7f" + "ff" * 32 + "7f" + "ff" * 32 + "7f" + TRANSFER_TOPIC.removeprefix("0x") + "60206000a300"
 """Creation code that logs a Transfer between two words that are no addresses."""
-
-
-@pytest.fixture
-async def thirsty(evm: EvmWorld) -> Wallet:
-    """A wallet with tokens and no coin, flagged for gas."""
-    wallet = await evm.wallet(usdt=250 * USDT)
-    await evm.network.finalize()
-    await evm.flag(wallet, gas=True, consolidation=True)
-    return wallet
 
 
 async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
@@ -49,7 +40,7 @@ async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
 
 class TestStrangers:
     async def test_a_log_that_is_no_transfer_holds_up_nothing(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await evm_desk.run(GAS)
         await evm.network.node.send(evm.network.node.accounts[0], None, data=JUNK_LOG)
@@ -59,12 +50,12 @@ class TestStrangers:
 
     @pytest.mark.parametrize("ours", [False, True])
     async def test_a_receipt_without_a_status(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch, ours: bool
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch, ours: bool
     ) -> None:
         """A stranger's is nobody's concern; ours is not booked until a node says it clearly."""
         await evm_desk.run(GAS)
         (attempt,) = await evm.attempts()
-        stranger = await evm.network.node.send(evm.network.node.accounts[0], thirsty.address, value=1)
+        stranger = await evm.network.node.send(evm.network.node.accounts[0], thirsty_evm.address, value=1)
         odd, batch = attempt["txid"] if ours else stranger, EvmNode.batch
 
         async def without_status(node: EvmNode, requests: Sequence[Request]) -> list[Any]:
@@ -94,7 +85,7 @@ class TestStrangers:
 
 class TestUsedNonces:
     async def test_a_replacement_whose_row_was_lost_settles_its_payment(
-        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet
     ) -> None:
         """The very same effect, final: nobody has to look, and nothing is paid again."""
         txid = await lost_replacement(evm, evm_desk, pool)
@@ -109,13 +100,13 @@ class TestUsedNonces:
         assert (job["data"]["outcome"], job["data"]["txid"]) == ("sent", txid)
         assert await evm.nonces() == [(0, "used")]
         assert (await evm.row("SELECT needs_gas FROM wallets"))["needs_gas"] is False
-        await evm.network.node.call("anvil_setBalance", thirsty.address, "0x0")
+        await evm.network.node.call("anvil_setBalance", thirsty_evm.address, "0x0")
         await evm.network.finalize()
         await evm_desk.run(GAS)
         assert [one.txid for one in await evm.paid_gas()] == [txid]
         await evm.assert_books_equal_chain()
 
-    async def test_a_gap_whose_row_was_lost(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_a_gap_whose_row_was_lost(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         """Filled by the same payment of one wei, of another time."""
         await evm.connection.execute(
             "INSERT INTO senders (chain_id, sender, first_nonce) VALUES (%s, %s, 0)", [evm.chain_id, evm.gas_address]
@@ -133,7 +124,7 @@ class TestUsedNonces:
         await evm.assert_books_equal_chain()
 
     async def test_what_did_more_is_for_people(
-        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not made again, and not booked by itself; the line behind it moves on."""
         txid, block = await lost_replacement(evm, evm_desk, pool), evm_desk.real_provider.block
@@ -163,10 +154,10 @@ class TestUsedNonces:
             await evm_desk.pass_blocks(1)
         assert await evm_desk.upkeep().round() == 1, "the next of the sender is offered again for more"
         await evm_desk.settle()
-        assert [one.receiver for one in await evm.paid_gas()] == [thirsty.address, other.address]
+        assert [one.receiver for one in await evm.paid_gas()] == [thirsty_evm.address, other.address]
         assert (await states(evm))[1] == ["broadcasting", "final"]
 
-    async def test_the_evidence_names_who_used_it(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_the_evidence_names_who_used_it(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         await evm_desk.run(GAS)
         await evm.network.node.call("anvil_dropAllTransactions")
         theirs = await outsider(evm, evm_desk, 0, evm.treasury)
@@ -180,7 +171,7 @@ class TestUsedNonces:
         assert theirs in alarm
 
     async def test_nobody_is_buried_whose_successor_is_not_found(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await evm_desk.run(GAS)
         await evm.network.node.call("anvil_dropAllTransactions")
@@ -209,7 +200,7 @@ class TestGuards:
     """
 
     async def test_a_row_that_is_refused_holds_up_no_other(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         other = await evm.wallet()
         await evm.flag(other, gas=True)
@@ -233,7 +224,7 @@ class TestGuards:
         assert (await states(evm))[1] == ["final", "final"]
         assert await evm_desk.settlement.tidy() == []
 
-    async def test_a_refusal_is_called_one(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_a_refusal_is_called_one(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         await evm.connection.execute(self.REFUSE)
         await evm.connection.execute(
             "CREATE TRIGGER no BEFORE INSERT ON chain_transactions FOR EACH ROW EXECUTE FUNCTION refuse()"
@@ -244,7 +235,7 @@ class TestGuards:
 
 
 async def test_a_pruned_index_after_a_long_absence(
-    evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet, monkeypatch: pytest.MonkeyPatch
+    evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The payment is final in a block that nobody read, and no node finds it by its id any more."""
     monkeypatch.setattr(settle, "LONGEST_SCAN_SECONDS", 20.0)

@@ -2,7 +2,7 @@
 
 from pipeline.queue.jobs import JobType
 from tests.chaos.evm_world import EvmDesk, EvmWorld
-from tests.db.test_transfers_races import states
+from tests.db.paying_kit import states
 
 GAS = JobType.GAS_TOPUP
 

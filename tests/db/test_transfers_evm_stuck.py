@@ -12,22 +12,13 @@ from pipeline.transfers.signing import SigningRefused
 from pipeline.transfers.store import MovedOn
 from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
-from tests.db.test_transfers_races import Killed, claim, rescue, states
+from tests.db.paying_kit import Killed, claim, rescue, states
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
 DEAR = 1_100_000
 """Wei for a unit of gas: above the cap of first offers (1,000,000), below that of replacements (2,000,000)."""
 TOO_DEAR = 5_000_000
-
-
-@pytest.fixture
-async def thirsty(evm: EvmWorld) -> Wallet:
-    """A wallet with tokens and no coin, flagged for gas."""
-    wallet = await evm.wallet(usdt=250 * USDT)
-    await evm.network.finalize()
-    await evm.flag(wallet, gas=True, consolidation=True)
-    return wallet
 
 
 async def stuck(evm: EvmWorld, desk: EvmDesk, base_fee: int = DEAR) -> None:
@@ -59,7 +50,7 @@ async def send_again(evm: EvmWorld) -> None:
 
 class TestReplacement:
     async def test_a_payment_the_network_has_become_too_dear_for(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await stuck(evm, evm_desk)
         assert await evm.row("SELECT replace_wanted_at IS NOT NULL AS wanted FROM transfers") == {"wanted": True}
@@ -77,7 +68,7 @@ class TestReplacement:
         assert len(await evm.paid_gas()) == 1
         await evm.assert_books_equal_chain()
 
-    async def test_a_payment_that_no_block_takes(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_a_payment_that_no_block_takes(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         """Dear enough, and still in no block: after so many of them it is offered again for more."""
         await evm_desk.run(GAS)
         for _ in range(3):
@@ -92,7 +83,7 @@ class TestReplacement:
         assert sorted((await states(evm))[2]) == ["final", "replaced"]
         await evm.assert_books_equal_chain()
 
-    async def test_the_first_may_win_all_the_same(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_the_first_may_win_all_the_same(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         await stuck(evm, evm_desk)
         (attempt,) = await evm.attempts()
         await evm_desk.upkeep().round()
@@ -103,7 +94,9 @@ class TestReplacement:
         assert await states(evm) == (["completed"], ["final"], ["final", "replaced"])
         assert [one.txid for one in await evm.paid_gas()] == [attempt["txid"]]
 
-    async def test_above_the_cap_it_stays_and_says_so(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_above_the_cap_it_stays_and_says_so(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
+    ) -> None:
         await stuck(evm, evm_desk)
         offers = 0
         for _ in range(30):
@@ -121,25 +114,25 @@ class TestReplacement:
         assert len(await evm.paid_gas()) == 1
 
     async def test_two_with_the_keys_replace_once(
-        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet
     ) -> None:
         await stuck(evm, evm_desk)
         (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
         assert await evm_desk.upkeep().round() == 1
         unsigned = await other_evm_desk.real_provider.bump(wanted.signed)
-        authority = await other_evm_desk.sender.authority(thirsty.derivation_index)
+        authority = await other_evm_desk.sender.authority(thirsty_evm.derivation_index)
         signed = await other_evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
         with pytest.raises(MovedOn):
             await UpkeepStore(pool).record_replacement(wanted, signed)
         assert len(await evm.attempts()) == 2
 
     async def test_a_settled_payment_is_not_replaced(
-        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet
     ) -> None:
         await stuck(evm, evm_desk)
         (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
         unsigned = await evm_desk.real_provider.bump(wanted.signed)
-        authority = await evm_desk.sender.authority(thirsty.derivation_index)
+        authority = await evm_desk.sender.authority(thirsty_evm.derivation_index)
         signed = await evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
         await evm.price(7)
         await send_again(evm)
@@ -149,7 +142,7 @@ class TestReplacement:
         assert await states(evm) == (["completed"], ["final"], ["final"])
 
     async def test_a_replaced_payment_is_forked_away_and_another_attempt_lands(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await evm_desk.settlement.round()
         await stuck(evm, evm_desk)
@@ -204,7 +197,7 @@ class TestPoorWallet:
 
 class TestOutsider:
     async def test_a_nonce_used_by_somebody_else_is_proved_and_reported(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await evm_desk.run(GAS)
         await evm.network.node.call("anvil_dropAllTransactions")
@@ -235,10 +228,10 @@ class TestOutsider:
         assert (await states(evm))[:2] == (["completed"], ["final"])
         assert await evm.nonces() == [(0, "lost"), (1, "used")]
         ours = [one for one in await evm.paid_gas() if one.txid != theirs]
-        assert [one.receiver for one in ours] == [thirsty.address]
+        assert [one.receiver for one in ours] == [thirsty_evm.address]
 
     async def test_all_attempts_are_dead_together_or_none(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         """A proof that does not know of the newest attempt is void."""
         await stuck(evm, evm_desk)
@@ -251,7 +244,7 @@ class TestOutsider:
 class TestKilled:
     @pytest.mark.parametrize("step", ["build", "sender_nonces"])
     async def test_before_signing_keeps_nobody_waiting(
-        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet, step: str
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet, step: str
     ) -> None:
         """Its job is not rescued yet, and the next payment of the sender is final."""
         job = await claim(evm_desk, GAS)
@@ -266,7 +259,7 @@ class TestKilled:
         await evm.assert_books_equal_chain()
 
     async def test_while_signing(
-        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         job = await claim(evm_desk, GAS)
 
@@ -286,7 +279,7 @@ class TestKilled:
         await evm.assert_books_equal_chain()
 
     async def test_after_signing_keeps_nobody_waiting(
-        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         """The bytes are the confirmation worker's, who sends them."""
         job = await claim(evm_desk, GAS)
@@ -301,7 +294,7 @@ class TestKilled:
 
     @pytest.mark.parametrize("step", ["build", "sender_nonces"])
     async def test_a_lease_that_is_lost_takes_no_nonce(
-        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty: Wallet, step: str
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet, step: str
     ) -> None:
         job = await claim(evm_desk, GAS)
 
@@ -316,7 +309,9 @@ class TestKilled:
         assert len(await evm.paid_gas()) == 1
         assert (await states(evm))[0] == ["completed"]
 
-    async def test_a_refused_signature_leaves_no_nonce(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_a_refused_signature_leaves_no_nonce(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
+    ) -> None:
         async def refuse(*_: object) -> None:
             raise SigningRefused("not this one")
 
@@ -346,7 +341,7 @@ class TestKilled:
 
 class TestGaps:
     async def test_a_void_nonce_is_filled_before_the_next(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await evm.connection.execute(
             "INSERT INTO senders (chain_id, sender, first_nonce) VALUES (%s, %s, 0)", [evm.chain_id, evm.gas_address]
@@ -360,10 +355,12 @@ class TestGaps:
         await evm_desk.settle()
         assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert [one.amount for one in await evm.gaps()] == [1]
-        assert [one.receiver for one in await evm.paid_gas()] == [thirsty.address]
+        assert [one.receiver for one in await evm.paid_gas()] == [thirsty_evm.address]
         await evm.assert_books_equal_chain()
 
-    async def test_a_line_that_stays_still_is_reported(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_a_line_that_stays_still_is_reported(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
+    ) -> None:
         """Nobody fills what is missing: its sender has no coins for it, say."""
         await evm.connection.execute(
             "INSERT INTO senders (chain_id, sender, first_nonce) VALUES (%s, %s, 0)", [evm.chain_id, evm.gas_address]
@@ -379,7 +376,7 @@ class TestGaps:
 
 class TestGuards:
     async def test_nothing_is_buried_before_its_blocks_were_read(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await evm_desk.settlement.round()
         await evm_desk.run(GAS)
@@ -388,7 +385,7 @@ class TestGuards:
         assert refused.value.sqlstate == "FP003"
 
     async def test_an_attempt_needs_the_nonce_that_is_reserved_for_it(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await evm_desk.run(GAS)
         insert = (
@@ -407,7 +404,7 @@ class TestGuards:
                 )
             assert refused.value.sqlstate == "FP004"
 
-    async def test_a_nonce_belongs_to_one_payment(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet) -> None:
+    async def test_a_nonce_belongs_to_one_payment(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         await evm_desk.run(GAS)
         for statement in (
             "UPDATE nonces SET nonce = 5",
@@ -425,7 +422,7 @@ class TestGuards:
         assert await evm.nonces() == [(0, "reserved")]
 
     async def test_only_one_attempt_of_a_nonce_is_ever_final(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty: Wallet
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await stuck(evm, evm_desk)
         await evm_desk.upkeep().round()

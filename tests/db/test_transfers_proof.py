@@ -19,15 +19,6 @@ GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
 LOOKUP = "gettransactioninfobyid"
 
 
-@pytest.fixture
-async def thirsty(world: World) -> Wallet:
-    """A wallet with tokens and no coin, flagged for gas."""
-    wallet = await world.wallet(usdt=250 * USDT)
-    await world.devnet.solidify()
-    await world.flag(wallet, gas=True, consolidation=True)
-    return wallet
-
-
 class Forgetful:
     """The desk's node, answering ``{}`` to some questions: an index that lags, or another node at the same address."""
 

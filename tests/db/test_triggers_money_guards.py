@@ -12,8 +12,8 @@ from pipeline.queue.jobs import JobType
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
 from tests.db import test_transfers_races as races
+from tests.db.paying_kit import states
 from tests.db.test_transfers_evm_stuck import outsider, stuck
-from tests.db.test_transfers_races import states
 from tests.seed import USDT
 
 GAS = JobType.GAS_TOPUP

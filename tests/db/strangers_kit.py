@@ -1,0 +1,31 @@
+"""Steps that tests of unknown transactions share."""
+
+from collections.abc import Sequence
+
+from pipeline.queue.jobs import Defer, Job, JobType, Outcome
+from tests.chaos.evm_world import EvmDesk, EvmWorld
+
+GAS = JobType.GAS_TOPUP
+
+
+def reasons(outcomes: Sequence[tuple[Job, Outcome]]) -> list[str]:
+    """Of jobs that all wait."""
+    assert all(isinstance(outcome, Defer) for _, outcome in outcomes), outcomes
+    return [outcome.reason for _, outcome in outcomes if isinstance(outcome, Defer)]
+
+
+async def again(evm: EvmWorld, desk: EvmDesk, job_type: JobType = GAS) -> list[Outcome]:
+    """What waits is due."""
+    await evm.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
+    return [outcome for _, outcome in await desk.run(job_type)]
+
+
+async def rounds(evm: EvmWorld, desk: EvmDesk, count: int = 3) -> None:
+    for _ in range(count):
+        await evm.network.finalize()
+        await desk.settlement.round()
+
+
+async def in_doubt(evm: EvmWorld) -> list[str]:
+    rows = await evm.rows("SELECT sender FROM senders WHERE unknown_below IS NOT NULL")
+    return [row["sender"] for row in rows]
