@@ -31,8 +31,9 @@ from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
 from pipeline.db.statements import statement
 from pipeline.log import Seldom
 
-PING_INTERVAL = 10.0
+PING_INTERVAL = 8.0
 PING_TIMEOUT = 5.0
+"""Seconds. A half-open session is found within both together; 15 s are promised, and connecting again is among them."""
 """Seconds. Together they bound the time a half-open connection stays unnoticed to 15 s."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
