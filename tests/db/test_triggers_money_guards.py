@@ -11,8 +11,7 @@ from pipeline.chains.provider import Finality
 from pipeline.queue.jobs import JobType
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
-from tests.db import test_transfers_races as races
-from tests.db.paying_kit import states
+from tests.db.paying_kit import leave_signed, states
 from tests.db.test_transfers_evm_stuck import outsider, stuck
 from tests.seed import USDT
 
@@ -78,7 +77,7 @@ async def on_signed(world: World, desk: Desk) -> World:
     wallet = await world.wallet(usdt=250 * USDT)
     await world.devnet.solidify()
     await world.flag(wallet, gas=True, consolidation=True)
-    await races.TestResume.leave_signed(world, desk)
+    await leave_signed(world, desk)
     return world
 
 
