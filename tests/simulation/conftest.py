@@ -9,8 +9,8 @@ from tests.simulation.database import Database
 from tests.simulation.ground import ground
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def simulated(server_dsn: str, template: str) -> Iterator[Database]:
-    """Shared by all runs: each empties it first."""
+    """Shared by all runs: each empties it first. After them the workers' code, and the environment, are themselves again."""
     with fresh_database(server_dsn, template, "simulation") as dsn, ground(dsn) as database:
         yield database
