@@ -11,6 +11,6 @@ from tests.simulation.ground import ground
 
 @pytest.fixture(scope="module")
 def simulated(server_dsn: str, template: str) -> Iterator[Database]:
-    """Shared by all runs: each empties it first. After them the workers' code, and the environment, are themselves again."""
+    """Shared by all runs, each of which empties it first; after them the workers' code is itself again."""
     with fresh_database(server_dsn, template, "simulation") as dsn, ground(dsn) as database:
         yield database
