@@ -11,6 +11,9 @@ from psycopg_pool import PoolTimeout
 
 from tests.simulation.database import Backend, Blocked, Database, RoundTrip
 
+_COUNTED = ("_enter_gen", "_exit_gen")
+"""Steps that begin by counting the connection's transactions. The driver takes that part without giving way, so that
+a cancellation finds them begun; one that does not would leave a connection that has lost count."""
 _NOTHING_OPEN = (pq.TransactionStatus.IDLE, pq.TransactionStatus.UNKNOWN)
 
 
@@ -64,7 +67,13 @@ class Connection(AsyncConnection[Any]):
             raise psycopg.OperationalError("this process is dead")
         if gen.__name__ in ("_commit_gen", "_rollback_gen") and not self.in_transaction and self._pipeline is None:
             return _without_asking(gen)
-        await self._let_others_go_on()
+        cancelled = None
+        try:
+            await self._let_others_go_on()
+        except asyncio.CancelledError as error:
+            if gen.__name__ not in _COUNTED:
+                raise
+            cancelled = error
         if self.backend is None:
             raise psycopg.OperationalError("the connection is closed")
         if self.owner.loses(self, answered=False):
@@ -72,6 +81,8 @@ class Connection(AsyncConnection[Any]):
             raise psycopg.OperationalError("server closed the connection unexpectedly")
         self.database.tell_time()
         result = await self._ask(self.backend, gen)
+        if cancelled is not None:
+            raise cancelled
         await self._let_others_go_on()
         if self.backend is not None and self.owner.loses(self, answered=True):
             self.break_off()
