@@ -39,6 +39,7 @@ NOW = """
 UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 minute' WHERE id BETWEEN 1001 AND 2500;
 INSERT INTO job_logs (job_id, job_type, wallet_address, wallet_id, chain_id)
 SELECT 'waiting-' || w.id, 'gas-topup', w.address, w.id, w.chain_id FROM wallets w WHERE w.id BETWEEN 2001 AND 2500;
+UPDATE job_logs SET run_at = now() + interval '1 hour' WHERE job_id BETWEEN 'waiting-2451' AND 'waiting-2500';
 INSERT INTO job_logs (job_id, job_type, status, wallet_address, wallet_id, chain_id,
                       lease, leased_by, lease_deadline, started_at, updated_at)
 SELECT 'lost-' || w.id, 'gas-topup', 'active', w.address, w.id, w.chain_id,
