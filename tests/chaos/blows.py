@@ -3,6 +3,7 @@
 A blow is data. Everything in it is drawn before the run from its seed, so that it can be printed, replayed, left out.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +17,7 @@ from tests.chains.evm.proxy import Fault as EvmFault
 
 CREW = {"sync": 2, "gas-topup": 2, "consolidation": 2, "confirmations": 2, "sweep": 2}
 """Processes of each kind. The first of each is on one host, the second on another."""
-WALLETS = 10
+WALLETS = int(os.environ.get("FLAGPOST_CHAOS_WALLETS", "10"))
 """Customers' wallets on each chain."""
 LEASE_SECONDS = 5.0
 """A frozen process wakes up after its lease."""
