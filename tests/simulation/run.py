@@ -142,6 +142,9 @@ def run(
             simulation.run_until(plan.storm_seconds)
             weather.end()
             _one_of_each(simulation)
+            simulation.run_until(
+                clock.now + 2 * chain.block_seconds
+            )  # deposits of a chain that stood still are in blocks now
             simulation.run_until(clock.now + SETTLED_WITHIN, judge.is_settled)
             chain.settle()
             verdict = judge.verdict()
