@@ -108,8 +108,8 @@ def of_recovery(recovery: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"Measured {recovery['at'][:10]} at commit {recovery['commit']}, seconds. Rounds follow each other at once, so "
-        "that a timer is met at its beginning: its longest wait and not its mean. A flag that rises within a second of a "
-        "job is found by the look that follows it, whatever became of its bell."
+        "that a timer is met at its beginning: its longest wait and not its mean. A flag that rises within a second of "
+        "a job is found by the look that follows it, whatever became of its bell."
     )
     yield ""
     rows = [
