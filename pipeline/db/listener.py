@@ -34,7 +34,6 @@ from pipeline.log import Seldom
 PING_INTERVAL = 8.0
 PING_TIMEOUT = 5.0
 """Seconds. A half-open session is found within both together; 15 s are promised, and connecting again is among them."""
-"""Seconds. Together they bound the time a half-open connection stays unnoticed to 15 s."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""

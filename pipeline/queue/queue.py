@@ -109,9 +109,8 @@ class JobQueue:
         batch = self.config.enqueue_batch if enqueue else 0
         wanted = self._claim_parameters(job_type, capacity, triggered_by, batch, min_age_seconds, newer_than_seconds)
         async with self.pool.connection() as connection, AsyncExitStack() as stack:
-            if (
-                written and capacity > 0
-            ):  # one statement alone is a transaction as it is, and a pipeline a round trip more
+            if written and capacity > 0:
+                # One statement alone is a transaction as it is, and a pipeline would be a round trip more.
                 await stack.enter_async_context(connection.pipeline())
             finishing = await self._finish(connection, written) if written else None
             claiming = await self._claim(connection, wanted) if capacity > 0 else None

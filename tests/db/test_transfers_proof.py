@@ -19,6 +19,23 @@ GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
 LOOKUP = "gettransactioninfobyid"
 
 
+async def called_dead(world: World, desk: Desk, *, wallets: int, long_ago: bool = False) -> None:
+    """Top-ups that are final on the chain, and expired by the books; ``long_ago``: each an hour before the next."""
+    for _ in range(wallets):
+        await world.wallet(usdt=250 * USDT)
+    await world.devnet.solidify()
+    await world.connection.execute("UPDATE wallets SET needs_gas = true")
+    await desk.settlement.round()
+    await desk.run(GAS)
+    await world.devnet.solidify()
+    await world.connection.execute("SET session_replication_role = replica")
+    await world.connection.execute(
+        "UPDATE chain_transactions SET state = 'expired', updated_at = now() - %s * (id + 24) * interval '1 hour'",
+        [int(long_ago)],
+    )
+    await world.connection.execute("SET session_replication_role = origin")
+
+
 class Forgetful:
     """The desk's node, answering ``{}`` to some questions: an index that lags, or another node at the same address."""
 
@@ -169,18 +186,7 @@ async def test_a_buried_payment_that_is_on_the_chain_raises_an_alarm(world: Worl
 
 async def test_one_buried_that_cannot_be_looked_up_hides_no_other(world: World, desk: Desk) -> None:
     """A node has lost itself in one of them: the alarm about another is raised all the same, and what lives goes on."""
-    for _ in range(3):
-        await world.wallet(usdt=250 * USDT)
-    await world.devnet.solidify()
-    await world.connection.execute("UPDATE wallets SET needs_gas = true")
-    await desk.settlement.round()
-    await desk.run(GAS)
-    await world.devnet.solidify()
-    await world.connection.execute(
-        "SET session_replication_role = replica; "
-        "UPDATE chain_transactions SET state = 'expired', updated_at = now(); "
-        "SET session_replication_role = origin"
-    )
+    await called_dead(world, desk, wallets=3)
     odd = {row["txid"] for row in (await world.attempts())[:2]}
     find = desk.real_provider.find
 
@@ -224,18 +230,7 @@ async def test_final_blocks_booked_far_beyond_what_the_nodes_have_raise_an_alarm
 
 async def test_what_was_buried_long_ago_is_looked_up_by_turns(world: World, desk: Desk) -> None:
     """A node that was behind for hours shows it in the end."""
-    for _ in range(25):
-        await world.wallet(usdt=250 * USDT)
-    await world.devnet.solidify()
-    await world.connection.execute("UPDATE wallets SET needs_gas = true")
-    await desk.settlement.round()
-    await desk.run(GAS)
-    await world.devnet.solidify()
-    await world.connection.execute(
-        "SET session_replication_role = replica; "
-        "UPDATE chain_transactions SET state = 'expired', updated_at = now() - (id + 24) * interval '1 hour'; "
-        "SET session_replication_role = origin"
-    )
+    await called_dead(world, desk, wallets=25, long_ago=True)
     seen = [len(await desk.settlement.tidy()) for _ in range(5)]
     assert seen == [10, 10, 5, 0, 10], "all of them, again and again"
 
