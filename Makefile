@@ -16,7 +16,8 @@ COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit
 CLIENTS := tests/clients
 # One process a core, whole files each. Four at the most: every one brings up a Postgres of its own.
 # PYTEST_ARGS='-n 0 tests/db/test_x.py' runs in this process, for a debugger.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process that dies, or hangs until it is ended (pyproject.toml), ends the run: a new one would begin the same file again.
+PARALLEL := -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 PEERS := bench/.peers
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.

@@ -24,6 +24,8 @@ from tests.databases import fresh_database
 from tests.seed import Chain, seed_tron
 
 CHOICE = "FLAGPOST_TEST_DATABASE"
+WALKS = "FLAGPOST_WALKS"
+"""How many random walks the models of the queue and of the payments take."""
 IMAGE = "postgres:17-alpine"
 TEST_SERVER = {
     "fsync": "off",
@@ -48,7 +50,7 @@ def pytest_configure() -> None:
     """No variable of the developer's own set-up reaches a test."""
     os.environ["FLAGPOST_ENV_FILE"] = os.devnull
     for name in list(os.environ):
-        meant_for_tests = name in (CHOICE, "FLAGPOST_ENV_FILE") or name.startswith("FLAGPOST_CHAOS")
+        meant_for_tests = name in (CHOICE, WALKS, "FLAGPOST_ENV_FILE") or name.startswith("FLAGPOST_CHAOS")
         if name == "DATABASE_URL" or (name.startswith("FLAGPOST_") and not meant_for_tests):
             del os.environ[name]
 

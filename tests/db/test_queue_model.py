@@ -1,12 +1,13 @@
 """A random walk through the life of jobs, against a model: no step of anybody leads where the model does not go."""
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from psycopg import AsyncConnection, sql
@@ -14,6 +15,7 @@ from psycopg import AsyncConnection, sql
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Retry
+from tests.conftest import WALKS
 from tests.db.worker_kit import flag, jobs, queue_of
 from tests.seed import add_wallets, seed_tron
 
@@ -189,12 +191,21 @@ async def _empty(connection: Connection) -> None:
 
 
 def walk(machine: type[Life], database: str, steps: int = 25) -> None:
-    """Twenty walks of so many steps."""
+    """Twenty walks of so many steps, always the same ones; FLAGPOST_WALKS=1000 takes so many others.
+
+    A failure is not made shorter: each try is a walk through a database, and there would be hundreds.
+    """
     machine.database = database
+    others = os.environ.get(WALKS)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=int(others or 20),
+            derandomize=others is None,
+            phases=[Phase.generate],
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 

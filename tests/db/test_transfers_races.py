@@ -10,7 +10,7 @@ import pytest
 from pipeline.chains.provider import BalanceQuery, Finality
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
-from pipeline.transfers.store import LeaseLost
+from pipeline.transfers.store import LeaseLost, MovedOn
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import Killed, claim, leave_signed, outlived, rescue, states
 from tests.seed import USDT, Wallet
@@ -71,6 +71,22 @@ class TestLease:
                 await step
         assert await states(world) == (["active"], ["signed"], ["signed"])
         await desk.store.begin_broadcast(new, [attempt])
+
+    async def test_another_jobs_bytes_are_left_where_they_are(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """Refused like any step that came too late, and not by an error of the database."""
+        await leave_signed(world, desk)
+        other = await world.wallet(usdt=250 * USDT)
+        await world.devnet.solidify()
+        await world.flag(other, gas=True)
+        stranger, owner = sorted(
+            await other_desk.queue.enqueue_and_claim(GAS, 10), key=lambda job: job.wallet_id == thirsty.id
+        )
+        (attempt,) = await world.attempts()
+        with pytest.raises(MovedOn):
+            await desk.store.begin_broadcast(stranger, [attempt["id"]])
+        await desk.store.begin_broadcast(owner, [attempt["id"]])
 
     async def test_two_workers_on_the_same_job(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
