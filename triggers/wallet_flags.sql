@@ -1,5 +1,6 @@
 -- Flags that rise so that there is work ring wallet_flags once per statement:
--- {"needs_gas": 2, "ready_to_consolidate": 1, "wallets": ["T…", …]}, at most 20 wallets named.
+-- {"needs_gas": 2, "ready_to_consolidate": 1, "wallets": ["T…", …]}, at most 20 wallets named, by at most 64 characters
+-- each, so that a payload stays under the 8,000 bytes of a NOTIFY whatever an operator has written into wallets.address.
 --
 -- Work is: needs_gas rose; or the wallet became ready to consolidate, which it also does when needs_gas falls
 -- while needs_consolidation stands (gas comes first). The same value written again rings nobody.
@@ -12,8 +13,9 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    gas bigint[];
-    ready bigint[];
+    gas bigint;
+    ready bigint;
+    addresses jsonb;
     -- Each lock is let go in the expression that took it: nothing can come in between. Whoever meets another writer there
     -- rings for nothing.
     needless boolean := CASE
@@ -28,24 +30,31 @@ BEGIN
     END IF;
 
     IF TG_OP = 'INSERT' THEN
-        gas := ARRAY(SELECT n.id FROM new_rows n WHERE n.needs_gas);
-        ready := ARRAY(SELECT n.id FROM new_rows n WHERE n.needs_consolidation AND NOT n.needs_gas);
+        SELECT count(*) FILTER (WHERE rose.gas), count(*) FILTER (WHERE NOT rose.gas),
+               jsonb_agg(left(rose.address, 64) ORDER BY rose.id) FILTER (WHERE rose.place <= 20)
+        INTO gas, ready, addresses
+        FROM (
+            SELECT n.id, n.address, n.needs_gas AS gas, row_number() OVER () AS place
+            FROM new_rows n
+            WHERE n.needs_gas OR n.needs_consolidation
+        ) rose;
     ELSE
-        gas := ARRAY(
-            SELECT n.id FROM new_rows n WHERE n.needs_gas
-            EXCEPT
-            SELECT o.id FROM old_rows o WHERE o.needs_gas
-        );
-        ready := ARRAY(
-            SELECT n.id FROM new_rows n WHERE n.needs_consolidation AND NOT n.needs_gas
-            EXCEPT
-            SELECT o.id FROM old_rows o WHERE o.needs_consolidation AND NOT o.needs_gas
-        );
+        -- A full join, because it is hashed whatever number of rows the plan was made for (see balance_flags.sql); the
+        -- planner makes less of it where a condition refuses rows of one side alone.
+        SELECT count(*) FILTER (WHERE rose.gas), count(*) FILTER (WHERE NOT rose.gas),
+               jsonb_agg(left(rose.address, 64) ORDER BY rose.id) FILTER (WHERE rose.place <= 20)
+        INTO gas, ready, addresses
+        FROM (
+            SELECT n.id, n.address, n.needs_gas AS gas, row_number() OVER () AS place
+            FROM new_rows n FULL JOIN old_rows o ON o.id = n.id
+            WHERE CASE WHEN n.needs_gas THEN NOT coalesce(o.needs_gas, false)
+                       ELSE coalesce(n.needs_consolidation, false) AND NOT (coalesce(o.needs_consolidation, false)
+                                                                            AND NOT coalesce(o.needs_gas, false)) END
+        ) rose;
     END IF;
-    IF cardinality(gas) + cardinality(ready) > 0 THEN
+    IF gas + ready > 0 THEN
         PERFORM pg_notify('wallet_flags', format(
-            '{"needs_gas": %s, "ready_to_consolidate": %s, "wallets": %s}',
-            cardinality(gas), cardinality(ready), addresses_of(gas[:20] || ready[:20])));
+            '{"needs_gas": %s, "ready_to_consolidate": %s, "wallets": %s}', gas, ready, addresses));
     END IF;
     RETURN NULL;
 END

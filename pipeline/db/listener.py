@@ -2,10 +2,10 @@
 
     connecting → LISTEN → listening ──(error, ping unanswered)──▶ lost → (jittered pause) → connecting
 
-A NOTIFY only sets the ``asyncio.Event`` of its channel; what there is to do stands in the tables. Who waits clears the
-event *before* it looks there, or a wake-up that arrives in between is lost. Every LISTEN but the first rings all
-channels, because nobody knows what was rung in the meantime; before the first one there was nobody to miss anything:
-who starts looks at the tables after ``start`` has returned.
+A NOTIFY only calls who watches its channel; what there is to do stands in the tables. Who keeps the call in an
+``asyncio.Event`` clears it *before* it looks there, or a wake-up that arrives in between is lost. Every LISTEN but the
+first rings all channels, because nobody knows what was rung in the meantime; before the first one there was nobody to
+miss anything: who starts looks at the tables after ``start`` has returned.
 
 The connection is in autocommit, is never pooled and runs no statement but the ping, and those by which the gate
 (``db.gate``) moves locks in a storm: ``notifies()`` holds the connection's lock, and breaking out of it loses the rest
@@ -14,7 +14,6 @@ of the packet, so it is left only at its own end (``stop_after``, ``timeout``).
 
 import asyncio
 import contextlib
-import json
 import random
 import time
 from collections import Counter
@@ -84,8 +83,7 @@ class Listener:
         self._on_reconnect = on_reconnect
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
-        self._events = {channel: asyncio.Event() for channel in self.channels}
-        self._hints: dict[str, Counter[str]] = {channel: Counter() for channel in self.channels}
+        self._watchers: dict[str, list[Callable[[], None]]] = {channel: [] for channel in self.channels}
         self._connection: Connection | None = None
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -98,14 +96,9 @@ class Listener:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def event(self, channel: str) -> asyncio.Event:
-        """Set by a NOTIFY on ``channel`` and by every reconnect. Clear it before reading the tables."""
-        return self._events[channel]
-
-    def take_hints(self, channel: str) -> Counter[str]:
-        """What the payloads since the last call said, added up: ``{"needs_gas": 2}``. Hints, not facts."""
-        hints, self._hints[channel] = self._hints[channel], Counter()
-        return hints
+    def watch(self, channel: str, callback: Callable[[], None]) -> None:
+        """Call ``callback`` at each NOTIFY on ``channel`` and at each reconnect, from now on."""
+        self._watchers[channel].append(callback)
 
     async def start(self) -> None:
         """Return once the session listens for the first time; keeps trying until then."""
@@ -193,8 +186,8 @@ class Listener:
             except Exception:
                 # The doorbell goes on whatever its owner failed at; the sweep is behind both.
                 logger.exception("What was to be done after the reconnect failed")
-        for event in self._events.values():
-            event.set()
+        for channel in self.channels:
+            self._call(channel)
 
     async def _listen(self) -> None:
         """Return only by an exception."""
@@ -256,26 +249,18 @@ class Listener:
         self.heard.set()
         if self.lossy:
             return
-        self._hints[channel].update(_counts(notification.payload))
-        self._events[channel].set()
+        self._call(channel)
         if channel == self._gated:
             self.gate.heard()
 
     def _ring_gated(self) -> None:
         if self._gated is not None and not self.lossy:
-            self._events[self._gated].set()
+            self._call(self._gated)
+
+    def _call(self, channel: str) -> None:
+        for callback in self._watchers[channel]:
+            callback()
 
     def _set_listening(self, listening: bool) -> None:
         (self.listening if listening else self.lost).set()
         (self.lost if listening else self.listening).clear()
-
-
-def _counts(payload: str) -> dict[str, int]:
-    """The whole numbers of a payload such as ``{"needs_gas": 2, "wallets": […]}``. Anybody may ring with anything."""
-    try:
-        parsed = json.loads(payload)
-    except json.JSONDecodeError:
-        return {}
-    if not isinstance(parsed, dict):
-        return {}
-    return {key: value for key, value in parsed.items() if type(value) is int}

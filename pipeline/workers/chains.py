@@ -146,10 +146,12 @@ class Chains(Generic[S]):
         """``follow`` until told to stop, and ring every chain for NOTIFY ``channel`` (told to ``on_event``) and
         whenever something may have changed. What is under way then ends by itself within the grace. Raises what
         ``follow`` raises."""
-        self._runtime.watch(self._ring)
+        self._runtime.watch(self.ring)
+        if on_event is not None:
+            self._runtime.listener.watch(channel, on_event)
+        self._runtime.listener.watch(channel, self.ring)
         tasks = [
             asyncio.create_task(self.follow()),
-            asyncio.create_task(self._answer(channel, on_event)),
             asyncio.create_task(self._runtime.stopping.wait()),
         ]
         try:
@@ -162,7 +164,7 @@ class Chains(Generic[S]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._ring()
+            self.ring()
             await self.close(self._runtime.grace_seconds)
 
     async def follow(self) -> None:
@@ -205,16 +207,8 @@ class Chains(Generic[S]):
         for one in self.served.values():
             await one.close()
 
-    async def _answer(self, channel: str, on_event: Callable[[], None] | None) -> None:
-        event = self._runtime.listener.event(channel)
-        while True:
-            await event.wait()
-            event.clear()
-            if on_event is not None:
-                on_event()
-            self._ring()
-
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Every chain looks for what there is to do."""
         for one in self.served.values():
             one.ring()
 

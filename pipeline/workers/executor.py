@@ -99,7 +99,8 @@ class Executor:
         )
         self._next_sweep = _now() + runtime.config.sweep.interval_seconds
         runtime.watch(self._bell.set)
-        doorbells = [asyncio.create_task(self._answer(channel)) for channel in CHANNELS]
+        for channel in CHANNELS:
+            runtime.listener.watch(channel, self._heard)
         try:
             while not runtime.stopping.is_set():
                 await self._turn()
@@ -108,19 +109,13 @@ class Executor:
         except Stopped:
             pass
         finally:
-            for doorbell in doorbells:
-                doorbell.cancel()
             await self._wind_up()
 
     # -- waking -----------------------------------------------------------------------------------
 
-    async def _answer(self, channel: str) -> None:
-        event = self._runtime.listener.event(channel)
-        while True:
-            await event.wait()
-            event.clear()
-            self._call = self._call or TriggeredBy.EVENT
-            self._bell.set()
+    def _heard(self) -> None:
+        self._call = self._call or TriggeredBy.EVENT
+        self._bell.set()
 
     def _answer_call(self, call: TriggeredBy) -> TriggeredBy:
         """Clear the call before the tables are read, so that what rings in between rings again."""
@@ -202,6 +197,7 @@ class Executor:
             self.looks.note(started, reach, _now())
         if claimed:
             self._start(claimed)
+            await asyncio.sleep(0)  # the handler begins now, and not once the next question is on its way
         if self._look_again and self._backlog and enqueue:
             await self._enqueue_backlog(triggered_by, min_age_seconds)
         self._backlog = self._backlog and not enqueue

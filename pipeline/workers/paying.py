@@ -85,11 +85,10 @@ class PayingExecutor(Executor):
         chains = Chains(runtime, open_chain, self._chains, begin, with_money_out=True)
         following = asyncio.create_task(chains.follow())
         following.add_done_callback(lambda task: runtime.stop())
-        answering = asyncio.create_task(_answer_signatures(runtime, chains))
+        runtime.listener.watch(SIGNATURES, chains.ring)
         try:
             await super().run(runtime)
         finally:
-            answering.cancel()
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError, Stopped):
                 await following
@@ -162,15 +161,6 @@ class Paying:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._bell.wait()
-
-
-async def _answer_signatures(runtime: Runtime, chains: Chains[Paying]) -> None:
-    event = runtime.listener.event(SIGNATURES)
-    while True:
-        await event.wait()
-        event.clear()
-        for one in chains.served.values():
-            one.ring()
 
 
 def _treasury(settings: Settings, row: ChainRow, provider: Provider) -> str | None:

@@ -104,6 +104,7 @@ class Runtime:
             lossy=settings.lossy_notify,
             on_reconnect=self._reconnected,
         )
+        self.listener.watch("config", self._config_changed)
         self.rescue = Rescue(self, look_seconds)
         self.ready = asyncio.Event()
         """Set once the process is registered and listens."""
@@ -179,7 +180,7 @@ class Runtime:
             raise Stopped
 
     async def _work(self) -> None:
-        watchers = [self._heartbeats(), self._config_changes(), self._say_alive_without_session()]
+        watchers = [self._heartbeats(), self._say_alive_without_session()]
         if self.worker.role in RESCUING_ROLES:
             watchers.append(self.rescue.keep_looking())
         watching = [asyncio.create_task(watcher) for watcher in watchers]
@@ -261,13 +262,9 @@ class Runtime:
             self.beat()
             await asyncio.sleep(SESSIONLESS_HEARTBEAT_SECONDS)
 
-    async def _config_changes(self) -> None:
-        changed = self.listener.event("config")
-        while True:
-            await changed.wait()
-            changed.clear()
-            self.beat()  # the heartbeat reloads, and shows a pause at once
-            self._announce()  # chains and assets are configuration too
+    def _config_changed(self) -> None:
+        self.beat()  # the heartbeat reloads, and shows a pause at once
+        self._announce()  # chains and assets are configuration too
 
     async def _reload(self) -> None:
         async with self.pool.connection() as connection:

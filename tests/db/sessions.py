@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from pipeline.db.listener import Listener
 from pipeline.db.pool import Connection
 from tests.patience import PATIENCE
 
@@ -35,6 +36,13 @@ async def until_one_waits(connection: Connection) -> None:
     async with asyncio.timeout(PATIENCE):
         while not await value(connection, query):  # noqa: ASYNC110 -- nothing signals it
             await asyncio.sleep(0.005)
+
+
+def rung(listener: Listener, channel: str) -> asyncio.Event:
+    """Set whenever ``channel`` rings from now on."""
+    event = asyncio.Event()
+    listener.watch(channel, event.set)
+    return event
 
 
 @asynccontextmanager

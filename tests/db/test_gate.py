@@ -15,7 +15,7 @@ from pipeline.db.listener import Listener
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import JobType
 from tests.db.bells import Bells, bells_of
-from tests.db.sessions import rows, second_session, value
+from tests.db.sessions import rows, rung, second_session, value
 from tests.db.worker_kit import Script, executor, heartbeat, running
 from tests.patience import PATIENCE
 from tests.seed import Chain, Wallet, add_wallets
@@ -169,13 +169,14 @@ class TestNothingIsMissed:
                 await session.execute(FLAG, [wallet_id])
 
         async with Listener(database, [CHANNEL], name="test", gated=CHANNEL) as listener, asyncio.timeout(PATIENCE):
+            bell = rung(listener, CHANNEL)
             listener.gate.enabled, listener.gate.burst = True, 2
             for first in range(0, len(ids), 15):
                 batch = ids[first : first + 15]
                 writing = asyncio.gather(*(flag(session, batch[n::3]) for n, session in enumerate(writers)))
                 while await value(connection, "SELECT count(*) FROM wallets WHERE needs_gas") < first + len(batch):
-                    await listener.event(CHANNEL).wait()
-                    listener.event(CHANNEL).clear()
+                    await bell.wait()
+                    bell.clear()
                 await writing
             assert listener.gate.bursts > 0
             assert listener.received[CHANNEL] < len(ids)
@@ -393,10 +394,11 @@ async def test_what_the_gate_rings_is_a_bell_like_any_other_to_a_lossy_listener(
     database: str, connection: Connection, wallets: Sequence[Wallet]
 ) -> None:
     async with Listener(database, [CHANNEL], name="test", gated=CHANNEL, lossy=True) as listener:
+        bell = rung(listener, CHANNEL)
         listener.gate.enabled, listener.gate.burst = True, 1
         await connection.execute(FLAG, [wallets[0].id])
         await asyncio.wait_for(listener.heard.wait(), PATIENCE)
-        assert not listener.event(CHANNEL).is_set()
+        assert not bell.is_set()
         assert listener.gate.seconds_left == math.inf
 
 
@@ -412,12 +414,12 @@ async def test_a_session_lost_while_it_was_awake_is_followed_by_one_that_sleeps(
         Listener(database, [CHANNEL], name="test", gated=CHANNEL, on_reconnect=on_reconnect) as listener,
         asyncio.timeout(PATIENCE),
     ):
-        gate = listener.gate
+        bell, gate = rung(listener, CHANNEL), listener.gate
         gate.enabled, gate.burst, gate.look_seconds = True, 1, PATIENCE
         await connection.execute(FLAG, [wallets[0].id])
         while "ExclusiveLock" not in [mode for _, mode in await rows(connection, HELD)]:  # noqa: ASYNC110 -- no signal tells
             await asyncio.sleep(0)
-        listener.event(CHANNEL).clear()
+        bell.clear()
         await connection.execute(FLAG, [wallets[1].id])
         assert listener.received[CHANNEL] == 1
         await connection.execute(
@@ -425,7 +427,7 @@ async def test_a_session_lost_while_it_was_awake_is_followed_by_one_that_sleeps(
             " WHERE datname = current_database() AND application_name LIKE '%listener'"
         )
         await reconnected.wait()
-        await listener.event(CHANNEL).wait()
+        await bell.wait()
         assert gate.seconds_left == math.inf
         await connection.execute(FLAG, [wallets[2].id])
         while listener.received[CHANNEL] < 2:
