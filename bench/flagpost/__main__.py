@@ -2,6 +2,7 @@
 
 python -m bench.flagpost setup DSN --wallets 20000    the schema, one chain, its wallets
 python -m bench.flagpost work DSN                     a process that runs jobs doing nothing, until SIGTERM
+python -m bench.flagpost trace DSN                    the same, and when it was rung, asked and was answered
 python -m bench.flagpost pace DSN --count 1000 --rate 50   one flag after the other, each its own commit
 python -m bench.flagpost fill DSN --count 20000 [--flags]  many jobs (or flags) in one commit
 python -m bench.flagpost bulk DSN --count 100000      flagged wallets into the queue, as the sweep does it
@@ -57,6 +58,28 @@ class Idler(Executor):
         say(ready=True)
 
 
+class Traced(Idler):
+    """Notes when it is rung, asks for jobs and has them: times in ns of the monotonic clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rung: list[int] = []
+        self.asked: list[int] = []
+        self.answered: list[int] = []
+
+    def _heard(self) -> None:
+        self.rung.append(time.monotonic_ns())
+        super()._heard()
+
+    async def _exchange(self, room: int, triggered_by: TriggeredBy, **options: Any) -> list[Job]:
+        before = time.monotonic_ns()
+        claimed = await super()._exchange(room, triggered_by, **options)
+        if claimed:
+            self.asked.append(before)
+            self.answered.append(time.monotonic_ns())
+        return claimed
+
+
 def setup(options: argparse.Namespace) -> None:
     asyncio.run(migrate(options.dsn))
     with psycopg.connect(options.dsn, autocommit=True) as connection:
@@ -72,12 +95,24 @@ def setup(options: argparse.Namespace) -> None:
 
 
 def work(options: argparse.Namespace) -> None:
-    settings = Settings(database_url=options.dsn)
-    configure_logging(settings, "gas-topup")
     idler = Idler()
-    code = serve(settings, idler)
+    code = _serve(options, idler)
     say(report={"starts": idler.starts.all, "counts": idler.counts})
     sys.exit(code)
+
+
+def trace(options: argparse.Namespace) -> None:
+    traced = Traced()
+    code = _serve(options, traced)
+    stages = {"rung": traced.rung, "asked": traced.asked, "answered": traced.answered}
+    say(report={"starts": traced.starts.all, **stages})
+    sys.exit(code)
+
+
+def _serve(options: argparse.Namespace, worker: Idler) -> int:
+    settings = Settings(database_url=options.dsn)
+    configure_logging(settings, "gas-topup")
+    return serve(settings, worker)
 
 
 def pace(options: argparse.Namespace) -> None:
@@ -116,4 +151,4 @@ async def _bulk(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    answer(__doc__ or "", {"setup": setup, "work": work, "pace": pace, "fill": fill, "bulk": bulk})
+    answer(__doc__ or "", {"setup": setup, "work": work, "trace": trace, "pace": pace, "fill": fill, "bulk": bulk})
