@@ -24,8 +24,8 @@ import psutil
 from psycopg.rows import dict_row
 
 from bench.evm_stand import ASSETS, Stand, stand
+from pipeline.local.anvil_proxy import fault_proxy
 from pipeline.local.procfile import child_environment
-from tests.chains.evm.proxy import fault_proxy
 from tests.db.worker_kit import configure
 
 MEGABYTE = 1e6

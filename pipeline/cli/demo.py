@@ -39,9 +39,13 @@ def demo(
     lossy_notify: Annotated[
         bool, typer.Option("--lossy-notify", help="Listeners ignore every NOTIFY: only the sweep works.")
     ] = False,
+    faults: Annotated[
+        bool,
+        typer.Option("--faults", help="Nodes misbehave all the time: lost, late and false answers, bans; see --seed."),
+    ] = False,
     gas_policy: Annotated[GasPolicy, typer.Option(help="Whom to send gas.")] = GasPolicy.THRESHOLD,
     instances: Annotated[int, typer.Option(min=1, max=16, help="Of each process.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same number pays the same deposits.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same number pays the same deposits, and draws the same faults.")] = 1,
     block_time: Annotated[float, typer.Option(min=0.1, help="Seconds between blocks of the simulated network.")] = 1.0,
     solid_lag: Annotated[int, typer.Option(min=1, help="Blocks until a block is final.")] = 2,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the home with its logs, and print where it is.")] = False,
@@ -53,7 +57,7 @@ def demo(
     every treasury received exactly what was due. With several chains the totals are in raw units with `decimals`.
 
     Example: [bold]flagpost demo --wallets 200 --deposits 200 --json[/]
-    Example: [bold]flagpost demo --chains tron,bsc --wallets 100 --deposits 100[/]
+    Example: [bold]flagpost demo --chains tron,bsc --wallets 100 --deposits 100 --faults[/]
     """
     order = local_demo.Order(
         wallets=wallets,
@@ -61,6 +65,7 @@ def demo(
         timeout=timeout,
         chains=tuple(chosen_chains(chains)) or ("tron",),
         lossy_notify=lossy_notify,
+        faults=faults,
         gas_policy=gas_policy.value,
         seed=seed,
         instances=instances,
@@ -145,5 +150,7 @@ def _summary(outcome: local_demo.Outcome) -> None:
     )
     swept = f"{report['missed_events_swept']} found by the sweep alone"
     out.print(f"{BAD if report['jobs_failed'] else OK} {report['jobs_failed']} jobs failed, {swept}")
+    if outcome.order.faults:
+        out.print(f"  nodes misbehaved in {outcome.spoilt} calls")
     latency = report["latency_ms"]["flag_to_start"]
     out.print(f"  flag to start: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all")

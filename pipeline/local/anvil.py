@@ -85,7 +85,7 @@ class AnvilNetwork:
     )
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = self.node_url = url
         self._session: aiohttp.ClientSession | None = None
         self._ids = itertools.count(1)
         self._paying = asyncio.Lock()

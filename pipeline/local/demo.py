@@ -21,6 +21,7 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil import BNB
 from pipeline.local.audit import Audit, Intended, Movement, audit
 from pipeline.local.customers import draw_amount
+from pipeline.local.mischief import misbehave
 from pipeline.local.procfile import Phase
 from pipeline.local.seed import Seeded, Terms
 from pipeline.local.stand import Stand, open_stand
@@ -53,6 +54,8 @@ class Order:
     """Seconds from the first deposit."""
     chains: tuple[str, ...] = ("tron",)
     lossy_notify: bool = False
+    faults: bool = False
+    """Whether nodes misbehave, until everything has settled."""
     gas_policy: str = "threshold"
     seed: int = 1
     instances: int = 1
@@ -116,6 +119,8 @@ class Outcome:
     """False: the time was up first."""
     jobs: dict[str, Any]
     seconds: float
+    spoilt: int
+    """Calls of the workers that nodes did not answer as they should."""
     failures: tuple[str, ...]
 
     @property
@@ -150,6 +155,7 @@ class Outcome:
             "double_payments": sum(chain.audit.double_payments for chain in self.chains),
             "jobs_failed": self.jobs["jobs_failed"],
             "missed_events_swept": self.jobs["missed_events_swept"],
+            "node_faults": self.spoilt,
             "seconds": round(self.seconds, 2),
             "latency_ms": _latency(self.jobs),
             "chains": {chain.chain: chain.as_json() for chain in self.chains},
@@ -166,19 +172,23 @@ async def play(order: Order, home: Path, server: str | None, tell: Callable[[Pro
         block_time=order.block_time,
         solid_lag=order.solid_lag,
         workers_env={"FLAGPOST_LOSSY_NOTIFY": "1"} if order.lossy_notify else {},
+        faulty=order.faults,
     ) as stand:
         await stand.start_workers(order.instances)
         started = time.monotonic()
         paying = asyncio.create_task(_deposit(stand, order))
+        spoiling = asyncio.create_task(misbehave(stand.mischiefs, order.seed))
         try:
             settled = await _until_settled(stand, order, paying, started + order.timeout, tell)
         finally:
-            paying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await paying
+            for task in (paying, spoiling):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         seconds = time.monotonic() - started
+        spoilt = sum([await one.calm() for one in stand.mischiefs])
         await stand.fleet.stop(Phase.WORK)
-        return await _outcome(stand, order, settled=settled, seconds=seconds)
+        return await _outcome(stand, order, settled=settled, seconds=seconds, spoilt=spoilt)
 
 
 def _terms(order: Order) -> Terms:
@@ -253,7 +263,7 @@ async def _until_settled(
     return False
 
 
-async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float) -> Outcome:
+async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float, spoilt: int) -> Outcome:
     """Read the chains first, and only then what the database thinks of it."""
     movements = {chain.chain_id: await chain.network.movements() for chain in stand.chains}
     async with await AsyncConnection.connect(stand.dsn, autocommit=True, row_factory=dict_row) as connection:
@@ -279,6 +289,7 @@ async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float)
         settled=settled,
         jobs=jobs[None],
         seconds=seconds,
+        spoilt=spoilt,
         failures=tuple(f"{row['jobs']} {row['job_type']} {row['status']}: {row['reason']}" for row in failures),
     )
 

@@ -33,6 +33,8 @@ class LocalNetwork(Protocol):
     """Its name in the table ``chains``."""
     family: Family
     url: str
+    node_url: str
+    """Of the node that the workers are told of. Another one than ``url`` where something stands in between."""
     coin: Asset
     token_decimals: int
     """Of its USDT."""

@@ -103,7 +103,7 @@ async def _chain(
             {
                 **known,
                 "family": network.family.value,
-                "nodes": Jsonb([{"url": network.url}]),
+                "nodes": Jsonb([{"url": network.node_url}]),
                 "gas_policy": policy,
                 "gas_flag_below": rules.flag_below[policy],
                 "gas_execute_below": rules.execute_below[policy],

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,7 @@ from pipeline.db.statements import statement
 from pipeline.devnet.client import DevnetClient
 from pipeline.local.fleet import Fleet
 from pipeline.local.home import LocalHome
+from pipeline.local.mischief import Mischief, mischief_at
 from pipeline.local.networks import place
 from pipeline.local.procfile import Line, Phase, child_environment, production_lines
 from pipeline.local.seed import Seeded, Terms, seed
@@ -52,6 +53,8 @@ class Stand:
     fleet: Fleet
     chains: tuple[Seeded, ...]
     workers_env: dict[str, str]
+    mischiefs: tuple[Mischief, ...] = ()
+    """Of each network, where nodes can misbehave."""
 
     @property
     def seeded(self) -> Seeded:
@@ -87,11 +90,13 @@ async def open_stand(
     block_time: float = 1.0,
     solid_lag: int = 2,
     workers_env: dict[str, str] | None = None,
+    faulty: bool = False,
 ) -> AsyncIterator[Stand]:
     """Start database and networks, migrate and seed; afterwards stop all processes in order.
 
     ``path`` is the home, which must exist. ``server``: DSN of a server on which a fresh database is created, and
-    dropped at the end; None for the embedded one. Raises NotReady, ProcessEnded, CannotPlay.
+    dropped at the end; None for the embedded one. ``faulty``: its nodes can be made to misbehave. Raises NotReady,
+    ProcessEnded, CannotPlay.
     """
     home = LocalHome(path)
     async with _database_of_our_own(server) as database:
@@ -104,8 +109,11 @@ async def open_stand(
                 await until_answered(lambda: migrate(dsn), psycopg.OperationalError, fleet.check)
                 for one in places:
                     await until_answered(one.network.network_id, NO_NODE, fleet.check)
-                seeded = await seed(dsn, [one.network for one in places], home, terms)
-                yield Stand(home, dsn, fleet, tuple(seeded), dict(workers_env or {}))
+                async with AsyncExitStack() as stack:
+                    open_to_faults = places if faulty else []
+                    mischiefs = [await stack.enter_async_context(mischief_at(one.network)) for one in open_to_faults]
+                    seeded = await seed(dsn, [one.network for one in places], home, terms)
+                    yield Stand(home, dsn, fleet, tuple(seeded), dict(workers_env or {}), tuple(mischiefs))
             finally:
                 for one in places:
                     await one.network.close()

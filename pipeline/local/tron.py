@@ -35,7 +35,7 @@ class TronNetwork:
     )
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = self.node_url = url
         self.client = DevnetClient(url)
 
     async def network_id(self) -> str:

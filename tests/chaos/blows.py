@@ -10,10 +10,8 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from pipeline.devnet.faults import BROADCAST_ONLY, FaultKind
+from pipeline.local.mischief import evm_fault, tron_fault
 from pipeline.transfers.crashpoints import NONCES_ONLY, CrashPoint
-from tests.chains.evm.proxy import SEND
-from tests.chains.evm.proxy import Fault as EvmFault
 
 CREW = {"sync": 2, "gas-topup": 2, "consolidation": 2, "confirmations": 2, "sweep": 2}
 """Processes of each kind. The first of each is on one host, the second on another."""
@@ -21,7 +19,6 @@ WALLETS = int(os.environ.get("FLAGPOST_CHAOS_WALLETS", "10"))
 """Customers' wallets on each chain."""
 LEASE_SECONDS = 5.0
 """A frozen process wakes up after its lease."""
-BROADCAST = "wallet/broadcasthex"
 
 Arguments = dict[str, Any]
 
@@ -155,37 +152,8 @@ def _host(random: Random) -> Arguments:
     return {"host": random.choice(["a", "b"]), "seconds": round(random.uniform(0.5, 8.0), 1)}
 
 
-def _tron_node(random: Random) -> Arguments:
-    fault = random.choice([one for one in FaultKind if one is not FaultKind.FALSE_REPLY])
-    anywhere = fault not in BROADCAST_ONLY and fault is not FaultKind.FALSE_TXID
-    path = random.choice([BROADCAST, BROADCAST, "wallet/*", "walletsolidity/*"]) if anywhere else BROADCAST
-    drawn: Arguments = {"fault": str(fault), "path": path, "node": random.randrange(2), "count": random.randint(1, 3)}
-    if fault in (FaultKind.LATE_REPLY, FaultKind.LATE_REQUEST, FaultKind.BANNED, FaultKind.SUSPENDED):
-        drawn["seconds"] = random.choice([0.2, 0.7, 2.5])
-    if fault is FaultKind.HTML:
-        drawn["status"] = random.choice([200, 502])
-    if fault is FaultKind.FALSE_CODE:
-        codes = ["SIGERROR", "CONTRACT_VALIDATE_ERROR", "DUP_TRANSACTION_ERROR", "TAPOS_ERROR", "OTHER_ERROR"]
-        drawn |= {"code": random.choice(codes), "process": random.random() < 0.5}
-    return drawn
-
-
 def _tron_fork(random: Random) -> Arguments:
     return {"depth": random.randint(1, 3), "drop": random.random() < 0.5}
-
-
-def _evm_node(random: Random) -> Arguments:
-    fault = random.choice([one for one in EvmFault if one is not EvmFault.NO_BATCHES])
-    everywhere = [SEND, SEND, None, "eth_getTransactionReceipt", "eth_getBlockByNumber", "eth_getTransactionCount"]
-    method = random.choice(everywhere)
-    if fault in (EvmFault.SWALLOWED, EvmFault.FALSE_HASH):
-        method = SEND
-    if fault in (EvmFault.NO_RECEIPTS, EvmFault.OTHER_RECEIPT):
-        method = "eth_getTransactionReceipt"
-    drawn: Arguments = {"fault": str(fault), "method": method, "count": random.randint(1, 3)}
-    if fault is EvmFault.LATE:
-        drawn["seconds"] = random.choice([0.2, 0.7, 2.5])
-    return drawn
 
 
 def _flip(random: Random) -> Arguments:
@@ -234,13 +202,13 @@ CATALOG: Mapping[Kind, Draw] = {
     Kind.POOLER: Draw(3, _seconds(0.0, 1.0), "pooler"),
     Kind.CUT: Draw(6, _host, "hosts"),
     Kind.SLOW: Draw(4, _host, "hosts"),
-    Kind.TRON_NODE: Draw(22, _tron_node),
+    Kind.TRON_NODE: Draw(22, lambda random: tron_fault(random, nodes=2)),
     Kind.TRON_AWAY: Draw(1, _seconds(0.5, 3.0)),
     Kind.TRON_STALE: Draw(3, _seconds(0.5, 4.0)),
     Kind.TRON_FORK: Draw(6, _tron_fork),
     Kind.TRON_DROP: Draw(4, _nothing),
     Kind.TRON_CLOCK: Draw(1.5, _seconds(0.2, 2.0)),
-    Kind.EVM_NODE: Draw(16, _evm_node, "evm"),
+    Kind.EVM_NODE: Draw(16, evm_fault, "evm"),
     Kind.EVM_AWAY: Draw(1, _seconds(0.5, 3.0), "evm"),
     Kind.EVM_FORK: Draw(5, lambda random: {"drop": random.random() < 0.5}, "evm"),
     Kind.EVM_DROP: Draw(3, _nothing, "evm"),

@@ -11,9 +11,9 @@ from psycopg.types.json import Jsonb
 
 from pipeline.chains.evm import address as evm_address
 from pipeline.db.pool import Connection
+from pipeline.local.anvil_proxy import Fault, Plan
 from pipeline.local.audit import Movement
 from tests.chains.evm.anvil import AnvilError
-from tests.chains.evm.proxy import Fault, Plan
 from tests.chains.provider.evm_network import TRANSFER_TOPIC, EvmNetwork, evm_network
 from tests.chaos.blows import WALLETS
 from tests.chaos.evm_world import FINNEY, EvmRules, EvmWorld
@@ -64,13 +64,10 @@ class EvmGround(Ground):
 
     def spoil(self, arguments: Mapping[str, Any]) -> Plan:
         """The node misbehaves; ``Plan.left`` says later how often it did."""
-        proxy = self.network.proxy
-        plan = Plan(Fault(arguments["fault"]), arguments["method"], arguments["count"])
-        proxy.plans.append(plan)
-        if plan.fault is Fault.LATE:
-            proxy.released.clear()
-            asyncio.get_running_loop().call_later(arguments["seconds"], proxy.released.set)
-        return plan
+        late = arguments.get("seconds")
+        return self.network.proxy.plan(
+            Fault(arguments["fault"]), arguments["method"], arguments["count"], late_seconds=late
+        )
 
     async def away(self, seconds: float) -> None:
         """Every node answers with the page of its load balancer."""

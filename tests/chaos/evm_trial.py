@@ -12,8 +12,8 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from pipeline.local.anvil_proxy import SEND, Fault
 from tests.chains.evm.anvil import AnvilError
-from tests.chains.evm.proxy import SEND, Fault
 from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote

@@ -23,6 +23,7 @@ from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import LocalSigner
+from pipeline.local.anvil_proxy import SEND
 from pipeline.queue.queue import JobQueue
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Sender
@@ -33,7 +34,6 @@ from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.transfers.upkeep import Upkeep
 from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.evm.conftest import CONTRACTS
-from tests.chains.evm.proxy import SEND
 from tests.chains.provider.evm_network import CHAIN_ID, TRANSFER_TOPIC, EvmNetwork
 from tests.chaos.world import MNEMONIC, Desk, Interposed, World
 from tests.seed import USDT, Wallet

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from pipeline.local.anvil_proxy import Fault
 from pipeline.transfers.crashpoints import EXPIRING_ONLY, CrashPoint
 from tests.chains.evm.anvil import binary
-from tests.chains.evm.proxy import Fault
 from tests.chaos.evm_trial import CHEAP, DEAR, EvmPlan, EvmTrial, run_evm_trial
 from tests.chaos.evm_world import FINNEY
 from tests.chaos.fleet import Zygote

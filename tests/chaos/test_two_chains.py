@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
-from tests.chains.evm.proxy import Fault
+from pipeline.local.anvil_proxy import Fault
 from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_trial import EvmTrial
 from tests.chaos.evm_world import EvmRules, EvmWorld

@@ -16,9 +16,9 @@ from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of
 from pipeline.keys.derivation import GAS_INDEX, Family
 from pipeline.keys.signer import LocalSigner
+from pipeline.local.anvil_proxy import SEND
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.intents import Kind
-from tests.chains.evm.proxy import SEND
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import MNEMONIC

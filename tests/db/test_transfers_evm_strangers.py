@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
+from pipeline.local.anvil_proxy import SEND
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from pipeline.transfers import strangers
 from pipeline.transfers.intents import Kind
-from tests.chains.evm.proxy import SEND
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
 from tests.db.strangers_kit import again, in_doubt, reasons, rounds

@@ -7,10 +7,10 @@ import pytest
 from psycopg import AsyncConnection
 
 from pipeline.local.anvil import BNB, CHAIN_ID, AnvilNetwork, anvil_command, find_anvil
+from pipeline.local.anvil_proxy import SEND, Fault, fault_proxy
 from pipeline.local.networks import NO_ANVIL
 from pipeline.local.procfile import Line, Phase
 from pipeline.local.stand import NO_NODE, Stand, open_stand, until_answered
-from tests.chains.evm.proxy import SEND, Fault, fault_proxy
 from tests.e2e.conftest import BLOCK_TIME, environment, terms
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import answer

@@ -20,6 +20,7 @@ SHAPE = {
     "double_payments": int,
     "jobs_failed": int,
     "missed_events_swept": int,
+    "node_faults": int,
     "seconds": float,
     "latency_ms": dict,
     "decimals": int,
@@ -81,7 +82,7 @@ def test_without_any_notify_the_sweep_alone_brings_the_same_result(clean_env, se
     assert demo_databases() == []
 
 
-@pytest.mark.parametrize("mode", [[], ["--lossy-notify"]], ids=["bells", "deaf"])
+@pytest.mark.parametrize("mode", [[], ["--lossy-notify"], ["--faults"]], ids=["bells", "deaf", "faults"])
 def test_two_chains_at_once_are_each_exact(clean_env, server_dsn, mode):
     if find_anvil() is None:
         pytest.skip(NO_ANVIL)
@@ -92,6 +93,7 @@ def test_two_chains_at_once_are_each_exact(clean_env, server_dsn, mode):
     )
     report = check_exact(finished, 12)
     assert set(report["chains"]) == {"tron", "bsc"}
+    assert (report["node_faults"] > 0) == ("--faults" in mode)
     for chain in report["chains"].values():
         assert chain["deposited"] == chain["treasury_received"] != "0"
         assert (chain["double_payments"], chain["jobs_failed"]) == (0, 0)

@@ -5,9 +5,9 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.provider import Asset, BalanceQuery, Finality
+from pipeline.local.anvil_proxy import Fault
 from tests.chains.evm import multicall3
 from tests.chains.evm.conftest import Deploy
-from tests.chains.evm.proxy import Fault
 from tests.chains.provider.evm_network import EvmNetwork
 
 

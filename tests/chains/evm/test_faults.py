@@ -8,8 +8,8 @@ from pipeline.chains.errors import ChainUnavailable, LyingNode, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import NodeConfig
 from pipeline.chains.provider import BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
+from pipeline.local.anvil_proxy import SEND, Fault
 from tests.chains.evm.conftest import Deploy
-from tests.chains.evm.proxy import SEND, Fault
 from tests.chains.provider.evm_network import CHAIN_ID, FEE_POLICY, EvmNetwork
 
 PAYER, RECEIVER = 40, 41

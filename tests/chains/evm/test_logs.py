@@ -6,8 +6,8 @@ from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.logs import FIRST_SPAN
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.provider import Effect, Finality
+from pipeline.local.anvil_proxy import Fault
 from tests.chains.evm.conftest import Deploy
-from tests.chains.evm.proxy import Fault
 from tests.chains.provider.evm_network import EvmNetwork
 
 BLOCKS = 60

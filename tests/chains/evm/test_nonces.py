@@ -10,7 +10,7 @@ from pipeline.chains.evm.fees import GWEI, FeePolicy
 from pipeline.chains.evm.provider import EvmProvider, SenderNonces
 from pipeline.chains.provider import BroadcastOutcome, Fate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
-from tests.chains.evm.proxy import Fault
+from pipeline.local.anvil_proxy import Fault
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 
 PAYER, RECEIVER = 40, 41

@@ -15,8 +15,8 @@ from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner, Signer
+from pipeline.local.anvil_proxy import SEND, Fault, FaultProxy, fault_proxy
 from tests.chains.evm.anvil import BASE_FEE, FINALITY_DEPTH, Anvil, anvil
-from tests.chains.evm.proxy import SEND, Fault, FaultProxy, fault_proxy
 from tests.chains.provider.network import FakeTime, Trouble
 
 MNEMONIC = "abandon " * 11 + "about"

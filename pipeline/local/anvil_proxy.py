@@ -12,8 +12,6 @@ import aiohttp
 from aiohttp import web
 from Crypto.Hash import keccak
 
-from tests.chains.evm.anvil import FINALITY_DEPTH
-
 SEND = "eth_sendRawTransaction"
 
 
@@ -56,6 +54,9 @@ class Plan:
 class FaultProxy:
     """One node as a provider sees it."""
 
+    finality_depth = 2
+    """Blocks on top of one that make it final, where the node has one slot in an epoch."""
+
     def __init__(self, upstream: str, session: aiohttp.ClientSession) -> None:
         self._upstream = upstream
         self._session = session
@@ -81,8 +82,16 @@ class FaultProxy:
         self.paths: list[str] = []
         """Asked for, with whatever key is in them."""
 
-    def plan(self, fault: Fault, method: str | None = None, count: int | None = 1) -> None:
-        self.plans.append(Plan(fault, method, count))
+    def plan(
+        self, fault: Fault, method: str | None = None, count: int | None = 1, *, late_seconds: float | None = None
+    ) -> Plan:
+        """Spoil the next ``count`` calls of ``method``. What is LATE waits for ``released``, or so many seconds."""
+        plan = Plan(fault, method, count)
+        self.plans.append(plan)
+        if late_seconds is not None:
+            self.released.clear()
+            asyncio.get_running_loop().call_later(late_seconds, self.released.set)
+        return plan
 
     def calm(self) -> None:
         self.plans.clear()
@@ -169,10 +178,10 @@ class FaultProxy:
         return answer if self._frozen_at is None else self._without_newer(call, answer, self._frozen_at)
 
     def _stale(self, parameter: Any) -> Any:
-        assert self._frozen_at is not None
+        assert self._frozen_at is not None  # noqa: S101 - for the type checker
         if parameter in ("latest", "pending"):
             return hex(self._frozen_at)
-        return hex(max(0, self._frozen_at - FINALITY_DEPTH)) if parameter == "finalized" else parameter
+        return hex(max(0, self._frozen_at - self.finality_depth)) if parameter == "finalized" else parameter
 
     def _without_newer(self, call: dict[str, Any], answer: Any, height: int) -> Any:
         result = answer.get("result")
