@@ -24,8 +24,8 @@ import psutil
 from psycopg.rows import dict_row
 
 from bench.evm_stand import ASSETS, Stand, stand
-from pipeline.local.anvil_proxy import fault_proxy
 from pipeline.local.procfile import child_environment
+from tests.chains.evm.proxy import OddNode
 from tests.db.worker_kit import configure
 
 MEGABYTE = 1e6
@@ -35,7 +35,7 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 
 async def measure(wallets: int, balances: int) -> dict[str, Any]:
-    async with stand(wallets) as place, fault_proxy(place.node.url) as proxy:
+    async with stand(wallets) as place, OddNode.before(place.node.url) as proxy:
         await place.reach_by(proxy.url)
         await configure(place.connection, heartbeat_seconds=1)
         if balances < wallets * ASSETS:

@@ -6,9 +6,9 @@
 -- read keeps the old amount and the recheck, so it decides nothing either. An amount that moves and agrees with its flag
 -- costs one look at the wallet; the rule, which locks the wallet and reads all of its balances, is for the others.
 --
--- EXCEPT and not a join, here and in the other triggers: the plan is made for the first statement of a session, and
--- a nested loop planned for one row would take minutes for 100,000. EXCEPT has no such plan. What it leaves goes through
--- arrays to the second query, whose plan is made for their real length, or else reads wallets by key.
+-- EXCEPT (or a full join, in other triggers) and no other join: the plan is made for the first statement of a session,
+-- and a nested loop planned for one row would take minutes for 100,000. These have no such plan. What EXCEPT leaves
+-- goes through arrays to the second query, whose plan is made for their real length, or else reads wallets by key.
 
 CREATE OR REPLACE FUNCTION balances_decide_flags() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

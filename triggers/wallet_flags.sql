@@ -39,8 +39,8 @@ BEGIN
             WHERE n.needs_gas OR n.needs_consolidation
         ) rose;
     ELSE
-        -- A full join, because it is hashed whatever number of rows the plan was made for (see balance_flags.sql); the
-        -- planner makes less of it where a condition refuses rows of one side alone.
+        -- A full join has no nested loop, whatever number of rows the plan was made for (see balance_flags.sql). CASE and
+        -- coalesce on purpose: a condition that is strict in one side would make a left join of it, which has.
         SELECT count(*) FILTER (WHERE rose.gas), count(*) FILTER (WHERE NOT rose.gas),
                jsonb_agg(left(rose.address, 64) ORDER BY rose.id) FILTER (WHERE rose.place <= 20)
         INTO gas, ready, addresses

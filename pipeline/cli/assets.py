@@ -48,7 +48,7 @@ def add(
     Every wallet of the chain gets a balance of it at once, and running processes take it up at the commit.
     Without --execute-min a consolidation is sent from half of --flag-above on.
 
-    Example: [bold]flagpost assets add bsc 0x55d398326f99059fF775485246999027B3197955 --flag-above '200 USDT'[/]
+    Example: [bold]flagpost assets add bsc 0x8AC76a51cc950d9822D68b83fE1Ad97B32Cd580d --flag-above '200 USDC'[/]
     Example: [bold]flagpost assets add ethereum 0x6B17… --symbol DAI --decimals 18 --flag-above '500 DAI'[/]
     """
     if flag_above is None:

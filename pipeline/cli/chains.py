@@ -175,7 +175,7 @@ def enable(
 ) -> None:
     """Switch a chain on: its nodes are asked for their network, every active token for its symbol and decimals.
 
-    --node replaces the nodes of its row; FLAGPOST_NODES_<NAME> goes before both.
+    --node replaces the nodes of its row; FLAGPOST_NODES_<NAME> is used instead of both.
 
     Example: [bold]flagpost chains enable bsc --node https://…[/]
     """

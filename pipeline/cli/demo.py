@@ -65,7 +65,7 @@ def demo(
         timeout=timeout,
         chains=tuple(chosen_chains(chains)) or ("tron",),
         lossy_notify=lossy_notify,
-        faults=faults,
+        faulty=faults,
         gas_policy=gas_policy.value,
         seed=seed,
         instances=instances,
@@ -150,7 +150,7 @@ def _summary(outcome: local_demo.Outcome) -> None:
     )
     swept = f"{report['missed_events_swept']} found by the sweep alone"
     out.print(f"{BAD if report['jobs_failed'] else OK} {report['jobs_failed']} jobs failed, {swept}")
-    if outcome.order.faults:
-        out.print(f"  nodes misbehaved in {outcome.spoilt} calls")
+    if outcome.order.faulty:
+        out.print(f"  {outcome.node_faults} faults of nodes met a call")
     latency = report["latency_ms"]["flag_to_start"]
     out.print(f"  flag to start: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all")

@@ -37,7 +37,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
 
-Callback = Callable[[], Awaitable[None]]
+Reconnected = Callable[[], Awaitable[None]]
 
 
 class Listener:
@@ -53,7 +53,7 @@ class Listener:
         worker_id: UUID | None = None,
         gated: str | None = None,
         lossy: bool = False,
-        on_reconnect: Callback | None = None,
+        on_reconnect: Reconnected | None = None,
         ping_interval: float = PING_INTERVAL,
         ping_timeout: float = PING_TIMEOUT,
     ) -> None:
@@ -97,7 +97,7 @@ class Listener:
         await self.close()
 
     def watch(self, channel: str, callback: Callable[[], None]) -> None:
-        """Call ``callback`` at each NOTIFY on ``channel`` and at each reconnect, from now on."""
+        """Call ``callback`` at each NOTIFY on ``channel`` and at each reconnect, from now on. It must not block."""
         self._watchers[channel].append(callback)
 
     async def start(self) -> None:
@@ -259,7 +259,11 @@ class Listener:
 
     def _call(self, channel: str) -> None:
         for callback in self._watchers[channel]:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # It is one watcher's fault, and the others have to hear of the next bell, too.
+                logger.exception("What was to be done when {} rang failed", channel)
 
     def _set_listening(self, listening: bool) -> None:
         (self.listening if listening else self.lost).set()

@@ -4,7 +4,6 @@ Every process is a real one, launched from the Procfile. Nothing is mocked but T
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -54,7 +53,7 @@ class Order:
     """Seconds from the first deposit."""
     chains: tuple[str, ...] = ("tron",)
     lossy_notify: bool = False
-    faults: bool = False
+    faulty: bool = False
     """Whether nodes misbehave, until everything has settled."""
     gas_policy: str = "threshold"
     seed: int = 1
@@ -119,8 +118,8 @@ class Outcome:
     """False: the time was up first."""
     jobs: dict[str, Any]
     seconds: float
-    spoilt: int
-    """Calls of the workers that nodes did not answer as they should."""
+    node_faults: int
+    """That met a call of a worker."""
     failures: tuple[str, ...]
 
     @property
@@ -155,7 +154,7 @@ class Outcome:
             "double_payments": sum(chain.audit.double_payments for chain in self.chains),
             "jobs_failed": self.jobs["jobs_failed"],
             "missed_events_swept": self.jobs["missed_events_swept"],
-            "node_faults": self.spoilt,
+            "node_faults": self.node_faults,
             "seconds": round(self.seconds, 2),
             "latency_ms": _latency(self.jobs),
             "chains": {chain.chain: chain.as_json() for chain in self.chains},
@@ -172,23 +171,22 @@ async def play(order: Order, home: Path, server: str | None, tell: Callable[[Pro
         block_time=order.block_time,
         solid_lag=order.solid_lag,
         workers_env={"FLAGPOST_LOSSY_NOTIFY": "1"} if order.lossy_notify else {},
-        faulty=order.faults,
+        faulty=order.faulty,
     ) as stand:
         await stand.start_workers(order.instances)
         started = time.monotonic()
         paying = asyncio.create_task(_deposit(stand, order))
-        spoiling = asyncio.create_task(misbehave(stand.mischiefs, order.seed))
+        beside = [asyncio.create_task(misbehave(stand.mischiefs, order.seed))] if order.faulty else []
         try:
-            settled = await _until_settled(stand, order, paying, started + order.timeout, tell)
+            settled = await _until_settled(stand, order, paying, beside, started + order.timeout, tell)
         finally:
-            for task in (paying, spoiling):
+            for task in (paying, *beside):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(paying, *beside, return_exceptions=True)
         seconds = time.monotonic() - started
-        spoilt = sum([await one.calm() for one in stand.mischiefs])
+        node_faults = sum([await one.calm() for one in stand.mischiefs])
         await stand.fleet.stop(Phase.WORK)
-        return await _outcome(stand, order, settled=settled, seconds=seconds, spoilt=spoilt)
+        return await _outcome(stand, order, settled=settled, seconds=seconds, node_faults=node_faults)
 
 
 def _terms(order: Order) -> Terms:
@@ -234,14 +232,19 @@ async def _until_settled(
     stand: Stand,
     order: Order,
     paying: "asyncio.Task[dict[str, int]]",
+    beside: "Sequence[asyncio.Task[None]]",
     deadline: float,
     tell: Callable[[Progress], None],
 ) -> bool:
-    """True once everything that was paid in has arrived and nothing moves any more; False at the deadline."""
+    """True once everything that was paid in has arrived and nothing moves any more; False at the deadline. Raises
+    what a task ``beside`` it ended by."""
     decimals = max(chain.network.token_decimals for chain in stand.chains)
     async with await AsyncConnection.connect(stand.dsn, autocommit=True, row_factory=dict_row) as connection:
         while time.monotonic() < deadline:
             stand.fleet.check()
+            for task in beside:
+                if task.done():
+                    task.result()
             received = {
                 chain.network.chain: await chain.network.balance(chain.treasury, chain.token, final=True)
                 for chain in stand.chains
@@ -263,7 +266,7 @@ async def _until_settled(
     return False
 
 
-async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float, spoilt: int) -> Outcome:
+async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float, node_faults: int) -> Outcome:
     """Read the chains first, and only then what the database thinks of it."""
     movements = {chain.chain_id: await chain.network.movements() for chain in stand.chains}
     async with await AsyncConnection.connect(stand.dsn, autocommit=True, row_factory=dict_row) as connection:
@@ -289,7 +292,7 @@ async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float,
         settled=settled,
         jobs=jobs[None],
         seconds=seconds,
-        spoilt=spoilt,
+        node_faults=node_faults,
         failures=tuple(f"{row['jobs']} {row['job_type']} {row['status']}: {row['reason']}" for row in failures),
     )
 

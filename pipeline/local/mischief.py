@@ -1,6 +1,7 @@
 """Nodes that misbehave, as real ones do: each fault is drawn from a seed, meets a few calls, and is over.
 
-The workers are left as they are; what they are told by a node is late, false, somebody else's, or nothing.
+The workers are left as they are; what they are told by a node is late, false, somebody else's, or nothing. Few faults
+wait for their calls at any time: else those of a slow minute would meet the last payment one after the other.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ from typing import Any, Protocol
 
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import BROADCAST_ONLY, FaultKind
-from pipeline.local.anvil_proxy import SEND, FaultProxy, Plan, fault_proxy
+from pipeline.keys.derivation import Family
+from pipeline.local.anvil_proxy import SEND, FaultProxy
 from pipeline.local.anvil_proxy import Fault as EvmFault
 from pipeline.local.network import LocalNetwork
 from pipeline.local.tron import TronNetwork
@@ -19,17 +21,21 @@ from pipeline.local.tron import TronNetwork
 BROADCAST = "wallet/broadcasthex"
 EVERY_SECONDS = 0.5
 """Between two faults of a network."""
+MOST_WAITING = 4
+"""Calls yet to be spoilt at one network, past which no fault is added."""
 LATE_SECONDS = (0.2, 0.7, 2.5)
+BAN_SECONDS = 2.0
+"""Of an EVM node, which is the only one of its network here. TRON's are drawn."""
 
 
 class Mischief(Protocol):
     """What can be done to the nodes of one network."""
 
     async def spoil(self, dice: Random) -> None:
-        """The next fault."""
+        """The next fault, unless enough of them wait for their calls."""
 
     async def calm(self) -> int:
-        """End all of them. Returns how many calls were spoilt since the start."""
+        """End all of them. Returns how many calls they met since the start."""
 
 
 async def misbehave(mischiefs: Sequence[Mischief], seed: int) -> None:
@@ -46,10 +52,12 @@ async def mischief_at(network: LocalNetwork) -> AsyncIterator[Mischief]:
     """Make a network's node one that can misbehave; workers are to be told of ``network.node_url`` after that."""
     if isinstance(network, TronNetwork):
         yield TronMischief(network.client)
-        return
-    async with fault_proxy(network.url) as proxy:
-        network.node_url = proxy.url
-        yield EvmMischief(proxy)
+    elif network.family is Family.EVM:
+        async with FaultProxy.before(network.url) as proxy:
+            network.node_url = proxy.url
+            yield EvmMischief(proxy)
+    else:
+        raise ValueError(f"nobody knows how a node of {network.chain} misbehaves")
 
 
 class TronMischief:
@@ -60,15 +68,20 @@ class TronMischief:
         self._ordered = 0
 
     async def spoil(self, dice: Random) -> None:
-        fault = tron_fault(dice, nodes=1)
-        self._ordered += fault["count"]
-        kind = FaultKind(fault.pop("fault"))
-        await self._client.add_fault(kind, **{name: value for name, value in fault.items() if name != "node"})
+        if await self._waiting() >= MOST_WAITING:
+            return
+        fault = tron_fault(dice, nodes=("main",))
+        count = fault["count"]
+        await self._client.add_fault(FaultKind(fault.pop("fault")), **fault)
+        self._ordered += count
 
     async def calm(self) -> int:
-        left: int = sum(rule["count"] for rules in (await self._client.faults()).values() for rule in rules)
+        waiting = await self._waiting()
         await self._client.clear_faults()
-        return self._ordered - left
+        return self._ordered - waiting
+
+    async def _waiting(self) -> int:
+        return sum(int(rule["count"]) for rules in (await self._client.faults()).values() for rule in rules)
 
 
 class EvmMischief:
@@ -77,27 +90,31 @@ class EvmMischief:
     def __init__(self, proxy: FaultProxy) -> None:
         self._proxy = proxy
         self._ordered = 0
-        self._plans: list[Plan] = []
 
     async def spoil(self, dice: Random) -> None:
+        if self._waiting() >= MOST_WAITING:
+            return
         fault = evm_fault(dice)
-        self._ordered += fault["count"]
-        plan = self._proxy.plan(
-            EvmFault(fault["fault"]), fault["method"], fault["count"], late_seconds=fault.get("seconds")
-        )
-        self._plans.append(plan)
+        kind, count = EvmFault(fault["fault"]), fault["count"]
+        seconds = BAN_SECONDS if kind is EvmFault.BANNED else fault.get("seconds")
+        self._proxy.plan(kind, fault["method"], count, seconds=seconds)
+        self._ordered += count
 
     async def calm(self) -> int:
+        waiting = self._waiting()
         self._proxy.calm()
-        return self._ordered - sum(plan.left or 0 for plan in self._plans)
+        return self._ordered - waiting
+
+    def _waiting(self) -> int:
+        return sum(plan.left or 0 for plan in self._proxy.plans)
 
 
-def tron_fault(dice: Random, *, nodes: int) -> dict[str, Any]:
-    """Fields of :class:`pipeline.devnet.faults.Fault`: ``fault`` is its kind, ``node`` one of so many."""
+def tron_fault(dice: Random, *, nodes: Sequence[str] | Sequence[int]) -> dict[str, Any]:
+    """Fields of :class:`pipeline.devnet.faults.Fault`: ``fault`` is its kind, ``node`` one of ``nodes``."""
     fault = dice.choice([one for one in FaultKind if one is not FaultKind.FALSE_REPLY])
     anywhere = fault not in BROADCAST_ONLY and fault is not FaultKind.FALSE_TXID
     path = dice.choice([BROADCAST, BROADCAST, "wallet/*", "walletsolidity/*"]) if anywhere else BROADCAST
-    drawn = {"fault": str(fault), "path": path, "node": dice.randrange(nodes), "count": dice.randint(1, 3)}
+    drawn = {"fault": str(fault), "path": path, "node": dice.choice(nodes), "count": dice.randint(1, 3)}
     if fault in (FaultKind.LATE_REPLY, FaultKind.LATE_REQUEST, FaultKind.BANNED, FaultKind.SUSPENDED):
         drawn["seconds"] = dice.choice(LATE_SECONDS)
     if fault is FaultKind.HTML:

@@ -99,21 +99,20 @@ async def open_stand(
     ProcessEnded, CannotPlay.
     """
     home = LocalHome(path)
-    async with _database_of_our_own(server) as database:
+    places = place(home, chains, block_time, solid_lag, kept=False)
+    async with _database_of_our_own(server) as database, AsyncExitStack() as stack:
         dsn = database or embedded_dsn(path)
+        open_to_faults = places if faulty else []
+        mischiefs = [await stack.enter_async_context(mischief_at(one.network)) for one in open_to_faults]
         async with Fleet(child_environment(path, database), path / "logs") as fleet:
-            places = place(home, chains, block_time, solid_lag, kept=False)
             nodes = [one.line for one in places]
             await fleet.start(nodes if database else [Line("db", "flagpost db start", Phase.DATABASE), *nodes])
             try:
                 await until_answered(lambda: migrate(dsn), psycopg.OperationalError, fleet.check)
                 for one in places:
                     await until_answered(one.network.network_id, NO_NODE, fleet.check)
-                async with AsyncExitStack() as stack:
-                    open_to_faults = places if faulty else []
-                    mischiefs = [await stack.enter_async_context(mischief_at(one.network)) for one in open_to_faults]
-                    seeded = await seed(dsn, [one.network for one in places], home, terms)
-                    yield Stand(home, dsn, fleet, tuple(seeded), dict(workers_env or {}), tuple(mischiefs))
+                seeded = await seed(dsn, [one.network for one in places], home, terms)
+                yield Stand(home, dsn, fleet, tuple(seeded), dict(workers_env or {}), tuple(mischiefs))
             finally:
                 for one in places:
                     await one.network.close()

@@ -142,13 +142,10 @@ class Chains(Generic[S]):
         self._refused: dict[int, ChainRow] = {}
         self._changed = asyncio.Event()
 
-    async def serve(self, channel: str, on_event: Callable[[], None] | None = None) -> None:
-        """``follow`` until told to stop, and ring every chain for NOTIFY ``channel`` (told to ``on_event``) and
-        whenever something may have changed. What is under way then ends by itself within the grace. Raises what
-        ``follow`` raises."""
+    async def serve(self, channel: str) -> None:
+        """``follow`` until told to stop, and ring every chain for NOTIFY ``channel`` and whenever something may have
+        changed. What is under way then ends by itself within the grace. Raises what ``follow`` raises."""
         self._runtime.watch(self.ring)
-        if on_event is not None:
-            self._runtime.listener.watch(channel, on_event)
         self._runtime.listener.watch(channel, self.ring)
         tasks = [
             asyncio.create_task(self.follow()),

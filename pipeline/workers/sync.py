@@ -92,7 +92,7 @@ class Sync:
             self._chain_names,
             lambda row, provider: ChainSync(runtime, row, provider, self.observe),
         )
-        await chains.serve("balance_due", lambda: self.counts.update(wakes_by_event=1))
+        await chains.serve("balance_due")
 
     def observe(self, batch: Batch) -> None:
         """Count a batch."""

@@ -1,4 +1,4 @@
--- What the doorbells say about wallets.
+-- Which wallets balance_due names (triggers/balance_due.sql).
 --
 -- Guarantees: never more than 20 addresses of at most 64 characters, so that a payload stays under the
 -- 8,000 bytes of a NOTIFY whatever an operator has written into wallets.address.

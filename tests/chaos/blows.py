@@ -202,7 +202,7 @@ CATALOG: Mapping[Kind, Draw] = {
     Kind.POOLER: Draw(3, _seconds(0.0, 1.0), "pooler"),
     Kind.CUT: Draw(6, _host, "hosts"),
     Kind.SLOW: Draw(4, _host, "hosts"),
-    Kind.TRON_NODE: Draw(22, lambda random: tron_fault(random, nodes=2)),
+    Kind.TRON_NODE: Draw(22, lambda random: tron_fault(random, nodes=(0, 1))),
     Kind.TRON_AWAY: Draw(1, _seconds(0.5, 3.0)),
     Kind.TRON_STALE: Draw(3, _seconds(0.5, 4.0)),
     Kind.TRON_FORK: Draw(6, _tron_fork),

@@ -64,10 +64,8 @@ class EvmGround(Ground):
 
     def spoil(self, arguments: Mapping[str, Any]) -> Plan:
         """The node misbehaves; ``Plan.left`` says later how often it did."""
-        late = arguments.get("seconds")
-        return self.network.proxy.plan(
-            Fault(arguments["fault"]), arguments["method"], arguments["count"], late_seconds=late
-        )
+        fault, seconds = Fault(arguments["fault"]), arguments.get("seconds")
+        return self.network.proxy.plan(fault, arguments["method"], arguments["count"], seconds=seconds)
 
     async def away(self, seconds: float) -> None:
         """Every node answers with the page of its load balancer."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.chaos.recovery import RECOVERY
 from tests.chaos.schedule import Layout
-from tests.chaos.summary import ROOT, RUNS, kinds_hit, load, total
+from tests.chaos.summary import ROOT, RUNS, load, total
 
 PAGE = ROOT / "docs" / "reliability.md"
 SIMULATION = ROOT / ".chaos" / "simulation"
@@ -39,7 +39,8 @@ def of_processes(runs: Summaries) -> Iterator[str]:
     first, last = runs[0]["at"][:10], runs[-1]["at"][:10]
     yield "### Real processes"
     yield ""
-    yield f"Runs from {first} to {last}, commits {', '.join(dict.fromkeys(run['commit'] for run in runs))}."
+    commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
+    yield f"Runs from {first} to {last}, commits {commits} (`+`: with changes that were not committed yet)."
     yield ""
     yield from _table(
         ("", ""),
@@ -61,7 +62,7 @@ def of_processes(runs: Summaries) -> Iterator[str]:
         ],
     )
     yield ""
-    yield f"{len(kinds_hit(runs))} kinds hit. Faults by kind:"
+    yield f"{len(found['by_kind'])} kinds of faults hit. How often each:"
     yield ""
     yield from _table(("fault", "hits"), [(kind, _count(count)) for kind, count in found["by_kind"].items()])
     yield ""

@@ -103,12 +103,6 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def kinds_hit(summaries: Sequence[Mapping[str, Any]]) -> set[Kind]:
-    """For the report: which kinds of blows have hit at all."""
-    labels = {label for summary in summaries for label in (*summary["faults"], *summary["moves"])}
-    return {kind for kind in Kind if any(label == kind or label.startswith(f"{kind}:") for label in labels)}
-
-
 def _in_a_line(problem: str) -> str:
     """How it begins, and how it ends where that is a traceback."""
     first, _, rest = problem.partition("\n")

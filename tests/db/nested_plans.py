@@ -18,7 +18,7 @@ SETTINGS = {
     "auto_explain.log_format": "json",
     "client_min_messages": "log",
 }
-"""Of the database whose sessions are to tell."""
+"""Of the database, or the session, that is to tell."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,15 @@ class Plans:
 
     def reads(self) -> Sequence[Read]:
         """Of every plan so far, which are then forgotten."""
+        return [read for one in self._taken() for read in _reads(one["Plan"], one["Query Text"])]
+
+    def steps(self, of: str) -> set[str]:
+        """The kinds of nodes in plans of queries with ``of`` in them; all plans so far are then forgotten."""
+        return {step for one in self._taken() if of in one["Query Text"] for step in _steps(one["Plan"])}
+
+    def _taken(self) -> list[dict[str, Any]]:
         told, self._told = self._told, []
-        return [read for one in told for read in _reads(one["Plan"], one["Query Text"])]
+        return told
 
 
 def _reads(node: dict[str, Any], query: str) -> Iterator[Read]:
@@ -60,3 +67,9 @@ def _reads(node: dict[str, Any], query: str) -> Iterator[Read]:
         yield Read(node["Relation Name"], how, looked_at * float(node.get("Actual Loops", 1)), query)
     for child in node.get("Plans", ()):
         yield from _reads(child, query)
+
+
+def _steps(node: dict[str, Any]) -> Iterator[str]:
+    yield node["Node Type"]
+    for child in node.get("Plans", ()):
+        yield from _steps(child)

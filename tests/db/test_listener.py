@@ -70,6 +70,23 @@ async def test_whatever_anybody_says_rings(empty_database: str, bell: Connection
             await soon(flags)
 
 
+async def test_a_watcher_that_fails_keeps_the_bell_from_nobody(
+    empty_database: str, bell: Connection, warnings: list[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("the watcher's own fault")
+
+    async with Listener(empty_database, ["jobs"], name="test") as listener:
+        listener.watch("jobs", fail)
+        jobs = rung(listener, "jobs")
+        for _ in range(2):
+            jobs.clear()
+            await bell.execute("NOTIFY jobs")
+            await soon(jobs)
+        assert listener.reconnects == 0
+        assert len([line for line in warnings if "What was to be done when jobs rang failed" in line]) == 2
+
+
 async def test_no_wake_up_is_lost_over_300_rapid_notifications(empty_database: str, bell: Connection) -> None:
     """The consumer has nothing but its event: one lost wake-up and it waits for ever."""
     await bell.execute("CREATE TABLE work (id integer)")

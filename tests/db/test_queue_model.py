@@ -191,7 +191,7 @@ async def _empty(connection: Connection) -> None:
 
 
 def walk(machine: type[Life], database: str, steps: int = 25) -> None:
-    """Twenty walks of so many steps, always the same ones; FLAGPOST_WALKS=1000 takes so many others.
+    """Twenty walks of so many steps, always the same ones; FLAGPOST_WALKS=1000 takes so many others, drawn anew.
 
     A failure is not made shorter: each try is a walk through a database, and there would be hundreds.
     """
@@ -203,6 +203,7 @@ def walk(machine: type[Life], database: str, steps: int = 25) -> None:
             max_examples=int(others or 20),
             derandomize=others is None,
             phases=[Phase.generate],
+            print_blob=True,
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from pipeline.db.pool import Connection
+from tests.db.nested_plans import SETTINGS, Plans
 from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.seed import TRX, USDT, Chain, add_wallets, set_balance
 
@@ -306,3 +307,21 @@ async def test_a_hundred_times_more_rows_than_the_plan_was_made_for(connection: 
     assert await value(connection, "SELECT count(*) FROM wallets WHERE needs_gas AND needs_consolidation") == 15_000
     await connection.execute("UPDATE wallets SET needs_gas = false")
     assert await value(connection, "SELECT count(*) FROM wallets WHERE wanted_job = 'consolidation'") == 15_000
+
+
+async def test_what_a_bell_says_is_never_found_by_comparing_each_row_with_each(
+    connection: Connection, tron: Chain
+) -> None:
+    """The plan that was made for one row serves for thousands."""
+    wallets = await add_wallets(connection, tron, 3_000)
+    await connection.execute("LOAD 'auto_explain'")
+    for name, setting in SETTINGS.items():
+        if name != "session_preload_libraries":
+            await connection.execute("SELECT set_config(%s, %s, false)", [name, setting])
+    plans = Plans(connection)
+    for ids in ([wallets[0].id], [wallet.id for wallet in wallets[1:]]):
+        await connection.execute("UPDATE wallets SET needs_gas = true WHERE id = ANY (%s)", [ids])
+        steps = plans.steps("FROM new_rows n FULL JOIN old_rows o")
+        assert "WindowAgg" in steps, "the session has told its plans"
+        assert steps & {"Hash Join", "Merge Join"}
+        assert "Nested Loop" not in steps

@@ -7,10 +7,11 @@ import pytest
 from psycopg import AsyncConnection
 
 from pipeline.local.anvil import BNB, CHAIN_ID, AnvilNetwork, anvil_command, find_anvil
-from pipeline.local.anvil_proxy import SEND, Fault, fault_proxy
+from pipeline.local.anvil_proxy import SEND, Fault
 from pipeline.local.networks import NO_ANVIL
 from pipeline.local.procfile import Line, Phase
 from pipeline.local.stand import NO_NODE, Stand, open_stand, until_answered
+from tests.chains.evm.proxy import OddNode
 from tests.e2e.conftest import BLOCK_TIME, environment, terms
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import answer
@@ -92,7 +93,7 @@ async def test_with_faults_between_us_and_the_node_every_treasury_is_exact(home:
     few = terms(wallets=4, gas_funds={"bsc": BNB})
     async with open_stand(home, few, chains=("bsc",), server=server_dsn, block_time=BLOCK_TIME, solid_lag=2) as stand:
         chain = stand.chains[0]
-        async with fault_proxy(chain.network.url) as proxy:
+        async with OddNode.before(chain.network.url) as proxy:
             for fault in (Fault.LOST_REPLY, Fault.DUPLICATED, Fault.LOST_REQUEST, Fault.FALSE_HASH, Fault.BUSY):
                 proxy.plan(fault, SEND, 2)
             for fault in (Fault.LOST_REPLY, Fault.HTML, Fault.TOO_MANY, Fault.SUSPENDED):

@@ -7,6 +7,7 @@ import pytest
 
 from bench.aims import AIMS, BEST, FLOOR, Bound
 from bench.contestants import OURS
+from bench.hops import split
 from bench.result import Result
 
 
@@ -61,3 +62,30 @@ def test_ours_in_other_circumstances_is_no_peer() -> None:
 
 def test_every_bound_has_one_side() -> None:
     assert [bound for aim in AIMS for bound in aim.bounds if (bound.at_most is None) == (bound.at_least is None)] == []
+
+
+def traced(count: int) -> tuple[list[list[int]], dict[str, Any]]:
+    """Events a second apart, each rung, asked, answered and started 1, 2, 3 and 4 ms after the start of its call."""
+    seconds = [10**9 * number for number in range(1, count + 1)]
+    ms = {name: [at + 10**6 * after for at in seconds] for after, name in enumerate(("rung", "asked", "answered"), 1)}
+    starts = [[number, at + 4 * 10**6] for number, at in enumerate(seconds, 1)]
+    return [[number, at, at + 500_000] for number, at in enumerate(seconds, 1)], {**ms, "starts": starts}
+
+
+def test_each_hop_of_an_event_is_found_beside_it() -> None:
+    found = split(*traced(40))
+    assert {hop: set(times) for hop, times in found.items()} == {
+        "update returned": {0.5}, "rung": {1.0}, "asked": {2.0}, "answered": {3.0}, "handler": {4.0},
+    }  # fmt: skip
+    assert len(found["handler"]) == 40
+
+
+def test_an_event_that_was_taken_on_the_way_to_something_else_says_nothing() -> None:
+    events, seen = traced(40)
+    seen["asked"][7] = seen["rung"][7] - 1  # the timer was first
+    assert len(split(events, seen)["handler"]) == 39
+    seen["rung"].pop()  # and one that was never rung
+    assert len(split(events, seen)["handler"]) == 38
+    seen["starts"].pop(0)
+    with pytest.raises(ValueError, match="3 of 40 events"):
+        split(events, seen)

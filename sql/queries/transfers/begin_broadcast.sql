@@ -19,7 +19,7 @@ WITH attempts AS (
     UPDATE transfers t
        SET state = 'broadcasting'
       FROM attempts
-     WHERE t.id = attempts.transfer_id AND t.state = 'signed'
+     WHERE t.id = attempts.transfer_id AND t.job_id = %(job_uuid)s AND t.state = 'signed'
     RETURNING t.id, t.job_id
 ), job AS (
     UPDATE job_logs j

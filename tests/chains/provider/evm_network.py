@@ -15,8 +15,9 @@ from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner, Signer
-from pipeline.local.anvil_proxy import SEND, Fault, FaultProxy, fault_proxy
+from pipeline.local.anvil_proxy import SEND, Fault
 from tests.chains.evm.anvil import BASE_FEE, FINALITY_DEPTH, Anvil, anvil
+from tests.chains.evm.proxy import OddNode
 from tests.chains.provider.network import FakeTime, Trouble
 
 MNEMONIC = "abandon " * 11 + "about"
@@ -42,7 +43,7 @@ _FAULTS = {
 @dataclass
 class EvmNetwork:
     node: Anvil
-    proxy: FaultProxy
+    proxy: OddNode
     token: Asset
     stack: AsyncExitStack
     family: str = "evm"
@@ -140,7 +141,7 @@ class EvmNetwork:
         await self.mine()
 
     async def another_node(self) -> str:
-        return (await self.stack.enter_async_context(fault_proxy(self.node.url))).url
+        return (await self.stack.enter_async_context(OddNode.before(self.node.url))).url
 
     async def another_network(self) -> str:
         return (await self.stack.enter_async_context(anvil(chain_id=CHAIN_ID + 1))).url
@@ -188,7 +189,7 @@ async def evm_network(base_fee: int = BASE_FEE, host: str = "127.0.0.1") -> Asyn
     """``host``: the address that its proxy listens on."""
     async with contextlib.AsyncExitStack() as stack:
         node = await stack.enter_async_context(anvil(chain_id=CHAIN_ID, base_fee=base_fee))
-        proxy = await stack.enter_async_context(fault_proxy(node.url, host))
+        proxy = await stack.enter_async_context(OddNode.before(node.url, host))
         contract = await node.deploy(TOKEN, _token_arguments("Tether USD", "USDT", 6, 0))
         await node.finalize()
         yield EvmNetwork(node, proxy, Asset("USDT", 6, _text(contract)), stack)

@@ -1,0 +1,87 @@
+"""A node with gaps, as vendors have them, that remembers what it was asked: anvil behind a proxy."""
+
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from pipeline.local.anvil_proxy import SEND, FaultProxy, error, txid
+from tests.chains.evm.anvil import FINALITY_DEPTH
+
+
+class OddNode(FaultProxy):
+    """It can also be frozen, and do without methods."""
+
+    def __init__(self, upstream: str, session: aiohttp.ClientSession) -> None:
+        super().__init__(upstream, session)
+        self.requests = 0
+        """HTTP requests that came."""
+        self.methods: list[str] = []
+        """Called so far."""
+        self.paths: list[str] = []
+        """Asked for, with whatever key is in them."""
+        self.missing_methods: set[str] = set()
+        """Answered with "method not found"."""
+        self.pinned: dict[str, Any] = {}
+        """Results by method, whatever the node says."""
+        self.refuses_overrides = False
+        """Of another code for an account, in eth_call."""
+        self.largest_range: int | None = None
+        """Blocks that it gives logs of; it refuses more."""
+        self.most_logs: int | None = None
+        """In one answer; it refuses to give more."""
+        self._frozen_at: int | None = None
+        self._remembered: set[str] = set()
+
+    def freeze(self, height: int) -> None:
+        """From now on it knows no block above, and keeps what it is sent to itself."""
+        self._frozen_at = height
+
+    def remember(self, txid: str) -> None:
+        """It says that it knows this one, whatever became of it."""
+        self._remembered.add(txid)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests += 1
+        self.paths.append(request.path)
+        self.methods += [one["method"] for one in (body if isinstance(body, list) else [body])]
+        return await super().handle(request)
+
+    async def answer(self, call: dict[str, Any]) -> Any:
+        if call["method"] in self.missing_methods:
+            return error(call, -32601, f"the method {call['method']} does not exist/is not available")
+        if call["method"] in self.pinned:
+            return {"jsonrpc": "2.0", "id": call["id"], "result": self.pinned[call["method"]]}
+        if self.refuses_overrides and call["method"] == "eth_call" and len(call["params"]) > 2:
+            return error(call, -32602, "too many arguments, want at most 2")
+        if call["method"] == "eth_getLogs" and self.largest_range is not None:
+            first, last = (int(call["params"][0][name], 16) for name in ("fromBlock", "toBlock"))
+            if last - first + 1 > self.largest_range:
+                return error(call, -32000, f"exceed maximum block range: {self.largest_range}")
+        if call["method"] == SEND:
+            sent = txid(call["params"][0])
+            if sent in self._remembered:
+                return error(call, -32000, "already known")
+            if self._frozen_at is not None:
+                return {"jsonrpc": "2.0", "id": call["id"], "result": sent}
+        if self._frozen_at is not None:
+            call = {**call, "params": [_stale(one, self._frozen_at) for one in call["params"]]}
+        answer = await super().answer(call)
+        if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
+            return error(call, -32005, f"query returned more than {self.most_logs} results")
+        return answer if self._frozen_at is None else _without_newer(call, answer, self._frozen_at)
+
+
+def _stale(parameter: Any, height: int) -> Any:
+    if parameter in ("latest", "pending"):
+        return hex(height)
+    return hex(max(0, height - FINALITY_DEPTH)) if parameter == "finalized" else parameter
+
+
+def _without_newer(call: dict[str, Any], answer: Any, height: int) -> Any:
+    result = answer.get("result")
+    if call["method"] == "eth_blockNumber":
+        return {**answer, "result": hex(height)}
+    number = (result.get("blockNumber") or result.get("number")) if isinstance(result, dict) else None
+    return {**answer, "result": None} if number and int(number, 16) > height else answer
