@@ -149,5 +149,5 @@ AIMS = (
         (Bound("flips.rate", at_least=0.6, against=WITHOUT),),
     ),
 )
-"""9 and 10 are in docs/reliability.md. 5 is how the sync is made: between two reads of a balance, which `sync_interval` sets,
-only blocks are asked for."""
+"""9 and 10 are in docs/reliability.md. 5 is how the sync is made: between two reads of a balance, which `sync_interval`
+sets, only blocks are asked for."""

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.blows import Kind
 from tests.chaos.storm import Outcome
 
 ROOT = Path(__file__).parents[2]
