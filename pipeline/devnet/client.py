@@ -244,9 +244,9 @@ class DevnetClient:
         }
         return int((await self._ask("add-fault", **rule))["id"])
 
-    async def clear_faults(self, node: str | None = None) -> int:
-        """Also lifts bans and suspensions. Returns how many rules went."""
-        return int((await self._ask("clear-faults", node=node))["cleared"])
+    async def clear_faults(self, node: str | None = None, *, rule: int | None = None) -> int:
+        """All of them, which also lifts bans and suspensions, or one ``rule``. Returns how many rules went."""
+        return int((await self._ask("clear-faults", node=node, id=rule))["cleared"])
 
     async def faults(self) -> dict[str, list[dict[str, Any]]]:
         """The rules left, by node, each with its ``hits``."""

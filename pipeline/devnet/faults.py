@@ -93,10 +93,11 @@ class Faults:
         return fault
 
     def clear(self, fault_id: int | None = None) -> int:
-        """Remove one rule or all, and lift a ban. Returns how many rules went."""
+        """Remove one rule, or all and lift a ban. Returns how many rules went."""
         before = len(self.rules)
         self.rules = [rule for rule in self.rules if fault_id is not None and rule.id != fault_id]
-        self._refusing = None
+        if fault_id is None:
+            self._refusing = None
         return before - len(self.rules)
 
     def take(self, path: str) -> Fault | None:

@@ -1,7 +1,7 @@
 """Nodes that misbehave, as real ones do: each fault is drawn from a seed, meets a few calls, and is over.
 
-The workers are left as they are; what they are told by a node is late, false, somebody else's, or nothing. Few faults
-wait for their calls at any time: else those of a slow minute would meet the last payment one after the other.
+The workers are left as they are; what they are told by a node is late, false, somebody else's, or nothing. A fault does
+not wait for its calls: else those of a quiet minute would meet the last payment one after the other.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from typing import Any, Protocol
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import BROADCAST_ONLY, FaultKind
 from pipeline.keys.derivation import Family
-from pipeline.local.anvil_proxy import SEND, FaultProxy
+from pipeline.local.anvil_proxy import SEND, FaultProxy, Plan
 from pipeline.local.anvil_proxy import Fault as EvmFault
 from pipeline.local.network import LocalNetwork
 from pipeline.local.tron import TronNetwork
 
 BROADCAST = "wallet/broadcasthex"
 EVERY_SECONDS = 0.5
-"""Between two faults of a network."""
-MOST_WAITING = 4
-"""Calls yet to be spoilt at one network, past which no fault is added."""
+"""Between two draws for a network. A fault that has met no call by then is over."""
+SHARE = 0.5
+"""Of the draws that are a fault."""
 LATE_SECONDS = (0.2, 0.7, 2.5)
 BAN_SECONDS = 2.0
 """Of an EVM node, which is the only one of its network here. TRON's are drawn."""
@@ -32,10 +32,10 @@ class Mischief(Protocol):
     """What can be done to the nodes of one network."""
 
     async def spoil(self, dice: Random) -> None:
-        """The next fault, unless enough of them wait for their calls."""
+        """End what is left of the last fault, and begin another one or none."""
 
     async def calm(self) -> int:
-        """End all of them. Returns how many calls they met since the start."""
+        """End it. Returns how many calls were met since the start."""
 
 
 async def misbehave(mischiefs: Sequence[Mischief], seed: int) -> None:
@@ -65,23 +65,29 @@ class TronMischief:
 
     def __init__(self, client: DevnetClient) -> None:
         self._client = client
-        self._ordered = 0
+        self._met = 0
+        self._rule: tuple[int, int] | None = None
+        """The last one: its id, and how many calls it is for."""
 
     async def spoil(self, dice: Random) -> None:
-        if await self._waiting() >= MOST_WAITING:
-            return
+        await self._end()
         fault = tron_fault(dice, nodes=("main",))
-        count = fault["count"]
-        await self._client.add_fault(FaultKind(fault.pop("fault")), **fault)
-        self._ordered += count
+        if dice.random() < SHARE:
+            count = fault["count"]
+            self._rule = await self._client.add_fault(FaultKind(fault.pop("fault")), **fault), count
 
     async def calm(self) -> int:
-        waiting = await self._waiting()
+        await self._end()
         await self._client.clear_faults()
-        return self._ordered - waiting
+        return self._met
 
-    async def _waiting(self) -> int:
-        return sum(int(rule["count"]) for rules in (await self._client.faults()).values() for rule in rules)
+    async def _end(self) -> None:
+        if self._rule is None:
+            return
+        (rule, count), self._rule = self._rule, None
+        left = [one["count"] for rules in (await self._client.faults()).values() for one in rules if one["id"] == rule]
+        await self._client.clear_faults(rule=rule)
+        self._met += count - sum(left)
 
 
 class EvmMischief:
@@ -89,24 +95,31 @@ class EvmMischief:
 
     def __init__(self, proxy: FaultProxy) -> None:
         self._proxy = proxy
-        self._ordered = 0
+        self._met = 0
+        self._plan: tuple[Plan, int] | None = None
+        """The last one, and how many calls it is for."""
 
     async def spoil(self, dice: Random) -> None:
-        if self._waiting() >= MOST_WAITING:
-            return
+        self._end()
         fault = evm_fault(dice)
-        kind, count = EvmFault(fault["fault"]), fault["count"]
-        seconds = BAN_SECONDS if kind is EvmFault.BANNED else fault.get("seconds")
-        self._proxy.plan(kind, fault["method"], count, seconds=seconds)
-        self._ordered += count
+        if dice.random() < SHARE:
+            kind, count = EvmFault(fault["fault"]), fault["count"]
+            seconds = BAN_SECONDS if kind is EvmFault.BANNED else fault.get("seconds")
+            self._plan = self._proxy.plan(kind, fault["method"], count, seconds=seconds), count
 
     async def calm(self) -> int:
-        waiting = self._waiting()
+        self._end()
         self._proxy.calm()
-        return self._ordered - waiting
+        return self._met
 
-    def _waiting(self) -> int:
-        return sum(plan.left or 0 for plan in self._proxy.plans)
+    def _end(self) -> None:
+        if self._plan is None:
+            return
+        (plan, count), self._plan = self._plan, None
+        left = plan.left or 0
+        if left:
+            self._proxy.plans.remove(plan)
+        self._met += count - left
 
 
 def tron_fault(dice: Random, *, nodes: Sequence[str] | Sequence[int]) -> dict[str, Any]:

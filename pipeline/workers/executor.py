@@ -27,7 +27,7 @@ CHANNELS = ("wallet_flags", "jobs")
 
 FLUSH_SECONDS = 0.02
 """How long an outcome waits for others to be written with. Payments do not wait: they write their own commits."""
-DUE_CHECK_SECONDS = 30.0
+DUE_CHECK_SECONDS = 10.0
 """Longest sleep until the next look at ``run_at``: bounds the lateness of a job that another process delayed."""
 SHORTEST_NAP_SECONDS = 0.25
 """A due job that could not be claimed is locked by somebody's open transaction: no use asking at once."""
@@ -71,6 +71,8 @@ class Executor:
         self._backlog = True
         self._next_sweep = 0.0
         self._next_due = 0.0
+        self._due_unknown = True
+        """Whether a job may wait that nobody knew of when it was last asked what is due."""
         self.looks = Looks()
         self._reconnects = 0
         self._held: dict[Job, None] = {}
@@ -88,6 +90,7 @@ class Executor:
         """From now on work on these chains, and look at once for what they have."""
         self.chain_ids = chain_ids
         self.looks.start_afresh()
+        self._due_unknown = True
         self._call = self._call or TriggeredBy.SYSTEM
         self._bell.set()
 
@@ -99,8 +102,8 @@ class Executor:
         )
         self._next_sweep = _now() + runtime.config.sweep.interval_seconds
         runtime.watch(self._bell.set)
-        for channel in CHANNELS:
-            runtime.listener.watch(channel, self._heard)
+        runtime.listener.watch("wallet_flags", self._heard)
+        runtime.listener.watch("jobs", self._heard_of_jobs)
         try:
             while not runtime.stopping.is_set():
                 await self._turn()
@@ -116,6 +119,10 @@ class Executor:
     def _heard(self) -> None:
         self._call = self._call or TriggeredBy.EVENT
         self._bell.set()
+
+    def _heard_of_jobs(self) -> None:
+        self._due_unknown = True
+        self._heard()
 
     def _answer_call(self, call: TriggeredBy) -> TriggeredBy:
         """Clear the call before the tables are read, so that what rings in between rings again."""
@@ -165,7 +172,7 @@ class Executor:
         if self._runtime.paused:
             if flush:
                 await self._exchange(0, TriggeredBy.SYSTEM)
-            self._look_again = self._backlog = True  # for the time when the pause is over
+            self._look_again = self._backlog = self._due_unknown = True  # for the time when the pause is over
         elif room <= 0:
             if self._call:
                 await self._enqueue_backlog(self._answer_call(self._call))
@@ -174,7 +181,7 @@ class Executor:
             await self._look(room, self._answer_call(self._call))
         elif now >= self._next_sweep:
             self._next_sweep = now + self._runtime.config.sweep.interval_seconds
-            self._backlog = True
+            self._backlog = self._due_unknown = True
             self.counts["wakes_by_sweep"] += 1
             # Younger flags are not missed events: their doorbell is on its way.
             await self._look(room, TriggeredBy.SWEEP, min_age_seconds=self._runtime.config.sweep.grace_seconds)
@@ -186,7 +193,8 @@ class Executor:
     async def _look(
         self, room: int, triggered_by: TriggeredBy, *, enqueue: bool = True, min_age_seconds: float = 0
     ) -> None:
-        """Exchange, start what was claimed, and learn when to look again."""
+        """Exchange, start what was claimed, and learn when to look again. What is due is asked only where that may have
+        changed: a flag that was served is two round trips, and the next one does not wait for more."""
         started = _now()
         reach = None if min_age_seconds else self.looks.reach(started)
         claimed = await self._exchange(
@@ -201,7 +209,8 @@ class Executor:
         if self._look_again and self._backlog and enqueue:
             await self._enqueue_backlog(triggered_by, min_age_seconds)
         self._backlog = self._backlog and not enqueue
-        if not self._look_again:
+        if not self._look_again and (self._due_unknown or _now() >= self._next_due):
+            self._due_unknown = False  # before it is asked: what rings in between rings again
             due = await self._runtime.persist("asking what is due", self._ask_next_due)
             self._next_due = _now() + min(max(due, SHORTEST_NAP_SECONDS), DUE_CHECK_SECONDS)
 
@@ -293,6 +302,7 @@ class Executor:
     def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
         for job, outcome in outcomes:
             self._held.pop(job, None)
+            self._due_unknown = self._due_unknown or not isinstance(outcome, Done | Parked)
             ours = job.id in finished
             self.counts[type(outcome).__name__.lower() if ours else "lost"] += 1
             _report(job, outcome, ours)

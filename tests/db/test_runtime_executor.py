@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Retry
+from pipeline.queue.queue import JobQueue
 from pipeline.workers import looks
 from pipeline.workers.executor import Executor
 from tests.db.worker_kit import (
@@ -42,6 +43,34 @@ async def test_a_flag_by_hand_runs_at_once(connection: Connection, database: str
     assert worker["stats"]["done"] == 1
     (row,) = await rows(connection, "SELECT needs_gas FROM wallets")
     assert not row["needs_gas"]
+
+
+async def test_a_flag_that_is_served_asks_for_nothing_but_its_job(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a waiting job falls due is known until a bell, a delay of our own or the timer says otherwise."""
+    wallets = await add_wallets(connection, tron, 5)
+    asked = 0
+    ask = JobQueue.next_due
+
+    async def counted(self: JobQueue, job_type: JobType) -> float | None:
+        nonlocal asked
+        asked += 1
+        return await ask(self, job_type)
+
+    monkeypatch.setattr(JobQueue, "next_due", counted)
+    monkeypatch.setattr("pipeline.workers.executor.DUE_CHECK_SECONDS", PATIENCE)
+    script = Script(answer=lambda job: Retry("no") if job.wallet_id == wallets[-1].id else Done(clear_flag=True))
+    async with running(executor(script), database) as runtime:
+        at_first = asked
+        for served, wallet in enumerate(wallets[:-1], 1):
+            await flag(connection, wallet.id)
+            await script.until_written(served)
+        assert (at_first, asked) == (1, 1)
+        await flag(connection, wallets[-1].id)
+        await script.until_written(len(wallets))
+        await heartbeat(runtime)
+        assert asked == 2, "a job of our own waits for its next attempt"
 
 
 async def test_a_job_typed_by_hand_runs(connection: Connection, database: str, tron: Chain) -> None:
