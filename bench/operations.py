@@ -40,9 +40,12 @@ class Side:
         await self.admin.execute(text("flagpost/flag_range"), {"first": first, "last": last})
 
     async def claim(self, capacity: int) -> list[Job]:
-        """As a listener does it that has looked at all flags within the last second."""
+        """As a listener does it that has looked at all flags within the last second, and knows of no job that waits."""
         reach = COMPLETE_SECONDS + MARGIN_SECONDS
-        return (await self.queue.exchange((), JobType.GAS_TOPUP, capacity, newer_than_seconds=reach)).claimed
+        exchange = await self.queue.exchange(
+            (), JobType.GAS_TOPUP, capacity, newer_than_seconds=reach, due_within_seconds=reach
+        )
+        return exchange.claimed
 
     async def finish(self, jobs: list[Job]) -> None:
         await self.queue.finish([(job, Done(clear_flag=True)) for job in jobs])

@@ -98,16 +98,20 @@ class JobQueue:
         enqueue: bool = True,
         min_age_seconds: float = 0,
         newer_than_seconds: float | None = None,
+        due_within_seconds: float | None = None,
     ) -> Exchange:
         """Write outcomes, then claim due jobs and take flagged wallets, in one round trip and one transaction.
 
         Because the claim comes after the outcomes, a wallet whose flag is still up when its job ends gets the next
         job here. Flags younger than ``min_age_seconds`` are left alone, and so are those older than
-        ``newer_than_seconds`` (None: no flag is too old); without ``enqueue`` no flag is read.
+        ``newer_than_seconds`` (None: no flag is too old); without ``enqueue`` no flag is read. Jobs that fell due more
+        than ``due_within_seconds`` ago are left alone, too (None: none is).
         """
         written = self._finish_parameters(outcomes)
         batch = self.config.enqueue_batch if enqueue else 0
-        wanted = self._claim_parameters(job_type, capacity, triggered_by, batch, min_age_seconds, newer_than_seconds)
+        wanted = self._claim_parameters(
+            job_type, capacity, triggered_by, batch, min_age_seconds, newer_than_seconds, due_within_seconds
+        )
         async with self.pool.connection() as connection, AsyncExitStack() as stack:
             if written and capacity > 0:
                 # One statement alone is a transaction as it is, and a pipeline would be a round trip more.
@@ -203,6 +207,7 @@ class JobQueue:
         batch: int,
         min_age_seconds: float,
         newer_than_seconds: float | None,
+        due_within_seconds: float | None = None,
     ) -> dict[str, Any]:
         return {
             "job_type": job_type,
@@ -214,6 +219,7 @@ class JobQueue:
             "batch": batch,
             "min_age_seconds": min_age_seconds,
             "newer_than_seconds": newer_than_seconds,
+            "due_within_seconds": due_within_seconds,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
         }

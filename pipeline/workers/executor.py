@@ -20,7 +20,7 @@ from loguru import logger
 
 from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.queue import Exchange, JobQueue
-from pipeline.workers.looks import Looks
+from pipeline.workers.looks import MARGIN_SECONDS, Looks
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
 CHANNELS = ("wallet_flags", "jobs")
@@ -71,8 +71,9 @@ class Executor:
         self._backlog = True
         self._next_sweep = 0.0
         self._next_due = 0.0
+        self._due_asked = 0.0
         self._due_unknown = True
-        """Whether a job may wait that nobody knew of when it was last asked what is due."""
+        """Whether a job may be due, or fall due before ``_next_due``, that was not known when that was asked."""
         self.looks = Looks()
         self._reconnects = 0
         self._held: dict[Job, None] = {}
@@ -194,11 +195,18 @@ class Executor:
         self, room: int, triggered_by: TriggeredBy, *, enqueue: bool = True, min_age_seconds: float = 0
     ) -> None:
         """Exchange, start what was claimed, and learn when to look again. What is due is asked only where that may have
-        changed: a flag that was served is two round trips, and the next one does not wait for more."""
+        changed: a flag that was served is two round trips, and the next one does not wait for more. Until then, jobs
+        that waited and are gone are not walked over."""
         started = _now()
         reach = None if min_age_seconds else self.looks.reach(started)
+        known = not (self._due_unknown or self._look_again or started >= self._next_due)
         claimed = await self._exchange(
-            room, triggered_by, enqueue=enqueue, min_age_seconds=min_age_seconds, newer_than_seconds=reach
+            room,
+            triggered_by,
+            enqueue=enqueue,
+            min_age_seconds=min_age_seconds,
+            newer_than_seconds=reach,
+            due_within_seconds=started - self._due_asked + MARGIN_SECONDS if known else None,
         )
         self._look_again = len(claimed) >= room
         if enqueue and not min_age_seconds and len(claimed) < min(room, self._queue.config.enqueue_batch):
@@ -210,12 +218,13 @@ class Executor:
             await self._enqueue_backlog(triggered_by, min_age_seconds)
         self._backlog = self._backlog and not enqueue
         if not self._look_again and (self._due_unknown or _now() >= self._next_due):
-            self._due_unknown = False  # before it is asked: what rings in between rings again
+            self._due_asked, self._due_unknown = _now(), False  # before it is asked: what rings meanwhile rings again
             due = await self._runtime.persist("asking what is due", self._ask_next_due)
             self._next_due = _now() + min(max(due, SHORTEST_NAP_SECONDS), DUE_CHECK_SECONDS)
 
     async def _enqueue_backlog(self, triggered_by: TriggeredBy, min_age_seconds: float = 0) -> None:
         """Queue what there is no room for. A flag without a job would look like a missed event to the sweep."""
+        self._due_unknown = True
         batch = self._queue.config.enqueue_batch
         started = _now()
         reach = None if min_age_seconds else self.looks.reach(started)
@@ -244,6 +253,7 @@ class Executor:
         enqueue: bool = True,
         min_age_seconds: float = 0,
         newer_than_seconds: float | None = None,
+        due_within_seconds: float | None = None,
     ) -> list[Job]:
         """Write the outcomes at hand and claim up to ``room`` jobs, however long the database is away."""
         outcomes, self._outcomes = self._outcomes, []
@@ -262,6 +272,7 @@ class Executor:
                 enqueue=enqueue,
                 min_age_seconds=min_age_seconds,
                 newer_than_seconds=newer_than_seconds,
+                due_within_seconds=due_within_seconds,
             )
 
         try:

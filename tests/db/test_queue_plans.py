@@ -143,6 +143,24 @@ async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
         assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
 
 
+async def test_nor_are_jobs_that_waited_and_are_gone(
+    session: Connection, connection: Connection, database: str, tron: Chain
+) -> None:
+    wallets = [wallet.id for wallet in await add_wallets(connection, tron, WALLETS)]
+    await connection.execute("VACUUM ANALYZE wallets, job_logs")
+    async with await AsyncConnection.connect(database) as report, queue_of(database) as queue:
+        await report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await report.execute("SELECT count(*) FROM chains")
+        await flag(connection, *wallets)
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
+        while held := await queue.claim(JobType.GAS_TOPUP, 500):
+            await queue.finish([(job, Done(clear_flag=True)) for job in held])
+        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, 0.001)
+        assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
+        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, 0.001, 0.001)
+        assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
+
+
 async def test_new_ids_share_the_end_of_the_primary_key(connection: Connection, database: str, tron: Chain) -> None:
     """UUIDs of version 7 (RFC 9562): later jobs have higher ones, from one millisecond to the next."""
     wallets = await add_wallets(connection, tron, 3)

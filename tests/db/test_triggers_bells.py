@@ -225,6 +225,7 @@ class TestJobs:
                 "capacity": 10,
                 "min_age_seconds": 0.0,
                 "newer_than_seconds": None,
+                "due_within_seconds": None,
                 "quiet_seconds": 0.0,
                 "batch": 10,
                 "triggered_by": "event",
