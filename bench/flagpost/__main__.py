@@ -71,7 +71,7 @@ class Traced(Idler):
         self.rung.append(time.monotonic_ns())
         super()._heard()
 
-    async def _exchange(self, room: int, triggered_by: TriggeredBy, **options: Any) -> list[Job]:
+    async def _exchange(self, room: int, triggered_by: TriggeredBy, **options: Any) -> list[Job] | None:
         before = time.monotonic_ns()
         claimed = await super()._exchange(room, triggered_by, **options)
         if claimed:

@@ -151,6 +151,6 @@ def _summary(outcome: local_demo.Outcome) -> None:
     swept = f"{report['missed_events_swept']} found by the sweep alone"
     out.print(f"{BAD if report['jobs_failed'] else OK} {report['jobs_failed']} jobs failed, {swept}")
     if outcome.order.faulty:
-        out.print(f"  {outcome.node_faults} faults of nodes met a call")
+        out.print(f"  {outcome.node_faults} calls met a fault of a node")
     latency = report["latency_ms"]["flag_to_start"]
     out.print(f"  flag to start: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all")

@@ -119,7 +119,7 @@ class Outcome:
     jobs: dict[str, Any]
     seconds: float
     node_faults: int
-    """That met a call of a worker."""
+    """Calls of workers that met one."""
     failures: tuple[str, ...]
 
     @property

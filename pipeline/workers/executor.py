@@ -72,8 +72,11 @@ class Executor:
         self._next_sweep = 0.0
         self._next_due = 0.0
         self._due_asked = 0.0
+        """When the last look began that read all jobs that waited."""
         self._due_unknown = True
-        """Whether a job may be due, or fall due before ``_next_due``, that was not known when that was asked."""
+        """Whether a job may wait that it did not see."""
+        self._delayed = False
+        """Whether a job of our own waits for its time since what is due was asked."""
         self.looks = Looks()
         self._reconnects = 0
         self._held: dict[Job, None] = {}
@@ -102,7 +105,7 @@ class Executor:
             runtime.pool, runtime.registration.id, chain_ids=self.chain_ids, config=runtime.config.queue
         )
         self._next_sweep = _now() + runtime.config.sweep.interval_seconds
-        runtime.watch(self._bell.set)
+        runtime.watch(self._changed)
         runtime.listener.watch("wallet_flags", self._heard)
         runtime.listener.watch("jobs", self._heard_of_jobs)
         try:
@@ -116,6 +119,10 @@ class Executor:
             await self._wind_up()
 
     # -- waking -----------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self._due_unknown = True  # a chain that was switched on has jobs that nobody rang for
+        self._bell.set()
 
     def _heard(self) -> None:
         self._call = self._call or TriggeredBy.EVENT
@@ -167,6 +174,7 @@ class Executor:
             self._reconnects = self._runtime.listener.reconnects
             await self._runtime.persist("looking after a reconnect", self._release_unheld)
             self._call = TriggeredBy.SWEEP  # nobody knows what was rung in the meantime
+            self._due_unknown = True
             self.looks.start_afresh()
         flush = bool(self._outcomes) and (not self._batches or now >= self._oldest_outcome + FLUSH_SECONDS)
         room = self._room() + (len(self._outcomes) if flush else 0)
@@ -196,18 +204,23 @@ class Executor:
     ) -> None:
         """Exchange, start what was claimed, and learn when to look again. What is due is asked only where that may have
         changed: a flag that was served is two round trips, and the next one does not wait for more. Until then, jobs
-        that waited and are gone are not walked over."""
+        that waited and are gone are not visited. All that wait are read ``DUE_CHECK_SECONDS`` later at the latest."""
         started = _now()
         reach = None if min_age_seconds else self.looks.reach(started)
         known = not (self._due_unknown or self._look_again or started >= self._next_due)
+        if not known:
+            self._due_asked, self._due_unknown = started, False  # before the tables are read, like every call
         claimed = await self._exchange(
             room,
             triggered_by,
             enqueue=enqueue,
             min_age_seconds=min_age_seconds,
             newer_than_seconds=reach,
-            due_within_seconds=started - self._due_asked + MARGIN_SECONDS if known else None,
+            due_since=self._due_asked if known else None,
         )
+        if claimed is None:
+            self._due_unknown, self._call = True, self._call or triggered_by
+            return
         self._look_again = len(claimed) >= room
         if enqueue and not min_age_seconds and len(claimed) < min(room, self._queue.config.enqueue_batch):
             self.looks.note(started, reach, _now())
@@ -217,10 +230,11 @@ class Executor:
         if self._look_again and self._backlog and enqueue:
             await self._enqueue_backlog(triggered_by, min_age_seconds)
         self._backlog = self._backlog and not enqueue
-        if not self._look_again and (self._due_unknown or _now() >= self._next_due):
-            self._due_asked, self._due_unknown = _now(), False  # before it is asked: what rings meanwhile rings again
+        if not self._look_again and (self._delayed or not known):
+            self._delayed = False
             due = await self._runtime.persist("asking what is due", self._ask_next_due)
-            self._next_due = _now() + min(max(due, SHORTEST_NAP_SECONDS), DUE_CHECK_SECONDS)
+            asked = _now() + min(max(due, SHORTEST_NAP_SECONDS), DUE_CHECK_SECONDS)
+            self._next_due = min(asked, self._next_due) if known else asked
 
     async def _enqueue_backlog(self, triggered_by: TriggeredBy, min_age_seconds: float = 0) -> None:
         """Queue what there is no room for. A flag without a job would look like a missed event to the sweep."""
@@ -253,17 +267,18 @@ class Executor:
         enqueue: bool = True,
         min_age_seconds: float = 0,
         newer_than_seconds: float | None = None,
-        due_within_seconds: float | None = None,
-    ) -> list[Job]:
-        """Write the outcomes at hand and claim up to ``room`` jobs, however long the database is away."""
+        due_since: float | None = None,
+    ) -> list[Job] | None:
+        """Write the outcomes at hand and claim up to ``room`` jobs, however long the database is away. None: there was
+        an outcome that cannot be written, and nobody has looked."""
         outcomes, self._outcomes = self._outcomes, []
         failed = False
 
         async def attempt() -> Exchange:
             nonlocal failed
-            if failed:
+            again, failed = failed, True
+            if again:
                 await self._release_unheld()
-            failed = True
             return await self._queue.exchange(
                 outcomes,
                 self.job_type,
@@ -271,8 +286,8 @@ class Executor:
                 triggered_by,
                 enqueue=enqueue,
                 min_age_seconds=min_age_seconds,
-                newer_than_seconds=newer_than_seconds,
-                due_within_seconds=due_within_seconds,
+                newer_than_seconds=None if again else newer_than_seconds,
+                due_within_seconds=_now() - due_since + MARGIN_SECONDS if due_since is not None and not again else None,
             )
 
         try:
@@ -285,8 +300,7 @@ class Executor:
                 raise
             logger.error("{}: a batch of outcomes was refused: {}; writing them one by one", self.type, reason(error))
             await self._write_singly(outcomes)
-            self._call = self._call or triggered_by  # nobody has looked
-            return []
+            return None
         self._written(outcomes, exchange.finished)
         return exchange.claimed
 
@@ -308,12 +322,13 @@ class Executor:
         """Give back what a claim brought whose answer never arrived."""
         released = await self._queue.release_unheld(list(self._held))
         if released:
+            self._due_unknown = True
             logger.warning("{}: {} jobs claimed by a lost reply were given back", self.type, len(released))
 
     def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
         for job, outcome in outcomes:
             self._held.pop(job, None)
-            self._due_unknown = self._due_unknown or not isinstance(outcome, Done | Parked)
+            self._delayed = self._delayed or isinstance(outcome, Retry | Defer)
             ours = job.id in finished
             self.counts[type(outcome).__name__.lower() if ours else "lost"] += 1
             _report(job, outcome, ours)

@@ -15,7 +15,7 @@ COMPLETE_SECONDS = 1.0
 COMPLETE_SHARE = 0.05
 """Of the time, at most: where one takes long, the next one comes later."""
 MARGIN_SECONDS = 1.0
-"""How far a short look reaches back behind the beginning of the last complete one: for flags not committed then."""
+"""How far a short look reaches back behind the beginning of the last complete one: for what was not committed then."""
 
 
 class Looks:

@@ -120,6 +120,13 @@ async def test_flags_enqueued_and_claimed_at_once(executor: Pool, queue: JobQueu
             assert len(await queue.enqueue_and_claim(GAS, BATCH)) == BATCH
 
 
+async def test_a_look_at_what_is_new(executor: Pool, queue: JobQueue) -> None:
+    """Another statement to the server, because its bounds are numbers here."""
+    async with few_rows_read(executor):
+        for _ in range(REPEATED):
+            await queue.exchange((), GAS, BATCH, newer_than_seconds=2.0, due_within_seconds=2.0)
+
+
 async def test_sweep(executor: Pool, queue: JobQueue, large: str) -> None:
     first = next(untouched)
     async with await psycopg.AsyncConnection.connect(large, autocommit=True) as admin:

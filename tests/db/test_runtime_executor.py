@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
@@ -11,9 +12,10 @@ from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Retry
-from pipeline.queue.queue import JobQueue
+from pipeline.queue.queue import Exchange, JobQueue
 from pipeline.workers import looks
 from pipeline.workers.executor import Executor
+from pipeline.workers.runtime import Runtime
 from tests.db.worker_kit import (
     PATIENCE,
     Script,
@@ -71,6 +73,61 @@ async def test_a_flag_that_is_served_asks_for_nothing_but_its_job(
         await script.until_written(len(wallets))
         await heartbeat(runtime)
         assert asked == 2, "a job of our own waits for its next attempt"
+
+
+async def test_a_job_that_rings_while_others_are_claimed_is_taken_at_once(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bell comes after the tables were read and before their answer is."""
+    flagged, by_hand = await add_wallets(connection, tron, 2)
+    monkeypatch.setattr("pipeline.workers.executor.DUE_CHECK_SECONDS", 2 * PATIENCE)
+    exchange = JobQueue.exchange
+    between: list[Runtime] = []
+
+    async def interrupted(self: JobQueue, *arguments: Any, **options: Any) -> Exchange:
+        answer = await exchange(self, *arguments, **options)
+        if between:
+            listener = between.pop().listener
+            listener.heard.clear()
+            await connection.execute(
+                "INSERT INTO job_logs (job_id, job_type, wallet_address, run_at)"
+                " VALUES ('mine', 'gas-topup', %s, now() - interval '1 minute')",
+                [by_hand.address],
+            )
+            await listener.heard.wait()
+        return answer
+
+    monkeypatch.setattr(JobQueue, "exchange", interrupted)
+    script = Script()
+    async with running(executor(script), database) as runtime:
+        between.append(runtime)
+        await flag(connection, flagged.id)
+        await script.until_written(2)
+    assert {job.wallet_id for job in script.started} == {flagged.id, by_hand.id}
+
+
+async def test_what_no_bell_told_of_is_found_however_often_others_are_put_off(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each outcome that waits asks anew what is due; none of that puts off the look at all that wait."""
+    silent, *wallets = await add_wallets(connection, tron, 200)
+    monkeypatch.setattr("pipeline.workers.executor.DUE_CHECK_SECONDS", 0.3)
+    script = Script(answer=lambda _: Defer(300, "the budget is spent"))
+    async with running(executor(script), database):
+        async with connection.transaction():
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            await connection.execute(
+                "INSERT INTO job_logs (job_id, job_type, status, wallet_id, wallet_address, chain_id, run_at)"
+                " VALUES ('silent', 'gas-topup', 'pending', %s, %s, %s, now() - interval '1 minute')",
+                [silent.id, silent.address, tron.id],
+            )
+        for wallet in wallets:
+            before = len(script.written)
+            await flag(connection, wallet.id)
+            await script.until_written(before + 1)
+            if silent.id in {job.wallet_id for job in script.started}:
+                break
+    assert silent.id in {job.wallet_id for job in script.started}
 
 
 async def test_a_job_typed_by_hand_runs(connection: Connection, database: str, tron: Chain) -> None:

@@ -8,8 +8,9 @@
 --
 -- Flags that rose longer ago than %(newer_than_seconds)s are not looked at; NULL looks at all of them. Every flag that ever rose
 -- leaves an entry in the index by which they are read, until vacuum takes it away, which it cannot while some session holds an
--- old transaction: a look at all walks over all of those, 0.15 µs each (pipeline/workers/executor.py says who looks how far).
--- The same holds of jobs that waited once, and of %(due_within_seconds)s.
+-- old transaction: a look at all walks over all of those, 0.15 µs each (pipeline/workers/looks.py says who looks how far).
+-- So does every job that ever waited in its index: those that fell due longer ago than %(due_within_seconds)s are not visited
+-- (pipeline/workers/executor.py; before Postgres 18 their entries are read, a tenth of the cost).
 --
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
@@ -33,7 +34,7 @@ WITH claimed AS (
     WHERE id = ANY (ARRAY(
         SELECT id FROM job_logs
         WHERE job_type = %(job_type)s AND status NOT IN ('active', 'completed', 'failed', 'cancelled') AND run_at <= now()
-          AND run_at > coalesce(now() - make_interval(secs => %(due_within_seconds)s), '-infinity')
+          AND run_at >= coalesce(now() - make_interval(secs => %(due_within_seconds)s), '-infinity')
           AND chain_id = ANY (ARRAY(
               SELECT id FROM chains
               WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
