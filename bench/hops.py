@@ -21,6 +21,7 @@ import psycopg
 
 from bench.children import child, run
 from bench.stand import Server, server
+from bench.statements import text
 
 RATE = 50.0
 WARM_UP = 25
@@ -34,12 +35,9 @@ HOPS = ("update returned", "rung", "asked", "answered", "handler")
 """From the start of the UPDATE: it has committed; the listener has the NOTIFY; the claim is sent; it is there; the
 handler runs."""
 STATEMENTS = {
-    "SELECT 1": "SELECT 1",
-    "INSERT of a row": "INSERT INTO hops VALUES (1)",
-    "INSERT of a job": """
-        INSERT INTO job_logs (job_id, job_type, wallet_id, wallet_address, chain_id, status, lease)
-        SELECT 'hop-' || nextval('job_logs_seq'), 'gas-topup', id, address, chain_id, 'completed', 1
-        FROM wallets ORDER BY id LIMIT 1""",
+    "SELECT 1": "flagpost/nothing",
+    "INSERT of a row": "flagpost/one_row",
+    "INSERT of a job": "flagpost/one_job",
 }
 
 
@@ -62,7 +60,7 @@ def split(events: Sequence[Sequence[int]], seen: Mapping[str, Any]) -> dict[str,
     found: dict[str, list[float]] = {hop: [] for hop in HOPS}
     for number, before, after in events:
         handler = started.get(number, 0)
-        rung = next(iter(seen["rung"][bisect.bisect_right(seen["rung"], before) :][:1]), 0)
+        rung = next((at for at in seen["rung"] if at > before), 0)
         answer = bisect.bisect_right(seen["answered"], handler) - 1
         times = (after, rung, seen["asked"][answer], seen["answered"][answer], handler)
         if before < rung < times[2] < times[3] <= handler:
@@ -80,8 +78,9 @@ def simplest(dsn: str, count: int) -> dict[str, dict[str, float]]:
     """Medians in ms of the simplest statements: of a session that sleeps in between, and of one that does not."""
     found = {}
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=0) as connection:
-        connection.execute("CREATE TABLE hops (n integer)")
-        for name, statement in STATEMENTS.items():
+        connection.execute(text("flagpost/rows"))
+        for name, file in STATEMENTS.items():
+            statement = text(file)
             found[name] = {
                 "paced": statistics.median(timed(connection, statement, count, 1 / RATE)),
                 "tight": statistics.median(timed(connection, statement, count, 0)),

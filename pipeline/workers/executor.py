@@ -20,17 +20,14 @@ from loguru import logger
 
 from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.queue import Exchange, JobQueue
-from pipeline.workers.looks import MARGIN_SECONDS, Looks
+from pipeline.workers.looks import Looks
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
+from pipeline.workers.waiting import DUE_CHECK_SECONDS, Waiting
 
 CHANNELS = ("wallet_flags", "jobs")
 
 FLUSH_SECONDS = 0.02
 """How long an outcome waits for others to be written with. Payments do not wait: they write their own commits."""
-DUE_CHECK_SECONDS = 10.0
-"""Longest sleep until the next look at ``run_at``: bounds the lateness of a job that another process delayed."""
-SHORTEST_NAP_SECONDS = 0.25
-"""A due job that could not be claimed is locked by somebody's open transaction: no use asking at once."""
 DATABASE_PAUSE_SECONDS = 5.0
 """A handler that lost the database waits this long, without using up an attempt."""
 DEADLINE_MARGIN = 0.95
@@ -70,14 +67,8 @@ class Executor:
         self._look_again = True
         self._backlog = True
         self._next_sweep = 0.0
-        self._next_due = 0.0
-        self._due_asked = 0.0
-        """When the last look began that read all jobs that waited."""
-        self._due_unknown = True
-        """Whether a job may wait that it did not see."""
-        self._delayed = False
-        """Whether a job of our own waits for its time since what is due was asked."""
         self.looks = Looks()
+        self.waiting = Waiting()
         self._reconnects = 0
         self._held: dict[Job, None] = {}
         self._outcomes: list[tuple[Job, Outcome]] = []
@@ -94,7 +85,7 @@ class Executor:
         """From now on work on these chains, and look at once for what they have."""
         self.chain_ids = chain_ids
         self.looks.start_afresh()
-        self._due_unknown = True
+        self.waiting.may_be_more()
         self._call = self._call or TriggeredBy.SYSTEM
         self._bell.set()
 
@@ -121,7 +112,7 @@ class Executor:
     # -- waking -----------------------------------------------------------------------------------
 
     def _changed(self) -> None:
-        self._due_unknown = True  # a chain that was switched on has jobs that nobody rang for
+        self.waiting.may_be_more()  # a chain that was switched on has jobs that nobody rang for
         self._bell.set()
 
     def _heard(self) -> None:
@@ -129,7 +120,7 @@ class Executor:
         self._bell.set()
 
     def _heard_of_jobs(self) -> None:
-        self._due_unknown = True
+        self.waiting.may_be_more()
         self._heard()
 
     def _answer_call(self, call: TriggeredBy) -> TriggeredBy:
@@ -156,7 +147,7 @@ class Executor:
         if self._call and not self._runtime.paused:
             wakes.append(now)
         if self._room() > 0 and not self._runtime.paused:
-            wakes += [now if self._look_again else self._next_due, self._next_sweep, self.looks.next_owed]
+            wakes += [now if self._look_again else self.waiting.next_due, self._next_sweep, self.looks.next_owed]
         return min(wakes) - now
 
     def _room(self) -> int:
@@ -174,14 +165,15 @@ class Executor:
             self._reconnects = self._runtime.listener.reconnects
             await self._runtime.persist("looking after a reconnect", self._release_unheld)
             self._call = TriggeredBy.SWEEP  # nobody knows what was rung in the meantime
-            self._due_unknown = True
+            self.waiting.may_be_more()
             self.looks.start_afresh()
         flush = bool(self._outcomes) and (not self._batches or now >= self._oldest_outcome + FLUSH_SECONDS)
         room = self._room() + (len(self._outcomes) if flush else 0)
         if self._runtime.paused:
             if flush:
                 await self._exchange(0, TriggeredBy.SYSTEM)
-            self._look_again = self._backlog = self._due_unknown = True  # for the time when the pause is over
+            self._look_again = self._backlog = True  # for the time when the pause is over
+            self.waiting.may_be_more()
         elif room <= 0:
             if self._call:
                 await self._enqueue_backlog(self._answer_call(self._call))
@@ -190,38 +182,39 @@ class Executor:
             await self._look(room, self._answer_call(self._call))
         elif now >= self._next_sweep:
             self._next_sweep = now + self._runtime.config.sweep.interval_seconds
-            self._backlog = self._due_unknown = True
+            self._backlog = True
+            self.waiting.may_be_more()
             self.counts["wakes_by_sweep"] += 1
             # Younger flags are not missed events: their doorbell is on its way.
             await self._look(room, TriggeredBy.SWEEP, min_age_seconds=self._runtime.config.sweep.grace_seconds)
         elif flush or self._look_again or now >= self.looks.next_owed:
             await self._look(room, TriggeredBy.SYSTEM)
-        elif now >= self._next_due:
+        elif now >= self.waiting.next_due:
             await self._look(room, TriggeredBy.SYSTEM, enqueue=False)
 
     async def _look(
         self, room: int, triggered_by: TriggeredBy, *, enqueue: bool = True, min_age_seconds: float = 0
     ) -> None:
         """Exchange, start what was claimed, and learn when to look again. What is due is asked only where that may have
-        changed: a flag that was served is two round trips, and the next one does not wait for more. Until then, jobs
-        that waited and are gone are not visited. All that wait are read ``DUE_CHECK_SECONDS`` later at the latest."""
+        changed: a flag that was served is two round trips, and the next one does not wait for more."""
         started = _now()
         reach = None if min_age_seconds else self.looks.reach(started)
-        known = not (self._due_unknown or self._look_again or started >= self._next_due)
-        if not known:
-            self._due_asked, self._due_unknown = started, False  # before the tables are read, like every call
+        since = self.waiting.since(started)
         claimed = await self._exchange(
             room,
             triggered_by,
             enqueue=enqueue,
             min_age_seconds=min_age_seconds,
             newer_than_seconds=reach,
-            due_since=self._due_asked if known else None,
+            due_since=since,
         )
         if claimed is None:
-            self._due_unknown, self._call = True, self._call or triggered_by
+            self.waiting.may_be_more()
+            self._call = self._call or triggered_by
             return
         self._look_again = len(claimed) >= room
+        if self._look_again:
+            self.waiting.may_be_more()
         if enqueue and not min_age_seconds and len(claimed) < min(room, self._queue.config.enqueue_batch):
             self.looks.note(started, reach, _now())
         if claimed:
@@ -230,15 +223,13 @@ class Executor:
         if self._look_again and self._backlog and enqueue:
             await self._enqueue_backlog(triggered_by, min_age_seconds)
         self._backlog = self._backlog and not enqueue
-        if not self._look_again and (self._delayed or not known):
-            self._delayed = False
-            due = await self._runtime.persist("asking what is due", self._ask_next_due)
-            asked = _now() + min(max(due, SHORTEST_NAP_SECONDS), DUE_CHECK_SECONDS)
-            self._next_due = min(asked, self._next_due) if known else asked
+        if not self._look_again and self.waiting.is_to_be_asked(since):
+            seconds = await self._runtime.persist("asking what is due", lambda: self._queue.next_due(self.job_type))
+            self.waiting.note(since, seconds, _now())
 
     async def _enqueue_backlog(self, triggered_by: TriggeredBy, min_age_seconds: float = 0) -> None:
         """Queue what there is no room for. A flag without a job would look like a missed event to the sweep."""
-        self._due_unknown = True
+        self.waiting.may_be_more()
         batch = self._queue.config.enqueue_batch
         started = _now()
         reach = None if min_age_seconds else self.looks.reach(started)
@@ -254,10 +245,6 @@ class Executor:
         )
         if not min_age_seconds:
             self.looks.note(started, reach, _now())
-
-    async def _ask_next_due(self) -> float:
-        seconds = await self._queue.next_due(self.job_type)
-        return DUE_CHECK_SECONDS if seconds is None else seconds
 
     async def _exchange(
         self,
@@ -287,7 +274,7 @@ class Executor:
                 enqueue=enqueue,
                 min_age_seconds=min_age_seconds,
                 newer_than_seconds=None if again else newer_than_seconds,
-                due_within_seconds=_now() - due_since + MARGIN_SECONDS if due_since is not None and not again else None,
+                due_within_seconds=None if again or due_since is None else _now() - due_since,
             )
 
         try:
@@ -322,13 +309,14 @@ class Executor:
         """Give back what a claim brought whose answer never arrived."""
         released = await self._queue.release_unheld(list(self._held))
         if released:
-            self._due_unknown = True
+            self.waiting.may_be_more()
             logger.warning("{}: {} jobs claimed by a lost reply were given back", self.type, len(released))
 
     def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
         for job, outcome in outcomes:
             self._held.pop(job, None)
-            self._delayed = self._delayed or isinstance(outcome, Retry | Defer)
+            if isinstance(outcome, Retry | Defer):
+                self.waiting.delayed()
             ours = job.id in finished
             self.counts[type(outcome).__name__.lower() if ours else "lost"] += 1
             _report(job, outcome, ours)

@@ -25,13 +25,19 @@ class Looks:
         self._all_since = -math.inf
         self._next_complete = -math.inf
         self._owed = False
+        self._afresh = False
 
     def reach(self, now: float) -> float | None:
         """How old a flag may be that a look reads now, in seconds; None: it is to be complete."""
-        return None if now >= self._next_complete else now - self._all_since + MARGIN_SECONDS
+        if now < self._next_complete:
+            return now - self._all_since + MARGIN_SECONDS
+        self._afresh = False
+        return None
 
     def note(self, started: float, reach: float | None, ended: float) -> None:
-        """A look has read everything within its reach."""
+        """A look has read everything within its reach. One that was under way when all became new does not count."""
+        if self._afresh:
+            return
         self._owed = reach is not None
         if reach is None:
             self._all_since = started
@@ -40,6 +46,7 @@ class Looks:
     def start_afresh(self) -> None:
         """The next look is complete, whatever was seen before: there are new chains, or bells were missed."""
         self._next_complete = -math.inf
+        self._afresh = True
 
     @property
     def next_owed(self) -> float:

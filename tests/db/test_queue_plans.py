@@ -124,15 +124,22 @@ async def test_clearing_flags_costs_by_the_job(
                 assert await _rows_read(session) < 20 * 100
 
 
-async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
-    session: Connection, connection: Connection, database: str, tron: Chain
-) -> None:
-    """Neither the flags that rose and fell, nor the jobs that ran and ended, are walked over."""
-    wallets = [wallet.id for wallet in await add_wallets(connection, tron, WALLETS)]
+@pytest.fixture
+async def wallets(connection: Connection, database: str, tron: Chain) -> AsyncIterator[list[int]]:
+    """Ids of wallets, while another session is in the middle of a long report."""
+    added = [wallet.id for wallet in await add_wallets(connection, tron, WALLETS)]
     await connection.execute("VACUUM ANALYZE wallets, job_logs")
-    async with await AsyncConnection.connect(database) as report, queue_of(database) as queue:
+    async with await AsyncConnection.connect(database) as report:
         await report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         await report.execute("SELECT count(*) FROM chains")
+        yield added
+
+
+async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
+    session: Connection, connection: Connection, database: str, wallets: list[int]
+) -> None:
+    """Neither the flags that rose and fell, nor the jobs that ran and ended, are walked over."""
+    async with queue_of(database) as queue:
         for start in range(0, WALLETS, 500):
             await flag(connection, *wallets[start : start + 500])
             held = await queue.enqueue_and_claim(JobType.GAS_TOPUP, 500)
@@ -144,13 +151,9 @@ async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
 
 
 async def test_nor_are_jobs_that_waited_and_are_gone(
-    session: Connection, connection: Connection, database: str, tron: Chain
+    session: Connection, connection: Connection, database: str, wallets: list[int]
 ) -> None:
-    wallets = [wallet.id for wallet in await add_wallets(connection, tron, WALLETS)]
-    await connection.execute("VACUUM ANALYZE wallets, job_logs")
-    async with await AsyncConnection.connect(database) as report, queue_of(database) as queue:
-        await report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        await report.execute("SELECT count(*) FROM chains")
+    async with queue_of(database) as queue:
         await flag(connection, *wallets)
         await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
         while held := await queue.claim(JobType.GAS_TOPUP, 500):

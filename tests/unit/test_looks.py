@@ -46,3 +46,11 @@ def test_after_new_chains_or_missed_bells_the_next_look_is_complete() -> None:
     looks.note(100, None, 100.01)
     looks.start_afresh()
     assert looks.reach(100.1) is None
+
+
+def test_a_look_that_was_under_way_when_chains_came_does_not_count() -> None:
+    looks = Looks()
+    reach = looks.reach(100)
+    looks.start_afresh()
+    looks.note(100, reach, 100.1)
+    assert looks.reach(100.2) is None

@@ -1,0 +1,2 @@
+-- The least that can be committed.
+INSERT INTO hops VALUES (1)

@@ -1,0 +1,2 @@
+-- Where bench/hops.py commits rows.
+CREATE TABLE hops (n integer)
