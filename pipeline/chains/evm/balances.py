@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.chains.batch import Entry, balances_of, block_of, creation_code, no_contract, no_token
 from pipeline.chains.batch_reader import BatchReader, TooMuch
-from pipeline.chains.errors import LyingNode
 from pipeline.chains.evm import address
 from pipeline.chains.evm.node import EvmNode, RpcError, reading
 from pipeline.chains.http import NodeFailure
@@ -90,7 +89,10 @@ async def _by_creation(node: EvmNode, part: list[Entry], block: BlockRef) -> lis
     with reading(node, f"a read of {len(part)} balances"):
         number, _ = block_of(returned, len(part))
     if number != block.number:
-        raise LyingNode(f"node {node.name} was asked for balances of block {block.number} and read block {number}")
+        # No lie: some nodes answer from their head, and a block came while they read. To be asked again.
+        raise NodeFailure(
+            "another block", f"{node.name} was asked for balances of block {block.number} and read block {number}"
+        )
     return balances_of(returned, part, block, "an ERC20")
 
 

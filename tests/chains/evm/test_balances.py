@@ -75,6 +75,24 @@ async def test_a_block_that_was_reorganised_out(network: EvmNetwork, provider: E
     assert before.block.id != after.block.id, "the same height, told apart"
 
 
+async def test_a_block_that_came_while_the_node_read_is_no_lie(network: EvmNetwork, provider: EvmProvider) -> None:
+    wallet = await network.address(3)
+    await network.fund(wallet, 5)
+    await network.mine()
+    network.proxy.ahead = 1
+    (balance,) = await provider.balances([BalanceQuery(wallet, network.coin)], Finality.HEAD)
+    assert balance.raw == 5
+    assert balance.block is not None
+    assert balance.block.number == await network.node.height() - 1, "asked again, of the block it was asked of"
+
+
+async def test_a_node_that_reads_other_blocks_is_never_believed(network: EvmNetwork, provider: EvmProvider) -> None:
+    await provider.check_network()
+    network.proxy.ahead = 10_000
+    with pytest.raises(ChainUnavailable, match=r"asked for balances of block \d+ and read block \d+"):
+        await provider.balances([BalanceQuery(await network.address(3), network.coin)], Finality.HEAD)
+
+
 async def test_a_broken_node_is_no_reason_to_blame_the_wallets(network: EvmNetwork, provider: EvmProvider) -> None:
     await provider.check_network()
     network.proxy.plan(Fault.BUSY, "eth_call", None)
