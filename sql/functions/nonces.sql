@@ -50,6 +50,11 @@ BEGIN
         RAISE EXCEPTION 'sender % is held since %: %', line.sender, date_trunc('second', line.held_since), line.held USING
             ERRCODE = 'FP006',
             HINT = 'Look at what it did; then: SELECT release_sender(chain, sender).';
+    ELSIF reserved >= greatest(p_counted, line.unknown_below) AND line.unknown_below IS NOT NULL THEN
+        RAISE EXCEPTION 'sender % has transactions that the books did not know: those below nonce % are still looked into',
+            payment.from_address, line.unknown_below USING
+            ERRCODE = 'FP005',
+            HINT = 'The confirmation worker finds out what they did; nothing new is signed before.';
     ELSIF reserved IS NULL OR line.unknown_below IS NOT NULL OR p_counted > reserved THEN
         RAISE EXCEPTION 'sender % has transactions that the books do not know: a node counts %, known are %',
             payment.from_address, greatest(p_counted, line.unknown_below), coalesce(reserved::text, 'none') USING

@@ -142,6 +142,17 @@ async def test_a_sender_that_was_used_before_is_looked_into_first(connection: Co
         assert await told(connection, "SELECT reserve_nonce(%s, 5)", transfer) == 5
 
 
+async def test_a_sender_still_looked_into_says_so(connection: Connection, tron: Chain) -> None:
+    """Not that one is known of the one that a node counts."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    transfer = await new_transfer(connection, tron, wallet)
+    await line(connection, tron, 5)
+    await connection.execute("SELECT doubt_sender(%s, %s, 5)", [tron.id, GAS_STATION])
+    with pytest.raises(psycopg.DatabaseError, match=r"those below nonce 5 are still looked into") as error:
+        await connection.execute("SELECT reserve_nonce(%s, 5)", [transfer])
+    assert error.value.sqlstate == "FP005"
+
+
 async def test_a_held_sender_gets_none(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
