@@ -52,15 +52,19 @@ class EvmTrial(Trial):
 
     @contextlib.asynccontextmanager
     async def without_the_starving(self) -> AsyncIterator[None]:
-        """It is in no pool meanwhile; back it comes unless its nonce was used."""
+        """It is in no pool meanwhile; back it comes unless its nonce was used. The workers see nothing of that."""
+        if self.starving is None:
+            yield
+            return
         node, txid = self.world.network.node, self.starving
-        raw = None if txid is None else await node.call("eth_getRawTransactionByHash", txid)
-        if raw is not None:
-            await node.call("anvil_dropTransaction", txid)
-        yield
-        if raw is not None and self.starving is not None:
-            with contextlib.suppress(AnvilError):
-                await node.call(SEND, raw)
+        async with self.world.network.proxy.undisturbed:
+            raw = await node.call("eth_getRawTransactionByHash", txid)
+            if raw is not None:
+                await node.call("anvil_dropTransaction", txid)
+            yield
+            if raw is not None and self.starving is not None:
+                with contextlib.suppress(AnvilError):
+                    await node.call(SEND, raw)
 
     async def stand_still(self) -> None:
         """No block from now on, not even the one that is being made."""

@@ -173,9 +173,10 @@ def starved(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
         await trial.until("SELECT FROM senders WHERE unknown_below IS NOT NULL")
         trial.running.set()
         await trial.until("SELECT FROM nonces WHERE nonce = 0 AND state <> 'void'")
-        if point.endswith(("open", "before")):
-            await trial.world.network.node.call("anvil_dropTransaction", trial.starving)
-        trial.starving = None
+        async with trial.mining:
+            if point.endswith(("open", "before")):
+                await trial.world.network.node.call("anvil_dropTransaction", trial.starving)
+            trial.starving = None
         await trial.impatient(SERVED)
 
     return EvmPlan(name, {kind: [point]}, faults, starve, forget, crashes=1)

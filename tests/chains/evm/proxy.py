@@ -1,5 +1,6 @@
 """A node with gaps, as vendors have them, that remembers what it was asked: anvil behind a proxy."""
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -32,6 +33,8 @@ class OddNode(FaultProxy):
         """In one answer; it refuses to give more."""
         self.ahead = 0
         """Calls left of which each meets a new block and is answered from it, whatever block it named."""
+        self.undisturbed = asyncio.Lock()
+        """No call reaches the node while somebody holds it, to change the node in more than one step."""
         self._frozen_at: int | None = None
         self._remembered: set[str] = set()
 
@@ -73,7 +76,8 @@ class OddNode(FaultProxy):
                 return {"jsonrpc": "2.0", "id": call["id"], "result": sent}
         if self._frozen_at is not None:
             call = {**call, "params": [_stale(one, self._frozen_at) for one in call["params"]]}
-        answer = await super().answer(call)
+        async with self.undisturbed:
+            answer = await super().answer(call)
         if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
             return error(call, -32005, f"query returned more than {self.most_logs} results")
         return answer if self._frozen_at is None else _without_newer(call, answer, self._frozen_at)
