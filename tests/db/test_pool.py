@@ -43,6 +43,14 @@ async def test_a_dsn_with_options_keeps_them(empty_database: str) -> None:
         ) == ("7MB", "1500ms", "pg_monitor")
 
 
+async def test_no_plan_is_compiled_whatever_the_server_does_by_default(empty_database: str) -> None:
+    """Debian's servers would; a claim took a second then."""
+    async with await psycopg.AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        await connection.execute(f"ALTER DATABASE {connection.info.dbname} SET jit = on")
+    async with pool_of(empty_database, "gas-topup", index_plans=True) as pool:
+        assert await ask(pool, "SHOW jit") == ("off",)
+
+
 async def test_statements_that_take_too_long_are_ended(empty_database: str) -> None:
     async with pool_of(empty_database, "sync", statement_timeout=0.05) as pool:
         with pytest.raises(errors.QueryCanceled):
