@@ -1,7 +1,8 @@
 """Nodes that misbehave, as real ones do: each fault is drawn from a seed, meets a few calls, and is over.
 
 The workers are left as they are; what they are told by a node is late, false, somebody else's, or nothing. A fault does
-not wait for its calls: else those of a quiet minute would meet the last payment one after the other.
+not wait for its calls: else those of a quiet minute would meet the last payment one after the other. Only the first of
+each network takes whatever call comes, so that the shortest run meets some.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ class Mischief(Protocol):
     """What can be done to the nodes of one network."""
 
     async def spoil(self, dice: Random) -> None:
-        """End what is left of the last fault, and begin another one or none."""
+        """End what is left of the last fault, and begin another one or none; one for any call until some were met."""
 
     async def calm(self) -> int:
         """End it. Returns how many calls were met since the start."""
@@ -72,7 +73,9 @@ class TronMischief:
     async def spoil(self, dice: Random) -> None:
         await self._end()
         fault = tron_fault(dice, nodes=("main",))
-        if dice.random() < SHARE:
+        if not self._met:
+            fault = {"fault": str(FaultKind.LOST_REPLY), "path": "*", "node": "main", "count": 1}
+        if dice.random() < SHARE or not self._met:
             count = fault["count"]
             self._rule = await self._client.add_fault(FaultKind(fault.pop("fault")), **fault), count
 
@@ -102,7 +105,9 @@ class EvmMischief:
     async def spoil(self, dice: Random) -> None:
         self._end()
         fault = evm_fault(dice)
-        if dice.random() < SHARE:
+        if not self._met:
+            fault = {"fault": str(EvmFault.LOST_REPLY), "method": None, "count": 1}
+        if dice.random() < SHARE or not self._met:
             kind, count = EvmFault(fault["fault"]), fault["count"]
             seconds = BAN_SECONDS if kind is EvmFault.BANNED else fault.get("seconds")
             self._plan = self._proxy.plan(kind, fault["method"], count, seconds=seconds), count

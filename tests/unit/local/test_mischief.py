@@ -1,9 +1,10 @@
-"""Faults of nodes: none waits for its calls, and those that met one are counted."""
+"""Faults of nodes: none waits for its calls but the first, which takes any, and those that met one are counted."""
 
 from random import Random
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -47,6 +48,20 @@ async def test_a_fault_of_tron_meets_its_calls_or_is_over() -> None:
     assert 0 < spoilt < drawn < DRAWS
     assert await mischief.calm() == spoilt
     assert control.node.rules == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_until_one_was_met_a_fault_takes_any_call(seed: int) -> None:
+    """A run of a few seconds is not without."""
+    control = Control()
+    mischiefs = TronMischief(control), EvmMischief(FaultProxy("", None))  # type: ignore[arg-type]
+    dice = Random(seed)
+    for _ in range(3):
+        for mischief in mischiefs:
+            await mischief.spoil(dice)
+        assert [plan.method for plan in mischiefs[1]._proxy.plans] == [None]
+    assert control.node.take("walletsolidity/getnowblock") is not None
+    assert await mischiefs[0].calm() == 1
 
 
 async def test_a_fault_of_evm_meets_its_calls_or_is_over() -> None:
