@@ -6,7 +6,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 from pipeline.chains.batch import Entry, split
-from pipeline.chains.errors import InvalidAddress
+from pipeline.chains.errors import ChainError, InvalidAddress
 from pipeline.chains.http import Node
 from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import Balance, BalanceQuery
@@ -17,7 +17,7 @@ At = TypeVar("At")
 PARALLEL_CHUNKS = 4
 
 
-class TooMuch(Exception):
+class TooMuch(ChainError):
     """The node gave up on a call; half of it may pass."""
 
 

@@ -23,24 +23,25 @@ async def broadcast(
     """Send to one node; to the next one only while the outcome is UNKNOWN. Each node gets the bytes once. Every repeat
     begins with another node, because one that takes them and hands them on to nobody looks like any other.
 
-    Raises LyingNode when a node answers with another txid.
+    A node that answers with another txid is left for the next one, too: it may have thrown the bytes away. Raises that
+    LyingNode where no other node took or refused them.
     """
     replies: list[BroadcastReply] = []
+    lies: list[LyingNode] = []
     for node in nodes.in_order(repeat):
         try:
-            await nodes.verify(node)
-            replies.append(await send(node, signed))
-            nodes.succeeded(node)
+            replies.append(await nodes.try_one(node, lambda node: send(node, signed)))
         except NodeFailure as failure:
-            nodes.failed(node, failure)
             replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, failure.code, str(failure)))
         except WrongNetwork as error:
             replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, "wrong network", str(error)))
         except LyingNode as lie:
-            nodes.distrust(node, lie)
-            raise
+            lies.append(lie)
+            replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, "another txid", str(lie)))
         if replies[-1].outcome is not BroadcastOutcome.UNKNOWN:
-            break
+            return _strongest(replies)
+    if lies:
+        raise lies[0]
     return _strongest(replies)
 
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-import aiohttp
 from aiolimiter import AsyncLimiter
 
 from pipeline.chains.errors import ChainError
+from pipeline.chains.parse import NotJson, parse
+from pipeline.chains.wire import ANSWER_LIMIT, Broken, HttpWire, Reply, TooLarge, Wire
+from pipeline.log import Seldom, register_secret
+from pipeline.printable import printable
 
 JsonObject = dict[str, Any]
 
@@ -27,9 +30,6 @@ KEY_PLACE = "{key}"
 REQUESTS_PER_SECOND = 12.0
 """Per API key; TronGrid allows 15 and suspends beyond."""
 REQUEST_TIMEOUT = 10.0
-CONNECT_TIMEOUT = 3.0
-KEEPALIVE_SECONDS = 10.0
-"""Below the idle timeout of java-tron and of common proxies, so that it is us who close a connection."""
 BAN_SECONDS = 30.0
 """403 from TronGrid: it does not say how long, the ban lifts after about this."""
 TOO_MANY_SECONDS = 1.0
@@ -40,6 +40,14 @@ BAD_KEY_SECONDS = 600.0
 """401: the key will not become right by itself."""
 LONGEST_SUSPENSION = 3600.0
 
+TOO_LARGE = "too large"
+"""Code of the failure of an answer that has more bytes than may be read."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SHORTEST_SECRET = 16
+"""Characters of a part of a path or query that may be a key."""
+
+_MESSAGE_BYTES = 2_000
+"""Of an answer that is no JSON: what is looked at for a reason."""
 _SUSPENDED_FOR = re.compile(r"(?:suspended|banned|blocked)\D{0,20}?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
 
@@ -49,6 +57,8 @@ class Clock:
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    wall: Callable[[], float] = time.time
+    """Seconds since 1970: only to see that a node's blocks are not from the future."""
 
 
 class NodeFailure(ChainError):
@@ -57,7 +67,7 @@ class NodeFailure(ChainError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        """Short word for records: ``timeout``, ``connection``, ``http 502``, ``not json``, ``suspended``, …"""
+        """Short word for records: ``timeout``, ``connection``, ``http 502``, ``not json``, ``too large``, …"""
 
 
 class NodeSuspended(NodeFailure):
@@ -131,6 +141,7 @@ class Node:
         key_header: str = "TRON-PRO-API-KEY",
         clock: Clock | None = None,
     ) -> None:
+        _register_secrets(config)
         self.config = config
         self.name = origin(config.url)
         """For messages: without path and user, where providers put keys."""
@@ -139,12 +150,18 @@ class Node:
         self.failures = 0
         """Failures since the last success, and until when it is asked last; both set by ``chains.nodes``."""
         self.resting_until = 0.0
+        self.troubles = 0
+        """All failures, what the last one was, and when; set by ``chains.nodes``."""
+        self.trouble = ""
+        self.troubled_at = 0.0
+        self.complaint = Seldom()
+        self.unforeseen = Seldom()
+        """For the traceback of an answer that raised what nobody expects."""
         self._key_header = key_header
         self._clock = clock or Clock()
-        self._timeout = aiohttp.ClientTimeout(total=config.timeout_seconds, connect=CONNECT_TIMEOUT)
         self._keys = _keys(config, api_keys)
         self._turn = 0
-        self._session: aiohttp.ClientSession | None = None
+        self._wire: Wire = HttpWire(config.timeout_seconds)
 
     @property
     def suspended_for(self) -> float:
@@ -161,55 +178,65 @@ class Node:
         for key in self._keys:
             self._suspend(key, seconds, why)
 
+    @property
+    def now(self) -> float:
+        """Seconds since 1970, by this machine's clock."""
+        return self._clock.wall()
+
     async def post(
-        self, path: str, body: JsonObject | list[JsonObject], *, solidity: bool = False, what: str | None = None
+        self,
+        path: str,
+        body: JsonObject | list[JsonObject],
+        *,
+        solidity: bool = False,
+        what: str | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Any:
         """The JSON answer to one POST; ``solidity`` sends it to ``solidity_url`` where there is one.
 
-        ``what`` names the question in messages where the path does not.
+        ``what`` names the question in messages where the path does not; ``limit`` is how many bytes are read.
         """
         base = self.config.solidity if solidity else self.config.url
         place, what = origin(base), what or path
         key = self._next_key()
         if key.bucket is not None:
             await key.bucket.acquire()
-        status, text, headers = await self._exchange(key, base, path, what, body)
-        if status not in self.speaking_statuses:
-            raise self._refused(key, place, what, status, text, headers)
+        reply = await self._exchange(key, base, path, what, body, limit)
+        if reply.status in _REDIRECTS:
+            raise _redirected(place, what, reply)
+        if reply.status not in self.speaking_statuses:
+            raise self._refused(key, place, what, reply)
         try:
-            return json.loads(text)
-        except ValueError as error:
-            if status != 200:
-                raise self._refused(key, place, what, status, text, headers) from error
-            kind = _kind(text)
-            raise NodeFailure("not json", f"{place} answered {what} with {kind}, not JSON: {_start(text)}") from error
+            return parse(reply.body)
+        except NotJson as error:
+            if reply.status != 200:
+                raise self._refused(key, place, what, reply) from error
+            raise NodeFailure("not json", f"{place} answered {what} with {_kind(reply.body, error)}") from error
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._wire.close()
 
     async def _exchange(
-        self, key: ApiKey, base: str, path: str, what: str, body: JsonObject | list[JsonObject]
-    ) -> tuple[int, str, Mapping[str, str]]:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(keepalive_timeout=KEEPALIVE_SECONDS)
-            self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
+        self, key: ApiKey, base: str, path: str, what: str, body: JsonObject | list[JsonObject], limit: int
+    ) -> Reply:
         url, headers, place = f"{base}/{path}" if path else base, {}, origin(base)
         if key.secret is not None and KEY_PLACE in url:
             url = url.replace(KEY_PLACE, key.secret)
         elif key.secret is not None:
             headers[self._key_header] = key.secret
+        limits = dict.fromkeys(self.speaking_statuses, limit)
         try:
-            async with self._session.post(url, json=body, headers=headers) as response:
-                return response.status, await response.text(errors="replace"), response.headers
+            return await self._wire.post(url, json.dumps(body).encode(), headers, limits)
         except TimeoutError as error:
             self.verified = False
-            raise NodeFailure("timeout", f"{place} did not answer {what} in {self._timeout.total:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+            seconds = self.config.timeout_seconds
+            raise NodeFailure("timeout", f"{place} did not answer {what} in {seconds:g} s") from error
+        except Broken as error:
             self.verified = False
-            why = str(error).replace(url, place) or type(error).__name__
+            why = printable(" ".join(str(error).replace(url, place).split()))
             raise NodeFailure("connection", f"{place} broke off at {what}: {why}") from error
+        except TooLarge as error:
+            raise NodeFailure(TOO_LARGE, f"{place} answered {what} with more than {limit} bytes: not read") from error
 
     def _next_key(self) -> ApiKey:
         """The next key in turn that is not suspended."""
@@ -222,16 +249,17 @@ class Node:
         first = min(self._keys, key=lambda key: key.suspended_until)
         raise NodeSuspended(self.name, first.suspended_until - now, first.why)
 
-    def _refused(
-        self, key: ApiKey, place: str, what: str, status: int, text: str, headers: Mapping[str, str]
-    ) -> NodeFailure:
-        seconds = _suspension(status, text, headers)
+    def _refused(self, key: ApiKey, place: str, what: str, reply: Reply) -> NodeFailure:
+        said = reply.body[:_MESSAGE_BYTES].decode("utf-8", "replace")
+        seconds = _suspension(reply.status, said, reply.headers)
         if seconds is not None:
-            self._suspend(key, seconds, f"HTTP {status}")
+            self._suspend(key, seconds, f"HTTP {reply.status}")
             told = f"; {key.name} suspended for {seconds:g} s"
         else:
             told = ""
-        return NodeFailure(f"http {status}", f"{place} answered {what} with HTTP {status}: {_start(text)}{told}")
+        return NodeFailure(
+            f"http {reply.status}", f"{place} answered {what} with HTTP {reply.status}: {_start(said)}{told}"
+        )
 
     def _suspend(self, key: ApiKey, seconds: float, why: str) -> None:
         until = self._clock.monotonic() + min(seconds, LONGEST_SUSPENSION)
@@ -266,16 +294,17 @@ def _suspension(status: int, text: str, headers: Mapping[str, str]) -> float | N
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date."""
-    if value is None:
+    """Seconds of a Retry-After header, which is a number or a date; None for anything else."""
+    if value is None or len(value) > 64 or not value.isascii():
         return None
     if value.strip().isdecimal():
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def origin(url: str) -> str:
@@ -291,19 +320,58 @@ def _positive(name: str, value: object) -> float:
 
 
 def _url(name: str, value: object, scheme: str = "http") -> str:
-    if not isinstance(value, str) or not re.match(rf"{scheme}s?://[^/]+", value):
-        raise ValueError(f"node field {name} is {value!r}: it must be a URL like {scheme}://host:8090")
+    if not isinstance(value, str) or not re.match(rf"{scheme}s?://[^/?#]+", value) or not _has_host(value):
+        found = f"'{_without_secrets(value)}'" if isinstance(value, str) else repr(value)
+        raise ValueError(f"node field {name} is {found}: it must be a URL like {scheme}://host:8090")
     return value.rstrip("/")
 
 
-def _kind(text: str) -> str:
-    start = text.lstrip()[:15].lower()
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0) and url.isprintable()
+    except ValueError:
+        return False
+
+
+def _without_secrets(url: str) -> str:
+    """What of something that should be a URL may be shown: no user, path or query."""
+    scheme, separator, rest = url.rpartition("://")
+    return printable(scheme + separator + re.split(r"[/?#]", rest)[0].rpartition("@")[2], 80)
+
+
+def _register_secrets(config: NodeConfig) -> None:
+    """No log line has a key that stands in a URL."""
+    for url in (config.url, config.solidity_url, config.ws_url):
+        if url is None:
+            continue
+        parts = urlsplit(url)
+        within = [*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+        for one in (parts.username, parts.password, *(part for part in within if len(part) >= _SHORTEST_SECRET)):
+            if one and KEY_PLACE not in one:
+                register_secret(one)
+
+
+def _redirected(place: str, what: str, reply: Reply) -> NodeFailure:
+    target = _without_secrets(reply.headers.get("Location", ""))
+    return NodeFailure(
+        f"http {reply.status}",
+        f"{place} sends {what} on to {target or 'nowhere'} (HTTP {reply.status}), which is not followed: if the node "
+        "is there, name that URL in FLAGPOST_NODES_<CHAIN> or chains.nodes",
+    )
+
+
+def _kind(body: bytes, why: NotJson) -> str:
+    """What an answer is that cannot be read, and how it begins."""
+    said = body[:_MESSAGE_BYTES].decode("utf-8", "replace")
+    start = said.lstrip()[:15].lower()
     if start.startswith(("<!doctype html", "<html")):
-        return "an HTML page"
-    return "nothing" if not start else "text"
+        return f"an HTML page, not JSON: {_start(said)}"
+    if start.startswith(("{", "[")):
+        return f"what cannot be read as JSON ({printable(str(why))}): {_start(said)}"
+    return f"{'nothing' if not start else 'text'}, not JSON: {_start(said)}"
 
 
 def _start(text: str) -> str:
     """The beginning of an answer on one line, for messages."""
-    flat = " ".join(text.split())
-    return repr(flat if len(flat) <= 160 else flat[:157] + "…")
+    return f"'{printable(' '.join(text.split()), 160)}'"

@@ -2,15 +2,21 @@
 
 Work is a function of one node, so that everything it asks is answered by the same node: behind
 different nodes heights go backwards, and two half answers prove nothing.
+
+A node that fails, contradicts itself or turns out to be of another network is asked after the others for a while, and
+the next one does the work anew from its beginning. A question ends in an error only when no node has a sound answer:
+LyingNode where one was false, WrongNetwork where one is of another network, else ChainUnavailable. What two nodes say
+of one another (a block that does not follow the one before it) is for the callers: nothing is booked then.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from loguru import logger
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.answers import unforeseen
+from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, WrongNetwork
 from pipeline.chains.http import Clock, Node, NodeFailure
 
 N = TypeVar("N", bound=Node)
@@ -20,16 +26,29 @@ PATIENCE = 20.0
 """Seconds a question is tried over, on all nodes, before it fails."""
 LONGEST_REST = 60.0
 """Seconds that a node which failed, or gave a false answer, is asked after the others."""
+TROUBLE_SHOWN_SECONDS = 600.0
+"""How long a node's last failure is shown."""
 
 _backoff = wait_random_exponential(multiplier=0.2, max=5.0)
 
 
-class _NoneAnswered(Exception):
-    """One round through all nodes failed; ``failures`` has one entry per node."""
+class Partial(NodeFailure):
+    """An answer with a part missing: the answer all the same where no node has a whole one."""
 
-    def __init__(self, failures: list[NodeFailure]) -> None:
-        super().__init__("; ".join(str(failure) for failure in failures))
+    def __init__(self, message: str, answer: Any, lacking: int) -> None:
+        super().__init__("partial", message)
+        self.answer = answer
+        self.lacking = lacking
+        """How much is missing; of several the least counts."""
+
+
+class _NoneAnswered(Exception):
+    """One round through all nodes gave no sound answer; every node is in one of the lists."""
+
+    def __init__(self, failures: list[NodeFailure], refused: list[LyingNode | WrongNetwork]) -> None:
+        super().__init__("; ".join(str(one) for one in (*refused, *failures)))
         self.failures = failures
+        self.refused = refused
 
 
 class Nodes(Generic[N]):
@@ -54,13 +73,14 @@ class Nodes(Generic[N]):
         self._clock = clock or Clock()
 
     async def ask(self, work: Callable[[N], Awaitable[T]]) -> T:
-        """The answer of the first node that gives one, trying again over ``patience`` seconds.
+        """The answer of the first node that gives a sound one, trying again over ``patience`` seconds.
 
-        Raises ChainUnavailable, WrongNetwork, LyingNode, and what ``work`` raises besides NodeFailure.
+        Raises ChainUnavailable, WrongNetwork, LyingNode, and the errors of the chains room that ``work`` raises as an
+        answer. Anything else that it raises is a failure of the node.
         """
         deadline = self._clock.monotonic() + self._patience
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_NoneAnswered),
+            retry=retry_if_exception(lambda error: isinstance(error, _NoneAnswered) and bool(error.failures)),
             wait=self._wait,
             stop=lambda state: self._clock.monotonic() + self._wait_at_least() >= deadline,
             sleep=self._clock.sleep,
@@ -69,7 +89,33 @@ class Nodes(Generic[N]):
         try:
             return await retrying(self._round, work)
         except _NoneAnswered as error:
+            if error.refused:
+                raise type(error.refused[0])(str(error)) from error
             raise ChainUnavailable(f"no node of {self.chain} gave a usable answer: {error}") from error
+
+    async def try_one(self, node: N, work: Callable[[N], Awaitable[T]]) -> T:
+        """The answer of ``node`` alone, once; how it did is remembered. Raises NodeFailure, WrongNetwork, LyingNode,
+        and the errors of the chains room that ``work`` raises as an answer."""
+        try:
+            await self.verify(node)
+            answer = await work(node)
+        except Partial as partial:
+            self._note(node, partial)
+            raise
+        except NodeFailure as failure:
+            self.failed(node, failure)
+            raise
+        except (LyingNode, WrongNetwork) as refused:
+            self.distrust(node, refused)
+            raise
+        except ChainError:
+            raise
+        except Exception as error:
+            unknown = unforeseen(node, "a question", error)
+            self.failed(node, unknown)
+            raise unknown from error
+        self.succeeded(node)
+        return answer
 
     def in_order(self, turn: int = 0) -> list[N]:
         """By preference; those that failed lately after the others, suspended ones last. With ``turn`` n the n-th of
@@ -93,31 +139,43 @@ class Nodes(Generic[N]):
         """Ask ``node`` after the others for a while, the longer the more often it failed in a row."""
         node.failures += 1
         node.resting_until = self._clock.monotonic() + min(2.0 ** (node.failures - 1), LONGEST_REST)
-        logger.log("WARNING" if node.failures == 1 else "DEBUG", "{}: {}", self.chain, failure)
+        self._note(node, failure)
 
     def succeeded(self, node: N) -> None:
         if node.failures:
             logger.info("{}: {} answers again after {} failures", self.chain, node.name, node.failures)
         node.failures, node.resting_until = 0, 0.0
 
-    def distrust(self, node: N, lie: LyingNode) -> None:
+    def distrust(self, node: N, refused: LyingNode | WrongNetwork) -> None:
         """Ask a node that gave a false answer after the others, and compare its network again before."""
-        logger.error("{}: {}", self.chain, lie)
         node.resting_until = self._clock.monotonic() + LONGEST_REST
         node.verified = False
+        self._note(node, refused)
+
+    def troubles(self) -> Mapping[str, str]:
+        """By node that failed within TROUBLE_SHOWN_SECONDS: how often, and what the last failure was."""
+        now = self._clock.monotonic()
+        return {
+            node.name: f"{node.troubles} failures, the last: {node.trouble}"
+            for node in self.all
+            if node.troubles and now - node.troubled_at <= TROUBLE_SHOWN_SECONDS
+        }
 
     async def check_all(self) -> None:
         """Compare the network of every node.
 
         Raises WrongNetwork for one that differs, ChainUnavailable when none answers.
         """
+
+        async def nothing(node: N) -> None:
+            """Being compared is all."""
+
         failures: list[str] = []
         for node in self.all:
             node.verified = False
             try:
-                await self.verify(node)
+                await self.try_one(node, nothing)
             except NodeFailure as failure:
-                self.failed(node, failure)
                 failures.append(str(failure))
         if len(failures) == len(self.all):
             raise ChainUnavailable(f"no node of {self.chain} answers: {'; '.join(failures)}")
@@ -128,20 +186,26 @@ class Nodes(Generic[N]):
 
     async def _round(self, work: Callable[[N], Awaitable[T]]) -> T:
         failures: list[NodeFailure] = []
+        refused: list[LyingNode | WrongNetwork] = []
         for node in self.in_order():
             try:
-                await self.verify(node)
-                answer = await work(node)
+                return await self.try_one(node, work)
             except NodeFailure as failure:
-                self.failed(node, failure)
                 failures.append(failure)
-            except LyingNode as lie:
-                self.distrust(node, lie)
-                raise
-            else:
-                self.succeeded(node)
-                return answer
-        raise _NoneAnswered(failures)
+            except (LyingNode, WrongNetwork) as refusal:
+                refused.append(refusal)
+        partial = min((one for one in failures if isinstance(one, Partial)), key=lambda one: one.lacking, default=None)
+        if partial is not None:
+            answer: T = partial.answer
+            return answer
+        raise _NoneAnswered(failures, refused)
+
+    def _note(self, node: N, trouble: ChainError) -> None:
+        """Remember what went wrong, and say it: each node once in a while."""
+        node.troubles += 1
+        node.trouble, node.troubled_at = str(trouble), self._clock.monotonic()
+        level = "ERROR" if isinstance(trouble, LyingNode | WrongNetwork) else "WARNING"
+        logger.log(level if node.complaint.due() else "DEBUG", "{}: {}", self.chain, trouble)
 
     def _wait(self, state: RetryCallState) -> float:
         return max(_backoff(state), self._wait_at_least())

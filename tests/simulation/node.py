@@ -3,14 +3,12 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import aiohttp
-
+from pipeline.chains.wire import Broken, Reply
 from tests.simulation.fate import Decision
 
-PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
+PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 DISHES = {
     "lost request": 2,
     "silence": 1,
@@ -26,18 +24,6 @@ DISHES = {
     "empty": 1,
 }
 """What befalls a call, and how often beside the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a client reads of an HTTP response."""
-
-    status: int
-    body: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    async def text(self, errors: str = "strict") -> str:
-        return self.body
 
 
 class Answers(Protocol):
@@ -72,52 +58,46 @@ class Wire(Protocol):
     async def pause(self) -> None: ...
 
 
-class Session:
-    """Stands in for ``aiohttp.ClientSession``."""
+class SimulatedWire:
+    """Stands in for ``wire.HttpWire``."""
 
     wire: Wire
 
-    def __init__(self, *, timeout: aiohttp.ClientTimeout, connector: object = None) -> None:
-        self._seconds = timeout.total or 0.0
+    def __init__(self, timeout_seconds: float) -> None:
+        self._seconds = timeout_seconds
 
-    def post(self, url: str, *, json: Any, headers: Mapping[str, str]) -> "_Exchange":
-        return _Exchange(self.wire, url, json, self._seconds)
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], limits: Mapping[int, int]) -> Reply:
+        await self.wire.pause()
+        reply = await _Exchange(self.wire, url, body, self._seconds).reply()
+        await self.wire.pause()
+        return reply
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
 class _Exchange:
-    """One request and its reply, as an asynchronous context."""
+    """One request and its reply."""
 
-    def __init__(self, wire: Wire, url: str, body: Any, seconds: float) -> None:
+    def __init__(self, wire: Wire, url: str, body: bytes, seconds: float) -> None:
         self._wire = wire
         self._url = url
-        self._body = json.dumps(body)
+        self._body = body
         self._seconds = seconds
 
-    async def __aenter__(self) -> Reply:
-        await self._wire.pause()
-        reply = await self._exchange()
-        await self._wire.pause()
-        return reply
-
-    async def __aexit__(self, *_: object) -> None:
-        """Nothing is open."""
-
-    async def _exchange(self) -> Reply:
+    async def reply(self) -> Reply:
         network, url = self._wire.network, self._url
         if network.is_down(url):
-            raise aiohttp.ClientConnectionError("connection refused")
+            raise Broken("connection refused")
         fate = self._wire.happens("node")
         match fate.what if fate is not None else "":
             case "lost request":
-                raise aiohttp.ServerDisconnectedError
+                raise Broken("server disconnected")
             case "silence":
                 await self._never()
             case "lost reply":
                 self._ask()
-                raise aiohttp.ServerDisconnectedError
+                raise Broken("server disconnected")
             case "late reply":
                 reply = self._ask()
                 await self._until(fate)
@@ -134,9 +114,9 @@ class _Exchange:
             case "busy":
                 return _said(network.busy(url, json.loads(self._body)))
             case "too many":
-                return Reply(429, "Too Many Requests", {"Retry-After": f"{min(fate.seconds, 30):.0f}"})
+                return Reply(429, b"Too Many Requests", {"Retry-After": f"{min(fate.seconds, 30):.0f}"})
             case "web page":
-                return Reply(200 if fate.dice % 2 else 502, PAGE)
+                return Reply(200 if fate.dice % 2 else 502, PAGE, {})
             case "empty":
                 return _said({} if fate.dice % 2 else [])
         return self._ask()
@@ -163,4 +143,4 @@ class _Exchange:
 
 
 def _said(answer: Any) -> Reply:
-    return Reply(200, json.dumps(answer))
+    return Reply(200, json.dumps(answer).encode(), {})

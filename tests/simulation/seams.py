@@ -9,7 +9,6 @@ from typing import Any
 from unittest import mock
 from uuid import UUID
 
-import aiohttp
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.chains import http, nodes
@@ -23,7 +22,7 @@ from pipeline.transfers import consolidation, gas, send, store
 from pipeline.workers import leader, registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
-from tests.simulation.node import Session
+from tests.simulation.node import SimulatedWire
 from tests.simulation.process import Doorbell, Process, whole_garbage
 from tests.simulation.simulation import Simulation
 
@@ -66,6 +65,9 @@ class Joints:
     def monotonic(self) -> float:
         return self.simulation.clock.now
 
+    def wall(self) -> float:
+        return self.simulation.clock.wall().timestamp()
+
     def order(self, *args: Any, **fields: Any) -> send.Order:
         return send.Order(*args, **{"priced_at": self.monotonic(), **fields})
 
@@ -92,20 +94,14 @@ def join(simulation: Simulation) -> None:
     """From now on the workers' code lives in this one."""
     JOINTS.simulation = simulation
     WallClock.clock = simulation.clock
-    Session.wire = simulation
+    SimulatedWire.wire = simulation
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Inside, workers that are made are simulated ones."""
     connecting = SimpleNamespace(connect=JOINTS.connect)
-    clock = NodeClock(JOINTS.monotonic)
-    transport = SimpleNamespace(
-        ClientSession=Session,
-        ClientTimeout=aiohttp.ClientTimeout,
-        ClientError=aiohttp.ClientError,
-        TCPConnector=lambda **_: None,
-    )
+    clock = NodeClock(JOINTS.monotonic, wall=JOINTS.wall)
     replaced: list[tuple[Any, str, Any]] = [
         (runtime, "create_pool", JOINTS.create_pool),
         (runtime, "Listener", JOINTS.listener),
@@ -118,7 +114,7 @@ def joined() -> Iterator[None]:
         *((module, "time", SimpleNamespace(monotonic=JOINTS.monotonic)) for module in (send, sync)),
         (gas, "Order", JOINTS.order),
         (consolidation, "Order", JOINTS.order),
-        (http, "aiohttp", transport),
+        (http, "HttpWire", SimulatedWire),
         *((module, "Clock", lambda: clock) for module in (http, nodes, evm_provider, tron_provider)),
     ]
     with contextlib.ExitStack() as stack:

@@ -1,7 +1,7 @@
 """The few words of the contract ABI that are spoken here."""
 
-from eth_abi.abi import decode as abi_decode
-from eth_abi.exceptions import DecodingError
+from pipeline.chains.tokens import abi_string
+from pipeline.printable import printable
 
 DECIMALS = "0x313ce567"
 SYMBOL = "0x95d89b41"
@@ -22,14 +22,13 @@ _KNOWN_ERRORS = {
 
 
 def revert_reason(data: object) -> str:
-    """What a reverting contract said, from its return data in hex; empty when it said nothing."""
+    """What a reverting contract said, from its return data in hex, safe to show; empty when it said nothing."""
     raw = from_hex(data)
     if raw[:4] == _ERROR:
         try:
-            (reason,) = abi_decode(["string"], raw[4:])
-        except (DecodingError, UnicodeDecodeError):
+            return printable(abi_string(raw[4:]))
+        except ValueError:
             return "an unreadable reason"
-        return str(reason)
     if raw[:4] == _PANIC and len(raw) == 36:
         return f"panic {raw[-1]:#04x}"
     if len(raw) >= 4:

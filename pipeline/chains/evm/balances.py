@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.chains.answers import hex_bytes
 from pipeline.chains.batch import Entry, balances_of, block_of, creation_code, no_contract, no_token
 from pipeline.chains.batch_reader import BatchReader, TooMuch
 from pipeline.chains.evm import address
 from pipeline.chains.evm.node import EvmNode, RpcError, reading
-from pipeline.chains.http import NodeFailure
+from pipeline.chains.http import TOO_LARGE, NodeFailure
 from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import Balance, BalanceQuery, BlockRef, Finality
 
@@ -78,7 +79,9 @@ class EvmBalances:
     async def _call(self, node: EvmNode, part: list[Entry], pin: Pin) -> list[Balance]:
         block = await pin.block(node)
         if self._has_multicall3 is None:
-            self._has_multicall3 = await node.call("eth_getCode", MULTICALL3, "latest") != "0x"
+            code = await node.call("eth_getCode", MULTICALL3, "latest")
+            with reading(node, "eth_getCode"):
+                self._has_multicall3 = len(hex_bytes(code, "the code", "0x")) > 0
         if self._has_multicall3:
             return await _by_multicall3(node, part, block)
         return await _by_creation(node, part, block)
@@ -111,11 +114,11 @@ async def _simulate(node: EvmNode, call: dict[str, Any], block: BlockRef) -> byt
             raise TooMuch(error.reason) from error
         raise
     except NodeFailure as failure:
-        if failure.code == "http 413":
+        if failure.code in ("http 413", TOO_LARGE):
             raise TooMuch(str(failure)) from failure
         raise
     with reading(node, "a balance call"):
-        return bytes.fromhex(answer.removeprefix("0x"))
+        return hex_bytes(answer, "the answer", "0x")
 
 
 def _aggregate(part: Sequence[Entry]) -> bytes:

@@ -8,10 +8,12 @@ from typing import Any
 
 from loguru import logger
 
+from pipeline.chains.answers import MAX_COUNT, MAX_HEIGHT, MAX_PRICE, Odd, field, hex_bytes, mapping, quantity, sequence
 from pipeline.chains.errors import InvalidAddress, LyingNode
 from pipeline.chains.evm import address
 from pipeline.chains.evm.node import METHOD_NOT_FOUND, EvmNode, Request, RpcError, block_ref, hash_text, reading, wanted
 from pipeline.chains.http import NodeFailure
+from pipeline.chains.nodes import Partial
 from pipeline.chains.provider import BlockContent, BlockRef, Effect, Finality, TransactionResult
 
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
@@ -24,7 +26,8 @@ async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockCon
     """Block ``number`` with all results, None when this node does not have it at that finality. A transaction that
     makes no sense is listed as unreadable: a stranger's must not hold up ours.
 
-    Raises LyingNode, NodeFailure (also when a reorg came between block and receipts).
+    Raises LyingNode, Partial where receipts are missing, NodeFailure (also when a reorg came between block and
+    receipts).
     """
     requests: list[Request] = [("eth_getBlockByNumber", [hex(number), True])]
     if finality is Finality.FINAL:
@@ -37,23 +40,32 @@ async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockCon
         return None
     block = block_ref(node, answer, number)
     with reading(node, f"block {number}"):
-        parent, transactions = hash_text(answer["parentHash"]), list(answer["transactions"])
-    receipts: Any = answers[-1]
-    if isinstance(receipts, RpcError) and receipts.rpc_code == METHOD_NOT_FOUND:
-        node.has_block_receipts = False
-    if not node.has_block_receipts:
-        receipts = await _each_receipt(node, transactions)
-    if wanted(receipts) is None or len(receipts) != len(transactions):
-        raise NodeFailure("no receipts", f"{node.name} has not all receipts of block {number}")
-    results, unreadable = [], set()
-    for transaction, receipt in zip(transactions, receipts, strict=True):
-        txid = _placed(node, block, transaction, receipt)
+        parent = hash_text(field(answer, "parentHash"), "parentHash")
+        listed = sequence(field(answer, "transactions"), "transactions")
+        transactions = {hash_text(field(one, "hash"), "a transaction's hash"): one for one in listed}
+        if len(transactions) != len(listed):
+            raise Odd("transactions", len(listed), f"{len(transactions)} different ones")
+    receipts = await _receipts(node, block, list(transactions), answers[-1] if node.has_block_receipts else None)
+    results, unreadable, missing = [], set(), set()
+    for txid, transaction in transactions.items():
+        if txid not in receipts:
+            missing.add(txid)
+            continue
+        _check_place(node, block, txid, transaction, receipts[txid])
         try:
-            results.append(_result(node, block, txid, transaction, receipt))
+            results.append(_result(node, block, txid, transaction, receipts[txid]))
         except NodeFailure as failure:
             unreadable.add(txid)
             logger.debug("{}", failure)
-    return BlockContent(block, parent, tuple(results), frozenset(unreadable))
+    content = BlockContent(block, parent, tuple(results), frozenset(unreadable | missing))
+    if missing:
+        raise Partial(
+            f"{node.name} lacks {len(missing)} of the {len(transactions)} receipts of block {number}, {min(missing)} "
+            f"among them",
+            content,
+            len(missing),
+        )
+    return content
 
 
 async def read_transaction(node: EvmNode, txid: str, finality: Finality) -> TransactionResult | None:
@@ -61,81 +73,146 @@ async def read_transaction(node: EvmNode, txid: str, finality: Finality) -> Tran
 
     Raises LyingNode for another transaction's receipt, NodeFailure.
     """
-    requests: list[Request] = [("eth_getTransactionReceipt", [txid]), ("eth_getTransactionByHash", [txid])]
-    if finality is Finality.FINAL:
-        # Before the receipt: what is final now was included before.
-        requests.insert(0, _FINALIZED)
-    answers = [wanted(answer) for answer in await node.batch(requests)]
-    receipt, transaction = answers[-2:]
+    # Before the receipt: what is final now was included before.
+    final = await node.block_ref(Finality.FINAL) if finality is Finality.FINAL else None
+    answers = await node.batch([("eth_getTransactionReceipt", [txid]), ("eth_getTransactionByHash", [txid])])
+    receipt, transaction = (wanted(answer) for answer in answers)
     if receipt is None:
         return None
     with reading(node, f"the receipt of {txid}"):
-        number = int(receipt["blockNumber"], 16)
-    if finality is Finality.FINAL and block_ref(node, answers[0]).number < number:
+        number = quantity(field(receipt, "blockNumber"), "blockNumber", MAX_HEIGHT)
+    if final is not None and final.number < number:
         return None
     if transaction is None:
         raise NodeFailure("no transaction", f"{node.name} has a receipt of {txid} but not the transaction")
     block = await node.block_ref(finality, number)
-    found = _placed(node, block, transaction, receipt)
+    if final is not None:
+        await _check_final(node, final)
+    with reading(node, f"transaction {txid}"):
+        found = hash_text(field(transaction, "hash"), "hash")
     if found != txid:
         raise LyingNode(f"node {node.name} was asked for transaction {txid} and answered {found}")
+    _check_place(node, block, txid, transaction, receipt)
     return _result(node, block, txid, transaction, receipt)
 
 
-async def _each_receipt(node: EvmNode, transactions: Sequence[Any]) -> list[Any]:
-    with reading(node, "a block's transactions"):
-        hashes = [hash_text(transaction["hash"]) for transaction in transactions]
-    return [wanted(one) for one in await node.batch([("eth_getTransactionReceipt", [one]) for one in hashes])]
+async def _check_final(node: EvmNode, final: BlockRef) -> None:
+    """Raises NodeFailure unless the block that is called final stands at that height: one wrong digit in one answer
+    would make everything below it final."""
+    there = await node.block_ref(Finality.FINAL, final.number)
+    if there.id != final.id:
+        raise NodeFailure(
+            "reorg", f"{node.name} calls {final.id} at height {final.number} final and has {there.id} there"
+        )
 
 
-def _placed(node: EvmNode, block: BlockRef, transaction: Any, receipt: Any) -> str:
-    """The id of a transaction whose receipt says that it stands in that block. Raises LyingNode, NodeFailure."""
-    if receipt is None:
-        raise NodeFailure("no receipt", f"{node.name} has no receipt for a transaction of block {block.number}")
+async def _receipts(node: EvmNode, block: BlockRef, txids: Sequence[str], answer: Any) -> dict[str, Any]:
+    """The receipts of a block by transaction. Those that its list lacks are asked for singly; what is missing then,
+    this node does not have. Raises NodeFailure."""
+    if isinstance(answer, RpcError) and answer.rpc_code == METHOD_NOT_FOUND:
+        node.has_block_receipts = False
+    receipts: dict[str, Any] = {}
+    if isinstance(answer, list):
+        for one in sequence(answer, "receipts") if len(answer) <= 2 * len(txids) else ():
+            txid = one.get("transactionHash") if isinstance(one, dict) else None
+            if isinstance(txid, str):
+                receipts[txid.lower()] = one
+    missing = [txid for txid in txids if txid not in receipts]
+    for txid, found in zip(missing, await _each_receipt(node, missing), strict=True):
+        if isinstance(found, NodeFailure) or found is None:
+            continue
+        with reading(node, f"the receipt of {txid}"):
+            named = hash_text(field(found, "transactionHash"), "transactionHash")
+        if named != txid:
+            raise LyingNode(f"node {node.name} gave the receipt of {named} for transaction {txid}")
+        receipts[txid] = found
+    if txids and not receipts.keys() & set(txids):
+        raise NodeFailure("no receipts", f"{node.name} has no receipts of block {block.number}")
+    return receipts
+
+
+async def _each_receipt(node: EvmNode, txids: Sequence[str]) -> list[Any]:
+    return await node.batch([("eth_getTransactionReceipt", [one]) for one in txids])
+
+
+def _check_place(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt: Any) -> None:
+    """Raises LyingNode for the receipt of another transaction, NodeFailure for one of another block."""
     with reading(node, f"a transaction of block {block.number}"):
-        txid, receipt_of = hash_text(transaction["hash"]), hash_text(receipt["transactionHash"])
-        place = hash_text(receipt["blockHash"])
+        receipt_of = hash_text(field(receipt, "transactionHash"), "transactionHash")
+        places = {hash_text(field(receipt, "blockHash"), "blockHash")}
+        heights = {quantity(field(receipt, "blockNumber"), "blockNumber", MAX_HEIGHT)}
+        if field(transaction, "blockHash") is not None:
+            places.add(hash_text(field(transaction, "blockHash"), "blockHash"))
     if receipt_of != txid:
         raise LyingNode(f"node {node.name} gave the receipt of {receipt_of} for transaction {txid}")
-    if place != block.id:
+    if places != {block.id} or heights != {block.number}:
+        other = ", ".join(sorted(places - {block.id})) or ", ".join(map(str, heights))
         raise NodeFailure(
-            "reorg", f"{node.name} has {txid} in block {place} and now {block.id} at height {block.number}"
+            "reorg", f"{node.name} has {txid} in block {other} and now {block.id} at height {block.number}"
         )
-    return txid
 
 
 def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt: Any) -> TransactionResult:
     with reading(node, f"the receipt of {txid}"):
-        success = int(receipt["status"], 16) == 1
-        used, limit = int(receipt["gasUsed"], 16), int(transaction["gas"], 16)
-        price = int(receipt.get("effectiveGasPrice") or transaction["gasPrice"], 16)
-        effects = _effects(transaction, receipt) if success else ()
-        sender, nonce = _address(transaction["from"]), int(transaction["nonce"], 16)
+        success = quantity(field(receipt, "status"), "status", 1) == 1
+        used = quantity(field(receipt, "gasUsed"), "gasUsed", MAX_COUNT)
+        limit = quantity(field(transaction, "gas"), "gas", MAX_COUNT)
+        price = field(receipt, "effectiveGasPrice") or field(transaction, "gasPrice")
+        fee = used * quantity(price, "effectiveGasPrice", MAX_PRICE)
+        effects = _effects(block, txid, transaction, receipt) if success else ()
+        sender, nonce = _sender(transaction, receipt), quantity(field(transaction, "nonce"), "nonce", MAX_COUNT)
         message = "" if success else ("OUT_OF_GAS" if used >= limit else "REVERT")
-        return TransactionResult(txid, block, success, used * price, effects, message, sender, nonce)
+        return TransactionResult(txid, block, success, fee, effects, message, sender, nonce)
 
 
-def _effects(transaction: Any, receipt: Any) -> tuple[Effect, ...]:
-    value, to = int(transaction["value"], 16), transaction.get("to")
-    own = [Effect(None, _address(transaction["from"]), _address(to), value)] if value and to else []
-    logs = (log_transfer(log) for log in receipt["logs"] if not log.get("removed"))
-    return (*own, *(effect for effect in logs if effect is not None))
+def _sender(transaction: Any, receipt: Any) -> str:
+    """Raises Odd, also where transaction and receipt name two."""
+    sender, again = _address(field(transaction, "from")), field(receipt, "from")
+    if again is not None and _address(again) != sender:
+        raise Odd("from", again, sender)
+    return sender
+
+
+def _effects(block: BlockRef, txid: str, transaction: Any, receipt: Any) -> tuple[Effect, ...]:
+    value, to = quantity(field(transaction, "value"), "value"), field(transaction, "to")
+    own = [Effect(None, _address(field(transaction, "from")), _address(to), value)] if value and to is not None else []
+    logs = sequence(field(receipt, "logs"), "logs")
+    for log in logs:
+        _check_log(block, txid, log)
+    found = (log_transfer(log) for log in logs)
+    return (*own, *(effect for effect in found if effect is not None))
+
+
+def _check_log(block: BlockRef, txid: str, log: Any) -> None:
+    """Raises Odd for a log of another transaction or block, as far as it names one, and for one that is taken back: in
+    a receipt none is, and without it a payment would seem not to have happened."""
+    if field(log, "removed"):
+        raise Odd("removed", field(log, "removed"), "false, as in every receipt")
+    for name, wanted_value in (("transactionHash", txid), ("blockHash", block.id)):
+        found = field(log, name)
+        if found is not None and hash_text(found, name) != wanted_value:
+            raise Odd(f"a log's {name}", found, wanted_value)
 
 
 def log_transfer(log: Any) -> Effect | None:
     """The Transfer that a log records; None for any other event, an NFT's Transfer (four topics) among them, and for
-    words in the place of addresses: a contract may log what it likes."""
-    topics, data = log["topics"], log["data"]
-    if len(topics) != 3 or topics[0].lower() != TRANSFER_TOPIC or len(data) != 66:
+    words in the place of addresses: a contract may log what it likes. Raises Odd."""
+    fields = mapping(log, "a log")
+    topics, data = sequence(fields.get("topics"), "topics", 4), hex_bytes(fields.get("data"), "data", "0x")
+    if len(topics) != 3 or len(data) != 32:
         return None
-    parties = [bytes.fromhex(topic.removeprefix("0x")) for topic in topics[1:]]
-    if any(len(word) == 32 and any(word[:12]) for word in parties):
+    topic, *parties = (hash_text(topic, "a topic") for topic in topics)
+    if topic != TRANSFER_TOPIC or any(party[2:26].strip("0") for party in parties):
         return None
-    return Effect(_address(log["address"]), _address(topics[1]), _address(topics[2]), int(data, 16))
+    sender, receiver = (_address("0x" + party[26:]) for party in parties)
+    return Effect(_address(fields.get("address")), sender, receiver, int.from_bytes(data, "big"))
 
 
-def _address(digits: str) -> str:
+def _address(digits: Any) -> str:
+    """The checksummed form. Raises Odd."""
+    if not isinstance(digits, str):
+        raise Odd("an address", digits, "20 bytes")
     try:
         return address.from_word(digits)
-    except InvalidAddress as error:
-        raise ValueError(str(error)) from error
+    except InvalidAddress:
+        raise Odd("an address", digits, "20 bytes") from None

@@ -1,7 +1,8 @@
 """What an EVM node's answer to a broadcast means. Nodes agree on no codes, so their words are read."""
 
+from pipeline.chains.answers import field
 from pipeline.chains.errors import LyingNode
-from pipeline.chains.evm.node import EvmNode, RpcError
+from pipeline.chains.evm.node import EvmNode, RpcError, hash_text, reading
 from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, SignedTransaction
 
 KNOWN = "already known"
@@ -48,12 +49,17 @@ async def send(node: EvmNode, signed: SignedTransaction) -> BroadcastReply:
         answer = await node.call("eth_sendRawTransaction", "0x" + signed.raw.hex())
     except RpcError as error:
         reply = _refusal(error)
+        if reply.code != NONCE_TOO_LOW:
+            return reply
         # Its own nonce is too low for a transaction that is in a block already.
-        if reply.code == NONCE_TOO_LOW and await node.call("eth_getTransactionReceipt", signed.txid) is not None:
-            return BroadcastReply(BroadcastOutcome.KNOWN, IN_A_BLOCK, error.reason)
-        return reply
-    if str(answer).lower() != signed.txid:
-        raise LyingNode(f"node {node.name} answered the broadcast of {signed.txid} with hash {str(answer)[:80]}")
+        receipt = await node.call("eth_getTransactionReceipt", signed.txid)
+        with reading(node, "eth_getTransactionReceipt"):
+            found = None if receipt is None else hash_text(field(receipt, "transactionHash"), "transactionHash")
+        return reply if found != signed.txid else BroadcastReply(BroadcastOutcome.KNOWN, IN_A_BLOCK, error.reason)
+    with reading(node, "eth_sendRawTransaction"):
+        echoed = hash_text(answer, "the hash")
+    if echoed != signed.txid:
+        raise LyingNode(f"node {node.name} answered the broadcast of {signed.txid} with hash {echoed}")
     return BroadcastReply(BroadcastOutcome.ACCEPTED, "accepted")
 
 

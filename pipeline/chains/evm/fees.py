@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from pipeline.chains.answers import MAX_PRICE, Odd, field, quantity, sequence
 from pipeline.chains.errors import FeeCapTooLow
 from pipeline.chains.evm.node import EvmNode, reading, wanted
 from pipeline.chains.evm.transaction import Fees
@@ -164,17 +165,25 @@ async def _read(node: EvmNode, percentile: int) -> Market:
         [("eth_gasPrice", []), ("eth_feeHistory", [hex(HISTORY_BLOCKS), "latest", [percentile]])]
     )
     with reading(node, "eth_gasPrice"):
-        gas_price = int(wanted(price), 16)
+        gas_price = quantity(wanted(price), "the gas price", MAX_PRICE)
     with reading(node, "eth_feeHistory"):
         found = wanted(history)
-        bases = [int(base, 16) for base in found.get("baseFeePerGas") or ()]
-        ratios = found.get("gasUsedRatio") or ()
+        bases = [quantity(base, "baseFeePerGas", MAX_PRICE) for base in _listed(found, "baseFeePerGas")]
+        ratios, rewards = _listed(found, "gasUsedRatio"), _listed(found, "reward")
+        if bases and len(bases) != len(ratios) + 1:
+            raise Odd("baseFeePerGas", len(bases), f"one more than the {len(ratios)} blocks")
         # Empty blocks say 0, which nobody paid.
-        rewards = (int(reward[0], 16) for reward, used in zip(found.get("reward") or (), ratios, strict=False) if used)
-        tips = sorted(rewards)
+        paid = [sequence(reward, "reward", 1) for reward, used in zip(rewards, ratios, strict=False) if used]
+        tips = sorted(quantity(reward[0], "reward", MAX_PRICE) for reward in paid if reward)
     base = bases[-1] if bases else None
     tip = tips[len(tips) // 2] if tips else max(0, gas_price - (base or 0))
     return Market(base, tip, gas_price)
+
+
+def _listed(history: Any, name: str) -> list[Any]:
+    """Of each of the last blocks; nothing where the node does not say it. Raises Odd."""
+    found = field(history, name)
+    return [] if found is None else sequence(found, name, HISTORY_BLOCKS + 1)
 
 
 def _option(name: str, value: Any) -> Any:

@@ -5,28 +5,32 @@ A head is a wake-up, no truth: whoever is woken reads for himself. A stream that
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from itertools import cycle
-from typing import Any, cast
+from typing import Any
 
+import aiohttp
 from loguru import logger
-from web3 import AsyncWeb3
-from web3.providers.persistent import WebSocketProvider
-from web3.types import RPCResponse
 
+from pipeline.chains.answers import field, quantity, unforeseen
 from pipeline.chains.errors import ChainError, WrongNetwork
-from pipeline.chains.evm.node import EvmNode, hash_text, reading, timestamp
+from pipeline.chains.evm.node import EvmNode, block_ref, reading
+from pipeline.chains.evm.rpc import body_of, result_of
 from pipeline.chains.http import KEY_PLACE, NodeFailure, origin
 from pipeline.chains.nodes import Nodes
+from pipeline.chains.parse import NotJson, parse
 from pipeline.chains.provider import BlockRef, Finality
+from pipeline.printable import printable
 
 SILENCE_BLOCKS = 10
 """Block times without a head after which a socket is given up."""
 SHORTEST_SILENCE = 5.0
 PING_SECONDS = 10.0
 GOODBYE_SECONDS = 0.5
-"""A dead peer does not answer it, and is waited for three times."""
+"""A dead peer does not answer it."""
+MESSAGE_LIMIT = 2**20
+"""Bytes of one message. A header has about 2 kB, on proof-of-authority chains a few more."""
 RECONNECT_SECONDS = 5.0
 """Polled in between; grows with each failure in a row, up to ten times this."""
 
@@ -49,10 +53,8 @@ async def follow(nodes: Nodes[EvmNode], chain_id: int, poll_seconds: float) -> A
             if not announcer.live:
                 await announcer.wait(poll_seconds)
     finally:
-        # web3 and websockets swallow a cancellation that meets them while they say goodbye.
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=GOODBYE_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _poll(nodes: Nodes[EvmNode]) -> BlockRef | None:
@@ -91,50 +93,42 @@ class _Announcer:
         for node in cycle(sockets):
             try:
                 await self._listen(node)
-            except Exception as error:
-                # Anything: web3's listener hands on whatever it stumbled over in a message.
+            except ChainError as error:
                 failures = 1 if self.live else failures + 1
-                logger.warning("{}: no announcements of new blocks, polling instead: {!r}", self._nodes.chain, error)
+                logger.warning("{}: no announcements of new blocks, polling instead: {}", self._nodes.chain, error)
             self._switch(live=False)
             await asyncio.sleep(RECONNECT_SECONDS * min(10, failures) * random.uniform(0.75, 1.25))  # noqa: S311
 
     async def _listen(self, node: EvmNode) -> None:
-        """Raises when the subscription cannot be had, breaks, or falls silent."""
-        socket = _Socket(
-            (node.config.ws_url or "").replace(KEY_PLACE, node.any_key or ""),
-            websocket_kwargs={
-                "ping_interval": PING_SECONDS,
-                "ping_timeout": PING_SECONDS,
-                "close_timeout": GOODBYE_SECONDS,
-            },
-            max_connection_retries=1,
-            request_timeout=SHORTEST_SILENCE,
-        )
-        async with AsyncWeb3(socket) as web3:
-            found = int(await web3.eth.chain_id)
-            if found != self._chain_id:
-                raise WrongNetwork(
-                    f"socket of {node.name} belongs to another network: its chain id is {found}, "
-                    f"this chain's is {self._chain_id}; correct chains.nodes"
-                )
-            await web3.eth.subscribe("newHeads")
-            # What came between the last poll and the subscription.
-            self._heads.put_nowait(await node.block_ref(Finality.HEAD))
-            self._switch(live=True)
-            stream = web3.socket.process_subscriptions()
-            while True:
-                self._heads.put_nowait(await self._announced(node, stream))
-
-    async def _announced(self, node: EvmNode, stream: AsyncIterator[Any]) -> BlockRef:
+        """Raises NodeFailure, WrongNetwork when the subscription cannot be had, breaks, or falls silent."""
+        url = (node.config.ws_url or "").replace(KEY_PLACE, node.any_key or "")
+        name = origin(url)
         try:
-            message = await asyncio.wait_for(anext(stream), self._silence)
-        except StopAsyncIteration:
-            raise NodeFailure("connection", f"{node.name} closed its socket") from None
-        except TimeoutError:
-            raise NodeFailure("timeout", f"{node.name} announced no block for {self._silence:g} s") from None
-        with reading(node, "an announced block"):
-            block = message["result"]
-            return BlockRef(int(block["number"]), hash_text(block["hash"].to_0x_hex()), timestamp(block["timestamp"]))
+            session = aiohttp.ClientSession(middlewares=[_stay_at(name)])
+            async with session, await _connect(session, url) as socket:
+                await self._follow(node, _Announcements(node, name, socket))
+        except ChainError:
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            # What the library says of a handshake holds the URL, and the key may be in it.
+            why = printable(str(error).replace(url, name)) or type(error).__name__
+            raise NodeFailure("connection", f"the socket of {name} cannot be had: {why}") from error
+        except Exception as error:
+            raise unforeseen(node, "on its socket", error) from error
+
+    async def _follow(self, node: EvmNode, announcements: "_Announcements") -> None:
+        found = await announcements.chain_id()
+        if found != self._chain_id:
+            raise WrongNetwork(
+                f"socket of {node.name} belongs to another network: its chain id is {found}, "
+                f"this chain's is {self._chain_id}; correct chains.nodes"
+            )
+        await announcements.subscribe()
+        # What came between the last poll and the subscription.
+        self._heads.put_nowait(await node.block_ref(Finality.HEAD))
+        self._switch(live=True)
+        while True:
+            self._heads.put_nowait(await announcements.next(self._silence))
 
     def _switch(self, *, live: bool) -> None:
         if self.live and not live:
@@ -143,17 +137,80 @@ class _Announcer:
         self._changed.set()
 
 
-class _Socket(WebSocketProvider):
-    """web3's socket, without two of its habits."""
+class _Announcements:
+    """One connection to a node's socket."""
 
-    def get_endpoint_uri_or_ipc_path(self) -> str:
-        # It logs this; the key may be in it.
-        return origin(str(self.endpoint_uri))
+    def __init__(self, node: EvmNode, name: str, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._node = node
+        self._name = name
+        self._socket = socket
 
-    async def socket_recv(self) -> RPCResponse:
-        message: Any = await super().socket_recv()
-        params = message.get("params") if isinstance(message, dict) else None
-        if isinstance(params, dict) and isinstance(params.get("result"), dict):
-            # BSC's is longer than web3 takes, and its middleware does not reach announcements.
-            params["result"].pop("extraData", None)
-        return cast(RPCResponse, message)
+    async def chain_id(self) -> int:
+        answer = await self._call(1, "eth_chainId")
+        with reading(self._node, "eth_chainId"):
+            return quantity(answer, "the chain id")
+
+    async def subscribe(self) -> None:
+        await self._call(2, "eth_subscribe", "newHeads")
+
+    async def next(self, silence: float) -> BlockRef:
+        """The next head. Raises NodeFailure when none comes for ``silence`` seconds."""
+        try:
+            async with asyncio.timeout(silence):
+                while True:
+                    message = await self._receive()
+                    with reading(self._node, "a subscription"):
+                        if field(message, "method") != "eth_subscription":
+                            continue
+                        block = field(field(message, "params"), "result")
+                    return block_ref(self._node, block)
+        except TimeoutError:
+            raise NodeFailure("timeout", f"{self._name} announced no block for {silence:g} s") from None
+
+    async def _call(self, number: int, method: str, *params: Any) -> Any:
+        """Raises RpcError, NodeFailure."""
+        await self._socket.send_json(body_of(number, method, params))
+        try:
+            async with asyncio.timeout(SHORTEST_SILENCE):
+                while True:
+                    message = await self._receive()
+                    with reading(self._node, method):
+                        if field(message, "id") == number:
+                            return result_of(self._node, method, message)
+        except TimeoutError:
+            raise NodeFailure("timeout", f"{self._name} did not answer {method} on its socket") from None
+
+    async def _receive(self) -> Any:
+        message = await self._socket.receive()
+        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            raise NodeFailure("connection", f"{self._name} closed its socket")
+        body = message.data if isinstance(message.data, bytes) else message.data.encode("utf-8", "replace")
+        try:
+            return parse(body)
+        except NotJson as error:
+            raise NodeFailure(
+                "not json", f"{self._name} announced what is not JSON ({printable(str(error))})"
+            ) from error
+
+
+async def _connect(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
+    """The socket. Nothing of it is inflated, and a message has its limit while it is read."""
+    async with asyncio.timeout(SHORTEST_SILENCE):
+        return await session.ws_connect(
+            url,
+            heartbeat=PING_SECONDS,
+            max_msg_size=MESSAGE_LIMIT,
+            compress=0,
+            timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_SECONDS),
+        )
+
+
+def _stay_at(place: str) -> aiohttp.ClientMiddlewareType:
+    """A handshake that is redirected is not followed to another place."""
+
+    async def stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if origin(str(request.url)) != place:
+            raise aiohttp.ClientError(f"it sends the connection on to {origin(str(request.url))}")
+        return await handler(request)
+
+    return stay

@@ -7,9 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.chains.answers import MAX_HEIGHT, Odd, field, quantity, sequence
+from pipeline.chains.errors import ChainError
 from pipeline.chains.evm.blocks import TRANSFER_TOPIC, log_transfer, read_block
 from pipeline.chains.evm.node import LIMIT_EXCEEDED, EvmNode, RpcError, hash_text, reading
-from pipeline.chains.http import NodeFailure
+from pipeline.chains.http import TOO_LARGE, NodeFailure
 from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import Finality, TokenTransfer
 
@@ -26,7 +28,7 @@ _TOO_MUCH = re.compile(
 """About the range that was asked for. Words about the rate are taken out before, by the node."""
 
 
-class _TooMuch(Exception):
+class _TooMuch(ChainError):
     """The node takes a smaller range; ``failure`` is what it said."""
 
     def __init__(self, failure: NodeFailure) -> None:
@@ -79,7 +81,8 @@ async def _read(node: EvmNode, first: int, last: int, contracts: Sequence[str]) 
             raise _TooMuch(failure) from failure
         return await _by_receipts(node, first, frozenset(contracts))
     with reading(node, f"the logs of blocks {first} to {last}"):
-        return [one for log in logs if (one := _transfer(log, first, last, contracts)) is not None]
+        asked = frozenset(contracts)
+        return [one for log in sequence(logs, "logs") if (one := _transfer(log, first, last, asked)) is not None]
 
 
 async def _by_receipts(node: EvmNode, number: int, contracts: frozenset[str]) -> list[TokenTransfer]:
@@ -95,20 +98,22 @@ async def _by_receipts(node: EvmNode, number: int, contracts: frozenset[str]) ->
     ]
 
 
-def _transfer(log: Any, first: int, last: int, contracts: Sequence[str]) -> TokenTransfer | None:
-    """Raises ValueError for a log that was not asked for."""
-    number = int(log["blockNumber"], 16)
-    if log.get("removed"):
+def _transfer(log: Any, first: int, last: int, contracts: frozenset[str]) -> TokenTransfer | None:
+    """Raises Odd, also for a log that was not asked for."""
+    number = quantity(field(log, "blockNumber"), "blockNumber", MAX_HEIGHT)
+    if field(log, "removed"):
         return None
     effect = log_transfer(log)
     if effect is None:
         return None
-    if not first <= number <= last or effect.contract not in contracts:
-        raise ValueError(f"a log of {effect.contract} in block {number}")
-    return TokenTransfer(number, hash_text(log["transactionHash"]), effect)
+    if not first <= number <= last:
+        raise Odd("blockNumber", number, f"between {first} and {last}")
+    if effect.contract not in contracts:
+        raise Odd("address", effect.contract, "of a contract that was asked for")
+    return TokenTransfer(number, hash_text(field(log, "transactionHash"), "transactionHash"), effect)
 
 
 def _is_too_much(failure: NodeFailure) -> bool:
     if isinstance(failure, RpcError):
         return failure.rpc_code == LIMIT_EXCEEDED or _TOO_MUCH.search(failure.reason) is not None
-    return failure.code in ("http 413", "timeout")
+    return failure.code in ("http 413", "timeout", TOO_LARGE)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.chains.answers import MAX_COUNT, Odd, quantity
 from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, transaction, verdict
@@ -35,8 +36,6 @@ from pipeline.chains.provider import (
 BLOCK_SECONDS = 3.0
 FINAL_HEIGHT_KEPT_SECONDS = 10.0
 """For ``ref_block``, where an older height is only the more careful one."""
-_MOST_COUNTED = 2**62
-"""Transactions of one sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +133,9 @@ class EvmProvider:
             tags = ("finalized", "latest", "pending")
             answers = await node.batch([("eth_getTransactionCount", [canonical, tag]) for tag in tags])
             with reading(node, "eth_getTransactionCount"):
-                counts = SenderNonces(*(int(wanted(answer), 16) for answer in answers))
-                if not 0 <= counts.finalized <= counts.latest <= _MOST_COUNTED or counts.pending > _MOST_COUNTED:
-                    raise ValueError(f"{counts.latest} transactions, of which {counts.finalized} final")
+                counts = SenderNonces(*(quantity(wanted(one), "a count", MAX_COUNT) for one in answers))
+                if counts.finalized > counts.latest:
+                    raise Odd("the final count", counts.finalized, f"at most the newest, {counts.latest}")
                 return counts
 
         return await self._nodes.ask(ask)
@@ -152,7 +151,7 @@ class EvmProvider:
             except RpcError:
                 return None
             with reading(node, "eth_getTransactionCount"):
-                return int(answer, 16)
+                return quantity(answer, "the count", MAX_COUNT)
 
         return await self._nodes.ask(ask)
 
@@ -250,7 +249,10 @@ class EvmProvider:
         return (await self.verdicts([signed]))[0]
 
     async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
-        """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""
+        """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are.
+
+        Raises ValueError for attempts that do not share it."""
+        verdict.shared(attempts)
         return await self._nodes.ask(lambda node: verdict.read_verdicts(node, attempts))
 
     def validate_address(self, address_text: str) -> str:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from pipeline.chains.answers import MAX_COUNT, hex_bytes, quantity
 from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFailed
 from pipeline.chains.evm import abi, address
 from pipeline.chains.evm.fees import FeeBook, with_margin
@@ -44,7 +45,8 @@ async def _coin(node: EvmNode, book: FeeBook, payment: Payment, coin: Asset, fee
     )
     with reading(node, "a balance"):
         # What is in the pool already is as good as spent; coins on their way to the sender are not there yet.
-        balance = min(int(wanted(held), 16), int(wanted(held if isinstance(pooled, RpcError) else pooled), 16))
+        final, pending = wanted(held), wanted(held if isinstance(pooled, RpcError) else pooled)
+        balance = min(quantity(final, "the balance"), quantity(pending, "the balance with what is pending"))
     # A sender that is short has its estimate refused: the error it deserves says how much is missing.
     limit = PLAIN_GAS if isinstance(gas, RpcError) else _gas(node, gas)
     limit = limit if limit == PLAIN_GAS else with_margin(limit, book.policy.gas_margin_percent)
@@ -67,14 +69,16 @@ async def _token(node: EvmNode, payment: Payment, contract: str) -> int:
     if node.has_overrides:
         requests.append(("eth_call", _probe_call(payment, contract)))
     returned, gas, code, *probe = await node.batch(requests)
-    if wanted(code) == "0x":
+    with reading(node, "eth_getCode"):
+        found = hex_bytes(wanted(code), "the code", "0x")
+    if not found:
         raise NotAToken(
             f"{contract} ({payment.asset.symbol}) is not a contract: correct asset_on_chain.contract_address"
         )
     if isinstance(returned, RpcError):
         raise _refused(payment, returned)
     with reading(node, "a simulated transfer"):
-        answer = bytes.fromhex(returned.removeprefix("0x"))
+        answer = hex_bytes(returned, "what transfer() returns", "0x")
     # USDT on Ethereum returns nothing when it succeeds.
     if answer and not any(answer):
         raise _failed(payment, "transfer() returns false")
@@ -117,7 +121,7 @@ def _call_data(payment: Payment) -> str:
 
 def _gas(node: EvmNode, answer: Any) -> int:
     with reading(node, "eth_estimateGas"):
-        return int(wanted(answer), 16)
+        return quantity(wanted(answer), "gas", MAX_COUNT)
 
 
 def _refused(payment: Payment, error: RpcError) -> Exception:

@@ -1,5 +1,6 @@
 """What an ERC20 says of itself, asked of a node."""
 
+from pipeline.chains.answers import hex_bytes
 from pipeline.chains.errors import NotAToken
 from pipeline.chains.evm import abi
 from pipeline.chains.evm.node import EvmNode, RpcError, reading, wanted
@@ -17,7 +18,9 @@ async def inspect(node: EvmNode, contract: str) -> TokenInfo:
             ("eth_call", [{"to": contract, "data": "0x70a08231" + contract[2:].rjust(64, "0")}, "latest"]),
         ]
     )
-    if wanted(code) == "0x":
+    with reading(node, "eth_getCode"):
+        found = hex_bytes(wanted(code), "the code", "0x")
+    if not found:
         raise NotAToken(f"{contract} has no code on this chain: check the address and the chain")
     return token_info(
         contract,
@@ -34,4 +37,4 @@ def _returned(node: EvmNode, contract: str, what: str, answer: object) -> bytes:
             raise NotAToken(f"{contract} is not an ERC20: it does not answer {what}")
         raise answer
     with reading(node, what):
-        return bytes.fromhex(str(answer).removeprefix("0x"))
+        return hex_bytes(answer, what, "0x")

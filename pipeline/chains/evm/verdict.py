@@ -5,8 +5,9 @@ Nothing on EVM expires. A transaction is dead when its nonce was used, in a fina
 
 from collections.abc import Sequence
 
+from pipeline.chains.answers import MAX_COUNT, field, quantity, sequence
 from pipeline.chains.evm.blocks import read_transaction
-from pipeline.chains.evm.node import EvmNode, block_ref, reading, wanted
+from pipeline.chains.evm.node import EvmNode, block_ref, hash_text, reading, wanted
 from pipeline.chains.provider import BlockRef, Fate, Finality, SignedTransaction, Verdict
 
 _BLOCKS_LOOKED_AT = 32
@@ -19,7 +20,7 @@ async def read_verdicts(node: EvmNode, attempts: Sequence[SignedTransaction]) ->
     All DEAD means that somebody else used the nonce: the evidence says so.
     Raises ValueError for attempts that do not share it, LyingNode, NodeFailure.
     """
-    sender, nonce = _shared(attempts)
+    sender, nonce = shared(attempts)
     # The height first: a block that became final between the two questions could hold what was not found yet.
     before = await node.block_ref(Finality.FINAL)
     results = [await read_transaction(node, one.txid, Finality.FINAL) for one in attempts]
@@ -34,7 +35,7 @@ async def read_verdicts(node: EvmNode, attempts: Sequence[SignedTransaction]) ->
 
 
 async def _unless_dead(node: EvmNode, attempts: Sequence[SignedTransaction], final: BlockRef) -> Verdict:
-    sender, nonce = _shared(attempts)
+    sender, nonce = shared(attempts)
     count = await _nonce_at(node, sender, final)
     if count <= nonce:
         so_far = f"{node.name}: {sender} has used nonces below {count} up to final block {final.number}"
@@ -64,7 +65,7 @@ async def _unless_dead(node: EvmNode, attempts: Sequence[SignedTransaction], fin
 async def _nonce_at(node: EvmNode, sender: str, block: BlockRef) -> int:
     answer = await node.call("eth_getTransactionCount", sender, {"blockHash": block.id})
     with reading(node, "eth_getTransactionCount"):
-        return int(answer, 16)
+        return quantity(answer, "the count", MAX_COUNT)
 
 
 async def _lacks_history(node: EvmNode, oldest: int, final: BlockRef) -> str:
@@ -79,14 +80,16 @@ async def _lacks_history(node: EvmNode, oldest: int, final: BlockRef) -> str:
             return f"it does not have block {number}"
         block_ref(node, answer, number)
         with reading(node, f"block {number}"):
-            sample = next(iter(answer["transactions"]), None)
+            sample = next(iter(sequence(field(answer, "transactions"), "transactions")), None)
+            sample = None if sample is None else hash_text(sample, "a transaction")
         if sample is not None:
             found = await node.batch([("eth_getTransactionReceipt", [sample])])
             return "" if wanted(found[0]) is not None else f"it has no receipts of block {number}"
     return ""
 
 
-def _shared(attempts: Sequence[SignedTransaction]) -> tuple[str, int]:
+def shared(attempts: Sequence[SignedTransaction]) -> tuple[str, int]:
+    """Sender and nonce of all attempts. Raises ValueError for those that do not share them."""
     shared = {(one.sender, one.nonce) for one in attempts}
     if len(shared) != 1:
         raise ValueError(f"{len(attempts)} transactions with {len(shared)} senders and nonces: they must share them")

@@ -4,13 +4,15 @@ Nothing is deployed and nothing is paid; see contracts/BatchBalances.sol. A call
 node (energy, its 80 ms of CPU) is halved, and the size that passed is remembered.
 """
 
+from pipeline.chains.answers import MAX_HEIGHT, Odd
 from pipeline.chains.batch import Entry, balances_of, block_of, creation_code
 from pipeline.chains.batch_reader import BatchReader, TooMuch
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import Balance, BlockRef, Finality
 from pipeline.chains.tron import address
-from pipeline.chains.tron.node import TronNode, decoded_message, reading
+from pipeline.chains.tron.constant import tried
+from pipeline.chains.tron.node import TronNode, reading
 
 LARGEST_CHUNK = 500
 """Entries in one call: 16.5 kB of answer, below the 24 kB that some machines allow as code."""
@@ -27,22 +29,21 @@ async def _call(node: TronNode, part: list[Entry], finality: Finality) -> list[B
     answer = await node.call(
         "triggerconstantcontract", finality, {"owner_address": _NOBODY, "data": creation_code(part).hex()}
     )
-    with reading(node, "a balance call"):
-        said = answer.get("result", {})
-        failed = any(ret.get("ret") == "FAILED" for ret in answer.get("transaction", {}).get("ret", ()))
-        reason = decoded_message(said.get("message")) or str(said.get("code", "the node gave no reason"))
-        if said.get("code") == "CONTRACT_VALIDATE_ERROR":
-            # Not about this call: the node runs without constant calls, or without creation in them.
-            raise NodeFailure("node error", f"{node.name} refuses to simulate the reading of balances: {reason}")
-        if not said.get("result") or failed or said.get("code"):
-            raise TooMuch(reason)
-        returned = bytes.fromhex(answer["constant_result"][0])
+    call = tried(node, answer, "a balance call")
+    reason = call.message or call.code or "the node gave no reason"
+    if call.code == "CONTRACT_VALIDATE_ERROR":
+        # Not about this call: the node runs without constant calls, or without creation in them.
+        raise NodeFailure("node error", f"{node.name} refuses to simulate the reading of balances: {reason}")
+    if not call.succeeded:
+        raise TooMuch(reason)
     with reading(node, f"a read of {len(part)} balances"):
-        number, seconds = block_of(returned, len(part))
+        number, seconds = block_of(call.returned, len(part))
+        if number > MAX_HEIGHT:
+            raise Odd("the block", number, "a height")
     block = await _block(node, number, finality)
     if int(block.timestamp.timestamp()) != seconds:
         raise NodeFailure("fork", f"{node.name} read balances at another block {number} than it has now")
-    return balances_of(returned, part, block, "a TRC20")
+    return balances_of(call.returned, part, block, "a TRC20")
 
 
 async def _block(node: TronNode, number: int, finality: Finality) -> BlockRef:

@@ -1,5 +1,6 @@
 """What a TRON node's answer to a broadcast means."""
 
+from pipeline.chains.answers import bare_hash, field, text
 from pipeline.chains.errors import LyingNode
 from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, Finality, SignedTransaction
 from pipeline.chains.tron.node import TronNode, decoded_message, reading
@@ -23,11 +24,13 @@ async def send(node: TronNode, signed: SignedTransaction) -> BroadcastReply:
     """One attempt at one node. Raises NodeFailure, and LyingNode when it answers with another txid."""
     answer = await node.call("broadcasthex", Finality.HEAD, {"transaction": signed.raw.hex()})
     with reading(node, "a broadcast"):
-        code, echoed = str(answer.get("code", "SUCCESS" if answer.get("result") else "OTHER_ERROR")), answer.get("txid")
-        message = decoded_message(answer.get("message"))
-    if echoed is not None and str(echoed).lower() != signed.txid:
-        raise LyingNode(f"node {node.name} answered the broadcast of {signed.txid} with txid {echoed}")
+        accepted, echoed = field(answer, "result") is True, field(answer, "txid")
+        code = text(field(answer, "code"), "code") or ("SUCCESS" if accepted else "OTHER_ERROR")
+        message = decoded_message(field(answer, "message"))
+        found = None if echoed is None else bare_hash(echoed, "txid")
+    if found is not None and found != signed.txid:
+        raise LyingNode(f"node {node.name} answered the broadcast of {signed.txid} with txid {found}")
     outcome = _OUTCOMES.get(code, BroadcastOutcome.UNKNOWN)
-    if outcome is BroadcastOutcome.ACCEPTED and not answer.get("result"):
+    if outcome is BroadcastOutcome.ACCEPTED and not accepted:
         outcome = BroadcastOutcome.UNKNOWN
     return BroadcastReply(outcome, code, message)

@@ -6,15 +6,16 @@ Prices are the node's own (``getchainparameters``); they change by vote, so they
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.abi import decode as abi_decode
-from eth_abi.exceptions import DecodingError
-
+from pipeline.chains.answers import field, sequence, whole
 from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFailed
 from pipeline.chains.http import Clock, NodeFailure
 from pipeline.chains.provider import FeeEstimate, Finality, Payment
+from pipeline.chains.tokens import abi_string
 from pipeline.chains.tron import address
-from pipeline.chains.tron.node import TronNode, decoded_message, is_no_contract, reading
+from pipeline.chains.tron.constant import tried
+from pipeline.chains.tron.node import TronNode, is_no_contract, reading
 from pipeline.chains.tron.transaction import SIGNATURE_BYTES, RawTransfer, encode, join, transfer_call
+from pipeline.printable import printable
 from pipeline.units import TRX_DECIMALS, to_human
 
 MARGIN_PERCENT = 15
@@ -26,6 +27,15 @@ RESULT_BYTES = 64
 
 _ERROR_SELECTOR = bytes.fromhex("08c379a0")
 """Error(string)"""
+_PARAMETERS = (
+    "getEnergyFee",
+    "getTransactionFee",
+    "getCreateNewAccountFeeInSystemContract",
+    "getCreateAccountFee",
+    "getFreeNetLimit",
+)
+"""What is read of the chain's parameters; the last may be missing."""
+_MOST_PARAMETERS = 1_000
 _LARGEST_FEE_LIMIT = 15_000_000_000
 """Sun; java-tron refuses more (getMaxFeeLimit)."""
 
@@ -67,7 +77,7 @@ class FeeBook:
         energy = await _simulate(node, payment, payment.asset.contract)
         fee_limit = min(energy * prices.energy, _LARGEST_FEE_LIMIT)
         with reading(node, "account resources"):
-            staked = max(0, int(resources.get("EnergyLimit", 0)) - int(resources.get("EnergyUsed", 0)))
+            staked = max(0, _resource(resources, "EnergyLimit") - _resource(resources, "EnergyUsed"))
             bandwidth = _paid_bytes(transaction_bytes(payment, fee_limit), prices, resources)
         fee = max(0, energy - staked) * prices.energy + bandwidth * prices.bandwidth
         return FeeEstimate(fee=fee, fee_limit=fee_limit, energy=energy, bandwidth=bandwidth)
@@ -96,7 +106,8 @@ async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any
     receiver = await node.call("getaccount", Finality.HEAD, {"address": address.to_hex(payment.receiver)})
     sender = await node.call("getaccount", Finality.HEAD, {"address": address.to_hex(payment.sender)})
     with reading(node, "accounts"):
-        held = int(sender.get("balance", 0))
+        held = _resource(sender, "balance")
+        field(receiver, "balance")
         bandwidth = _paid_bytes(transaction_bytes(payment, 0), prices, resources)
     # Creating an account is paid by a flat fee and uses no bandwidth.
     activation, bandwidth = (prices.activation, 0) if receiver == {} else (0, bandwidth)
@@ -125,58 +136,58 @@ async def _simulate(node: TronNode, payment: Payment, contract: str) -> int:
             "parameter": transfer_call(payment.receiver, payment.amount)[4:].hex(),
         },
     )
-    with reading(node, "a simulated transfer"):
-        said = answer.get("result", {})
-        failed = any(ret.get("ret") == "FAILED" for ret in answer.get("transaction", {}).get("ret", ()))
-        message = decoded_message(said.get("message"))
-        returned = bytes.fromhex((answer.get("constant_result") or [""])[0])
-        energy = int(answer.get("energy_used", 0))
-    if said.get("code") == "CONTRACT_VALIDATE_ERROR" and is_no_contract(message):
+    call = tried(node, answer, "a simulated transfer")
+    if call.code == "CONTRACT_VALIDATE_ERROR" and is_no_contract(call.message):
         raise NotAToken(
             f"{contract} ({payment.asset.symbol}) is not a contract: correct asset_on_chain.contract_address"
         )
-    if said.get("code") in ("SERVER_BUSY", "OTHER_ERROR"):
-        raise NodeFailure("node error", f"{node.name} could not simulate: {message or said['code']}")
-    if failed or not said.get("result") or said.get("code"):
-        reason = _revert_reason(returned) or message or str(said.get("code", "no reason given"))
+    if call.code in ("SERVER_BUSY", "OTHER_ERROR"):
+        raise NodeFailure("node error", f"{node.name} could not simulate: {call.message or call.code}")
+    if not call.succeeded:
+        reason = _revert_reason(call.returned) or call.message or call.code or "no reason given"
         raise SimulationFailed(
             f"{payment.asset.symbol} transfer of {to_human(payment.amount, payment.asset.decimals)} "
             f"from {payment.sender} to {payment.receiver} would fail: {reason}"
         )
+    if call.energy == 0:
+        raise NodeFailure("shape", f"{node.name} simulated a transfer and does not say how much energy it used")
     # What transfer() returns is not looked at: USDT on TRON returns false when it succeeds.
-    return -(-energy * (100 + MARGIN_PERCENT) // 100)
+    return -(-call.energy * (100 + MARGIN_PERCENT) // 100)
 
 
 def _paid_bytes(size: int, prices: Prices, resources: Any) -> int:
     """0 when staked or free bandwidth covers all of ``size``; part of it covers nothing."""
-    staked = int(resources.get("NetLimit", 0)) - int(resources.get("NetUsed", 0))
+    staked = _resource(resources, "NetLimit") - _resource(resources, "NetUsed")
     # An account that does not exist yet answers {}: it will have the free allowance of any other.
-    free = int(resources.get("freeNetLimit", prices.free_bandwidth)) - int(resources.get("freeNetUsed", 0))
+    free = _resource(resources, "freeNetLimit", prices.free_bandwidth) - _resource(resources, "freeNetUsed")
     return 0 if size <= max(staked, free) else size
+
+
+def _resource(account: Any, name: str, missing: int = 0) -> int:
+    """An amount of an account; java-tron leaves out what is 0. Raises Odd."""
+    return whole(field(account, name), name, missing=missing)
 
 
 async def _read_prices(node: TronNode) -> Prices:
     answer = await node.call("getchainparameters", Finality.HEAD)
     with reading(node, "chain parameters"):
-        # A value of 0 is left out of java-tron's JSON.
-        found = {entry["key"]: int(entry.get("value", 0)) for entry in answer["chainParameter"]}
-        return Prices(
-            energy=found["getEnergyFee"],
-            bandwidth=found["getTransactionFee"],
-            activation=found["getCreateNewAccountFeeInSystemContract"] + found["getCreateAccountFee"],
-            free_bandwidth=found.get("getFreeNetLimit", 600),
-        )
+        found = {}
+        for entry in sequence(field(answer, "chainParameter"), "chainParameter", _MOST_PARAMETERS):
+            if (name := field(entry, "key")) in _PARAMETERS:
+                # A value of 0 is left out of java-tron's JSON.
+                found[name] = whole(field(entry, "value"), name, missing=0)
+        energy, bandwidth, create, activate = (whole(found.get(name), name) for name in _PARAMETERS[:4])
+        return Prices(energy, bandwidth, create + activate, found.get("getFreeNetLimit", 600))
 
 
 def _revert_reason(returned: bytes) -> str:
-    """The text of ``Error(string)``; empty for any other revert."""
+    """The text of ``Error(string)``, safe to show; empty for any other revert."""
     if returned[:4] != _ERROR_SELECTOR:
         return ""
     try:
-        (reason,) = abi_decode(["string"], returned[4:])
-    except (DecodingError, UnicodeDecodeError):
+        return printable(abi_string(returned[4:]))
+    except ValueError:
         return ""
-    return str(reason)
 
 
 def _trx(sun: int) -> str:

@@ -1,13 +1,18 @@
 """A TRON node: java-tron's HTTP interface, with its ways of saying no."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from pipeline.chains.answers import MAX_HEIGHT, bare_hash, field, moment, whole
+from pipeline.chains.answers import reading as reading
 from pipeline.chains.errors import LyingNode, WrongNetwork
 from pipeline.chains.http import JsonObject, Node, NodeFailure, origin
 from pipeline.chains.provider import BlockRef, Finality
 from pipeline.chains.tron.transaction import from_milliseconds
+from pipeline.chains.wire import ANSWER_LIMIT, BLOCK_LIMIT
+from pipeline.printable import printable, shown
+
+_LARGE = frozenset({"getblock", "getblockbynum", "gettransactioninfobyblocknum", "gettransactioninfobyid"})
+"""Methods whose answers grow with a block."""
 
 
 class TronNode(Node):
@@ -22,9 +27,13 @@ class TronNode(Node):
         """``wallet/<method>`` for HEAD, ``walletsolidity/<method>`` for FINAL."""
         final = finality is Finality.FINAL
         path = f"walletsolidity/{method}" if final else f"wallet/{method}"
-        answer = await self.post(path, body or {}, solidity=final)
+        answer = await self.post(
+            path, body or {}, solidity=final, limit=BLOCK_LIMIT if method in _LARGE else ANSWER_LIMIT
+        )
         if isinstance(answer, dict) and "Error" in answer:
-            raise NodeFailure("node error", f"{self.name} answered {path} with an error: {str(answer['Error'])[:200]}")
+            error = answer["Error"]
+            said = printable(error, 200) if isinstance(error, str) else shown(error)
+            raise NodeFailure("node error", f"{self.name} answered {path} with an error: {said}")
         return answer
 
     async def block_ref(self, finality: Finality, number: int | None = None) -> BlockRef:
@@ -56,7 +65,7 @@ async def check_genesis(node: TronNode, genesis: str) -> None:
     for finality in places:
         answer = await node.call("getblockbynum", finality, {"num": 0})
         with reading(node, "block 0"):
-            found = str(answer["blockID"])
+            found = bare_hash(field(answer, "blockID"), "blockID")
         if found != genesis:
             place = origin(node.config.solidity if finality is Finality.FINAL else node.config.url)
             raise WrongNetwork(
@@ -68,26 +77,17 @@ async def check_genesis(node: TronNode, genesis: str) -> None:
 def block_ref(node: TronNode, answer: Any, number: int | None) -> BlockRef:
     """The block that an answer describes. Raises LyingNode when it is not ``number`` or its id is another's."""
     with reading(node, "a block"):
-        header = answer["block_header"]["raw_data"]
-        found, block_id = int(header.get("number", 0)), str(answer["blockID"]).lower()
-        timestamp = from_milliseconds(int(header.get("timestamp", 0)))
-        id_number = int(block_id[:16], 16) if len(block_id) == 64 else -1
+        header = field(field(answer, "block_header"), "raw_data")
+        # A value of 0 is left out of java-tron's JSON: block 0 has neither.
+        found = whole(field(header, "number"), "number", MAX_HEIGHT, missing=0)
+        block_id = bare_hash(field(answer, "blockID"), "blockID")
+        milliseconds = whole(field(header, "timestamp"), "timestamp", missing=0)
+        moment(milliseconds / 1000, node.now, "timestamp")
     if number is not None and found != number:
         raise LyingNode(f"node {node.name} was asked for block {number} and answered block {found}")
-    if id_number != found:
+    if int(block_id[:16], 16) != found:
         raise LyingNode(f"node {node.name} gives block {found} the id {block_id}, which is not of that height")
-    return BlockRef(found, block_id, timestamp)
-
-
-@contextmanager
-def reading(node: Node, what: str) -> Iterator[None]:
-    """Around code that takes an answer apart: one of another shape becomes a NodeFailure."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise NodeFailure(
-            "shape", f"{node.name} answered {what} in an unknown form ({type(error).__name__}: {error})"
-        ) from error
+    return BlockRef(found, block_id, from_milliseconds(milliseconds))
 
 
 def is_no_contract(message: str) -> bool:
@@ -96,10 +96,13 @@ def is_no_contract(message: str) -> bool:
 
 
 def decoded_message(value: object) -> str:
-    """A message of java-tron, which is sometimes text and sometimes its hex."""
-    text = str(value or "")
+    """A message of java-tron, which is sometimes text and sometimes its hex, safe to show."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return shown(value)
     try:
-        plain = bytes.fromhex(text).decode()
+        plain = bytes.fromhex(value).decode()
     except ValueError:
-        return text
-    return plain if plain.isprintable() else text
+        return printable(value)
+    return printable(plain) if plain.isprintable() else printable(value)

@@ -5,7 +5,8 @@ from pipeline.chains.http import NodeFailure
 from pipeline.chains.provider import Finality, TokenInfo
 from pipeline.chains.tokens import token_info
 from pipeline.chains.tron import address
-from pipeline.chains.tron.node import TronNode, decoded_message, is_no_contract, reading
+from pipeline.chains.tron.constant import tried
+from pipeline.chains.tron.node import TronNode, is_no_contract
 
 _NOBODY = "41" + "00" * 20
 
@@ -32,15 +33,11 @@ async def _call(node: TronNode, contract: str, function: str, argument: bytes = 
             "parameter": argument.hex(),
         },
     )
-    with reading(node, function):
-        said = answer.get("result", {})
-        failed = any(ret.get("ret") == "FAILED" for ret in answer.get("transaction", {}).get("ret", ()))
-        message, code = decoded_message(said.get("message")), said.get("code")
-        returned = bytes.fromhex((answer.get("constant_result") or [""])[0])
-    if code == "CONTRACT_VALIDATE_ERROR" and is_no_contract(message):
+    call = tried(node, answer, function)
+    if call.code == "CONTRACT_VALIDATE_ERROR" and is_no_contract(call.message):
         raise NotAToken(f"{contract} is not a contract on this chain: check the address and the chain")
-    if code in ("SERVER_BUSY", "OTHER_ERROR"):
-        raise NodeFailure("node error", f"{node.name} could not call {function}: {message or code}")
-    if failed or code or not said.get("result"):
+    if call.code in ("SERVER_BUSY", "OTHER_ERROR"):
+        raise NodeFailure("node error", f"{node.name} could not call {function}: {call.message or call.code}")
+    if not call.succeeded:
         raise NotAToken(f"{contract} is not a TRC20: it does not answer {function}")
-    return returned
+    return call.returned

@@ -89,7 +89,7 @@ async def test_the_receipt_of_another_transaction_is_refused(
     network: EvmNetwork, provider: EvmProvider, payment: Payment
 ) -> None:
     signed = await sent(network, provider, payment)
-    network.proxy.plan(Fault.OTHER_RECEIPT)
+    network.proxy.plan(Fault.OTHER_RECEIPT, "eth_getTransactionReceipt")
     with pytest.raises(LyingNode, match=f"gave the receipt of .* for transaction {signed.txid}"):
         await provider.find(signed.txid, Finality.FINAL)
     network.proxy.plan(Fault.OTHER_RECEIPT, "eth_getTransactionReceipt")

@@ -1,12 +1,15 @@
 """Several nodes as one: failover, patience without real waiting, and networks compared first."""
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from loguru import logger
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode, WrongNetwork
+from pipeline.chains.errors import ChainUnavailable, LyingNode, SimulationFailed, WrongNetwork
 from pipeline.chains.http import Clock, Node, NodeConfig, NodeFailure
-from pipeline.chains.nodes import Nodes
+from pipeline.chains.nodes import Nodes, Partial
 from tests.unit.chains.scripted_node import Answer, FakeTime, ScriptedNode, scripted_node
 
 
@@ -27,6 +30,15 @@ def nodes_of(time: FakeTime, verifier: Verifier, *scripted: ScriptedNode, keys: 
     clock = Clock(time.monotonic, time.sleep)
     made = [Node(NodeConfig(one.url), keys, clock=clock) for one in scripted]
     return Nodes("tron", made, verifier, patience=20, clock=clock)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """Lines with their tracebacks."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)))
+    yield lines
+    logger.remove(sink)
 
 
 async def ask(node: Node) -> Any:
@@ -118,7 +130,7 @@ async def test_a_node_of_another_network_is_refused() -> None:
         assert await nodes.ask(ask) == 1
         with pytest.raises(WrongNetwork, match=second.url):
             await nodes.check_all()
-        first.faults = [Answer(drop=True)]
+        first.answers.clear()
         with pytest.raises(WrongNetwork, match=second.url):
             await nodes.ask(ask)
         assert second.asked == [], "it is never asked anything else"
@@ -140,29 +152,110 @@ async def test_check_all_bears_a_node_that_is_down_but_not_all() -> None:
         await nodes.close()
 
 
-async def test_a_liar_is_asked_last() -> None:
+async def test_a_node_of_another_network_does_not_keep_the_others_from_answering() -> None:
     verifier = Verifier()
     async with scripted_node(wallet_x=1) as first, scripted_node(wallet_x=2) as second:
         nodes = nodes_of(FakeTime(), verifier, first, second)
+        verifier.wrong = {first.url}
+        assert await nodes.ask(ask) == 2
+        assert await nodes.ask(ask) == 2
+        assert verifier.seen == [first.url, second.url], "it is asked last"
+        assert "another network" in nodes.troubles()[first.url]
+        await nodes.close()
+
+
+async def test_a_node_that_gives_false_answers_is_asked_last_and_the_next_one_answers() -> None:
+    async with scripted_node(wallet_x=1) as first, scripted_node(wallet_x=2) as second:
+        nodes = nodes_of(FakeTime(), Verifier(), first, second)
+
+        async def lie(node: Node) -> Any:
+            if node.name == first.url:
+                raise LyingNode(f"{node.name} lies")
+            return await ask(node)
+
+        assert await nodes.ask(lie) == 2
+        assert await nodes.ask(ask) == 2
+        assert nodes.troubles() == {first.url: f"1 failures, the last: {first.url} lies"}
+        await nodes.close()
+
+
+async def test_where_every_answer_is_false_it_is_said_at_once() -> None:
+    time = FakeTime()
+    async with scripted_node() as first, scripted_node() as second:
+        nodes = nodes_of(time, Verifier(), first, second)
 
         async def lie(node: Node) -> Any:
             raise LyingNode(f"{node.name} lies")
 
-        with pytest.raises(LyingNode, match=first.url):
+        with pytest.raises(LyingNode, match=f"{first.url} lies; {second.url} lies"):
             await nodes.ask(lie)
-        assert await nodes.ask(ask) == 2
+        assert time.slept == []
         await nodes.close()
 
 
-async def test_other_errors_pass_through_at_once() -> None:
-    async with scripted_node() as only:
-        nodes = nodes_of(FakeTime(), Verifier(), only)
+async def test_a_false_answer_is_told_even_where_another_node_is_away() -> None:
+    async with scripted_node() as first, scripted_node() as second:
+        nodes = nodes_of(FakeTime(), Verifier(), first, second)
+
+        async def lie(node: Node) -> Any:
+            if node.name == first.url:
+                raise LyingNode(f"{node.name} lies")
+            return await ask(node)
+
+        with pytest.raises(LyingNode, match=f"{first.url} lies; .*HTTP 404"):
+            await nodes.ask(lie)
+        await nodes.close()
+
+
+async def test_what_nobody_expects_is_a_failure_of_the_node(logged: list[str]) -> None:
+    async with scripted_node(wallet_x=1) as first, scripted_node(wallet_x=2) as second:
+        nodes = nodes_of(FakeTime(), Verifier(), first, second)
 
         async def broken(node: Node) -> Any:
-            raise ZeroDivisionError
+            if node.name == first.url:
+                raise ZeroDivisionError("by \x1b[31mzero")
+            return await ask(node)
 
-        with pytest.raises(ZeroDivisionError):
-            await nodes.ask(broken)
+        assert await nodes.ask(broken) == 2
+        assert "ZeroDivisionError: by \\x1b[31mzero" in nodes.troubles()[first.url]
+        assert any("Traceback" in line and "in broken" in line for line in logged)
+        with pytest.raises(ChainUnavailable, match="ZeroDivisionError"):
+            await Nodes("tron", nodes.all[:1], Verifier(), patience=0).ask(broken)
+        await nodes.close()
+
+
+@pytest.mark.parametrize("error", [SimulationFailed("paused"), asyncio.CancelledError()])
+async def test_an_answer_that_is_no_and_a_cancellation_pass_at_once(error: BaseException) -> None:
+    async with scripted_node() as first, scripted_node() as second:
+        nodes = nodes_of(FakeTime(), Verifier(), first, second)
+        asked = []
+
+        async def say_no(node: Node) -> Any:
+            asked.append(node.name)
+            raise error
+
+        with pytest.raises(type(error)):
+            await nodes.ask(say_no)
+        assert asked == [first.url]
+        await nodes.close()
+
+
+async def test_an_answer_with_a_part_missing_counts_only_where_no_node_has_it_whole() -> None:
+    async with scripted_node() as first, scripted_node() as second:
+        nodes = nodes_of(FakeTime(), Verifier(), first, second)
+        lacking = {first.url: 2, second.url: 1}
+
+        async def read(node: Node) -> str:
+            if lacking[node.name]:
+                raise Partial(
+                    f"{node.name} lacks {lacking[node.name]}", f"without {lacking[node.name]}", lacking[node.name]
+                )
+            return "whole"
+
+        assert await nodes.ask(read) == "without 1"
+        lacking[second.url] = 0
+        assert await nodes.ask(read) == "whole"
+        assert nodes.in_order()[0].name == first.url, "it is as good as the other for everything else"
         await nodes.close()
 
 
