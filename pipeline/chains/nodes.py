@@ -93,6 +93,19 @@ class Nodes(Generic[N]):
                 raise type(error.refused[0])(str(error)) from error
             raise ChainUnavailable(f"no node of {self.chain} gave a usable answer: {error}") from error
 
+    async def ask_each(self, work: Callable[[N], Awaitable[T]]) -> dict[str, T]:
+        """The answer of each node that gives a sound one, by its name; each is asked once. Raises what ``work`` raises
+        as an answer."""
+        answers = {}
+        for number, node in enumerate(self.all):
+            try:
+                answers[node.name if node.name not in answers else f"{node.name} ({number})"] = await self.try_one(
+                    node, work
+                )
+            except (NodeFailure, LyingNode, WrongNetwork):
+                continue  # noted
+        return answers
+
     async def try_one(self, node: N, work: Callable[[N], Awaitable[T]]) -> T:
         """The answer of ``node`` alone, once; how it did is remembered. Raises NodeFailure, WrongNetwork, LyingNode,
         and the errors of the chains room that ``work`` raises as an answer."""

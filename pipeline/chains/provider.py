@@ -8,7 +8,7 @@ Every amount is an ``int`` of raw units: sun or wei for the native coin, the tok
 for tokens. Every time is an aware ``datetime`` in UTC.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -326,14 +326,22 @@ class Provider(Protocol):
 
         Never raises for what a node or the network does (silence, a ban, another network): that is outcome UNKNOWN.
 
-        Raises LyingNode if the node answers with another txid.
+        Raises LyingNode if a node answers with another txid and no other one takes or refuses the bytes.
         """
 
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
         """The result of a transaction in a block of that finality, None if that node has none."""
 
+    async def find_everywhere(self, txid: str) -> Mapping[str, TransactionResult | None]:
+        """What each node by itself has of a transaction in its final blocks, None for nothing; by the node's name, each
+        asked once. Nodes that do not answer are left out. For what the word of one node is not enough."""
+
     async def verdict(self, signed: SignedTransaction) -> Verdict:
         """Prove a transaction final or dead, asking one and the same node for all of the proof (money.md 4, 5)."""
+
+    def troubles(self) -> Mapping[str, str]:
+        """By node that failed lately, without the parts of its URL that may be secret: how often, and with what. Such a
+        node is asked after the others."""
 
     def validate_address(self, address: str) -> str:
         """The canonical form of ``address``. Raises InvalidAddress saying what is wrong (checksum, other chain)."""

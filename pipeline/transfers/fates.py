@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainError, UndecodableTransaction
+from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, UndecodableTransaction
 from pipeline.chains.provider import Fate, NumberedProvider, Provider, Verdict
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.intents import Kind, LiveAttempt
@@ -41,14 +41,23 @@ class Fates:
         self._slots = slots
         self._alarms: dict[int, str] = {}
         """By transfer, what keeps it from being settled; it is tried again."""
+        self._doubts: dict[int, str] = {}
+        """By transfer, what its nodes disagree about."""
 
     def alarms(self) -> list[str]:
-        """Payments that the chain has decided and the database does not let be booked."""
-        return list(self._alarms.values())
+        """Payments that the chain has decided and that cannot be booked: the database refuses it, or nodes disagree."""
+        return [*self._alarms.values(), *self._doubts.values()]
+
+    def doubt(self, transfer_id: int, why: str) -> None:
+        """What nodes say of this payment contradicts itself; it is asked again."""
+        if transfer_id not in self._doubts:
+            logger.error("{}", why)
+        self._doubts[transfer_id] = why
 
     def forget_but(self, transfers: set[int]) -> None:
         """Only these are out."""
         self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
+        self._doubts = {transfer: why for transfer, why in self._doubts.items() if transfer in transfers}
 
     def is_foreign(self, finding: Finding) -> bool:
         """Whether a transaction with the txid of an attempt is another one than was signed; people are told."""
@@ -68,10 +77,27 @@ class Fates:
         """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
         return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
 
+    async def check_failure(self, finding: Finding) -> None:
+        """A payment that one node shows as failed is decided anew, so that no other node may show it as done. Raises
+        LyingNode where one does, ChainUnavailable where none answers: nothing is booked then."""
+        if finding.error is None:
+            return
+        txid, payment = finding.result.txid, finding.attempt.payment
+        said = await self._provider.find_everywhere(txid)
+        done = [name for name, result in said.items() if result is not None and result.did(payment)]
+        if done:
+            raise LyingNode(
+                f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} did not pay, {', '.join(done)} "
+                "that it did. Nothing is booked until they agree: take the wrong one out of the chain's nodes"
+            )
+        if not any(result is not None for result in said.values()):
+            raise ChainUnavailable(f"{finding.error}; no node confirms it now")
+
     async def settle(self, finding: Finding) -> None:
-        """A row that the database refuses holds up none of the others."""
+        """A row that the database refuses holds up none of the others. Raises what ``check_failure`` raises."""
         if self.is_foreign(finding):
             return
+        await self.check_failure(finding)
         try:
             rows = await self._store.settle_straggler(finding)
         except psycopg.Error as error:
@@ -111,7 +137,12 @@ class Fates:
                 finding = Finding(attempt, verdict.result)
                 if self.is_foreign(finding):
                     return Known(payment)
-                await self.settle(finding)
+                try:
+                    await self.settle(finding)
+                except ChainError as doubt:
+                    self.doubt(attempt.transfer_id, str(doubt))
+                    return Known(payment)
+                self._doubts.pop(attempt.transfer_id, None)
                 return Known(payment, settled=True)
         dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
         return Known(payment, dead=verdicts[0].evidence if dead else None)

@@ -17,6 +17,7 @@ import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, FeeCapTooLow, LyingNode, WrongNetwork
+from pipeline.printable import printable
 from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.decisions import Skip, Wait
@@ -189,8 +190,9 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             # Whether the last commit happened is unknown. Both are safe: the row says it to whoever comes next.
             return Defer(_DATABASE_PAUSE_SECONDS, f"the database did not answer: {trouble}")
         case _:
-            logger.opt(exception=trouble).error("{}: {}", job, trouble)
-            return Retry(f"{type(trouble).__name__}: {trouble}")
+            said = printable(f"{type(trouble).__name__}: {trouble}")
+            logger.opt(exception=trouble).error("{}: {}", job, said)
+            return Retry(said)
 
 
 def ours(batch: Sequence[Claimed]) -> tuple[list[Claimed], list[Decided]]:

@@ -115,7 +115,7 @@ class Settlement:
         self._compare_heights(cursor, final)
         if not live:
             if cursor is None or final.number > cursor.number:
-                await self._store.advance(self.chain_id, cursor, final)
+                await self._pass_over(cursor, final)
             return await self._look_for_strangers(final)
         read_up_to = await self._read_final(cursor, final, live)
         live = await self._store.live(self.chain_id)
@@ -188,37 +188,48 @@ class Settlement:
         if start is None or final.number - start.number > self.longest_scan:
             logger.info("final blocks up to {} were not followed: looking up {} payments", final.number, len(live))
             await self._fates.look_up(live)
-            await self._store.advance(self.chain_id, start, final)
+            if not await self._pass_over(start, final):
+                raise ChainUnavailable(f"no node gives final block {final.number}, which one of them has named")
             return final
-        booked, above = start, start
+        booked, proved, above = start, start, start
+        found: list[Finding] = []
         by_txid = {attempt.signed.txid: attempt for attempt in live}
         for first in range(start.number + 1, final.number + 1, _AT_ONCE):
             numbers = range(first, min(first + _AT_ONCE, final.number + 1))
             for content in await asyncio.gather(*(self._final_block(number) for number in numbers)):
                 if content is None:
-                    return await self._book(booked, above)
-                if unclear := content.unreadable & by_txid.keys():
-                    await self._book(booked, above)
-                    await self._fates.look_up([by_txid[txid] for txid in unclear])  # other nodes are asked, too
-                    raise ChainUnavailable(
-                        f"what became of our tx {', '.join(sorted(unclear))} in final block {content.block.number} "
-                        "could not be read"
-                    )
+                    return await self._book(booked, proved)
                 if content.parent_id != above.id:
                     raise LyingNode(
                         f"final block {content.block.number} does not follow block {above.number} {above.id} that was "
                         "final before: a node of another network, or the network was set up anew. Nothing is booked "
                         "until the nodes agree with chain_cursors"
                     )
-                above = content.block
+                booked = await self._settle_block(booked, above, found)
+                if unclear := content.unreadable & by_txid.keys():
+                    await self._book(booked, above)
+                    await self._fates.look_up([by_txid[txid] for txid in unclear])  # other nodes are asked, too
+                    raise ChainUnavailable(
+                        f"what became of our tx {', '.join(sorted(unclear))} in final block {content.block.number} "
+                        "could not be read: no node that was asked gives a whole receipt of it"
+                    )
+                proved, above = above, content.block
                 found = [Finding(by_txid[one.txid], one) for one in content.transactions if one.txid in by_txid]
-                findings = [one for one in found if not self._fates.is_foreign(one)]
-                if findings and await self._settle_block(booked, content.block, findings):
-                    booked = content.block
-        return await self._book(booked, above)
+        if above.number == final.number and above.id != final.id:
+            raise LyingNode(
+                f"final block {final.number} is {final.id} by one answer and {above.id} by another: "
+                "nothing of it is booked"
+            )
+        return await self._book(await self._settle_block(booked, above, found), above)
 
-    async def _settle_block(self, booked: BlockRef, block: BlockRef, findings: Sequence[Finding]) -> bool:
-        """Settle all of a block and the cursor with it; False where one that the database refuses was left out."""
+    async def _settle_block(self, booked: BlockRef, block: BlockRef, found: Sequence[Finding]) -> BlockRef:
+        """Settle all of a block that is proved to be on the chain, and the cursor with it; up to where all is booked,
+        which is ``booked`` where there was nothing, or one that the database refuses was left out."""
+        findings = [one for one in found if not self._fates.is_foreign(one)]
+        if not findings:
+            return booked
+        for finding in findings:
+            await self._fates.check_failure(finding)
         try:
             rows = await self._store.settle_block(self.chain_id, booked, block, findings)
         except psycopg.Error as error:
@@ -226,8 +237,22 @@ class Settlement:
                 raise
             for finding in findings:
                 await self._fates.settle(finding)
-            return False
+            return booked
         tell_settled(findings, {row["attempt_id"] for row in rows})
+        return block
+
+    async def _pass_over(self, cursor: BlockRef | None, final: BlockRef) -> bool:
+        """Book all blocks up to ``final`` as read, once a node gave that block itself: with a wrong digit in a height
+        or an id, from one answer, no later block would ever follow the cursor. False where no node has it yet."""
+        content = await self._final_block(final.number)
+        if content is None:
+            return False
+        if content.block.id != final.id:
+            raise LyingNode(
+                f"final block {final.number} is {final.id} by one answer and {content.block.id} by another: "
+                "it is not booked as read"
+            )
+        await self._store.advance(self.chain_id, cursor, final)
         return True
 
     async def _book(self, booked: BlockRef, read: BlockRef) -> BlockRef:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -20,6 +21,10 @@ from pipeline.workers.runtime import Runtime, Stopped, reason
 
 RETRY_SECONDS = (2.0, 4.0, 8.0, 16.0, 30.0)
 """Waits after the first, second, … call in a row that no node answered; the last one repeats."""
+ALARM_SECONDS = 60.0
+"""Without a sound answer, after which it is an alarm."""
+LASTING_SECONDS = 60.0
+"""Work that went well for so long begins again with the shortest wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,10 @@ OpenChain = Callable[[ChainRow], Provider]
 
 
 class Served(Protocol):
-    """Work on one chain. It begins when it is made, and may fail only by a fault of ours."""
+    """Work on one chain. It begins when it is made, and goes on until it is closed (``keep_going``)."""
 
     row: ChainRow
+    provider: Provider
     task: asyncio.Task[None]
 
     def ring(self) -> None:
@@ -204,6 +210,11 @@ class Chains(Generic[S]):
         for one in self.served.values():
             await one.close()
 
+    def troubles(self) -> Mapping[str, Mapping[str, str]]:
+        """By chain, the nodes that failed lately: for worker_registry.stats."""
+        found = {one.row.name: one.provider.troubles() for one in self.served.values()}
+        return {name: nodes for name, nodes in found.items() if nodes}
+
     def ring(self) -> None:
         """Every chain looks for what there is to do."""
         for one in self.served.values():
@@ -223,6 +234,31 @@ class Chains(Generic[S]):
         self.served[row.id] = one
 
 
+async def keep_going(runtime: Runtime, row: ChainRow, work: Callable[[], Awaitable[None]]) -> None:
+    """The work on one chain, begun anew after any error that nobody expected: it is logged with its traceback and shown
+    in worker_registry, the pause grows, and the other chains of this process go on. Returns when the work does; raises
+    Stopped."""
+    failures = 0
+    while True:
+        began = time.monotonic()
+        try:
+            await work()
+        except Stopped:
+            raise
+        except Exception as error:
+            if time.monotonic() - began > LASTING_SECONDS:
+                failures = 0
+            seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+            failures += 1
+            runtime.last_error = f"{row.name}: {type(error).__name__}: {reason(error)}"
+            runtime.beat()
+            said = "{} {}: an error that nobody expected: {}; its work begins anew in {:g} s"
+            logger.opt(exception=error).error(said, runtime.worker.type, row.name, reason(error), seconds)
+            await runtime.sleep(seconds)
+        else:
+            return
+
+
 async def until_the_network_is_right(runtime: Runtime, row: ChainRow, provider: Provider) -> None:
     """Wait until a node of the right network answers, and say why it takes so long; the row may be corrected meanwhile.
     Raises Stopped."""
@@ -239,12 +275,20 @@ async def until_the_network_is_right(runtime: Runtime, row: ChainRow, provider: 
             return
 
 
-def complain(runtime: Runtime, row: ChainRow, error: Exception, retry_seconds: float) -> None:
+def complain(
+    runtime: Runtime, row: ChainRow, error: Exception, retry_seconds: float, lasting_seconds: float = 0.0
+) -> None:
     """Say what is wrong with a chain, its nodes or what the database refuses of them, in the log and in
-    worker_registry."""
-    runtime.last_error = f"{row.name}: {reason(error)}"
+    worker_registry. What has lasted for ALARM_SECONDS is an error, and says what to do."""
+    said = reason(error)
+    if lasting_seconds >= ALARM_SECONDS:
+        variable = f"FLAGPOST_NODES_{row.name.upper().replace('-', '_')}"
+        said = (
+            f"for {lasting_seconds:.0f} s nothing of this chain could be read or booked: {said}. If it stays so, name "
+            f"another node in {variable} or chains.nodes"
+        )
+    runtime.last_error = f"{row.name}: {said}"
     runtime.beat()
     serious = isinstance(error, WrongNetwork | LyingNode) or not isinstance(error, ChainError)
-    level = "ERROR" if serious else "WARNING"
-    said = "{} {}: {}; trying again in {:g} s"
-    logger.log(level, said, runtime.worker.type, row.name, reason(error), retry_seconds)
+    level = "ERROR" if serious or lasting_seconds >= ALARM_SECONDS else "WARNING"
+    logger.log(level, "{} {}: {}; trying again in {:g} s", runtime.worker.type, row.name, said, retry_seconds)

@@ -25,7 +25,14 @@ from pipeline.transfers.settle import Numbering, Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore, refused_by_guard
 from pipeline.transfers.strangers_store import StrangerStore
-from pipeline.workers.chains import ChainRow, Chains, chain_opener, complain, until_the_network_is_right
+from pipeline.workers.chains import (
+    ChainRow,
+    Chains,
+    chain_opener,
+    complain,
+    keep_going,
+    until_the_network_is_right,
+)
 from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, Worker, reason
 
@@ -53,20 +60,23 @@ class Confirmations:
         self.out: dict[str, int] = {}
         """Payments that are out, by chain."""
         self._names = chains
+        self._chains: Chains[Following] | None = None
 
     def stats(self) -> Mapping[str, Any]:
-        return {**self.counts, "out": dict(self.out)}
+        """Rounds, payments that are out, and nodes that failed lately."""
+        nodes = {} if self._chains is None else self._chains.troubles()
+        return {**self.counts, "out": dict(self.out), "nodes": nodes}
 
     async def run(self, runtime: Runtime) -> None:
         """Follow every chain until told to stop. Raises ConfigError for a name that is no chain."""
-        chains = Chains(
+        self._chains = Chains(
             runtime,
             chain_opener(runtime.settings),
             self._names,
             lambda row, provider: Following(runtime, row, provider, self),
             with_money_out=True,
         )
-        await chains.serve("transfers")
+        await self._chains.serve("transfers")
 
 
 class Following:
@@ -76,7 +86,7 @@ class Following:
         self.row = row
         self._bell = asyncio.Event()
         self._runtime = runtime
-        self._provider = provider
+        self.provider = provider
         self._of = of
         stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
         numbered = cast(NumberedProvider, provider) if row.numbers_transactions else None
@@ -88,8 +98,10 @@ class Following:
         self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
         self._leader = Leader(listen_dsn(runtime.settings), f"confirmations {row.name}", of.role)
         self._next_tidy = 0.0
+        self._standing_since: float | None = None
+        """Since when no round has come to its end, because of the nodes."""
         self._gone = Seldom()
-        self.task = asyncio.create_task(self._run(), name=f"confirmations {row.name}")
+        self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"confirmations {row.name}")
 
     def ring(self) -> None:
         self._bell.set()
@@ -100,12 +112,12 @@ class Following:
         with contextlib.suppress(asyncio.CancelledError, Stopped):
             await self.task
         self._of.out.pop(self.row.name, None)
-        await self._provider.close()
+        await self.provider.close()
 
     async def _run(self) -> None:
         hearing = asyncio.create_task(self._hear())
         try:
-            await until_the_network_is_right(self._runtime, self.row, self._provider)
+            await until_the_network_is_right(self._runtime, self.row, self.provider)
             while not self._runtime.stopping.is_set():
                 self._bell.clear()
                 try:
@@ -124,7 +136,9 @@ class Following:
                     serious = isinstance(error, WrongNetwork | LyingNode)
                     pause = CONTRADICTION_RETRY_SECONDS if serious else NODE_RETRY_SECONDS
                     pause = min(pause, 10 * self.row.block_seconds)
-                    complain(self._runtime, self.row, error, pause)
+                    now = asyncio.get_running_loop().time()
+                    self._standing_since = now if self._standing_since is None else self._standing_since
+                    complain(self._runtime, self.row, error, pause, now - self._standing_since)
                     await self._nap(pause, wake=False)
         finally:
             hearing.cancel()
@@ -144,6 +158,7 @@ class Following:
                 self._runtime.beat()
             self._next_tidy = now + TIDY_SECONDS
         out = self._of.out[self.row.name] = await self._settlement.round()
+        self._standing_since = None
         self._of.counts["rounds"] += 1
         if out:
             await self._nap_a_block()

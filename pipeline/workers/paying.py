@@ -6,6 +6,7 @@ The mnemonic is read here, in the processes that sign, and nowhere else.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
 
 from loguru import logger
 
@@ -30,6 +31,7 @@ from pipeline.workers.chains import (
     active_chains,
     chain_opener,
     complain,
+    keep_going,
     until_the_network_is_right,
 )
 from pipeline.workers.executor import CHANNELS, Executor
@@ -63,9 +65,14 @@ class PayingExecutor(Executor):
         arm(settings.crash_point)
         self._signer: Signer = LocalSigner(settings.mnemonic().get_secret_value())
         self._make_handler = make_handler
-        self._chains = chains
+        self._names = chains
+        self._following: Chains[Paying] | None = None
         self._senders: dict[int, Sender] = {}
         super().__init__(job_type, _no_handler, chain_ids=(), blockchain=None if chains is None else ",".join(chains))
+
+    def stats(self) -> Mapping[str, Any]:
+        """What an executor counts, and nodes that failed lately."""
+        return {**super().stats(), "nodes": {} if self._following is None else self._following.troubles()}
 
     async def run(self, runtime: Runtime) -> None:
         """Work on the chains while they come, change and go. Raises ConfigError for a name that is no chain and for a
@@ -80,9 +87,9 @@ class PayingExecutor(Executor):
         handler = self._make_handler(self._senders)
         self.handler = handler.handle
         open_chain = chain_opener(settings)
-        for row in await runtime.persist("reading chains", lambda: active_chains(runtime.pool, self._chains)):
+        for row in await runtime.persist("reading chains", lambda: active_chains(runtime.pool, self._names)):
             await _check_treasury(settings, row, open_chain)
-        chains = Chains(runtime, open_chain, self._chains, begin, with_money_out=True)
+        chains = self._following = Chains(runtime, open_chain, self._names, begin, with_money_out=True)
         following = asyncio.create_task(chains.follow())
         following.add_done_callback(lambda task: runtime.stop())
         runtime.listener.watch(SIGNATURES, chains.ring)
@@ -119,12 +126,12 @@ class Paying:
     ) -> None:
         self.row = row
         self._runtime = runtime
-        self._provider = provider
+        self.provider = provider
         self._sender = sender
         self._serve = serve
         self._kind = kind
         self._bell = asyncio.Event()
-        self.task = asyncio.create_task(self._run(), name=f"paying on {row.name}")
+        self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"paying on {row.name}")
 
     def ring(self) -> None:
         """Something that is out may need another signature. Jobs have a bell of their own."""
@@ -136,10 +143,10 @@ class Paying:
         with contextlib.suppress(asyncio.CancelledError, Stopped):
             await self.task
         self._serve(self.row.id, None)
-        await self._provider.close()
+        await self.provider.close()
 
     async def _run(self) -> None:
-        await until_the_network_is_right(self._runtime, self.row, self._provider)
+        await until_the_network_is_right(self._runtime, self.row, self.provider)
         if self.row.is_active:
             self._serve(self.row.id, self._sender)
         if self._sender.numbered is not None:

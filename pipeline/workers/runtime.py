@@ -25,6 +25,7 @@ from pipeline.db.dsn import database_dsn, listen_dsn, without_password
 from pipeline.db.listener import Listener
 from pipeline.db.pool import CONNECT_TIMEOUT, Pool, create_pool
 from pipeline.db.statements import statement
+from pipeline.printable import printable
 from pipeline.settings import Settings
 from pipeline.workers.registry import Registration
 from pipeline.workers.rescue import LOOK_SECONDS, Rescue
@@ -44,6 +45,8 @@ SESSIONLESS_HEARTBEAT_SECONDS = 2.0
 """Between heartbeats while the LISTEN session is lost: who has neither for 5 s is taken for dead (``dead_workers``)."""
 GATED = "wallet_flags"
 """The channel whose bells may rest while they come in faster than anybody could answer them (``db.gate``)."""
+LONGEST_REASON = 4_000
+"""Characters of an error: that of a chain names each of its nodes."""
 GRACE_SECONDS = 4.0
 """From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
 HAND_BACK_SECONDS = 3.0
@@ -154,7 +157,7 @@ class Runtime:
             except Stopped:
                 pass
             except Exception as error:
-                self.last_error = f"{type(error).__name__}: {error}"
+                self.last_error = f"{type(error).__name__}: {reason(error)}"
                 raise
             finally:
                 await self.listener.close()
@@ -304,8 +307,8 @@ class Runtime:
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error in one line, safe to show and to store, whoever wrote parts of it."""
+    return printable(" ".join(str(error).split()), LONGEST_REASON) or type(error).__name__
 
 
 def serve(settings: Settings, worker: Worker, **options: Any) -> int:

@@ -22,7 +22,15 @@ from psycopg.rows import TupleRow, dict_row, scalar_row
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, LogProvider, Provider
 from pipeline.db.statements import statement
-from pipeline.workers.chains import RETRY_SECONDS, ChainRow, Chains, OpenChain, complain, until_the_network_is_right
+from pipeline.workers.chains import (
+    RETRY_SECONDS,
+    ChainRow,
+    Chains,
+    OpenChain,
+    complain,
+    keep_going,
+    until_the_network_is_right,
+)
 from pipeline.workers.moved import MovedWallets
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
@@ -79,20 +87,21 @@ class Sync:
         self._open_chain = open_chain
         self._chain_names = chain_names
         self._observer = observer
+        self._chains: Chains[ChainSync] | None = None
 
     def stats(self) -> Mapping[str, Any]:
-        """Counts of balances since the start."""
-        return dict(self.counts)
+        """Counts of balances since the start, and nodes that failed lately."""
+        return {**self.counts, "nodes": {} if self._chains is None else self._chains.troubles()}
 
     async def run(self, runtime: Runtime) -> None:
         """Read until told to stop; a batch that is under way is stored within the grace, else given back."""
-        chains = Chains(
+        self._chains = Chains(
             runtime,
             self._open_chain,
             self._chain_names,
             lambda row, provider: ChainSync(runtime, row, provider, self.observe),
         )
-        await chains.serve("balance_due")
+        await self._chains.serve("balance_due")
 
     def observe(self, batch: Batch) -> None:
         """Count a batch."""
@@ -119,7 +128,7 @@ class ChainSync:
         self._moved: MovedWallets | None = None
         if row.lists_transfers:
             self._moved = MovedWallets(runtime, row, cast(LogProvider, provider), time.monotonic)
-        self.task = asyncio.create_task(self._run(), name=f"sync {row.name}")
+        self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"sync {row.name}")
 
     def ring(self) -> None:
         self.bell.set()
@@ -132,7 +141,7 @@ class ChainSync:
         await self.provider.close()
 
     async def _run(self) -> None:
-        """Read this chain until told to stop. Raises Stopped at the end, and what is a fault of ours."""
+        """Read this chain until told to stop. Raises Stopped at the end."""
         await until_the_network_is_right(self._runtime, self.row, self.provider)
         while not self._runtime.stopping.is_set():
             self.bell.clear()

@@ -19,7 +19,7 @@ from pipeline.db.dsn import database_dsn
 from pipeline.db.pool import session_dsn
 from pipeline.settings import Settings
 from pipeline.transfers import consolidation, gas, send, store
-from pipeline.workers import leader, registry, runtime, sweep, sync
+from pipeline.workers import chains, leader, registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
 from tests.simulation.node import SimulatedWire
@@ -111,7 +111,7 @@ def joined() -> Iterator[None]:
         (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),
         (sweep, "datetime", WallClock),
         (store, "datetime", WallClock),
-        *((module, "time", SimpleNamespace(monotonic=JOINTS.monotonic)) for module in (send, sync)),
+        *((module, "time", SimpleNamespace(monotonic=JOINTS.monotonic)) for module in (send, sync, chains)),
         (gas, "Order", JOINTS.order),
         (consolidation, "Order", JOINTS.order),
         (http, "HttpWire", SimulatedWire),

@@ -1,6 +1,6 @@
 """The provider for EVM chains. Encoding is local; a node is asked for facts and handed finished bytes."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.chains.answers import MAX_COUNT, Odd, quantity
@@ -244,6 +244,9 @@ class EvmProvider:
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
         return await self._nodes.ask(lambda node: blocks.read_transaction(node, txid, finality))
 
+    async def find_everywhere(self, txid: str) -> Mapping[str, TransactionResult | None]:
+        return await self._nodes.ask_each(lambda node: blocks.read_transaction(node, txid, Finality.FINAL))
+
     async def verdict(self, signed: SignedTransaction) -> Verdict:
         """DEAD here means: this very transaction. One that shares its nonce may have paid: ask :meth:`verdicts`."""
         return (await self.verdicts([signed]))[0]
@@ -254,6 +257,9 @@ class EvmProvider:
         Raises ValueError for attempts that do not share it."""
         verdict.shared(attempts)
         return await self._nodes.ask(lambda node: verdict.read_verdicts(node, attempts))
+
+    def troubles(self) -> Mapping[str, str]:
+        return self._nodes.troubles()
 
     def validate_address(self, address_text: str) -> str:
         return address.validate(address_text)

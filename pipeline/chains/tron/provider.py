@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from pipeline.chains.broadcast import broadcast
@@ -155,8 +155,14 @@ class TronProvider:
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
         return await self._nodes.ask(lambda node: blocks.read_transaction(node, txid, finality))
 
+    async def find_everywhere(self, txid: str) -> Mapping[str, TransactionResult | None]:
+        return await self._nodes.ask_each(lambda node: blocks.read_transaction(node, txid, Finality.FINAL))
+
     async def verdict(self, signed: SignedTransaction) -> Verdict:
         return await self._nodes.ask(lambda node: verdict.read_verdict(node, signed, self._death_margin))
+
+    def troubles(self) -> Mapping[str, str]:
+        return self._nodes.troubles()
 
     def validate_address(self, address_text: str) -> str:
         return address.validate(address_text)
