@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
 
+from pipeline.known_secrets import register_secret as register_secret
+from pipeline.known_secrets import registered as _registered
+from pipeline.printable import printable
 from pipeline.settings import LogColour, Settings
 
 if TYPE_CHECKING:
@@ -28,8 +31,6 @@ REDACTED = "[redacted]"
 SAY_AGAIN_AFTER = 10.0
 """Seconds. An outage is said at once and then so often: attempts come every second, from every process."""
 MNEMONIC_LENGTHS = (24, 21, 18, 15, 12)
-
-_registered: set[str] = set()
 
 _WORDS = re.compile(r"\b[a-z]{3,8}(?:[ ,\t]+[a-z]{3,8}){11,}\b")
 _NAMED_SECRET = re.compile(
@@ -51,12 +52,13 @@ def configure_logging(settings: Settings, process: str = "flagpost", stream: Tex
     coloured = _coloured(settings.log_colour, stream) and not settings.log_json
 
     def write(message: "Message") -> None:
-        line = _as_json(message.record, process) if settings.log_json else str(message)
-        # The lines of libpq's messages go on with a tab.
-        stream.write(redact(line.replace("\n\t", " ")))
+        line = _as_json(message.record, process) if settings.log_json else _with_traceback(str(message))
+        stream.write(redact(line))
         stream.flush()
 
     logger.remove()
+    # JSON escapes by itself.
+    logger.configure(patcher=_as_it_is if settings.log_json else _on_one_line)
     logger.add(
         write,
         level=settings.log_level,
@@ -87,15 +89,10 @@ class Seldom:
         return True
 
 
-def register_secret(secret: str) -> None:
-    """From now on no line contains ``secret``: for what has no form to be known by, as a private key or an API key."""
-    if len(secret) >= 8:
-        _registered.add(secret)
-
-
 def redact(text: str) -> str:
     """``text`` without anything that could be a mnemonic, a private key, a seed or a password."""
-    for secret in _registered:
+    # The longest first: one may be a part of another.
+    for secret in sorted(_registered, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     text = _WORDS.sub(lambda match: _without_mnemonics(match[0]), text)
     text = _EXTENDED_PRIVATE_KEY.sub(REDACTED, text)
@@ -125,6 +122,24 @@ def _bip39_words() -> frozenset[str]:
     """The English list: the file of ``keys``, read without importing that room."""
     path = Path(__file__).parent / "keys" / "english.txt"
     return frozenset(path.read_text(encoding="ascii").split())
+
+
+def _as_it_is(record: "Record") -> None:
+    """Change nothing."""
+
+
+def _on_one_line(record: "Record") -> None:
+    """What others wrote, a node or a user, moves no cursor and begins no line of its own."""
+    # The lines of libpq's messages go on with a tab.
+    record["message"] = printable(record["message"].replace("\n\t", " "), None)
+    for name, value in record["extra"].items():
+        record["extra"][name] = printable(str(value), None)
+
+
+def _with_traceback(text: str) -> str:
+    """A line, and those of its traceback set in: what an error says may have lines that look like ours."""
+    line, *traceback_lines = text.rstrip("\n").split("\n")
+    return "\n".join([line, *(f"  {printable(one, None)}" for one in traceback_lines)]) + "\n"
 
 
 def _coloured(choice: LogColour, stream: TextIO) -> bool:

@@ -6,16 +6,22 @@ that ``flagpost jobs list`` in a production directory sees the database its Proc
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.known_secrets import register_secret
+
 ENV_FILE = Path(".env")
+_KEYWORD = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
+"""Of a libpq keyword string."""
 CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
 
 
@@ -58,8 +64,7 @@ class _PerChain(PydanticBaseSettingsSource):
                 if not variable.startswith(prefix) or not value.strip():
                     continue
                 chain = variable.removeprefix(prefix).lower().replace("_", "-")
-                parsed = value.strip() if field == "treasury" else _list_of(value)
-                found.setdefault(field, {})[chain] = parsed
+                found.setdefault(field, {})[chain] = _parsed(field, variable, value.strip())
         return found
 
 
@@ -76,10 +81,10 @@ class Settings(BaseSettings):
     """Where local state lives: embedded database, simulated network, mnemonic of the demo."""
     treasury: dict[str, str] = {}
     """Pinned treasury address by chain name; a chain that is absent uses our own derivation index 1."""
-    nodes: dict[str, tuple[str, ...]] = {}
-    """Node URLs by chain name; a chain that is absent uses ``chains.nodes``."""
+    nodes: dict[str, tuple[str | dict[str, Any], ...]] = {}
+    """Nodes by chain name, URLs or objects as in ``chains.nodes``; a chain that is absent uses those."""
     api_keys: dict[str, tuple[SecretStr, ...]] = {}
-    """Node API keys by chain name."""
+    """Node API keys by chain name; sent only to ``nodes``."""
     log_level: str = Field(default="INFO", validation_alias="FLAGPOST_LOG_LEVEL")
     log_json: bool = Field(default=False, validation_alias="FLAGPOST_LOG_JSON")
     log_colour: LogColour = Field(default=LogColour.AUTO, validation_alias="FLAGPOST_LOG_COLOUR")
@@ -93,9 +98,11 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """Read the environment. Raises SettingsError naming each variable that is malformed."""
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+        settings.register_secrets()
+        return settings
 
     @classmethod
     def settings_customise_sources(
@@ -132,12 +139,22 @@ class Settings(BaseSettings):
 
     @field_validator("nodes")
     @classmethod
-    def _are_urls(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for chain, urls in value.items():
-            for url in urls:
-                if not url.startswith(("http://", "https://")):
+    def _are_urls(cls, value: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for chain, nodes in value.items():
+            for node in nodes:
+                url = node.get("url") if isinstance(node, dict) else node
+                if not isinstance(url, str) or not url.startswith(("http://", "https://")):
                     raise ValueError(f"nodes of {chain}: each URL starts with http:// or https://")
         return value
+
+    def register_secrets(self) -> None:
+        """No log line of this process has a password or an API key out of the environment."""
+        for keys in self.api_keys.values():
+            for key in keys:
+                register_secret(key.get_secret_value())
+        for dsn in (self.database_url, self.listen_url):
+            for password in _passwords(dsn or ""):
+                register_secret(password)
 
     def mnemonic(self) -> SecretStr:
         """The mnemonic, read at this moment and kept nowhere: only processes that sign ask for it.
@@ -158,7 +175,9 @@ class Settings(BaseSettings):
                 raise SettingsError(f"The mnemonic file {path} cannot be read: {error}") from None
             if not text.strip():
                 raise SettingsError(f"The mnemonic file {path} is empty")
-        return SecretStr(" ".join(text.split()))
+        words = " ".join(text.split())
+        register_secret(words)
+        return SecretStr(words)
 
 
 class _Environment(PydanticBaseSettingsSource):
@@ -195,6 +214,42 @@ def _environment() -> dict[str, str]:
 
 def _list_of(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _parsed(field: str, variable: str, value: str) -> Any:
+    """The value of a variable that there is one of for each chain."""
+    if field == "treasury":
+        return value
+    if field == "nodes" and value.startswith(("[", "{")):
+        return _nodes(variable, value)
+    return _list_of(value)
+
+
+def _nodes(variable: str, value: str) -> tuple[Any, ...]:
+    """Nodes as JSON: a list of URLs and objects, or one object. The value may hold keys and is never shown."""
+    form = f'{variable}: expected URLs with commas between them, or JSON such as [{{"url": "https://…", "ws_url": "wss://…"}}]'
+    try:
+        parsed = json.loads(value)
+    except (json.JSONDecodeError, RecursionError):
+        raise SettingsError(form) from None
+    nodes = parsed if isinstance(parsed, list) else [parsed]
+    if not all(isinstance(node, str | dict) for node in nodes):
+        raise SettingsError(form)
+    return tuple(nodes)
+
+
+def _passwords(dsn: str) -> set[str]:
+    """The password of a DSN, as it is written and as it is meant; not one that is the user's or the database's name."""
+    if "://" in dsn:
+        try:
+            parts = urlsplit(dsn)
+            written, names = parts.password or "", {parts.username, parts.path.lstrip("/"), parts.hostname}
+        except ValueError:
+            return set()
+    else:
+        fields = {name: quoted or plain for name, quoted, plain in _KEYWORD.findall(dsn)}
+        written, names = fields.get("password", ""), {fields.get("user"), fields.get("dbname"), fields.get("host")}
+    return {password for password in (written, unquote(written)) if password and password not in names}
 
 
 def _json_object(variable: str, value: str) -> dict[str, str]:

@@ -54,7 +54,7 @@ def options_of(family: str, fees: Mapping[str, Any], block_seconds: float) -> di
     return {"fees": fees, "block_seconds": block_seconds} if family == "evm" else {}
 
 
-# A family's libraries are imported when a chain of it is opened: web3 alone costs half a second and 30 MB.
+# A family's libraries are imported when a chain of it is opened.
 
 
 def _tron(chain: _Chain) -> Provider:

@@ -237,6 +237,16 @@ class BlockContent:
     that they succeeded nor that they are not there; those of others are nobody's concern."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiptGap:
+    """Receipts that a node lacks of the transactions in a block."""
+
+    said: str
+    """Naming node and block."""
+    everything: bool
+    """It has no receipt of that block at all."""
+
+
 class Fate(StrEnum):
     """What can be proved of a transaction by one node's final blocks."""
 
@@ -339,6 +349,10 @@ class Provider(Protocol):
     async def verdict(self, signed: SignedTransaction) -> Verdict:
         """Prove a transaction final or dead, asking one and the same node for all of the proof (money.md 4, 5)."""
 
+    async def receipt_gaps(self) -> Mapping[str, ReceiptGap]:
+        """By node that lacks receipts of the newest final block with transactions, what it lacks; each node is asked by
+        itself, and those that do not answer are left out."""
+
     def troubles(self) -> Mapping[str, str]:
         """By node that failed lately, without the parts of its URL that may be secret: how often, and with what. Such a
         node is asked after the others."""
@@ -372,6 +386,10 @@ class NonceCounts(Protocol):
 
 class NumberedProvider(Provider, Protocol):
     """A chain whose transactions are numbered by their sender and can be replaced by others of that number (EVM)."""
+
+    @property
+    def announces_blocks(self) -> bool:
+        """Whether a node of it has a socket for ``heads``; elsewhere that polls."""
 
     def heads(self) -> AsyncGenerator[BlockRef, None]:
         """The head now and each new one, for ever: a wake-up, no truth. Raises nothing that a node does."""

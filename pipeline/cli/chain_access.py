@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from rich.markup import escape
+
+from pipeline.chains.access import access
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Asset, Provider, TokenInfo
-from pipeline.cli.output import CommandError
+from pipeline.cli.output import CommandError, err
 from pipeline.cli.session import Connection, Row
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
@@ -35,16 +38,19 @@ def nodes_variable(name: str) -> str:
 def open_chain(settings: Settings, chain: Row, assets: Sequence[Asset] = (), nodes: Sequence[Any] = ()) -> Provider:
     """A provider over ``nodes``, else those of the environment, else those of the row. Raises CommandError."""
     name = chain["name"]
-    chosen = list(nodes) or list(settings.nodes.get(name, ())) or list(chain["nodes"])
-    if not chosen:
+    try:
+        to = access(settings, name, chain["nodes"], nodes)
+    except ValueError as error:
+        raise CommandError(str(error), "nothing was changed") from None
+    if not to.nodes:
         raise CommandError(
             f"{name} has no node to be checked with", f"name one: --node URL, or set {nodes_variable(name)}"
         )
-    keys = [key.get_secret_value() for key in settings.api_keys.get(name, ())]
     options = options_of(chain["family"], chain["fees"], chain["block_seconds"])
     try:
         return open_provider(
-            chain["family"], name, chain["network_id"], chosen, keys, assets, options, patience=PATIENCE_SECONDS
+            *(chain["family"], name, chain["network_id"], to.nodes, to.api_keys, assets, options),
+            patience=PATIENCE_SECONDS,
         )
     except (ValueError, ChainError) as error:
         raise CommandError(str(error), "nothing was changed") from None
@@ -60,6 +66,19 @@ async def checked_chain(settings: Settings, chain: Row, nodes: Sequence[Any] = (
             yield provider
     finally:
         await provider.close()
+
+
+async def check_receipts(provider: Provider, chain: str) -> None:
+    """Whether the nodes have the receipts of what their blocks list; a few that are missing are told. Raises
+    CommandError for a node that has none: nothing paid on the chain would be settled."""
+    with said_plainly(chain):
+        gaps = await provider.receipt_gaps()
+    for gap in gaps.values():
+        if gap.everything:
+            raise CommandError(
+                gap.said, f"nothing was changed: name a node that keeps receipts (--node URL, {nodes_variable(chain)})"
+            )
+        err.print(f"[yellow]{escape(gap.said)}[/]: name a second node, or a payment of ours among them waits")
 
 
 @contextmanager

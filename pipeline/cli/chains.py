@@ -13,7 +13,7 @@ from rich.markup import escape
 from pipeline.chains.errors import ChainError
 from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.provider import Finality, Provider
-from pipeline.cli.chain_access import chain_row, checked_chain, compare_token, said_plainly
+from pipeline.cli.chain_access import chain_row, check_receipts, checked_chain, compare_token, said_plainly
 from pipeline.cli.gas_defaults import AMOUNTS, GasDefaults, evm_defaults, tron_defaults
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.session import Row, database
@@ -213,12 +213,13 @@ async def _ask(settings: Settings, chain: Mapping[str, Any], *, unchecked: bool)
     if unchecked:
         return (tron_defaults() if family == Family.TRON else evm_defaults(None)), None
     async with checked_chain(settings, chain) as provider:
+        await check_receipts(provider, chain["name"])
         head = await provider.block_ref(Finality.HEAD)
         return (tron_defaults() if family == Family.TRON else evm_defaults(await _market(provider))), head.number
 
 
 async def _market(provider: Provider) -> Any:
-    from pipeline.chains.evm.provider import EvmProvider  # web3 takes half a second: only where it is needed
+    from pipeline.chains.evm.provider import EvmProvider  # only where a chain of that family is opened
 
     assert isinstance(provider, EvmProvider)  # noqa: S101 - for the type checker
     return await provider.market()
@@ -226,6 +227,7 @@ async def _market(provider: Provider) -> Any:
 
 async def _check(settings: Settings, chain: Row, tokens: list[dict[str, Any]], nodes: list[Any]) -> None:
     async with checked_chain(settings, chain, nodes) as provider:
+        await check_receipts(provider, chain["name"])
         for token in tokens:
             await compare_token(provider, chain["name"], token)
         if settings.treasury.get(chain["name"]) is not None:
@@ -258,7 +260,7 @@ def _parsed_nodes(values: list[str]) -> list[Any]:
             one = json.loads(value) if value.lstrip().startswith("{") else value
             NodeConfig.parse(one)
         except ValueError as error:
-            raise usage(f"--node {value!r}: {error}", 'like https://host/path or \'{"url": …, "ws_url": …}\'') from None
+            raise usage(f"--node: {error}", 'like https://host/path or \'{"url": …, "ws_url": …}\'') from None
         parsed.append(one)
     return parsed
 

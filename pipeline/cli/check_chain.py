@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
+from pipeline.chains.access import access
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
-from pipeline.chains.http import NodeConfig
+from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
@@ -118,25 +119,25 @@ async def _check_nodes(found: Findings, context: ChainContext) -> Provider | Non
     """Each node by itself; a provider over those that are right, None if there is none."""
     check = f"{context.name}.node"
     variable = nodes_variable(context.name)
-    given = context.settings.nodes.get(context.name) or context.chain["nodes"]
-    if not given:
+    try:
+        to = access(context.settings, context.name, context.chain["nodes"])
+        nodes = [NodeConfig.parse(value) for value in to.nodes]
+    except ValueError as error:
+        found.fail(check, f"{context.name}: {error}", f"correct {variable} or chains.nodes")
+        return None
+    if not nodes:
         found.fail(
             check,
             f"{context.name} has no node",
             f"set {variable}, or: flagpost chains enable {context.name} --node URL",
         )
         return None
-    try:
-        nodes = [NodeConfig.parse(value) for value in given]
-    except ValueError as error:
-        found.fail(check, f"{context.name}: {error}", f"correct {variable} or chains.nodes")
-        return None
     good = [node for node in nodes if await _check_node(found, context, node)]
     return _provider(context, good) if good else None
 
 
 async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) -> bool:
-    check = f"{context.name}.node"
+    check, name = f"{context.name}.node", origin(node.url)
     try:
         provider = _provider(context, [node])
     except ValueError as error:
@@ -145,11 +146,12 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
     try:
         await provider.check_network()
         head, final = await provider.block_ref(Finality.HEAD), await provider.block_ref(Finality.FINAL)
+        gaps = await provider.receipt_gaps()
     except WrongNetwork as error:
         found.fail(check, str(error), "give this chain a node of its own network, or correct chains.network_id")
         return False
     except ChainError as error:
-        found.fail(check, f"{node.url}: {error}", "check that the node runs and that the URL is its HTTP API")
+        found.fail(check, f"{name}: {error}", "check that the node runs and that the URL is its HTTP API")
         return False
     finally:
         await provider.close()
@@ -157,11 +159,26 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
     if behind > STALE:
         found.warn(
             check,
-            f"{node.url}: right network, but its newest block {head.number} is {span(behind)} old",
+            f"{name}: right network, but its newest block {head.number} is {span(behind)} old",
             "wait until the node has caught up, or use another one",
         )
     else:
-        found.ok(check, f"{node.url}: right network, block {head.number}, final {final.number}")
+        found.ok(check, f"{name}: right network, block {head.number}, final {final.number}")
+    for gap in gaps.values():
+        if gap.everything:
+            found.fail(
+                f"{context.name}.receipts",
+                f"{gap.said}: what is paid on this chain would never be settled",
+                f"use a node that keeps receipts: {nodes_variable(context.name)}, or flagpost chains enable "
+                f"{context.name} --node URL",
+            )
+        else:
+            found.warn(
+                f"{context.name}.receipts",
+                f"{gap.said}: a payment of ours among them could not be settled by this node",
+                f"name a second node: {nodes_variable(context.name)}, or flagpost chains enable "
+                f"{context.name} --node URL",
+            )
     return True
 
 
@@ -172,7 +189,7 @@ def _provider(context: ChainContext, nodes: Sequence[NodeConfig]) -> Provider:
         context.name,
         chain["network_id"],
         [asdict(node) for node in nodes],
-        [key.get_secret_value() for key in context.settings.api_keys.get(context.name, ())],
+        access(context.settings, context.name, context.chain["nodes"]).api_keys,
         [context.native, *context.tokens],
         options_of(chain["family"], chain["fees"], chain["block_seconds"]),
         patience=PATIENCE_SECONDS,

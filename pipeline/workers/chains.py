@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from loguru import logger
 from psycopg.rows import dict_row
 
+from pipeline.chains.access import access
 from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider
@@ -54,11 +55,6 @@ class ChainRow:
         """Whether its provider is a ``LogProvider``."""
         return self.family == "evm"
 
-    @property
-    def announces_blocks(self) -> bool:
-        """Whether a node of it has a socket for ``NumberedProvider.heads``."""
-        return any(isinstance(node, Mapping) and bool(node.get("ws_url")) for node in self.nodes)
-
 
 OpenChain = Callable[[ChainRow], Provider]
 
@@ -81,13 +77,13 @@ S = TypeVar("S", bound=Served)
 
 
 def chain_opener(settings: Settings) -> OpenChain:
-    """Opens chains with the nodes and keys of the environment, else with those of the row."""
+    """Opens chains with the nodes and keys of the environment, else with the nodes of the row. Raises ValueError for
+    keys whose nodes the environment does not name."""
 
     def open_chain(chain: ChainRow) -> Provider:
-        keys = [key.get_secret_value() for key in settings.api_keys.get(chain.name, ())]
-        nodes = settings.nodes.get(chain.name) or chain.nodes
+        to = access(settings, chain.name, chain.nodes)
         options = options_of(chain.family, chain.fees, chain.block_seconds)
-        return open_provider(chain.family, chain.name, chain.network_id, nodes, keys, options=options)
+        return open_provider(chain.family, chain.name, chain.network_id, to.nodes, to.api_keys, options=options)
 
     return open_chain
 

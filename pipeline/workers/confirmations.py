@@ -90,7 +90,7 @@ class Following:
         self._of = of
         stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
         numbered = cast(NumberedProvider, provider) if row.numbers_transactions else None
-        self._announcing = numbered if row.announces_blocks else None
+        self._announcing = numbered if numbered is not None and numbered.announces_blocks else None
         self._announced = asyncio.Event()
         numbering = None
         if numbered is not None:

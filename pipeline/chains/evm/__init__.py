@@ -1,1 +1,1 @@
-"""EVM chains (Ethereum, BSC, …) on web3."""
+"""EVM chains (Ethereum, BSC, …): encoding, nodes, and the provider over them."""

@@ -25,6 +25,7 @@ from pipeline.chains.provider import (
     FeeEstimate,
     Finality,
     Payment,
+    ReceiptGap,
     SignedTransaction,
     TokenInfo,
     TokenTransfer,
@@ -32,6 +33,7 @@ from pipeline.chains.provider import (
     UnsignedTransaction,
     Verdict,
 )
+from pipeline.chains.receipts import find_gaps
 
 BLOCK_SECONDS = 3.0
 FINAL_HEIGHT_KEPT_SECONDS = 10.0
@@ -104,6 +106,10 @@ class EvmProvider:
 
     async def block(self, number: int, finality: Finality) -> BlockContent | None:
         return await self._nodes.ask(lambda node: blocks.read_block(node, number, finality))
+
+    @property
+    def announces_blocks(self) -> bool:
+        return any(node.config.ws_url is not None for node in self._nodes.all)
 
     def heads(self) -> AsyncGenerator[BlockRef, None]:
         """The head now and each new one, for ever: a wake-up. Raises nothing that a node does."""
@@ -257,6 +263,13 @@ class EvmProvider:
         Raises ValueError for attempts that do not share it."""
         verdict.shared(attempts)
         return await self._nodes.ask(lambda node: verdict.read_verdicts(node, attempts))
+
+    async def receipt_gaps(self) -> Mapping[str, ReceiptGap]:
+        return await find_gaps(
+            self._nodes,
+            lambda node: node.block_ref(Finality.FINAL),
+            lambda node, number: blocks.read_block(node, number, Finality.FINAL),
+        )
 
     def troubles(self) -> Mapping[str, str]:
         return self._nodes.troubles()

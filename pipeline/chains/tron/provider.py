@@ -19,12 +19,14 @@ from pipeline.chains.provider import (
     FeeEstimate,
     Finality,
     Payment,
+    ReceiptGap,
     SignedTransaction,
     TokenInfo,
     TransactionResult,
     UnsignedTransaction,
     Verdict,
 )
+from pipeline.chains.receipts import find_gaps
 from pipeline.chains.tron import address, balances, blocks, tokens, transaction, verdict
 from pipeline.chains.tron.broadcast import send
 from pipeline.chains.tron.fees import FeeBook, Prices, transaction_bytes
@@ -160,6 +162,13 @@ class TronProvider:
 
     async def verdict(self, signed: SignedTransaction) -> Verdict:
         return await self._nodes.ask(lambda node: verdict.read_verdict(node, signed, self._death_margin))
+
+    async def receipt_gaps(self) -> Mapping[str, ReceiptGap]:
+        return await find_gaps(
+            self._nodes,
+            lambda node: node.block_ref(Finality.FINAL),
+            lambda node, number: blocks.read_block(node, number, Finality.FINAL),
+        )
 
     def troubles(self) -> Mapping[str, str]:
         return self._nodes.troubles()

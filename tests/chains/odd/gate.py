@@ -42,7 +42,8 @@ class Verdict:
         self.outcomes[outcome] += 1
         if outcome in ("escape", "false"):
             place = "/".join(map(str, mutation.path))
-            line = f"{scene}: {exchange.question[:80]} at {place or 'the whole answer'} = {mutation.token[:40]!r}: {why}"
+            where = f"{exchange.question[:80]} at {place or 'the whole answer'}"
+            line = f"{scene}: {where} = {mutation.token[:40]!r}: {why}"
             (self.escapes if outcome == "escape" else self.false_values).append(line)
 
     def __str__(self) -> str:

@@ -87,8 +87,8 @@ class Mutation(NamedTuple):
 
 
 def mutations(body: bytes, others: dict[int, list[str]]) -> Iterator[Mutation]:
-    """Every leaf and every inner node of a JSON body, each replaced by every odd value. ``others`` are valid hexadecimal
-    values by their length: one that is another's stands in the place of each.
+    """Every leaf and every inner node of a JSON body, each replaced by every odd value. ``others`` are valid
+    hexadecimal values by their length: one that is another's stands in the place of each.
 
     Of the items of a list the first and the last are enough: what reads one reads all.
     """

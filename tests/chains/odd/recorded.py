@@ -49,26 +49,37 @@ class Recorder:
 
 
 class Replay:
-    """A wire that answers as recorded: ``replaced`` in the place of the exchange with the index ``at``."""
+    """A wire that answers as recorded: ``replaced`` in the place of the exchange with the index ``at``; or one answer,
+    ``always``, to everything."""
 
-    def __init__(self, exchanges: Sequence[Exchange], at: int | None = None, replaced: Reply | None = None) -> None:
+    def __init__(
+        self,
+        exchanges: Sequence[Exchange],
+        at: int | None = None,
+        replaced: Reply | None = None,
+        *,
+        always: Any = None,
+    ) -> None:
         self._replies: dict[str, list[Reply]] = {}
         for index, one in enumerate(exchanges):
             reply = replaced if index == at and replaced is not None else one.reply
             self._replies.setdefault(one.question, []).append(reply)
         self._exchanges = exchanges
         self._singly: dict[str, Any] | None = None
+        self._always = always
         self.asked = 0
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], limits: Mapping[int, int]) -> Reply:
         self.asked += 1
         asked = json.loads(body)
+        if self._always is not None:
+            always = self._always
+            return always if isinstance(always, Reply) else Reply(200, json.dumps(always).encode(), {})
         replies = self._replies.get(question(url, asked))
         if replies is None:
             return self._of_singles(asked)
         # The same question again has the next answer, and the last one for ever.
-        reply = replies.pop(0) if len(replies) > 1 else replies[0]
-        return reply
+        return replies.pop(0) if len(replies) > 1 else replies[0]
 
     async def close(self) -> None:
         """Nothing is open."""

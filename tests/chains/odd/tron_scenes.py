@@ -74,7 +74,7 @@ class TronScenes:
         first, second = await self._signed(token), await self._signed(coin)
         await scene("broadcast", lambda p: p.broadcast(first), frozenset({"txid"}))
         await scene("broadcast again", lambda p: p.broadcast(first), frozenset({"txid"}))
-        await network.devnet.add_fault(FaultKind.FALSE_CODE, "wallet/broadcasthex", count=1, code="SIGERROR", message="x")
+        await network.devnet.add_fault(FaultKind.FALSE_CODE, "wallet/broadcasthex", count=1, code="SIGERROR")
         await scene("broadcast refused", lambda p: p.broadcast(first), frozenset({"txid"}))
         await self.make().broadcast(second)
         await scene("verdict open", lambda p: p.verdict(first))
