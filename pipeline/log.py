@@ -52,7 +52,7 @@ def configure_logging(settings: Settings, process: str = "flagpost", stream: Tex
     coloured = _coloured(settings.log_colour, stream) and not settings.log_json
 
     def write(message: "Message") -> None:
-        line = _as_json(message.record, process) if settings.log_json else _with_traceback(str(message))
+        line = _as_json(message.record, process) if settings.log_json else f"{message}{_traceback(message.record)}"
         stream.write(redact(line))
         stream.flush()
 
@@ -136,10 +136,13 @@ def _on_one_line(record: "Record") -> None:
         record["extra"][name] = printable(str(value), None)
 
 
-def _with_traceback(text: str) -> str:
-    """A line, and those of its traceback set in: what an error says may have lines that look like ours."""
-    line, *traceback_lines = text.rstrip("\n").split("\n")
-    return "\n".join([line, *(f"  {printable(one, None)}" for one in traceback_lines)]) + "\n"
+def _traceback(record: "Record") -> str:
+    """The lines of a traceback, set in: what an error says may have lines that look like ours."""
+    error = record["exception"]
+    if error is None or error.value is None:
+        return ""
+    text = "".join(traceback.format_exception(error.value))
+    return "".join(f"  {printable(line, None)}\n" for line in text.rstrip("\n").split("\n"))
 
 
 def _coloured(choice: LogColour, stream: TextIO) -> bool:
@@ -149,8 +152,7 @@ def _coloured(choice: LogColour, stream: TextIO) -> bool:
 def _line(record: "Record") -> str:
     """loguru's format string for one record; a trailing list of what is bound."""
     bound = "".join(f" <dim>{name}=</dim>{{extra[{name}]}}" for name in record["extra"])
-    exception = "\n{exception}" if record["exception"] else ""
-    return f"<dim>{{time:HH:mm:ss.SSS}}</dim> <level>{{level: <7}}</level> {{message}}{bound}{exception}\n"
+    return f"<dim>{{time:HH:mm:ss.SSS}}</dim> <level>{{level: <7}}</level> {{message}}{bound}\n"
 
 
 def _as_json(record: "Record", process: str) -> str:
@@ -165,7 +167,9 @@ def _as_json(record: "Record", process: str) -> str:
     if exception is not None:
         fields["error"] = f"{exception.type.__name__ if exception.type else 'error'}: {exception.value}"
         fields["traceback"] = "".join(traceback.format_exception(exception.value))
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    line = json.dumps(fields, ensure_ascii=False)
+    # Half a surrogate pair cannot be written, and beyond ASCII there are control characters, too.
+    return (line if line.isprintable() else json.dumps(fields)) + "\n"
 
 
 class _FromStandardLibrary(logging.Handler):

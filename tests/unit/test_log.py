@@ -83,6 +83,34 @@ def test_what_libpq_says_is_one_line() -> None:
     assert stream.getvalue().endswith("the database: server closed the connection This means something.\n")
 
 
+FORGED = "a\x1b[2J\n12:00:00.000 SUCCESS settled gas T…"
+
+
+@pytest.mark.parametrize("colour", [LogColour.ALWAYS, LogColour.NEVER])
+def test_what_others_wrote_forges_no_line(colour: LogColour) -> None:
+    stream = io.StringIO()
+    configure_logging(Settings(log_colour=colour), stream=stream)
+    logger.bind(node=FORGED).error("{}", FORGED)
+    try:
+        raise ValueError(FORGED)
+    except ValueError:
+        logger.exception("failed: {}", FORGED)
+    lines = stream.getvalue().splitlines()
+    assert "\x1b[2J" not in stream.getvalue()
+    assert r"a\x1b[2J\n12:00:00.000 SUCCESS settled" in lines[0]
+    assert not any(line.startswith("12:00:00.000") for line in lines)
+    assert "  12:00:00.000 SUCCESS settled gas T…" in lines, "within its traceback"
+
+
+def test_what_others_wrote_is_one_line_of_json() -> None:
+    stream = io.StringIO()
+    configure_logging(Settings(log_json=True), stream=stream)
+    logger.error("{}", FORGED + "\x00\ud800")
+    (line,) = lines(stream)
+    assert line["message"] == FORGED + "\x00\ud800"
+    assert stream.getvalue().rstrip("\n").isprintable()
+
+
 def test_what_is_said_at_each_turn_is_said_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("pipeline.log.time.monotonic", lambda: now)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.log import REDACTED, redact
 from pipeline.settings import LogColour, Settings, SettingsError
+from tests.logs import logging_restored
 
 MNEMONIC = "abandon " * 11 + "about"
 
@@ -146,3 +148,38 @@ def test_a_mnemonic_file_without_words_is_named(nowhere: Path, content: bytes) -
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=str(path)):
         Settings(home=nowhere, mnemonic_file=path).mnemonic()
+
+
+def test_nodes_may_be_objects_as_in_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = '{"url": "https://a/{key}", "ws_url": "wss://a/{key}"}'
+    settings = load(monkeypatch, FLAGPOST_NODES_BSC=f'[{one}, "https://b"]', FLAGPOST_NODES_TRON='{"url": "http://c"}')
+    parsed = {"url": "https://a/{key}", "ws_url": "wss://a/{key}"}
+    assert settings.nodes == {"bsc": (parsed, "https://b"), "tron": ({"url": "http://c"},)}
+
+
+@pytest.mark.parametrize("value", ["[", "[5]", '{"url": "ftp://user:secret@a"}', '[{"ws": "secret"}]', "[" * 100_000])
+def test_nodes_that_are_none(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    with pytest.raises(SettingsError, match="FLAGPOST_NODES_") as caught:
+        load(monkeypatch, FLAGPOST_NODES_BSC=value)
+    assert "secret" not in str(caught.value)
+
+
+def test_secrets_of_the_environment_stand_in_no_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with logging_restored():
+        settings = load(
+            monkeypatch,
+            DATABASE_URL="postgresql://owner:p%40ss%2Fword1@h:5432/d",
+            FLAGPOST_LISTEN_URL="host=direct password='another word' user=owner",
+            FLAGPOST_API_KEYS_BSC="0f1e2d3c4b5a,ffeeddccbbaa",
+            FLAGPOST_MNEMONIC=MNEMONIC,
+        )
+        settings.mnemonic()
+        for secret in ("p%40ss%2Fword1", "p@ss/word1", "another word", "0f1e2d3c4b5a", "ffeeddccbbaa", MNEMONIC):
+            assert redact(f"it is {secret}, of h and d") == f"it is {REDACTED}, of h and d"
+
+
+def test_a_password_that_is_a_name_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or every line about the database would lose words."""
+    with logging_restored():
+        load(monkeypatch, DATABASE_URL="postgresql://postgres:postgres@postgres/flagpost")
+        assert redact("postgres at flagpost") == "postgres at flagpost"

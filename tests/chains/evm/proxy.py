@@ -31,6 +31,10 @@ class OddNode(FaultProxy):
         """Blocks that it gives logs of; it refuses more."""
         self.most_logs: int | None = None
         """In one answer; it refuses to give more."""
+        self.lists_without_last = False
+        """The list of a block's receipts lacks the last one."""
+        self.lost_receipts: set[str] = set()
+        """Transactions whose receipts it does not have, in lists or singly."""
         self.ahead = 0
         """Calls left of which each meets a new block and is answered from it, whatever block it named."""
         self.undisturbed = asyncio.Lock()
@@ -78,6 +82,11 @@ class OddNode(FaultProxy):
             call = {**call, "params": [_stale(one, self._frozen_at) for one in call["params"]]}
         async with self.undisturbed:
             answer = await super().answer(call)
+        if call["method"] == "eth_getBlockReceipts" and isinstance(answer.get("result"), list):
+            kept = [one for one in answer["result"] if one["transactionHash"] not in self.lost_receipts]
+            answer = {**answer, "result": kept[:-1] if self.lists_without_last else kept}
+        if call["method"] == "eth_getTransactionReceipt" and call["params"][0] in self.lost_receipts:
+            answer = {**answer, "result": None}
         if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
             return error(call, -32005, f"query returned more than {self.most_logs} results")
         return answer if self._frozen_at is None else _without_newer(call, answer, self._frozen_at)

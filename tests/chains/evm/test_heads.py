@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
+from loguru import logger
 
 from pipeline.chains.evm import heads as heads_module
 from pipeline.chains.evm.provider import EvmProvider
@@ -159,3 +161,76 @@ async def test_a_socket_of_another_network_is_not_listened_to(network: EvmNetwor
             await network.mine()
             head = await seen(heads, network.node)
             assert head.number == await network.node.height()
+
+
+class Announcer:
+    """A node's socket that announces whatever it is told to, before anything that is true."""
+
+    def __init__(self, network: EvmNetwork) -> None:
+        self.network = network
+        self.odd: list[str] = []
+        self.connections = 0
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.connections += 1
+        for result in (hex(CHAIN_ID), "0x5ub"):
+            asked = await socket.receive_json()
+            await socket.send_json({"jsonrpc": "2.0", "id": asked["id"], "result": result})
+        while True:
+            if self.odd:
+                await socket.send_str(self.odd.pop(0))
+                await socket.receive()
+                return socket
+            block = await self.network.node.call("eth_getBlockByNumber", "latest", False)
+            # An XDC node's: what is not used is not read.
+            block |= {"miner": "xdc" + "0" * 40, "uncles": None, "extraData": "0x" + "00" * 500, "validators": "0x"}
+            await socket.send_json({"method": "eth_subscription", "params": {"subscription": "0x5ub", "result": block}})
+            await asyncio.sleep(0.02)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[str, None]:
+        application = web.Application()
+        application.router.add_get("/secret-path-0123456789", self.handle)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"ws://127.0.0.1:{runner.addresses[0][1]}/secret-path-0123456789"
+        finally:
+            await runner.cleanup()
+
+
+async def test_only_what_is_used_of_an_announced_block_is_read(network: EvmNetwork) -> None:
+    announcer = Announcer(network)
+    async with announcer.running() as url:
+        provider = following(network, NodeConfig(network.url, ws_url=url))
+        async with aclosing(provider.heads()) as heads:
+            for _ in range(3):
+                await network.mine()
+                await seen(heads, network.node)
+        assert announcer.connections == 1
+
+
+ODD = ["[" * 100_000, "NaN", '"\\ud800"', "{", '{"method": "eth_subscription"}', '{"method": 5}', "x" * 2**21]
+ODD += ['{"method": "eth_subscription", "params": {"result": {"number": "0x1"}}}']
+
+
+async def test_odd_announcements_are_polled_around(network: EvmNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads_module, "RECONNECT_SECONDS", 0.01)
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line)))
+    monkeypatch.setattr(heads_module, "SHORTEST_SILENCE", 0.3)
+    announcer = Announcer(network)
+    announcer.odd = [*ODD]
+    async with announcer.running() as url:
+        provider = following(network, NodeConfig(network.url, ws_url=url))
+        async with aclosing(provider.heads()) as heads, asyncio.timeout(PATIENCE):
+            while announcer.odd:
+                await network.mine()
+                await seen(heads, network.node)
+    logger.remove(sink)
+    assert announcer.connections >= len(ODD)
+    assert "no announcements of new blocks" in "".join(lines)
+    assert "secret-path" not in "".join(lines), "a key may stand in the path"

@@ -1,5 +1,6 @@
 """What a block says was done: only what its bytes and receipts prove."""
 
+import time
 from typing import Any
 
 import pytest
@@ -223,4 +224,65 @@ async def test_the_solidity_address_is_compared_too() -> None:
             await provider.check_network()
         solidity.answers["walletsolidity/getblockbynum"] = {"blockID": GENESIS}
         await provider.check_network()
+        await provider.close()
+
+
+def serve_without(node: ScriptedNode, *, in_list: set[str], singly: set[str]) -> None:
+    """Both payments in block 7; receipts of these are missing in the list, and when they are asked for."""
+    infos = [receipt(TOKEN_TX, 7, log=[transfer_log(TOKEN)], **SUCCESS), receipt(COIN_TX, 7)]
+    serve(node, [listed(COIN_TX), listed(TOKEN_TX)], [one for one in infos if one["id"] not in in_list])
+    node.answers["walletsolidity/gettransactioninfobyid"] = lambda body: next(
+        (info for info in infos if info["id"] == body["value"] and info["id"] not in singly), {}
+    )
+    node.answers["walletsolidity/getblock"] = header(7)
+
+
+async def test_receipts_that_the_list_lacks_are_asked_for_singly() -> None:
+    async with scripted_node() as node:
+        serve_without(node, in_list={TOKEN_TX.txid}, singly=set())
+        provider = provider_of(node)
+        content = await provider.block(7, Finality.FINAL)
+        assert content is not None
+        assert [one.txid for one in content.transactions] == [COIN_TX.txid, TOKEN_TX.txid]
+        assert content.unreadable == frozenset()
+        assert node.asked.count("walletsolidity/gettransactioninfobyid") == 1
+        await provider.close()
+
+
+async def test_what_no_node_has_a_receipt_of_keeps_none_of_the_others_waiting() -> None:
+    missing = {TOKEN_TX.txid}
+    async with scripted_node() as first, scripted_node() as second:
+        serve_without(first, in_list=missing, singly=missing)
+        serve_without(second, in_list=missing, singly=missing)
+        provider = provider_of(first, second)
+        content = await provider.block(7, Finality.FINAL)
+        assert content is not None
+        assert ([one.txid for one in content.transactions], content.unreadable) == ([COIN_TX.txid], missing)
+        gaps = await provider.receipt_gaps()
+        assert [gap.everything for gap in gaps.values()] == [False, False]
+        assert f"lacks 1 of the 2 receipts of block 7, {TOKEN_TX.txid}" in gaps[first.url].said
+        serve_without(second, in_list=set(), singly=set())
+        content = await provider.block(7, Finality.FINAL)
+        assert content is not None
+        assert len(content.transactions) == 2, "the second node has it"
+        await provider.close()
+
+
+async def test_a_receipt_of_another_block_is_none() -> None:
+    async with scripted_node() as node:
+        serve(node, [listed(COIN_TX)], [receipt(COIN_TX, 6)])
+        provider = provider_of(node)
+        content = await provider.block(7, Finality.FINAL)
+        assert content is not None
+        assert (content.transactions, content.unreadable) == ((), {COIN_TX.txid})
+        await provider.close()
+
+
+async def test_a_block_of_next_week_is_none() -> None:
+    """A payment built on it would not expire before that week."""
+    async with scripted_node() as node:
+        node.answers["wallet/getblock"] = header(7, at_ms=int(time.time() * 1000) + 7 * 86_400_000)
+        provider = provider_of(node)
+        with pytest.raises(ChainUnavailable, match="a time up to a day after now"):
+            await provider.block_ref(Finality.HEAD)
         await provider.close()
