@@ -83,7 +83,7 @@ class Mutation(NamedTuple):
     @property
     def body(self) -> bytes:
         """The whole answer."""
-        return _replaced(self.answer, self.path, self.token)
+        return replaced(self.answer, self.path, self.token)
 
 
 def mutations(body: bytes, others: dict[int, list[str]]) -> Iterator[Mutation]:
@@ -93,7 +93,7 @@ def mutations(body: bytes, others: dict[int, list[str]]) -> Iterator[Mutation]:
     Of the items of a list the first and the last are enough: what reads one reads all.
     """
     answer = json.loads(body)
-    for path in _places(answer):
+    for path in places(answer):
         if path and path[-1] in ("jsonrpc", "id") and len(path) <= 2:
             continue  # of the envelope: another test
         for token in (*SCALARS, *_alike(_at(answer, path), others)):
@@ -120,14 +120,15 @@ def _alike(value: Any, others: dict[int, list[str]]) -> list[bytes]:
     return []
 
 
-def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The paths of all leaves and inner nodes; of a list those of its first and its last item."""
     yield path
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _places(inner, (*path, name))
+            yield from places(inner, (*path, name))
     elif isinstance(value, list):
         for index in sorted({0, len(value) - 1}) if value else ():
-            yield from _places(value[index], (*path, index))
+            yield from places(value[index], (*path, index))
 
 
 def _at(value: Any, path: tuple[str | int, ...]) -> Any:
@@ -136,7 +137,8 @@ def _at(value: Any, path: tuple[str | int, ...]) -> Any:
     return value
 
 
-def _replaced(answer: Any, path: tuple[str | int, ...], token: bytes) -> bytes:
+def replaced(answer: Any, path: tuple[str | int, ...], token: bytes) -> bytes:
+    """The answer with ``token``, as bytes, in the place of the value at ``path``."""
     if not path:
         return b"" if token is MISSING else token
     changed = _copy(answer, path)
