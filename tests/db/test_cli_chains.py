@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from pipeline.chains.provider import Asset
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
+from tests.chains.evm.proxy import OddNode
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork, evm_network
 from tests.db.cli_kit import Shell
 
@@ -27,9 +28,15 @@ class Evm:
     """A real node in another thread, because commands have an event loop of their own."""
 
     url: str = ""
+    odd: OddNode | None = None
+    """A proxy before it."""
     token: Asset = field(default_factory=lambda: Asset("", 0))
     plain: str = ""
     namesake: str = ""
+    last_of_two: str = ""
+    """The second transaction of the newest block that has any."""
+    block_of_two: int = 0
+    mine: Callable[[], None] = lambda: None
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +45,16 @@ def evm() -> Iterator[Evm]:
 
     async def live() -> None:
         async with evm_network() as network:
-            found.url, found.token = network.node.url, network.token
+            found.url, found.odd, found.token = network.node.url, network.proxy, network.token
             found.plain = await _plain_token(network, 18)
             found.namesake = await _plain_token(network, 6)
+            first, second = network.node.accounts[1:3]
+            sent = [await network.node.send(one, NOBODY, value=1) for one in (first, second)]
+            await network.mine()
+            found.last_of_two, found.block_of_two = sent[-1], await network.node.height()
+            await network.finalize()
+            loop = asyncio.get_running_loop()
+            found.mine = lambda: asyncio.run_coroutine_threadsafe(network.mine(), loop).result()
             ready.set()
             await asyncio.to_thread(done.wait)
 
@@ -128,14 +142,65 @@ def test_a_node_of_another_chain_is_refused_with_both_ids(shell, evm, sql):
         (["bsc", "--chain-id", "56"], "--coin", 2),
         (["bsc", "--chain-id", "56", "--coin", "BNB"], "FLAGPOST_NODES_BSC", 1),
         (["bsc", "--chain-id", "56", "--coin", "BNB", "--node", "http://127.0.0.1:1"], "no node of bsc answers", 1),
-        (["bsc", "--chain-id", "56", "--coin", "BNB", "--node", "bsc-node"], "--node 'bsc-node'", 2),
+        (["bsc", "--chain-id", "56", "--coin", "BNB", "--node", "bsc-node"], "field url is 'bsc-node'", 2),
+        (["bsc", "--chain-id", "56", "--coin", "BNB", "--node", "ftp://u:secret@host/0123"], "'ftp://host'", 2),
         (["BSC", "--chain-id", "56", "--coin", "BNB", "--unchecked"], "lower case letters", 1),
         (["x", "--genesis", "12", "--unchecked", "--gas-policy", "never"], "threshold or on_demand", 2),
     ],
 )
 def test_what_cannot_be_a_chain_is_refused(shell, sql, arguments, words, code):
-    assert words in shell.fails("chains", "add", *arguments, code=code)
+    said = shell.fails("chains", "add", *arguments, code=code)
+    assert words in said
+    assert "secret" not in said
     assert sql("SELECT count(*) FROM chains") == [(0,)]
+
+
+def test_a_node_without_receipts_is_refused_and_doctor_fails(shell, evm, sql):
+    """What is paid there would never be settled."""
+    base = ["chains", "add", "bsc", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", evm.odd.url]
+    evm.odd.has_receipts = False
+    said = shell.fails(*base)
+    assert "has no receipts of block" in said
+    assert "nothing was changed: name a node that keeps receipts" in said
+    assert sql("SELECT count(*) FROM chains") == [(0,)]
+    evm.odd.has_receipts = True
+    assert shell(*base).code == 0
+    evm.odd.has_receipts = False
+    answer = shell("doctor", "--json")
+    found = {one["check"]: one for one in answer.json["checks"]}["bsc.receipts"]
+    assert (answer.code, found["level"]) == (1, "fail")
+    assert "would never be settled" in found["message"]
+    evm.odd.has_receipts = True
+
+
+def test_a_node_that_lacks_a_receipt_is_told(shell, evm):
+    evm.odd.lost_receipts = {evm.last_of_two}
+    answer = shell("chains", "add", "bsc", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", evm.odd.url)
+    doctor = shell("doctor", "--json").json
+    evm.odd.lost_receipts = set()
+    assert answer.code == 0
+    assert f"lacks 1 of the 2 receipts of block {evm.block_of_two}" in " ".join(answer.err.split())
+    assert {one["check"]: one for one in doctor["checks"]}["bsc.receipts"]["level"] == "warn"
+
+
+def test_keys_are_sent_only_to_nodes_of_the_environment(shell, evm, sql):
+    shell.env.setenv("FLAGPOST_API_KEYS_BSC", "0123456789abcdef")
+    base = ["chains", "add", "bsc", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", evm.odd.url]
+    said = shell.fails(*base)
+    assert f"{evm.odd.url}: keys are sent only to nodes of the environment" in said
+    assert "set FLAGPOST_NODES_BSC" in said
+    assert "0123456789abcdef" not in said
+    assert sql("SELECT count(*) FROM chains") == [(0,)]
+    assert shell(*base, "--unchecked").code == 0
+    found = {one["check"]: one for one in shell("doctor", "--json").json["checks"]}["bsc.node"]
+    assert found["level"] == "fail"
+    assert "set FLAGPOST_NODES_BSC" in found["message"]
+    shell.env.setenv("FLAGPOST_NODES_BSC", evm.odd.url + "/some/secret/path")
+    evm.mine()
+    found = {one["check"]: one for one in shell("doctor", "--json").json["checks"]}["bsc.node"]
+    assert found["level"] == "ok"
+    assert found["message"].startswith(f"{evm.odd.url}: right network")
+    assert "secret" not in str(shell("doctor").out)
 
 
 def test_a_token_is_what_its_contract_says(bsc, evm, sql):
@@ -242,6 +307,7 @@ def test_the_settings_of_an_evm_chain_are_shown_and_checked(bsc, sql):
 
 def test_doctor_looks_at_an_evm_chain(bsc, evm, sql):
     bsc("assets", "add", "bsc", evm.token.contract, "--flag-above", "200 USDT")
+    evm.mine()  # or its newest block is old by now
     report = bsc("doctor", "--json")
     checks = {one["check"]: one for one in report.json["checks"]}
     assert checks["bsc.node"]["level"] == "ok"

@@ -1,7 +1,7 @@
 """The balance sync on a real database, with a chain that answers as it is told."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -52,6 +52,9 @@ class Ledger:
         if query.address in self.errors:
             return Balance(None, None, self.errors[query.address])
         return Balance(self.amounts.get((query.address, query.asset.contract), 0), block)
+
+    def troubles(self) -> Mapping[str, str]:
+        return {"http://node": "2 failures, the last: http://node did not answer"}
 
     async def close(self) -> None:
         self.closed = True
@@ -260,6 +263,26 @@ async def test_no_node_answers(connection: Connection, database: str, tron: Chai
         ledger.fault = None
         await watch.until(lambda: watch.read == 2)
     assert [row["last_error"] for row in await balances(connection)] == [None, None]
+
+
+async def test_an_error_that_nobody_expected_ends_nothing(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Honcho ends all lines when one ends."""
+    monkeypatch.setattr("pipeline.workers.chains.RETRY_SECONDS", (0.05, 0.1))
+    await add_wallets(connection, tron, 1)
+    ledger, watch = Ledger(), Watch()
+    ledger.fault = ZeroDivisionError("of a node: \x00\ud800\x1b[31m\nforged")
+    async with running(sync_of(ledger, watch), database) as runtime:
+        async with asyncio.timeout(PATIENCE):
+            while len(ledger.calls) < 3:
+                await heartbeat(runtime)
+        (worker,) = await rows(connection, "SELECT last_error, stats -> 'nodes' AS nodes FROM worker_registry")
+        assert worker["last_error"] == r"tron: ZeroDivisionError: of a node: \x00\ud800\x1b[31m forged"
+        assert worker["nodes"] == {"tron": ledger.troubles()}
+        ledger.fault = None
+        await watch.until(lambda: watch.read == 2)
+    assert {row["processing_status"] for row in await balances(connection)} == {"idle"}
 
 
 async def test_a_node_of_another_network_is_not_read(connection: Connection, database: str, tron: Chain) -> None:

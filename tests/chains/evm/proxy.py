@@ -35,6 +35,8 @@ class OddNode(FaultProxy):
         """The list of a block's receipts lacks the last one."""
         self.lost_receipts: set[str] = set()
         """Transactions whose receipts it does not have, in lists or singly."""
+        self.has_receipts = True
+        """Else it has pruned all of them."""
         self.ahead = 0
         """Calls left of which each meets a new block and is answered from it, whatever block it named."""
         self.undisturbed = asyncio.Lock()
@@ -83,10 +85,12 @@ class OddNode(FaultProxy):
         async with self.undisturbed:
             answer = await super().answer(call)
         if call["method"] == "eth_getBlockReceipts" and isinstance(answer.get("result"), list):
-            kept = [one for one in answer["result"] if one["transactionHash"] not in self.lost_receipts]
+            found = answer["result"] if self.has_receipts else []
+            kept = [one for one in found if one["transactionHash"] not in self.lost_receipts]
             answer = {**answer, "result": kept[:-1] if self.lists_without_last else kept}
-        if call["method"] == "eth_getTransactionReceipt" and call["params"][0] in self.lost_receipts:
-            answer = {**answer, "result": None}
+        if call["method"] == "eth_getTransactionReceipt":
+            lost = not self.has_receipts or call["params"][0] in self.lost_receipts
+            answer = {**answer, "result": None} if lost else answer
         if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
             return error(call, -32005, f"query returned more than {self.most_logs} results")
         return answer if self._frozen_at is None else _without_newer(call, answer, self._frozen_at)
