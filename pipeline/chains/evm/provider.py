@@ -21,6 +21,7 @@ from pipeline.chains.provider import (
     BlockContent,
     BlockRef,
     BroadcastReply,
+    Cost,
     FeeEstimate,
     Finality,
     Payment,
@@ -234,6 +235,10 @@ class EvmProvider:
             raise UndecodableTransaction(f"it is signed by {signer}, not by {sender}")
         asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(signer or address.validate(sender or ""), found.receiver, asset, found.amount)
+
+    def cost_of(self, raw: bytes) -> Cost:
+        found, _ = _read(raw)
+        return Cost(found.fee_cap, found.gas_limit)
 
     def txid_of(self, raw: bytes) -> str:
         transaction.split(raw)

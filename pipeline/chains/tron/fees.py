@@ -24,6 +24,12 @@ PRICES_KEPT_SECONDS = 60.0
 RESULT_BYTES = 64
 """Added by the chain to a transaction's size for the result that it will carry."""
 
+MOST_SUN_PER_BYTE = 1_000
+MOST_ACTIVATION = 1_100_000
+"""Sun: what the main network charges (getTransactionFee; getCreateNewAccountFeeInSystemContract and
+getCreateAccountFee). For a bound that no node's word changes; were the chain to vote for more, fees of bandwidth would
+be counted too low."""
+
 _ERROR_SELECTOR = bytes.fromhex("08c379a0")
 """Error(string)"""
 _LARGEST_FEE_LIMIT = 15_000_000_000
@@ -90,6 +96,13 @@ def transaction_bytes(payment: Payment, fee_limit: int) -> int:
         )
     )
     return len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
+
+
+def most_burned(raw: bytes, transfer: RawTransfer) -> int:
+    """The most sun that ``raw_data`` bytes can burn: the fee limit, every byte paid for, and a new account."""
+    size = len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
+    activation = MOST_ACTIVATION if transfer.contract is None else 0
+    return transfer.fee_limit + size * MOST_SUN_PER_BYTE + activation
 
 
 async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any) -> FeeEstimate:

@@ -16,6 +16,7 @@ from pipeline.chains.provider import (
     BlockContent,
     BlockRef,
     BroadcastReply,
+    Cost,
     FeeEstimate,
     Finality,
     Payment,
@@ -27,7 +28,7 @@ from pipeline.chains.provider import (
 )
 from pipeline.chains.tron import address, balances, blocks, tokens, transaction, verdict
 from pipeline.chains.tron.broadcast import send
-from pipeline.chains.tron.fees import FeeBook, Prices, transaction_bytes
+from pipeline.chains.tron.fees import FeeBook, Prices, most_burned, transaction_bytes
 from pipeline.chains.tron.node import TronNode, check_genesis
 from pipeline.chains.tron.transaction import RawTransfer
 from pipeline.curve import PublicKey
@@ -145,6 +146,14 @@ class TronProvider:
             raise UndecodableTransaction(f"it is from {found.sender}, not from {sender}")
         asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(found.sender, found.receiver, asset, found.amount)
+
+    def cost_of(self, raw: bytes) -> Cost:
+        try:
+            found = transaction.decode(raw)
+        except UndecodableTransaction:
+            raw, _ = transaction.split(raw)
+            found = transaction.decode(raw)
+        return Cost(most_burned(raw, found))
 
     def txid_of(self, raw: bytes) -> str:
         return transaction.txid(transaction.split(raw)[0])
