@@ -72,8 +72,3 @@ FOR EACH STATEMENT EXECUTE FUNCTION add_up_fees();
 
 CREATE OR REPLACE TRIGGER fees_usual BEFORE INSERT ON chain_transactions
 FOR EACH ROW WHEN (NOT NEW.found_on_chain) EXECUTE FUNCTION refuse_unusual_fee();
-
-CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON fees_paid
-FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();
-CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON fees_paid
-FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();

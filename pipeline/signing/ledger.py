@@ -108,12 +108,10 @@ class SpendingLedger:
         path: Path,
         *,
         clock: Callable[[], float] = time.time,
-        run: Callable[[Callable[[], None]], Awaitable[None]] = in_thread,
     ) -> None:
-        """``clock`` in seconds since 1970; ``run`` runs what waits for the disk."""
+        """``clock`` in seconds since 1970."""
         self.path = path
         self._clock = clock
-        self._run = run
         self._counted = _Counted()
         self._queue: list[_Wanted] = []
         self._writing: asyncio.Task[None] | None = None
@@ -161,7 +159,7 @@ class SpendingLedger:
             answers: list[SigningDeferred | None] = [None] * len(batch)
             trouble: Exception | None = None
             try:
-                await self._run(lambda batch=batch, answers=answers: self._append(batch, answers))  # type: ignore[misc]
+                await in_thread(lambda batch=batch, answers=answers: self._append(batch, answers))  # type: ignore[misc]
             except Exception as error:
                 trouble = error
             for wanted, answer in zip(batch, answers, strict=True):

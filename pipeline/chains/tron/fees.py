@@ -3,7 +3,9 @@
 Prices are the node's own (``getchainparameters``); they change by vote, so they are kept for a short time only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_high, median_low
 from typing import Any
 
 from eth_abi.abi import decode as abi_decode
@@ -11,6 +13,7 @@ from eth_abi.exceptions import DecodingError
 
 from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFailed
 from pipeline.chains.http import Clock, NodeFailure
+from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import FeeEstimate, Finality, Payment
 from pipeline.chains.tron import address
 from pipeline.chains.tron.node import TronNode, decoded_message, is_no_contract, reading
@@ -48,25 +51,37 @@ class Prices:
     free_bandwidth: int
     """Bytes a day that every account has."""
 
+    @classmethod
+    def median(cls, said: Sequence["Prices"]) -> "Prices":
+        """Of several nodes, of two the dearer word: the chain charges what it charges, and a fee limit that was made for a
+        lower price of energy burns without moving anything."""
+        return cls(
+            energy=median_high(one.energy for one in said),
+            bandwidth=median_high(one.bandwidth for one in said),
+            activation=median_high(one.activation for one in said),
+            free_bandwidth=median_low(one.free_bandwidth for one in said),
+        )
+
 
 class FeeBook:
     """Prices and estimates. One for each provider."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, nodes: Nodes[TronNode]) -> None:
         self._clock = clock
+        self._nodes = nodes
         self._prices: Prices | None = None
         self._read_at = 0.0
 
-    async def prices(self, node: TronNode) -> Prices:
-        """At most PRICES_KEPT_SECONDS old. Raises NodeFailure."""
+    async def prices(self) -> Prices:
+        """The median of two nodes, at most PRICES_KEPT_SECONDS old. Raises ChainUnavailable."""
         now = self._clock.monotonic()
         if self._prices is None or now - self._read_at >= PRICES_KEPT_SECONDS:
-            self._prices, self._read_at = await _read_prices(node), now
+            self._prices, self._read_at = Prices.median(await self._nodes.opinions(_read_prices)), now
         return self._prices
 
     async def estimate(self, node: TronNode, payment: Payment) -> FeeEstimate:
         """Raises SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
-        prices = await self.prices(node)
+        prices = await self.prices()
         resources = await node.call("getaccountresource", Finality.HEAD, {"address": address.to_hex(payment.sender)})
         if payment.asset.contract is None:
             return await _coin(node, payment, prices, resources)

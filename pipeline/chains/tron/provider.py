@@ -69,7 +69,7 @@ class TronProvider:
         self._assets = {one.contract: one for one in assets}
         self._assets.setdefault(None, Asset("TRX", 6))
         self._balances = balances.reader(self._nodes)
-        self._fees = FeeBook(clock)
+        self._fees = FeeBook(clock, self._nodes)
         self._death_margin = death_margin
 
     async def check_network(self) -> None:
@@ -106,7 +106,7 @@ class TronProvider:
 
         async def ask(node: TronNode) -> tuple[BlockRef, BlockRef, Prices]:
             solid = await node.block_ref(Finality.FINAL)
-            return solid, await node.block_ref(Finality.HEAD), await self._fees.prices(node)
+            return solid, await node.block_ref(Finality.HEAD), await self._fees.prices()
 
         solid, head, prices = await self._nodes.ask(ask)
         raw = _encode(payment, estimate, solid, head, lifetime)
