@@ -195,9 +195,10 @@ class Sender:
         """What the signature of these bytes takes, counted on this host before it is given; asks no node. Of bytes that
         replace others, with the same nonce, what they may cost more: one of both lands.
 
-        Raises SigningDeferred."""
-        payment = unsigned.payment
-        most = _leaving(payment) + self._cost(unsigned).fee
+        Raises SigningRefused, SigningDeferred."""
+        payment, cost = unsigned.payment, self._cost(unsigned)
+        self.rules.allow(payment, cost)
+        most = _leaving(payment) + cost.fee
         already = 0 if replaces is None else _leaving(payment) + self.provider.cost_of(replaces.raw).fee
         of_gas_wallet = payment.sender == await self.gas_address()
         async with self.rules.permit(most, max(0, most - already), of_gas_wallet=of_gas_wallet) as permit:
