@@ -171,7 +171,8 @@ class TestGasBudgets:
         again = await connection.execute(
             "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address,"
             " amount, fee_reserved, idempotency_key) SELECT kind, job_id, chain_id, wallet_id, asset_on_chain_id,"
-            " from_address, to_address, amount, fee_reserved, idempotency_key FROM transfers ON CONFLICT DO NOTHING RETURNING id"
+            " from_address, to_address, amount, fee_reserved, idempotency_key FROM transfers"
+            " ON CONFLICT DO NOTHING RETURNING id"
         )
         assert await again.fetchall() == []
         assert await rows(connection, "SELECT amount, topups FROM gas_spending") == [(5 * TRX, 1)]

@@ -53,8 +53,8 @@ class Prices:
 
     @classmethod
     def median(cls, said: Sequence["Prices"]) -> "Prices":
-        """Of several nodes, of two the dearer word: the chain charges what it charges, and a fee limit that was made for a
-        lower price of energy burns without moving anything."""
+        """Of several nodes, of two the dearer word: the chain charges what it charges, and a fee limit that was made
+        for a lower price of energy burns without moving anything."""
         return cls(
             energy=median_high(one.energy for one in said),
             bandwidth=median_high(one.bandwidth for one in said),

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -21,6 +22,20 @@ from pipeline.signing.ledger import Ceiling, SpendingLedger
 
 DAY = 86_400.0
 CEILING = Ceiling("evm 56 gas wallet", 100)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def append(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(text)
+
+
+def about(path: Path) -> os.stat_result:
+    return path.stat()
 
 
 class Now:
@@ -47,13 +62,13 @@ async def test_what_is_reserved_stands_on_the_disk(path: Path, now: Now) -> None
     with mock.patch.object(module.os, "fsync", wraps=os.fsync) as fsync:
         await SpendingLedger(path, clock=now).reserve(CEILING, 60)
         assert fsync.called
-    (line,) = path.read_text().splitlines()
-    assert {key: value for key, value in json.loads(line).items() if key != "id"} == {
+    (line,) = lines(path)
+    assert {key: value for key, value in line.items() if key != "id"} == {
         "at": now.at,
         "of": CEILING.of,
         "spent": "60",
     }
-    assert path.stat().st_mode & 0o077 == 0
+    assert about(path).st_mode & 0o077 == 0
 
 
 async def test_a_ceiling_is_not_passed(path: Path, now: Now) -> None:
@@ -135,16 +150,15 @@ class TestTrouble:
             pytest.raises(LedgerUnavailable, match="No space left on device"),
         ):
             await ledger.reserve(CEILING, 50)
-        assert len(path.read_text().splitlines()) == 1, "nothing was signed for it, so it is not counted"
+        assert len(lines(path)) == 1, "nothing was signed for it, so it is not counted"
         await ledger.reserve(CEILING, 99)
 
     async def test_a_line_that_does_not_end_is_cut_off(self, path: Path, now: Now) -> None:
         await SpendingLedger(path, clock=now).reserve(CEILING, 10)
-        with path.open("a") as file:
-            file.write('{"id":"torn","at":17640')
+        append(path, '{"id":"torn","at":17640')
         ledger = SpendingLedger(path, clock=now)
         await ledger.reserve(CEILING, 20)
-        assert [json.loads(line)["spent"] for line in path.read_text().splitlines()] == ["10", "20"]
+        assert [line["spent"] for line in lines(path)] == ["10", "20"]
 
     @pytest.mark.parametrize(
         "line",
@@ -160,8 +174,7 @@ class TestTrouble:
         ],
     )
     async def test_a_line_that_says_nothing_stops_signing(self, path: Path, now: Now, line: str) -> None:
-        path.parent.mkdir()
-        path.write_text(line + "\n")
+        append(path, line + "\n")
         with pytest.raises(LedgerUnavailable, match="has a line that cannot be read"):
             await SpendingLedger(path, clock=now).reserve(CEILING, 1)
 
@@ -211,7 +224,7 @@ class TestSize:
             now.at += DAY / 20
             await ledger.reserve(many, 7)
             assert other.spent(many.of) == ledger.spent(many.of) <= 20 * 7
-        assert path.stat().st_size < 6_000
+        assert about(path).st_size < 6_000
         await other.reserve(many, 1)
         assert SpendingLedger(path, clock=now).spent(many.of) == ledger.spent(many.of)
 
