@@ -23,7 +23,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test chaos reliability recovery simulation check lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup audit up test chaos reliability recovery simulation check lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers,
 	@if command -v node >/dev/null && [[ -d $(CLIENTS)/node_modules/solc ]]; then $(CONTRACTS) --check; \
 	else echo "contracts not rebuilt: node or the package solc is missing"; fi
 
+audit: $(VENV)/.ready .audit/.ready ## known vulnerabilities of what is locked, licences of what production runs
+	@$(RUN)/python .ci/audit.py
+
 contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 	$(CONTRACTS)
 
@@ -80,12 +83,13 @@ lock: $(VENV)/.ready-dev ## resolve the dependencies anew
 	$(COMPILE) --group build -o requirements.lock pyproject.toml
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	$(COMPILE) --group bench -c requirements.lock -o bench/requirements.lock pyproject.toml
+	$(COMPILE) --python-version 3.11 -o .ci/audit.lock .ci/audit.in
 	for peer in pgqueuer procrastinate; do \
 		$(COMPILE) --python-version 3.11 -o bench/peers/$$peer/requirements.lock bench/peers/$$peer/requirements.in; \
 	done
 
 clean: ## remove the virtual environment and caches, keep the state in .flagpost
-	rm -rf $(VENV) $(CLIENTS)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .audit $(CLIENTS)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
 	@if [[ -z "$(PYTHON)" ]]; then \
@@ -115,6 +119,13 @@ $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 $(VENV)/.ready-bench: bench/requirements.lock $(VENV)/.ready
 	@echo "Installing what the benchmarks need"
 	@$(INSTALL) --require-hashes --only-binary :all: -r bench/requirements.lock
+	@touch $@
+
+.audit/.ready: .ci/audit.lock $(VENV)/.ready
+	@echo "Installing what the audit needs"
+	@rm -rf $(@D)
+	@$(RUN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
 
 $(PEERS)/%/.ready: bench/peers/%/requirements.lock $(VENV)/.ready-bench

@@ -80,7 +80,8 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".flagpost"), validation_alias="FLAGPOST_HOME")
     """Where local state lives: embedded database, simulated network, mnemonic of the demo."""
     treasury: dict[str, str] = {}
-    """Pinned treasury address by chain name; a chain that is absent uses our own derivation index 1."""
+    """Pinned treasury address by the end of its variable, which names a network (``bsc``, ``evm-56``); one that is
+    absent uses our own derivation index 1 (``pipeline.signing.policy``)."""
     nodes: dict[str, tuple[str | dict[str, Any], ...]] = {}
     """Nodes by chain name, URLs or objects as in ``chains.nodes``; a chain that is absent uses those."""
     api_keys: dict[str, tuple[SecretStr, ...]] = {}
@@ -93,6 +94,12 @@ class Settings(BaseSettings):
     crash_point: str | None = Field(default=None, pattern=CRASH_POINT_PATTERN, validation_alias="FLAGPOST_CRASH_POINT")
     """``name`` or ``name:n``: the process kills itself there, at the n-th passage. For tests only."""
     mnemonic_file: Path | None = Field(default=None, validation_alias="FLAGPOST_MNEMONIC_FILE")
+    policy_file: Path | None = Field(default=None, validation_alias="FLAGPOST_POLICY_FILE")
+    """What this host may sign (``pipeline.signing.policy``); None: ``policy.toml`` under ``home``, where there is
+    one."""
+    signing_ledger: Path | None = Field(default=None, validation_alias="FLAGPOST_SIGNING_LEDGER")
+    """What was signed in 24 hours, one file for all signing processes of a host; None: ``signed.jsonl`` under
+    ``home``."""
 
     @classmethod
     def load(cls) -> Self:
@@ -124,7 +131,7 @@ class Settings(BaseSettings):
             raise ValueError("expected postgresql://user:password@host:port/database or a libpq keyword string")
         return value
 
-    @field_validator("home", "mnemonic_file")
+    @field_validator("home", "mnemonic_file", "policy_file", "signing_ledger")
     @classmethod
     def _is_absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
@@ -155,6 +162,17 @@ class Settings(BaseSettings):
         for dsn in (self.database_url, self.listen_url):
             for password in _passwords(dsn or ""):
                 register_secret(password)
+
+    @property
+    def signing_policy(self) -> Path | None:
+        """The policy file to read; None: there is none. One that is named and missing is not overlooked."""
+        kept = self.home / "policy.toml"
+        return self.policy_file or (kept if kept.exists() else None)
+
+    @property
+    def spending_ledger(self) -> Path:
+        """Where signed amounts are counted."""
+        return self.signing_ledger or self.home / "signed.jsonl"
 
     def mnemonic(self) -> SecretStr:
         """The mnemonic, read at this moment and kept nowhere: only processes that sign ask for it.

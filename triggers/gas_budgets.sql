@@ -1,10 +1,18 @@
 -- Gas is sent only within the chain's budgets, whoever asks for it: once per wallet and cooldown (FP001), at most so much
--- per top-up, per wallet and day, per day, and in all (FP002). A rejected top-up gives its share back; an expired
--- one keeps it, because it may be signed anew. One that was found on the chain is counted, whatever the limits say.
+-- per top-up, per wallet and day, per day, and in all (FP002). Budgets count amount and fee together, for a top-up and for a
+-- nonce that is filled: what the fee may be, as it is reserved with the payment and capped by what is signed (a replacement
+-- counts what it adds), until the chain has said what it was. gas_max_per_topup bounds the amount alone; the fee of one
+-- transaction has its own bound, fee_max.
 --
--- Top-ups of a chain are counted one after the other (advisory lock until commit), so that two at the same moment cannot
--- both take the last of a budget. A day is the last 24 whole hours and the hour that runs. On violation
--- constraint_name is the limit's column in chains; DETAIL of FP001 is the time of the next possible top-up.
+-- A top-up is worth at least chains.topup_fee_multiple times its own fee (FP002): a node that calls every wallet one wei short
+-- would otherwise have the gas wallet pay fees for nothing.
+--
+-- A rejected payment gives its share back; an expired one keeps it, because it may be signed anew. One that was found on the
+-- chain is counted, whatever the limits say.
+--
+-- Payments of a chain are counted one after the other (a lock until commit), so that two at the same moment cannot both take
+-- the last of a budget. A day is the last 24 whole hours and the hour that runs. On violation constraint_name is the
+-- limit's column in chains; DETAIL of FP001 is the time of the next possible top-up.
 
 -- Also held by who compares the gas wallet's balance with what it was asked for.
 CREATE OR REPLACE FUNCTION lock_gas(p_chain_id integer) RETURNS void
@@ -12,13 +20,81 @@ LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT pg_advisory_xact_lock(hashtext('flagpost: gas budgets'), p_chain_id) $$;
 
-CREATE OR REPLACE FUNCTION count_gas(p_chain_id integer, p_at timestamptz, p_amount numeric) RETURNS void
+-- Counts a payment in the hour in which it was asked for.
+DROP FUNCTION IF EXISTS count_gas(integer, timestamptz, numeric);
+CREATE OR REPLACE FUNCTION count_gas(payment transfers) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    INSERT INTO gas_spending AS g (chain_id, hour, topups, amount)
-    VALUES (p_chain_id, date_trunc('hour', p_at, 'UTC'), 1, p_amount)
-    ON CONFLICT (chain_id, hour) DO UPDATE SET topups = g.topups + 1, amount = g.amount + excluded.amount
+    INSERT INTO gas_spending AS g (chain_id, hour, topups, amount, fees)
+    VALUES (payment.chain_id, date_trunc('hour', payment.created_at, 'UTC'), CASE payment.kind WHEN 'gas' THEN 1 ELSE 0 END,
+            payment.amount, coalesce(payment.fee_reserved, 0))
+    ON CONFLICT (chain_id, hour) DO UPDATE SET
+        topups = g.topups + excluded.topups, amount = g.amount + excluded.amount, fees = g.fees + excluded.fees
+$$;
+
+-- Corrects what was counted of a payment. Never below zero: to end a payment is not refused for a count that somebody changed.
+CREATE OR REPLACE FUNCTION recount_gas(payment transfers, p_topups integer, p_amount numeric, p_fee numeric) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    UPDATE gas_spending g
+    SET topups = greatest(0, g.topups + p_topups), amount = greatest(0, g.amount + p_amount), fees = greatest(0, g.fees + p_fee)
+    WHERE g.chain_id = payment.chain_id AND g.hour = date_trunc('hour', payment.created_at, 'UTC')
+$$;
+
+-- The fee that budgets count of a payment that has not settled: what was reserved, or more where its bytes may cost more. 0 for
+-- one that an older version asked for, and for one that was found on the chain: of these the fee is counted as they settle.
+CREATE OR REPLACE FUNCTION counted_fee(payment transfers, without_attempt bigint DEFAULT NULL) RETURNS numeric
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT CASE WHEN payment.fee_reserved IS NULL THEN 0 ELSE greatest(payment.fee_reserved, (
+        SELECT max(a.fee_cap) FROM chain_transactions a
+        WHERE a.transfer_id = payment.id AND NOT a.found_on_chain AND a.id IS DISTINCT FROM without_attempt)) END
+$$;
+
+-- Raises FP002 where spending `more` for a payment would pass a limit of the chain. Run under lock_gas.
+CREATE OR REPLACE FUNCTION check_spending(payment transfers, more numeric) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    rules chains;
+    first_hour timestamptz := date_trunc('hour', payment.created_at - interval '24 hours', 'UTC');
+    wallet_day numeric;
+    day numeric;
+    total numeric;
+    over_limit text;
+    spent numeric;
+    allowed numeric;
+BEGIN
+    SELECT * INTO STRICT rules FROM chains c WHERE c.id = payment.chain_id;
+    SELECT coalesce(sum(t.amount + coalesce(t.fee_paid, counted_fee(t))), 0) INTO wallet_day FROM transfers t
+    WHERE t.wallet_id = payment.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> payment.id
+      AND t.created_at > payment.created_at - interval '24 hours';
+    SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= first_hour), 0), coalesce(sum(g.amount + g.fees), 0)
+    INTO day, total
+    FROM gas_spending g
+    WHERE g.chain_id = payment.chain_id AND (rules.gas_max_total IS NOT NULL OR g.hour >= first_hour);
+
+    SELECT l.name, l.already, l.most INTO over_limit, spent, allowed
+    FROM (VALUES
+        ('gas_max_per_wallet_day', wallet_day, rules.gas_max_per_wallet_day::numeric),
+        ('gas_max_per_day', day, rules.gas_max_per_day::numeric),
+        ('gas_max_total', total, rules.gas_max_total::numeric)
+    ) AS l (name, already, most)
+    WHERE l.already + more > l.most
+    LIMIT 1;
+    IF over_limit IS NOT NULL THEN
+        RAISE EXCEPTION 'gas for % refused: %, its fee included, on top of % would pass % = % on chain %',
+            CASE payment.kind WHEN 'gas' THEN format('wallet %s', payment.to_address)
+                              ELSE format('a nonce of %s', payment.from_address) END,
+            more, spent, over_limit, allowed, rules.name
+        USING ERRCODE = 'FP002', CONSTRAINT = over_limit, TABLE = 'transfers',
+              HINT = format('Raise chains.%s if this is meant to be.', over_limit);
+    END IF;
+END
 $$;
 
 CREATE OR REPLACE FUNCTION check_gas_budgets() RETURNS trigger
@@ -28,12 +104,8 @@ AS $$
 DECLARE
     rules chains;
     previous timestamptz;
-    wallet_day numeric;
-    day numeric;
-    total numeric;
-    over_limit text;
-    spent numeric;
-    allowed numeric;
+    wrong text;
+    broken text;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'gas budgets cannot be checked at isolation level %', current_setting('transaction_isolation') USING
@@ -41,67 +113,99 @@ BEGIN
     END IF;
     PERFORM lock_gas(NEW.chain_id);
     IF NEW.found_on_chain THEN
-        PERFORM count_gas(NEW.chain_id, NEW.created_at, NEW.amount);
+        PERFORM count_gas(NEW);
         RETURN NULL;
+    END IF;
+    IF NEW.fee_reserved IS NULL THEN
+        RAISE EXCEPTION 'a % payment names the most that its transaction may cost', NEW.kind USING
+            ERRCODE = 'not_null_violation', COLUMN = 'fee_reserved', TABLE = 'transfers';
     END IF;
     SELECT * INTO STRICT rules FROM chains c WHERE c.id = NEW.chain_id;
 
-    SELECT max(t.created_at) INTO previous FROM transfers t
-    WHERE t.wallet_id = NEW.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> NEW.id
-      AND t.created_at > NEW.created_at - rules.gas_cooldown;
-    IF previous IS NOT NULL THEN
-        RAISE EXCEPTION 'wallet % had a gas top-up at %: the next one is possible from % on (gas_cooldown %)',
-            NEW.to_address, date_trunc('second', previous), date_trunc('second', previous + rules.gas_cooldown),
-            rules.gas_cooldown
-        USING ERRCODE = 'FP001', DETAIL = (previous + rules.gas_cooldown)::text,
-              CONSTRAINT = 'gas_cooldown', TABLE = 'transfers';
+    IF NEW.kind = 'gas' THEN
+        SELECT max(t.created_at) INTO previous FROM transfers t
+        WHERE t.wallet_id = NEW.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> NEW.id
+          AND t.created_at > NEW.created_at - rules.gas_cooldown;
+        IF previous IS NOT NULL THEN
+            RAISE EXCEPTION 'wallet % had a gas top-up at %: the next one is possible from % on (gas_cooldown %)',
+                NEW.to_address, date_trunc('second', previous), date_trunc('second', previous + rules.gas_cooldown),
+                rules.gas_cooldown
+            USING ERRCODE = 'FP001', DETAIL = (previous + rules.gas_cooldown)::text,
+                  CONSTRAINT = 'gas_cooldown', TABLE = 'transfers';
+        END IF;
+
+        SELECT l.name, l.said INTO broken, wrong
+        FROM (VALUES
+            ('gas_max_per_topup', NEW.amount > rules.gas_max_per_topup,
+                format('%s would pass gas_max_per_topup = %s', NEW.amount, rules.gas_max_per_topup)),
+            ('topup_fee_multiple', NEW.amount < NEW.fee_reserved * rules.topup_fee_multiple,
+                format('%s is worth less than topup_fee_multiple = %s times its fee of %s',
+                       NEW.amount, rules.topup_fee_multiple, NEW.fee_reserved))
+        ) AS l (name, is_broken, said)
+        WHERE l.is_broken
+        LIMIT 1;
+        IF broken IS NOT NULL THEN
+            RAISE EXCEPTION 'gas for wallet % refused: % on chain %', NEW.to_address, wrong, rules.name
+            USING ERRCODE = 'FP002', CONSTRAINT = broken, TABLE = 'transfers',
+                  HINT = format('Change chains.%s if this is meant to be.', broken);
+        END IF;
     END IF;
 
-    SELECT coalesce(sum(t.amount), 0) INTO wallet_day FROM transfers t
-    WHERE t.wallet_id = NEW.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> NEW.id
-      AND t.created_at > NEW.created_at - interval '24 hours';
-    SELECT coalesce(sum(g.amount) FILTER (WHERE g.hour >= date_trunc('hour', NEW.created_at - interval '24 hours', 'UTC')), 0),
-           coalesce(sum(g.amount), 0)
-    INTO day, total
-    FROM gas_spending g
-    WHERE g.chain_id = NEW.chain_id
-      AND (rules.gas_max_total IS NOT NULL OR g.hour >= date_trunc('hour', NEW.created_at - interval '24 hours', 'UTC'));
-
-    SELECT l.name, l.already, l.most INTO over_limit, spent, allowed
-    FROM (VALUES
-        ('gas_max_per_topup', 0, rules.gas_max_per_topup::numeric),
-        ('gas_max_per_wallet_day', wallet_day, rules.gas_max_per_wallet_day::numeric),
-        ('gas_max_per_day', day, rules.gas_max_per_day::numeric),
-        ('gas_max_total', total, rules.gas_max_total::numeric)
-    ) AS l (name, already, most)
-    WHERE l.already + NEW.amount > l.most
-    LIMIT 1;
-    IF over_limit IS NOT NULL THEN
-        RAISE EXCEPTION 'gas for wallet % refused: % on top of % would pass % = % on chain %',
-            NEW.to_address, NEW.amount, spent, over_limit, allowed, rules.name
-        USING ERRCODE = 'FP002', CONSTRAINT = over_limit, TABLE = 'transfers',
-              HINT = format('Raise chains.%s if this is meant to be.', over_limit);
-    END IF;
-
-    PERFORM count_gas(NEW.chain_id, NEW.created_at, NEW.amount);
+    PERFORM check_spending(NEW, NEW.amount + NEW.fee_reserved);
+    PERFORM count_gas(NEW);
     RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION return_gas_budget() RETURNS trigger
+-- Bytes that may cost more than was reserved, or a replacement that offers more: the difference is counted, and refused where a
+-- budget does not allow it.
+CREATE OR REPLACE FUNCTION check_gas_attempt() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    payment transfers;
+    more numeric;
+BEGIN
+    SELECT * INTO STRICT payment FROM transfers t WHERE t.id = NEW.transfer_id;
+    IF payment.kind NOT IN ('gas', 'gap') OR payment.fee_reserved IS NULL THEN
+        RETURN NULL;
+    END IF;
+    more := NEW.fee_cap - counted_fee(payment, NEW.id);
+    IF more > 0 THEN
+        PERFORM lock_gas(NEW.chain_id);
+        PERFORM check_spending(payment, more);
+        PERFORM recount_gas(payment, 0, 0, more);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- A payment that was given up has spent nothing; of one that the chain has decided the fee is known.
+CREATE OR REPLACE FUNCTION settle_gas_budget() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    UPDATE gas_spending g SET topups = g.topups - 1, amount = g.amount - NEW.amount
-    WHERE g.chain_id = NEW.chain_id AND g.hour = date_trunc('hour', NEW.created_at, 'UTC');
+    IF NEW.state = 'rejected' THEN
+        PERFORM recount_gas(NEW, CASE NEW.kind WHEN 'gas' THEN -1 ELSE 0 END, -NEW.amount, -counted_fee(NEW));
+    ELSE
+        PERFORM recount_gas(NEW, 0, 0, coalesce(NEW.fee_paid, 0) - counted_fee(NEW));
+    END IF;
     RETURN NULL;
 END
 $$;
 
 CREATE OR REPLACE TRIGGER gas_budgets AFTER INSERT ON transfers
-FOR EACH ROW WHEN (NEW.kind = 'gas') EXECUTE FUNCTION check_gas_budgets();
+FOR EACH ROW WHEN (NEW.kind IN ('gas', 'gap')) EXECUTE FUNCTION check_gas_budgets();
 
-CREATE OR REPLACE TRIGGER gas_budgets_return AFTER UPDATE ON transfers
-FOR EACH ROW WHEN (NEW.kind = 'gas' AND NEW.state = 'rejected' AND OLD.state <> 'rejected')
-EXECUTE FUNCTION return_gas_budget();
+CREATE OR REPLACE TRIGGER gas_budgets_attempt AFTER INSERT ON chain_transactions
+FOR EACH ROW WHEN (NOT NEW.found_on_chain) EXECUTE FUNCTION check_gas_attempt();
+
+CREATE OR REPLACE TRIGGER gas_budgets_settled AFTER UPDATE ON transfers
+FOR EACH ROW WHEN (NEW.kind IN ('gas', 'gap') AND NEW.state IN ('rejected', 'final', 'reverted')
+                   AND OLD.state NOT IN ('rejected', 'final', 'reverted'))
+EXECUTE FUNCTION settle_gas_budget();
+-- An earlier version gave back what was rejected, and counted no fees.
+DROP TRIGGER IF EXISTS gas_budgets_return ON transfers;
+DROP FUNCTION IF EXISTS return_gas_budget();

@@ -23,3 +23,7 @@ CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON chain_transacti
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();
 CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON gas_spending
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();
+CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON fees_paid
+FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();
+CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON fees_paid
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();

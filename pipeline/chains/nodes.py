@@ -9,6 +9,7 @@ LyingNode where one was false, WrongNetwork where one is of another network, els
 of one another (a block that does not follow the one before it) is for the callers: nothing is booked then.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 PATIENCE = 20.0
 """Seconds a question is tried over, on all nodes, before it fails."""
+SECOND_OPINION_SECONDS = 1.0
+"""After the first node has said its price: how long the second is waited for."""
 LONGEST_REST = 60.0
 """Seconds that a node which failed, or gave a false answer, is asked after the others."""
 TROUBLE_SHOWN_SECONDS = 600.0
@@ -129,6 +132,35 @@ class Nodes(Generic[N]):
             raise unknown from error
         self.succeeded(node)
         return answer
+
+    async def opinions(self, work: Callable[[N], Awaitable[T]], most: int = 2) -> list[T]:
+        """What several nodes say to a question whose answer is an opinion, such as a price: of up to ``most`` healthy
+        ones at once, and at least of one. A node that takes longer than SECOND_OPINION_SECONDS after the first is left
+        out.
+
+        Raises what ``ask`` raises."""
+        now = self._clock.monotonic()
+        healthy = [node for node in self.all if node.suspended_for <= 0 and node.resting_until <= now][:most]
+        if len(healthy) < 2:
+            return [await self.ask(work)]
+        asking = [asyncio.create_task(self._opinion(node, work)) for node in healthy]
+        try:
+            done, waiting = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            if waiting:
+                more, _ = await asyncio.wait(waiting, timeout=SECOND_OPINION_SECONDS)
+                done |= more
+        finally:
+            for task in asking:
+                task.cancel()
+        said = [answer for task in asking if task in done for answer in task.result()]
+        return said or [await self.ask(work)]
+
+    async def _opinion(self, node: N, work: Callable[[N], Awaitable[T]]) -> list[T]:
+        """One node's answer, or none."""
+        try:
+            return [await self.try_one(node, work)]
+        except (NodeFailure, LyingNode, WrongNetwork):
+            return []  # noted
 
     def in_order(self, turn: int = 0) -> list[N]:
         """By preference; those that failed lately after the others, suspended ones last. With ``turn`` n the n-th of

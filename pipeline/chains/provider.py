@@ -109,6 +109,16 @@ class FeeEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """The most that a transaction can cost its sender besides what it sends, read from its own bytes."""
+
+    fee: int
+    """Native raw units."""
+    gas: int | None = None
+    """EVM: units of gas."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnsignedTransaction:
     """Bytes built here, and what was built into them."""
 
@@ -326,6 +336,10 @@ class Provider(Protocol):
         signature does: give ``sender``, which ``attach`` then holds against the signature.
 
         Raises UndecodableTransaction when they do anything but one payment, or are from another than ``sender``."""
+
+    def cost_of(self, raw: bytes) -> Cost:
+        """The most that signed bytes (or ``UnsignedTransaction.raw``) can cost by what stands in them, whatever a node
+        says of prices. Raises UndecodableTransaction."""
 
     def txid_of(self, raw: bytes) -> str:
         """The txid of signed bytes. Raises UndecodableTransaction."""

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from pipeline.cli.chain_access import chain_row, checked_chain, compare_token
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
+from pipeline.cli.policy import say_gaps
 from pipeline.cli.session import Connection, Row, canonical_address, chain_named, database
 from pipeline.config import ConfigError
 from pipeline.config.terms import CONTRADICTIONS, human_amount
@@ -88,6 +89,7 @@ def add(
         f"({address}, {token['decimals']} decimals; {said}): "
         f"flagged above {escape(report['flag_above'])}, moved from {escape(report['execute_min'])} on"
     )
+    say_gaps(settings, chain)
 
 
 @app.command("list")
@@ -178,6 +180,7 @@ def enable(
             asyncio.run(_ask(settings, chain_row(connection, chain), row))
         connection.execute(statement("assets/set_active"), {"asset_id": row["id"], "is_active": True})
     _say_switched(row, active=True, as_json=as_json)
+    say_gaps(settings, chain)
 
 
 @app.command()

@@ -13,9 +13,10 @@ from rich.markup import escape
 from pipeline.chains.errors import ChainError
 from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.provider import Finality, Provider
-from pipeline.cli.chain_access import chain_row, check_receipts, checked_chain, compare_token, said_plainly
+from pipeline.cli.chain_access import chain_row, check_receipts, checked_chain, compare_token
 from pipeline.cli.gas_defaults import AMOUNTS, GasDefaults, evm_defaults, tron_defaults
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
+from pipeline.cli.policy import say_gaps
 from pipeline.cli.session import Row, database
 from pipeline.config import ConfigError
 from pipeline.config.terms import CONTRADICTIONS, human_amount
@@ -130,6 +131,7 @@ def add(
     out.print(f"added [bold]{escape(name)}[/] ({family.value}, {report['network_id']}), {checked}")
     for key in AMOUNTS:
         out.print(f"  {key:<24} {report[key]}{'' if key in amounts else f' [dim]({defaults.how})[/]'}")
+    say_gaps(settings, name)
     err.print(f"next: flagpost assets add {name} CONTRACT --help; flagpost wallets derive --chain {name} --count 10")
 
 
@@ -191,6 +193,7 @@ def enable(
             asyncio.run(_check(settings, chain, tokens, nodes))
         _set_active(connection, chain, active=True, nodes=nodes)
     _say_switched(chain, active=True, tokens=[row["symbol"] for row in tokens], as_json=as_json)
+    say_gaps(settings, name)
 
 
 @app.command()
@@ -230,9 +233,6 @@ async def _check(settings: Settings, chain: Row, tokens: list[dict[str, Any]], n
         await check_receipts(provider, chain["name"])
         for token in tokens:
             await compare_token(provider, chain["name"], token)
-        if settings.treasury.get(chain["name"]) is not None:
-            with said_plainly(chain["name"]):
-                provider.validate_address(settings.treasury[chain["name"]])
 
 
 def _set_active(connection: Any, chain: Row, *, active: bool, nodes: list[Any]) -> None:

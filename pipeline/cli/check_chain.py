@@ -13,6 +13,7 @@ from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
 from pipeline.cli.check_fees import check_fees
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, span
+from pipeline.cli.policy import treasury_of
 from pipeline.cli.session import Connection, Row, own_branch
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family, PublicBranch
@@ -35,6 +36,8 @@ class ChainContext:
     tokens: tuple[Asset, ...]
     native: Asset
     branch: PublicBranch | None
+    pinned_treasury: str | None
+    """Of this host's signing policy."""
 
     @property
     def name(self) -> str:
@@ -49,8 +52,9 @@ class ChainContext:
     @property
     def treasury_address(self) -> str | None:
         """What the executor believes: the pinned one, else our own index 1."""
-        pinned = self.settings.treasury.get(self.name)
-        return pinned or (self.branch.address(TREASURY_INDEX) if self.branch else self.chain["treasury_address"])
+        return self.pinned_treasury or (
+            self.branch.address(TREASURY_INDEX) if self.branch else self.chain["treasury_address"]
+        )
 
     def coins(self, raw: int) -> str:
         """An amount of the native coin."""
@@ -71,6 +75,7 @@ async def check_chain(found: Findings, connection: Connection, settings: Setting
         ),
         native=Asset(*_coin(chain)),
         branch=_check_mnemonic(found, settings, chain),
+        pinned_treasury=_pinned_treasury(settings, chain),
     )
     if chain["native_symbol"] is None:
         found.fail(
@@ -113,6 +118,13 @@ def _check_mnemonic(found: Findings, settings: Settings, chain: Row) -> PublicBr
         return None
     found.ok(name, f"mnemonic valid; gas wallet {branch.address(GAS_INDEX)}")
     return branch
+
+
+def _pinned_treasury(settings: Settings, chain: Row) -> str | None:
+    try:
+        return treasury_of(settings, chain)
+    except CommandError:
+        return None  # said by check_policy
 
 
 async def _check_nodes(found: Findings, context: ChainContext) -> Provider | None:
@@ -245,7 +257,7 @@ async def _check_treasury(found: Findings, context: ChainContext, provider: Prov
     try:
         provider.validate_address(treasury)
     except InvalidAddress as error:
-        found.fail(check, f"treasury: {error}", f"correct FLAGPOST_TREASURY_{context.name.upper().replace('-', '_')}")
+        found.fail(check, f"treasury: {error}", "correct chains.treasury_address, or pin it (docs/operating.md)")
         return
     shown = context.chain["treasury_address"]
     if shown not in (None, treasury):
@@ -266,7 +278,7 @@ async def _check_treasury(found: Findings, context: ChainContext, provider: Prov
             )
         else:
             held.append(f"{to_human(balance.raw, asset.decimals)} {asset.symbol}")
-    how = "pinned" if context.name in context.settings.treasury else "our index 1"
+    how = "pinned" if context.pinned_treasury is not None else "our index 1"
     found.ok(check, f"treasury {treasury} ({how}) holds {', '.join(held)}")
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "chains": Entry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
     "assets": Entry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
     "config": Entry("config", "Configuration: show, set. Takes effect while the system runs.", OPERATE),
+    "policy": Entry("policy", "What this host may sign: show, draft.", OPERATE),
     "db": Entry("db", "The database: psql, url, start.", OPERATE),
     "devnet": Entry("devnet", "The simulated TRON network, by itself.", OPERATE),
     "sync": Entry("processes", "Read due balances from the chain, write them to the database.", PROCESSES),

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     POLICY = "policy"
     COUNT = "a whole number"
     PERCENT = "a whole number of percents"
+    FACTOR = "a number"
     GAS_PRICE = "wei for a unit of gas"
 
 
@@ -53,11 +54,11 @@ CHAIN_TERMS: Mapping[str, _Column] = {
     "gas_max_per_wallet_day": _Column(Kind.AMOUNT, "Limit of gas per wallet and day"),
     "gas_max_per_day": _Column(Kind.AMOUNT, "Limit of gas per day on this chain"),
     "gas_max_total": _Column(Kind.AMOUNT, "Limit of gas over all time (null: none)", optional=True),
-    "fee_max": _Column(
-        Kind.AMOUNT,
-        "The most that one transaction may cost, whatever a node says (null: no limit of ours)",
-        optional=True,
+    "fee_max": _Column(Kind.AMOUNT, "The most that one transaction may cost, whatever a node says"),
+    "fee_rise_max": _Column(
+        Kind.FACTOR, "A transaction may cost so many times what such payments cost in the last 24 hours"
     ),
+    "topup_fee_multiple": _Column(Kind.FACTOR, "A top-up is worth at least so many times its own fee"),
     "sync_interval": _Column(Kind.DURATION, "Seconds between two readings of a balance"),
     "transaction_lifetime": _Column(Kind.DURATION, "Seconds until an unsent transaction expires on the chain"),
 }
@@ -97,6 +98,8 @@ CONTRADICTIONS: Mapping[str, str] = {
         "gas_amount must be at least fee_reserve: otherwise no top-up ever lets a consolidation start"
     ),
     "a_topup_fits_its_own_limit": "gas_amount must not be above gas_max_per_topup",
+    "chains_topup_fee_multiple_check": "topup_fee_multiple is a number from 1 to 1,000",
+    "chains_fee_rise_max_check": "fee_rise_max is a number from 2 to 1,000,000",
     "gas_limits_grow": "gas_max_per_topup ≤ gas_max_per_wallet_day ≤ gas_max_per_day must hold",
     "consolidation_is_executed_where_it_is_flagged": (
         "consolidate_execute_min must be above 0 and not above consolidate_flag_above: "
@@ -208,6 +211,8 @@ def _shown(place: _Place, value: Any) -> Any:
             return f"{to_human(parse_raw(value), place.decimals)} {place.symbol}".strip()
         case Kind.DURATION:
             return value.total_seconds()
+        case Kind.FACTOR:
+            return int(value) if value == int(value) else float(value)
     return value
 
 
@@ -224,6 +229,8 @@ def _stored(key: str, place: _Place, value: Any) -> Any:
             return _count(key, value, most=100 if place.kind.kind is Kind.PERCENT else MOST)
         case Kind.DURATION:
             return f"{_seconds(key, value)} seconds"
+        case Kind.FACTOR:
+            return _factor(key, value)
         case Kind.FLAG if not isinstance(value, bool):
             raise ConfigError(f"{key} takes true or false, not {value!r}")
         case Kind.POLICY if value not in ("threshold", "on_demand"):
@@ -262,6 +269,12 @@ def _count(key: str, value: Any, *, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise ConfigError(f"{key} takes a whole number from 0 to {most}, not {value!r}")
     return value
+
+
+def _factor(key: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MOST:
+        raise ConfigError(f"{key} takes a number from 1 to {MOST}, not {value!r}")
+    return str(value)
 
 
 def _fees_with(key: str, place: _Place, value: Any) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 import os
 import random
 import socket
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family, PrivateBranch, PublicBranch
 from pipeline.keys.mnemonic import generate
+from pipeline.signing.policy import NetworkPolicy, to_toml
 
 _PORTS = range(20_000, 30_000)
 """Below those that systems give to outgoing connections: none of them takes it before the network has, or overnight."""
@@ -46,6 +48,12 @@ class LocalHome:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(generate() + "\n")
         return True
+
+    def write_policy(self, networks: Sequence[NetworkPolicy]) -> None:
+        """What the signing processes of this home may sign: its own networks, and nothing else."""
+        said = "# Written at each start of the local networks, for them alone.\n\n"
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "policy.toml").write_text(said + to_toml(networks), encoding="utf-8")
 
     def branch(self, family: Family = Family.TRON) -> PublicBranch:
         """The addresses that the home's mnemonic derives. Raises InvalidMnemonic, FileNotFoundError."""

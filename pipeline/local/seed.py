@@ -13,9 +13,11 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from pipeline.db.statements import statement
-from pipeline.keys.derivation import FIRST_USER_INDEX
+from pipeline.keys.derivation import FIRST_USER_INDEX, Family
 from pipeline.local.home import LocalHome
 from pipeline.local.network import LocalNetwork
+from pipeline.signing.networks import Network
+from pipeline.signing.policy import GAS_MAX, ContractPolicy, NetworkPolicy
 
 
 class AnotherNetwork(Exception):
@@ -67,7 +69,9 @@ async def seed(dsn: str, networks: Sequence[LocalNetwork], home: LocalHome, term
             await connection.execute(
                 statement("local/config"), {"key": key, "value": Jsonb(value), "description": "set by local mode"}
             )
-        return [await _seed_chain(connection, network, home, terms) for network in networks]
+        seeded = [await _seed_chain(connection, network, home, terms) for network in networks]
+    home.write_policy([await _policy(one) for one in seeded])
+    return seeded
 
 
 async def _seed_chain(
@@ -91,6 +95,19 @@ async def _seed_chain(
     if missing > funds // 2:
         await network.faucet(gas, missing)
     return Seeded(network, chain["id"], token, gas, treasury, customers, known is None, chain["gas_policy"])
+
+
+async def _policy(seeded: Seeded) -> NetworkPolicy:
+    """For money that is worth nothing: ceilings that no demo reaches."""
+    network = seeded.network
+    token = ContractPolicy(seeded.token, "USDT", None if network.family is Family.TRON else GAS_MAX)
+    return NetworkPolicy(
+        Network.of(network.family, await network.network_id()),
+        network.chain,
+        fee_max=network.rules.max_per_topup,
+        day_max=10 * network.rules.max_per_day,
+        contracts={token.address: token},
+    )
 
 
 async def _chain(

@@ -13,8 +13,8 @@ class Holdings:
     native: int
     tokens: Mapping[int, int]
     unreadable: Mapping[int, str] = field(default_factory=dict)
-    """Active tokens whose balance could not be read, and why. They count as not held: one bad row of asset_on_chain, or
-    a token that destroyed itself, must not stop the coin and the other tokens."""
+    """Active tokens whose balance could not be read or that this host may not move, and why. They count as not held:
+    one bad row of asset_on_chain, or a token that destroyed itself, must not stop the coin and the other tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, UndecodableTransaction
 from pipeline.chains.provider import Fate, NumberedProvider, Provider, Verdict
+from pipeline.signing.errors import SigningRefused
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.line import Payments, payments_of
 from pipeline.transfers.send import short
 from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.signing import SigningRefused, check_intent
+from pipeline.transfers.signing import check_intent
 from pipeline.transfers.store import refused_by_guard
 from pipeline.units import to_human
 

@@ -17,6 +17,7 @@ from pipeline.transfers.terms import GasPolicy, Terms
 
 _EMPTY_GAS_WALLET_SECONDS = 30.0
 _NOT_YET_FINAL_SECONDS = 15.0
+_DEAR_FEES_SECONDS = 30.0
 _HEADROOM_PERCENT = 25
 
 
@@ -125,7 +126,13 @@ class GasTopups(PayingHandler):
             elif isinstance(estimate, Exception):
                 decided.append((one, outcome_of(one.job, estimate)))
             else:
-                orders.append(Order(one, self.kind, terms.native, payment, estimate))
+                # Where less is missing more is sent: a top-up that its own fee exceeds would only burn gas.
+                amount = max(payment.amount, terms.least_topup(estimate.fee))
+                if amount > terms.gas_max_per_topup:
+                    decided.append((one, _too_dear(terms, estimate.fee, amount)))
+                else:
+                    order = Order(one, self.kind, terms.native, replace(payment, amount=amount), estimate)
+                    orders.append(order)
         return orders
 
     async def _open_funded(
@@ -159,6 +166,16 @@ def _with_headroom(estimate: FeeEstimate) -> int:
     """On EVM the price moves between the top-up and the transfer that it is for, and a wallet that lacks one wei of its
     fee then is sent back for more: two full blocks' rise of the base fee is covered."""
     return estimate.fee if not estimate.gas_limit else -(-estimate.fee * (100 + _HEADROOM_PERCENT) // 100)
+
+
+def _too_dear(terms: Terms, fee: int, amount: int) -> Outcome:
+    human = terms.native.human
+    return Defer(
+        _DEAR_FEES_SECONDS,
+        f"a top-up costs {human(fee)} in fees and has to be worth {terms.topup_fee_multiple} times as much, "
+        f"{human(amount)}: "
+        f"{terms.chain}.gas_max_per_topup is {human(terms.gas_max_per_topup)}. Wait until fees fall, or raise it",
+    )
 
 
 def _short_of(terms: Terms, gas_wallet: str, available: int, cost: int) -> Outcome:

@@ -19,11 +19,12 @@ from loguru import logger
 from pipeline.chains.errors import ChainError, ChainUnavailable, FeeCapTooLow, LyingNode, WrongNetwork
 from pipeline.printable import printable
 from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
+from pipeline.signing.errors import SigningDeferred, SigningRefused
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.decisions import Skip, Wait
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Claimed, Orders, Sender
-from pipeline.transfers.signing import SigningRefused, check_wallet
+from pipeline.transfers.signing import check_wallet
 from pipeline.transfers.store import (
     BudgetExhausted,
     CooldownActive,
@@ -33,6 +34,7 @@ from pipeline.transfers.store import (
     SenderHeld,
     StepRefused,
     UnknownTransactions,
+    UnusualFee,
     refused_by_guard,
 )
 from pipeline.transfers.terms import Terms
@@ -90,7 +92,7 @@ class PayingHandler(ABC):
 
     async def _run(self, sender: Sender, jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
         store = sender.store
-        terms = await store.terms(jobs[0].chain_id)
+        terms = await sender.terms(jobs[0].chain_id)
         contexts = await store.contexts(jobs, self.kind)
         claimed_jobs = []
         for job in jobs:
@@ -165,6 +167,12 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case CooldownActive():
             return Defer(min(trouble.seconds, _BUDGET_PAUSE_SECONDS), str(trouble))
         case BudgetExhausted():
+            return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
+        case UnusualFee():
+            logger.warning("{}: {}", job, trouble)
+            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
+        case SigningDeferred():
+            logger.error("{}: {}", job, trouble)
             return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
         case UnknownTransactions():
             logger.warning("{}: {}", job, trouble)

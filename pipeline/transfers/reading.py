@@ -53,7 +53,9 @@ def _holdings(terms: Terms, one: Claimed, balances: Sequence[Balance], finality:
     held: dict[int, int] = {}
     unreadable: dict[int, str] = {}
     for token, balance in zip(terms.tokens, tokens, strict=True):
-        if balance.raw is None:
+        if token.id in terms.refused:
+            unreadable[token.id] = f"{token.asset.symbol}: {terms.refused[token.id]}"
+        elif balance.raw is None:
             unreadable[token.id] = f"{token.asset.symbol}: {balance.error or 'the balance could not be read'}"
         else:
             held[token.id] = balance.raw

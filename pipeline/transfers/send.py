@@ -15,7 +15,8 @@ A worker that meets a job again calls ``resume`` first, which goes on from whate
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 from weakref import WeakValueDictionary
@@ -25,6 +26,7 @@ from psycopg import Error as DatabaseTrouble
 
 from pipeline.chains.errors import ChainError, LyingNode
 from pipeline.chains.provider import (
+    Cost,
     FeeEstimate,
     NumberedProvider,
     Payment,
@@ -35,9 +37,11 @@ from pipeline.chains.provider import (
 from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import Signer
 from pipeline.queue.jobs import Defer, Done, Job, Outcome, Parked
+from pipeline.signing.errors import SigningDeferred, SigningRefused
+from pipeline.signing.rules import Permit, SigningRules
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Attempt, Context, Intent, Kind
-from pipeline.transfers.signing import Authority, SigningRefused, check_intent, check_wallet, signing_index
+from pipeline.transfers.signing import Authority, check_intent, check_wallet, signing_index
 from pipeline.transfers.states import AttemptState, TransferState
 from pipeline.transfers.store import Draft, Purse, TransferStore, UnknownTransactions
 from pipeline.transfers.terms import AssetTerms, Terms
@@ -95,13 +99,13 @@ class Sender:
     """Pays on one chain. Holds the signer, so it exists only in processes that sign."""
 
     def __init__(
-        self, store: TransferStore, provider: Provider, signer: Signer, family: Family, pinned_treasury: str | None
+        self, store: TransferStore, provider: Provider, signer: Signer, family: Family, rules: SigningRules
     ) -> None:
         self.store = store
         self.provider = provider
+        self.rules = rules
         self._signer = signer
         self._family = family
-        self._pinned_treasury = pinned_treasury
         self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By address, who of this process numbers its payment: the others wait here and not in the database, where each
         would hold a connection."""
@@ -127,7 +131,13 @@ class Sender:
         return await self._signer.address(self._family, GAS_INDEX)
 
     async def treasury_address(self) -> str:
-        return self._pinned_treasury or await self._signer.address(self._family, TREASURY_INDEX)
+        return self.rules.policy.treasury or await self._signer.address(self._family, TREASURY_INDEX)
+
+    async def terms(self, chain_id: int) -> Terms:
+        """The chain's rules at this moment, with the tokens among its assets that this host may not move."""
+        terms = await self.store.terms(chain_id)
+        reasons = {token.id: self.rules.refusal(token.asset.contract) for token in terms.tokens}
+        return replace(terms, refused={token: reason for token, reason in reasons.items() if reason is not None})
 
     async def resume(self, claimed: Claimed, kind: Kind, terms: Terms) -> Claimed | Outcome:
         """Go on from the rows that are there. Returns an outcome, or the job as it has to be decided now.
@@ -160,7 +170,7 @@ class Sender:
                 return intent.id
             wanted = order.asset.human(payment.amount)
             await self.store.reject(job, intent.id, f"decided anew: {wanted} to {payment.receiver}")
-        return await self.store.request(job, order.kind, order.asset.id, payment, purse)
+        return await self.store.request(job, order.kind, order.asset.id, payment, order.estimate.fee, purse)
 
     async def pay(self, orders: Orders, terms: Terms) -> Outcome:
         """Sign and send all that a job pays. Raises StepRefused, SigningRefused and what the provider raises; after the
@@ -174,18 +184,43 @@ class Sender:
         if numbered is None:
             ready = await _as_far_as_possible(orders, lambda order: self._sign(order, terms))
             return await self._broadcast(claimed, kind, ready, orders.not_sent)
-        drafts = await _as_far_as_possible(orders, lambda order: self._draft(order, terms, numbered))
-        return await self._hand_over(orders, drafts, terms, numbered)
+        async with AsyncExitStack() as permits:
+            drafts = await _as_far_as_possible(orders, lambda order: self._draft(order, terms, numbered, permits))
+            return await self._hand_over(orders, drafts, terms, numbered)
+
+    @asynccontextmanager
+    async def permit(
+        self, unsigned: UnsignedTransaction, replaces: SignedTransaction | None = None
+    ) -> AsyncIterator[Permit]:
+        """What the signature of these bytes takes, counted on this host before it is given; asks no node. Of bytes that
+        replace others, with the same nonce, what they may cost more: one of both lands.
+
+        Raises SigningRefused, SigningDeferred."""
+        payment, cost = unsigned.payment, self._cost(unsigned)
+        self.rules.allow(payment, cost)
+        most = _leaving(payment) + cost.fee
+        already = 0 if replaces is None else _leaving(payment) + self.provider.cost_of(replaces.raw).fee
+        of_gas_wallet = payment.sender == await self.gas_address()
+        async with self.rules.permit(most, max(0, most - already), of_gas_wallet=of_gas_wallet) as permit:
+            yield permit
 
     async def sign(
-        self, kind: Kind, payment: Payment, unsigned: UnsignedTransaction, authority: Authority
+        self, kind: Kind, payment: Payment, unsigned: UnsignedTransaction, authority: Authority, permit: Permit
     ) -> SignedTransaction:
-        """Read the bytes back, hold them against the rules, and sign them. Raises SigningRefused."""
+        """Read the bytes back, hold them against the rules, and sign them. Raises SigningRefused, SigningDeferred."""
         decoded = self.provider.decode(unsigned.raw, payment.sender)
         check_intent(decoded, payment)
         index = signing_index(kind, decoded, authority)
+        cost = self._cost(unsigned)
+        self.rules.allow(decoded, cost)
+        permit.use(_leaving(decoded) + cost.fee)
         signature = await self._signer.sign_digest(self._family, index, unsigned.digest)
         return self.provider.attach(unsigned, signature)
+
+    def _cost(self, unsigned: UnsignedTransaction) -> Cost:
+        """What stands in the bytes, or what a node says beyond it (a part of the fee that no field bounds)."""
+        own = self.provider.cost_of(unsigned.raw)
+        return Cost(max(own.fee, unsigned.fee_cap), own.gas)
 
     async def give_up(self, claimed: Claimed, reason: str) -> None:
         """Reject the unsent payments of this job. Raises StepRefused."""
@@ -198,21 +233,25 @@ class Sender:
         transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
         unsigned = await self.provider.build(payment, order.estimate, terms.lifetime_seconds)
         terms.check_fee(unsigned.fee_cap)
-        signed = await self.sign(order.kind, payment, unsigned, order.claimed.authority)
+        async with self.permit(unsigned) as permit:
+            signed = await self.sign(order.kind, payment, unsigned, order.claimed.authority, permit)
         attempt_id = await self.store.record_signed(job, transfer_id, signed)
         return _Ready(attempt_id, order.asset, payment, signed)
 
-    async def _draft(self, order: Order, terms: Terms, numbered: NumberedProvider) -> Draft:
-        """A payment with everything but its nonce, its intent committed. All that a node has to say is asked here."""
+    async def _draft(self, order: Order, terms: Terms, numbered: NumberedProvider, permits: AsyncExitStack) -> Draft:
+        """A payment with everything but its nonce, its intent committed. All that a node has to say is asked here, and
+        all that waits for the disk is done."""
         payment, estimate = order.payment, order.estimate
         transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
         if not payment.asset.is_native and time.monotonic() - order.priced_at > _SIMULATION_KEPT_SECONDS:
             estimate = await self.provider.estimate(payment)
         unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds, 0)
         terms.check_fee(unsigned.fee_cap)
+        permit = await permits.enter_async_context(self.permit(unsigned))
 
         async def sign(nonce: int) -> SignedTransaction:
-            return await self.sign(order.kind, payment, numbered.renumber(unsigned, nonce), order.claimed.authority)
+            numbers = numbered.renumber(unsigned, nonce)
+            return await self.sign(order.kind, payment, numbers, order.claimed.authority, permit)
 
         return Draft(transfer_id, sign)
 
@@ -282,6 +321,8 @@ class Sender:
             decoded = self.provider.decode(signed.raw)
             check_intent(decoded, intent.payment(asset.asset))
             signing_index(kind, decoded, claimed.authority)
+            if (refusal := self.rules.refusal(decoded.asset.contract)) is not None:
+                raise SigningRefused(refusal)
         except SigningRefused as refusal:
             logger.warning("{} {}: signed bytes given up unsent: {}", job.job_type, claimed.context.address, refusal)
             await self.store.reject(job, intent.id, str(refusal))
@@ -321,6 +362,11 @@ async def send_bytes(provider: Provider, signed: SignedTransaction, repeat: int 
     return f"{reply.outcome}: {reply.code} {reply.message}".strip()
 
 
+def _leaving(payment: Payment) -> int:
+    """Coins that leave their sender, fee aside; native raw units."""
+    return payment.amount if payment.asset.is_native and payment.receiver != payment.sender else 0
+
+
 def sent(context: Context) -> Done:
     """The job has paid already."""
     last = context.paid[-1]
@@ -338,7 +384,7 @@ async def _as_far_as_possible(orders: Orders, step: Callable[[Order], Awaitable[
     for order in orders.payments:
         try:
             done.append(await step(order))
-        except ChainError as trouble:
+        except (ChainError, SigningDeferred) as trouble:
             if not done:
                 raise
             logger.warning("{}: {} is left for later: {}", order.claimed.job, order.asset.asset.symbol, trouble)

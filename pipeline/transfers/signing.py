@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 from pipeline.chains.provider import Payment
 from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX
+from pipeline.signing.errors import SigningRefused
 from pipeline.transfers.intents import Kind
 
 GAP_AMOUNT = 1
 """Wei that a sender pays itself to use up a nonce: a payment of nothing could not be told from no payment."""
-
-
-class SigningRefused(Exception):
-    """A payment that the rules forbid. Nothing was signed; the message says which rule and what to check."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ job first locks the job's row and checks that the attempt still holds it (:class
 locks in the same order, job, payment, attempt, so that a sender and a settlement cannot deadlock.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -63,6 +63,10 @@ class PurseShort(StepRefused):
 
 class BudgetExhausted(StepRefused):
     """A gas limit would be passed; the message names it."""
+
+
+class UnusualFee(StepRefused):
+    """A transaction could cost many times what payments of its kind cost lately; the message says how much."""
 
 
 class UnknownTransactions(StepRefused):
@@ -146,9 +150,12 @@ class TransferStore:
         """Gas first: raise needs_gas, which rings the gas listener."""
         await self._rows("transfers/flag_needs_gas", wallet_id=wallet_id)
 
-    async def request(self, job: Job, kind: Kind, asset_id: int, payment: Payment, purse: Purse | None = None) -> int:
-        """Write the intent down; returns its id. ``purse``: if the sender has that much to give, after all that others
-        asked it for meanwhile.
+    async def request(
+        self, job: Job, kind: Kind, asset_id: int, payment: Payment, fee: int, purse: Purse | None = None
+    ) -> int:
+        """Write the intent down; returns its id. ``fee`` is the most that its transaction is to cost, native raw units:
+        budgets count it with the amount. ``purse``: if the sender has that much to give, after all that others asked it
+        for meanwhile.
 
         Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, PurseShort, CooldownActive,
         BudgetExhausted.
@@ -167,6 +174,7 @@ class TransferStore:
                     from_address=payment.sender,
                     to_address=payment.receiver,
                     amount=payment.amount,
+                    fee_reserved=fee,
                 )
                 if not found:
                     raise MovedOn(
@@ -174,7 +182,7 @@ class TransferStore:
                     )
                 crash_here(CrashPoint.REQUEST_OPEN)
         except errors.DatabaseError as error:
-            refusal = _refusal(error)
+            refusal = _refusal_of_intent(error)
             if refusal is None:
                 raise
             raise refusal from error
@@ -184,10 +192,11 @@ class TransferStore:
     async def record_signed(self, job: Job, transfer_id: int, signed: SignedTransaction) -> int:
         """Keep signed bytes that expire as the next attempt, before anything is sent; returns the attempt's id.
 
-        Raises LeaseLost, MovedOn."""
+        Raises LeaseLost, MovedOn, BudgetExhausted, UnusualFee."""
         crash_here(CrashPoint.SIGN_BEFORE)
-        async with self._step(job) as conn:
-            attempt_id = await _keep(conn, job, transfer_id, signed)
+        with refusals_of_fees():
+            async with self._step(job) as conn:
+                attempt_id = await _keep(conn, job, transfer_id, signed)
         crash_here(CrashPoint.SIGN_AFTER)
         return attempt_id
 
@@ -210,8 +219,8 @@ class TransferStore:
 
         A process that dies on the way leaves nothing behind: no nonce that later payments wait for, and no bytes of
         which only this database says that they never left. ``counted`` is how many transactions of the sender a node
-        showed before, in blocks or in its pool. Raises LeaseLost, MovedOn, UnknownTransactions, SenderHeld, and what a
-        draft's signature raises."""
+        showed before, in blocks or in its pool. Raises LeaseLost, MovedOn, UnknownTransactions, SenderHeld,
+        BudgetExhausted, UnusualFee, and what a draft's signature raises."""
         kept = []
         holding = {"job_uuid": job.id, "lease": job.lease}
         try:
@@ -236,7 +245,8 @@ class TransferStore:
                     raise UnknownTransactions(_said(error)) from error
                 case "FP006":  # sql/functions/nonces: held for people
                     raise SenderHeld(_said(error)) from error
-            raise
+            with refusals_of_fees():
+                raise
         crash_here(CrashPoint.BROADCAST_AFTER)
         return kept
 
@@ -297,19 +307,39 @@ def _said(error: errors.DatabaseError) -> str:
     return error.diag.message_primary or str(error)
 
 
-def _refusal(error: errors.DatabaseError) -> StepRefused | None:
+@contextmanager
+def refusals_of_fees() -> Iterator[None]:
+    """Around the commit that keeps bytes: what they may cost is refused by the database as StepRefused."""
+    try:
+        yield
+    except errors.DatabaseError as error:
+        refusal = _refusal_of_fee(error)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def _refusal_of_fee(error: errors.DatabaseError) -> StepRefused | None:
+    match error.sqlstate:
+        case "FP002":  # triggers/gas_budgets: one of the limits
+            return BudgetExhausted(_said(error))
+        case "FP008":  # triggers/fees_paid: far above what was paid lately
+            hint = error.diag.message_hint
+            return UnusualFee(_said(error) if hint is None else f"{_said(error)}. {hint}")
+    return None
+
+
+def _refusal_of_intent(error: errors.DatabaseError) -> StepRefused | None:
     """What a trigger's refusal of an intent means; None for any other error."""
     message = _said(error)
     match error.sqlstate:
         case "FP001":  # triggers/gas_budgets: cooldown; DETAIL is its end
             return CooldownActive(message, datetime.fromisoformat(error.diag.message_detail or ""))
-        case "FP002":  # triggers/gas_budgets: one of the limits
-            return BudgetExhausted(message)
         case "FP004":  # triggers/money_enters: the wallet was edited since it was read
             return MovedOn(message)
         case "FP007":  # triggers/money_enters: bytes that were given up
             return MayStillLand(message)
-    return None
+    return _refusal_of_fee(error)
 
 
 async def _check_purse(conn: AsyncConnection[Any], chain_id: int, payment: Payment, purse: Purse) -> None:

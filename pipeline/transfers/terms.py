@@ -1,7 +1,8 @@
 """The rules of one chain at one moment: what decisions are made from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -44,13 +45,17 @@ class Terms:
     gas_amount: int
     gas_max_per_topup: int
     fee_reserve: int
-    fee_max: int | None
-    """The most that one transaction may cost; None: no limit of ours."""
+    fee_max: int
+    """The most that one transaction may cost."""
+    topup_fee_multiple: Decimal
+    """A top-up is worth at least so many times its own fee."""
     block_seconds: float
     lifetime_seconds: float
     native: AssetTerms
     tokens: tuple[AssetTerms, ...]
     """Active tokens in the order of their ids."""
+    refused: Mapping[int, str] = field(default_factory=dict)
+    """Tokens among them that this host may not move, by id, and why: their contracts are not in its policy."""
 
     def asset(self, asset_id: int) -> AssetTerms | None:
         """The terms of an asset, None when it is not active."""
@@ -58,7 +63,7 @@ class Terms:
 
     def check_fee(self, fee: int) -> None:
         """Raises FeeCapTooLow for a transaction that could cost more than is allowed."""
-        if self.fee_max is not None and fee > self.fee_max:
+        if fee > self.fee_max:
             raise FeeCapTooLow(
                 fee,
                 self.fee_max,
@@ -66,6 +71,10 @@ class Terms:
                 f"{self.native.human(self.fee_max)}: wait, or find out why the node asks for so much; "
                 f"flagpost config set {self.chain}.fee_max",
             )
+
+    def least_topup(self, fee: int) -> int:
+        """What a top-up is worth at least, native raw units, whose own fee is ``fee``."""
+        return int((fee * self.topup_fee_multiple).to_integral_value(ROUND_CEILING))
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> "Terms":
@@ -82,7 +91,8 @@ class Terms:
             gas_amount=parse_raw(first["gas_amount"]),
             gas_max_per_topup=parse_raw(first["gas_max_per_topup"]),
             fee_reserve=parse_raw(first["fee_reserve"]),
-            fee_max=None if first["fee_max"] is None else parse_raw(first["fee_max"]),
+            fee_max=parse_raw(first["fee_max"]),
+            topup_fee_multiple=first["topup_fee_multiple"],
             block_seconds=first["block_seconds"],
             lifetime_seconds=first["lifetime_seconds"],
             native=native,

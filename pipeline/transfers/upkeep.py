@@ -14,11 +14,12 @@ from loguru import logger
 
 from pipeline.chains.errors import ChainError, FeeCapTooLow, InsufficientFunds
 from pipeline.chains.provider import BalanceQuery, Finality, NumberedProvider, Payment
+from pipeline.signing.errors import SigningDeferred, SigningRefused
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Sender, send_bytes, short
-from pipeline.transfers.signing import GAP_AMOUNT, SigningRefused
-from pipeline.transfers.store import MovedOn, refused_by_guard
+from pipeline.transfers.signing import GAP_AMOUNT
+from pipeline.transfers.store import BudgetExhausted, MovedOn, UnusualFee, refused_by_guard
 from pipeline.transfers.terms import Terms
 from pipeline.transfers.upkeep_store import UpkeepStore, Void, Wanted
 
@@ -69,11 +70,12 @@ class Upkeep:
             return 0
         authority = await self._sender.authority(wanted.owner.derivation_index)
         try:
-            signed = await self._sender.sign(wanted.kind, payment, unsigned, authority)
-        except SigningRefused as refused:
+            async with self._sender.permit(unsigned, wanted.signed) as permit:
+                signed = await self._sender.sign(wanted.kind, payment, unsigned, authority, permit)
+            attempt_id = await self._store.record_replacement(wanted, signed)
+        except (SigningRefused, SigningDeferred, BudgetExhausted, UnusualFee) as refused:
             await self._store.decline(wanted, str(refused))
             raise
-        attempt_id = await self._store.record_replacement(wanted, signed)
         reply = await send_bytes(self._provider, signed)
         crash_here(CrashPoint.REPLACE_SENT)
         logger.info(
@@ -106,8 +108,9 @@ class Upkeep:
         unsigned = await self._provider.build(payment, estimate, terms.lifetime_seconds, void.nonce)
         terms.check_fee(unsigned.fee_cap)
         authority = await self._sender.authority(void.owner.derivation_index)
-        signed = await self._sender.sign(Kind.GAP, payment, unsigned, authority)
-        attempt_id = await self._store.record_gap(self._chain_id, void, payment, signed)
+        async with self._sender.permit(unsigned) as permit:
+            signed = await self._sender.sign(Kind.GAP, payment, unsigned, authority, permit)
+        attempt_id = await self._store.record_gap(self._chain_id, void, payment, estimate.fee, signed)
         reply = await send_bytes(self._provider, signed)
         crash_here(CrashPoint.GAP_SENT)
         logger.warning("filled nonce {} of {} (tx {}, {})", void.nonce, void.sender, short(signed.txid), reply)
@@ -124,7 +127,7 @@ class Upkeep:
             return await step
         except MovedOn as moved:
             logger.debug("{}: {}", what, moved)
-        except (ChainError, SigningRefused) as trouble:
+        except (ChainError, SigningRefused, SigningDeferred, BudgetExhausted, UnusualFee) as trouble:
             logger.warning("{}: {}: {}", what, type(trouble).__name__, trouble)
         except psycopg.Error as refusal:
             if not refused_by_guard(refusal):

@@ -16,7 +16,7 @@ from pipeline.chains.provider import Asset, Payment, SignedTransaction
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind, signed_from_row
 from pipeline.transfers.rows import fetch
-from pipeline.transfers.store import MovedOn
+from pipeline.transfers.store import MovedOn, refusals_of_fees
 from pipeline.units import parse_raw
 
 _AT_ONCE = 200
@@ -103,8 +103,13 @@ class UpkeepStore:
     async def record_replacement(self, wanted: Wanted, signed: SignedTransaction) -> int:
         """Keep the bytes as one more attempt, on its way; returns its id. Only then may they be sent.
 
-        Raises MovedOn: the payment is not broadcasting any more, or was replaced by somebody else."""
+        Raises MovedOn: the payment is not broadcasting any more, or was replaced by somebody else; BudgetExhausted,
+        UnusualFee."""
         crash_here(CrashPoint.REPLACE_BEFORE)
+        with refusals_of_fees():
+            return await self._record_replacement(wanted, signed)
+
+    async def _record_replacement(self, wanted: Wanted, signed: SignedTransaction) -> int:
         async with self._pool.connection() as conn, conn.transaction():
             await fetch(conn, "transfers/lock_jobs", job_ids=[] if wanted.job is None else [wanted.job])
             await fetch(conn, "transfers/lock_transfers", transfer_ids=[wanted.transfer_id])
@@ -126,15 +131,27 @@ class UpkeepStore:
         """The payment stays as it is, and says why."""
         await self._rows("transfers/decline_replacement", transfer_id=wanted.transfer_id, reason=reason)
 
-    async def record_gap(self, chain_id: int, void: Void, payment: Payment, signed: SignedTransaction) -> int:
-        """Keep a payment of a sender to itself, on its way; returns the attempt's id. Only then may it be sent.
+    async def record_gap(self, chain_id: int, void: Void, payment: Payment, fee: int, signed: SignedTransaction) -> int:
+        """Keep a payment of a sender to itself, on its way; returns the attempt's id. Only then may it be sent. ``fee``
+        is the most that it is to cost, native raw units.
 
-        Raises MovedOn: the nonce is not void any more."""
+        Raises MovedOn: the nonce is not void any more; BudgetExhausted, UnusualFee."""
         crash_here(CrashPoint.GAP_BEFORE)
+        with refusals_of_fees():
+            return await self._record_gap(chain_id, void, payment, fee, signed)
+
+    async def _record_gap(
+        self, chain_id: int, void: Void, payment: Payment, fee: int, signed: SignedTransaction
+    ) -> int:
         async with self._pool.connection() as conn, conn.transaction():
             await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=void.sender)
             rows = await fetch(
-                conn, "transfers/request_gap", nonce_id=void.id, asset_id=void.asset_id, amount=payment.amount
+                conn,
+                "transfers/request_gap",
+                nonce_id=void.id,
+                asset_id=void.asset_id,
+                amount=payment.amount,
+                fee_reserved=fee,
             )
             if not rows:
                 raise MovedOn(f"nonce {void.nonce} of {void.sender} is not to be filled any more")

@@ -12,11 +12,15 @@ from loguru import logger
 
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Provider
-from pipeline.config import ConfigError
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner, Signer
 from pipeline.queue.jobs import Defer, Job, JobType, Outcome
 from pipeline.settings import Settings
+from pipeline.signing.errors import PolicyError
+from pipeline.signing.ledger import SpendingLedger
+from pipeline.signing.networks import Network
+from pipeline.signing.policy import NetworkPolicy, Policy, load_policy
+from pipeline.signing.rules import SigningRules
 from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.handler import PayingHandler
 from pipeline.transfers.intents import Kind
@@ -27,8 +31,6 @@ from pipeline.transfers.upkeep_store import UpkeepStore
 from pipeline.workers.chains import (
     ChainRow,
     Chains,
-    OpenChain,
-    active_chains,
     chain_opener,
     complain,
     keep_going,
@@ -61,9 +63,11 @@ class PayingExecutor(Executor):
         chains: Sequence[str] | None = None,
     ) -> None:
         """``chains`` by name; None: every active one. Raises SettingsError without a mnemonic, InvalidMnemonic,
-        ValueError for an unknown crash point."""
+        PolicyError, ValueError for an unknown crash point."""
         arm(settings.crash_point)
         self._signer: Signer = LocalSigner(settings.mnemonic().get_secret_value())
+        self._policy = load_policy(settings.signing_policy, settings.treasury)
+        self._ledger = SpendingLedger(settings.spending_ledger)
         self._make_handler = make_handler
         self._names = chains
         self._following: Chains[Paying] | None = None
@@ -75,20 +79,18 @@ class PayingExecutor(Executor):
         return {**super().stats(), "nodes": {} if self._following is None else self._following.troubles()}
 
     async def run(self, runtime: Runtime) -> None:
-        """Work on the chains while they come, change and go. Raises ConfigError for a name that is no chain and for a
-        treasury that is not pinned or cannot be one."""
+        """Work on the chains while they come, change and go; one that this host's policy does not have is not served.
+        Raises ConfigError for a name that is no chain."""
         settings, store = runtime.settings, TransferStore(runtime.pool)
 
         def begin(row: ChainRow, provider: Provider) -> Paying:
-            treasury = _treasury(settings, row, provider)
-            sender = Sender(store, provider, self._signer, Family(row.family), treasury)
+            rules = SigningRules(_policy_of(self._policy, row), self._ledger)
+            sender = Sender(store, provider, self._signer, Family(row.family), rules)
             return Paying(runtime, row, provider, sender, handler.kind, self._serve)
 
         handler = self._make_handler(self._senders)
         self.handler = handler.handle
         open_chain = chain_opener(settings)
-        for row in await runtime.persist("reading chains", lambda: active_chains(runtime.pool, self._names)):
-            await _check_treasury(settings, row, open_chain)
         chains = self._following = Chains(runtime, open_chain, self._names, begin, with_money_out=True)
         following = asyncio.create_task(chains.follow())
         following.add_done_callback(lambda task: runtime.stop())
@@ -170,31 +172,13 @@ class Paying:
                     await self._bell.wait()
 
 
-def _treasury(settings: Settings, row: ChainRow, provider: Provider) -> str | None:
-    """The pinned treasury in its canonical form; None: our own index 1.
-
-    A pin hangs on the chain's name, and whoever can write the database can rename a chain: so as soon as one chain has
-    a pin, none is served without. Raises ConfigError, InvalidAddress."""
-    pinned = settings.treasury.get(row.name)
-    if pinned is None and settings.treasury:
-        variable = f"FLAGPOST_TREASURY_{row.name.upper().replace('-', '_')}"
-        raise ConfigError(
-            f"chain {row.name} has no pinned treasury, and {', '.join(sorted(settings.treasury))} has: set {variable} "
-            "to the address that consolidations go to. If the chain was renamed, find out by whom"
-        )
-    return None if pinned is None else provider.validate_address(pinned)
-
-
-async def _check_treasury(settings: Settings, row: ChainRow, open_chain: OpenChain) -> None:
-    """At the start a wrong treasury ends the process; a chain that cannot be opened is not the treasury's fault."""
+def _policy_of(policy: Policy, row: ChainRow) -> NetworkPolicy:
+    """By what the network is, and not by its row's name. Raises PolicyError."""
     try:
-        provider = open_chain(row)
-    except ValueError:
-        return
-    try:
-        _treasury(settings, row, provider)
-    finally:
-        await provider.close()
+        network = Network.of(row.family, row.network_id)
+    except ValueError as error:
+        raise PolicyError(f"chain {row.name}: {error}") from None
+    return policy.of(network, row.name)
 
 
 async def _no_handler(jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:

@@ -1,4 +1,4 @@
--- What gas costs, against the budgets that the database enforces. Amounts in the native coin (1 TRX, not sun).
+-- What gas costs, against the budgets that the database enforces: amounts and fees, in the native coin (1 TRX, not sun).
 -- psql -f sql/inspect/gas_spending.sql
 \set QUIET on
 \pset linestyle unicode
@@ -14,8 +14,8 @@ FROM chains c
 JOIN asset_on_chain a ON a.chain_id = c.id AND a.contract_address IS NULL
 CROSS JOIN LATERAL (SELECT trim_scale(1 / (10::numeric ^ a.decimals)) AS one) u
 LEFT JOIN LATERAL (
-    SELECT sum(g.amount) FILTER (WHERE g.hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')) AS day,
-           sum(g.amount) AS total
+    SELECT sum(g.amount + g.fees) FILTER (WHERE g.hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')) AS day,
+           sum(g.amount + g.fees) AS total
     FROM gas_spending g
     WHERE g.chain_id = c.id
 ) s ON true
@@ -23,7 +23,8 @@ ORDER BY c.name;
 
 \echo 'By day (UTC), last 14'
 SELECT c.name AS chain, (g.hour AT TIME ZONE 'UTC')::date AS day, sum(g.topups) AS topups,
-       trim_scale(sum(g.amount) * trim_scale(1 / (10::numeric ^ a.decimals))) AS amount
+       trim_scale(sum(g.amount) * trim_scale(1 / (10::numeric ^ a.decimals))) AS amount,
+       trim_scale(sum(g.fees) * trim_scale(1 / (10::numeric ^ a.decimals))) AS fees
 FROM gas_spending g
 JOIN chains c ON c.id = g.chain_id
 JOIN asset_on_chain a ON a.chain_id = c.id AND a.contract_address IS NULL
@@ -43,12 +44,14 @@ GROUP BY c.name, w.id, a.decimals
 ORDER BY sum(t.amount) DESC
 LIMIT 20;
 
-\echo 'Fees burned by consolidations in 24 hours'
-SELECT c.name AS chain, t.state, count(*) AS transfers,
-       trim_scale(sum(t.fee_paid) * trim_scale(1 / (10::numeric ^ n.decimals))) AS fees
-FROM transfers t
-JOIN chains c ON c.id = t.chain_id
+\echo 'What a payment costs in fees, by kind, last 24 hours: a transaction is refused above fee_max, or far above the average'
+SELECT c.name AS chain, f.kind, sum(f.payments) AS payments, trim_scale(sum(f.fees) * u.one) AS fees,
+       trim_scale(round(sum(f.fees) / sum(f.payments)) * u.one) AS average, trim_scale(max(f.highest) * u.one) AS highest,
+       trim_scale(c.fee_max * u.one) AS fee_max, c.fee_rise_max
+FROM fees_paid f
+JOIN chains c ON c.id = f.chain_id
 JOIN asset_on_chain n ON n.chain_id = c.id AND n.contract_address IS NULL
-WHERE t.kind = 'consolidation' AND t.state IN ('final', 'reverted') AND t.settled_at > now() - interval '24 hours'
-GROUP BY c.name, t.state, n.decimals
-ORDER BY c.name, t.state;
+CROSS JOIN LATERAL (SELECT trim_scale(1 / (10::numeric ^ n.decimals)) AS one) u
+WHERE f.hour > now() - interval '24 hours'
+GROUP BY c.id, f.kind, u.one
+ORDER BY c.name, f.kind;

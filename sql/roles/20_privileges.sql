@@ -51,7 +51,7 @@ GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 -- The executors and the sweep: jobs, payments until they are out, and the flags they serve. The confirmation worker: payments
 -- from then on, with the proof of what became of them.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, chain_transactions, nonces,
-    senders, chain_cursors, gas_spending, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
+    senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_executor, pipeline_confirmations;
 GRANT UPDATE (needs_gas, needs_consolidation) ON wallets TO pipeline_executor;
@@ -61,7 +61,7 @@ GRANT UPDATE (first_nonce, finalized, final_block, unknown_below, unknown_since)
 
 -- People and dashboards: everything but signed bytes, with which anybody could send.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, nonces, senders,
-    chain_cursors, gas_spending, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
+    chain_cursors, gas_spending, fees_paid, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (
     id, transfer_id, chain_id, attempt, txid, sender, nonce, ref_block, expiration, fee_cap, state, first_broadcast_at,

@@ -25,6 +25,7 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import LocalSigner
 from pipeline.local.anvil_proxy import SEND
 from pipeline.queue.queue import JobQueue
+from pipeline.signing.policy import NetworkPolicy
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.send import Sender
 from pipeline.transfers.settle import Numbering, Settlement
@@ -36,6 +37,7 @@ from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.evm.conftest import CONTRACTS
 from tests.chains.provider.evm_network import CHAIN_ID, TRANSFER_TOPIC, EvmNetwork
 from tests.chaos.world import MNEMONIC, Desk, Interposed, World
+from tests.policy import policy, rules
 from tests.seed import USDT, Wallet
 
 WEI_PER_COIN = 10**18
@@ -79,6 +81,10 @@ class EvmWorld(World):
         world.network = network
         world.outsiders = set()
         return world
+
+    def policy(self, *tokens: str) -> NetworkPolicy:
+        """What those who pay may sign."""
+        return policy(Family.EVM, str(CHAIN_ID), self.token, *tokens)
 
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
         """One more wallet of ours, with deposits on the chain (they need blocks to count). ``trx`` is wei."""
@@ -264,7 +270,8 @@ class EvmDesk(Desk):
         self.confirming = confirming
         self.books = SettlementStore(confirming)
         self.bookkeeper = TransferStore(confirming)
-        self.sender = Sender(self.store, self.provider, LocalSigner(MNEMONIC), Family.EVM, None)  # type: ignore[arg-type]
+        may_sign = rules(world.policy(*(asset.contract for asset in assets or () if asset.contract is not None)))
+        self.sender = Sender(self.store, self.provider, LocalSigner(MNEMONIC), Family.EVM, may_sign)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.signing.policy import NetworkPolicy
 from tests.chaos.ledger import Landed, Ledger
 from tests.chaos.world import World
 from tests.seed import Wallet
@@ -26,6 +27,8 @@ class Ground(ABC):
     token: str
     gas_wallet: str
     treasury: str
+    policy: NetworkPolicy
+    """What those who pay may sign."""
     topup_ceiling: int
     """Native raw units: more than any transfer costs, less than a top-up brings. One that reaches a wallet with so much
     is one too many."""
@@ -77,6 +80,7 @@ def described(world: World) -> dict[str, Any]:
         "token": world.token,
         "gas_wallet": world.gas_address,
         "treasury": world.treasury,
+        "policy": world.policy(),
         "wallets": world.wallets,
     }
 

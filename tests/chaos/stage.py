@@ -27,6 +27,7 @@ from tests.chaos.tron_ground import TronGround, tron_ground
 from tests.chaos.watch import Watch
 from tests.chaos.world import MNEMONIC
 from tests.conftest import temporary_home
+from tests.policy import write_policy
 from tests.proxy import Proxy
 
 CONFIGURATION: dict[str, Any] = {
@@ -119,6 +120,7 @@ async def stage(
         }
         if schedule.evm:
             grounds["bsc"] = await stack.enter_async_context(evm_ground(connection, address or "127.0.0.1"))
+        write_policy(home, *(ground.policy for ground in grounds.values()))
         await connection.close()
         operator = Operator(database, grounds)
         await operator.configure(**configuration)

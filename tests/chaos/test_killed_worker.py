@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.fleet import Process, Zygote
 from tests.chaos.world import MNEMONIC, Desk, World
+from tests.policy import write_policy
 from tests.seed import TRX, USDT
 
 RECOVERY_SECONDS = 20.0
@@ -38,6 +39,7 @@ async def test_a_payment_goes_on_elsewhere(
 ) -> None:
     wallet = await world.wallet(usdt=250 * USDT, trx=50 * TRX)
     await world.devnet.solidify()
+    write_policy(home, world.policy())
     doomed = await start(zygote, database, home, FLAGPOST_CRASH_POINT=where)
     await world.flag(wallet, consolidation=True)
     async with asyncio.timeout(RECOVERY_SECONDS):

@@ -25,6 +25,7 @@ from tests.chaos.fleet import Process, Zygote
 from tests.chaos.world import MNEMONIC, Rules, World
 from tests.databases import fresh_database
 from tests.patience import PATIENCE
+from tests.policy import write_policy
 from tests.seed import USDT, Wallet
 
 BLOCK_SECONDS = 0.1
@@ -80,6 +81,7 @@ class Trial:
         env = {"DATABASE_URL": self.dsn, "FLAGPOST_LOG_LEVEL": "DEBUG", "FLAGPOST_HOME": str(self.directory)}
         if kind != "confirmations":
             env["FLAGPOST_MNEMONIC"] = MNEMONIC
+            env["FLAGPOST_POLICY_FILE"] = str(self.directory / f"{self.name}.toml")
         if armed:
             env["FLAGPOST_CRASH_POINT"] = armed
         process = await self.zygote.start(kind, env, self.directory / f"{self.name}.log")
@@ -214,6 +216,7 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         world = await World.create(connection, devnet, rules)
         wallet = await world.wallet(usdt=DEPOSIT)
         await devnet.solidify()
+        write_policy(directory, world.policy(), name=f"{plan.name}.toml")
         trial = Trial(
             plan.name, world, wallet, dsn, zygote, directory, plan.arms, plan.before_restart, expected=plan.crashes
         )

@@ -7,7 +7,7 @@ import inspect
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,7 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import LocalSigner
 from pipeline.queue.jobs import Job, JobType, Outcome
 from pipeline.queue.queue import JobQueue
+from pipeline.signing.policy import NetworkPolicy
 from pipeline.transfers.consolidation import Consolidations
 from pipeline.transfers.gas import GasTopups
 from pipeline.transfers.handler import PayingHandler
@@ -33,6 +34,7 @@ from pipeline.transfers.send import Sender
 from pipeline.transfers.settle import Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
+from tests.policy import policy, rules
 from tests.seed import TRX, USDT, Wallet
 
 MNEMONIC = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
@@ -79,6 +81,10 @@ class World:
         status = await devnet.status()
         chain_id, native_id, token_id = await _describe(connection, rules, status.genesis_id, devnet.url, token)
         return cls(connection, devnet, chain_id, native_id, token_id, status.genesis_id, token, gas, treasury)
+
+    def policy(self) -> NetworkPolicy:
+        """What those who pay may sign."""
+        return policy(Family.TRON, self.genesis, self.token)
 
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
         """One more wallet of ours, with deposits on the chain (they need blocks to count)."""
@@ -252,7 +258,8 @@ class Desk:
         self.store = TransferStore(pool)
         self.books = SettlementStore(confirming)
         self.bookkeeper = TransferStore(confirming)
-        self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, treasury)  # type: ignore[arg-type]
+        may_sign = rules(replace(world.policy(), treasury=treasury))
+        self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, may_sign)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 

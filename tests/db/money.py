@@ -44,6 +44,7 @@ async def new_transfer(
     kind: str = "gas",
     *,
     amount: int | None = None,
+    fee: int = 0,
     job: UUID | None = None,
     state: str = "requested",
 ) -> int:
@@ -61,7 +62,7 @@ async def new_transfer(
     transfer = await value(
         connection,
         "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,"
-        " idempotency_key) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+        " fee_reserved, idempotency_key) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
         kind,
         job,
         chain.id,
@@ -70,6 +71,7 @@ async def new_transfer(
         GAS_STATION if gas else wallet.address,
         wallet.address if gas else TREASURY,
         amount if amount is not None else 5 * TRX if gas else 300 * USDT,
+        fee,
         f"{kind}:{next(_numbers)}",
     )
     for step in TO[state]:

@@ -222,8 +222,8 @@ async def test_no_payment_becomes_a_gap(connection: Connection, tron: Chain, cha
 
 async def test_a_gap_pays_its_own_sender_and_is_nobodys_job(connection: Connection, tron: Chain) -> None:
     insert = (
-        "INSERT INTO transfers (kind, chain_id, asset_on_chain_id, from_address, to_address, amount, idempotency_key) "
-        "VALUES ('gap', %s, %s, 'Ta', %s, 1, 'gap')"
+        "INSERT INTO transfers (kind, chain_id, asset_on_chain_id, from_address, to_address, amount, fee_reserved, "
+        "idempotency_key) VALUES ('gap', %s, %s, 'Ta', %s, 1, 0, 'gap')"
     )
     assert await refused(connection, insert, tron.id, tron.native_id, "Tb") == "23514"
     assert await refused(connection, insert, tron.id, tron.token_id, "Ta") == "FP004"

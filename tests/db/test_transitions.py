@@ -345,7 +345,7 @@ async def test_a_transfer_begins_as_requested(connection: Connection, tron: Chai
     job = await new_job(connection, wallet)
     insert = (
         "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,"
-        " idempotency_key, state) VALUES ('gas', %s, %s, %s, %s, 'Tfrom', %s, 1, 'k', %s)"
+        " fee_reserved, idempotency_key, state) VALUES ('gas', %s, %s, %s, %s, 'Tfrom', %s, 1, 0, 'k', %s)"
     )
     assert await refused(connection, insert, job, tron.id, wallet.id, tron.native_id, wallet.address, state) == "FP003"
     assert (

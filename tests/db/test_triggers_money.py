@@ -170,8 +170,9 @@ class TestGasBudgets:
         await new_transfer(connection, tron, wallet)
         again = await connection.execute(
             "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address,"
-            " amount, idempotency_key) SELECT kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address,"
-            " to_address, amount, idempotency_key FROM transfers ON CONFLICT DO NOTHING RETURNING id"
+            " amount, fee_reserved, idempotency_key) SELECT kind, job_id, chain_id, wallet_id, asset_on_chain_id,"
+            " from_address, to_address, amount, fee_reserved, idempotency_key FROM transfers"
+            " ON CONFLICT DO NOTHING RETURNING id"
         )
         assert await again.fetchall() == []
         assert await rows(connection, "SELECT amount, topups FROM gas_spending") == [(5 * TRX, 1)]
@@ -181,7 +182,8 @@ class TestGasBudgets:
         job = await new_job(connection, wallet)
         await connection.execute(
             "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address,"
-            " amount, idempotency_key, created_at) VALUES ('gas', %s, %s, %s, %s, 'Tfrom', %s, 1, 'k', '2001-01-01')",
+            " amount, fee_reserved, idempotency_key, created_at)"
+            " VALUES ('gas', %s, %s, %s, %s, 'Tfrom', %s, 1, 0, 'k', '2001-01-01')",
             [job, tron.id, wallet.id, tron.native_id, wallet.address],
         )
         assert await value(connection, "SELECT now() - created_at < interval '1 minute' FROM transfers")
@@ -232,6 +234,7 @@ class TestWhatEnters:
             "from_address": GAS_STATION,
             "to_address": wallet.address,
             "amount": 1,
+            "fee_reserved": 0,
         }
         tokens = gas | {
             "kind": "consolidation",

@@ -83,8 +83,8 @@ async def on_signed(world: World, desk: Desk) -> World:
 
 AGAIN = """
 INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,
-                       idempotency_key)
-SELECT kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount, 'again' FROM transfers
+                       fee_reserved, idempotency_key)
+SELECT kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount, 0, 'again' FROM transfers
 """
 
 PARTS_OF_THE_LIE = [
@@ -240,8 +240,8 @@ async def test_a_nonce_that_another_payment_signed_with(on_evm: EvmWorld) -> Non
     )
     await on_evm.connection.execute(
         "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,"
-        " idempotency_key) SELECT 'gas', j.id, t.chain_id, j.wallet_id, t.asset_on_chain_id, t.from_address, %s, 1,"
-        " 'k2' FROM transfers t, job_logs j WHERE j.job_id = 'j2'",
+        " fee_reserved, idempotency_key) SELECT 'gas', j.id, t.chain_id, j.wallet_id, t.asset_on_chain_id,"
+        " t.from_address, %s, 1, 0, 'k2' FROM transfers t, job_logs j WHERE j.job_id = 'j2'",
         [other.address],
     )
     await on_evm.connection.execute("SET session_replication_role = replica")

@@ -10,6 +10,8 @@ Sessions are used again by later processes: connecting costs more than a whole r
 
 import asyncio
 import select
+import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -106,6 +108,8 @@ class Database:
         """``dsn`` is a superuser's, of a database that ``prepare`` was called for."""
         self.dsn = make_conninfo(dsn, options=OPTIONS)
         """For the workers."""
+        self.home = Path(tempfile.mkdtemp(prefix="flagpost-simulation-"))
+        """FLAGPOST_HOME of the workers."""
         self.plain = psycopg.connect(self.dsn, autocommit=True)
         """For the test: what it asks and does here, no process does. It waits for no lock: nobody would give
         it up."""
@@ -140,12 +144,14 @@ class Database:
                 backend.pgconn.finish()
         self._monitor.close()
         self.plain.close()
+        shutil.rmtree(self.home)
 
     def begin(self, clock: Clock) -> None:
         """Empty everything; a run's own time begins."""
         assert not self.blocked
         self._clock, self._told, self.deadlocks = clock, -1.0, 0
         self._runs += 1
+        (self.home / "signed.jsonl").unlink(missing_ok=True)
         self.plain.execute(self._emptying)  # type: ignore[arg-type]
         if self._runs % _VACUUM_EVERY == 0:
             self.plain.execute(f"VACUUM {self._tables}")  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX, TREASURY_INDEX, Family, PrivateBranch
 from pipeline.keys.mnemonic import to_seed
 from pipeline.settings import Settings
+from tests.policy import policy, write_policy
 from tests.seed import USDT
 from tests.simulation import node, seams, storm
 from tests.simulation.clock import Clock
@@ -128,7 +129,7 @@ def run(
     given = None if decisions is None else [one for one in decisions if one.place != "storm"]
     by_the_clock = plan.storm if decisions is None else [one for one in decisions if one.place == "storm"]
     fate = Fate(seed, plan.menus, given)
-    settings = Settings(database_url=database.dsn)
+    settings = Settings(database_url=database.dsn, home=database.home)
     simulation = Simulation(seed, clock, database, chain, fate, settings)
     seams.join(simulation)
     with _story(simulation, told):
@@ -222,6 +223,8 @@ def _found(plan: Plan, database: Database, network: Network) -> tuple[str, str, 
             [chain, wallet, FIRST_USER_INDEX + place],
         )
     database.transaction_ended()
+    network_id = str(columns["network_id"])
+    write_policy(database.home, policy(family, network_id, network.token.contract or ""))
     return gas, treasury, wallets
 
 

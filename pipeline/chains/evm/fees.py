@@ -1,8 +1,9 @@
 """What a payment costs on an EVM chain: gas by estimation of the very payment, a price by the last blocks."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from statistics import median_low
 from typing import Any
 
 from pipeline.chains.answers import MAX_PRICE, Odd, field, quantity, sequence
@@ -10,12 +11,16 @@ from pipeline.chains.errors import FeeCapTooLow
 from pipeline.chains.evm.node import EvmNode, reading, wanted
 from pipeline.chains.evm.transaction import Fees
 from pipeline.chains.http import Clock
+from pipeline.chains.nodes import Nodes
 from pipeline.units import to_human
 
 GWEI = 10**9
 QUOTE_KEPT_SECONDS = 2.0
 """Many payments of one moment share a quote."""
 HISTORY_BLOCKS = 5
+PRICE_RISE_MAX = 10
+"""A price is not offered that is so many times what the last blocks paid: somebody made it up. Prices below a twentieth
+of the cap are not compared, as little hangs on them."""
 _GWEI_DECIMALS = 9
 
 
@@ -69,40 +74,62 @@ class Market:
     """Paid to the block's producer lately, by the policy's percentile."""
     gas_price: int
     """The node's own advice for legacy transactions."""
+    paid: int | None = None
+    """The tip that the last blocks were paid, by the policy's percentile; None where they were empty."""
+
+    @classmethod
+    def median(cls, said: Sequence["Market"]) -> "Market":
+        """Of several nodes: of two the lower price each. One that is too low waits and is replaced, one that is too
+        high is paid."""
+        bases = [one.base for one in said if one.base is not None]
+        paid = [one.paid for one in said if one.paid is not None]
+        return cls(
+            base=median_low(bases) if bases else None,
+            tip=median_low(one.tip for one in said),
+            gas_price=median_low(one.gas_price for one in said),
+            paid=median_low(paid) if paid else None,
+        )
 
 
 class FeeBook:
     """The price of gas, shortly kept. One for each provider."""
 
-    def __init__(self, chain: str, policy: FeePolicy, clock: Clock) -> None:
+    def __init__(self, chain: str, policy: FeePolicy, clock: Clock, nodes: Nodes[EvmNode]) -> None:
         self.policy = policy
         self._chain = chain
         self._clock = clock
+        self._nodes = nodes
         self._market: Market | None = None
         self._read_at = 0.0
-        self._being_read: dict[EvmNode, asyncio.Task[Market]] = {}
+        self._being_read: asyncio.Task[Market] | None = None
 
-    async def quote(self, node: EvmNode) -> Fees:
-        """What a transaction offers now. Raises FeeCapTooLow, NodeFailure."""
-        return choose(await self.market(node), self.policy, self._chain)
+    async def quote(self) -> Fees:
+        """What a transaction offers now. Raises FeeCapTooLow, ChainUnavailable."""
+        return choose(await self.market(), self.policy, self._chain)
 
-    async def market(self, node: EvmNode) -> Market:
-        """At most QUOTE_KEPT_SECONDS old. Who asks while it is being read shares the answer. Raises NodeFailure."""
+    async def market(self) -> Market:
+        """The median of two nodes, at most QUOTE_KEPT_SECONDS old. Who asks while it is being read shares the answer.
+        Raises ChainUnavailable."""
         now = self._clock.monotonic()
         if self._market is not None and now - self._read_at < QUOTE_KEPT_SECONDS:
             return self._market
-        reading_it = self._being_read.get(node)
-        if reading_it is None:
-            reading_it = self._being_read[node] = asyncio.create_task(_read(node, self.policy.tip_percentile))
-            reading_it.add_done_callback(lambda _: self._being_read.pop(node))
-        self._market, self._read_at = await asyncio.shield(reading_it), now
+        if self._being_read is None or self._being_read.done():
+            self._being_read = asyncio.create_task(self._read())
+        self._market, self._read_at = await asyncio.shield(self._being_read), now
         return self._market
+
+    async def _read(self) -> Market:
+        return Market.median(await self._nodes.opinions(lambda node: _read(node, self.policy.tip_percentile)))
 
 
 def choose(market: Market, policy: FeePolicy, chain: str) -> Fees:
     """What the network asks for, within the cap. Raises FeeCapTooLow when the cap would leave it in the pool."""
     legacy = policy.legacy if policy.legacy is not None else not market.base
     base, offer = market.base or 0, _asked(market, policy, legacy)
+    if market.paid is not None:
+        _not_far_above(
+            offer.max_fee if legacy else offer.tip or 0, base + market.paid if legacy else market.paid, policy, chain
+        )
     if not base:
         # Nothing to compare a lower price with: it may wait for ever.
         _within_cap(offer.max_fee, policy, chain, "gas price")
@@ -135,6 +162,20 @@ def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
         )
     max_fee = min(higher.max_fee, cap)
     return Fees(max_fee, None if higher.tip is None else min(higher.tip, max_fee))
+
+
+def _not_far_above(asked: int, paid: int, policy: FeePolicy, chain: str) -> None:
+    """Raises FeeCapTooLow."""
+    most = max(PRICE_RISE_MAX * paid, policy.cap // 20)
+    if asked > most:
+        raise FeeCapTooLow(
+            asked,
+            most,
+            f"the nodes of {chain} ask for {_gwei(asked)} gwei for a unit of gas (base fee aside), the last blocks "
+            "were paid "
+            f"{_gwei(paid)} gwei: payments wait until both agree; if they never do, find out which node makes prices "
+            "up",
+        )
 
 
 def _asked(market: Market, policy: FeePolicy, legacy: bool) -> Fees:
@@ -173,11 +214,11 @@ async def _read(node: EvmNode, percentile: int) -> Market:
         if bases and len(bases) != len(ratios) + 1:
             raise Odd("baseFeePerGas", len(bases), f"one more than the {len(ratios)} blocks")
         # Empty blocks say 0, which nobody paid.
-        paid = [sequence(reward, "reward", 1) for reward, used in zip(rewards, ratios, strict=False) if used]
-        tips = sorted(quantity(reward[0], "reward", MAX_PRICE) for reward in paid if reward)
+        said = [sequence(reward, "reward", 1) for reward, used in zip(rewards, ratios, strict=False) if used]
+        tips = sorted(quantity(reward[0], "reward", MAX_PRICE) for reward in said if reward)
     base = bases[-1] if bases else None
-    tip = tips[len(tips) // 2] if tips else max(0, gas_price - (base or 0))
-    return Market(base, tip, gas_price)
+    paid = tips[len(tips) // 2] if tips else None
+    return Market(base, max(0, gas_price - (base or 0)) if paid is None else paid, gas_price, paid)
 
 
 def _listed(history: Any, name: str) -> list[Any]:

@@ -22,6 +22,7 @@ from pipeline.chains.provider import (
     BlockContent,
     BlockRef,
     BroadcastReply,
+    Cost,
     FeeEstimate,
     Finality,
     Payment,
@@ -92,7 +93,7 @@ class EvmProvider:
         self._balances = EvmBalances(self._nodes)
         self._logs = TransferLogs(self._nodes)
         self._chain = chain
-        self._fees = FeeBook(chain, fee_policy or FeePolicy(), clock)
+        self._fees = FeeBook(chain, fee_policy or FeePolicy(), clock, self._nodes)
         self._block_seconds = block_seconds
         self._clock = clock
         self._final_height: int | None = None
@@ -129,7 +130,7 @@ class EvmProvider:
 
     async def market(self) -> Market:
         """What the network asks for now, wei for a unit of gas."""
-        return await self._nodes.ask(self._fees.market)
+        return await self._fees.market()
 
     async def sender_nonces(self, sender: str) -> SenderNonces:
         """For the reservation of nonces. Raises InvalidAddress. A node whose counts contradict each other is passed."""
@@ -200,7 +201,7 @@ class EvmProvider:
         """
         raw, _ = transaction.split(signed.raw)
         transfer, payment = transaction.decode(raw), self.decode(signed.raw, signed.sender)
-        market = await self._nodes.ask(self._fees.market)
+        market = await self._fees.market()
         cap = self._fees.policy.highest
         if affordable is not None:
             cap = min(cap, affordable // transfer.gas_limit)
@@ -210,7 +211,7 @@ class EvmProvider:
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
         """Whether the next block's base fee is above all that it offers. Raises UndecodableTransaction."""
-        market = await self._nodes.ask(self._fees.market)
+        market = await self._fees.market()
         return transaction.decode(transaction.split(signed.raw)[0]).fees.max_fee < (market.base or 0)
 
     def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
@@ -239,6 +240,10 @@ class EvmProvider:
             raise UndecodableTransaction(f"it is signed by {signer}, not by {sender}")
         asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(signer or address.validate(sender or ""), found.receiver, asset, found.amount)
+
+    def cost_of(self, raw: bytes) -> Cost:
+        found, _ = _read(raw)
+        return Cost(found.fee_cap, found.gas_limit)
 
     def txid_of(self, raw: bytes) -> str:
         transaction.split(raw)

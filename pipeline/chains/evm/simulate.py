@@ -24,7 +24,7 @@ _SAYS_NO = ("revert", "insufficient", "out of gas", "gas required exceeds", "inv
 
 async def estimate(node: EvmNode, book: FeeBook, payment: Payment, coin: Asset) -> FeeEstimate:
     """Raises SimulationFailed, InsufficientFunds, NotAToken, FeeCapTooLow, NodeFailure."""
-    fees = await book.quote(node)
+    fees = await book.quote()
     if payment.asset.contract is None:
         gas = await _coin(node, book, payment, coin, fees)
     else:

@@ -3,12 +3,15 @@
 Prices are the node's own (``getchainparameters``); they change by vote, so they are kept for a short time only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_high, median_low
 from typing import Any
 
 from pipeline.chains.answers import field, sequence, whole
 from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFailed
 from pipeline.chains.http import Clock, NodeFailure
+from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import FeeEstimate, Finality, Payment
 from pipeline.chains.tokens import abi_string
 from pipeline.chains.tron import address
@@ -24,6 +27,12 @@ OUT_OF_ENERGY spends the fee without moving anything."""
 PRICES_KEPT_SECONDS = 60.0
 RESULT_BYTES = 64
 """Added by the chain to a transaction's size for the result that it will carry."""
+
+MOST_SUN_PER_BYTE = 1_000
+MOST_ACTIVATION = 1_100_000
+"""Sun: what the main network charges (getTransactionFee; getCreateNewAccountFeeInSystemContract and
+getCreateAccountFee). For a bound that no node's word changes; were the chain to vote for more, fees of bandwidth would
+be counted too low."""
 
 _ERROR_SELECTOR = bytes.fromhex("08c379a0")
 """Error(string)"""
@@ -52,25 +61,37 @@ class Prices:
     free_bandwidth: int
     """Bytes a day that every account has."""
 
+    @classmethod
+    def median(cls, said: Sequence["Prices"]) -> "Prices":
+        """Of several nodes, of two the dearer word: the chain charges what it charges, and a fee limit that was made
+        for a lower price of energy burns without moving anything."""
+        return cls(
+            energy=median_high(one.energy for one in said),
+            bandwidth=median_high(one.bandwidth for one in said),
+            activation=median_high(one.activation for one in said),
+            free_bandwidth=median_low(one.free_bandwidth for one in said),
+        )
+
 
 class FeeBook:
     """Prices and estimates. One for each provider."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, nodes: Nodes[TronNode]) -> None:
         self._clock = clock
+        self._nodes = nodes
         self._prices: Prices | None = None
         self._read_at = 0.0
 
-    async def prices(self, node: TronNode) -> Prices:
-        """At most PRICES_KEPT_SECONDS old. Raises NodeFailure."""
+    async def prices(self) -> Prices:
+        """The median of two nodes, at most PRICES_KEPT_SECONDS old. Raises ChainUnavailable."""
         now = self._clock.monotonic()
         if self._prices is None or now - self._read_at >= PRICES_KEPT_SECONDS:
-            self._prices, self._read_at = await _read_prices(node), now
+            self._prices, self._read_at = Prices.median(await self._nodes.opinions(_read_prices)), now
         return self._prices
 
     async def estimate(self, node: TronNode, payment: Payment) -> FeeEstimate:
         """Raises SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
-        prices = await self.prices(node)
+        prices = await self.prices()
         resources = await node.call("getaccountresource", Finality.HEAD, {"address": address.to_hex(payment.sender)})
         if payment.asset.contract is None:
             return await _coin(node, payment, prices, resources)
@@ -100,6 +121,13 @@ def transaction_bytes(payment: Payment, fee_limit: int) -> int:
         )
     )
     return len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
+
+
+def most_burned(raw: bytes, transfer: RawTransfer) -> int:
+    """The most sun that ``raw_data`` bytes can burn: the fee limit, every byte paid for, and a new account."""
+    size = len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
+    activation = MOST_ACTIVATION if transfer.contract is None else 0
+    return transfer.fee_limit + size * MOST_SUN_PER_BYTE + activation
 
 
 async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any) -> FeeEstimate:

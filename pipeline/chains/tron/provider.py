@@ -16,6 +16,7 @@ from pipeline.chains.provider import (
     BlockContent,
     BlockRef,
     BroadcastReply,
+    Cost,
     FeeEstimate,
     Finality,
     Payment,
@@ -29,7 +30,7 @@ from pipeline.chains.provider import (
 from pipeline.chains.receipts import find_gaps
 from pipeline.chains.tron import address, balances, blocks, tokens, transaction, verdict
 from pipeline.chains.tron.broadcast import send
-from pipeline.chains.tron.fees import FeeBook, Prices, transaction_bytes
+from pipeline.chains.tron.fees import FeeBook, Prices, most_burned, transaction_bytes
 from pipeline.chains.tron.node import TronNode, check_genesis
 from pipeline.chains.tron.transaction import RawTransfer
 from pipeline.curve import PublicKey
@@ -70,7 +71,7 @@ class TronProvider:
         self._assets = {one.contract: one for one in assets}
         self._assets.setdefault(None, Asset("TRX", 6))
         self._balances = balances.reader(self._nodes)
-        self._fees = FeeBook(clock)
+        self._fees = FeeBook(clock, self._nodes)
         self._death_margin = death_margin
 
     async def check_network(self) -> None:
@@ -107,7 +108,7 @@ class TronProvider:
 
         async def ask(node: TronNode) -> tuple[BlockRef, BlockRef, Prices]:
             solid = await node.block_ref(Finality.FINAL)
-            return solid, await node.block_ref(Finality.HEAD), await self._fees.prices(node)
+            return solid, await node.block_ref(Finality.HEAD), await self._fees.prices()
 
         solid, head, prices = await self._nodes.ask(ask)
         raw = _encode(payment, estimate, solid, head, lifetime)
@@ -147,6 +148,14 @@ class TronProvider:
             raise UndecodableTransaction(f"it is from {found.sender}, not from {sender}")
         asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
         return Payment(found.sender, found.receiver, asset, found.amount)
+
+    def cost_of(self, raw: bytes) -> Cost:
+        try:
+            found = transaction.decode(raw)
+        except UndecodableTransaction:
+            raw, _ = transaction.split(raw)
+            found = transaction.decode(raw)
+        return Cost(most_burned(raw, found))
 
     def txid_of(self, raw: bytes) -> str:
         return transaction.txid(transaction.split(raw)[0])

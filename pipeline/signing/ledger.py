@@ -1,0 +1,335 @@
+"""What the signing processes of a host have signed away in the last 24 hours: a file that they share.
+
+    reserve    the amount is added up with all that stands in the file; within the ceiling a line is appended and
+    fsynced,
+               and only then may anything be signed for it; above, CeilingReached
+    release    nothing was signed for a reservation: a second line takes it back
+
+One line a reservation, JSON: ``{"id": "…", "at": 1764444444.1, "of": "evm 56 gas wallet", "spent": "1234"}``;
+``{"void": "…"}`` takes one back. ``spent`` is in native raw units, ``at`` in seconds since 1970.
+
+Who reads or appends holds a lock on the file, so that two processes cannot both take the last of a ceiling. A process
+that dies in the middle of a line leaves one that does not end: it was not fsynced, nothing was signed for it, and the
+next one cuts it off. Any other line that cannot be read stops signing. Lines that are a day old are left out as the
+file is written anew. What waits at the same moment is written and fsynced together.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+from loguru import logger
+
+from pipeline.signing.errors import CeilingReached, LedgerUnavailable, SigningDeferred
+
+T = TypeVar("T")
+
+WINDOW_SECONDS = 86_400.0
+FUTURE_SECONDS = 300.0
+"""A line from further ahead was written while this host's clock was wrong: it counts as of now."""
+LOCK_SECONDS = 5.0
+"""Others hold the lock for one fsync. Whoever holds it longer stands still."""
+LOCK_PAUSE_SECONDS = 0.005
+COMPACT_BYTES = 1_000_000
+"""The file is written anew when it is larger than this, and twice as large as what still counts."""
+LINE_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that may be spent of something in 24 hours, native raw units."""
+
+    of: str
+    """What it bounds, e.g. ``evm 56 gas wallet``."""
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An amount that is counted from now on."""
+
+    id: str
+    ceiling: Ceiling
+    amount: int
+
+
+@dataclass(slots=True)
+class _Wanted:
+    line: dict[str, Any]
+    ceiling: Ceiling | None
+    """None: nothing is added, only taken back."""
+    amount: int
+    written: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What the file says, as far as it was read."""
+
+    inode: int = -1
+    offset: int = 0
+    lines: dict[str, tuple[float, str, int]] = field(default_factory=dict)
+    """Time, ceiling and amount by id, in the order of the file."""
+    spent: Counter[str] = field(default_factory=Counter)
+    is_stale: bool = False
+    """Whether the file is to be written anew."""
+
+    def add(self, line_id: str, at: float, of: str, amount: int) -> None:
+        self.drop(line_id)
+        self.lines[line_id] = (at, of, amount)
+        self.spent[of] += amount
+
+    def drop(self, line_id: str) -> None:
+        at_of_amount = self.lines.pop(line_id, None)
+        if at_of_amount is not None:
+            self.spent[at_of_amount[1]] -= at_of_amount[2]
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """An fsync may take as long as the disk likes: not on the event loop."""
+    return await asyncio.to_thread(work)
+
+
+class SpendingLedger:
+    """The file, for one process. Safe to use from many tasks."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` in seconds since 1970."""
+        self.path = path
+        self._clock = clock
+        self._counted = _Counted()
+        self._queue: list[_Wanted] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def reserve(self, ceiling: Ceiling, amount: int) -> Reservation:
+        """Count ``amount``; on return it stands on the disk. Raises CeilingReached, LedgerUnavailable."""
+        if amount < 0:
+            raise ValueError(f"an amount of {amount} cannot be reserved")
+        reservation = Reservation(secrets.token_hex(8), ceiling, amount)
+        line = {"id": reservation.id, "at": round(self._clock(), 3), "of": ceiling.of, "spent": str(amount)}
+        await self._write(line, ceiling, amount)
+        return reservation
+
+    async def release(self, reservation: Reservation) -> None:
+        """Nothing was signed for it. Where that cannot be written down it stays counted for its day."""
+        try:
+            await self._write({"void": reservation.id, "at": round(self._clock(), 3)}, None, 0)
+        except LedgerUnavailable as error:
+            logger.warning("{} stays counted, although nothing was signed for it: {}", reservation.amount, error)
+
+    def spent(self, of: str) -> int:
+        """Of the last 24 hours, by all processes of this host. Raises LedgerUnavailable."""
+        if not self.path.exists():
+            return 0
+        with self._locked() as file:
+            self._read(file)
+            return self._counted.spent[of]
+
+    def check(self) -> None:
+        """Try whether something could be written down. Raises LedgerUnavailable."""
+        with self._locked() as file:
+            self._read(file)
+
+    async def _write(self, line: dict[str, Any], ceiling: Ceiling | None, amount: int) -> None:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Wanted(line, ceiling, amount, written))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_queue())
+        # Shielded from whoever gives up waiting: what is written for others too goes on.
+        await asyncio.shield(written)
+
+    async def _write_queue(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue, []
+            answers: list[SigningDeferred | None] = [None] * len(batch)
+            trouble: Exception | None = None
+            try:
+                await in_thread(lambda batch=batch, answers=answers: self._append(batch, answers))  # type: ignore[misc]
+            except Exception as error:
+                trouble = error
+            for wanted, answer in zip(batch, answers, strict=True):
+                if wanted.written.done():
+                    continue
+                if trouble is not None or answer is not None:
+                    wanted.written.set_exception(trouble or answer or LedgerUnavailable(str(self.path)))
+                    wanted.written.exception()  # who asked may be gone
+                else:
+                    wanted.written.set_result(None)
+
+    def _append(self, batch: Sequence[_Wanted], answers: list[SigningDeferred | None]) -> None:
+        """Runs outside of the event loop. Fills ``answers`` in: None where the line stands on the disk."""
+        with self._locked() as file:
+            self._read(file)
+            taken: list[_Wanted] = []
+            spent = Counter(self._counted.spent)
+            for place, wanted in enumerate(batch):
+                if wanted.ceiling is not None:
+                    answers[place] = self._over(wanted.ceiling, spent[wanted.ceiling.of], wanted.amount)
+                    if answers[place] is not None:
+                        continue
+                    spent[wanted.ceiling.of] += wanted.amount
+                taken.append(wanted)
+            if not taken:
+                return
+            text = "".join(json.dumps(wanted.line, separators=(",", ":")) + "\n" for wanted in taken).encode()
+            try:
+                file_end = self._counted.offset
+                if os.pwrite(file, text, file_end) != len(text):
+                    raise OSError("it was written in part")
+                os.fsync(file)
+            except OSError:
+                # Whatever of it reached the disk is cut off: nothing is signed for it.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file, file_end)
+                self._counted = _Counted()
+                raise
+            for wanted in taken:
+                self._take(wanted.line)
+            self._counted.offset = file_end + len(text)
+            if self._counted.is_stale or self._counted.offset > max(
+                COMPACT_BYTES, 2 * LINE_BYTES * len(self._counted.lines)
+            ):
+                self._write_anew()
+
+    def _over(self, ceiling: Ceiling, spent: int, amount: int) -> CeilingReached | None:
+        if spent + amount <= ceiling.most:
+            return None
+        oldest = next((at for at, of, _ in self._counted.lines.values() if of == ceiling.of), None)
+        said = f"{ceiling.of}: {spent} of {ceiling.most} raw units are spent, {amount} more are asked for"
+        return CeilingReached(said, spent, amount, None if oldest is None else oldest + WINDOW_SECONDS)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The file, locked against the other processes. Raises LedgerUnavailable."""
+        try:
+            file = self._open_locked()
+        except OSError as error:
+            raise LedgerUnavailable(self._why(error)) from error
+        try:
+            yield file
+        except OSError as error:
+            raise LedgerUnavailable(self._why(error)) from error
+        finally:
+            os.close(file)  # and with it the lock
+
+    def _open_locked(self) -> int:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                while True:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        if time.monotonic() > deadline:
+                            raise OSError(f"another process has held its lock for {LOCK_SECONDS:g} s") from None
+                        time.sleep(LOCK_PAUSE_SECONDS)
+                if os.fstat(file).st_ino == self._inode_at_path():
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)  # it was written anew while we waited
+
+    def _inode_at_path(self) -> int:
+        try:
+            return self.path.stat().st_ino
+        except FileNotFoundError:
+            return -1
+
+    def _read(self, file: int) -> None:
+        """Take in what others have appended, and forget what is a day old."""
+        about = os.fstat(file)
+        if about.st_ino != self._counted.inode or about.st_size < self._counted.offset:
+            self._counted = _Counted(inode=about.st_ino)
+            _sync_directory(self.path.parent)
+        while about.st_size > self._counted.offset:
+            text = os.pread(file, about.st_size - self._counted.offset, self._counted.offset)
+            complete = text.rfind(b"\n") + 1
+            for line in text[:complete].splitlines():
+                self._take(self._parsed(line))
+            self._counted.offset += complete
+            if complete < len(text):
+                os.ftruncate(file, self._counted.offset)
+                break
+        now, ahead = self._clock(), 0
+        for line_id, (at, of, amount) in list(self._counted.lines.items()):
+            if at <= now - WINDOW_SECONDS:
+                self._counted.drop(line_id)
+            elif at > now + FUTURE_SECONDS:
+                self._counted.lines[line_id] = (now, of, amount)
+                ahead += 1
+        if ahead:
+            logger.warning("{}: {} lines are from the future: they count as of now", self.path, ahead)
+            self._counted.is_stale = True
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(line)
+            if "void" not in found and not (
+                isfinite(float(found["at"])) and found["id"] and found["of"] and int(found["spent"]) >= 0
+            ):
+                raise ValueError("no time, name or amount")
+            return dict(found)
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerUnavailable(
+                f"{self.path} has a line that cannot be read ({line[:80]!r}): nothing is signed. Somebody has changed "
+                "it; find "
+                f"out who, then mend the line, or move the file away if a day has passed since the last signature"
+            ) from error
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if "void" in line:
+            self._counted.drop(str(line["void"]))
+        else:
+            self._counted.add(str(line["id"]), float(line["at"]), str(line["of"]), int(line["spent"]))
+
+    def _write_anew(self) -> None:
+        """Only what still counts, in a file that takes the other's place at once. Run under the lock, after all else:
+        what is appended to the old one from here on is lost."""
+        beside = self.path.with_name(f"{self.path.name}.new")
+        lines = [
+            {"id": line_id, "at": at, "of": of, "spent": str(amount)}
+            for line_id, (at, of, amount) in self._counted.lines.items()
+        ]
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with os.fdopen(os.dup(file), "wb") as whole:
+                whole.write(text)
+                whole.flush()
+                os.fsync(whole.fileno())
+        finally:
+            os.close(file)
+        beside.rename(self.path)
+        _sync_directory(self.path.parent)
+
+    def _why(self, error: OSError) -> str:
+        return f"what is signed cannot be written down in {self.path} ({error.strerror or error}): nothing is signed"
+
+
+def _sync_directory(directory: Path) -> None:
+    """So that a new file is there after a power failure."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,108 @@
+"""The rules of a network applied: is this payment allowed at all, may it cost so much, is there room for it today.
+
+allow     contract in the policy, gas and fee of the transaction within it
+permit    amount and fee are counted on this host's disk; only then may it be signed, once
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pipeline.chains.provider import Cost, Payment
+from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
+from pipeline.signing.ledger import Ceiling, Reservation, SpendingLedger
+from pipeline.signing.policy import NetworkPolicy
+
+GAS_WALLET, WALLETS = "gas wallet", "wallets"
+"""Whose coins a ceiling bounds: the gas wallet's amounts and fees; the fees of customers' wallets."""
+
+
+def ceiling_of(policy: NetworkPolicy, whose: str) -> Ceiling:
+    """``whose`` is GAS_WALLET or WALLETS."""
+    return Ceiling(f"{policy.network} {whose}", policy.day_max)
+
+
+@dataclass(slots=True)
+class Permit:
+    """One signature for up to ``most`` native raw units, counted already."""
+
+    reservation: Reservation
+    most: int
+    """Amount (where it is coins) and fee."""
+    used: bool = field(default=False)
+
+    def use(self, needed: int) -> None:
+        """Raises SigningRefused for a second use, and for more than was counted."""
+        if self.used or needed > self.most:
+            raise SigningRefused(
+                f"a signature for {needed} native raw units was asked for, counted are {0 if self.used else self.most}"
+            )
+        self.used = True
+
+
+class SigningRules:
+    """One network's rules in one process."""
+
+    def __init__(self, policy: NetworkPolicy, ledger: SpendingLedger) -> None:
+        self.policy = policy
+        self._ledger = ledger
+
+    def refusal(self, contract: str | None) -> str | None:
+        """Why tokens of a contract are not moved; None: they may be."""
+        if contract is None:
+            return None
+        try:
+            self.policy.contract(contract)
+        except SigningRefused as refused:
+            return str(refused)
+        return None
+
+    def allow(self, payment: Payment, cost: Cost) -> None:
+        """Raises SigningRefused where no waiting helps, SigningDeferred where fees may fall."""
+        if payment.asset.contract is not None:
+            contract = self.policy.contract(payment.asset.contract)
+            if contract.gas_max is not None and (cost.gas or 0) > contract.gas_max:
+                raise SigningRefused(
+                    f"a call of {contract.symbol} ({contract.address}) would use up to {cost.gas} units of gas, the "
+                    "signing "
+                    f"policy of {self.policy.name} allows {contract.gas_max}: find out why, then raise its gas_max"
+                )
+        if cost.fee > self.policy.fee_max:
+            raise SigningDeferred(
+                f"a transaction could cost {self.policy.human(cost.fee)} coins, the signing policy of "
+                f"{self.policy.name} allows "
+                f"{self.policy.human(self.policy.fee_max)} on this host: wait until fees fall, or raise its fee_max"
+            )
+
+    def _reached(self, reached: CeilingReached, whose: str) -> CeilingReached:
+        human = self.policy.human
+        freed = ""
+        if reached.free_at is not None:
+            freed = f"; the oldest of it is forgotten at {datetime.fromtimestamp(reached.free_at, UTC):%H:%M:%S} UTC"
+        return CeilingReached(
+            f"day_max of the signing policy of {self.policy.name} is reached for the {whose}: {human(reached.spent)} "
+            "of "
+            f"{human(self.policy.day_max)} coins were signed away on this host in 24 hours, {human(reached.asked)} "
+            "more are "
+            f"asked for{freed}. If so much is meant to leave, raise day_max",
+            reached.spent,
+            reached.asked,
+            reached.free_at,
+        )
+
+    @asynccontextmanager
+    async def permit(self, most: int, counted: int, *, of_gas_wallet: bool) -> AsyncIterator[Permit]:
+        """One signature for up to ``most`` native raw units, of which ``counted`` were not counted before. Given back
+        at the end where it was not used. Raises CeilingReached, LedgerUnavailable."""
+        whose = GAS_WALLET if of_gas_wallet else WALLETS
+        try:
+            reservation = await self._ledger.reserve(ceiling_of(self.policy, whose), counted)
+        except CeilingReached as reached:
+            raise self._reached(reached, whose) from reached
+        permit = Permit(reservation, most)
+        try:
+            yield permit
+        finally:
+            if not permit.used:
+                await self._ledger.release(reservation)

@@ -1,0 +1,60 @@
+"""What test processes may sign: policies that no test reaches the ceilings of, unless it is about them."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.keys.derivation import Family
+from pipeline.signing.ledger import SpendingLedger
+from pipeline.signing.networks import Network
+from pipeline.signing.policy import GAS_MAX, ContractPolicy, NetworkPolicy, to_toml
+from pipeline.signing.rules import SigningRules
+
+MOST = {Family.TRON: 10**15, Family.EVM: 10**24}
+"""A billion TRX, a million coins."""
+
+
+def policy(
+    family: Family,
+    network_id: str,
+    *tokens: str,
+    fee_max: int | None = None,
+    day_max: int | None = None,
+    treasury: str | None = None,
+) -> NetworkPolicy:
+    """For one network; amounts in native raw units."""
+    most = MOST[family]
+    limit = GAS_MAX if family is Family.EVM else None
+    return NetworkPolicy(
+        Network.of(family, network_id),
+        {Family.TRON: "tron", Family.EVM: "bsc"}[family],
+        fee_max=most if fee_max is None else fee_max,
+        day_max=most if day_max is None else day_max,
+        contracts={token: ContractPolicy(token, "token", limit) for token in tokens},
+        treasury=treasury,
+    )
+
+
+def write_policy(home: Path, *policies: NetworkPolicy, name: str = "policy.toml") -> Path:
+    """``policy.toml`` is where the processes of this FLAGPOST_HOME look for it."""
+    path = home / name
+    path.write_text(to_toml(policies))
+    path.chmod(0o644)
+    return path
+
+
+def rules(known: NetworkPolicy, directory: Path | None = None) -> SigningRules:
+    """For a sender in this process, with a ledger of its own."""
+    place = directory or Path(tempfile.mkdtemp(prefix="flagpost-ledger-", dir=_memory()))
+    return SigningRules(known, SpendingLedger(place / "signed.jsonl"))
+
+
+def allow(known: SigningRules, tokens: Iterable[str]) -> SigningRules:
+    """The same with more contracts."""
+    kept = known.policy
+    more = policy(kept.network.family, kept.network.id, *kept.contracts, *tokens, treasury=kept.treasury)
+    return SigningRules(more, known._ledger)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
