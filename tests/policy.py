@@ -35,10 +35,11 @@ def policy(
     )
 
 
-def write_policy(home: Path, *policies: NetworkPolicy, name: str = "policy.toml") -> Path:
-    """``policy.toml`` is where the processes of this FLAGPOST_HOME look for it."""
+def write_policy(home: Path, *policies: NetworkPolicy, name: str = "policy.toml", more: bool = False) -> Path:
+    """``policy.toml`` is where the processes of this FLAGPOST_HOME look for it. ``more``: beside what is there."""
     path = home / name
-    path.write_text(to_toml(policies))
+    kept = path.read_text() + "\n" if more and path.exists() else ""
+    path.write_text(kept + to_toml(policies))
     path.chmod(0o644)
     return path
 

@@ -20,12 +20,12 @@ CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON transfers
 FOR EACH ROW WHEN (
     (OLD.state IN ('final', 'reverted', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
     OR (OLD.id, OLD.kind, OLD.job_id, OLD.chain_id, OLD.wallet_id, OLD.asset_on_chain_id,
-        OLD.from_address, OLD.to_address, OLD.amount, OLD.idempotency_key, OLD.found_on_chain, OLD.created_at)
+        OLD.from_address, OLD.to_address, OLD.amount, OLD.fee_reserved, OLD.idempotency_key, OLD.found_on_chain, OLD.created_at)
     IS DISTINCT FROM
        (NEW.id, NEW.kind, NEW.job_id, NEW.chain_id, NEW.wallet_id, NEW.asset_on_chain_id,
-        NEW.from_address, NEW.to_address, NEW.amount, NEW.idempotency_key, NEW.found_on_chain, NEW.created_at)
+        NEW.from_address, NEW.to_address, NEW.amount, NEW.fee_reserved, NEW.idempotency_key, NEW.found_on_chain, NEW.created_at)
 ) EXECUTE FUNCTION refuse_changed_money(
-    'kind, job, chain, wallet, asset, addresses, amount and idempotency key');
+    'kind, job, chain, wallet, asset, addresses, amount, reserved fee and idempotency key');
 
 CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON chain_transactions
 FOR EACH ROW WHEN (

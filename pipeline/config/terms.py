@@ -98,8 +98,8 @@ CONTRADICTIONS: Mapping[str, str] = {
         "gas_amount must be at least fee_reserve: otherwise no top-up ever lets a consolidation start"
     ),
     "a_topup_fits_its_own_limit": "gas_amount must not be above gas_max_per_topup",
-    "chains_topup_fee_multiple_check": "topup_fee_multiple is a number from 1 to 1,000",
-    "chains_fee_rise_max_check": "fee_rise_max is a number from 2 to 1,000,000",
+    "topups_are_worth_their_fee": "topup_fee_multiple is a number from 1 to 1,000",
+    "fees_rise_within_bounds": "fee_rise_max is a number from 2 to 1,000,000",
     "gas_limits_grow": "gas_max_per_topup ≤ gas_max_per_wallet_day ≤ gas_max_per_day must hold",
     "consolidation_is_executed_where_it_is_flagged": (
         "consolidate_execute_min must be above 0 and not above consolidate_flag_above: "
@@ -107,7 +107,7 @@ CONTRADICTIONS: Mapping[str, str] = {
     ),
     "tokens_have_thresholds_and_coins_have_none": "only tokens have consolidation thresholds, and they need both",
 }
-"""CHECK constraints of sql/migrations/0001_chains.sql as sentences."""
+"""CHECK constraints of chains and asset_on_chain (sql/migrations) as sentences."""
 
 MOST = 100_000
 """Of counts: anything above is a slip of the hand."""

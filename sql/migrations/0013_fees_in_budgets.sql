@@ -7,10 +7,12 @@
 
 ALTER TABLE chains
     -- A top-up is worth at least so many times its own fee: less than that is never sent, more is sent instead.
-    ADD COLUMN topup_fee_multiple numeric NOT NULL DEFAULT 3 CHECK (topup_fee_multiple BETWEEN 1 AND 1000),
+    ADD COLUMN topup_fee_multiple numeric NOT NULL DEFAULT 3
+        CONSTRAINT topups_are_worth_their_fee CHECK (topup_fee_multiple BETWEEN 1 AND 1000),
     -- A transaction may cost so many times what payments of its kind cost on average in the last 24 hours. Fees below a
     -- twentieth of fee_max are not compared.
-    ADD COLUMN fee_rise_max numeric NOT NULL DEFAULT 20 CHECK (fee_rise_max BETWEEN 2 AND 1000000);
+    ADD COLUMN fee_rise_max numeric NOT NULL DEFAULT 20
+        CONSTRAINT fees_rise_within_bounds CHECK (fee_rise_max BETWEEN 2 AND 1000000);
 
 -- Where nobody has set a bound, no transaction may cost more than the largest top-up: what costs more could not be paid for by
 -- one. BSC: 0.005 BNB, a token transfer at 60 gwei. Ethereum: 0.02 ETH, one at 250 gwei. Rows that name none get the same

@@ -82,9 +82,9 @@ class World:
         chain_id, native_id, token_id = await _describe(connection, rules, status.genesis_id, devnet.url, token)
         return cls(connection, devnet, chain_id, native_id, token_id, status.genesis_id, token, gas, treasury)
 
-    def policy(self) -> NetworkPolicy:
+    def policy(self, *tokens: str) -> NetworkPolicy:
         """What those who pay may sign."""
-        return policy(Family.TRON, self.genesis, self.token)
+        return policy(Family.TRON, self.genesis, self.token, *tokens)
 
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
         """One more wallet of ours, with deposits on the chain (they need blocks to count)."""
@@ -247,9 +247,17 @@ class Desk:
     """The money room in this process, driven step by step: what the workers do, without their loops."""
 
     def __init__(
-        self, world: World, pool: Pool, confirming: Pool, *, mnemonic: str = MNEMONIC, treasury: str | None = None
+        self,
+        world: World,
+        pool: Pool,
+        confirming: Pool,
+        *,
+        mnemonic: str = MNEMONIC,
+        treasury: str | None = None,
+        tokens: Sequence[str] = (),
     ) -> None:
-        """``confirming`` has the role of the confirmation worker, ``pool`` that of who pays."""
+        """``confirming`` has the role of the confirmation worker, ``pool`` that of who pays; ``tokens`` may be signed
+        for beside USDT."""
         self.world = world
         self.pool = pool
         assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
@@ -258,7 +266,7 @@ class Desk:
         self.store = TransferStore(pool)
         self.books = SettlementStore(confirming)
         self.bookkeeper = TransferStore(confirming)
-        may_sign = rules(replace(world.policy(), treasury=treasury))
+        may_sign = rules(replace(world.policy(*tokens), treasury=treasury))
         self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, may_sign)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))

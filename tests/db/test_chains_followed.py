@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from pipeline.config import ConfigError
 from pipeline.queue.jobs import JobType
 from pipeline.settings import Settings
+from pipeline.transfers.consolidation import Consolidations
 from pipeline.transfers.gas import GasTopups
 from pipeline.workers.confirmations import Confirmations
 from pipeline.workers.paying import PayingExecutor
@@ -20,9 +22,24 @@ from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import MNEMONIC, Desk, World
 from tests.db.test_transfers_evm_stuck import stuck
 from tests.db.worker_kit import PATIENCE, running, until_count
-from tests.seed import USDT, Wallet
+from tests.policy import write_policy
+from tests.seed import TRX, USDT, Wallet
 
 NOWHERE = "http://127.0.0.1:9"
+TREASURY_ON_BSC = "0x9858EfFD232B4033E47d90003D41EC34EcaEda94"
+
+
+@pytest.fixture
+async def world(world: World, home: Path) -> World:
+    """What a process of this home may sign for, too."""
+    write_policy(home, world.policy(), more=True)
+    return world
+
+
+@pytest.fixture
+async def evm(evm: EvmWorld, home: Path) -> EvmWorld:
+    write_policy(home, evm.policy(), more=True)
+    return evm
 
 
 @pytest.fixture
@@ -42,8 +59,9 @@ async def thirsty_on_evm(evm: EvmWorld) -> Wallet:
 
 
 @pytest.fixture(autouse=True)
-def mnemonic(monkeypatch: pytest.MonkeyPatch) -> None:
+def host_that_signs(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("FLAGPOST_MNEMONIC", MNEMONIC)
+    monkeypatch.setenv("FLAGPOST_HOME", str(home))
 
 
 def settings(dsn: str, **changes: Any) -> Settings:
@@ -90,28 +108,41 @@ class TestExecutors:
     ) -> None:
         await world.connection.execute("UPDATE chains SET network_id = 'nonsense'")
         async with topping_up(database) as runtime:
-            await until(lambda: "must be the genesis block id" in (runtime.last_error or ""))
+            await until(lambda: "genesis block" in (runtime.last_error or ""))
             await world.connection.execute("UPDATE chains SET network_id = %s", [world.genesis])
             await until_sent(world)
 
 
-class TestTreasury:
-    async def test_a_renamed_chain_does_not_lose_its_pin_silently(
-        self, world: World, database: str, thirsty: Wallet
-    ) -> None:
-        """With the chain's name the pin is gone, and the treasury would be our own index 1."""
-        await world.connection.execute("UPDATE chains SET name = 'tron-x'")
-        worker = PayingExecutor(settings(database, treasury={"tron": world.treasury}), JobType.GAS_TOPUP, GasTopups)
-        with pytest.raises(ConfigError, match="chain tron-x has no pinned treasury, and tron has"):
-            await Runtime(settings(database, treasury={"tron": world.treasury}), worker).run()
+class TestPolicy:
+    """What is pinned hangs on the network, and names of chains are rows."""
 
-    async def test_renamed_while_running_it_is_not_served(self, world: World, database: str) -> None:
-        pinned = settings(database, treasury={"tron": world.treasury})
+    async def test_a_renamed_chain_keeps_its_treasury(self, world: World, database: str, home: Path) -> None:
+        pinned = (await world.wallet()).address
+        wallet = await world.wallet(usdt=250 * USDT, trx=30 * TRX)
+        await world.devnet.solidify()
+        write_policy(home, replace(world.policy(), treasury=pinned))
+        await world.connection.execute("UPDATE chains SET name = 'tron-x'")
+        async with running(PayingExecutor(settings(database), JobType.CONSOLIDATION, Consolidations), database):
+            await world.flag(wallet, consolidation=True)
+            await until_sent(world)
+        (payment,) = await world.rows("SELECT to_address FROM transfers")
+        assert payment["to_address"] == pinned
+
+    async def test_a_chain_that_becomes_another_network_is_not_served(self, world: World, database: str) -> None:
+        worker = PayingExecutor(settings(database), JobType.GAS_TOPUP, GasTopups)
+        async with alive(settings(database), worker) as runtime:
+            await until(lambda: list(worker.chain_ids or ()) == [world.chain_id])
+            await world.connection.execute("UPDATE chains SET network_id = %s", ["ab" * 32])
+            await until(lambda: "which is not in the signing policy" in (runtime.last_error or ""))
+            assert list(worker.chain_ids or ()) == []
+
+    async def test_where_one_network_has_a_pin_one_without_is_not_served(
+        self, world: World, database: str, home: Path
+    ) -> None:
+        pinned = settings(database, treasury={"bsc": TREASURY_ON_BSC})
         worker = PayingExecutor(pinned, JobType.GAS_TOPUP, GasTopups)
         async with alive(pinned, worker) as runtime:
-            await until(lambda: list(worker.chain_ids or ()) == [world.chain_id])
-            await world.connection.execute("UPDATE chains SET name = 'tron-x'")
-            await until(lambda: "has no pinned treasury" in (runtime.last_error or ""))
+            await until(lambda: "has no pinned treasury, and bsc has" in (runtime.last_error or ""))
             assert list(worker.chain_ids or ()) == []
 
     async def test_two_chains_of_one_network_are_refused(self, world: World) -> None:

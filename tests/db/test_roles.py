@@ -29,6 +29,7 @@ EVERYTHING = {
     "chain_cursors",
     "chain_transactions",
     "chains",
+    "fees_paid",
     "gas_spending",
     "nonces",
     "senders",
@@ -280,7 +281,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         connection,
         "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     )
-    assert len(tables) == 16
+    assert len(tables) == 17
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,

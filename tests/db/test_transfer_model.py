@@ -137,7 +137,7 @@ class Payments(Life):
         wanted = Payment(job.wallet_address, TREASURY, ASSET, 300 * USDT)
         made = self.attempt_step(
             job,
-            self.store.request(job, Kind.CONSOLIDATION, self.chain.token_id, wanted),
+            self.store.request(job, Kind.CONSOLIDATION, self.chain.token_id, wanted, 1),
             allowed=not (under_way or given_up or paid),
             error=MayStillLand if given_up and not paid else MovedOn,
         )

@@ -11,6 +11,7 @@ from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
 from tests.chaos.world import MNEMONIC, Desk, World
+from tests.policy import allow
 from tests.seed import TRX, USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -203,6 +204,7 @@ class TestStrangeRows:
         await world.devnet.solidify()
         await add_token(world, "USDX", token)
         await world.flag(wallet, consolidation=True)
+        desk.sender.rules = allow(desk.sender.rules, [token])
         assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
         await desk.settle()
         paid = [one for one in await world.devnet.audit() if one.sender == wallet.address and one.contract == token]

@@ -32,7 +32,8 @@ async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
     (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
     unsigned = await desk.real_provider.bump(wanted.signed)  # type: ignore[attr-defined]
     authority = await desk.sender.authority(wanted.owner.derivation_index)
-    signed = await desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
+    async with desk.sender.permit(unsigned, wanted.signed) as permit:
+        signed = await desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
     await evm.network.node.call("anvil_dropAllTransactions")
     await desk.real_provider.broadcast(signed)
     return signed.txid

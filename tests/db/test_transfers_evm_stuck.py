@@ -121,7 +121,8 @@ class TestReplacement:
         assert await evm_desk.upkeep().round() == 1
         unsigned = await other_evm_desk.real_provider.bump(wanted.signed)
         authority = await other_evm_desk.sender.authority(thirsty_evm.derivation_index)
-        signed = await other_evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
+        async with other_evm_desk.sender.permit(unsigned, wanted.signed) as permit:
+            signed = await other_evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
         with pytest.raises(MovedOn):
             await UpkeepStore(pool).record_replacement(wanted, signed)
         assert len(await evm.attempts()) == 2
@@ -133,7 +134,8 @@ class TestReplacement:
         (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
         unsigned = await evm_desk.real_provider.bump(wanted.signed)
         authority = await evm_desk.sender.authority(thirsty_evm.derivation_index)
-        signed = await evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority)
+        async with evm_desk.sender.permit(unsigned, wanted.signed) as permit:
+            signed = await evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
         await evm.price(7)
         await send_again(evm)
         await evm_desk.settle()

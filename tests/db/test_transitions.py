@@ -237,6 +237,7 @@ IMMUTABLE = {
         "from_address": "'Tx'",
         "to_address": "'Tx'",
         "amount": "amount + 1",
+        "fee_reserved": "fee_reserved + 1",
         "idempotency_key": "'x'",
         "found_on_chain": "true",
         "created_at": "created_at - interval '1 day'",

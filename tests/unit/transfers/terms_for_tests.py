@@ -1,6 +1,7 @@
 """Rules to decide from: the defaults of the automation, on a chain with two tokens."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from pipeline.chains.provider import Asset
@@ -17,7 +18,8 @@ DEFAULT = Terms(
     gas_amount=5 * TRX,
     gas_max_per_topup=50 * TRX,
     fee_reserve=1 * TRX,
-    fee_max=None,
+    fee_max=10**15,
+    topup_fee_multiple=Decimal(3),
     block_seconds=3.0,
     lifetime_seconds=180.0,
     native=AssetTerms(1, Asset("TRX", 6), None),
