@@ -54,8 +54,9 @@ AS $$
         WHERE a.transfer_id = payment.id AND NOT a.found_on_chain AND a.id IS DISTINCT FROM without_attempt)) END
 $$;
 
--- Raises FP002 where spending `more` for a payment would pass a limit of the chain. Run under lock_gas.
-CREATE OR REPLACE FUNCTION check_spending(payment transfers, more numeric) RETURNS void
+-- Raises FP002 where spending `more` for a payment, of which `already` is counted, would pass a limit of the chain. Run under
+-- lock_gas.
+CREATE OR REPLACE FUNCTION check_spending(payment transfers, already numeric, more numeric) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -70,7 +71,7 @@ DECLARE
     allowed numeric;
 BEGIN
     SELECT * INTO STRICT rules FROM chains c WHERE c.id = payment.chain_id;
-    SELECT coalesce(sum(t.amount + coalesce(t.fee_paid, counted_fee(t))), 0) INTO wallet_day FROM transfers t
+    SELECT already + coalesce(sum(t.amount + coalesce(t.fee_paid, counted_fee(t))), 0) INTO wallet_day FROM transfers t
     WHERE t.wallet_id = payment.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> payment.id
       AND t.created_at > payment.created_at - interval '24 hours';
     SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= first_hour), 0), coalesce(sum(g.amount + g.fees), 0)
@@ -151,7 +152,7 @@ BEGIN
         END IF;
     END IF;
 
-    PERFORM check_spending(NEW, NEW.amount + NEW.fee_reserved);
+    PERFORM check_spending(NEW, 0, NEW.amount + NEW.fee_reserved);
     PERFORM count_gas(NEW);
     RETURN NULL;
 END
@@ -165,16 +166,18 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     payment transfers;
+    counted numeric;
     more numeric;
 BEGIN
     SELECT * INTO STRICT payment FROM transfers t WHERE t.id = NEW.transfer_id;
     IF payment.kind NOT IN ('gas', 'gap') OR payment.fee_reserved IS NULL THEN
         RETURN NULL;
     END IF;
-    more := NEW.fee_cap - counted_fee(payment, NEW.id);
+    counted := counted_fee(payment, NEW.id);
+    more := NEW.fee_cap - counted;
     IF more > 0 THEN
         PERFORM lock_gas(NEW.chain_id);
-        PERFORM check_spending(payment, more);
+        PERFORM check_spending(payment, payment.amount + counted, more);
         PERFORM recount_gas(payment, 0, 0, more);
     END IF;
     RETURN NULL;

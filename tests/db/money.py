@@ -79,16 +79,26 @@ async def new_transfer(
     return transfer
 
 
-async def new_attempt(connection: Connection, chain: Chain, transfer: int, sender: str = GAS_STATION) -> int:
+async def new_attempt(
+    connection: Connection,
+    chain: Chain,
+    transfer: int,
+    sender: str = GAS_STATION,
+    *,
+    fee_cap: int = 1_000_000,
+    attempt: int = 1,
+) -> int:
     return await value(
         connection,
         "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, ref_block,"
-        r" expiration, fee_cap) VALUES (%s, %s, 1, %s, '\x0a', %s, 1, now() + interval '3 minutes', 1000000)"
+        r" expiration, fee_cap) VALUES (%s, %s, %s, %s, '\x0a', %s, 1, now() + interval '3 minutes', %s)"
         " RETURNING id",
         transfer,
         chain.id,
+        attempt,
         f"tx{next(_numbers)}",
         sender,
+        fee_cap,
     )
 
 
