@@ -119,13 +119,13 @@ class TestFees:
         await victim.world.rows(OPEN_EVERY_RULE + "RETURNING id", Jsonb({"floor": floor, "cap": 2 * floor}))
         await victim.start("gas-topup", "confirmations")
         await victim.until_jobs_say("day_max of the signing policy", 1)
+        await victim.until("SELECT FROM transfers WHERE kind = 'gas' AND state = 'final'")
         # A process that starts again, and jobs that are tried at once, change nothing: the host remembers.
         victim.processes[0].kill()
         await victim.processes[0].status
         await victim.impatience()
         await victim.start("gas-topup")
         await victim.until_jobs_say("day_max of the signing policy", WALLETS - 6)
-        await victim.until("SELECT FROM transfers WHERE kind = 'gas' AND state = 'final'")
         assert 0 < await victim.lost() <= DAY_MAX
         assert "day_max of the signing policy of bsc is reached for the gas wallet" in victim.said()
 
