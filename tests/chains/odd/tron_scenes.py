@@ -15,8 +15,8 @@ from tests.chains.provider.tron_network import TronNetwork
 
 PAYER, RECEIVER = 40, 41
 
-IN_A_BLOCK = frozenset({"number", "blockID", "blockNumber", "txID", "id", "raw_data_hex"})
-"""Leaves that contradict each other where one is false: an id holds the height, a txid is that of the bytes."""
+IN_A_BLOCK = frozenset({"number", "blockID", "parentHash", "blockNumber", "txID", "id", "raw_data_hex"})
+"""Leaves that contradict each other where one is false: ids are hashes of a header and of bytes."""
 
 
 @dataclass(slots=True)
