@@ -16,6 +16,7 @@ from pipeline.chains.errors import ChainError
 from pipeline.chains.http import Node, NodeFailure
 from pipeline.printable import printable, shown
 
+MAX_INT32 = 2**31 - 1
 MAX_INT64 = 2**63 - 1
 """Of a Postgres bigint, and of every amount on TRON."""
 MAX_UINT256 = 2**256 - 1
@@ -63,7 +64,9 @@ def sequence(value: Any, name: str, most: int = MOST_ITEMS) -> list[Any]:
 
 def field(answer: Any, name: str) -> Any:
     """What stands under ``name``; None where nothing does. Raises Odd for anything but an object."""
-    return mapping(answer, f"what holds {name}").get(name)
+    if isinstance(answer, dict):
+        return answer.get(name)
+    raise Odd(f"what holds {name}", answer, "an object")
 
 
 def whole(value: Any, name: str, most: int = MAX_INT64, *, missing: int | None = None) -> int:

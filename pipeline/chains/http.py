@@ -346,9 +346,10 @@ def _register_secrets(config: NodeConfig) -> None:
         if url is None:
             continue
         parts = urlsplit(url)
-        within = [*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
-        for one in (parts.username, parts.password, *(part for part in within if len(part) >= _SHORTEST_SECRET)):
-            if one and KEY_PLACE not in one:
+        # A token may stand as the user; a name is too short, and would blank half of a log.
+        within = [parts.username or "", *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+        for one in (parts.password or "", *(part for part in within if len(part) >= _SHORTEST_SECRET)):
+            if KEY_PLACE not in one:
                 register_secret(one)
 
 

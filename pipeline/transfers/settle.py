@@ -211,7 +211,8 @@ class Settlement:
                     await self._fates.look_up([by_txid[txid] for txid in unclear])  # other nodes are asked, too
                     raise ChainUnavailable(
                         f"what became of our tx {', '.join(sorted(unclear))} in final block {content.block.number} "
-                        "could not be read: no node that was asked gives a whole receipt of it"
+                        "could not be read: no node that was asked gives a whole receipt of it "
+                        f"({'; '.join(self._provider.troubles().values()) or 'what they give makes no sense'})"
                     )
                 proved, above = above, content.block
                 found = [Finding(by_txid[one.txid], one) for one in content.transactions if one.txid in by_txid]

@@ -3,6 +3,7 @@
 Coins moved inside contracts are in no receipt and not seen here; a payment of ours carries its coins itself.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.chains.provider import BlockContent, BlockRef, Effect, Finality, T
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak256("Transfer(address,address,uint256)")"""
 
+_ADDRESS_WORD = re.compile(r"0x0{24}([0-9a-fA-F]{40})", re.ASCII)
 _FINALIZED: Request = ("eth_getBlockByNumber", ["finalized", False])
 
 
@@ -176,36 +178,45 @@ def _sender(transaction: Any, receipt: Any) -> str:
 def _effects(block: BlockRef, txid: str, transaction: Any, receipt: Any) -> tuple[Effect, ...]:
     value, to = quantity(field(transaction, "value"), "value"), field(transaction, "to")
     own = [Effect(None, _address(field(transaction, "from")), _address(to), value)] if value and to is not None else []
-    logs = sequence(field(receipt, "logs"), "logs")
-    for log in logs:
-        _check_log(block, txid, log)
-    found = (log_transfer(log) for log in logs)
-    return (*own, *(effect for effect in found if effect is not None))
+    moved = (_logged(block, txid, log) for log in sequence(field(receipt, "logs"), "logs"))
+    return (*own, *(effect for effect in moved if effect is not None))
 
 
-def _check_log(block: BlockRef, txid: str, log: Any) -> None:
-    """Raises Odd for a log of another transaction or block, as far as it names one, and for one that is taken back: in
-    a receipt none is, and without it a payment would seem not to have happened."""
-    if field(log, "removed"):
-        raise Odd("removed", field(log, "removed"), "false, as in every receipt")
+def _logged(block: BlockRef, txid: str, log: Any) -> Effect | None:
+    """The Transfer that a log of a receipt records. Raises Odd for a log of another transaction or block, as far as it
+    names one, and for one that is taken back: in a receipt none is, and without it a payment would seem not to have
+    happened."""
+    fields = mapping(log, "a log")
+    if fields.get("removed"):
+        raise Odd("removed", fields["removed"], "false, as in every receipt")
     for name, wanted_value in (("transactionHash", txid), ("blockHash", block.id)):
-        found = field(log, name)
-        if found is not None and hash_text(found, name) != wanted_value:
+        found = fields.get(name)
+        if found is not None and found != wanted_value and hash_text(found, name) != wanted_value:
             raise Odd(f"a log's {name}", found, wanted_value)
+    return log_transfer(fields)
 
 
 def log_transfer(log: Any) -> Effect | None:
     """The Transfer that a log records; None for any other event, an NFT's Transfer (four topics) among them, and for
     words in the place of addresses: a contract may log what it likes. Raises Odd."""
     fields = mapping(log, "a log")
-    topics, data = sequence(fields.get("topics"), "topics", 4), hex_bytes(fields.get("data"), "data", "0x")
-    if len(topics) != 3 or len(data) != 32:
+    topics, data = sequence(fields.get("topics"), "topics", 4), fields.get("data")
+    if len(topics) != 3 or (topics[0] != TRANSFER_TOPIC and hash_text(topics[0], "a topic") != TRANSFER_TOPIC):
         return None
-    topic, *parties = (hash_text(topic, "a topic") for topic in topics)
-    if topic != TRANSFER_TOPIC or any(party[2:26].strip("0") for party in parties):
+    sender, receiver = _party(topics[1]), _party(topics[2])
+    amount = hex_bytes(data, "data", "0x")
+    if len(amount) != 32 or sender is None or receiver is None:
         return None
-    sender, receiver = (_address("0x" + party[26:]) for party in parties)
-    return Effect(_address(fields.get("address")), sender, receiver, int.from_bytes(data, "big"))
+    return Effect(_address(fields.get("address")), sender, receiver, int.from_bytes(amount, "big"))
+
+
+def _party(topic: Any) -> str | None:
+    """The address in a topic; None for a word that is none. Raises Odd for what is no topic."""
+    found = _ADDRESS_WORD.fullmatch(topic) if isinstance(topic, str) else None
+    if found is None:
+        hash_text(topic, "a topic")
+        return None
+    return address.from_bytes(bytes.fromhex(found[1]))
 
 
 def _address(digits: Any) -> str:

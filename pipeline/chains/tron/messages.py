@@ -1,4 +1,4 @@
-"""The few messages of TRON's protocol that payments are made of.
+"""The few messages of TRON's protocol that payments are made of, and the header of a block.
 
 Field numbers and names are java-tron's (core/Tron.proto and core/contract/*.proto). Whatever else a transaction
 carries is unknown here, which is how reading finds that it is no plain payment. The tests hold these against
@@ -19,6 +19,16 @@ _CLASSES = declare(
             14: ("timestamp", "int64"),
             18: ("fee_limit", "int64"),
         },
+        "BlockHeader": {
+            1: ("timestamp", "int64"),
+            2: ("txTrieRoot", "bytes"),
+            3: ("parentHash", "bytes"),
+            7: ("number", "int64"),
+            8: ("witness_id", "int64"),
+            9: ("witness_address", "bytes"),
+            10: ("version", "int32"),
+            11: ("accountStateRoot", "bytes"),
+        },
         "Contract": {1: ("type", "int32"), 2: ("parameter", "Any")},
         "TransferContract": {1: ("owner_address", "bytes"), 2: ("to_address", "bytes"), 3: ("amount", "int64")},
         "TriggerSmartContract": {
@@ -33,6 +43,8 @@ _CLASSES = declare(
 Transaction = _CLASSES["Transaction"]
 RawData = _CLASSES["RawData"]
 """java-tron's Transaction.raw: what is signed."""
+BlockHeader = _CLASSES["BlockHeader"]
+"""java-tron's BlockHeader.raw: what a block's id is made of."""
 Contract = _CLASSES["Contract"]
 TransferContract = _CLASSES["TransferContract"]
 TriggerSmartContract = _CLASSES["TriggerSmartContract"]

@@ -1,18 +1,33 @@
 """A TRON node: java-tron's HTTP interface, with its ways of saying no."""
 
+from hashlib import sha256
 from typing import Any
 
-from pipeline.chains.answers import MAX_HEIGHT, bare_hash, field, moment, whole
+from pipeline.chains.answers import MAX_HEIGHT, MAX_INT32, MAX_INT64, bare_hash, field, hex_bytes, moment, whole
 from pipeline.chains.answers import reading as reading
 from pipeline.chains.errors import LyingNode, WrongNetwork
 from pipeline.chains.http import JsonObject, Node, NodeFailure, origin
 from pipeline.chains.provider import BlockRef, Finality
+from pipeline.chains.tron import messages
 from pipeline.chains.tron.transaction import from_milliseconds
 from pipeline.chains.wire import ANSWER_LIMIT, BLOCK_LIMIT
 from pipeline.printable import printable, shown
 
 _LARGE = frozenset({"getblock", "getblockbynum", "gettransactioninfobyblocknum", "gettransactioninfobyid"})
 """Methods whose answers grow with a block."""
+
+_HEADER = {
+    "timestamp": MAX_INT64,
+    "txTrieRoot": None,
+    "parentHash": None,
+    "number": MAX_INT64,
+    "witness_id": MAX_INT64,
+    "witness_address": None,
+    "version": MAX_INT32,
+    "accountStateRoot": None,
+}
+"""Fields of a block's header as java-tron prints them (core/Tron.proto): the largest number, None for bytes."""
+_OF_EVERY_HEADER = frozenset({"timestamp", "txTrieRoot", "parentHash", "number", "witness_address"})
 
 
 class TronNode(Node):
@@ -87,7 +102,24 @@ def block_ref(node: TronNode, answer: Any, number: int | None) -> BlockRef:
         raise LyingNode(f"node {node.name} was asked for block {number} and answered block {found}")
     if int(block_id[:16], 16) != found:
         raise LyingNode(f"node {node.name} gives block {found} the id {block_id}, which is not of that height")
+    with reading(node, "a block's header"):
+        computed = _id_of(header, found)
+    if computed not in (None, block_id):
+        raise LyingNode(f"node {node.name} gives block {found} the id {block_id}, its header has {computed}")
     return BlockRef(found, block_id, from_milliseconds(milliseconds))
+
+
+def _id_of(header: dict[str, Any], number: int) -> str | None:
+    """The id that a header has: its height, and the rest of the hash of its bytes. None for block 0, which is no block
+    like the others, and for a header of which not every field is known and there. Raises Odd."""
+    if number == 0 or not header.keys() <= _HEADER.keys() or not header.keys() >= _OF_EVERY_HEADER:
+        return None
+    fields = {}
+    for name, value in header.items():
+        most = _HEADER[name]
+        fields[name] = hex_bytes(value, name) if most is None else whole(value, name, most)
+    hashed = sha256(messages.BlockHeader(**fields).SerializeToString(deterministic=True)).hexdigest()
+    return f"{number:016x}{hashed[16:]}"
 
 
 def is_no_contract(message: str) -> bool:

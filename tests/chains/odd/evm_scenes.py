@@ -1,6 +1,7 @@
 """All that an EVM provider asks of a node, at a real one."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import Clock, NodeConfig
@@ -67,13 +68,13 @@ class EvmScenes:
         balances = [BalanceQuery(payer, network.coin), BalanceQuery(payer, network.token)]
         await scene("balances by creation", lambda p: p.balances(balances))
 
-        estimate = await self.make().estimate(token)
+        estimate = await self._asked(lambda p: p.estimate(token))
         await scene("build", lambda p: p.build(token, estimate, 0, 0))
         first = await self._signed(token, PAYER, 0)
         second = await self._signed(coin, PAYER, 1)
         await scene("broadcast", lambda p: p.broadcast(first), frozenset({"result"}))
         await scene("broadcast again", lambda p: p.broadcast(first))
-        await self.make().broadcast(second)
+        await self._asked(lambda p: p.broadcast(second))
         await scene("sender_nonces", lambda p: p.sender_nonces(payer))
         await scene("bump", lambda p: p.bump(second))
         await scene("outpriced", lambda p: p.outpriced(second))
@@ -82,7 +83,7 @@ class EvmScenes:
         await scene("find at head", lambda p: p.find(first.txid, Finality.HEAD), IN_A_BLOCK)
         await scene("find before it is final", lambda p: p.find(first.txid, Finality.FINAL))
         await network.finalize()
-        found = await self.make().find(first.txid, Finality.FINAL)
+        found = await self._asked(lambda p: p.find(first.txid, Finality.FINAL))
         assert found is not None
         height = found.block.number
         await scene("broadcast in a block", lambda p: p.broadcast(first))
@@ -107,6 +108,14 @@ class EvmScenes:
         reverting = network.provider().validate_address(reverting)
         await scene("inspect what reverts", lambda p: p.inspect_token(reverting))
         return scenes, self.make
+
+    async def _asked(self, ask: Ask) -> Any:
+        """Past every recording."""
+        provider = self.make()
+        try:
+            return await ask(provider)
+        finally:
+            await provider.close()
 
     async def _signed(self, payment: Payment, index: int, nonce: int) -> SignedTransaction:
         provider = self.make()

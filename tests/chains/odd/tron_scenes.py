@@ -15,8 +15,8 @@ from tests.chains.provider.tron_network import TronNetwork
 
 PAYER, RECEIVER = 40, 41
 
-IN_A_BLOCK = frozenset({"number", "blockID", "blockNumber", "txID", "id", "raw_data_hex"})
-"""Leaves that contradict each other where one is false: an id holds the height, a txid is that of the bytes."""
+IN_A_BLOCK = frozenset({"number", "blockID", "parentHash", "blockNumber", "txID", "id", "raw_data_hex"})
+"""Leaves that contradict each other where one is false: ids are hashes of a header and of bytes."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class TronScenes:
         balances = [BalanceQuery(payer, network.coin), BalanceQuery(payer, network.token)]
         await scene("balances", lambda p: p.balances(balances))
 
-        estimate = await self.make().estimate(token)
+        estimate = await self._asked(lambda p: p.estimate(token))
 
         async def build(provider: Any) -> Any:
             built = await provider.build(token, estimate, 180)  # its timestamp is drawn
@@ -76,12 +76,12 @@ class TronScenes:
         await scene("broadcast again", lambda p: p.broadcast(first), frozenset({"txid"}))
         await network.devnet.add_fault(FaultKind.FALSE_CODE, "wallet/broadcasthex", count=1, code="SIGERROR")
         await scene("broadcast refused", lambda p: p.broadcast(first), frozenset({"txid"}))
-        await self.make().broadcast(second)
+        await self._asked(lambda p: p.broadcast(second))
         await scene("verdict open", lambda p: p.verdict(first))
         await network.mine()
         await scene("find at head", lambda p: p.find(first.txid, Finality.HEAD), IN_A_BLOCK)
         await network.finalize()
-        found = await self.make().find(first.txid, Finality.FINAL)
+        found = await self._asked(lambda p: p.find(first.txid, Finality.FINAL))
         assert found is not None
         height = found.block.number
         await scene("find", lambda p: p.find(first.txid, Finality.FINAL), IN_A_BLOCK)
@@ -96,6 +96,14 @@ class TronScenes:
         await network.finalize()
         await scene("verdict dead", lambda p: p.verdict(late))
         return scenes, self.make
+
+    async def _asked(self, ask: Ask) -> Any:
+        """Past every recording."""
+        provider = self.make()
+        try:
+            return await ask(provider)
+        finally:
+            await provider.close()
 
     async def _signed(self, payment: Payment) -> SignedTransaction:
         provider = self.make()

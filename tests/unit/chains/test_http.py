@@ -8,6 +8,8 @@ import pytest
 from aiolimiter import AsyncLimiter
 
 from pipeline.chains.http import Clock, Node, NodeConfig, NodeFailure, NodeSuspended
+from pipeline.log import REDACTED, redact
+from tests.logs import logging_restored
 from tests.unit.chains.scripted_node import Answer, FakeTime, scripted_node
 
 
@@ -185,6 +187,20 @@ async def test_solidity_may_be_served_elsewhere() -> None:
 def test_bad_node_configuration_names_the_field(value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NodeConfig.parse(value)  # type: ignore[arg-type]
+
+
+def test_what_may_be_a_key_in_a_url_stands_in_no_log_line() -> None:
+    with logging_restored():
+        for url in (
+            "https://rpc.example/v3/0123456789abcdef0123",
+            "https://rpc.example/?apikey=fedcba9876543210fedc",
+            "https://operator:hunter22hunter22@rpc.example/bsc/mainnet",
+            "https://a-token-of-thirty-characters-x@rpc.example",
+        ):
+            node_of(url)
+        line = "0123456789abcdef0123 fedcba9876543210fedc hunter22hunter22 a-token-of-thirty-characters-x"
+        assert redact(line) == " ".join([REDACTED] * 4)
+        assert redact("operator of bsc at rpc.example, mainnet") == "operator of bsc at rpc.example, mainnet"
 
 
 async def test_messages_show_neither_path_nor_user_of_a_url() -> None:

@@ -286,3 +286,53 @@ async def test_a_block_of_next_week_is_none() -> None:
         with pytest.raises(ChainUnavailable, match="a time up to a day after now"):
             await provider.block_ref(Finality.HEAD)
         await provider.close()
+
+
+HEADERS = [
+    (
+        "000000000326c641ee5f2819cdaccd67a616195ea214a4c352a4bfa47d61e1c8",
+        "000000000326c640639ec37b4f981df3dd768e926305bd0ddb2b91e759fa2fda",
+        "00" * 32,
+        {"timestamp": 1734518928000, "number": 52872769, "version": 30},
+        "4150d3765e4e670727ebac9d5b598f74b75a3d54a7",
+    ),
+    (
+        "0000000001d6f4a09f60c27befccff6fe3cc593b2d6c46cdc79d3fd4f55db859",
+        "0000000001d6f49f615231bdeeddd8b563c746188d5e270a58afc87b059f29de",
+        "cc12586dc14ca32175ff230931dfad4e2f57b71850948edae7ef1c7a7de08881",
+        {"timestamp": 1623055923000, "number": 30864544, "version": 21},
+        "41c81107148e5fa4b4a2edf3d5354db6c6be5b5549",
+    ),
+    (
+        "0000000000000a611841e6cd79f99249d7e974e41c0f5b016eb3c64e43fcb01c",
+        "0000000000000a6023d563b1a2e1e0eb49cb40226eb553e6dc006e723395d588",
+        "00" * 32,
+        {"timestamp": 1529899509000, "number": 2657},
+        "411661f25387370c9cd3a9a5d97e60ca90f4844e7e",
+    ),
+]
+"""Of TRON's main and test networks: id, id of the parent, root, numbers, producer."""
+
+
+@pytest.mark.parametrize(("block", "parent", "root", "numbers", "producer"), HEADERS)
+async def test_a_blocks_id_is_that_of_its_header(
+    block: str, parent: str, root: str, numbers: dict[str, int], producer: str
+) -> None:
+    raw: dict[str, Any] = {**numbers, "txTrieRoot": root, "parentHash": parent, "witness_address": producer}
+    async with scripted_node() as node:
+        provider = provider_of(node)
+        node.answers["wallet/getblock"] = {"blockID": block, "block_header": {"raw_data": raw}}
+        assert (await provider.block_ref(Finality.HEAD)).id == block
+        false: list[dict[str, Any]] = [
+            {**raw, "timestamp": raw["timestamp"] - 3000},
+            {**raw, "parentHash": block},
+            {**raw, "txTrieRoot": parent},
+            {**raw, "version": 99},
+        ]
+        for header_now in false:
+            node.answers["wallet/getblock"] = {"blockID": block, "block_header": {"raw_data": header_now}}
+            with pytest.raises(LyingNode, match=f"the id {block}, its header has"):
+                await provider.block_ref(Finality.HEAD)
+        node.answers["wallet/getblock"] = {"blockID": block, "block_header": {"raw_data": {**raw, "new_field": 1}}}
+        assert (await provider.block_ref(Finality.HEAD)).id == block, "of a later version of the protocol"
+        await provider.close()
