@@ -6,16 +6,24 @@ that ``flagpost jobs list`` in a production directory sees the database its Proc
 
 import json
 import os
+import re
+import stat
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.redaction import register_mnemonic, register_secret
+
 ENV_FILE = Path(".env")
+_PASSWORD_KEYWORD = re.compile(r"\b(?:ssl)?password\s*=\s*(?:'((?:\\.|[^'\\])*)'|((?:\\.|[^\s\\])+))")
+_ORDINARY = frozenset({"postgres", "postgresql", "flagpost", "password", "localhost"})
+"""Passwords of rehearsals that stand in honest lines, too."""
 CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
 
 
@@ -91,11 +99,16 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment. Raises SettingsError naming each variable that is malformed."""
+        """Read the environment. Passwords of databases are shown in no line of the log from now on. Raises
+        SettingsError naming each variable that is malformed."""
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
+        for dsn in filter(None, (settings.database_url, settings.listen_url)):
+            for password in _passwords(dsn):
+                register_secret(password)
+        return settings
 
     @classmethod
     def settings_customise_sources(
@@ -142,13 +155,18 @@ class Settings(BaseSettings):
     def mnemonic(self) -> SecretStr:
         """The mnemonic, read at this moment and kept nowhere: only processes that sign ask for it.
 
-        From FLAGPOST_MNEMONIC, else FLAGPOST_MNEMONIC_FILE, else the file ``mnemonic`` under ``home``.
-        Raises SettingsError when there is none. Whether it is a valid BIP39 mnemonic is for ``keys`` to say.
+        From FLAGPOST_MNEMONIC, else FLAGPOST_MNEMONIC_FILE, else the file ``mnemonic`` under ``home``. From now on no
+        line of the log contains any part of it. Raises SettingsError when there is none, or when others than its owner
+        can read the file it stands in. Whether it is a valid BIP39 mnemonic is for ``keys`` to say.
         """
         text = _environment().get("FLAGPOST_MNEMONIC", "")
-        if not text.strip():
+        if text.strip():
+            if not os.environ.get("FLAGPOST_MNEMONIC", "").strip():
+                _refuse_if_others_can_read(_env_file())
+        else:
             path = self.mnemonic_file or self.home / "mnemonic"
             try:
+                _refuse_if_others_can_read(path)
                 text = path.read_text(encoding="utf-8")
             except FileNotFoundError:
                 raise SettingsError(
@@ -158,7 +176,9 @@ class Settings(BaseSettings):
                 raise SettingsError(f"The mnemonic file {path} cannot be read: {error}") from None
             if not text.strip():
                 raise SettingsError(f"The mnemonic file {path} is empty")
-        return SecretStr(" ".join(text.split()))
+        words = " ".join(text.split())
+        register_mnemonic(words)
+        return SecretStr(words)
 
 
 class _Environment(PydanticBaseSettingsSource):
@@ -186,9 +206,41 @@ class _Environment(PydanticBaseSettingsSource):
         return found
 
 
+def _passwords(dsn: str) -> set[str]:
+    """What of a DSN may not be shown."""
+    if "://" in dsn:
+        parts = urlsplit(dsn)
+        given = [unquote(parts.password or "")]
+        given += [value for name, value in parse_qsl(parts.query) if name in ("password", "sslpassword")]
+    else:
+        given = [re.sub(r"\\(.)", r"\1", quoted or plain) for quoted, plain in _PASSWORD_KEYWORD.findall(dsn)]
+    return set(filter(None, given)) - _ORDINARY
+
+
+def environment_of_child(**more: str) -> dict[str, str]:
+    """The variables of this process and ``more``, for a program that takes secrets from there: what stands on a command
+    line everybody on the machine can read."""
+    return dict(os.environ) | more
+
+
+def _refuse_if_others_can_read(path: Path) -> None:
+    """Raises SettingsError for a file with a mnemonic that its group or everybody may open; FileNotFoundError. Pipes
+    and sockets are their makers' own."""
+    mode = path.stat().st_mode
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
+        raise SettingsError(
+            f"The mnemonic in {path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
+        )
+
+
+def _env_file() -> Path:
+    """``.env``, or another file, or none, by FLAGPOST_ENV_FILE."""
+    return Path(os.environ.get("FLAGPOST_ENV_FILE", ENV_FILE))
+
+
 def _environment() -> dict[str, str]:
-    """Variables of the process over those of ``.env`` (another file, or none, by FLAGPOST_ENV_FILE)."""
-    path = Path(os.environ.get("FLAGPOST_ENV_FILE", ENV_FILE))
+    """Variables of the process over those of ``.env``."""
+    path = _env_file()
     kept = {name: value for name, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}
     return kept | dict(os.environ)
 
