@@ -33,7 +33,9 @@ _triples: set[tuple[str, ...]] = set()
 
 _LETTERS = re.compile(r"[A-Za-z]+")
 _NUMBER_OF_LABEL = re.compile(r"[ _#-]?\d{1,2}(?!\d)")
-_NAMED_MNEMONIC = re.compile(r"(?i)\b(?:mnemonic|seed|(?:seed|recovery|secret)[ _-]?(?:phrase|words))\b[\"']?\s*[:=]\s*[\"'\[(]*$")
+_NAMED_MNEMONIC = re.compile(
+    r"(?i)\b(?:mnemonic|seed|(?:seed|recovery|secret)[ _-]?(?:phrase|words))\b[\"']?\s*[:=]\s*[\"'\[(]*$"
+)
 _NAMED_SECRET = re.compile(
     r"""(?ix)
     ( \b (?: private[_\s-]?key | secret(?:[_\s-]?key)? | passphrase | passw(?:or)?d | xprv

@@ -26,8 +26,10 @@ from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
 from pipeline.db.gate import Gate
-from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
+from pipeline.db.pool import Connection, cut
+from pipeline.db.session import CONNECT_TIMEOUT, session_dsn, settle
 from pipeline.db.statements import statement
+from pipeline.db.values import adapters
 from pipeline.log import Seldom
 
 PING_INTERVAL = 8.0
@@ -77,7 +79,9 @@ class Listener:
         """Set by every notification, ignored ones included."""
         self.received: Counter[str] = Counter()
         """Notifications by channel since the start, ignored ones included."""
-        self._dsn = session_dsn(dsn, f"{name} listener", role)
+        self._name = f"{name} listener"
+        self._role = role
+        self._dsn = session_dsn(dsn, self._name, role)
         self._worker_id = worker_id
         self._gated = gated
         self._on_reconnect = on_reconnect
@@ -163,9 +167,10 @@ class Listener:
 
     async def _connect(self) -> None:
         self._connection = await AsyncConnection.connect(
-            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
+            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None, context=adapters()
         )
         with self._answered_in_time(self._connection):
+            await settle(self._connection, self._name, self._role)
             if self._worker_id is not None:
                 await self._connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
             if self._gated is not None:

@@ -17,6 +17,7 @@ import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, FeeCapTooLow, LyingNode, WrongNetwork
+from pipeline.db.errors import DATABASE_GONE
 from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.decisions import Skip, Wait
@@ -185,7 +186,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             # Bytes may be signed already: the job is not given up for it.
             logger.error("{}: the database refuses this step: {}", job, trouble)
             return Defer(_REFUSED_PAUSE_SECONDS, f"the database refuses this step: {trouble}")
-        case psycopg.OperationalError() | psycopg.InterfaceError() | TimeoutError():
+        case _ if isinstance(trouble, DATABASE_GONE):
             # Whether the last commit happened is unknown. Both are safe: the row says it to whoever comes next.
             return Defer(_DATABASE_PAUSE_SECONDS, f"the database did not answer: {trouble}")
         case _:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from psycopg import AsyncConnection
 
-from pipeline.db.pool import Connection, session_dsn
+from pipeline.db.pool import Connection
+from pipeline.db.session import session_dsn
 from tests.db.plans import explained, looked_at_in_vain
 from tests.seed import Chain, add_wallets
 

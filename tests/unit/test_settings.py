@@ -170,7 +170,7 @@ def test_an_env_file_with_the_mnemonic_is_judged_alike_and_one_without_is_not(
     monkeypatch: pytest.MonkeyPatch, nowhere: Path
 ) -> None:
     private(nowhere / ".env", f"FLAGPOST_MNEMONIC='{MNEMONIC}'\n", 0o644)
-    with pytest.raises(SettingsError, match="chmod 600 .env"):
+    with pytest.raises(SettingsError, match=r"chmod 600 \.env"):
         Settings.load().mnemonic()
     assert load(monkeypatch, FLAGPOST_MNEMONIC=MNEMONIC).mnemonic().get_secret_value() == MNEMONIC
 
