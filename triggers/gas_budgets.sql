@@ -3,8 +3,9 @@
 -- one keeps it, because it may be signed anew. One that was found on the chain is counted, whatever the limits say.
 --
 -- Top-ups of a chain are counted one after the other (advisory lock until commit), so that two at the same moment cannot
--- both take the last of a budget. A day is the last 24 whole hours and the hour that runs. On violation
--- constraint_name is the limit's column in chains; DETAIL of FP001 is the time of the next possible top-up.
+-- both take the last of a budget. A day is the last 24 whole hours and the hour that runs; what was spent ahead of that, while the
+-- clock was wrong, counts in all and bars nobody until then. On violation constraint_name is the limit's column in chains;
+-- DETAIL of FP001 is the time of the next possible top-up (ISO 8601).
 
 -- Also held by who compares the gas wallet's balance with what it was asked for.
 CREATE OR REPLACE FUNCTION lock_gas(p_chain_id integer) RETURNS void
@@ -48,19 +49,20 @@ BEGIN
 
     SELECT max(t.created_at) INTO previous FROM transfers t
     WHERE t.wallet_id = NEW.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> NEW.id
-      AND t.created_at > NEW.created_at - rules.gas_cooldown;
+      AND t.created_at > NEW.created_at - rules.gas_cooldown AND t.created_at < NEW.created_at + interval '1 minute';
     IF previous IS NOT NULL THEN
         RAISE EXCEPTION 'wallet % had a gas top-up at %: the next one is possible from % on (gas_cooldown %)',
             NEW.to_address, date_trunc('second', previous), date_trunc('second', previous + rules.gas_cooldown),
             rules.gas_cooldown
-        USING ERRCODE = 'FP001', DETAIL = (previous + rules.gas_cooldown)::text,
+        USING ERRCODE = 'FP001', DETAIL = to_json(previous + rules.gas_cooldown) #>> '{}',
               CONSTRAINT = 'gas_cooldown', TABLE = 'transfers';
     END IF;
 
     SELECT coalesce(sum(t.amount), 0) INTO wallet_day FROM transfers t
     WHERE t.wallet_id = NEW.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> NEW.id
-      AND t.created_at > NEW.created_at - interval '24 hours';
-    SELECT coalesce(sum(g.amount) FILTER (WHERE g.hour >= date_trunc('hour', NEW.created_at - interval '24 hours', 'UTC')), 0),
+      AND t.created_at > NEW.created_at - interval '24 hours' AND t.created_at < NEW.created_at + interval '1 minute';
+    SELECT coalesce(sum(g.amount) FILTER (WHERE g.hour >= date_trunc('hour', NEW.created_at - interval '24 hours', 'UTC')
+                                            AND g.hour <= NEW.created_at + interval '1 hour'), 0),
            coalesce(sum(g.amount), 0)
     INTO day, total
     FROM gas_spending g

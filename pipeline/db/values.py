@@ -7,6 +7,7 @@ that reads it.
 
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -22,7 +23,11 @@ LONGEST_INTEGER = 4300
 """Digits that Python turns into an integer (``sys.set_int_max_str_digits``): the time grows with their square."""
 EXACT_DIGITS = 16
 """Characters of a number that a float holds for sure."""
+DEEPEST = 200
+"""Levels of JSON. Rows of ours have a handful."""
 TOO_DEEP = {"unreadable": "nested deeper than this program reads"}
+
+_BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]', re.DOTALL)
 
 
 class TimeBeyond(datetime):
@@ -58,10 +63,27 @@ class TimeBeyond(datetime):
 def loads(text: str | bytes) -> Any:
     """JSON as ``json.loads`` reads it, but for numbers that Python's types would refuse or spoil: those are Decimals.
     What is nested too deeply is ``TOO_DEEP``. Raises ValueError for what is no JSON."""
-    try:
-        return json.loads(text, parse_int=_integer, parse_float=_fraction)
-    except RecursionError:
+    if isinstance(text, bytes):
+        text = text.decode()
+    if _is_too_deep(text):
         return dict(TOO_DEEP)
+    return json.loads(text, parse_int=_integer, parse_float=_fraction)
+
+
+def _is_too_deep(text: str) -> bool:
+    """Told before it is parsed: libraries raise Python's own limit so far that the stack ends first."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        found = match[0]
+        if found in ("[", "{"):
+            depth += 1
+            if depth > DEEPEST:
+                return True
+        elif found in ("]", "}"):
+            depth -= 1
+    return False
 
 
 def _integer(text: str) -> int | Decimal:
