@@ -114,6 +114,7 @@ SETTINGS: tuple[Setting, ...] = (
     # Debian's Postgres 15 compiled the claim anew each time: 470 ms for 1. Before 18 one scan of ten rows is reason
     # enough, where enable_seqscan=off could not avoid it.
     Setting("jit", "off", "small statements would be compiled each time", matters=False),
+    Setting("geqo", "off", "joins would be planned by chance", matters=False),
     Setting("plan_cache_mode", "auto", "statements would be planned each time, or for no values at all", matters=False),
     *(
         Setting(f"enable_{way}", "on", "plans would scan whole tables", matters=False)
@@ -231,14 +232,12 @@ class Session:
         return cls(values.pop("role"), values.pop("login"), values.pop("database"), values, can_set)
 
     def unmet(self, *, pooler: bool) -> list[Setting]:
-        """Settings that are not as they must be. How long our own sessions may take is said by each of them."""
-        return [
-            setting
-            for setting in SETTINGS
-            if setting.name in self.values
-            and not setting.is_met_by(self.values[setting.name])
-            and (pooler or not setting.is_own_timeout)
-        ]
+        """Settings that are not as they must be; behind a pooler, those for which a login's own will not do. How long
+        our own sessions may take is said by each of them."""
+        known = [setting for setting in SETTINGS if setting.name in self.values]
+        if pooler:
+            return [one for one in known if not one.is_met_by(self.values[one.name])]
+        return [one for one in known if one.value != self.values[one.name] and not one.is_own_timeout]
 
     def settable(self, *, pooler: bool) -> list[Setting]:
         """Those of them that the session can set itself. Behind a pooler it belongs to others a moment later."""
@@ -253,7 +252,11 @@ class Session:
                 f"CREATE ROLE {name} LOGIN IN ROLE {role}; ALTER ROLE {name} SET role = {role}"
             )
         settable = self.settable(pooler=pooler)
-        wrong = [one for one in self.unmet(pooler=pooler) if one.matters and one not in settable]
+        wrong = [
+            one
+            for one in self.unmet(pooler=pooler)
+            if one.matters and one not in settable and not one.is_met_by(self.values[one.name])
+        ]
         if wrong:
             raise WrongSession(
                 f"The sessions of {name} cannot be used: "

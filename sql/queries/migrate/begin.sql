@@ -8,3 +8,5 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL client_min_messages = warning;
+-- Of which each session with a temporary table gets all at once.
+SET LOCAL temp_buffers = '8MB';
