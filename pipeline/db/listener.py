@@ -68,6 +68,8 @@ class Listener:
         """Of the channel ``gated``; without one it has nothing to do."""
         self._lost_at: float | None = None
         self._outage = Seldom()
+        self._reasons: set[str] = set()
+        """Of this outage, each said at once: first the server goes, then another one takes no writes yet."""
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
@@ -156,9 +158,11 @@ class Listener:
     def _say_lost(self, error: Exception) -> None:
         now = time.monotonic()
         if self._lost_at is None:
-            self._lost_at, self._outage = now, Seldom()
-        if self._outage.due():
-            logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
+            self._lost_at, self._outage, self._reasons = now, Seldom(), set()
+        why = " ".join(str(error).split())
+        if self._outage.due() or why not in self._reasons:
+            logger.warning("LISTEN connection lost, connecting again: {}", why)
+        self._reasons.add(why)
 
     def _say_back(self) -> None:
         if self._lost_at is not None:
