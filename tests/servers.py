@@ -30,7 +30,7 @@ SETTINGS = {
     "hot_standby": "on",
     "timezone": "UTC",
 }
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), Path("/nowhere/libfaketime.so.1"))
 """Debian's package libfaketime."""
 
 
