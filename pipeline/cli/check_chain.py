@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
-from pipeline.chains.http import NodeConfig
+from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
@@ -149,7 +149,7 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
         found.fail(check, str(error), "give this chain a node of its own network, or correct chains.network_id")
         return False
     except ChainError as error:
-        found.fail(check, f"{node.url}: {error}", "check that the node runs and that the URL is its HTTP API")
+        found.fail(check, f"{origin(node.url)}: {error}", "check that the node runs and that the URL is its HTTP API")
         return False
     finally:
         await provider.close()
@@ -157,11 +157,11 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
     if behind > STALE:
         found.warn(
             check,
-            f"{node.url}: right network, but its newest block {head.number} is {span(behind)} old",
+            f"{origin(node.url)}: right network, but its newest block {head.number} is {span(behind)} old",
             "wait until the node has caught up, or use another one",
         )
     else:
-        found.ok(check, f"{node.url}: right network, block {head.number}, final {final.number}")
+        found.ok(check, f"{origin(node.url)}: right network, block {head.number}, final {final.number}")
     return True
 
 

@@ -186,12 +186,17 @@ async def settle(connection: AsyncConnection[Any], name: str, role: str | None =
 
 def settle_now(connection: psycopg.Connection[Any], name: str, *, pooler: bool = False) -> None:
     """``settle`` for a person's command."""
+    session = ask_session(connection)
+    for setting in session.settable(pooler=pooler):
+        connection.execute(statement("session/set"), {"name": setting.name, "value": setting.value})
+    session.check(name, None, pooler=pooler)
+
+
+def ask_session(connection: psycopg.Connection[Any]) -> "Session":
+    """How a session is set."""
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(statement("session/settings"), _NAMES)
-        session = Session.of(cursor.fetchall())
-        for setting in session.settable(pooler=pooler):
-            cursor.execute(statement("session/set"), {"name": setting.name, "value": setting.value})
-    session.check(name, None, pooler=pooler)
+        return Session.of(cursor.fetchall())
 
 
 async def open_session(dsn: str, name: str, row_factory: AsyncRowFactory[Row]) -> AsyncConnection[Row]:
