@@ -18,7 +18,7 @@ from psycopg import AsyncConnection, IsolationLevel, errors
 
 from pipeline.db.errors import DatabaseIsNewer, MigrationEdited, MigrationError
 from pipeline.db.pool import Connection
-from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settings_of_transaction, settle
+from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settings_of_transaction
 from pipeline.db.sources import sql_directory, triggers_directory
 from pipeline.db.statements import statement
 from pipeline.db.values import adapters
@@ -105,8 +105,6 @@ async def migrate(dsn: str, schema: Schema | None = None, *, pooler: bool = Fals
             ) as connection:
                 # Said with BEGIN: whatever is the default, what others commit meanwhile is to be seen.
                 await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
-                if not pooler:
-                    await settle(connection, "migrate")
                 await _check_server(connection)
                 async with connection.transaction():
                     return await _migrate(connection, schema)
@@ -152,6 +150,11 @@ async def _check_server(connection: Connection) -> None:
     if row is not None and row[2] // 10000 < OLDEST_SERVER:
         raise MigrationError(
             f"The server of database {row[1]} is Postgres {row[2] // 10000}: {OLDEST_SERVER} is needed"
+        )
+    if row is not None and not row[3]:
+        raise MigrationError(
+            f"session_replication_role is replica for {row[0]}, so that no trigger fires: as a superuser, "
+            f"ALTER ROLE {row[0]} IN DATABASE {row[1]} SET session_replication_role = origin"
         )
 
 

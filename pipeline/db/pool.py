@@ -68,7 +68,7 @@ class Pool(AsyncConnectionPool[Connection]):
             raise PoolTimeout(f"{error}: {self.trouble}" if self.trouble else str(error)) from error
 
     async def _connect(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 - the library's
-        """A new connection, looked at before anybody gets it."""
+        """A new connection, checked before anybody gets it."""
         try:
             connection = await super()._connect(timeout)
             try:

@@ -1,9 +1,9 @@
-"""What a session of ours depends on: pinned as it begins, and looked at before it is used.
+"""What a session of ours depends on: pinned as it begins, and checked before it is used.
 
 An administrator may give a role or a database other settings than Postgres's own (``ALTER ROLE … SET``), under which
 our statements would mean something else, or an attacker's function would be called in place of ours. So every session
 says in its start-up message how it wants to be, which goes before the settings of role and database, and before
-PGDATESTYLE and the like once it is looked at (``settle``). A pooler in transaction mode passes no start-up settings on:
+PGDATESTYLE and the like once it is checked (``settle``). A pooler in transaction mode passes no start-up settings on:
 there the login must have them, and what it lacks is named with the statement that sets it.
 
 Not pinned, because they are the administrator's to decide: default_transaction_read_only (a database that is closed for
@@ -92,7 +92,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("transform_null_equals", "off", "= NULL would mean IS NULL"),
     Setting("bytea_output", "hex", "signed bytes come in this form", lambda value: True),
     Setting("extra_float_digits", "1", "seconds would be rounded", lambda value: int(value) >= 1),
-    Setting("quote_all_identifiers", "off", "definitions would not look as doctor knows them", matters=False),
+    Setting("quote_all_identifiers", "off", "definitions would not be those that doctor compares", matters=False),
     Setting("default_transaction_isolation", "read committed", "what others commit meanwhile would be an error"),
     Setting("default_transaction_deferrable", "off", "transactions could wait for all others", lambda value: True),
     Setting("row_security", "on", "statements on tables with policies would be refused"),
@@ -164,13 +164,13 @@ def settings_of_transaction() -> dict[str, list[str]]:
         setting
         for setting in SETTINGS
         if setting.name not in ("search_path", "post_auth_delay", "session_replication_role")
-        and not setting.name.endswith("_timeout")
+        and not setting.is_own_timeout
     ]
     return {"names": [one.name for one in chosen], "values": [one.value for one in chosen]}
 
 
 async def settle(connection: AsyncConnection[Any], name: str, role: str | None = None, *, pooler: bool = False) -> None:
-    """Look at a new session, which is in autocommit, and set what its start-up message did not. ``name`` is the
+    """Check a new session, which is in autocommit, and set what its start-up message did not. ``name`` is the
     process's. Raises WrongRole, or WrongSession for what is not as it must be and cannot be set; psycopg.Error."""
     async with connection.cursor(row_factory=tuple_row) as cursor:
         if not pooler:
@@ -179,6 +179,7 @@ async def settle(connection: AsyncConnection[Any], name: str, role: str | None =
                 return
         await cursor.execute(statement("session/settings"), _NAMES)
         session = Session.of(await cursor.fetchall())
+        pooler = pooler or session.is_shared(connection.info.backend_pid)
         for setting in session.settable(pooler=pooler):
             await cursor.execute(statement("session/set"), {"name": setting.name, "value": setting.value})
     session.check(name, role, pooler=pooler)
@@ -187,6 +188,7 @@ async def settle(connection: AsyncConnection[Any], name: str, role: str | None =
 def settle_now(connection: psycopg.Connection[Any], name: str, *, pooler: bool = False) -> None:
     """``settle`` for a person's command."""
     session = ask_session(connection)
+    pooler = pooler or session.is_shared(connection.info.backend_pid)
     for setting in session.settable(pooler=pooler):
         connection.execute(statement("session/set"), {"name": setting.name, "value": setting.value})
     session.check(name, None, pooler=pooler)
@@ -225,6 +227,8 @@ class Session:
     """Whom it acts as."""
     login: str
     database: str
+    pid: str
+    """Of the server's process."""
     values: dict[str, str]
     """Settings in the units of pg_settings; a server that is older than a setting has it not."""
     can_set: frozenset[str]
@@ -234,7 +238,13 @@ class Session:
         """From session/settings."""
         values = {name: value for name, value, _ in rows}
         can_set = frozenset(name for name, _, settable in rows if settable)
-        return cls(values.pop("role"), values.pop("login"), values.pop("database"), values, can_set)
+        role, login, database, pid = (values.pop(name) for name in ("role", "login", "database", "pid"))
+        return cls(role, login, database, pid, values, can_set)
+
+    def is_shared(self, pid: int) -> bool:
+        """Whether a pooler gives each transaction another session, though nobody said that there is one: ``pid`` is
+        what the connection was told of its process, and a pooler makes that up."""
+        return self.pid != str(pid)
 
     def unmet(self, *, pooler: bool) -> list[Setting]:
         """Settings that are not as they must be; behind a pooler, those for which a login's own will not do. How long

@@ -43,7 +43,8 @@ Result = TypeVar("Result")
 _CHAIN_PAUSE_SECONDS = 10.0
 _WRONG_NETWORK_PAUSE_SECONDS = 60.0
 _FEES_PAUSE_SECONDS = 30.0
-_DATABASE_PAUSE_SECONDS = 5.0
+_DATABASE_PAUSE_SECONDS = 1.0
+"""Counted from when the database takes the outcome: payments go on a second after it is back."""
 _REFUSED_PAUSE_SECONDS = 60.0
 _HELD_PAUSE_SECONDS = 60.0
 """A person has to look; the log and the registry say so, by the confirmation worker."""

@@ -28,7 +28,7 @@ from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, 
 
 SHORTEST_NAP_SECONDS = 0.05
 BOUND_SECONDS = 10.0
-"""Between two looks for balances that are scheduled for later than any rule schedules them."""
+"""Between two checks for balances that are scheduled for later than any rule schedules them."""
 BOUND_ROWS = 5_000
 """Of an asset, in one statement."""
 BATCHES_AT_ONCE = 3
@@ -156,7 +156,7 @@ class ChainSync:
 
     async def _bound_schedules(self) -> None:
         """A schedule is not believed that lies further ahead than its interval: the balance is read now, and it is
-        told. The bell is rung by the commit."""
+        told. The commit notifies."""
         if time.monotonic() < self._next_bound:
             return
         bounded = await self._runtime.persist("looking for schedules too far ahead", self._bound)

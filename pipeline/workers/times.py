@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pipeline.workers.runtime import Runtime
 
 REPAIR_SECONDS = 30.0
-"""Between two looks, a dozen probes of indexes each: what waits for a wrong time waits no longer than that."""
+"""Between two checks, a dozen probes of indexes each: what waits for a wrong time waits no longer than that."""
 PAGE = 5_000
 """Rows of a kind set back in one statement."""
 
 
 class Times:
-    """The looks of one sweep process, made while it acts."""
+    """The repairs of one sweep process, made while it leads."""
 
     def __init__(self, runtime: "Runtime") -> None:
         self.repaired: Counter[str] = Counter()
@@ -33,7 +33,7 @@ class Times:
         """Set back what lies ahead; how many rows of each kind, without zeros. Raises Stopped."""
         found: Counter[str] = Counter()
         while True:
-            page = await self._runtime.persist("looking for times ahead of the clock", self._page)
+            page = await self._runtime.persist("repairing times ahead of the clock", self._page)
             found.update(page)
             if max(page.values()) < PAGE:
                 break

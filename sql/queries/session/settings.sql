@@ -1,4 +1,4 @@
--- How a session is set: whom it acts as, who logged in, in which database; and of these settings the value, in the units of
+-- How a session is set: whom it acts as, who logged in, in which database, by which process; and of these settings the value, in the units of
 -- pg_settings, and whether the session may change it. Settings that this server does not know are left out.
 -- Asked before the search path is known to be ours: everything is named with its schema.
 SELECT 'role', current_user::pg_catalog.text, false
@@ -6,6 +6,8 @@ UNION ALL
 SELECT 'login', session_user::pg_catalog.text, false
 UNION ALL
 SELECT 'database', pg_catalog.current_database()::pg_catalog.text, false
+UNION ALL
+SELECT 'pid', pg_catalog.pg_backend_pid()::pg_catalog.text, false
 UNION ALL
 SELECT s.name, s.setting,
        s.context OPERATOR(pg_catalog.=) 'user'
