@@ -1,6 +1,7 @@
 -- What could be called in place of ours by who does not say where he looks (a person at psql, a program of somebody's own):
 -- tables, views and functions named like ours in a schema named like a role that processes take, who may take one, who owns the
--- database or our tables, or a superuser; and functions and operators in public that are not of who owns ours, nor of a superuser or an extension, and so may fit a call
+-- database or our tables, or a superuser;
+-- and functions and operators in public that are not of who owns ours, nor of a superuser or an extension, and so may fit a call
 -- better than ours do.
 WITH owner AS (
     SELECT c.relowner AS oid FROM pg_class c WHERE c.oid = to_regclass('public.job_logs')

@@ -4,7 +4,8 @@
 -- Guarantees: a job is claimed by one worker (SKIP LOCKED), its lease is raised, and it carries a deadline
 -- past which it is rescued even from a live worker; one live job per wallet and type, whoever else inserts
 -- at this moment; a wallet whose last job of this type failed after its flag rose rests for the quiet
--- period (an end that lies ahead was written by a wrong clock, and is not believed); inactive chains are left alone. While due jobs fill the capacity no flag is read.
+-- period (an end that lies ahead was written by a wrong clock, and is not believed);
+-- inactive chains are left alone. While due jobs fill the capacity no flag is read.
 --
 -- Flags that rose longer ago than %(newer_than_seconds)s are not looked at; NULL looks at all of them. Every flag that ever rose
 -- leaves an entry in the index by which they are read, until vacuum takes it away, which it cannot while some session holds an
