@@ -8,42 +8,25 @@ Lines go to stderr; stdout belongs to the results of commands.
 
 import json
 import logging
-import re
 import sys
 import time
 import traceback
 from datetime import UTC
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
 
-from pipeline.known_secrets import register_secret as register_secret
-from pipeline.known_secrets import registered as _registered
 from pipeline.printable import printable
+from pipeline.redaction import REDACTED as REDACTED
+from pipeline.redaction import redact as redact
+from pipeline.redaction import register_secret as register_secret
 from pipeline.settings import LogColour, Settings
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-REDACTED = "[redacted]"
 SAY_AGAIN_AFTER = 10.0
 """Seconds. An outage is said at once and then so often: attempts come every second, from every process."""
-MNEMONIC_LENGTHS = (24, 21, 18, 15, 12)
-
-_WORDS = re.compile(r"\b[a-z]{3,8}(?:[ ,\t]+[a-z]{3,8}){11,}\b")
-_NAMED_SECRET = re.compile(
-    r"""(?ix)
-    ( \b (?: private[_\s-]?key | secret(?:[_\s-]?key)? | seed | mnemonic | passphrase | password | xprv
-           | (?:tron-pro-)?api[_-]?key ) \b ["']? \s* [:=] \s* ["']? )
-    ( (?!\[redacted\]) [^\s"',;})\]]+ )
-    """
-)
-_PASSWORD_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s:/@]*:)([^\s@/]+)(?=@)")
-_EXTENDED_PRIVATE_KEY = re.compile(r"\b[xyztuv]prv[1-9A-HJ-NP-Za-km-z]{50,}")
-_SEED = re.compile(r"\b(?:0x)?[0-9a-fA-F]{128}\b")
-"""64 bytes, as a BIP39 seed is. 32 bytes alone cannot be told from a txid: keys are registered instead."""
 
 
 def configure_logging(settings: Settings, process: str = "flagpost", stream: TextIO | None = None) -> None:
@@ -52,8 +35,11 @@ def configure_logging(settings: Settings, process: str = "flagpost", stream: Tex
     coloured = _coloured(settings.log_colour, stream) and not settings.log_json
 
     def write(message: "Message") -> None:
-        line = _as_json(message.record, process) if settings.log_json else f"{message}{_traceback(message.record)}"
-        stream.write(redact(line))
+        if settings.log_json:
+            line = _as_json(message.record, process)
+        else:
+            line = redact(f"{message}{_traceback(message.record)}")
+        stream.write(line)
         stream.flush()
 
     logger.remove()
@@ -87,41 +73,6 @@ class Seldom:
             return False
         self._next = now + self._seconds
         return True
-
-
-def redact(text: str) -> str:
-    """``text`` without anything that could be a mnemonic, a private key, a seed or a password."""
-    # The longest first: one may be a part of another.
-    for secret in sorted(_registered, key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
-    text = _WORDS.sub(lambda match: _without_mnemonics(match[0]), text)
-    text = _EXTENDED_PRIVATE_KEY.sub(REDACTED, text)
-    text = _SEED.sub(REDACTED, text)
-    text = _PASSWORD_IN_URL.sub(rf"\1{REDACTED}", text)
-    return _NAMED_SECRET.sub(rf"\1{REDACTED}", text)
-
-
-def _without_mnemonics(sentence: str) -> str:
-    """Runs of twelve and more words of the BIP39 list go; other prose stays."""
-    known = _bip39_words()
-    kept: list[str] = []
-    run: list[str] = []
-    for part in [*re.split(r"([ ,\t]+)", sentence), ""]:
-        if part in known or (run and part and not part.isalpha()):
-            run.append(part)
-            continue
-        words = sum(1 for word in run if word.isalpha())
-        kept += [REDACTED, " "] if words >= min(MNEMONIC_LENGTHS) else run
-        run = []
-        kept.append(part)
-    return "".join(kept).rstrip(" ")
-
-
-@cache
-def _bip39_words() -> frozenset[str]:
-    """The English list: the file of ``keys``, read without importing that room."""
-    path = Path(__file__).parent / "keys" / "english.txt"
-    return frozenset(path.read_text(encoding="ascii").split())
 
 
 def _as_it_is(record: "Record") -> None:
@@ -167,9 +118,11 @@ def _as_json(record: "Record", process: str) -> str:
     if exception is not None:
         fields["error"] = f"{exception.type.__name__ if exception.type else 'error'}: {exception.value}"
         fields["traceback"] = "".join(traceback.format_exception(exception.value))
-    line = json.dumps(fields, ensure_ascii=False)
+    # Each before it is escaped, which would hide where a secret ends; and all together, as a field's name may tell it.
+    shown = {name: redact(str(value).replace("\n\t", " ")) for name, value in fields.items()}
+    line = json.dumps(shown, ensure_ascii=False)
     # Half a surrogate pair cannot be written, and beyond ASCII there are control characters, too.
-    return (line if line.isprintable() else json.dumps(fields)) + "\n"
+    return redact(line if line.isprintable() else json.dumps(shown)) + "\n"
 
 
 class _FromStandardLibrary(logging.Handler):

@@ -7,21 +7,26 @@ that ``flagpost jobs list`` in a production directory sees the database its Proc
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline.known_secrets import register_secret
+from pipeline.redaction import register_mnemonic, register_secret
 
 ENV_FILE = Path(".env")
-_KEYWORD = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
+_KEYWORD = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:\\.|[^\s\\])+))")
 """Of a libpq keyword string."""
+_LONGEST_NODES = 10_000
+"""Characters."""
+_ORDINARY = frozenset({"postgres", "postgresql", "flagpost", "password", "localhost"})
+"""Passwords of rehearsals that stand in honest lines, too."""
 CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
 
 
@@ -103,7 +108,8 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment. Raises SettingsError naming each variable that is malformed."""
+        """Read the environment. Passwords of databases are shown in no line of the log from now on. Raises
+        SettingsError naming each variable that is malformed."""
         try:
             settings = cls()
         except ValidationError as error:
@@ -177,13 +183,18 @@ class Settings(BaseSettings):
     def mnemonic(self) -> SecretStr:
         """The mnemonic, read at this moment and kept nowhere: only processes that sign ask for it.
 
-        From FLAGPOST_MNEMONIC, else FLAGPOST_MNEMONIC_FILE, else the file ``mnemonic`` under ``home``.
-        Raises SettingsError when there is none. Whether it is a valid BIP39 mnemonic is for ``keys`` to say.
+        From FLAGPOST_MNEMONIC, else FLAGPOST_MNEMONIC_FILE, else the file ``mnemonic`` under ``home``. From now on no
+        line of the log contains any part of it. Raises SettingsError when there is none, or when others than its owner
+        can read the file it stands in. Whether it is a valid BIP39 mnemonic is for ``keys`` to say.
         """
         text = _environment().get("FLAGPOST_MNEMONIC", "")
-        if not text.strip():
+        if text.strip():
+            if not os.environ.get("FLAGPOST_MNEMONIC", "").strip():
+                _refuse_if_others_can_read(_env_file())
+        else:
             path = self.mnemonic_file or self.home / "mnemonic"
             try:
+                _refuse_if_others_can_read(path)
                 text = path.read_text(encoding="utf-8")
             except FileNotFoundError:
                 raise SettingsError(
@@ -194,7 +205,7 @@ class Settings(BaseSettings):
             if not text.strip():
                 raise SettingsError(f"The mnemonic file {path} is empty")
         words = " ".join(text.split())
-        register_secret(words)
+        register_mnemonic(words)
         return SecretStr(words)
 
 
@@ -223,9 +234,47 @@ class _Environment(PydanticBaseSettingsSource):
         return found
 
 
+def _passwords(dsn: str) -> set[str]:
+    """The passwords of a DSN, as they are written and as they are meant; none that is a name of the same DSN."""
+    if "://" in dsn:
+        try:
+            parts = urlsplit(dsn)
+            written, names = parts.password or "", {parts.username, parts.path.lstrip("/"), parts.hostname}
+            given = {written, unquote(written)}
+        except ValueError:
+            return set()
+        given |= {value for name, value in parse_qsl(parts.query) if name in ("password", "sslpassword")}
+    else:
+        fields = [(name, re.sub(r"\\(.)", r"\1", quoted or plain)) for name, quoted, plain in _KEYWORD.findall(dsn)]
+        given = {value for name, value in fields if name in ("password", "sslpassword")}
+        names = {value for name, value in fields if name in ("user", "dbname", "host")}
+    return {password for password in given if password and password not in names} - _ORDINARY
+
+
+def environment_of_child(**more: str) -> dict[str, str]:
+    """The variables of this process and ``more``, for a program that takes secrets from there: what stands on a command
+    line everybody on the machine can read."""
+    return dict(os.environ) | more
+
+
+def _refuse_if_others_can_read(path: Path) -> None:
+    """Raises SettingsError for a file with a mnemonic that its group or everybody may open; FileNotFoundError. Pipes
+    and sockets are their makers' own."""
+    mode = path.stat().st_mode
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
+        raise SettingsError(
+            f"The mnemonic in {path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
+        )
+
+
+def _env_file() -> Path:
+    """``.env``, or another file, or none, by FLAGPOST_ENV_FILE."""
+    return Path(os.environ.get("FLAGPOST_ENV_FILE", ENV_FILE))
+
+
 def _environment() -> dict[str, str]:
-    """Variables of the process over those of ``.env`` (another file, or none, by FLAGPOST_ENV_FILE)."""
-    path = Path(os.environ.get("FLAGPOST_ENV_FILE", ENV_FILE))
+    """Variables of the process over those of ``.env``."""
+    path = _env_file()
     kept = {name: value for name, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}
     return kept | dict(os.environ)
 
@@ -246,6 +295,8 @@ def _parsed(field: str, variable: str, value: str) -> Any:
 def _nodes(variable: str, value: str) -> tuple[Any, ...]:
     """Nodes as JSON: a list of URLs and objects, or one object. The value may hold keys and is never shown."""
     form = f'{variable}: expected URLs with commas between them, or JSON such as [{{"url": "https://…", "ws_url": "wss://…"}}]'
+    if len(value) > _LONGEST_NODES:  # deeper nesting than this ends the interpreter where its limit was raised
+        raise SettingsError(form)
     try:
         parsed = json.loads(value)
     except (json.JSONDecodeError, RecursionError):
@@ -254,20 +305,6 @@ def _nodes(variable: str, value: str) -> tuple[Any, ...]:
     if not all(isinstance(node, str | dict) for node in nodes):
         raise SettingsError(form)
     return tuple(nodes)
-
-
-def _passwords(dsn: str) -> set[str]:
-    """The password of a DSN, as it is written and as it is meant; not one that is the user's or the database's name."""
-    if "://" in dsn:
-        try:
-            parts = urlsplit(dsn)
-            written, names = parts.password or "", {parts.username, parts.path.lstrip("/"), parts.hostname}
-        except ValueError:
-            return set()
-    else:
-        fields = {name: quoted or plain for name, quoted, plain in _KEYWORD.findall(dsn)}
-        written, names = fields.get("password", ""), {fields.get("user"), fields.get("dbname"), fields.get("host")}
-    return {password for password in (written, unquote(written)) if password and password not in names}
 
 
 def _json_object(variable: str, value: str) -> dict[str, str]:

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 from loguru import logger
 
-from pipeline import log
+from pipeline import log, redaction
 
 
 @contextlib.contextmanager
 def logging_restored() -> Iterator[None]:
     """For what configures the log in this process: afterwards nothing writes to its stream, which may be closed by
     then, and the secrets it registered are forgotten."""
-    secrets = set(log._registered)
     try:
         yield
     finally:
@@ -23,8 +22,7 @@ def logging_restored() -> Iterator[None]:
         for handler in logging.root.handlers[:]:
             if isinstance(handler, log._FromStandardLibrary):
                 logging.root.removeHandler(handler)
-        log._registered.clear()
-        log._registered.update(secrets)
+        redaction.forget()
 
 
 def _write(line: str) -> None:

@@ -62,6 +62,10 @@ class Proxy:
     def port(self) -> int:
         return int(self._server.sockets[0].getsockname()[1])
 
+    def lead_to(self, dsn: str) -> None:
+        """New connections go to another server; those that are there stay as they are."""
+        self._dsn = dsn
+
     def go_silent(self) -> None:
         """From now on nothing gets through in either direction, and nobody is told."""
         self._forwarding.clear()

@@ -11,8 +11,9 @@
 -- chain is counted, whatever the limits say.
 --
 -- Payments of a chain are counted one after the other (a lock until commit), so that two at the same moment cannot both take
--- the last of a budget. A day is the last 24 whole hours and the hour that runs. On violation constraint_name is the
--- limit's column in chains; DETAIL of FP001 is the time of the next possible top-up.
+-- the last of a budget. A day is the last 24 whole hours and the hour that runs; what was spent ahead of that, while the clock was
+-- wrong, counts in all and bars nobody until then. On violation constraint_name is the limit's column in chains; DETAIL of FP001 is
+-- the time of the next possible top-up (ISO 8601).
 
 -- Also held by who compares the gas wallet's balance with what it was asked for.
 CREATE OR REPLACE FUNCTION lock_gas(p_chain_id integer) RETURNS void
@@ -73,8 +74,10 @@ BEGIN
     SELECT * INTO STRICT rules FROM chains c WHERE c.id = payment.chain_id;
     SELECT already + coalesce(sum(t.amount + coalesce(t.fee_paid, counted_fee(t))), 0) INTO wallet_day FROM transfers t
     WHERE t.wallet_id = payment.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> payment.id
-      AND t.created_at > payment.created_at - interval '24 hours';
-    SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= first_hour), 0), coalesce(sum(g.amount + g.fees), 0)
+      AND t.created_at > payment.created_at - interval '24 hours' AND t.created_at < payment.created_at + interval '1 minute';
+    SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= first_hour
+                                                     AND g.hour <= payment.created_at + interval '1 hour'), 0),
+           coalesce(sum(g.amount + g.fees), 0)
     INTO day, total
     FROM gas_spending g
     WHERE g.chain_id = payment.chain_id AND (rules.gas_max_total IS NOT NULL OR g.hour >= first_hour);
@@ -126,12 +129,12 @@ BEGIN
     IF NEW.kind = 'gas' THEN
         SELECT max(t.created_at) INTO previous FROM transfers t
         WHERE t.wallet_id = NEW.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> NEW.id
-          AND t.created_at > NEW.created_at - rules.gas_cooldown;
+          AND t.created_at > NEW.created_at - rules.gas_cooldown AND t.created_at < NEW.created_at + interval '1 minute';
         IF previous IS NOT NULL THEN
             RAISE EXCEPTION 'wallet % had a gas top-up at %: the next one is possible from % on (gas_cooldown %)',
                 NEW.to_address, date_trunc('second', previous), date_trunc('second', previous + rules.gas_cooldown),
                 rules.gas_cooldown
-            USING ERRCODE = 'FP001', DETAIL = (previous + rules.gas_cooldown)::text,
+            USING ERRCODE = 'FP001', DETAIL = to_json(previous + rules.gas_cooldown) #>> '{}',
                   CONSTRAINT = 'gas_cooldown', TABLE = 'transfers';
         END IF;
 

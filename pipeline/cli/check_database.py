@@ -10,7 +10,8 @@ import psycopg
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import age, span
 from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
-from pipeline.db.dsn import listen_dsn, with_application
+from pipeline.db.dsn import listen_dsn
+from pipeline.db.session import session_dsn
 from pipeline.db.sources import triggers_directory
 from pipeline.db.statements import statement, without_comments
 from pipeline.settings import Settings
@@ -93,7 +94,7 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
     token = secrets.token_hex(8)
     try:
         with psycopg.connect(
-            with_application(listen_dsn(settings), "doctor"), autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            session_dsn(listen_dsn(settings), "doctor"), autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
         ) as listening:
             listening.execute("LISTEN flagpost_doctor")
             started = time.perf_counter()

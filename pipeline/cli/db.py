@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import typer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.cli.output import CommandError
-from pipeline.cli.session import not_running
+from pipeline.cli.session import ready_dsn
 from pipeline.db.binaries import bundled_binaries
-from pipeline.db.cluster import is_up
-from pipeline.db.dsn import as_url, database_dsn
-from pipeline.settings import Settings
+from pipeline.db.dsn import as_url, behind_pooler, database_dsn, without_password
+from pipeline.settings import Settings, environment_of_child
 
 _ASKS_NO_SERVER = {"--help", "-?", "--version", "-V"}
 
@@ -30,16 +30,19 @@ def psql(context: typer.Context) -> None:
     """
     executable = _psql()
     settings = Settings.load()
-    dsn = as_url(database_dsn(settings))
-    if settings.database_url is None and not _ASKS_NO_SERVER.intersection(context.args) and not is_up(settings.home):
-        raise not_running(settings)
-    os.execv(executable, [executable, dsn, *context.args])  # noqa: S606 - psql itself, no shell
+    asks = not _ASKS_NO_SERVER.intersection(context.args)
+    dsn = ready_dsn(settings) if asks else database_dsn(settings)
+    shown, secrets = _on_a_command_line(dsn, pooler=behind_pooler(settings))
+    os.execve(executable, [executable, shown, *context.args], environment_of_child(**secrets))  # noqa: S606 - psql itself, no shell
 
 
 @app.command()
 def url() -> None:
-    """Print the database's DSN, for psql, pgAdmin and the like."""
-    typer.echo(as_url(database_dsn(Settings.load())))
+    """Print the database's DSN, for psql, pgAdmin and the like.
+
+    The embedded database is waited for if it is just being started, so that whatever comes next can use it.
+    """
+    typer.echo(as_url(ready_dsn(Settings.load())))
 
 
 @app.command()
@@ -59,6 +62,25 @@ def start() -> None:
             "unset DATABASE_URL, or leave this line out of the Procfile",
         )
     asyncio.run(serve(settings.home))
+
+
+def _on_a_command_line(dsn: str, *, pooler: bool) -> tuple[str, dict[str, str]]:
+    """``dsn`` as everybody on the machine may read it in the list of processes, and what psql finds in its environment.
+
+    Its session looks for names where ours are: a schema named like the login would be searched before them. Raises
+    CommandError for a secret that psql takes on its command line alone."""
+    parts = conninfo_to_dict(dsn)
+    if "sslpassword" in parts:
+        raise CommandError(
+            "the sslpassword in DATABASE_URL would be shown in the list of processes",
+            "use a key without one, or name both in ~/.pg_service.conf and set DATABASE_URL to 'service=…'",
+        )
+    secrets = {"PGPASSWORD": str(parts["password"])} if parts.get("password") else {}
+    shown = without_password(dsn)
+    if not pooler:
+        options = f"{parts.get('options') or ''} -c search_path=public,pg_temp".strip()
+        shown = make_conninfo(shown, options=options)
+    return as_url(shown), secrets
 
 
 def _psql() -> str:

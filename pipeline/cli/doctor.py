@@ -9,6 +9,7 @@ import typer
 from pipeline.cli.check_chain import check_chain
 from pipeline.cli.check_database import check_bell, check_processes, check_queue, check_server, check_triggers
 from pipeline.cli.check_policy import check_policy
+from pipeline.cli.check_sessions import check_sessions, check_shadows, check_writes
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, out, print_json
 from pipeline.cli.session import Connection, async_database, database
@@ -52,8 +53,9 @@ def doctor(
 
 
 def _check(found: Findings, connection: Connection, settings: Settings) -> None:
-    if not check_server(found, connection):
+    if not check_server(found, connection) or not check_writes(found, connection):
         return
+    check_sessions(found, connection, settings)
     installed, config = asyncio.run(_schema_and_config(settings))
     wanted = Schema.of_this_version().version
     if installed < wanted:
@@ -63,6 +65,7 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
     else:
         found.ok("schema", f"schema at version {installed}")
     check_triggers(found, connection)
+    check_shadows(found, connection)
     check_bell(found, connection, settings)
     for problem in config.problems:
         found.warn("config", problem, "correct it: flagpost config set KEY VALUE")

@@ -113,7 +113,9 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
         print_json({**row, "transactions": attempts})
         return
     data = dict(row["data"])
-    history = data.pop("history", [])
+    history = _history(data.get("history"))
+    if history:
+        del data["history"]
     out.print(f"[bold]{escape(row['job_id'])}[/]  {_status(row)}  [dim]{row['id']}[/]")
     for name, value in _facts(row):
         out.print(f"  [dim]{name:<11}[/] {value}")
@@ -190,6 +192,12 @@ def _find(connection: Connection, job: str) -> Row:
     if row is None:
         raise CommandError(f"there is no job {job!r}", "find it with: flagpost jobs list")
     return row
+
+
+def _history(value: Any) -> list[dict[str, Any]]:
+    """The attempts that failed; none where anybody has written something else there, which is shown as it is."""
+    is_history = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+    return value if is_history else []
 
 
 def _length(text: str) -> timedelta:

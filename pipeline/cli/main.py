@@ -120,7 +120,10 @@ def load(name: str) -> TyperCommand | TyperGroup:
 
 def report(error: Exception) -> int:
     """Say what went wrong; the exit code. Errors of our own are written for people, all others are bugs."""
+    from psycopg.errors import ReadOnlySqlTransaction
+
     from pipeline.cli.output import CommandError, print_error
+    from pipeline.cli.session import read_only
 
     family = type(error).__module__.split(".")[0]
     if isinstance(error, CommandError):
@@ -128,6 +131,8 @@ def report(error: Exception) -> int:
         return error.code
     if family == "pipeline":
         print_error(CommandError(str(error)))
+    elif isinstance(error, ReadOnlySqlTransaction):
+        print_error(read_only(error))
     elif family == "psycopg":
         print_error(CommandError(f"the database: {str(error).strip()}", "check it with: flagpost doctor"))
     else:

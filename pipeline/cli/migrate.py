@@ -5,8 +5,11 @@ import asyncio
 import psycopg
 import typer
 
-from pipeline.cli.session import unreachable
-from pipeline.db.dsn import database_dsn, without_password
+from pipeline.cli.output import CommandError
+from pipeline.cli.session import read_only, ready_dsn, speaks_to_a_pooler, unreachable
+from pipeline.db.dsn import behind_pooler, without_password
+from pipeline.db.errors import WrongSession
+from pipeline.db.migrate import Migrated
 from pipeline.db.migrate import migrate as migrate_database
 from pipeline.settings import Settings
 
@@ -18,9 +21,13 @@ def migrate() -> None:
     transaction, and safe to repeat or to call from several machines at once.
     """
     settings = Settings.load()
-    dsn = database_dsn(settings)
+    dsn = ready_dsn(settings)
     try:
-        done = asyncio.run(migrate_database(dsn))
+        done = asyncio.run(_migrate(dsn, pooler=behind_pooler(settings)))
+    except WrongSession as error:
+        raise CommandError(str(error)) from None
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise read_only(error) from None
     except psycopg.OperationalError as error:
         raise unreachable(settings, dsn, error) from None
     for name in done.applied:
@@ -29,3 +36,12 @@ def migrate() -> None:
         f"schema version {done.version}, {done.replaced} files of functions, views, triggers and roles in place "
         f"({without_password(dsn)})"
     )
+
+
+async def _migrate(dsn: str, *, pooler: bool) -> Migrated:
+    try:
+        return await migrate_database(dsn, pooler=pooler)
+    except psycopg.OperationalError as error:
+        if pooler or not speaks_to_a_pooler(error):
+            raise
+    return await migrate_database(dsn, pooler=True)

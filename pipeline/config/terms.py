@@ -105,6 +105,7 @@ CONTRADICTIONS: Mapping[str, str] = {
         "consolidate_execute_min must be above 0 and not above consolidate_flag_above: "
         "otherwise wallets are flagged for a consolidation that is never executed"
     ),
+    "intervals_are_at_most_a_year": "at most 366 days, transaction_lifetime at most a day, gas_cooldown not below 0",
     "tokens_have_thresholds_and_coins_have_none": "only tokens have consolidation thresholds, and they need both",
 }
 """CHECK constraints of chains and asset_on_chain (sql/migrations) as sentences."""

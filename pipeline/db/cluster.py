@@ -32,11 +32,6 @@ def embedded_dsn(home: Path, database: str = DATABASE) -> str:
     return f"postgresql://{SUPERUSER}@/{database}?host={sockets}&port={PORT}"
 
 
-def is_up(home: Path) -> bool:
-    """Whether a server of ``home`` has its socket open; a killed one may leave it behind."""
-    return (socket_directory(home) / f".s.PGSQL.{PORT}").exists()
-
-
 def socket_directory(home: Path) -> Path:
     """Where the sockets of ``home`` are: inside it if the path is short enough, else in a short place.
 

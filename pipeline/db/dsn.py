@@ -10,6 +10,9 @@ from pipeline.settings import Settings
 APPLICATION_PREFIX = "flagpost"
 """Starts the application_name of every connection of ours."""
 
+_SECRET = frozenset({"password", "sslpassword", "oauth_client_secret"})
+"""Keywords of a DSN that are shown to nobody."""
+
 
 def database_dsn(settings: Settings) -> str:
     """DATABASE_URL, or the embedded server of ``settings.home`` (whether it runs or not)."""
@@ -32,8 +35,8 @@ def with_application(dsn: str, name: str) -> str:
 
 
 def without_password(dsn: str) -> str:
-    """``dsn`` as it may be shown to people and logs, in the keyword form without its password."""
-    parts = {key: value for key, value in conninfo_to_dict(dsn).items() if key != "password"}
+    """``dsn`` as it may be shown to people, logs and process lists, in the keyword form without its passwords."""
+    parts = {key: value for key, value in conninfo_to_dict(dsn).items() if key not in _SECRET}
     return make_conninfo("", **parts)
 
 

@@ -34,6 +34,7 @@ from pipeline.db.cluster import (
     socket_directory,
 )
 from pipeline.db.errors import AlreadyRunning, EmbeddedServerError
+from pipeline.db.session import session_dsn
 from pipeline.db.statements import statement
 
 SERVER_SETTINGS: Mapping[str, str] = {
@@ -216,7 +217,9 @@ class EmbeddedServer:
         )
 
     def _ensure_database(self) -> None:
-        with psycopg.connect(embedded_dsn(self.home, "postgres"), autocommit=True) as connection:
+        with psycopg.connect(
+            session_dsn(embedded_dsn(self.home, "postgres"), "db start", statement_timeout=None), autocommit=True
+        ) as connection:
             if connection.execute(statement("embedded/database_exists")).fetchone() is None:
                 connection.execute(statement("embedded/create_database"))
 

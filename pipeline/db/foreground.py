@@ -6,12 +6,12 @@ from pathlib import Path
 
 import psycopg
 from loguru import logger
-from psycopg import AsyncConnection
+from psycopg.rows import tuple_row
 
 from pipeline.db.cluster import embedded_dsn
-from pipeline.db.dsn import with_application
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.errors import EmbeddedServerError
+from pipeline.db.session import open_session
 from pipeline.db.statements import statement
 
 GRACE = 3.5
@@ -59,9 +59,7 @@ async def _first_of(*tasks: "asyncio.Task[object]", timeout: float | None = None
 async def _others_gone(home: Path) -> None:
     """Return once no process of ours is connected, or when that cannot be asked any more."""
     try:
-        async with await AsyncConnection.connect(
-            with_application(embedded_dsn(home), "db start"), autocommit=True
-        ) as connection:
+        async with await open_session(embedded_dsn(home), "db start", tuple_row) as connection:
             while True:
                 row = await (await connection.execute(statement("embedded/other_clients"))).fetchone()
                 if row is None or row[0] == 0:

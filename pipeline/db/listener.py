@@ -26,8 +26,10 @@ from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
 from pipeline.db.gate import Gate
-from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut, session_dsn
+from pipeline.db.pool import Connection, cut
+from pipeline.db.session import CONNECT_TIMEOUT, session_dsn, settle
 from pipeline.db.statements import statement
+from pipeline.db.values import adapters
 from pipeline.log import Seldom
 
 PING_INTERVAL = 8.0
@@ -66,6 +68,8 @@ class Listener:
         """Of the channel ``gated``; without one it has nothing to do."""
         self._lost_at: float | None = None
         self._outage = Seldom()
+        self._reasons: set[str] = set()
+        """Of this outage, each said at once: first the server goes, then another one takes no writes yet."""
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
@@ -77,7 +81,9 @@ class Listener:
         """Set by every notification, ignored ones included."""
         self.received: Counter[str] = Counter()
         """Notifications by channel since the start, ignored ones included."""
-        self._dsn = session_dsn(dsn, f"{name} listener", role)
+        self._name = f"{name} listener"
+        self._role = role
+        self._dsn = session_dsn(dsn, self._name, role)
         self._worker_id = worker_id
         self._gated = gated
         self._on_reconnect = on_reconnect
@@ -152,9 +158,11 @@ class Listener:
     def _say_lost(self, error: Exception) -> None:
         now = time.monotonic()
         if self._lost_at is None:
-            self._lost_at, self._outage = now, Seldom()
-        if self._outage.due():
-            logger.warning("LISTEN connection lost, connecting again: {}", " ".join(str(error).split()))
+            self._lost_at, self._outage, self._reasons = now, Seldom(), set()
+        why = " ".join(str(error).split())
+        if self._outage.due() or why not in self._reasons:
+            logger.warning("LISTEN connection lost, connecting again: {}", why)
+        self._reasons.add(why)
 
     def _say_back(self) -> None:
         if self._lost_at is not None:
@@ -163,9 +171,10 @@ class Listener:
 
     async def _connect(self) -> None:
         self._connection = await AsyncConnection.connect(
-            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
+            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None, context=adapters()
         )
         with self._answered_in_time(self._connection):
+            await settle(self._connection, self._name, self._role)
             if self._worker_id is not None:
                 await self._connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
             if self._gated is not None:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import psycopg
 from loguru import logger
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, IsolationLevel, errors
 
-from pipeline.db.dsn import with_application
 from pipeline.db.errors import DatabaseIsNewer, MigrationEdited, MigrationError
-from pipeline.db.pool import CONNECT_TIMEOUT, Connection
+from pipeline.db.pool import Connection
+from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settings_of_transaction
 from pipeline.db.sources import sql_directory, triggers_directory
 from pipeline.db.statements import statement
+from pipeline.db.values import adapters
 
 OLDEST_SERVER = 15
 ATTEMPTS = 5
@@ -28,6 +29,7 @@ ATTEMPTS = 5
 which all databases of a server share, another database's migrator."""
 PAUSE = 0.2
 """Seconds before the second attempt; doubled from there."""
+_TUPLE_CONCURRENTLY_UPDATED = ("simple_heap_update", "simple_heap_delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,9 @@ class Migrated:
     version: int
 
 
-async def migrate(dsn: str, schema: Schema | None = None) -> Migrated:
-    """Migrate the database at ``dsn``. Safe to call at any time, from several processes at once.
+async def migrate(dsn: str, schema: Schema | None = None, *, pooler: bool = False) -> Migrated:
+    """Migrate the database at ``dsn``. Safe to call at any time, from several processes at once. ``pooler``: the DSN
+    goes through PgBouncer or the like.
 
     Raises DatabaseIsNewer, MigrationEdited, or MigrationError with file and line of what failed; the database is then
     as it was. Raises psycopg.OperationalError when it cannot be reached.
@@ -94,8 +97,14 @@ async def migrate(dsn: str, schema: Schema | None = None) -> Migrated:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             async with await AsyncConnection.connect(
-                with_application(dsn, "migrate"), autocommit=True, connect_timeout=CONNECT_TIMEOUT
+                (pooler_dsn if pooler else session_dsn)(dsn, "migrate"),
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT,
+                prepare_threshold=None,
+                context=adapters(),
             ) as connection:
+                # Said with BEGIN: whatever is the default, what others commit meanwhile is to be seen.
+                await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
                 await _check_server(connection)
                 async with connection.transaction():
                     return await _migrate(connection, schema)
@@ -117,8 +126,9 @@ async def installed_version(connection: Connection) -> int:
 
 
 async def _migrate(connection: Connection, schema: Schema) -> Migrated:
-    await _become_the_migrator(connection)
     await connection.execute(statement("migrate/begin"))
+    await connection.execute(statement("migrate/settings"), settings_of_transaction())
+    await _become_the_migrator(connection)
     applied = await _applied(connection)
     _compare(schema, applied)
     if not applied:
@@ -140,6 +150,11 @@ async def _check_server(connection: Connection) -> None:
     if row is not None and row[2] // 10000 < OLDEST_SERVER:
         raise MigrationError(
             f"The server of database {row[1]} is Postgres {row[2] // 10000}: {OLDEST_SERVER} is needed"
+        )
+    if row is not None and not row[3]:
+        raise MigrationError(
+            f"session_replication_role is replica for {row[0]}, so that no trigger fires: as a superuser, "
+            f"ALTER ROLE {row[0]} IN DATABASE {row[1]} SET session_replication_role = origin"
         )
 
 
@@ -208,7 +223,8 @@ def _passes(error: psycopg.Error) -> bool:
     if isinstance(error, errors.DeadlockDetected | errors.LockNotAvailable):
         return True
     # Roles are shared by all databases of a server, and CREATE ROLE and GRANT of two migrators collide without a lock.
-    concurrently = "concurrently updated" in (error.diag.message_primary or "")
+    # By the place it is raised at: the message is in the language of the server (lc_messages).
+    concurrently = error.sqlstate == "XX000" and error.diag.source_function in _TUPLE_CONCURRENTLY_UPDATED
     return concurrently or (isinstance(error, errors.UniqueViolation) and error.diag.table_name == "pg_authid")
 
 

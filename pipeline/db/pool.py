@@ -8,30 +8,26 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import TypeAlias
 
-from psycopg import AsyncConnection, InternalError, OperationalError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import AsyncConnection, InternalError, OperationalError, errors
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from psycopg_pool.pool_async import AddConnection, MaintenanceTask
 
-from pipeline.db.dsn import behind_pooler, database_dsn, with_application
-from pipeline.db.errors import WrongRole
-from pipeline.db.statements import statement
+from pipeline.db.dsn import behind_pooler, database_dsn
+from pipeline.db.errors import DATABASE_GONE, ClockOutOfRange, DatabaseReadOnly
+from pipeline.db.session import CONNECT_TIMEOUT, STATEMENT_TIMEOUT, pooler_dsn, session_dsn, settle
+from pipeline.db.values import adapters
 from pipeline.settings import Settings
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 
-STATEMENT_TIMEOUT = 30.0
-"""Seconds. Everything a worker asks is bounded in rows; a statement that takes longer is a fault."""
 ANSWER_MARGIN = 5.0
 """Seconds beyond the statement timeout until the silence of a server is taken for a dead connection. The server's own
 timeouts end nothing where a proxy or a firewall swallows both questions and answers."""
-IDLE_IN_TRANSACTION_TIMEOUT = 30.0
-"""Seconds. An open transaction holds back vacuum, which slows the queue down: no network call happens in one."""
-CONNECT_TIMEOUT = 5
-"""Seconds for one attempt."""
 LONGEST_PAUSE = 0.5
 """Seconds between two attempts of one place in the pool; a refused connection costs nothing."""
+TIMES = "times_are_between"
+"""Begins the names of constraints that bound times (migration 0016)."""
 NEVER = 10 * 365 * 86400.0
 """Seconds after which the pool would stop trying. A worker outlives any outage."""
 
@@ -45,19 +41,47 @@ class Pool(AsyncConnectionPool[Connection]):
     patience = STATEMENT_TIMEOUT + ANSWER_MARGIN
     """Seconds that a connection may be held; then it is cut, and whoever waits on it gets an OperationalError."""
 
+    role: str | None = None
+    """Whom its connections act as; None: whom the DSN says."""
+    pooler = False
+    """Whether they go through a pooler."""
+    trouble = ""
+    """Why the last attempt to connect failed; empty after one that did not."""
+
     @contextlib.asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the library's
         """A connection for a few statements. Raises OperationalError, too, for what only the driver calls an
-        InternalError: answers that do not fit the question, as where the session is ended in the middle of one."""
-        async with super().connection(timeout) as connection:
+        InternalError: answers that do not fit the question, as where the session is ended in the middle of one; and
+        DatabaseReadOnly, ClockOutOfRange."""
+        try:
+            async with super().connection(timeout) as connection:
+                try:
+                    with cut_after(self.patience, connection):
+                        yield connection
+                except (InternalError, errors.CheckViolation) as error:
+                    outage = _outage(error)
+                    if outage is None:
+                        raise
+                    await connection.close()
+                    raise outage from error
+        except PoolTimeout as error:
+            raise PoolTimeout(f"{error}: {self.trouble}" if self.trouble else str(error)) from error
+
+    async def _connect(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 - the library's
+        """A new connection, checked before anybody gets it."""
+        try:
+            connection = await super()._connect(timeout)
             try:
                 with cut_after(self.patience, connection):
-                    yield connection
-            except InternalError as error:
-                if error.sqlstate is not None:  # the server's own, which is a bug and no loss
-                    raise
+                    await settle(connection, self.name, self.role, pooler=self.pooler)
+            except BaseException:
                 await connection.close()
-                raise OperationalError(str(error)) from error
+                raise
+        except DATABASE_GONE as error:
+            self.trouble = " ".join(str(error).split())
+            raise
+        self.trouble = ""
+        return connection
 
     async def schedule_task(self, task: MaintenanceTask, delay: float) -> None:
         """Run ``task`` after ``delay`` seconds, an attempt to connect after ``LONGEST_PAUSE`` at most."""
@@ -110,59 +134,25 @@ def pool_of(
     pooler: bool = False,
 ) -> Pool:
     """As ``create_pool``, for a DSN. ``pooler``: the DSN goes through PgBouncer or the like in transaction mode."""
-
-    async def verify_role(connection: Connection) -> None:
-        """A pooler drops settings of the session; nothing may run under more rights than meant."""
-        row = await (await connection.execute(statement("pool/current_role"))).fetchone()
-        if row is not None and row[0] != role:
-            raise WrongRole(
-                f"The connection of {name} acts as {row[0]}, it has to act as {role}. Behind a pooler give the process "
-                "a login of its own in DATABASE_URL: "
-                f"CREATE ROLE {name} LOGIN IN ROLE {role}; ALTER ROLE {name} SET role = {role}"
-            )
-
     pool = Pool(
-        with_application(dsn, name) if pooler else session_dsn(dsn, name, role, statement_timeout, index_plans),
+        pooler_dsn(dsn, name) if pooler else session_dsn(dsn, name, role, statement_timeout, index_plans),
         min_size=min_size,
         max_size=max_size,
         open=False,
         name=name,
         timeout=30.0,
         reconnect_timeout=NEVER,
-        configure=verify_role if pooler and role is not None else None,
         kwargs={
             "autocommit": True,
             "connect_timeout": CONNECT_TIMEOUT,
             # A pooler gives each transaction another server session, which knows nothing of our prepared statements.
             "prepare_threshold": None if pooler else 5,
+            "context": adapters(),
         },
     )
+    pool.role, pool.pooler = role, pooler
     pool.patience = statement_timeout + ANSWER_MARGIN
     return pool
-
-
-def session_dsn(
-    dsn: str,
-    name: str,
-    role: str | None = None,
-    statement_timeout: float = STATEMENT_TIMEOUT,
-    index_plans: bool = False,
-) -> str:
-    """``dsn`` with role, timeouts and ways of planning as settings of the session itself.
-
-    In the start-up message rather than by SET: no round trip, and RESET ALL comes back to them.
-    """
-    options = [str(conninfo_to_dict(dsn).get("options") or "")]
-    if role is not None:
-        options.append(f"-c role={role}")
-    options.append(f"-c statement_timeout={round(statement_timeout * 1000)}")
-    options.append(f"-c idle_in_transaction_session_timeout={round(IDLE_IN_TRANSACTION_TIMEOUT * 1000)}")
-    # Debian's Postgres 15 compiled the claim anew each time: 470 ms for 1. Before 18 one scan of ten rows is reason
-    # enough, where enable_seqscan=off could not avoid it.
-    options.append("-c jit=off")
-    if index_plans:
-        options.append("-c enable_seqscan=off")
-    return make_conninfo(with_application(dsn, name), options=" ".join(options).strip())
 
 
 @contextlib.contextmanager
@@ -181,3 +171,21 @@ def cut(connection: Connection) -> None:
         return
     with socket.socket(fileno=os.dup(connection.fileno())) as duplicate, contextlib.suppress(OSError):
         duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _outage(error: Exception) -> OperationalError | None:
+    """What the driver calls a fault of ours and is none; None for what is one. The session is to be closed: it is
+    ended, or would stay as it is when the server has recovered."""
+    match error:
+        case errors.ReadOnlySqlTransaction():
+            return DatabaseReadOnly(
+                f"the database takes no writes ({error.diag.message_primary}): a standby that is not promoted, "
+                "or default_transaction_read_only is on"
+            )
+        case errors.CheckViolation() if (error.diag.constraint_name or "").startswith(TIMES):
+            return ClockOutOfRange(f"the server's clock is wrong by decades: {error.diag.message_primary}")
+        case errors.IdleInTransactionSessionTimeout() | errors.TransactionTimeout():
+            return OperationalError(str(error))
+        case InternalError() if error.sqlstate is None:
+            return OperationalError(str(error))
+    return None

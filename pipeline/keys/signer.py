@@ -5,6 +5,7 @@ from typing import Protocol
 from pipeline.curve import PrivateKey
 from pipeline.keys.derivation import Family, PrivateBranch
 from pipeline.keys.mnemonic import to_seed
+from pipeline.redaction import register_key
 
 _KEYS_KEPT = 256
 """Derived private keys remembered; the gas station's signs most, a wallet's own once in a while."""
@@ -54,6 +55,7 @@ class LocalSigner:
             if len(self._keys) >= _KEYS_KEPT:
                 self._keys.pop(next(iter(self._keys)))
             key = self._keys[family, index] = self._branch(family).key(index)
+            register_key(key.secret)
         return key
 
     def __repr__(self) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 import typer
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
+from pipeline.db.session import open_session
 from pipeline.db.statements import statement
 from pipeline.local.network import money
 from pipeline.local.seed import Seeded
@@ -74,8 +75,8 @@ async def _tell_flags(dsn: str) -> None:
     while True:
         try:
             async with (
-                await AsyncConnection.connect(dsn, autocommit=True) as bell,
-                await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection,
+                await open_session(dsn, "up", tuple_row) as bell,
+                await open_session(dsn, "up", dict_row) as connection,
             ):
                 await bell.execute("LISTEN wallet_flags")
                 await bell.execute(statement("listener/hear_every_bell"))

@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from pipeline.db.session import open_session
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil import BNB
@@ -239,7 +239,7 @@ async def _until_settled(
     """True once everything that was paid in has arrived and nothing moves any more; False at the deadline. Raises
     what a task ``beside`` it ended by."""
     decimals = max(chain.network.token_decimals for chain in stand.chains)
-    async with await AsyncConnection.connect(stand.dsn, autocommit=True, row_factory=dict_row) as connection:
+    async with await open_session(stand.dsn, "demo", dict_row) as connection:
         while time.monotonic() < deadline:
             stand.fleet.check()
             for task in beside:
@@ -269,7 +269,7 @@ async def _until_settled(
 async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float, node_faults: int) -> Outcome:
     """Read the chains first, and only then what the database thinks of it."""
     movements = {chain.chain_id: await chain.network.movements() for chain in stand.chains}
-    async with await AsyncConnection.connect(stand.dsn, autocommit=True, row_factory=dict_row) as connection:
+    async with await open_session(stand.dsn, "demo", dict_row) as connection:
         payments = await (await connection.execute(statement("demo/payments"))).fetchall()
         jobs = {
             chain_id: await (await connection.execute(statement("demo/jobs"), {"chain_id": chain_id})).fetchone() or {}

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from pipeline.db.session import open_session
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import FIRST_USER_INDEX, Family
 from pipeline.local.home import LocalHome
@@ -64,7 +65,7 @@ async def seed(dsn: str, networks: Sequence[LocalNetwork], home: LocalHome, term
     Raises AnotherNetwork.
     """
     home.ensure_mnemonic()
-    async with await AsyncConnection.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+    async with await open_session(dsn, "setup", dict_row) as connection:
         for key, value in terms.config.items():
             await connection.execute(
                 statement("local/config"), {"key": key, "value": Jsonb(value), "description": "set by local mode"}

@@ -15,12 +15,14 @@ from typing import TypeVar
 
 import aiohttp
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import tuple_row
 
 from pipeline.db.cluster import embedded_dsn
 from pipeline.db.dsn import as_url
 from pipeline.db.migrate import migrate
+from pipeline.db.session import open_session
 from pipeline.db.statements import statement
 from pipeline.devnet.client import DevnetClient
 from pipeline.local.fleet import Fleet
@@ -142,10 +144,10 @@ async def _database_of_our_own(server: str | None) -> AsyncIterator[str | None]:
         yield None
         return
     name = f"flagpost_demo_{secrets.token_hex(4)}"
-    async with await AsyncConnection.connect(server, autocommit=True) as admin:
+    async with await open_session(server, "demo", tuple_row) as admin:
         await admin.execute(sql.SQL(statement("demo/create_database")).format(name=sql.Identifier(name)))
     try:
         yield as_url(make_conninfo(server, dbname=name))
     finally:
-        async with await AsyncConnection.connect(server, autocommit=True) as admin:
+        async with await open_session(server, "demo", tuple_row) as admin:
             await admin.execute(sql.SQL(statement("demo/drop_database")).format(name=sql.Identifier(name)))

@@ -1,12 +1,13 @@
 """What a job is, and what one attempt of it can come to."""
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+from pipeline.db.values import loads
 
 
 class JobType(StrEnum):
@@ -61,7 +62,7 @@ class Job:
     @property
     def data(self) -> Mapping[str, Any]:
         """``job_logs.data``."""
-        read: Mapping[str, Any] = json.loads(self.json)
+        read: Mapping[str, Any] = loads(self.json)
         return read
 
     @property

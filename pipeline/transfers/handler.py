@@ -17,6 +17,7 @@ import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, FeeCapTooLow, LyingNode, WrongNetwork
+from pipeline.db.errors import DATABASE_GONE
 from pipeline.printable import printable
 from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
 from pipeline.signing.errors import SigningDeferred, SigningRefused
@@ -45,7 +46,8 @@ Result = TypeVar("Result")
 _CHAIN_PAUSE_SECONDS = 10.0
 _WRONG_NETWORK_PAUSE_SECONDS = 60.0
 _FEES_PAUSE_SECONDS = 30.0
-_DATABASE_PAUSE_SECONDS = 5.0
+_DATABASE_PAUSE_SECONDS = 1.0
+"""Counted from when the database takes the outcome: payments go on a second after it is back."""
 _REFUSED_PAUSE_SECONDS = 60.0
 _HELD_PAUSE_SECONDS = 60.0
 """A person has to look; the log and the registry say so, by the confirmation worker."""
@@ -194,7 +196,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             # Bytes may be signed already: the job is not given up for it.
             logger.error("{}: the database refuses this step: {}", job, trouble)
             return Defer(_REFUSED_PAUSE_SECONDS, f"the database refuses this step: {trouble}")
-        case psycopg.OperationalError() | psycopg.InterfaceError() | TimeoutError():
+        case _ if isinstance(trouble, DATABASE_GONE):
             # Whether the last commit happened is unknown. Both are safe: the row says it to whoever comes next.
             return Defer(_DATABASE_PAUSE_SECONDS, f"the database did not answer: {trouble}")
         case _:

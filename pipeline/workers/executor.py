@@ -28,8 +28,8 @@ CHANNELS = ("wallet_flags", "jobs")
 
 FLUSH_SECONDS = 0.02
 """How long an outcome waits for others to be written with. Payments do not wait: they write their own commits."""
-DATABASE_PAUSE_SECONDS = 5.0
-"""A handler that lost the database waits this long, without using up an attempt."""
+DATABASE_PAUSE_SECONDS = 1.0
+"""A handler that lost the database waits this long from when it is back, without using up an attempt."""
 DEADLINE_MARGIN = 0.95
 """A handler is cut off a little before the database lets others rescue its jobs."""
 

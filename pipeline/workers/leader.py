@@ -8,7 +8,8 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.db.pool import CONNECT_TIMEOUT, Connection, cut_after, session_dsn
+from pipeline.db.pool import Connection, cut_after
+from pipeline.db.session import CONNECT_TIMEOUT, session_dsn
 from pipeline.db.statements import statement
 
 ANSWER_SECONDS = 5.0

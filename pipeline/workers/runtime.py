@@ -15,15 +15,17 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-import psycopg
 from loguru import logger
 from psycopg import AsyncConnection
-from psycopg_pool import PoolTimeout
+from psycopg.rows import TupleRow
 
 from pipeline.config import RuntimeConfig
-from pipeline.db.dsn import database_dsn, listen_dsn, without_password
+from pipeline.db.dsn import behind_pooler, database_dsn, listen_dsn, without_password
+from pipeline.db.errors import DATABASE_GONE as DATABASE_GONE
+from pipeline.db.errors import WrongSession
 from pipeline.db.listener import Listener
-from pipeline.db.pool import CONNECT_TIMEOUT, Pool, create_pool
+from pipeline.db.pool import Pool, create_pool
+from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settle
 from pipeline.db.statements import statement
 from pipeline.printable import printable
 from pipeline.settings import Settings
@@ -31,9 +33,6 @@ from pipeline.workers.registry import Registration
 from pipeline.workers.rescue import LOOK_SECONDS, Rescue
 
 Result = TypeVar("Result")
-
-DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, ConnectionError, TimeoutError)
-"""What a statement raises that may go well the next time: connection lost, server restarting, deadlock, timeout."""
 
 RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
 """Processes of these roles look for what others left behind; the rest may not touch jobs."""
@@ -210,21 +209,40 @@ class Runtime:
             await asyncio.gather(*watching, stopping, return_exceptions=True)
 
     async def _wait_for_database(self) -> None:
-        dsn = database_dsn(self.settings)
-        shown = without_password(dsn)
+        """Until the database answers, has the schema, takes writes, and gives sessions that can be used."""
+        shown = without_password(database_dsn(self.settings))
         while True:
             try:
-                async with await AsyncConnection.connect(
-                    dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None
-                ) as connection:
-                    probe = await connection.execute(statement("workers/probe"), {"role": self.worker.role})
-                    row = await probe.fetchone()
-                if row is not None and row[0]:
+                if await self._has_schema():
+                    await self._try_session()
                     return
                 logger.warning("database {} has no Flagpost schema: run flagpost migrate; waiting for it", shown)
+            except WrongSession as error:
+                logger.error("database {}: {}; waiting for it", shown, reason(error))
             except DATABASE_GONE as error:
-                logger.warning("database {} does not answer: {}; retrying", shown, reason(error))
+                logger.warning("database {} does not answer, or takes no writes: {}; retrying", shown, reason(error))
             await self.sleep(self._start_retry_seconds)
+
+    async def _has_schema(self) -> bool:
+        async with await self._connect(None) as connection:
+            probe = await connection.execute(statement("workers/probe"), {"role": self.worker.role})
+            row = await probe.fetchone()
+            return row is not None and bool(row[0])
+
+    async def _try_session(self) -> None:
+        """A session as the pool will have them, so that what is wrong with it is said here and not waited for there."""
+        pooler = behind_pooler(self.settings)
+        async with await self._connect(self.worker.role) as connection:
+            await settle(connection, self.worker.type, self.worker.role, pooler=pooler)
+
+    async def _connect(self, role: str | None) -> AsyncConnection[TupleRow]:
+        dsn, name = database_dsn(self.settings), self.worker.type
+        return await AsyncConnection.connect(
+            pooler_dsn(dsn, name) if behind_pooler(self.settings) else session_dsn(dsn, name, role),
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT,
+            prepare_threshold=None,
+        )
 
     async def _until_stopped(self, action: Awaitable[None]) -> None:
         """Await ``action``; raises Stopped, and cancels it, when told to stop before it ends."""

@@ -1,6 +1,6 @@
 """The sweep: on a timer it reads the flags themselves, and finds what no event brought.
 
-    standing by ──(leads)──▶ acting: every interval enqueue, summarise; clean up
+    standing by ──(leads)──▶ acting: every interval enqueue, summarise; clean up; set back times that lie ahead
 
 One sweep acts at a time (``leader``); the others stand by and try again.
 """
@@ -23,6 +23,7 @@ from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
 from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
+from pipeline.workers.times import REPAIR_SECONDS, Times
 
 STANDBY_SECONDS = 10.0
 """How often a sweep that stands by tries to lead."""
@@ -72,21 +73,25 @@ class Sweep:
         self._changed = asyncio.Event()
         self._cleaned = 0
         self._told: Counter[str] = Counter()
+        self._times: Times | None = None
         self._runtime: Runtime
         self._queue: JobQueue
         self._leader: Leader
 
     def stats(self) -> Mapping[str, Any]:
         """Counts since the start, and whether this sweep acts or stands by."""
-        return {**self.counts, "acting": self.acting.is_set()}
+        times = {} if self._times is None else self._times.stats()
+        return {**self.counts, "acting": self.acting.is_set(), **times}
 
     async def run(self, runtime: Runtime) -> None:
         """Act or stand by until told to stop."""
         self._runtime = runtime
         self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
         self._leader = Leader(listen_dsn(runtime.settings), "sweep", self.role)
+        times = self._times = Times(runtime)
         runtime.watch(self._changed.set)
         now = _now()
+        next_repair = now
         last_sweep = last_cleanup = now  # at a common start the listeners take what is flagged themselves
         try:
             while not runtime.stopping.is_set():
@@ -95,6 +100,9 @@ class Sweep:
                     await self._sleep(self._standby_seconds)
                     continue
                 now = _now()
+                if now >= next_repair:
+                    next_repair = now + REPAIR_SECONDS
+                    await times.repair()
                 if now >= last_cleanup + runtime.config.cleanup.interval_seconds:
                     last_cleanup = now
                     await runtime.persist("cleaning up", self._cleanup)
@@ -103,7 +111,7 @@ class Sweep:
                     await self._cycle()
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
-                await self._sleep(min(next_sweep, next_cleanup) - _now())
+                await self._sleep(min(next_sweep, next_cleanup, next_repair) - _now())
         except Stopped:
             pass
         finally:

@@ -35,6 +35,10 @@ from pipeline.workers.moved import MovedWallets
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
 SHORTEST_NAP_SECONDS = 0.05
+BOUND_SECONDS = 10.0
+"""Between two checks for balances that are scheduled for later than any rule schedules them."""
+BOUND_ROWS = 5_000
+"""Of an asset, in one statement."""
 BATCHES_AT_ONCE = 3
 """Of one chain. The node, this process and Postgres work at the same time then; more only wait for each other."""
 
@@ -125,6 +129,7 @@ class ChainSync:
         self._observe = observe
         self._claims = 0
         self._unanswered = 0
+        self._next_bound = 0.0
         self._moved: MovedWallets | None = None
         if row.lists_transfers:
             self._moved = MovedWallets(runtime, row, cast(LogProvider, provider), time.monotonic)
@@ -152,9 +157,31 @@ class ChainSync:
                 # Said last: whoever reads that the node is away finds the balances free.
                 complain(self._runtime, self.row, failure, seconds)
                 await self._runtime.sleep(seconds)
-            elif self._moved is not None and not self._runtime.paused:
-                await self._moved.look()
+            elif not self._runtime.paused:
+                await self._bound_schedules()
+                if self._moved is not None:
+                    await self._moved.look()
             await self._nap()
+
+    async def _bound_schedules(self) -> None:
+        """A schedule is not believed that lies further ahead than its interval: the balance is read now, and it is
+        told. The commit notifies."""
+        if time.monotonic() < self._next_bound:
+            return
+        bounded = await self._runtime.persist("looking for schedules too far ahead", self._bound)
+        if bounded:
+            logger.error(
+                "sync {}: {} balances were scheduled for later than their interval allows, and are read now: the clock "
+                "of the database was wrong (see that it is kept by NTP), or sync_interval was shortened",
+                self.row.name, bounded,
+            )  # fmt: skip
+        # Of more than one statement bounds, the next ones follow what is due now.
+        self._next_bound = time.monotonic() + (0.0 if bounded >= BOUND_ROWS else BOUND_SECONDS)
+
+    async def _bound(self) -> int:
+        parameters = {"chain_id": self.row.id, "rows": BOUND_ROWS}
+        async with self._runtime.pool.connection() as connection:
+            return (await connection.execute(statement("sync/bound_schedules"), parameters, prepare=True)).rowcount
 
     async def _drain(self) -> ChainError | None:
         """Read all that is due. What kept a batch from being read, once no other is under way any more."""

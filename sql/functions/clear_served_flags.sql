@@ -1,5 +1,6 @@
 -- Lowers the flags that jobs served without a payment ("nothing to do"), unless something changed while a job ran.
--- One element an attempt: its wallet, its type, and when it started. Returns whether each flag fell.
+-- One element an attempt: its wallet, its type, and when it started. Returns whether each flag fell. A change that lies ahead
+-- was written by a wrong clock: taken for one that came in between, it would keep the flag up, and its job going, until then.
 --
 -- Guarantees: a balance that changes at this very moment is not lost. All balances are locked first, then all
 -- wallets, each in the order of id, as the sync and settlement do: so a change is either committed and seen here,
@@ -45,7 +46,8 @@ BEGIN
                       w.needs_consolidation AND coalesce(w.consolidation_ready_since <= served.started_at, true)
                   ELSE false END
           AND NOT EXISTS (
-              SELECT FROM wallet_balances b WHERE b.wallet_id = w.id AND b.changed_at > served.started_at)
+              SELECT FROM wallet_balances b
+              WHERE b.wallet_id = w.id AND b.changed_at > served.started_at AND b.changed_at <= clock_timestamp())
     );
     lowered_gas := ARRAY(SELECT wallet_ids[l.place] FROM unnest(lowered) AS l (place) WHERE job_types[l.place] = 'gas-topup');
     lowered_consolidation := ARRAY(

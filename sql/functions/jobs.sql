@@ -39,7 +39,8 @@ AS $$
            count(*) FILTER (WHERE j.awaiting_chain),
            count(*) FILTER (WHERE j.status IN ('pending', 'retrying') AND j.run_at <= now()),
            min(j.run_at) FILTER (WHERE j.status IN ('pending', 'retrying') AND j.run_at <= now()),
-           round(avg((j.data ->> 'duration_ms')::numeric) FILTER (WHERE j.status = 'completed'), 1)
+           round(avg((j.data ->> 'duration_ms')::numeric)
+                     FILTER (WHERE j.status = 'completed' AND jsonb_typeof(j.data -> 'duration_ms') = 'number'), 1)
     FROM unnest(ARRAY['gas-topup', 'consolidation', 'withdrawal', 'deposit-detection', 'sync'])
          WITH ORDINALITY AS known (job_type, place)
     LEFT JOIN job_logs j ON j.job_type = known.job_type

@@ -81,6 +81,7 @@ GRANT EXECUTE ON FUNCTION schema_version()
 GRANT EXECUTE ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval), mark_silent_workers(interval)
     TO pipeline_executor, pipeline_confirmations;
+GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION doubt_sender(integer, text, bigint) TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION hold_sender(integer, text, text) TO pipeline_confirmations;

@@ -141,7 +141,10 @@ def prepare(dsn: str, *, lazy_commits: bool) -> None:
             login = login_of(kind)
             known = admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone()
             if known is None:
-                create = "CREATE ROLE {0} LOGIN IN ROLE {1}; ALTER ROLE {0} SET role = {2}"
+                create = (
+                    "CREATE ROLE {0} LOGIN IN ROLE {1}; ALTER ROLE {0} SET role = {2};"
+                    " ALTER ROLE {0} SET search_path = pg_catalog, public, pg_temp"
+                )
                 admin.execute(sql.SQL(create).format(sql.Identifier(login), sql.Identifier(role), sql.Literal(role)))
         if lazy_commits:
             name = admin.info.dbname

@@ -252,9 +252,10 @@ def test_psql_opens_the_projects_database(home: Path) -> None:
 
 
 def test_url_is_one_that_drivers_take(home: Path) -> None:
-    out, _ = flagpost("db", "url", home=home).communicate(timeout=20)
-    with EmbeddedServer(home, settings=FAST), psycopg.connect(out.strip()) as connection:
-        assert connection.info.dbname == "flagpost"
+    with EmbeddedServer(home, settings=FAST):
+        out, _ = flagpost("db", "url", home=home).communicate(timeout=20)
+        with psycopg.connect(out.strip()) as connection:
+            assert connection.info.dbname == "flagpost"
 
 
 def test_migrate_against_a_server_that_is_not_there(home: Path) -> None:

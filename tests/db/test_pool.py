@@ -108,9 +108,9 @@ async def test_an_error_inside_the_server_is_no_lost_connection(empty_database: 
 async def test_connections_are_in_autocommit(empty_database: str) -> None:
     async with pool_of(empty_database, "sync") as pool:
         async with pool.connection() as connection:
-            await connection.execute("CREATE TABLE kept ()")
+            await connection.execute("CREATE TABLE public.kept ()")
             assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-        assert await ask(pool, "SELECT to_regclass('kept')::text") == ("kept",)
+        assert await ask(pool, "SELECT to_regclass('public.kept')::text") == ("kept",)
 
 
 async def test_behind_a_pooler_a_login_with_more_rights_is_refused(empty_database: str) -> None:

@@ -309,7 +309,7 @@ async def test_jobs_of_a_lost_reply_are_given_back(connection: Connection, datab
 @pytest.mark.parametrize("never", ["infinity", "-infinity"])
 async def test_a_job_is_due_at_a_time(connection: Connection, tron: Chain, never: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
-    with pytest.raises(psycopg.errors.CheckViolation, match="run_at_is_finite"):
+    with pytest.raises(psycopg.errors.CheckViolation, match="times_are_between_1970_and_2100"):
         await connection.execute(
             "INSERT INTO job_logs (job_id, job_type, wallet_address, run_at) VALUES ('mine', 'gas-topup', %s, %s)",
             [wallet.address, never],

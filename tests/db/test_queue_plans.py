@@ -7,7 +7,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from bench.crowd import fill
-from pipeline.db.pool import Connection, session_dsn
+from pipeline.db.pool import Connection
+from pipeline.db.session import session_dsn
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
 from tests.db.plans import buffers, explained, rows_of, thrown_away

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from psycopg import AsyncConnection
 
-from pipeline.db.pool import Connection, session_dsn
+from pipeline.db.pool import Connection
+from pipeline.db.session import session_dsn
 from tests.db.plans import explained, looked_at_in_vain
 from tests.seed import Chain, add_wallets
 
@@ -39,3 +40,16 @@ async def test_claiming_costs_by_the_batch(
         plan = await explained(session, "sync/claim", parameters)
         assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < BATCH * 40, "some 25 pages a balance"
         assert looked_at_in_vain(plan) < BATCH, "of the 8,000 that are due"
+
+
+async def test_bounding_schedules_costs_a_probe_where_all_is_well(
+    session: Connection, connection: Connection, tron: Chain
+) -> None:
+    """The sync asks every ten seconds whether something is scheduled too far ahead."""
+    await add_wallets(connection, tron, WALLETS)
+    await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '5 minutes'")
+    await connection.execute("VACUUM ANALYZE wallet_balances")
+    for _ in range(7):
+        plan = await explained(session, "sync/bound_schedules", {"chain_id": tron.id, "rows": 5_000})
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 40
+        assert looked_at_in_vain(plan) < 10

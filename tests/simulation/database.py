@@ -25,7 +25,8 @@ from psycopg.conninfo import make_conninfo
 from tests.simulation.clock import EPOCH, Clock
 
 CHANNELS = ("wallet_flags", "jobs", "balance_due", "transfers", "signatures", "config")
-OPTIONS = "-c search_path=sim,pg_catalog,public,pg_temp -c jit=off"
+SEARCH_PATH = "sim,pg_catalog,public,pg_temp"
+OPTIONS = f"-c search_path={SEARCH_PATH} -c jit=off"
 STATEMENT_SECONDS = 30.0
 """By the run's clock: after so long the server cancels a statement that waits for a lock, and ends the session of a
 process that stands still in a transaction (``db.pool``)."""

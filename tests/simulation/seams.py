@@ -16,13 +16,14 @@ from pipeline.chains.evm import provider as evm_provider
 from pipeline.chains.http import Clock as NodeClock
 from pipeline.chains.tron import provider as tron_provider
 from pipeline.db.dsn import database_dsn
-from pipeline.db.pool import session_dsn
+from pipeline.db.session import session_dsn
 from pipeline.settings import Settings
 from pipeline.signing import ledger
 from pipeline.transfers import consolidation, gas, send, store
 from pipeline.workers import chains, leader, registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
+from tests.simulation.database import SEARCH_PATH
 from tests.simulation.node import SimulatedWire
 from tests.simulation.process import Doorbell, Process, whole_garbage
 from tests.simulation.simulation import Simulation
@@ -80,12 +81,18 @@ class Joints:
 def _anonymous(dsn: str) -> str:
     """One name for all, so that a session can be used again by any process of the same rights; in no hurry to end."""
     options = conninfo_to_dict(dsn).get("options", "")
-    return make_conninfo(dsn, application_name=_APPLICATION, options=f"{options} -c idle_session_timeout=0")
+    options = f"{options} -c idle_session_timeout=0 -c search_path={SEARCH_PATH}"
+    return make_conninfo(dsn, application_name=_APPLICATION, options=options)
 
 
 @cache
 def _session_dsn(dsn: str, role: str | None, index_plans: bool) -> str:
-    return session_dsn(dsn, _APPLICATION, role, index_plans=index_plans)
+    """Whoever looks into pg_catalog first would find the server's time there, and not the run's."""
+    return _anonymous(session_dsn(dsn, _APPLICATION, role, index_plans=index_plans))
+
+
+async def _is_settled(*_: Any, **__: Any) -> None:
+    """A simulated session is as its start-up message says."""
 
 
 async def at_once(work: Callable[[], Any]) -> Any:
@@ -112,6 +119,7 @@ def joined() -> Iterator[None]:
         (runtime, "create_pool", JOINTS.create_pool),
         (runtime, "Listener", JOINTS.listener),
         (runtime, "AsyncConnection", connecting),
+        (runtime, "settle", _is_settled),
         (leader, "AsyncConnection", connecting),
         (registry, "uuid4", JOINTS.uuid4),
         (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),

@@ -1,5 +1,6 @@
 """Settings: every variable, malformed values, and what must not be shown."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("FLAGPOST_ENV_FILE", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def private(path: Path, content: str | bytes, mode: int = 0o600) -> None:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    path.chmod(mode)
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
@@ -71,8 +77,9 @@ def test_the_users_home_is_not_ours(monkeypatch: pytest.MonkeyPatch, nowhere: Pa
 
 
 def test_dot_env_stands_behind_the_environment(monkeypatch: pytest.MonkeyPatch, nowhere: Path) -> None:
-    (nowhere / ".env").write_text(
-        f"DATABASE_URL=postgresql://file/d\nFLAGPOST_LOG_LEVEL=ERROR\nFLAGPOST_MNEMONIC='{MNEMONIC}'\n"
+    private(
+        nowhere / ".env",
+        f"DATABASE_URL=postgresql://file/d\nFLAGPOST_LOG_LEVEL=ERROR\nFLAGPOST_MNEMONIC='{MNEMONIC}'\n",
     )
     settings = load(monkeypatch, FLAGPOST_LOG_LEVEL="WARNING")
     assert (settings.database_url, settings.log_level) == ("postgresql://file/d", "WARNING")
@@ -132,9 +139,9 @@ def test_the_mnemonic_comes_from_the_variable_before_the_file(monkeypatch: pytes
     settings = Settings(home=nowhere)
     with pytest.raises(SettingsError, match="set FLAGPOST_MNEMONIC, or FLAGPOST_MNEMONIC_FILE, or write it to"):
         settings.mnemonic()
-    (nowhere / "mnemonic").write_text("from  home\n")
+    private(nowhere / "mnemonic", "from  home\n")
     assert settings.mnemonic().get_secret_value() == "from home"
-    (nowhere / "other").write_text("from file\n")
+    private(nowhere / "other", "from file\n")
     named = Settings(home=nowhere, mnemonic_file=nowhere / "other")
     assert named.mnemonic().get_secret_value() == "from file"
     monkeypatch.setenv("FLAGPOST_MNEMONIC", f" {MNEMONIC}\n")
@@ -145,7 +152,7 @@ def test_the_mnemonic_comes_from_the_variable_before_the_file(monkeypatch: pytes
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
 def test_a_mnemonic_file_without_words_is_named(nowhere: Path, content: bytes) -> None:
     path = nowhere / "words"
-    path.write_bytes(content)
+    private(path, content)
     with pytest.raises(SettingsError, match=str(path)):
         Settings(home=nowhere, mnemonic_file=path).mnemonic()
 
@@ -183,3 +190,33 @@ def test_a_password_that_is_a_name_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     with logging_restored():
         load(monkeypatch, DATABASE_URL="postgresql://postgres:postgres@postgres/flagpost")
         assert redact("postgres at flagpost") == "postgres at flagpost"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o602])
+def test_a_mnemonic_that_others_can_read_is_refused_with_what_to_do(nowhere: Path, mode: int) -> None:
+    path = nowhere / "mnemonic"
+    private(path, MNEMONIC, mode)
+    with pytest.raises(SettingsError, match=rf"read by others \(mode {mode:04o}\): chmod 600 {path}") as caught:
+        Settings(home=nowhere).mnemonic()
+    assert "abandon" not in str(caught.value)
+    path.chmod(0o400)
+    assert Settings(home=nowhere).mnemonic().get_secret_value() == MNEMONIC
+
+
+def test_an_env_file_with_the_mnemonic_is_judged_alike_and_one_without_is_not(
+    monkeypatch: pytest.MonkeyPatch, nowhere: Path
+) -> None:
+    private(nowhere / ".env", f"FLAGPOST_MNEMONIC='{MNEMONIC}'\n", 0o644)
+    with pytest.raises(SettingsError, match=r"chmod 600 \.env"):
+        Settings.load().mnemonic()
+    assert load(monkeypatch, FLAGPOST_MNEMONIC=MNEMONIC).mnemonic().get_secret_value() == MNEMONIC
+
+
+def test_a_mnemonic_may_come_through_a_pipe(nowhere: Path) -> None:
+    """FLAGPOST_MNEMONIC_FILE=<(pass show flagpost): only this process and its maker have it."""
+    read, write = os.pipe()
+    os.write(write, MNEMONIC.encode())
+    os.close(write)
+    path = Path(f"/dev/fd/{read}")
+    assert Settings(home=nowhere, mnemonic_file=path).mnemonic().get_secret_value() == MNEMONIC
+    os.close(read)

@@ -4,7 +4,8 @@
 -- Guarantees: a job is claimed by one worker (SKIP LOCKED), its lease is raised, and it carries a deadline
 -- past which it is rescued even from a live worker; one live job per wallet and type, whoever else inserts
 -- at this moment; a wallet whose last job of this type failed after its flag rose rests for the quiet
--- period; inactive chains are left alone. While due jobs fill the capacity no flag is read.
+-- period (an end that lies ahead was written by a wrong clock, and is not believed);
+-- inactive chains are left alone. While due jobs fill the capacity no flag is read.
 --
 -- Flags that rose longer ago than %(newer_than_seconds)s are not looked at; NULL looks at all of them. Every flag that ever rose
 -- leaves an entry in the index by which they are read, until vacuum takes it away, which it cannot while some session holds an
@@ -62,7 +63,7 @@ WITH claimed AS (
           SELECT FROM job_logs dead
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.flagged_since OFFSET 0)
+            AND dead.completed_at > w.flagged_since AND dead.completed_at < now() + interval '1 minute' OFFSET 0)
     ORDER BY w.wanted_since, w.id
     LIMIT CASE WHEN (SELECT places FROM room) > 0 THEN %(batch)s ELSE 0 END
 ), numbered AS (

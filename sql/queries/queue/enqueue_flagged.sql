@@ -36,7 +36,7 @@ WITH flagged AS (
           SELECT FROM job_logs dead
           WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
             AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.flagged_since OFFSET 0)
+            AND dead.completed_at > w.flagged_since AND dead.completed_at < now() + interval '1 minute' OFFSET 0)
     ORDER BY w.wanted_since, w.id
     LIMIT (SELECT %(batch)s::bigint)
 ), numbered AS (

@@ -8,7 +8,7 @@ WITH live AS (
     FROM job_logs j WHERE j.status IN ('pending', 'active', 'retrying') GROUP BY j.job_type, j.status
 ), ended AS (
     SELECT j.job_type, j.status, count(*) AS jobs FROM job_logs j
-    WHERE j.created_at > now() - interval '1 hour' AND j.status IN ('completed', 'failed', 'cancelled')
+    WHERE j.created_at BETWEEN now() - interval '1 hour' AND now() AND j.status IN ('completed', 'failed', 'cancelled')
       AND NOT j.data ? 'queue_summary'
     GROUP BY j.job_type, j.status
 ), flags AS (

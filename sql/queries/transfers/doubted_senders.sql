@@ -11,7 +11,7 @@ SELECT s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, 
        (SELECT count(*)
           FROM (SELECT x.state, x.transfer_id, x.created_at FROM nonces x
                  WHERE x.chain_id = s.chain_id AND x.sender = s.sender ORDER BY x.nonce DESC LIMIT 1000) lately
-         WHERE lately.created_at > now() - interval '1 day'
+         WHERE lately.created_at BETWEEN now() - interval '1 day' AND now() + interval '1 minute'
            AND (lately.state = 'void' OR EXISTS (
                SELECT FROM transfers gap WHERE gap.id = lately.transfer_id AND gap.kind = 'gap'))) AS filled
   FROM senders s

@@ -1,0 +1,55 @@
+"""Times that the database's clock wrote while it was wrong, set back by the sweep (sql/functions/repair_times.sql)."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from loguru import logger
+from psycopg.rows import dict_row
+
+from pipeline.db.statements import statement
+
+if TYPE_CHECKING:
+    from pipeline.workers.runtime import Runtime
+
+REPAIR_SECONDS = 30.0
+"""Between two checks, a dozen probes of indexes each: what waits for a wrong time waits no longer than that."""
+PAGE = 5_000
+"""Rows of a kind set back in one statement."""
+
+
+class Times:
+    """The repairs of one sweep process, made while it leads."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self.repaired: Counter[str] = Counter()
+        """Rows set back since the start, by kind: flags, jobs, leases, workers, attempts."""
+        self._runtime = runtime
+
+    def stats(self) -> Mapping[str, int]:
+        return {f"times_{kind}": count for kind, count in self.repaired.items()}
+
+    async def repair(self) -> Mapping[str, int]:
+        """Set back what lies ahead; how many rows of each kind, without zeros. Raises Stopped."""
+        found: Counter[str] = Counter()
+        while True:
+            page = await self._runtime.persist("repairing times ahead of the clock", self._page)
+            found.update(page)
+            if max(page.values()) < PAGE:
+                break
+        found = +found
+        if found:
+            self.repaired.update(found)
+            logger.error(
+                "sweep: the clock of the database was wrong: times that lay ahead were set back ({}). See that it is "
+                "kept by NTP; flagpost doctor",
+                ", ".join(f"{count} {kind}" for kind, count in sorted(found.items())),
+            )
+        return found
+
+    async def _page(self) -> dict[str, int]:
+        async with self._runtime.pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(statement("sweep/repair_times"), {"rows": PAGE}, prepare=True)
+            (row,) = await cursor.fetchall()
+        return row

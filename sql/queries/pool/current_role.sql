@@ -1,2 +1,0 @@
--- Whom this connection acts as.
-SELECT current_user::text;
