@@ -2,15 +2,9 @@
 -- per top-up, per wallet and day, per day, and in all (FP002). A rejected top-up gives its share back; an expired
 -- one keeps it, because it may be signed anew. One that was found on the chain is counted, whatever the limits say.
 --
--- Top-ups of a chain are counted one after the other (advisory lock until commit), so that two at the same moment cannot
+-- Top-ups of a chain are counted one after the other (lock_gas), so that two at the same moment cannot
 -- both take the last of a budget. A day is the last 24 whole hours and the hour that runs. On violation
 -- constraint_name is the limit's column in chains; DETAIL of FP001 is the time of the next possible top-up.
-
--- Also held by who compares the gas wallet's balance with what it was asked for.
-CREATE OR REPLACE FUNCTION lock_gas(p_chain_id integer) RETURNS void
-LANGUAGE sql
-SET search_path = pg_catalog, public, pg_temp
-AS $$ SELECT pg_advisory_xact_lock(hashtext('flagpost: gas budgets'), p_chain_id) $$;
 
 CREATE OR REPLACE FUNCTION count_gas(p_chain_id integer, p_at timestamptz, p_amount numeric) RETURNS void
 LANGUAGE sql
