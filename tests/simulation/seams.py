@@ -10,7 +10,7 @@ from unittest import mock
 from uuid import UUID
 
 import aiohttp
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from pipeline.chains import http, nodes
 from pipeline.chains.evm import provider as evm_provider
@@ -20,7 +20,7 @@ from pipeline.db.dsn import database_dsn
 from pipeline.db.pool import session_dsn
 from pipeline.settings import Settings
 from pipeline.transfers import consolidation, gas, send, store
-from pipeline.workers import leader, registry, runtime, sweep, sync
+from pipeline.workers import registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
 from tests.simulation.node import Session
@@ -75,9 +75,8 @@ class Joints:
 
 @cache
 def _anonymous(dsn: str) -> str:
-    """One name for all, so that a session can be used again by any process of the same rights; in no hurry to end."""
-    options = conninfo_to_dict(dsn).get("options", "")
-    return make_conninfo(dsn, application_name=_APPLICATION, options=f"{options} -c idle_session_timeout=0")
+    """One name for all, so that a session can be used again by any process of the same rights."""
+    return make_conninfo(dsn, application_name=_APPLICATION)
 
 
 @cache
@@ -110,7 +109,6 @@ def joined() -> Iterator[None]:
         (runtime, "create_pool", JOINTS.create_pool),
         (runtime, "Listener", JOINTS.listener),
         (runtime, "AsyncConnection", connecting),
-        (leader, "AsyncConnection", connecting),
         (registry, "uuid4", JOINTS.uuid4),
         (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),
         (sweep, "datetime", WallClock),
