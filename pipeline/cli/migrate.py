@@ -7,6 +7,7 @@ import typer
 
 from pipeline.cli.session import unreachable
 from pipeline.db.dsn import database_dsn, without_password
+from pipeline.db.migrate import Connect
 from pipeline.db.migrate import migrate as migrate_database
 from pipeline.settings import Settings
 
@@ -25,7 +26,27 @@ def migrate() -> None:
         raise unreachable(settings, dsn, error) from None
     for name in done.applied:
         typer.echo(f"applied {name}")
+    if done.connect is not None:
+        for line in _told(done.connect):
+            typer.echo(line)
     typer.echo(
         f"schema version {done.version}, {done.replaced} files of functions, views, triggers and roles in place "
         f"({without_password(dsn)})"
     )
+
+
+def _told(connect: Connect) -> list[str]:
+    """What was done to who may connect, and how to give it back."""
+    name = connect.database
+    if connect.restricted is None:
+        return [
+            f"everybody who has a login on this server may connect to {name}: its owner should run "
+            f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC'
+        ]
+    if not connect.restricted:
+        return []
+    kept_by = f"; kept by {', '.join(connect.kept_by)}, who work there already" if connect.kept_by else ""
+    return [
+        f"CONNECT and TEMPORARY on {name} were taken from PUBLIC{kept_by}",
+        f'to let another login in: GRANT CONNECT ON DATABASE "{name}" TO …',
+    ]
