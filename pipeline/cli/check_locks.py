@@ -10,10 +10,14 @@ USAGE_WARNING = 0.1
 """Share of the notification queue from which on somebody should look; NOTIFY is suppressed at a half."""
 
 
+BLOCKED_SECONDS = 5.0
+"""How long a session may wait for a lock: a commit takes milliseconds."""
+
+
 def check_locks(found: Findings, connection: Connection) -> None:
     """Nobody else holds locks of ours, and none of our sessions waits for one for long."""
     foreign = connection.execute(statement("doctor/foreign_locks")).fetchall()
-    blocked = connection.execute(statement("doctor/blocked")).fetchall()
+    blocked = connection.execute(statement("doctor/blocked"), {"longer_than_seconds": BLOCKED_SECONDS}).fetchall()
     for row in foreign:
         found.warn(
             "locks.foreign",
