@@ -76,7 +76,7 @@ async def test_one_that_ends_in_order_keeps_nobody_waiting(
     await until(world, LED)
     await start(zygote, database, home)
     await until(world, REGISTERED.format(2))
-    assert (await world.row("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%leader'"))[
+    assert (await world.row("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%%leader'"))[
         "count"
     ] == 0
     first.kill(signal.SIGTERM)
