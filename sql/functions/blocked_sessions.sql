@@ -19,7 +19,7 @@ AS $$
     CROSS JOIN LATERAL unnest(pg_blocking_pids(blocked.pid)) AS blocking (pid)
     JOIN pg_stat_activity other ON other.pid = blocking.pid
     WHERE blocked.since <= clock_timestamp() - longer_than
-      AND waiting.datname = current_database() AND is_worker_login(waiting.usesysid)
+      AND waiting.datname = current_database() AND blocked.pid = ANY ((SELECT worker_pids())::integer[])
     ORDER BY blocked.since, waiting.pid, blocking.pid
     LIMIT 10
 $$;

@@ -13,9 +13,21 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT coalesce(pg_has_role(calling_role(), p_role, 'MEMBER'), false) $$;
 
--- Whether a session with that login (pg_stat_activity.usesysid) can be a worker of ours or the owner: locks of others mean
--- nothing, because an advisory lock is for whoever may connect.
+-- Whether a login can be a worker of ours or the owner.
 CREATE OR REPLACE FUNCTION is_worker_login(p_login oid) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT coalesce(bool_or(pg_has_role(p_login, t.role, 'MEMBER')), false) FROM worker_types t $$;
+
+-- The sessions of such logins: locks of others mean nothing, because an advisory lock is for whoever may connect. Each login is
+-- asked about once, and in arrays: joined, pg_stat_activity was read anew for each lock (300 ms for 100 workers instead of 2).
+CREATE OR REPLACE FUNCTION worker_pids() RETURNS integer[]
+LANGUAGE sql
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT ARRAY(
+        SELECT a.pid FROM pg_stat_get_activity(NULL) a
+        WHERE a.usesysid = ANY (ARRAY(
+            SELECT known.login FROM (SELECT DISTINCT s.usesysid AS login FROM pg_stat_get_activity(NULL) s OFFSET 0) known
+            WHERE is_worker_login(known.login))))
+$$;

@@ -21,8 +21,7 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT coalesce(array_agg(l.classid::bigint << 32 | l.objid::bigint), '{}')
     FROM pg_locks l
-    JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND is_worker_login(a.usesysid)
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid = ANY ((SELECT worker_pids())::integer[])
       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
 $$;
 

@@ -16,7 +16,7 @@ FROM (
     SELECT h.pid, 'holds the lock of ' || string_agg(DISTINCT o.what, ', ') AS what, count(*) AS locks
     FROM held h
     JOIN ours o ON h.is_advisory AND o.key = h.key
-    JOIN pg_stat_activity s ON s.pid = h.pid AND NOT is_worker_login(s.usesysid)
+    WHERE h.pid <> ALL ((SELECT worker_pids())::integer[])
     GROUP BY h.pid
     UNION ALL
     SELECT h.pid, format('holds %s locks', count(*)), count(*) FROM held h GROUP BY h.pid HAVING count(*) > 1000
