@@ -1,19 +1,6 @@
--- Locks that nobody but the owner of this schema can hold, leaderships as leases, who may register which worker, and how far the
--- final blocks can have been read.
+-- Leaderships as leases, who may register which worker, and how far the final blocks can have been read.
 --
--- Guarantees: an advisory lock is for whoever may connect, so none of them decides about money, flags or who acts. What is
--- serialised is locked in the schema flagpost_locks, whose names nobody else may even use (sql/functions/lock_rows.sql,
--- lock_thresholds.sql).
-CREATE SCHEMA flagpost_locks;
-REVOKE ALL ON SCHEMA flagpost_locks FROM PUBLIC;
-
--- One row a name: locked FOR UPDATE until commit, never updated, never deleted.
-CREATE TABLE flagpost_locks.named (name text PRIMARY KEY);
-ALTER TABLE flagpost_locks.named ENABLE ROW LEVEL SECURITY;
-
--- Locked as a table, never written: ROW SHARE by who judges flags by thresholds, EXCLUSIVE by who changes these.
-CREATE TABLE flagpost_locks.thresholds ();
-ALTER TABLE flagpost_locks.thresholds ENABLE ROW LEVEL SECURITY;
+-- Guarantees: an advisory lock is for whoever may connect, so none of them decides about money, flags or who acts.
 
 -- The types of worker and the role that each acts as (sql/functions/worker_types.sql).
 CREATE TABLE worker_types (

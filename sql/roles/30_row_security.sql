@@ -13,10 +13,10 @@ BEGIN
     FOREACH secured IN ARRAY ARRAY[
         'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs', 'transfers', 'gas_spending',
         'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types', 'leaderships',
-        'admin_actions'
+        'admin_actions', 'flagpost_locks.named', 'flagpost_locks.thresholds'
     ] LOOP
-        IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = format('public.%I', secured)::regclass) THEN
-            EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', secured);
+        IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = secured::regclass) THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', secured);
         END IF;
     END LOOP;
 

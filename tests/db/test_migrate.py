@@ -277,3 +277,11 @@ async def test_a_lock_that_is_held_too_long_is_told_with_its_holder(
 async def test_several_migrate_a_fresh_database_at_once(empty_database: str, files: Files) -> None:
     done = await asyncio.gather(*(migrate(empty_database, files.schema()) for _ in range(4)))
     assert sorted(len(one.applied) for one in done) == [0, 0, 0, 1]
+
+
+async def test_locks_are_back_after_a_restore_of_the_schema_public_alone(empty_database: str) -> None:
+    await migrate(empty_database)
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        await connection.execute("DROP SCHEMA flagpost_locks CASCADE")
+        await migrate(empty_database)
+        await connection.execute("SELECT lock_gas(1), lock_thresholds(true)")
