@@ -22,6 +22,7 @@ BLOCKED_SECONDS = 4.0
 WITHOUT_LEADER_SECONDS = 60.0
 """How long nobody may lead: a takeover takes 10 s where the leader was killed, 32 where it is frozen."""
 SAY_AGAIN_SECONDS = 30.0
+"""Between two lines about the same."""
 
 
 class Alarms:
