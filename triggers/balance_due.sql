@@ -29,7 +29,7 @@ BEGIN
     END IF;
 
     IF due > 0 THEN
-        PERFORM pg_notify('balance_due', format('{"balances": %s, "wallets": %s}', due, addresses_of(wallet_ids)));
+        PERFORM notify_listeners('balance_due', format('{"balances": %s, "wallets": %s}', due, addresses_of(wallet_ids)));
     END IF;
     RETURN NULL;
 END

@@ -36,7 +36,7 @@ BEGIN
     ) named;
 
     IF keys IS NOT NULL THEN
-        PERFORM pg_notify('config', format('{"table": "%s", "keys": %s}', TG_TABLE_NAME, keys));
+        PERFORM notify_listeners('config', format('{"table": "%s", "keys": %s}', TG_TABLE_NAME, keys));
     END IF;
     RETURN NULL;
 END

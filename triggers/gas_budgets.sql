@@ -10,16 +10,10 @@
 -- A rejected payment gives its share back; an expired one keeps it, because it may be signed anew. One that was found on the
 -- chain is counted, whatever the limits say.
 --
--- Payments of a chain are counted one after the other (a lock until commit), so that two at the same moment cannot both take
+-- Payments of a chain are counted one after the other (lock_gas, until commit), so that two at the same moment cannot both take
 -- the last of a budget. A day is the last 24 whole hours and the hour that runs; what was spent ahead of that, while the clock was
 -- wrong, counts in all and bars nobody until then. On violation constraint_name is the limit's column in chains; DETAIL of FP001 is
 -- the time of the next possible top-up (ISO 8601).
-
--- Also held by who compares the gas wallet's balance with what it was asked for.
-CREATE OR REPLACE FUNCTION lock_gas(p_chain_id integer) RETURNS void
-LANGUAGE sql
-SET search_path = pg_catalog, public, pg_temp
-AS $$ SELECT pg_advisory_xact_lock(hashtext('flagpost: gas budgets'), p_chain_id) $$;
 
 -- Counts a payment in the hour in which it was asked for.
 DROP FUNCTION IF EXISTS count_gas(integer, timestamptz, numeric);

@@ -36,7 +36,7 @@ BEGIN
     END IF;
 
     IF counts IS NOT NULL THEN
-        PERFORM pg_notify('jobs', counts::text);
+        PERFORM notify_listeners('jobs', counts::text);
     END IF;
     RETURN NULL;
 END

@@ -37,7 +37,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    PERFORM pg_notify('transfers', jsonb_build_object('doubt', c.name)::text) FROM chains c WHERE c.id = NEW.chain_id;
+    PERFORM notify_listeners('transfers', jsonb_build_object('doubt', c.name)::text) FROM chains c WHERE c.id = NEW.chain_id;
     RETURN NULL;
 END
 $$;

@@ -6,7 +6,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    PERFORM pg_notify('signatures', jsonb_build_object('chain', c.name)::text) FROM chains c WHERE c.id = NEW.chain_id;
+    PERFORM notify_listeners('signatures', jsonb_build_object('chain', c.name)::text) FROM chains c WHERE c.id = NEW.chain_id;
     RETURN NULL;
 END
 $$;

@@ -1,8 +1,8 @@
 -- A changed threshold or policy takes effect at once: all wallets of the chain whose flags the new rule would set
 -- otherwise get them in the same transaction.
 --
--- Waits for balance writers that are judging by the old thresholds, and makes later ones wait (evaluate_flags takes the
--- same lock shared), so that no wallet is judged by the old rule after the new one has been applied to it.
+-- Waits for balance writers that are judging by the old thresholds, and makes later ones wait (lock_thresholds, which
+-- evaluate_flags takes shared), so that no wallet is judged by the old rule after the new one has been applied to it.
 
 CREATE OR REPLACE FUNCTION apply_changed_thresholds() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -32,7 +32,7 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    PERFORM pg_advisory_xact_lock(hashtextextended('flagpost: thresholds', 0));
+    PERFORM lock_thresholds(true);
     PERFORM evaluate_flags(ARRAY(
         SELECT w.id
         FROM wallet_flag_rule rule

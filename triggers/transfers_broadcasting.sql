@@ -20,7 +20,7 @@ BEGIN
     ) entered
     JOIN chains c ON c.id = entered.chain_id;
     IF counts IS NOT NULL THEN
-        PERFORM pg_notify('transfers', counts::text);
+        PERFORM notify_listeners('transfers', counts::text);
     END IF;
     RETURN NULL;
 END

@@ -53,7 +53,7 @@ BEGIN
         ) rose;
     END IF;
     IF gas + ready > 0 THEN
-        PERFORM pg_notify('wallet_flags', format(
+        PERFORM notify_listeners('wallet_flags', format(
             '{"needs_gas": %s, "ready_to_consolidate": %s, "wallets": %s}', gas, ready, addresses));
     END IF;
     RETURN NULL;

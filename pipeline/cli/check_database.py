@@ -19,8 +19,6 @@ from pipeline.settings import Settings
 OLDEST_VERSION = 15
 SLOW_BELL_SECONDS = 1.0
 BELL_TIMEOUT_SECONDS = 5.0
-QUEUE_USAGE_WARNING = 0.1
-"""Share of the 8 GB notification queue; at 1 every commit that rings fails."""
 UNSERVED = {"withdrawal", "deposit-detection"}
 """Job types that the table knows and no line of the Procfile runs yet."""
 OLD_TRANSACTION = timedelta(minutes=1)
@@ -33,7 +31,7 @@ _CREATE_TRIGGER = re.compile(
 
 
 def check_server(found: Findings, connection: Connection) -> bool:
-    """Version, notification queue, old transactions. False when there is no schema to go on with."""
+    """Version, old transactions. False when there is no schema to go on with."""
     row = connection.execute(statement("doctor/server")).fetchone()
     if row is None:
         raise RuntimeError("doctor/server returned no row")
@@ -43,12 +41,6 @@ def check_server(found: Findings, connection: Connection) -> bool:
         found.fail("database", f"{where}: too old", f"use Postgres {OLDEST_VERSION} or newer")
         return False
     found.ok("database", where)
-    if row["notification_queue"] > QUEUE_USAGE_WARNING:
-        found.warn(
-            "database.notifications",
-            f"the notification queue is {row['notification_queue']:.0%} full",
-            "find the session that LISTENs inside a transaction (pg_stat_activity) and end it",
-        )
     oldest = row["oldest_transaction"]
     if oldest is not None and oldest > OLD_TRANSACTION:
         found.warn(
@@ -104,6 +96,9 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
                 note.payload == token for note in listening.notifies(timeout=BELL_TIMEOUT_SECONDS, stop_after=1)
             )
             took = time.perf_counter() - started
+    except psycopg.errors.ProgramLimitExceeded:
+        found.fail("notify", "the notification queue of the server is full", "see database.notifications")
+        return
     except psycopg.OperationalError as error:
         found.fail("notify", f"no connection to LISTEN on: {str(error).splitlines()[0]}", "check FLAGPOST_LISTEN_URL")
         return

@@ -8,6 +8,13 @@ import typer
 
 from pipeline.cli.check_chain import check_chain
 from pipeline.cli.check_database import check_bell, check_processes, check_queue, check_server, check_triggers
+from pipeline.cli.check_locks import (
+    check_connect,
+    check_leaders,
+    check_locks,
+    check_notification_queue,
+    check_rights,
+)
 from pipeline.cli.check_policy import check_policy
 from pipeline.cli.check_sessions import check_sessions, check_shadows, check_writes
 from pipeline.cli.findings import Findings
@@ -65,6 +72,10 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
     else:
         found.ok("schema", f"schema at version {installed}")
     check_triggers(found, connection)
+    check_rights(found, connection)
+    check_connect(found, connection)
+    check_locks(found, connection)
+    check_notification_queue(found, connection)
     check_shadows(found, connection)
     check_bell(found, connection, settings)
     for problem in config.problems:
@@ -76,6 +87,7 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
             "paused", "the whole system is paused: nothing new is taken", "go on: flagpost config set paused false"
         )
     check_processes(found, connection, {line.name for line in production_lines()}, system_paused=config.paused)
+    check_leaders(found, connection)
     check_queue(found, connection)
     check_policy(found, connection, settings)
     chains = connection.execute(statement("doctor/chains")).fetchall()

@@ -9,7 +9,7 @@ from pipeline.cli.output import CommandError
 from pipeline.cli.session import read_only, ready_dsn, speaks_to_a_pooler, unreachable
 from pipeline.db.dsn import behind_pooler, without_password
 from pipeline.db.errors import WrongSession
-from pipeline.db.migrate import Migrated
+from pipeline.db.migrate import Connect, Migrated
 from pipeline.db.migrate import migrate as migrate_database
 from pipeline.settings import Settings
 
@@ -32,6 +32,9 @@ def migrate() -> None:
         raise unreachable(settings, dsn, error) from None
     for name in done.applied:
         typer.echo(f"applied {name}")
+    if done.connect is not None:
+        for line in _told(done.connect):
+            typer.echo(line)
     typer.echo(
         f"schema version {done.version}, {done.replaced} files of functions, views, triggers and roles in place "
         f"({without_password(dsn)})"
@@ -45,3 +48,20 @@ async def _migrate(dsn: str, *, pooler: bool) -> Migrated:
         if pooler or not speaks_to_a_pooler(error):
             raise
     return await migrate_database(dsn, pooler=True)
+
+
+def _told(connect: Connect) -> list[str]:
+    """What was done to who may connect, and how to give it back."""
+    name = connect.database
+    if connect.restricted is None:
+        return [
+            f"everybody who has a login on this server may connect to {name}: its owner should run "
+            f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC'
+        ]
+    if not connect.restricted:
+        return []
+    kept_by = f"; kept by {', '.join(connect.kept_by)}, who work there already" if connect.kept_by else ""
+    return [
+        f"CONNECT and TEMPORARY on {name} were taken from PUBLIC{kept_by}",
+        f'to let another login in: GRANT CONNECT ON DATABASE "{name}" TO …',
+    ]

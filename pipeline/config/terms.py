@@ -61,6 +61,7 @@ CHAIN_TERMS: Mapping[str, _Column] = {
     "topup_fee_multiple": _Column(Kind.FACTOR, "A top-up is worth at least so many times its own fee"),
     "sync_interval": _Column(Kind.DURATION, "Seconds between two readings of a balance"),
     "transaction_lifetime": _Column(Kind.DURATION, "Seconds until an unsent transaction expires on the chain"),
+    "clock_ahead": _Column(Kind.DURATION, "Seconds that a block's time may be ahead of the database's clock"),
 }
 
 GWEI = 10**9

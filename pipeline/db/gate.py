@@ -4,8 +4,9 @@
 
 *Asleep* it relies on being rung. *Awake* it rings its own process every few milliseconds, and whoever changes a flag is
 *silent*: rings nobody, and spares all others the wait for that commit. *Settling* it is asleep, too, but somebody who
-was silent has not committed yet: until that is over it rings its own process as well. The locks by which writers and
-listeners know of each other, and why no flag is missed, stand in sql/functions/doorbell.sql.
+was silent has not committed yet, or somebody else holds the lock by which it would be seen asleep: until that is over
+it rings its own process as well. The locks by which writers and listeners know of each other, and why no flag is
+missed, stand in sql/functions/doorbell.sql.
 """
 
 import asyncio
@@ -53,6 +54,8 @@ class Gate:
         """How often it asked."""
         self._ring = ring
         self._state = _State.SETTLING
+        self._unseen = False
+        """Whether somebody else holds the lock by which writers would know that it is to be rung."""
         self._hushes = False
         self._due = math.inf
         self._pause = self.look_seconds
@@ -66,7 +69,7 @@ class Gate:
 
     def heard(self) -> None:
         """A bell was rung."""
-        if not self.enabled or self._state in (_State.WAKING, _State.AWAKE):
+        if not self.enabled or self._unseen or self._state in (_State.WAKING, _State.AWAKE):
             return
         self._bells.append(_now())
         if len(self._bells) >= self.burst and _now() - self._bells.popleft() <= BURST_SECONDS:
@@ -78,13 +81,13 @@ class Gate:
         self._bells.clear()
         self._pause = self.look_seconds
         self._hushes = False
-        self._settle(await _asked(connection, "listener/fall_asleep", hushes=False))
+        await self._fall_asleep(connection)
 
     async def step(self, connection: Connection) -> None:
         """Do what is due. Raises psycopg.Error; the session is to be given up then, and with it what it holds."""
         match self._state:
             case _State.WAKING:
-                self._hushes = await _asked(connection, "listener/stay_awake")
+                self._hushes = await _asked(connection, "listener/stay_awake") is True
                 self.bursts += 1
                 self._awake_until = _now() + LONGEST_AWAKE_SECONDS
                 self._state, self._due = _State.AWAKE, _now() + self.look_seconds
@@ -92,15 +95,24 @@ class Gate:
                 quiet = await _asked(connection, "listener/nobody_is_silent")
                 if quiet or not self.enabled or _now() >= self._awake_until:
                     self._pause = self.look_seconds
-                    self._settle(await _asked(connection, "listener/fall_asleep", hushes=self._hushes))
+                    await self._fall_asleep(connection)
                 else:
                     self._due = _now() + self.look_seconds
                 self._ring()
             case _State.SETTLING:
-                self._settle(await _asked(connection, "listener/nobody_is_silent"))
+                if self._unseen:
+                    await self._fall_asleep(connection)
+                else:
+                    self._settle(await _asked(connection, "listener/nobody_is_silent") is True)
                 self._ring()
             case _State.ASLEEP:
                 pass
+
+    async def _fall_asleep(self, connection: Connection) -> None:
+        quiet = await _asked(connection, "listener/fall_asleep", hushes=self._hushes)
+        self._unseen = quiet is None
+        self._hushes = self._hushes and self._unseen
+        self._settle(quiet is True)
 
     def _settle(self, quiet: bool) -> None:
         if quiet:
@@ -110,9 +122,9 @@ class Gate:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
-async def _asked(connection: Connection, name: str, **parameters: bool) -> bool:
+async def _asked(connection: Connection, name: str, **parameters: bool) -> bool | None:
     row = await (await connection.execute(statement(name), parameters)).fetchone()
-    return row is not None and bool(row[0])
+    return None if row is None or row[0] is None else bool(row[0])
 
 
 def _now() -> float:

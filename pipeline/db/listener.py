@@ -7,9 +7,10 @@ A NOTIFY only calls who watches its channel; what there is to do stands in the t
 first rings all channels, because nobody knows what was rung in the meantime; before the first one there was nobody to
 miss anything: who starts looks at the tables after ``start`` has returned.
 
-The connection is in autocommit, is never pooled and runs no statement but the ping, and those by which the gate
-(``db.gate``) moves locks in a storm: ``notifies()`` holds the connection's lock, and breaking out of it loses the rest
-of the packet, so it is left only at its own end (``stop_after``, ``timeout``).
+The connection is in autocommit, is never pooled and runs no statement but the ping, those by which the gate
+(``db.gate``) moves locks in a storm, and those about a queue that is too full (``db.notification_queue``):
+``notifies()`` holds the connection's lock, and breaking out of it loses the rest of the packet, so it is left only at
+its own end (``stop_after``, ``timeout``).
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
 from pipeline.db.gate import Gate
+from pipeline.db.notification_queue import NotificationQueue
 from pipeline.db.pool import Connection, cut
 from pipeline.db.session import CONNECT_TIMEOUT, session_dsn, settle
 from pipeline.db.statements import statement
@@ -60,20 +62,27 @@ class Listener:
         ping_timeout: float = PING_TIMEOUT,
     ) -> None:
         """``dsn`` is a direct one (``dsn.listen_dsn``). ``on_reconnect`` is awaited after each LISTEN but the first:
-        the owner drains its pool and sweeps there. By the session others see that ``worker_id`` lives. ``gated`` is
-        the channel that has a gate. ``lossy`` ignores every NOTIFY. Intervals in seconds."""
+        the owner drains its pool and sweeps there. By the session others see that ``worker_id`` lives, unless somebody
+        else has taken its lock (``unseen``). ``gated`` is the channel that has a gate. ``lossy`` ignores every NOTIFY.
+        Intervals in seconds."""
         self.channels = tuple(channels)
         self.lossy = lossy
         self.gate = Gate(self._ring_gated)
         """Of the channel ``gated``; without one it has nothing to do."""
+        self.queue = NotificationQueue(self._poll)
+        """How full the server's queue is."""
         self._lost_at: float | None = None
         self._outage = Seldom()
         self._reasons: set[str] = set()
         """Of this outage, each said at once: first the server goes, then another one takes no writes yet."""
+        self._taken = Seldom()
+        self._holds_session = worker_id is None
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
         """Set while it does not (the opposite of ``listening``, to be waited for)."""
+        self.unseen = asyncio.Event()
+        """Set while others cannot see by the session that the worker lives: it is lost, or its lock is taken."""
         self.reconnects = 0
         self.answered = asyncio.Event()
         """Set by every ping that was answered; for tests, as is ``heard``."""
@@ -94,6 +103,7 @@ class Listener:
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.lost.set()
+        self.unseen.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -175,12 +185,33 @@ class Listener:
         )
         with self._answered_in_time(self._connection):
             await settle(self._connection, self._name, self._role)
-            if self._worker_id is not None:
-                await self._connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
+            self._holds_session = self._worker_id is None
+            await self._hold_session(self._connection)
             if self._gated is not None:
                 await self.gate.open(self._connection)
             for channel in self.channels:
                 await self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            await self.queue.step(self._connection)
+
+    async def _hold_session(self, connection: Connection) -> None:
+        """Take the lock by which others see that the worker lives, if this session has it not yet."""
+        if self._holds_session:
+            return
+        row = await (
+            await connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
+        ).fetchone()
+        self._holds_session = row is not None and bool(row[0])
+        self._set_unseen()
+        if not self._holds_session and self._taken.due():
+            holder = await (
+                await connection.execute(statement("listener/session_taken_by"), {"worker_id": self._worker_id})
+            ).fetchone()
+            pid, user = holder or ("unknown", "unknown")
+            logger.error(
+                "session {} of user {} holds the lock of this worker's session, which is seen alive by its heartbeats "
+                "only; end it: SELECT pg_terminate_backend({})",
+                pid, user, pid,
+            )  # fmt: skip
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -209,19 +240,27 @@ class Listener:
                 await self._ping(connection)
                 next_ping = time.monotonic() + self._ping_interval
                 continue
+            if (unpolled := self.queue.seconds_left) <= 0:
+                with self._answered_in_time(connection):
+                    await self.queue.step(connection)
+                continue
             if (left := self.gate.seconds_left) <= 0:
                 with self._answered_in_time(connection):
                     await self.gate.step(connection)
                 continue
-            async for notification in connection.notifies(timeout=min(remaining, left), stop_after=1):
+            async for notification in connection.notifies(timeout=min(remaining, left, unpolled), stop_after=1):
                 self._ring(notification)
 
     async def _ping(self, connection: Connection) -> None:
         """Ask something of the same session. TCP keepalives do not see a proxy that is stuck."""
         with self._answered_in_time(connection):
             row = await (await connection.execute(statement("listener/ping"))).fetchone()
+            assert row is not None  # noqa: S101 - an aggregate
+            channels, share = row
+            await self.queue.note(connection, share)
+            await self._hold_session(connection)
         self.answered.set()
-        missing = set(self.channels) - set(row[0] if row else ())
+        missing = set(self.channels) - set(channels)
         if missing:
             raise psycopg.OperationalError(
                 f"the session no longer listens on {', '.join(sorted(missing))}: through a pooler in transaction mode "
@@ -266,6 +305,12 @@ class Listener:
         if self._gated is not None and not self.lossy:
             self._call(self._gated)
 
+    def _poll(self) -> None:
+        """Somebody may have been unable to notify: whoever watches looks by itself."""
+        if not self.lossy:
+            for channel in self.channels:
+                self._call(channel)
+
     def _call(self, channel: str) -> None:
         for callback in self._watchers[channel]:
             try:
@@ -277,3 +322,8 @@ class Listener:
     def _set_listening(self, listening: bool) -> None:
         (self.listening if listening else self.lost).set()
         (self.lost if listening else self.listening).clear()
+        self._set_unseen()
+
+    def _set_unseen(self) -> None:
+        unseen = self.lost.is_set() or not self._holds_session
+        (self.unseen.set if unseen else self.unseen.clear)()

@@ -2,8 +2,8 @@
 
 Numbered files in sql/migrations are applied once, in order, and recorded with their checksum. What can be replaced is
 applied every time, in the order functions, views, triggers, roles and by file name: a trigger that somebody dropped
-by hand is back after the next ``flagpost migrate``. All of it is one transaction under a lock: a database is migrated
-or as before.
+by hand is back after the next ``flagpost migrate``. All of it is one transaction under a lock of the ledger: a database
+is migrated or as before.
 """
 
 import asyncio
@@ -27,6 +27,8 @@ OLDEST_SERVER = 15
 ATTEMPTS = 5
 """Against a database at work: replacing a trigger may meet a deadlock or a lock that is held too long, and roles,
 which all databases of a server share, another database's migrator."""
+CREATED_TWICE = frozenset({"pg_authid", "pg_class", "pg_namespace", "pg_type"})
+"""Catalogues in which two migrators of a fresh database, or of two databases (roles), may enter the same name."""
 PAUSE = 0.2
 """Seconds before the second attempt; doubled from there."""
 _TUPLE_CONCURRENTLY_UPDATED = ("simple_heap_update", "simple_heap_delete")
@@ -75,6 +77,17 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True)
+class Connect:
+    """Who may connect to the database (sql/functions/restrict_connect.sql)."""
+
+    database: str
+    restricted: bool | None
+    """Whether CONNECT was taken from PUBLIC by this migration; None: only the owner of the database can."""
+    kept_by: tuple[str, ...]
+    """Roles that were given it by name, because they work there already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Migrated:
     """What a migration did."""
 
@@ -83,14 +96,16 @@ class Migrated:
     replaced: int
     """How many files of functions, views, triggers and roles were applied again."""
     version: int
+    connect: Connect | None = None
+    """What became of everybody's right to connect; None: the schema says nothing of it."""
 
 
 async def migrate(dsn: str, schema: Schema | None = None, *, pooler: bool = False) -> Migrated:
     """Migrate the database at ``dsn``. Safe to call at any time, from several processes at once. ``pooler``: the DSN
     goes through PgBouncer or the like.
 
-    Raises DatabaseIsNewer, MigrationEdited, or MigrationError with file and line of what failed; the database is then
-    as it was. Raises psycopg.OperationalError when it cannot be reached.
+    Raises DatabaseIsNewer, MigrationEdited, or MigrationError with file and line of what failed, or with who holds a
+    lock for too long; the database is then as it was. Raises psycopg.OperationalError when it cannot be reached.
     """
     schema = schema or Schema.of_this_version()
     pause = PAUSE
@@ -109,8 +124,10 @@ async def migrate(dsn: str, schema: Schema | None = None, *, pooler: bool = Fals
                 async with connection.transaction():
                     return await _migrate(connection, schema)
         except psycopg.Error as error:
-            if attempt == ATTEMPTS or not _passes(error):
+            if not _passes(error):
                 raise
+            if attempt == ATTEMPTS:
+                raise MigrationError(await _stopped_by(dsn, error)) from error
             logger.info("Migration met another transaction, trying again: {}", error.diag.message_primary)
         await asyncio.sleep(pause)
         pause *= 2
@@ -131,8 +148,6 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
     await _become_the_migrator(connection)
     applied = await _applied(connection)
     _compare(schema, applied)
-    if not applied:
-        await _apply(connection, "schema_migrations", statement("migrate/create_ledger"))
     new = [migration for migration in schema.migrations if migration.version not in applied]
     for migration in new:
         await _apply(connection, f"sql/migrations/{migration.name}.sql", migration.text)
@@ -142,7 +157,8 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
         )
     for path in schema.replaceable:
         await _apply(connection, f"{path.parent.name}/{path.name}", path.read_text(encoding="utf-8"))
-    return Migrated(tuple(migration.name for migration in new), len(schema.replaceable), schema.version)
+    names = tuple(migration.name for migration in new)
+    return Migrated(names, len(schema.replaceable), schema.version, await _restrict_connect(connection))
 
 
 async def _check_server(connection: Connection) -> None:
@@ -159,10 +175,57 @@ async def _check_server(connection: Connection) -> None:
 
 
 async def _become_the_migrator(connection: Connection) -> None:
-    row = await (await connection.execute(statement("migrate/try_lock"))).fetchone()
-    if row is not None and not row[0]:
-        logger.info("Another process migrates this database, waiting for it")
-        await connection.execute(statement("migrate/lock"))
+    """Create the ledger if it is not there, and lock it until the transaction ends. Raises MigrationError where another
+    migrator does not come to its end."""
+    if not await _has_ledger(connection):
+        # Where two do so at once, one of them finds the name taken and tries again.
+        await _apply(connection, "schema_migrations", statement("migrate/create_ledger"))
+    try:
+        async with connection.transaction():
+            await _apply(connection, "schema_migrations", statement("migrate/lock"))
+        return
+    except errors.LockNotAvailable:
+        logger.info("Another process migrates this database, waiting for it: {}", await _blockers(connection))
+    try:
+        async with connection.transaction():
+            await _apply(connection, "schema_migrations", statement("migrate/wait_for_lock"))
+    except errors.LockNotAvailable as error:
+        raise MigrationError(
+            f"Another process has been migrating this database for 10 minutes: {await _blockers(connection)}"
+        ) from error
+    await connection.execute(statement("migrate/begin"))
+
+
+async def _restrict_connect(connection: Connection) -> Connect | None:
+    row = await (await connection.execute(statement("migrate/restricts_connect"))).fetchone()
+    if row is None or not row[0]:
+        return None
+    row = await (await connection.execute(statement("migrate/restrict_connect"))).fetchone()
+    assert row is not None  # noqa: S101 - a function that returns one row
+    restricted, kept_by = row
+    return Connect(connection.info.dbname, restricted, tuple(kept_by))
+
+
+async def _stopped_by(dsn: str, error: psycopg.Error) -> str:
+    """What kept every attempt from its end, and who."""
+    said = f"The database is as it was: {error.diag.message_primary or error}, {ATTEMPTS} times"
+    if not isinstance(error, errors.LockNotAvailable):
+        return f"{said}; try again"
+    async with await AsyncConnection.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT) as connection:
+        return f"{said}. Locks are held by: {await _blockers(connection)}"
+
+
+async def _blockers(connection: Connection) -> str:
+    """Sessions that a migration has to wait for, and how to end them."""
+    rows = await (await connection.execute(statement("migrate/blockers"))).fetchall()
+    told = [
+        f"session {pid} (user {user}, application {application or 'unknown'}, holds {relation}, "
+        f"transaction since {'unknown' if since is None else since.isoformat(' ', 'seconds')})"
+        for pid, user, application, since, relation in rows
+    ]
+    if not told:
+        return "a session that has ended meanwhile"
+    return f"{', '.join(told)}; to end one: SELECT pg_terminate_backend(pid)"
 
 
 async def _has_ledger(connection: Connection) -> bool:
@@ -225,7 +288,7 @@ def _passes(error: psycopg.Error) -> bool:
     # Roles are shared by all databases of a server, and CREATE ROLE and GRANT of two migrators collide without a lock.
     # By the place it is raised at: the message is in the language of the server (lc_messages).
     concurrently = error.sqlstate == "XX000" and error.diag.source_function in _TUPLE_CONCURRENTLY_UPDATED
-    return concurrently or (isinstance(error, errors.UniqueViolation) and error.diag.table_name == "pg_authid")
+    return concurrently or (isinstance(error, errors.UniqueViolation) and error.diag.table_name in CREATED_TWICE)
 
 
 def _migration(path: Path) -> Migration:

@@ -17,7 +17,6 @@ from loguru import logger
 
 from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
 from pipeline.chains.provider import NumberedProvider, Provider
-from pipeline.db.dsn import listen_dsn
 from pipeline.log import Seldom
 from pipeline.settings import Settings
 from pipeline.transfers.crashpoints import arm
@@ -96,7 +95,7 @@ class Following:
         if numbered is not None:
             numbering = Numbering(numbered, StrangerStore(runtime.pool), row.replace_after_blocks)
         self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
-        self._leader = Leader(listen_dsn(runtime.settings), f"confirmations {row.name}", of.role)
+        self._leader = Leader(runtime.pool, runtime.registration.id, f"confirmations {row.name}")
         self._next_tidy = 0.0
         self._standing_since: float | None = None
         """Since when no round has come to its end, because of the nodes."""

@@ -14,7 +14,7 @@ from pipeline.db.statements import statement
 
 
 class Registration:
-    """The row of one process. It is drawn here, not in the database, so that it survives a lost row."""
+    """The row of one process. Its id is drawn here, not in the database, so that it survives a lost row."""
 
     def __init__(self, pool: Pool, worker_type: str, *, blockchain: str | None = None) -> None:
         self.id: UUID = uuid4()
@@ -25,10 +25,12 @@ class Registration:
         self.name = f"{worker_type}@{self.host}:{self.pid}"
         self.paused_by_operator = False
         self._pool = pool
+        self._token = uuid4().hex
+        """Proves to the database that the row is this process's; the row has its hash."""
         self._known_status = "running"
 
     async def register(self) -> None:
-        """Enter the row as running. Raises psycopg errors."""
+        """Enter the row as running. Raises psycopg errors; FP015 and FP016 where the database refuses."""
         async with self._pool.connection() as connection:
             await connection.execute(
                 statement("workers/register"),
@@ -40,6 +42,7 @@ class Registration:
                     "pid": self.pid,
                     "host": self.host,
                     "config": Jsonb({}),
+                    "token": self._token,
                 },
             )
         self._known_status = "running"
@@ -74,6 +77,7 @@ class Registration:
                     "status": status,
                     "last_error": last_error,
                     "stats": None if stats is None else Jsonb(dict(stats)),
+                    "token": self._token,
                 },
             )
             found: str | None = await cursor.fetchone()

@@ -41,7 +41,7 @@ START_RETRY_SECONDS = 3.0
 LONGEST_RETRY_SECONDS = 1.0
 """Between two attempts of a statement whose connection was lost; recovery is promised within 2 s."""
 SESSIONLESS_HEARTBEAT_SECONDS = 2.0
-"""Between heartbeats while the LISTEN session is lost: who has neither for 5 s is taken for dead (``dead_workers``)."""
+"""Between heartbeats while nobody sees the LISTEN session: who has neither for 5 s is dead (``dead_workers``)."""
 GATED = "wallet_flags"
 """The channel whose bells may rest while they come in faster than anybody could answer them (``db.gate``)."""
 LONGEST_REASON = 4_000
@@ -107,6 +107,7 @@ class Runtime:
             on_reconnect=self._reconnected,
         )
         self.listener.watch("config", self._config_changed)
+        self.listener.queue.told = self._queue_is_full
         self.rescue = Rescue(self, look_seconds)
         self.ready = asyncio.Event()
         """Set once the process is registered and listens."""
@@ -279,13 +280,17 @@ class Runtime:
 
     async def _say_alive_without_session(self) -> None:
         while True:
-            await self.listener.lost.wait()
+            await self.listener.unseen.wait()
             self.beat()
             await asyncio.sleep(SESSIONLESS_HEARTBEAT_SECONDS)
 
     def _config_changed(self) -> None:
         self.beat()  # the heartbeat reloads, and shows a pause at once
         self._announce()  # chains and assets are configuration too
+
+    def _queue_is_full(self, said: str) -> None:
+        self.last_error = said
+        self.beat()
 
     async def _reload(self) -> None:
         async with self.pool.connection() as connection:
@@ -316,6 +321,7 @@ class Runtime:
             "bursts": self.listener.gate.bursts,
             "reconnects": self.listener.reconnects,
             "listening": self.listener.listening.is_set(),
+            "notification_queue": round(self.listener.queue.share, 3),
         }
         return {**self.worker.stats(), **self.rescue.counts, **listening}
 

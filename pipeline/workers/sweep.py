@@ -17,7 +17,6 @@ from loguru import logger
 from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
-from pipeline.db.dsn import listen_dsn
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
@@ -25,8 +24,10 @@ from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
 from pipeline.workers.times import REPAIR_SECONDS, Times
 
-STANDBY_SECONDS = 10.0
+STANDBY_SECONDS = 2.0
 """How often a sweep that stands by tries to lead."""
+LONGEST_SLEEP_SECONDS = 60.0
+"""A leader asks for its lease at least so often (``leader.LONGEST_WORK_SECONDS``), whatever its interval is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Sweep:
         """Act or stand by until told to stop."""
         self._runtime = runtime
         self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
-        self._leader = Leader(listen_dsn(runtime.settings), "sweep", self.role)
+        self._leader = Leader(runtime.pool, runtime.registration.id, "sweep")
         times = self._times = Times(runtime)
         runtime.watch(self._changed.set)
         now = _now()
@@ -111,7 +112,7 @@ class Sweep:
                     await self._cycle()
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
-                await self._sleep(min(next_sweep, next_cleanup, next_repair) - _now())
+                await self._sleep(min(min(next_sweep, next_cleanup, next_repair) - _now(), LONGEST_SLEEP_SECONDS))
         except Stopped:
             pass
         finally:

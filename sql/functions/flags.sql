@@ -8,7 +8,7 @@
 --
 -- Locks before it looks, so that two transactions that change two balances of one wallet at the same time cannot
 -- both judge by half of the picture: the second waits here, and its next statement sees what the first committed.
--- The shared lock does the same against a change of thresholds (triggers/thresholds.sql).
+-- lock_thresholds does the same against a change of thresholds (triggers/thresholds.sql).
 CREATE OR REPLACE FUNCTION evaluate_flags(wallet_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -16,7 +16,7 @@ AS $$
 DECLARE
     changed integer;
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('flagpost: thresholds', 0));
+    PERFORM lock_thresholds(false);
     PERFORM FROM wallets w WHERE w.id = ANY (wallet_ids) ORDER BY w.id FOR NO KEY UPDATE;
 
     UPDATE wallets w
@@ -42,7 +42,7 @@ AS $$
 DECLARE
     changed integer;
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('flagpost: thresholds', 0));
+    PERFORM lock_thresholds(false);
     PERFORM FROM wallets w WHERE w.id = ANY (wallet_ids) ORDER BY w.id FOR NO KEY UPDATE;
 
     UPDATE wallets w

@@ -1,15 +1,16 @@
 -- Handing out nonces.
 --
--- Guarantees: one at a time per chain and sender (advisory lock until commit), so that no two payments ever get the same;
+-- Guarantees: one at a time per chain and sender (lock_sender), so that no two payments ever get the same;
 -- always the next after all that the books know, and none while the chain shows transactions of the sender that they do
 -- not know: those may be payments of a database that lost its last commits (SQLSTATE FP005), or of somebody else who has the
 -- key (FP006).
 
--- Serializes whoever changes the nonces of a sender; held until commit.
+-- Serializes whoever changes the nonces of a sender; held until commit. A row of its own and not that of senders, which others
+-- write in transactions that hold jobs.
 CREATE OR REPLACE FUNCTION lock_sender(p_chain_id integer, p_sender text) RETURNS void
-LANGUAGE sql
+LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
-AS $$ SELECT pg_advisory_xact_lock(hashtextextended(format('flagpost: nonces of %s on %s', p_sender, p_chain_id), 0)) $$;
+AS $$ SELECT lock_row(format('nonces of %s on chain %s', p_sender, p_chain_id)) $$;
 
 -- The nonce after all that the books know of a sender; NULL: its line was never looked into.
 CREATE OR REPLACE FUNCTION next_nonce(p_chain_id integer, p_sender text) RETURNS bigint

@@ -1,25 +1,27 @@
 -- The registry of processes, written through two functions so that a role which may write nothing
 -- else (pipeline_sync) can still be seen alive.
 --
--- Guarantees: a worker changes its own row only; what an operator wrote into `status` since the
+-- Guarantees: a role registers workers of its own types only (worker_types), and at most 200 that live; a worker changes its own
+-- row only, which it proves by the secret that it registered with; what an operator wrote into `status` since the
 -- worker last looked is never overwritten, but handed back to the worker; nobody is called dead whose session is there.
 
 -- The advisory lock that a worker's LISTEN session holds for as long as it lives. Shared, so that the session which follows
--- a half-open one need not wait for it.
+-- a half-open one need not wait for it. Where somebody else holds it alone, the worker is judged by its heartbeats.
 CREATE OR REPLACE FUNCTION worker_session_key(worker_id uuid) RETURNS bigint
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT hashtextextended('flagpost: worker ' || worker_id::text, 0) $$;
 
--- The keys of all workers whose session is there. A process that is killed loses its sessions within milliseconds; one
--- that is frozen or cut off keeps them, and is judged by its heartbeats.
+-- The keys of all workers whose session is there, held by logins that can be workers: nobody else keeps a dead one alive. A
+-- process that is killed loses its sessions within milliseconds; one that is frozen or cut off keeps them, and is judged by its
+-- heartbeats.
 CREATE OR REPLACE FUNCTION worker_sessions() RETURNS bigint[]
 LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT coalesce(array_agg(l.classid::bigint << 32 | l.objid::bigint), '{}')
     FROM pg_locks l
-    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid = ANY ((SELECT worker_pids())::integer[])
       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
 $$;
 
@@ -35,43 +37,112 @@ AS $$
       AND worker_session_key(w.id) <> ALL ((SELECT worker_sessions())::bigint[])
 $$;
 
--- Registers a process, or registers it again after its row was deleted. p_worker_id is drawn by the
--- worker, so that it survives a database that was restored under it.
-CREATE OR REPLACE FUNCTION register_worker(
-    p_worker_id uuid, p_name text, p_type text, p_blockchain text,
-    p_pid integer, p_host text, p_port integer, p_config jsonb
-) RETURNS void
-LANGUAGE sql SECURITY DEFINER
+-- Whether the caller may write rows of workers of that type: the owner of this schema, and the role that they act as.
+CREATE OR REPLACE FUNCTION may_be_worker(p_type text) RETURNS boolean
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    INSERT INTO worker_registry (id, name, type, blockchain, pid, host, port, config, status, last_heartbeat)
+    SELECT caller_acts_as(current_user) OR caller_acts_as((SELECT t.role FROM worker_types t WHERE t.type = p_type))
+$$;
+
+-- Whether a row is that of the process which knows the secret. The owner of this schema may write every row.
+CREATE OR REPLACE FUNCTION is_own_row(w worker_registry, p_token text) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT caller_acts_as(current_user)
+        OR (may_be_worker(w.type) AND coalesce(w.token_hash = sha256(convert_to(p_token, 'UTF8')), w.token_hash IS NULL))
+$$;
+
+-- Registers a process, or registers it again after its row was deleted. p_worker_id is drawn by the worker, so that it survives
+-- a database that was restored under it, and so is p_token, which it has to know from then on (NULL: an older version). Raises
+-- FP015 where the caller may not, FP016 above 200 live workers of its role; ended ones are forgotten beyond 1,000 of a role.
+CREATE OR REPLACE FUNCTION register_worker(
+    p_worker_id uuid, p_name text, p_type text, p_blockchain text,
+    p_pid integer, p_host text, p_port integer, p_config jsonb, p_token text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    allowed name := (SELECT t.role FROM worker_types t WHERE t.type = p_type);
+    kin text[] := ARRAY(SELECT t.type FROM worker_types t WHERE t.role = allowed);
+    known worker_registry;
+    living integer;
+BEGIN
+    IF NOT may_be_worker(p_type) THEN
+        RAISE EXCEPTION '% may not register a worker of type "%"', calling_role(), p_type USING
+            ERRCODE = 'FP015',
+            HINT = coalesce('Workers of this type act as ' || allowed || '.', 'The types: SELECT * FROM worker_types.');
+    END IF;
+    -- One after the other, so that the number of them holds whoever registers at the same moment.
+    PERFORM lock_row(format('workers of %s', allowed));
+
+    SELECT * INTO known FROM worker_registry w WHERE w.id = p_worker_id;
+    IF FOUND THEN
+        IF NOT is_own_row(known, p_token) THEN
+            RAISE EXCEPTION 'worker % is registered by another process, as %', p_worker_id, known.name USING
+                ERRCODE = 'FP015', HINT = 'Start this process again: it draws a new id.';
+        END IF;
+        UPDATE worker_registry SET
+            status = 'running', last_heartbeat = clock_timestamp(), last_error = NULL, config = coalesce(p_config, '{}'),
+            session_lost_at = NULL
+        WHERE id = p_worker_id;
+        RETURN;
+    END IF;
+
+    SELECT count(*) INTO living FROM worker_registry w
+    WHERE w.type = ANY (kin) AND w.status IN ('running', 'paused') AND w.last_heartbeat > clock_timestamp() - interval '60 seconds';
+    IF living >= 200 THEN
+        RAISE EXCEPTION '% workers of % live already, which is the most', living, allowed USING
+            ERRCODE = 'FP016',
+            HINT = 'See worker_registry: if they are not yours, somebody has taken over a login of that role.';
+    END IF;
+    DELETE FROM worker_registry
+    WHERE id = ANY (ARRAY(
+        SELECT w.id FROM worker_registry w
+        WHERE w.type = ANY (kin)
+          AND (w.status IN ('stopped', 'error') OR w.last_heartbeat <= clock_timestamp() - interval '60 seconds')
+        ORDER BY w.last_heartbeat DESC OFFSET 1000));
+    INSERT INTO worker_registry (id, name, type, blockchain, pid, host, port, config, status, last_heartbeat, token_hash)
     VALUES (p_worker_id, p_name, p_type, p_blockchain, p_pid, p_host, p_port, coalesce(p_config, '{}'),
-            'running', clock_timestamp())
-    ON CONFLICT (id) DO UPDATE SET
-        status = 'running', last_heartbeat = clock_timestamp(), last_error = NULL, config = excluded.config,
-        session_lost_at = NULL
+            'running', clock_timestamp(), sha256(convert_to(p_token, 'UTF8')));
+END
 $$;
 
 -- Says that a worker lives, and returns the status its row has now; NULL when the row is gone.
 -- p_known_status is what the worker last saw there: if the row says something else, an operator wrote
 -- it, and it stays. What the sweep wrote about a silent worker ('error', 'stopped') is healed by any heartbeat,
--- and a worker that goes says so whatever stands there.
+-- and a worker that goes says so whatever stands there. Raises FP015 for a row of another process.
 CREATE OR REPLACE FUNCTION worker_heartbeat(
-    p_worker_id uuid, p_known_status text, p_status text, p_last_error text, p_stats jsonb
+    p_worker_id uuid, p_known_status text, p_status text, p_last_error text, p_stats jsonb, p_token text DEFAULT NULL
 ) RETURNS text
-LANGUAGE sql SECURITY DEFINER
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    UPDATE worker_registry SET
-        status = CASE WHEN p_status = 'stopped' OR status IN (p_known_status, 'error', 'stopped')
-                      THEN p_status ELSE status END,
+DECLARE
+    now_status text;
+    other_name text;
+BEGIN
+    UPDATE worker_registry w SET
+        status = CASE WHEN p_status = 'stopped' OR w.status IN (p_known_status, 'error', 'stopped')
+                      THEN p_status ELSE w.status END,
         last_heartbeat = clock_timestamp(),
-        last_error = coalesce(p_last_error, last_error),
-        stats = coalesce(p_stats, stats),
-        session_seen = session_seen OR worker_session_key(id) = ANY (worker_sessions()),
+        last_error = coalesce(p_last_error, w.last_error),
+        stats = coalesce(p_stats, w.stats),
+        session_seen = w.session_seen OR worker_session_key(w.id) = ANY (worker_sessions()),
         session_lost_at = NULL
-    WHERE id = p_worker_id
-    RETURNING status
+    WHERE w.id = p_worker_id AND is_own_row(w, p_token)
+    RETURNING w.status INTO now_status;
+    IF NOT FOUND THEN
+        SELECT w.name INTO other_name FROM worker_registry w WHERE w.id = p_worker_id;
+        IF FOUND THEN
+            RAISE EXCEPTION '% may not write the row of worker %', calling_role(), other_name USING
+                ERRCODE = 'FP015', HINT = 'A process writes its own row only; an operator writes status as the owner.';
+        END IF;
+    END IF;
+    RETURN now_status;
+END
 $$;
 
 -- Notes whose session is gone, writes 'error' about workers that died or have been silent for so long, and forgets those
@@ -102,5 +173,5 @@ AS $$
 $$;
 
 REVOKE ALL ON FUNCTION mark_silent_workers(interval) FROM PUBLIC;
-REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION worker_heartbeat(uuid, text, text, text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION worker_heartbeat(uuid, text, text, text, jsonb, text) FROM PUBLIC;

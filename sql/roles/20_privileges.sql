@@ -4,7 +4,9 @@
 -- wallet_balances and nothing else; the executors write jobs, transfers and flags, never rules or configuration, and nothing
 -- of what became of a payment on the chain: that is said by the confirmation worker alone, which asks for none;
 -- signed bytes are readable only by who sends them; functions that act with the owner's rights belong to the roles
--- named here and to nobody else (on Supabase, not to anon and authenticated either).
+-- named here and to nobody else; PUBLIC, and anon and authenticated of Supabase, have no right on any table, view, sequence or
+-- function of ours, whatever its default privileges gave them as it was created. These defaults stay as they are, because they
+-- are for the other tables, too: what a migration creates is taken from them here, in the same transaction.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public
     FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
@@ -16,26 +18,68 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 
--- Functions of ours that run with the owner's rights are known by their pinned search_path.
+-- service_role is Supabase's key of an administrator: it passes row level security and keeps the rows, but neither what lets it
+-- empty a table, put code behind it, move a sequence or rewrite what was done by whom.
 DO $$
 DECLARE
+    held record;
     definer record;
+    called record;
+    of_tables text := 'TRUNCATE, REFERENCES, TRIGGER';
 BEGIN
+    IF current_setting('server_version_num')::integer >= 170000 THEN
+        of_tables := of_tables || ', MAINTAIN';
+    END IF;
+    FOR held IN
+        SELECT DISTINCT c.oid::regclass AS relation, c.relkind = 'S' AS is_sequence, c.relname AS name,
+               coalesce(g.rolname, 'PUBLIC') AS grantee
+        FROM pg_class c
+        CROSS JOIN LATERAL (
+            SELECT acl.grantee FROM aclexplode(c.relacl) acl
+            UNION
+            SELECT acl.grantee FROM pg_attribute a CROSS JOIN LATERAL aclexplode(a.attacl) acl WHERE a.attrelid = c.oid
+        ) rights
+        LEFT JOIN pg_roles g ON g.oid = rights.grantee
+        WHERE c.oid IN (SELECT own_relations())
+          AND (rights.grantee = 0 OR g.rolname IN ('anon', 'authenticated', 'service_role'))
+    LOOP
+        IF held.grantee <> 'service_role' THEN
+            EXECUTE format('REVOKE ALL ON %s %s FROM %s', CASE WHEN held.is_sequence THEN 'SEQUENCE' ELSE 'TABLE' END,
+                           held.relation, CASE held.grantee WHEN 'PUBLIC' THEN 'PUBLIC' ELSE quote_ident(held.grantee) END);
+        ELSIF held.is_sequence THEN
+            EXECUTE format('REVOKE UPDATE ON SEQUENCE %s FROM service_role', held.relation);
+        ELSE
+            EXECUTE format('REVOKE %s ON %s FROM service_role',
+                           of_tables || CASE WHEN held.name = 'admin_actions' THEN ', UPDATE, DELETE' ELSE '' END, held.relation);
+        END IF;
+    END LOOP;
+
     FOR definer IN
         SELECT p.oid::regprocedure AS signature, coalesce(g.rolname, 'public') AS grantee
         FROM pg_proc p
         CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) acl
         LEFT JOIN pg_roles g ON g.oid = acl.grantee
-        WHERE p.pronamespace = 'public'::regnamespace
-          AND p.prosecdef
-          AND p.proconfig = ARRAY['search_path=pg_catalog, public, pg_temp']
+        WHERE p.oid IN (SELECT own_functions())
           AND acl.grantee <> p.proowner
+          AND (p.prosecdef OR acl.grantee = 0 OR g.rolname IN ('anon', 'authenticated', 'service_role'))
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', definer.signature,
                        CASE definer.grantee WHEN 'public' THEN 'PUBLIC' ELSE quote_ident(definer.grantee) END);
     END LOOP;
+
+    -- Functions that act with the rights of who calls them are of use to our own roles, within these.
+    FOR called IN
+        SELECT p.oid::regprocedure AS signature FROM pg_proc p
+        WHERE p.oid IN (SELECT own_functions()) AND NOT p.prosecdef AND p.prorettype <> 'trigger'::regtype
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', called.signature, array_to_string(own_roles(), ', '));
+    END LOOP;
 END
 $$;
+
+-- Who starts waits until its version is there.
+GRANT SELECT ON schema_migrations TO
+    pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 
 -- The sync: what to read, and the balances.
 GRANT SELECT ON wallets, wallet_balances, chains, asset_on_chain, system_config TO pipeline_sync;
@@ -51,7 +95,8 @@ GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 -- The executors and the sweep: jobs, payments until they are out, and the flags they serve. The confirmation worker: payments
 -- from then on, with the proof of what became of them.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, chain_transactions, nonces,
-    senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
+    senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types, leaderships, admin_actions,
+    wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_executor, pipeline_confirmations;
 GRANT UPDATE (needs_gas, needs_consolidation) ON wallets TO pipeline_executor;
@@ -61,7 +106,8 @@ GRANT UPDATE (first_nonce, finalized, final_block, unknown_below, unknown_since)
 
 -- People and dashboards: everything but signed bytes, with which anybody could send.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, nonces, senders,
-    chain_cursors, gas_spending, fees_paid, system_config, worker_registry, admin_actions, wallet_flag_rule, user_wallets, wallet_state
+    chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types, leaderships, admin_actions, wallet_flag_rule,
+    user_wallets, wallet_state
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (
     id, transfer_id, chain_id, attempt, txid, sender, nonce, ref_block, expiration, fee_cap, state, first_broadcast_at,
@@ -73,9 +119,12 @@ GRANT SELECT (
 GRANT INSERT ON admin_actions TO pipeline_web;
 
 -- A process of any role is seen alive in the registry.
-GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb),
-    worker_heartbeat(uuid, text, text, text, jsonb)
+GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text),
+    worker_heartbeat(uuid, text, text, text, jsonb, text), notification_queue_suspects()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web;
+GRANT EXECUTE ON FUNCTION lead(text, uuid, interval), stop_leading(text, uuid), lock_gas(integer), lock_sender(integer, text),
+    blocked_sessions(interval), leaderships_without_leader(interval)
+    TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION schema_version()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]) TO pipeline_executor;

@@ -12,10 +12,11 @@ DECLARE
 BEGIN
     FOREACH secured IN ARRAY ARRAY[
         'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs', 'transfers', 'gas_spending', 'fees_paid',
-        'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'admin_actions'
+        'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types', 'leaderships',
+        'admin_actions', 'flagpost_locks.named', 'flagpost_locks.thresholds'
     ] LOOP
-        IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = format('public.%I', secured)::regclass) THEN
-            EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', secured);
+        IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = secured::regclass) THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', secured);
         END IF;
     END LOOP;
 
@@ -34,7 +35,7 @@ BEGIN
             ('chain_cursors', 'UPDATE', 'pipeline_deposits', '(purpose = ''deposits''::text)', NULL),
 
             ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry admin_actions',
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_executor', 'true', NULL),
             ('job_logs', 'INSERT', 'pipeline_executor', 'true', NULL),
             ('transfers chain_transactions', 'INSERT', 'pipeline_executor', '(NOT found_on_chain)', NULL),
@@ -47,7 +48,7 @@ BEGIN
              '(state = ANY (ARRAY[''signed''::text, ''broadcasting''::text, ''rejected''::text]))'),
 
             ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry admin_actions',
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_confirmations', 'true', NULL),
             ('job_logs nonces', 'INSERT', 'pipeline_confirmations', 'true', NULL),
             ('transfers chain_transactions', 'INSERT', 'pipeline_confirmations', 'found_on_chain', NULL),
@@ -56,10 +57,10 @@ BEGIN
             ('chain_cursors', 'UPDATE', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
 
             ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry admin_actions',
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_readonly', 'true', NULL),
             ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry admin_actions',
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_web', 'true', NULL),
             ('admin_actions', 'INSERT', 'pipeline_web', 'true', NULL)
         ) AS r (tables, cmd, role_name, condition, afterwards)

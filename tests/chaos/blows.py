@@ -35,7 +35,7 @@ class Kind(StrEnum):
     RESTART = "postgres: immediate restart"
     BACKEND_CRASH = "postgres: backend killed, server recovers"
     TERMINATE = "postgres: sessions terminated"
-    LEADERS = "postgres: leaders' sessions terminated (two act at once)"
+    LEADERS = "postgres: leaders' leases ended early (two act at once)"
     CANCEL = "postgres: statements cancelled"
     FULL = "postgres: connection limit reached"
     LOCK = "postgres: rows locked by somebody"

@@ -95,6 +95,11 @@ class Database:
         await self.eyes.ask("SELECT pg_terminate_backend(pid) FROM unnest(%s::integer[]) AS chosen (pid)", sessions)
         return len(sessions)
 
+    async def end_leases(self) -> int:
+        """Every leadership is anybody's, while whoever has it is at work; how many there were."""
+        ended = await self.eyes.ask("UPDATE leaderships SET until = now() WHERE until > now() RETURNING name")
+        return len(ended)
+
     async def cancel(self, like: str, share: float) -> int:
         """The same with statements that run."""
         sessions = await self._sessions(like, share)

@@ -216,8 +216,8 @@ async def _describe(connection: Connection, rules: EvmRules, url: str, token: st
         """
         INSERT INTO chains (name, family, network_id, nodes, gas_policy, gas_flag_below, gas_execute_below, gas_amount,
                             fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, gas_cooldown,
-                            block_time, replace_after_blocks, fees)
-        VALUES ('bsc', 'evm', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+                            block_time, replace_after_blocks, fees, clock_ahead)
+        VALUES ('bsc', 'evm', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '10 years') RETURNING id
         """,
         *(str(CHAIN_ID), Jsonb([{"url": url}]), rules.gas_policy),
         *(FINNEY, FINNEY // 5, FINNEY, 0),

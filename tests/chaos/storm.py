@@ -23,8 +23,8 @@ from tests.chaos.schedule import Schedule
 from tests.chaos.stage import Stage, stage
 
 SETTLED_WITHIN = 120.0
-"""Seconds from the last blow until all is done. Some waits cannot be shortened: a leader whose session is half-open
-is given up after 60 s, a node that lied is left alone for 30 s."""
+"""Seconds from the last blow until all is done. Some waits cannot be shortened: a leader that is frozen or cut
+off is given up after 30 s, a node that lied is left alone for as long."""
 LOOK_SECONDS = 0.5
 NUDGE_SECONDS = 4.0
 """Between two rounds of what an operator and the clock do for what waits."""
@@ -254,7 +254,7 @@ _STRIKES: Mapping[Kind, Strike] = {
     Kind.RESTART: lambda on, a: on.database.restart(a["seconds"]),
     Kind.BACKEND_CRASH: lambda on, a: on.database.crash_backend(),
     Kind.TERMINATE: lambda on, a: on.database.terminate(a["like"], a["share"]),
-    Kind.LEADERS: lambda on, a: on.database.terminate("% leader", 1.0),
+    Kind.LEADERS: lambda on, a: on.database.end_leases(),
     Kind.CANCEL: lambda on, a: on.database.cancel(a["like"], a["share"]),
     Kind.FULL: lambda on, a: on.database.fill_up(a["seconds"]),
     Kind.LOCK: lambda on, a: on.database.lock(a["table"], a["seconds"]),

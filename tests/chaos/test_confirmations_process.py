@@ -43,10 +43,9 @@ async def until(world: World, question: str) -> None:
             await asyncio.sleep(0.05)
 
 
-LED = """
-    SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
+LED = "SELECT count(*) = 1 FROM leaderships WHERE name = 'confirmations tron' AND until > now()"
+TAKEOVER_SECONDS = 10.0
+"""What is promised where the leader was killed."""
 REGISTERED = "SELECT count(*) = {} FROM worker_registry WHERE status = 'running'"
 FINAL = "SELECT bool_and(state = 'final') FROM transfers"
 
@@ -58,11 +57,33 @@ async def test_the_second_takes_over_when_the_first_dies(
     await until(world, LED)
     await start(zygote, database, home)
     await until(world, REGISTERED.format(2))
+    await until(world, "SELECT bool_and(session_seen) FROM worker_registry")
     first.kill(signal.SIGSTOP)
     await desk.run(JobType.GAS_TOPUP)
     await world.devnet.solidify()
     first.kill(signal.SIGKILL)
+    killed = asyncio.get_running_loop().time()
+    await until(world, "SELECT lease = 2 FROM leaderships")
+    assert asyncio.get_running_loop().time() - killed < TAKEOVER_SECONDS
     await until(world, FINAL)
+
+
+async def test_one_that_ends_in_order_keeps_nobody_waiting(
+    world: World, wallet: Wallet, zygote: Zygote, database: str, home: Path
+) -> None:
+    """And none of them keeps a session of its own open for it."""
+    first = await start(zygote, database, home)
+    await until(world, LED)
+    await start(zygote, database, home)
+    await until(world, REGISTERED.format(2))
+    assert (await world.row("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%%leader'"))[
+        "count"
+    ] == 0
+    first.kill(signal.SIGTERM)
+    assert await first.status == 0
+    ended = asyncio.get_running_loop().time()
+    await until(world, "SELECT lease = 2 AND holder IS NOT NULL FROM leaderships")
+    assert asyncio.get_running_loop().time() - ended < 5.0  # a standby asks every 2 s
 
 
 async def test_without_any_bell_it_looks_by_itself(

@@ -178,8 +178,8 @@ async def _describe(connection: Connection, rules: Rules, genesis: str, url: str
         """
         INSERT INTO chains (name, family, network_id, nodes, gas_policy, gas_flag_below, gas_execute_below, gas_amount,
                             fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, gas_cooldown,
-                            block_time, transaction_lifetime)
-        VALUES ('tron', 'tron', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+                            block_time, transaction_lifetime, clock_ahead)
+        VALUES ('tron', 'tron', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '10 years') RETURNING id
         """,
         genesis,
         Jsonb([{"url": url}]),

@@ -236,7 +236,52 @@ async def test_an_owner_who_is_no_superuser_migrates_where_the_roles_are_there(
             await admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(owner)))
 
 
-async def test_anybody_may_read_the_version(database: str, owner: str) -> None:
+async def test_our_roles_read_the_version_and_nobody_else(database: str, owner: str) -> None:
     dsn = make_conninfo(database, user=owner, password="owner")
     async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await installed_version(connection)
+    async with await AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("SET ROLE pipeline_sync")
         assert await installed_version(connection) == Schema.of_this_version().version
+
+
+async def test_a_migrator_waits_for_another_one_and_says_for_whom(
+    empty_database: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(empty_database, files.schema())
+    told = asyncio.Event()
+    monkeypatch.setattr("pipeline.db.migrate.logger.info", lambda *_: told.set())
+    async with await AsyncConnection.connect(empty_database) as other:
+        await other.execute("LOCK TABLE schema_migrations IN SHARE UPDATE EXCLUSIVE MODE")
+        migrating = asyncio.create_task(migrate(empty_database, files.schema()))
+        await asyncio.wait_for(told.wait(), PATIENCE)
+        await other.rollback()
+    await asyncio.wait_for(migrating, PATIENCE)
+
+
+async def test_a_lock_that_is_held_too_long_is_told_with_its_holder(
+    empty_database: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write(
+        "sql/views/a.sql", "SET LOCAL lock_timeout = '20ms'; CREATE OR REPLACE VIEW shown AS SELECT id FROM things;"
+    )
+    await migrate(empty_database, files.schema())
+    monkeypatch.setattr("pipeline.db.migrate.PAUSE", 0.001)
+    async with await AsyncConnection.connect(make_conninfo(empty_database, application_name="psql")) as other:
+        await other.execute("LOCK TABLE shown IN ACCESS SHARE MODE")
+        with pytest.raises(MigrationError, match=rf"session {other.info.backend_pid} .*application psql, holds shown"):
+            await migrate(empty_database, files.schema())
+
+
+async def test_several_migrate_a_fresh_database_at_once(empty_database: str, files: Files) -> None:
+    done = await asyncio.gather(*(migrate(empty_database, files.schema()) for _ in range(4)))
+    assert sorted(len(one.applied) for one in done) == [0, 0, 0, 1]
+
+
+async def test_locks_are_back_after_a_restore_of_the_schema_public_alone(empty_database: str) -> None:
+    await migrate(empty_database)
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        await connection.execute("DROP SCHEMA flagpost_locks CASCADE")
+        await migrate(empty_database)
+        await connection.execute("SELECT lock_gas(1), lock_thresholds(true)")

@@ -34,18 +34,20 @@ EVERYTHING = {
     "nonces",
     "senders",
     "job_logs",
+    "leaderships",
     "state_transitions",
     "system_config",
     "transfers",
     "wallet_balances",
     "wallets",
     "worker_registry",
+    "worker_types",
     "user_wallets",
     "wallet_flag_rule",
     "wallet_state",
 }
 LEDGER = "schema_migrations"
-"""Readable by everybody: who starts waits for the right version."""
+"""Readable by each of our roles: who starts waits for the right version."""
 TO_READ = {"wallets", "wallet_balances", "chains", "asset_on_chain", "system_config"}
 MAY: dict[str, dict[str, set[str]]] = {
     "pipeline_sync": {"SELECT": TO_READ, "UPDATE": {"wallet_balances"}},
@@ -95,13 +97,18 @@ COLUMNS = {
     },
 }
 """Where not the whole table is meant."""
+PROCESS = {"register_worker", "worker_heartbeat", "schema_version", "notification_queue_suspects"}
 FUNCTIONS = {
-    "pipeline_sync": {"register_worker", "worker_heartbeat", "schema_version"},
-    "pipeline_deposits": {"register_worker", "worker_heartbeat", "schema_version", "make_balances_due"},
-    "pipeline_executor": {
-        "register_worker",
-        "worker_heartbeat",
-        "schema_version",
+    "pipeline_sync": PROCESS,
+    "pipeline_deposits": PROCESS | {"make_balances_due"},
+    "pipeline_executor": PROCESS
+    | {
+        "lead",
+        "stop_leading",
+        "leaderships_without_leader",
+        "blocked_sessions",
+        "lock_gas",
+        "lock_sender",
         "make_balances_due",
         "evaluate_flags",
         "clear_served_flags",
@@ -114,19 +121,21 @@ FUNCTIONS = {
         "reserve_gap",
         "doubt_sender",
     },
-    "pipeline_confirmations": {
-        "register_worker",
-        "worker_heartbeat",
-        "schema_version",
+    "pipeline_confirmations": PROCESS
+    | {
+        "lead",
+        "stop_leading",
+        "leaderships_without_leader",
+        "blocked_sessions",
+        "lock_gas",
+        "lock_sender",
         "mark_silent_workers",
         "rescue_jobs",
         "hold_sender",
         "doubt_sender",
     },
-    "pipeline_web": {
-        "register_worker",
-        "worker_heartbeat",
-        "schema_version",
+    "pipeline_web": PROCESS
+    | {
         "make_balances_due",
         "evaluate_flags",
         "cleanup_stuck_jobs",
@@ -247,10 +256,14 @@ async def test_the_rights_of_the_owner_are_nobodys_by_default(connection: Connec
         )
         == []
     )
-    assert await rows(
-        connection,
-        "SELECT DISTINCT proconfig FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind = 'f'",
-    ) == [(["search_path=pg_catalog, public, pg_temp"],)]
+    assert (
+        await rows(
+            connection,
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prokind = 'f'"
+            " AND (proconfig @> ARRAY['search_path=pg_catalog, public, pg_temp']) IS NOT TRUE",
+        )
+        == []
+    )
 
 
 async def test_trigger_functions_act_with_the_owners_rights(connection: Connection) -> None:
@@ -281,7 +294,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         connection,
         "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     )
-    assert len(tables) == 17
+    assert len(tables) == 18
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,
@@ -324,6 +337,45 @@ async def test_cursors_are_split_by_purpose(
     await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await connection.execute(insert, [tron.id, others])
+
+
+@pytest.mark.parametrize(
+    ("number", "ahead", "may"),
+    [
+        (1_000, "10 s", True),
+        (999_999_999, "10 s", False),
+        (10_000 + 1_000, "10 s", True),  # a burst
+        (10_000 + 1_100, "10 s", False),
+        (1_001, "119 s", True),
+        (1_001, "3 min", False),
+    ],
+)
+async def test_a_cursor_cannot_be_forged_far_ahead(
+    connection: Connection, tron: Chain, number: int, ahead: str, may: bool
+) -> None:
+    """Above a height that is none nothing would be settled; by a time that is yet to come bytes would be proved dead
+    that may still land. Its blocks come every 3 s."""
+    await connection.execute("UPDATE chains SET clock_ahead = '2 min'")
+    move = "UPDATE chain_cursors SET block_number = %s, block_time = now() + %s::interval"
+    await connection.execute("INSERT INTO chain_cursors VALUES (%s, 'confirmations', 1000, 'id', now())", [tron.id])
+    async with connection.transaction(force_rollback=True):
+        await connection.execute(move, [number, ahead])  # as the owner of the schema corrects it
+    await connection.execute("SET ROLE pipeline_confirmations")
+    if may:
+        await connection.execute(move, [number, ahead])
+        return
+    with pytest.raises(psycopg.Error) as refused:
+        await connection.execute(move, [number, ahead])
+    assert refused.value.sqlstate == "FP017"
+
+
+async def test_the_first_cursor_of_a_chain_is_not_of_a_time_to_come(connection: Connection, tron: Chain) -> None:
+    await connection.execute("UPDATE chains SET clock_ahead = '2 min'")
+    await connection.execute("SET ROLE pipeline_confirmations")
+    with pytest.raises(psycopg.Error, match="more than clock_ahead"):
+        await connection.execute(
+            "INSERT INTO chain_cursors VALUES (%s, 'confirmations', 1, 'id', now() + interval '1 day')", [tron.id]
+        )
 
 
 async def test_the_sync_moves_flags_only_through_balances(connection: Connection, tron: Chain) -> None:

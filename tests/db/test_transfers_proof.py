@@ -1,6 +1,7 @@
 """Death is proved by blocks and not by a node's word: what was paid is never paid again."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -8,10 +9,11 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, Finality
+from pipeline.chains.provider import Asset, BlockRef, Finality
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import JobType
+from pipeline.transfers.store import refused_by_guard
 from tests.chaos.world import Desk, Interposed, World
 from tests.seed import USDT, Wallet
 
@@ -207,7 +209,7 @@ async def test_final_blocks_booked_far_beyond_what_the_nodes_have_raise_an_alarm
     payment is settled and none is proved dead."""
     await desk.settlement.round()
     await world.connection.execute(
-        "UPDATE chain_cursors SET block_number = block_number + 1000000, block_id = repeat('ab', 32)"
+        "UPDATE chain_cursors SET block_number = block_number + 10000, block_id = repeat('ab', 32)"
     )
     await desk.run(GAS)
     await world.devnet.solidify()
@@ -221,6 +223,33 @@ async def test_final_blocks_booked_far_beyond_what_the_nodes_have_raise_an_alarm
     assert await desk.settlement.tidy() == []
     assert await states(world) == (["final"], ["final"])
     await world.assert_books_equal_chain()
+
+
+async def higher(by: int, block: BlockRef) -> BlockRef:
+    """A height that is none."""
+    number = block.number + by
+    return BlockRef(number, f"{number:016x}{'ab' * 24}", block.timestamp)
+
+
+@pytest.mark.parametrize("out", [False, True], ids=["nothing is out", "a payment is out"])
+async def test_a_height_that_a_chain_cannot_have_is_not_booked(
+    world: World, desk: Desk, thirsty: Wallet, out: bool
+) -> None:
+    """Once it was, and somebody had to delete the row by hand."""
+    await desk.settlement.round()
+    if out:
+        await desk.run(GAS)
+    desk.provider.after("block_ref", partial(higher, 1_000_000))
+    with pytest.raises(psycopg.Error) as refused:
+        await desk.settlement.round()
+    assert refused_by_guard(refused.value)
+    assert refused.value.sqlstate == "FP017"
+    if not out:
+        await desk.run(GAS)
+    await world.devnet.solidify()
+    await desk.settlement.round()
+    assert await desk.settlement.tidy() == []
+    assert await states(world) == (["final"], ["final"])
 
 
 async def test_what_was_buried_long_ago_is_looked_up_by_turns(world: World, desk: Desk) -> None:

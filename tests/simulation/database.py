@@ -302,7 +302,7 @@ class Database:
         relations = self.plain.execute(
             "SELECT relkind::text, oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'S') "
             "AND relnamespace IN ('public'::regnamespace, 'sim'::regnamespace) "
-            "AND relname NOT IN ('state_transitions', 'schema_migrations')"
+            "AND relname NOT IN ('state_transitions', 'schema_migrations', 'worker_types')"
         ).fetchall()
         tables = [name for kind, name in relations if kind == "r"]
         statements = [

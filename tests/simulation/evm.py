@@ -230,6 +230,7 @@ class EvmNetwork:
             "gas_max_per_wallet_day": 1000 * FINNEY,
             "gas_max_per_day": 50 * WEI_PER_COIN,
             "block_time": timedelta(seconds=self.block_seconds),
+            "clock_ahead": timedelta(days=1),
             "replace_after_blocks": 3,
             "fees": Jsonb({"cap": CAP}),
         }

@@ -13,7 +13,6 @@ import psycopg
 from psycopg import Notify
 
 from pipeline.db.listener import LONGEST_PAUSE, Listener
-from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.workers.runtime import Runtime, Worker
 from tests.simulation.connection import Connection
@@ -93,15 +92,10 @@ class Process:
         for doorbell in self.doorbells:
             doorbell.lose()
 
-    def idle_sessions_end(self, *, in_transaction: bool) -> None:
-        """The server ends the sessions of a process that stands still: those with an open transaction, or those that
-        hold a leadership and have not been heard of."""
+    def idle_transactions_end(self) -> None:
+        """The server ends the sessions with an open transaction of a process that stands still."""
         for connection in self.connections:
-            backend = connection.backend
-            if backend is None:
-                continue
-            leads = "idle_session_timeout=60000" in backend.dsn
-            if connection.in_transaction if in_transaction else leads:
+            if connection.backend is not None and connection.in_transaction:
                 connection.break_off()
 
     def places(self) -> list[Place]:
@@ -131,7 +125,7 @@ class Doorbell(Listener):
     async def start(self) -> None:
         self.process.doorbells.append(self)
         self.gate.burst, self.gate.look_seconds = 1, AWAKE_SECONDS
-        await self._hold_session()
+        await self._open_session()
         self._set_listening(True)
         self._mind_gate()
 
@@ -159,7 +153,7 @@ class Doorbell(Listener):
             self.process.loop.create_task(self._find_again())
 
     async def _find_again(self) -> None:
-        await self._hold_session()
+        await self._open_session()
         self._finding = False
         if self in self.process.doorbells:
             self._set_listening(True)
@@ -168,11 +162,12 @@ class Doorbell(Listener):
         else:
             self.lose()
 
-    async def _hold_session(self) -> None:
+    async def _open_session(self) -> None:
         while True:
             try:
                 session = self._session = self.connect(self._dsn)
-                await session.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
+                self._holds_session = False
+                await self._hold_session(session)
                 if self._gated is not None:
                     await self.gate.open(session)
             except psycopg.Error:

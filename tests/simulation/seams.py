@@ -20,7 +20,7 @@ from pipeline.db.session import session_dsn
 from pipeline.settings import Settings
 from pipeline.signing import ledger
 from pipeline.transfers import consolidation, gas, send, store
-from pipeline.workers import chains, leader, registry, runtime, sweep, sync
+from pipeline.workers import chains, registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
 from tests.simulation.database import SEARCH_PATH
@@ -79,9 +79,8 @@ class Joints:
 
 @cache
 def _anonymous(dsn: str) -> str:
-    """One name for all, so that a session can be used again by any process of the same rights; in no hurry to end."""
-    options = conninfo_to_dict(dsn).get("options", "")
-    options = f"{options} -c idle_session_timeout=0 -c search_path={SEARCH_PATH}"
+    """One name for all, so that a session can be used again by any process of the same rights."""
+    options = f"{conninfo_to_dict(dsn).get('options', '')} -c search_path={SEARCH_PATH}"
     return make_conninfo(dsn, application_name=_APPLICATION, options=options)
 
 
@@ -120,7 +119,6 @@ def joined() -> Iterator[None]:
         (runtime, "Listener", JOINTS.listener),
         (runtime, "AsyncConnection", connecting),
         (runtime, "settle", _is_settled),
-        (leader, "AsyncConnection", connecting),
         (registry, "uuid4", JOINTS.uuid4),
         (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),
         (sweep, "datetime", WallClock),

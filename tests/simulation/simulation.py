@@ -34,8 +34,6 @@ MAKERS: dict[str, Callable[[Settings], Worker]] = {
 }
 STAYS = 0.7
 """How often the process that has just run goes on, if it can."""
-IDLE_SESSION_SECONDS = 60.0
-"""As in ``workers.leader``."""
 MOST_STEPS = 60_000
 """Ten times as many as most runs take: one that takes more goes round in circles."""
 
@@ -114,14 +112,12 @@ class Simulation:
         self.tell("{} stands still for {} s", process.name, seconds)
         process.freeze()
 
-        def idle(in_transaction: bool) -> None:
+        def idle() -> None:
             if process.frozen:
-                process.idle_sessions_end(in_transaction=in_transaction)
+                process.idle_transactions_end()
 
         if seconds > STATEMENT_SECONDS:
-            self.after(STATEMENT_SECONDS, lambda: idle(True))
-        if seconds > IDLE_SESSION_SECONDS:
-            self.after(IDLE_SESSION_SECONDS, lambda: idle(False))
+            self.after(STATEMENT_SECONDS, idle)
         self.after(seconds, process.thaw)
 
     def of_kind(self, kind: str) -> list[Process]:

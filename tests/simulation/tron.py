@@ -196,6 +196,7 @@ class TronNetwork:
             "gas_max_per_wallet_day": 500 * TRX,
             "gas_max_per_day": 5_000 * TRX,
             "block_time": timedelta(seconds=self.block_seconds),
+            "clock_ahead": timedelta(days=1),
             "transaction_lifetime": LIFETIME,
         }
 

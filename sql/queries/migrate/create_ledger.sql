@@ -1,4 +1,4 @@
--- The ledger of applied migrations. Everybody may read it: a worker that starts waits until its version is there.
+-- The ledger of applied migrations. Who has SELECT on it sees all of it (sql/roles/20_privileges.sql).
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version integer PRIMARY KEY,
     name text NOT NULL,
@@ -8,4 +8,3 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 ALTER TABLE schema_migrations ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS everybody_reads_the_ledger ON schema_migrations;
 CREATE POLICY everybody_reads_the_ledger ON schema_migrations FOR SELECT USING (true);
-GRANT SELECT ON schema_migrations TO PUBLIC;

@@ -1,2 +1,3 @@
--- Wait for the other migrator of this database. The number is arbitrary, and the same as in try_lock.
-SELECT pg_advisory_xact_lock(7092113040558);
+-- One migrator at a time, until the transaction ends. A mode that conflicts with itself and with nobody who reads or writes, and
+-- that only an owner can take. Raises 55P03 where another one migrates.
+LOCK TABLE public.schema_migrations IN SHARE UPDATE EXCLUSIVE MODE NOWAIT;

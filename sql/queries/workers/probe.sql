@@ -1,3 +1,3 @@
 -- Whether the schema is there as far as a worker needs it to start.
-SELECT to_regprocedure('public.worker_heartbeat(uuid,text,text,text,jsonb)') IS NOT NULL
+SELECT to_regprocedure('public.worker_heartbeat(uuid,text,text,text,jsonb,text)') IS NOT NULL
    AND EXISTS (SELECT FROM pg_roles WHERE rolname = %(role)s)
