@@ -10,7 +10,8 @@ from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
 from pipeline.cli.check_fees import check_fees
-from pipeline.cli.findings import Findings
+from pipeline.cli.checks import Check
+from pipeline.cli.findings import Findings, Level
 from pipeline.cli.output import CommandError, span
 from pipeline.cli.session import Connection, Row, own_branch
 from pipeline.db.statements import statement
@@ -20,6 +21,33 @@ from pipeline.units import parse_raw, to_human
 
 STALE = timedelta(minutes=1)
 """A head block older than this: the node is behind, or the chain stands still."""
+CHECKS = (
+    Check("CHAIN.mnemonic", right="the mnemonic is valid", cure="correct FLAGPOST_MNEMONIC, or FLAGPOST_MNEMONIC_FILE"),
+    Check("CHAIN.assets", right="every token is what its row says", cure="flagpost assets disable CHAIN SYMBOL"),
+    Check("CHAIN.node", right="every node is of the right network and answers", cure="give the chain a node that does"),
+    Check("CHAIN.treasury", right="the treasury is an address", cure="correct FLAGPOST_TREASURY_CHAIN"),
+    Check("CHAIN.gas", right="the gas wallet can pay", cure="send the coin to it"),
+    Check(
+        "CHAIN.fees",
+        right="the price of gas is below the cap",
+        cure="flagpost config set CHAIN.fees.cap",
+        level=Level.WARN,
+    ),
+    Check(
+        "CHAIN.threshold",
+        right="a day's budget fills the wallets",
+        cure="raise CHAIN.gas_max_per_day, or: flagpost config set CHAIN.gas_policy on_demand",
+        level=Level.WARN,
+    ),
+    Check("CHAIN.wallets", right="every wallet can be read", cure="flagpost wallets list", level=Level.WARN),
+    Check(
+        "CHAIN.derivation",
+        right="wallets are derived by our mnemonic",
+        cure="correct address or index",
+        level=Level.WARN,
+    ),
+)
+"""What this module asks; ids begin with the name of the chain."""
 SLICE = 5_000
 """Wallets derived again at a time."""
 SHOWN = 3

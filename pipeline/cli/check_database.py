@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import psycopg
 
-from pipeline.cli.findings import Findings
+from pipeline.cli.checks import Check
+from pipeline.cli.findings import Findings, Level
 from pipeline.cli.output import age, span
 from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import listen_dsn, with_application
@@ -24,6 +25,33 @@ UNSERVED = {"withdrawal", "deposit-detection"}
 """Job types that the table knows and no line of the Procfile runs yet."""
 OLD_TRANSACTION = timedelta(minutes=1)
 """An open snapshot this old already makes the queue table several times slower."""
+
+CHECKS = (
+    Check("database", right="the database answers", cure="check DATABASE_URL, and that the server runs"),
+    Check(
+        "database.notifications",
+        right="the notification queue is empty",
+        cure="end the session that LISTENs inside a transaction (pg_stat_activity)",
+        level=Level.WARN,
+    ),
+    Check(
+        "database.transactions",
+        right="no transaction stays open",
+        cure="end it: SELECT pg_terminate_backend(PID)",
+        level=Level.WARN,
+    ),
+    Check("schema", right="the schema is of this version", cure="flagpost migrate, or the newer Flagpost"),
+    Check(
+        "triggers", right="every trigger is there and fires", cure="flagpost migrate; ALTER TABLE … ENABLE TRIGGER …"
+    ),
+    Check("notify", right="a NOTIFY arrives", cure="set FLAGPOST_LISTEN_URL to a direct address of the server"),
+    Check("config", right="the configuration is valid", cure="flagpost config set KEY VALUE", level=Level.WARN),
+    Check("paused", right="the system is not paused", cure="flagpost config set paused false", level=Level.WARN),
+    Check("processes", right="every process runs", cure="start it: each is a line of the Procfile", level=Level.WARN),
+    Check("queue", right="no job has failed", cure="flagpost jobs list --status failed", level=Level.WARN),
+    Check("chains", right="a chain is active", cure="flagpost chains enable CHAIN", level=Level.WARN),
+)
+"""What the functions of this module and ``doctor`` itself ask."""
 
 _CREATE_TRIGGER = re.compile(
     r"\bCREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?TRIGGER\s+(\w+).*?\bON\s+(?:public\.)?(\w+)",
@@ -98,7 +126,6 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
             listening.execute("LISTEN flagpost_doctor")
             started = time.perf_counter()
             connection.execute(statement("doctor/ring"), {"token": token})
-            connection.commit()
             heard = any(
                 note.payload == token for note in listening.notifies(timeout=BELL_TIMEOUT_SECONDS, stop_after=1)
             )

@@ -1,13 +1,14 @@
 """``flagpost doctor``: everything that has to be right, checked, with what to do where it is not."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated
 
 import psycopg
 import typer
 
-from pipeline.cli.check_chain import check_chain
-from pipeline.cli.check_database import check_bell, check_processes, check_queue, check_server, check_triggers
+from pipeline.cli import check_chain, check_database, check_money
+from pipeline.cli.checks import Check, Examination, Examiner, Topic
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, out, print_json
 from pipeline.cli.session import Connection, async_database, database
@@ -17,23 +18,31 @@ from pipeline.db.statements import statement
 from pipeline.local.procfile import production_lines
 from pipeline.settings import Settings
 
+TOPICS = (Topic("money", check_money.CHECKS),)
+"""What the database is asked, in this order (``checks.py`` says how one is added)."""
+
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare every wallet, and not only the newest 50,000: minutes, not seconds.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each check that found nothing.")] = False,
 ) -> None:
     """Check the whole set-up and say what to do.
 
-    Database, schema, triggers, a NOTIFY round trip, configuration, processes, queue; per chain: mnemonic, every
-    node and its network, treasury, gas wallet, and what the gas policy `threshold` would spend on the wallets as
-    they are. Exit code 1 if anything has to be done before the system can work.
+    Database, schema, triggers, a NOTIFY round trip, configuration, processes, queue, wallets, payments; per chain:
+    mnemonic, every node and its network, treasury, gas wallet, and what the gas policy `threshold` would spend on the
+    wallets as they are. Exit code 1 if automation stands still somewhere, or money could leave.
 
     Example: [bold]flagpost doctor[/]
     """
     settings = Settings.load()
-    found = Findings(quiet=as_json)
+    found = Findings(quiet=as_json, verbose=verbose)
     try:
         with database(settings, "doctor") as connection:
-            _check(found, connection, settings)
+            connection.autocommit = True  # no transaction is open while a node is asked
+            _check(found, connection, settings, full=full)
     except CommandError as error:
         found.fail("database", error.message, error.hint)
     except psycopg.OperationalError as error:
@@ -50,19 +59,22 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _check(found: Findings, connection: Connection, settings: Settings) -> None:
-    if not check_server(found, connection):
+def known_checks() -> Iterator[Check]:
+    """Every check there is. Those of chains have ids that begin with ``CHAIN``, for the name of one."""
+    yield from check_database.CHECKS
+    for topic in TOPICS:
+        yield from topic.checks
+    yield from check_chain.CHECKS
+
+
+def _check(found: Findings, connection: Connection, settings: Settings, *, full: bool) -> None:
+    if not check_database.check_server(found, connection):
         return
     installed, config = asyncio.run(_schema_and_config(settings))
-    wanted = Schema.of_this_version().version
-    if installed < wanted:
-        found.fail("schema", f"the schema is at version {installed}, this is {wanted}", "run: flagpost migrate")
-    elif installed > wanted:
-        found.fail("schema", f"the schema is at version {installed}, newer than this {wanted}", "upgrade Flagpost")
-    else:
-        found.ok("schema", f"schema at version {installed}")
-    check_triggers(found, connection)
-    check_bell(found, connection, settings)
+    if not _check_schema(found, installed):
+        return
+    check_database.check_triggers(found, connection)
+    check_database.check_bell(found, connection, settings)
     for problem in config.problems:
         found.warn("config", problem, "correct it: flagpost config set KEY VALUE")
     if not config.problems:
@@ -71,8 +83,12 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
         found.warn(
             "paused", "the whole system is paused: nothing new is taken", "go on: flagpost config set paused false"
         )
-    check_processes(found, connection, {line.name for line in production_lines()}, system_paused=config.paused)
-    check_queue(found, connection)
+    expected = {line.name for line in production_lines()}
+    check_database.check_processes(found, connection, expected, system_paused=config.paused)
+    check_database.check_queue(found, connection)
+    examiner = Examiner(Examination(connection, settings, config, full), found)
+    for topic in TOPICS:
+        examiner.ask(topic)
     chains = connection.execute(statement("doctor/chains")).fetchall()
     if not chains:
         found.warn(
@@ -80,7 +96,19 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
         )
     for chain in chains:
         found.about(chain["name"])
-        asyncio.run(check_chain(found, connection, settings, chain))
+        asyncio.run(check_chain.check_chain(found, connection, settings, chain))
+
+
+def _check_schema(found: Findings, installed: int) -> bool:
+    """Whether the database is of this version: of another one nothing else can be asked."""
+    wanted = Schema.of_this_version().version
+    if installed < wanted:
+        found.fail("schema", f"the schema is at version {installed}, this is {wanted}", "run: flagpost migrate")
+    elif installed > wanted:
+        found.fail("schema", f"the schema is at version {installed}, newer than this {wanted}", "upgrade Flagpost")
+    else:
+        found.ok("schema", f"schema at version {installed}")
+    return installed == wanted
 
 
 async def _schema_and_config(settings: Settings) -> tuple[int, RuntimeConfig]:
