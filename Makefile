@@ -23,7 +23,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup up test chaos reliability recovery simulation check lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup up test chaos reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers,
 	$(RUN)/lint-imports
 	@if command -v node >/dev/null && [[ -d $(CLIENTS)/node_modules/solc ]]; then $(CONTRACTS) --check; \
 	else echo "contracts not rebuilt: node or the package solc is missing"; fi
+
+manifest: $(VENV)/.ready-dev ## sql/manifest.txt, what doctor compares a schema with
+	$(RUN)/python -m tests.manifest
 
 contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 	$(CONTRACTS)

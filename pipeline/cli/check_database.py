@@ -1,19 +1,15 @@
-"""Doctor's questions to the database: does it answer, is it ours, do its triggers fire, does a bell reach us."""
+"""Doctor's first questions: does the database answer and take writes, does a NOTIFY reach us, which processes run."""
 
-import re
 import secrets
 import time
-from datetime import timedelta
 
 import psycopg
 
 from pipeline.cli.checks import Check
 from pipeline.cli.findings import Findings, Level
-from pipeline.cli.output import age, span
 from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import listen_dsn, with_application
-from pipeline.db.sources import triggers_directory
-from pipeline.db.statements import statement, without_comments
+from pipeline.db.statements import statement
 from pipeline.settings import Settings
 
 OLDEST_VERSION = 15
@@ -21,10 +17,6 @@ SLOW_BELL_SECONDS = 1.0
 BELL_TIMEOUT_SECONDS = 5.0
 QUEUE_USAGE_WARNING = 0.1
 """Share of the 8 GB notification queue; at 1 every commit that rings fails."""
-UNSERVED = {"withdrawal", "deposit-detection"}
-"""Job types that the table knows and no line of the Procfile runs yet."""
-OLD_TRANSACTION = timedelta(minutes=1)
-"""An open snapshot this old already makes the queue table several times slower."""
 
 CHECKS = (
     Check("database", right="the database answers", cure="check DATABASE_URL, and that the server runs"),
@@ -35,32 +27,22 @@ CHECKS = (
         level=Level.WARN,
     ),
     Check(
-        "database.transactions",
-        right="no transaction stays open",
-        cure="end it: SELECT pg_terminate_backend(PID)",
-        level=Level.WARN,
+        "database.read_only",
+        right="the database takes writes",
+        cure="the primary in DATABASE_URL, or RESET default_transaction_read_only",
     ),
     Check("schema", right="the schema is of this version", cure="flagpost migrate, or the newer Flagpost"),
-    Check(
-        "triggers", right="every trigger is there and fires", cure="flagpost migrate; ALTER TABLE … ENABLE TRIGGER …"
-    ),
     Check("notify", right="a NOTIFY arrives", cure="set FLAGPOST_LISTEN_URL to a direct address of the server"),
     Check("config", right="the configuration is valid", cure="flagpost config set KEY VALUE", level=Level.WARN),
     Check("paused", right="the system is not paused", cure="flagpost config set paused false", level=Level.WARN),
-    Check("processes", right="every process runs", cure="start it: each is a line of the Procfile", level=Level.WARN),
-    Check("queue", right="no job has failed", cure="flagpost jobs list --status failed", level=Level.WARN),
+    Check("processes", right="every process runs", cure="start it: each is a line of the Procfile"),
     Check("chains", right="a chain is active", cure="flagpost chains enable CHAIN", level=Level.WARN),
 )
 """What the functions of this module and ``doctor`` itself ask."""
 
-_CREATE_TRIGGER = re.compile(
-    r"\bCREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?TRIGGER\s+(\w+).*?\bON\s+(?:public\.)?(\w+)",
-    re.IGNORECASE | re.DOTALL,
-)
-
 
 def check_server(found: Findings, connection: Connection) -> bool:
-    """Version, notification queue, old transactions. False when there is no schema to go on with."""
+    """Version, writes, notification queue. False when there is no schema to go on with."""
     row = connection.execute(statement("doctor/server")).fetchone()
     if row is None:
         raise RuntimeError("doctor/server returned no row")
@@ -70,50 +52,24 @@ def check_server(found: Findings, connection: Connection) -> bool:
         found.fail("database", f"{where}: too old", f"use Postgres {OLDEST_VERSION} or newer")
         return False
     found.ok("database", where)
+    if row["standby"] or row["read_only"]:
+        found.fail(
+            "database.read_only",
+            "the database takes no writes: "
+            + ("it is a standby" if row["standby"] else "default_transaction_read_only is on"),
+            "point DATABASE_URL to the primary, or promote this one (SELECT pg_promote())"
+            if row["standby"]
+            else "ALTER DATABASE … RESET default_transaction_read_only (or of the role, or the server)",
+        )
     if row["notification_queue"] > QUEUE_USAGE_WARNING:
         found.warn(
             "database.notifications",
             f"the notification queue is {row['notification_queue']:.0%} full",
             "find the session that LISTENs inside a transaction (pg_stat_activity) and end it",
         )
-    oldest = row["oldest_transaction"]
-    if oldest is not None and oldest > OLD_TRANSACTION:
-        found.warn(
-            "database.transactions",
-            f"a transaction has been open for {span(oldest)}: it slows down the queue",
-            'see: flagpost db psql -c "SELECT pid, query FROM pg_stat_activity ORDER BY xact_start"',
-        )
     if not row["has_schema"]:
         found.fail("schema", "the database has no schema yet", "run: flagpost migrate")
     return bool(row["has_schema"])
-
-
-def expected_triggers() -> set[tuple[str, str]]:
-    """(trigger, table) of every CREATE TRIGGER under triggers/."""
-    found: set[tuple[str, str]] = set()
-    for path in sorted(triggers_directory().glob("*.sql")):
-        text = without_comments(path.read_text(encoding="utf-8"))
-        found |= {(name.lower(), table.lower()) for name, table in _CREATE_TRIGGER.findall(text)}
-    return found
-
-
-def check_triggers(found: Findings, connection: Connection) -> None:
-    """Every trigger of the project is there and enabled."""
-    rows = connection.execute(statement("doctor/triggers")).fetchall()
-    installed = {(row["trigger"], row["relation"]) for row in rows}
-    disabled = sorted(row["trigger"] for row in rows if not row["enabled"])
-    expected = expected_triggers()
-    missing = sorted(name for name, table in expected - installed)
-    if missing:
-        found.fail("triggers", f"triggers missing: {', '.join(missing)}", "run: flagpost migrate")
-    if disabled:
-        found.fail(
-            "triggers",
-            f"triggers disabled: {', '.join(disabled)}",
-            "enable them: ALTER TABLE … ENABLE TRIGGER …; nothing happens by itself until then",
-        )
-    if not missing and not disabled:
-        found.ok("triggers", f"{len(expected)} triggers installed and enabled")
 
 
 def check_bell(found: Findings, connection: Connection, settings: Settings) -> None:
@@ -132,6 +88,9 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
             took = time.perf_counter() - started
     except psycopg.OperationalError as error:
         found.fail("notify", f"no connection to LISTEN on: {str(error).splitlines()[0]}", "check FLAGPOST_LISTEN_URL")
+        return
+    except psycopg.DatabaseError as error:  # a standby knows neither LISTEN nor NOTIFY
+        found.fail("notify", str(error).splitlines()[0], "LISTEN on the server that takes writes: FLAGPOST_LISTEN_URL")
         return
     todo = "behind a pooler in transaction mode set FLAGPOST_LISTEN_URL to a direct address of the server"
     if not heard:
@@ -165,26 +124,6 @@ def check_processes(found: Findings, connection: Connection, expected: set[str],
     if not alive:
         found.note("processes", "no process runs: start them with `honcho start`, or all of it with `flagpost up`")
     elif missing:
-        found.warn("processes", f"not running: {', '.join(missing)}", "start it, each is a line of the Procfile")
+        found.fail("processes", f"not running: {', '.join(missing)}", "start it, each is a line of the Procfile")
     else:
         found.ok("processes", f"running: {', '.join(sorted(alive))}")
-
-
-def check_queue(found: Findings, connection: Connection) -> None:
-    """What waits, and why."""
-    for row in connection.execute(statement("doctor/queue")):
-        waits = f"{row['job_type']}: {row['due']} due, {row['later']} later, {row['active']} active"
-        if row["failed"]:
-            found.warn(
-                "queue",
-                f"{waits}, {row['failed']} failed within a day; the newest says: {row['newest_error']}",
-                f"see: flagpost jobs list --status failed --type {row['job_type']}",
-            )
-        elif row["job_type"] in UNSERVED:
-            found.warn(
-                "queue", f"{waits}; no process of this version runs such jobs", "cancel: flagpost jobs cancel JOB"
-            )
-        elif row["newest_error"]:
-            found.note("queue", f"{waits} (oldest due since {age(row['oldest_due'])}): {row['newest_error']}")
-        else:
-            found.ok("queue", waits)

@@ -45,6 +45,8 @@ from pipeline.settings import Settings
 
 LIMIT_SECONDS = 5.0
 """One question may take so long. Each of them takes milliseconds in a database of ten million jobs."""
+FULL_LIMIT_SECONDS = 600.0
+"""The same with ``--full``."""
 NEWEST = 50_000
 """Wallets that are compared one by one without ``--full``: the newest."""
 
@@ -72,6 +74,8 @@ class Examination:
     config: RuntimeConfig
     full: bool = False
     """Wallets are compared one by one, however many there are."""
+    kept: dict[str, list[Row]] = field(default_factory=dict)
+    """Answers that several checks are about (``rows_once``)."""
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -93,6 +97,12 @@ class Examination:
             self.connection.execute(statement(f"doctor/{name}"), {**self.parameters, **more}).fetchall()
         )
         return found
+
+    def rows_once(self, name: str) -> list[Row]:
+        """``rows``, asked once in a run."""
+        if name not in self.kept:
+            self.kept[name] = self.rows(name)
+        return self.kept[name]
 
 
 Ask = Callable[[Examination], Iterable[Trouble]]
@@ -158,14 +168,13 @@ class Examiner:
         """Whether nothing is wrong."""
         self.asked.append(check.id)
         connection = self.examination.connection
+        seconds = FULL_LIMIT_SECONDS if self.examination.full else LIMIT_SECONDS
         try:
             with connection.transaction():
-                connection.execute(statement("doctor/limit"), {"milliseconds": str(round(LIMIT_SECONDS * 1000))})
+                connection.execute(statement("doctor/limit"), {"milliseconds": str(round(seconds * 1000))})
                 troubles = list(check.troubles(self.examination))
         except psycopg.errors.QueryCanceled:
-            self._unanswered(
-                check, f"no answer within {LIMIT_SECONDS:.0f} s", "run doctor when the database has less to do"
-            )
+            self._unanswered(check, f"no answer within {seconds:.0f} s", "run doctor when the database has less to do")
             return False
         except psycopg.errors.InsufficientPrivilege as error:
             self._unanswered(check, str(error.diag.message_primary), "run doctor with the DATABASE_URL that migrates")

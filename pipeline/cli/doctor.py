@@ -7,7 +7,16 @@ from typing import Annotated
 import psycopg
 import typer
 
-from pipeline.cli import check_chain, check_database, check_money
+from pipeline.cli import (
+    check_chain,
+    check_database,
+    check_money,
+    check_processes,
+    check_queue,
+    check_schema,
+    check_server,
+    check_wallets,
+)
 from pipeline.cli.checks import Check, Examination, Examiner, Topic
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, out, print_json
@@ -18,7 +27,14 @@ from pipeline.db.statements import statement
 from pipeline.local.procfile import production_lines
 from pipeline.settings import Settings
 
-TOPICS = (Topic("money", check_money.CHECKS),)
+TOPICS = (
+    Topic("schema", check_schema.CHECKS),
+    Topic("server", check_server.CHECKS),
+    Topic("processes", check_processes.CHECKS),
+    Topic("queue", check_queue.CHECKS),
+    Topic("wallets", check_wallets.CHECKS),
+    Topic("money", check_money.CHECKS),
+)
 """What the database is asked, in this order (``checks.py`` says how one is added)."""
 
 
@@ -31,9 +47,9 @@ def doctor(
 ) -> None:
     """Check the whole set-up and say what to do.
 
-    Database, schema, triggers, a NOTIFY round trip, configuration, processes, queue, wallets, payments; per chain:
-    mnemonic, every node and its network, treasury, gas wallet, and what the gas policy `threshold` would spend on the
-    wallets as they are. Exit code 1 if automation stands still somewhere, or money could leave.
+    Database, schema, a NOTIFY round trip, configuration, processes, queue, wallets, payments; per chain: mnemonic,
+    every node and its network, treasury, gas wallet, and what the gas policy `threshold` would spend on the wallets as
+    they are. Exit code 1 if automation stands still somewhere, or money could leave.
 
     Example: [bold]flagpost doctor[/]
     """
@@ -73,7 +89,6 @@ def _check(found: Findings, connection: Connection, settings: Settings, *, full:
     installed, config = asyncio.run(_schema_and_config(settings))
     if not _check_schema(found, installed):
         return
-    check_database.check_triggers(found, connection)
     check_database.check_bell(found, connection, settings)
     for problem in config.problems:
         found.warn("config", problem, "correct it: flagpost config set KEY VALUE")
@@ -85,8 +100,8 @@ def _check(found: Findings, connection: Connection, settings: Settings, *, full:
         )
     expected = {line.name for line in production_lines()}
     check_database.check_processes(found, connection, expected, system_paused=config.paused)
-    check_database.check_queue(found, connection)
-    examiner = Examiner(Examination(connection, settings, config, full), found)
+    examination = Examination(connection, settings, config, full)
+    examiner = Examiner(examination, found)
     for topic in TOPICS:
         examiner.ask(topic)
     chains = connection.execute(statement("doctor/chains")).fetchall()
@@ -96,7 +111,7 @@ def _check(found: Findings, connection: Connection, settings: Settings, *, full:
         )
     for chain in chains:
         found.about(chain["name"])
-        asyncio.run(check_chain.check_chain(found, connection, settings, chain))
+        asyncio.run(check_chain.check_chain(found, examination, chain))
 
 
 def _check_schema(found: Findings, installed: int) -> bool:

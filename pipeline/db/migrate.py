@@ -2,8 +2,8 @@
 
 Numbered files in sql/migrations are applied once, in order, and recorded with their checksum. What can be replaced is
 applied every time, in the order functions, views, triggers, roles and by file name: a trigger that somebody dropped
-by hand is back after the next ``flagpost migrate``. All of it is one transaction under a lock: a database is migrated
-or as before.
+by hand is back after the next ``flagpost migrate``. Sequences that are behind their rows are moved past them. All of
+it is one transaction under a lock: a database is migrated or as before.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import psycopg
 from loguru import logger
 from psycopg import AsyncConnection, errors
 
+from pipeline.db import sequences
 from pipeline.db.dsn import with_application
 from pipeline.db.errors import DatabaseIsNewer, MigrationEdited, MigrationError
 from pipeline.db.pool import CONNECT_TIMEOUT, Connection
@@ -81,6 +82,8 @@ class Migrated:
     replaced: int
     """How many files of functions, views, triggers and roles were applied again."""
     version: int
+    advanced: tuple[str, ...] = ()
+    """Sequences that were behind their rows."""
 
 
 async def migrate(dsn: str, schema: Schema | None = None) -> Migrated:
@@ -132,7 +135,13 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
         )
     for path in schema.replaceable:
         await _apply(connection, f"{path.parent.name}/{path.name}", path.read_text(encoding="utf-8"))
-    return Migrated(tuple(migration.name for migration in new), len(schema.replaceable), schema.version)
+    applied_names = tuple(migration.name for migration in new)
+    return Migrated(applied_names, len(schema.replaceable), schema.version, await _advance_sequences(connection))
+
+
+async def _advance_sequences(connection: Connection) -> tuple[str, ...]:
+    row = await (await connection.execute(statement("migrate/can_advance_sequences"))).fetchone()
+    return tuple(await sequences.advance(connection)) if row is not None and row[0] else ()
 
 
 async def _check_server(connection: Connection) -> None:

@@ -10,10 +10,12 @@ from typing import TypeAlias
 
 from psycopg import AsyncConnection, InternalError, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import UniqueViolation
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 from psycopg_pool.pool_async import AddConnection, MaintenanceTask
 
+from pipeline.db import sequences
 from pipeline.db.dsn import behind_pooler, database_dsn, with_application
 from pipeline.db.errors import WrongRole
 from pipeline.db.statements import statement
@@ -48,16 +50,30 @@ class Pool(AsyncConnectionPool[Connection]):
     @contextlib.asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the library's
         """A connection for a few statements. Raises OperationalError, too, for what only the driver calls an
-        InternalError: answers that do not fit the question, as where the session is ended in the middle of one."""
-        async with super().connection(timeout) as connection:
-            try:
-                with cut_after(self.patience, connection):
-                    yield connection
-            except InternalError as error:
-                if error.sqlstate is not None:  # the server's own, which is a bug and no loss
-                    raise
-                await connection.close()
-                raise OperationalError(str(error)) from error
+        InternalError: answers that do not fit the question, as where the session is ended in the middle of one; and
+        ``sequences.NumberTaken``, which is one, where a sequence was behind its rows and now is not any more."""
+        try:
+            async with super().connection(timeout) as connection:
+                try:
+                    with cut_after(self.patience, connection):
+                        yield connection
+                except InternalError as error:
+                    if error.sqlstate is not None:  # the server's own, which is a bug and no loss
+                        raise
+                    await connection.close()
+                    raise OperationalError(str(error)) from error
+        except UniqueViolation as error:
+            what = sequences.taken(error)
+            if what is None:
+                raise
+            await self.advance_sequences()
+            raise sequences.NumberTaken(f"a sequence was behind its rows: {what}") from error
+
+    async def advance_sequences(self) -> None:
+        """Move every sequence that is behind past its rows. Raises psycopg errors."""
+        async with super().connection() as connection:
+            with cut_after(self.patience, connection):
+                await sequences.advance(connection)
 
     async def schedule_task(self, task: MaintenanceTask, delay: float) -> None:
         """Run ``task`` after ``delay`` seconds, an attempt to connect after ``LONGEST_PAUSE`` at most."""

@@ -309,6 +309,8 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
             return MovedOn(message)
         case "FP007":  # triggers/money_enters: bytes that were given up
             return MayStillLand(message)
+        case "23505" if error.diag.constraint_name == "transfers_idempotency_key_key":
+            return MovedOn(message)  # another worker has thought of the very same payment, and its way is over
     return None
 
 

@@ -148,6 +148,7 @@ class Runtime:
         async with self.pool:
             try:
                 await self.persist("registering", self.registration.register)
+                await self.persist("comparing sequences", self.pool.advance_sequences)
                 await self.persist("reading the configuration", self._reload)
                 await self._until_stopped(self.listener.start())
                 await self._work()
@@ -278,6 +279,8 @@ class Runtime:
 
     async def _reconnected(self) -> None:
         await self.pool.drain()
+        with contextlib.suppress(*DATABASE_GONE):  # else at the first number that is taken, or by the sweep
+            await self.pool.advance_sequences()  # it may be another server, which got rows and no sequences
         self.beat()
         self._announce()
 

@@ -158,6 +158,24 @@ async def test_next_due(executor: Pool, queue: JobQueue) -> None:
             assert await queue.next_due(GAS) is not None
 
 
+async def test_comparing_wallets_with_their_balances(executor: Pool) -> None:
+    """Pages of a thousand: each table is read by a range of an index."""
+    async with few_rows_read(executor), executor.connection() as session:
+        after = 500_000
+        for _ in range(REPEATED):
+            parameters = {"after": after, "wallets": 1_000}
+            compared = await session.execute(statement("sweep/repair_wallets"), parameters, prepare=True)
+            ((after, *found),) = await compared.fetchall()
+            assert (after % 1_000, found) == (0, [0] * 5)
+            await session.execute(statement("sweep/repair_jobs"), {"jobs": 1_000}, prepare=True)
+
+
+async def test_sequences(executor: Pool) -> None:
+    async with few_rows_read(executor), executor.connection() as session:
+        for _ in range(REPEATED):
+            await session.execute(statement("sequences/advance"), prepare=True)
+
+
 async def test_rescue(executor: Pool) -> None:
     async with few_rows_read(executor), executor.connection() as session:
         for _ in range(REPEATED):
