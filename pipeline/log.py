@@ -12,7 +12,7 @@ import re
 import sys
 import time
 import traceback
-from datetime import UTC
+from datetime import UTC, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -85,6 +85,15 @@ class Seldom:
             return False
         self._next = now + self._seconds
         return True
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its largest whole unit: ``8 s``, ``12 min``, ``3 h``, ``5 d``."""
+    seconds = max(0, int(length.total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def register_secret(secret: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pipeline.cli.checks import Check, Examination, Trouble
 from pipeline.cli.findings import Level
 from pipeline.cli.output import span
+from pipeline.workers.alarms import PAYMENTS_OUT
 
 
 def _senders(examination: Examination) -> Iterator[Trouble]:
@@ -72,8 +73,8 @@ CHECKS = (
     Check(
         "money.out",
         right="no payment is out for longer than it can be",
-        statement="money_out",
-        says="{chain}: {payments} payments {why}, for {since}: {examples}",
+        statement=PAYMENTS_OUT.statement,
+        says=PAYMENTS_OUT.says,
         cure="start confirmations; see sql/inspect/money_in_flight.sql, and the node's answers in last_result",
     ),
     Check(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pipeline.cli.checks import Check, Examination, Trouble
 from pipeline.cli.findings import Level
 from pipeline.cli.output import age
+from pipeline.workers.alarms import FLAGS_WITHOUT_JOB, JOBS_DUE
 
 
 def _live(examination: Examination) -> Iterator[Trouble]:
@@ -22,15 +23,15 @@ CHECKS = (
     Check(
         "queue.due",
         right="no job has been due for 5 minutes",
-        statement="queue_due",
-        says="{chain}: {jobs} {job_type} jobs have been due for {since}, {why}: {examples}",
+        statement=JOBS_DUE.statement,
+        says=JOBS_DUE.says,
         cure="start {job_type}, or another one beside it; its log and worker_registry.last_error say what it waits for",
     ),
     Check(
         "queue.flags",
         right="every flag older than two sweeps has a job",
-        statement="queue_flags",
-        says="{chain}: {wallets} wallets have wanted {job_type} for {since} and have no job: {examples}",
+        statement=FLAGS_WITHOUT_JOB.statement,
+        says=FLAGS_WITHOUT_JOB.says,
         cure="start {job_type} and sweep",
     ),
     Check(

@@ -58,7 +58,7 @@ def functions() -> Mapping[str, tuple[Function, ...]]:
 
 def _objects(kinds: Iterable[str], examination: Examination) -> Iterator[Trouble]:
     """What is missing, not as it was made, or out of force, of these kinds of objects."""
-    rows = {row["line"]: row["state"] for row in examination.rows("schema_objects")}
+    rows = {row["line"]: row["state"] for row in examination.rows_once("schema_objects")}
     there = {_named(line) for line in rows}
     wanted = [line for line in manifest() if line.split(" ", 1)[0] in kinds]
     missing = [_shown(line) for line in wanted if _named(line) not in there]
@@ -95,7 +95,7 @@ def _triggers(examination: Examination) -> Iterator[Trouble]:
         f"{name} on {table} calls {function}()"
         for kind, table, name, function in (
             row["line"].split(" ")[:4]
-            for row in examination.rows("schema_objects")
+            for row in examination.rows_once("schema_objects")
             if row["line"].startswith("trigger ")
         )
         if table in tables and (kind, table, name) not in known

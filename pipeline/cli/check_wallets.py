@@ -1,6 +1,6 @@
 """Doctor's questions about wallets and their balances: is each read, and does each flag say what its balances say.
 
-Where wallets are compared one by one, the newest 50,000 are; with ``--full`` all of them. The sweep compares all of
+Where wallets are compared one by one, the newest 20,000 are; with ``--full`` all of them. The sweep compares all of
 them, a part each time, and mends what it finds.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline.cli.checks import Check, Examination, Trouble
 from pipeline.cli.findings import Level
+from pipeline.workers.alarms import BALANCES_UNREAD
 
 _MENDED = "start sweep, which mends it; then find what writes rows while triggers do not fire (replication, bulk loads)"
 
@@ -57,8 +58,8 @@ CHECKS = (
     Check(
         "wallets.unread",
         right="every balance is read at its interval",
-        statement="wallets_unread",
-        says="{chain}: {balances} {symbol} balances have been due for {since}; {why}",
+        statement=BALANCES_UNREAD.statement,
+        says=BALANCES_UNREAD.says,
         cure="start sync, or another one beside it; see that a node of {chain} answers",
     ),
     Check(

@@ -31,23 +31,26 @@ What a node has to be asked for is in ``check_chain.py``; its ids begin with the
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
 from pipeline.cli.findings import Finding, Findings, Level
-from pipeline.cli.output import span
 from pipeline.cli.session import Connection, Row
 from pipeline.config import RuntimeConfig
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
+from pipeline.workers.alarms import parameters, worded
 
 LIMIT_SECONDS = 5.0
 """One question may take so long. Each of them takes milliseconds in a database of ten million jobs."""
 FULL_LIMIT_SECONDS = 600.0
 """The same with ``--full``."""
-NEWEST = 50_000
+OPEN_SECONDS = 60.0
+"""A transaction that has been open for so long slows down the queue."""
+DEAD_ROWS = 200_000
+"""In a table with fewer dead rows vacuum has no reason to hurry."""
+NEWEST = 20_000
 """Wallets that are compared one by one without ``--full``: the newest."""
 
 
@@ -81,22 +84,21 @@ class Examination:
     def parameters(self) -> Mapping[str, Any]:
         """What every statement under sql/queries/doctor may use."""
         return {
-            "paused": self.config.paused,
-            "sweep_seconds": self.config.sweep.interval_seconds,
-            "quiet_seconds": self.config.queue.quiet_seconds,
-            "deadline_seconds": self.config.queue.deadline_seconds,
-            "backoff_seconds": self.config.queue.backoff_cap_seconds,
-            "lock_seconds": self.config.sync.lock_seconds,
-            "heartbeat_seconds": self.config.heartbeat_seconds,
+            **parameters(self.config),
+            "open_seconds": OPEN_SECONDS,
+            "dead_rows": DEAD_ROWS,
             "newest": None if self.full else NEWEST,
         }
 
     def rows(self, name: str, **more: Any) -> list[Row]:
-        """The rows of ``sql/queries/doctor/<name>.sql``. ``more`` parameters than every statement may use."""
-        found: list[Row] = list(
-            self.connection.execute(statement(f"doctor/{name}"), {**self.parameters, **more}).fetchall()
-        )
-        return found
+        """The rows of ``sql/queries/doctor/<name>.sql``, in a transaction of its own and within ``LIMIT_SECONDS``.
+        ``more`` parameters than every statement may use. Raises psycopg errors."""
+        seconds = FULL_LIMIT_SECONDS if self.full else LIMIT_SECONDS
+        begin = {"milliseconds": str(round(seconds * 1000)), "scans": "on" if self.full else "off"}
+        with self.connection.transaction():
+            self.connection.execute(statement("doctor/begin"), begin)
+            cursor = self.connection.execute(statement(f"doctor/{name}"), {**self.parameters, **more})
+            return list(cursor.fetchall())
 
     def rows_once(self, name: str) -> list[Row]:
         """``rows``, asked once in a run."""
@@ -132,11 +134,10 @@ class Check:
 
     def trouble(self, row: Row) -> Trouble:
         """One row of the statement, in words."""
-        shown = {name: _plainly(value) for name, value in row.items()}
         return Trouble(
-            message=self.says.format_map(shown),
+            message=worded(self.says, row),
             level=Level(row["level"]) if row.get("level") else None,
-            cure=self.cure.format_map(shown),
+            cure=worded(self.cure, row),
             ids=[str(one) for one in row.get("ids") or ()],
         )
 
@@ -167,14 +168,10 @@ class Examiner:
     def _ask(self, check: Check) -> bool:
         """Whether nothing is wrong."""
         self.asked.append(check.id)
-        connection = self.examination.connection
-        seconds = FULL_LIMIT_SECONDS if self.examination.full else LIMIT_SECONDS
         try:
-            with connection.transaction():
-                connection.execute(statement("doctor/limit"), {"milliseconds": str(round(seconds * 1000))})
-                troubles = list(check.troubles(self.examination))
-        except psycopg.errors.QueryCanceled:
-            self._unanswered(check, f"no answer within {seconds:.0f} s", "run doctor when the database has less to do")
+            troubles = list(check.troubles(self.examination))
+        except psycopg.errors.QueryCanceled as error:
+            self._unanswered(check, str(error.diag.message_primary), "run doctor when the database has less to do")
             return False
         except psycopg.errors.InsufficientPrivilege as error:
             self._unanswered(check, str(error.diag.message_primary), "run doctor with the DATABASE_URL that migrates")
@@ -187,22 +184,11 @@ class Examiner:
         for trouble in troubles:
             level = trouble.level or check.level
             todo = check.cure if trouble.cure is None else trouble.cure
-            self.found.add(
-                Finding(check.id, level, trouble.message, "" if level is Level.NOTE else todo, tuple(trouble.ids))
-            )
+            ids = tuple(map(str, trouble.ids))
+            self.found.add(Finding(check.id, level, trouble.message, "" if level is Level.NOTE else todo, ids))
         if not troubles:
             self.found.ok(check.id, check.right, shown=False)
         return not troubles
 
     def _unanswered(self, check: Check, why: str, todo: str) -> None:
         self.found.warn(check.id, f"not known whether {check.right}: {why}", todo)
-
-
-def _plainly(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return span(value)
-    if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if isinstance(value, list | tuple):
-        return ", ".join(str(one) for one in value)
-    return value

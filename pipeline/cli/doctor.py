@@ -41,7 +41,7 @@ TOPICS = (
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="Compare every wallet, and not only the newest 50,000: minutes, not seconds.")
+        bool, typer.Option("--full", help="Compare every wallet, and not only the newest 20,000: minutes, not seconds.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each check that found nothing.")] = False,
 ) -> None:

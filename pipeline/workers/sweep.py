@@ -21,6 +21,7 @@ from pipeline.db.dsn import listen_dsn
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
+from pipeline.workers.alarms import Alarms
 from pipeline.workers.leader import Leader
 from pipeline.workers.repairs import Repairs
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
@@ -92,6 +93,7 @@ class Sweep:
         self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
         self._leader = Leader(listen_dsn(runtime.settings), "sweep", self.role)
         repairs = self._repairs = Repairs(runtime)
+        alarms = Alarms(runtime)
         runtime.watch(self._changed.set)
         now = _now()
         last_sweep = last_cleanup = now  # at a common start the listeners take what is flagged themselves
@@ -108,6 +110,7 @@ class Sweep:
                 if now >= last_sweep + runtime.config.sweep.interval_seconds:
                     last_sweep = now
                     await self._cycle(repairs)
+                    await alarms.look()
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
                 await self._sleep(min(next_sweep, next_cleanup) - _now())

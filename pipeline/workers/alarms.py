@@ -1,0 +1,106 @@
+"""What doctor fails on and people should hear of without asking: the sweep looks, says it once, and again now and then.
+
+Few and cheap questions, each a statement of doctor's (``sql/queries/doctor``), in the words that doctor uses, too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+from psycopg.rows import dict_row
+
+from pipeline.db.statements import statement
+from pipeline.log import Seldom, span
+
+if TYPE_CHECKING:
+    from pipeline.config import RuntimeConfig
+    from pipeline.workers.runtime import Runtime
+
+AGAIN_SECONDS = 3600.0
+"""An alarm that lasts is said again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One question: ``says`` is formatted with the columns of a row."""
+
+    statement: str
+    """``sql/queries/doctor/<statement>.sql``."""
+    says: str
+
+
+JOBS_DUE = Alarm("queue_due", "{chain}: {jobs} {job_type} jobs have been due for {since}, {why}: {examples}")
+FLAGS_WITHOUT_JOB = Alarm(
+    "queue_flags", "{chain}: {wallets} wallets have wanted {job_type} for {since} and have no job: {examples}"
+)
+BALANCES_UNREAD = Alarm("wallets_unread", "{chain}: {balances} {symbol} balances have been due for {since}; {why}")
+PAYMENTS_OUT = Alarm("money_out", "{chain}: {payments} payments {why}, for {since}: {examples}")
+ALARMS = (JOBS_DUE, FLAGS_WITHOUT_JOB, BALANCES_UNREAD, PAYMENTS_OUT)
+
+
+def worded(text: str, row: Mapping[str, Any]) -> str:
+    """``text`` with the columns of ``row``: intervals as ``12 min``, times in UTC, arrays separated by commas."""
+    return text.format_map({name: _plainly(value) for name, value in row.items()})
+
+
+def parameters(config: "RuntimeConfig") -> Mapping[str, Any]:
+    """What doctor's statements are asked with, as far as the configuration says it."""
+    return {
+        "paused": config.paused,
+        "sweep_seconds": config.sweep.interval_seconds,
+        "quiet_seconds": config.queue.quiet_seconds,
+        "deadline_seconds": config.queue.deadline_seconds,
+        "backoff_seconds": config.queue.backoff_cap_seconds,
+        "lock_seconds": config.sync.lock_seconds,
+    }
+
+
+class Alarms:
+    """What stands still at the moment, as one process knows it."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._said: dict[tuple[str, ...], Seldom] = {}
+
+    async def look(self) -> Sequence[str]:
+        """Ask, say what is new or has lasted, and show it in the registry; what stands still now. Raises Stopped."""
+        now: dict[tuple[str, ...], str] = {}
+        for alarm in ALARMS:
+            for row in await self._rows(alarm):
+                if row.get("level", "fail") == "fail":
+                    key = alarm.statement, *(str(row.get(name, "")) for name in ("chain", "job_type", "symbol"))
+                    now[key] = worded(alarm.says, row)
+        for key, text in now.items():
+            if self._said.setdefault(key, Seldom(AGAIN_SECONDS)).due():
+                logger.error("sweep: {}; see: flagpost doctor", text)
+        for key in [key for key in self._said if key not in now]:
+            del self._said[key]
+            logger.info("sweep: over: {}", " ".join(part for part in key if part))
+        shown = "; ".join(now.values())
+        if shown or self._runtime.last_error:
+            self._runtime.last_error = shown
+            self._runtime.beat()
+        return list(now.values())
+
+    async def _rows(self, alarm: Alarm) -> list[dict[str, Any]]:
+        async def ask() -> list[dict[str, Any]]:
+            async with self._runtime.pool.connection() as connection:
+                cursor = connection.cursor(row_factory=dict_row)
+                await cursor.execute(
+                    statement(f"doctor/{alarm.statement}"), parameters(self._runtime.config), prepare=True
+                )
+                return await cursor.fetchall()
+
+        return await self._runtime.persist("looking for what stands still", ask)
+
+
+def _plainly(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return span(value)
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return value
