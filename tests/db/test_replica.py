@@ -1,4 +1,4 @@
-"""A database that logical replication filled, taken into service: what it has not is found by doctor and done by the sweep."""
+"""A database that logical replication filled goes into service: what it lacks is found by doctor, done by the sweep."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -28,14 +28,17 @@ PUBLISHED = ("chains", "asset_on_chain", "wallets", "job_logs")
 def template_of_own() -> Iterator[tuple[str, str]]:
     """A server with logical replication, and a migrated database of it without chains."""
     settings = TEST_SERVER | {"wal_level": "logical", "max_wal_senders": "4"}
-    with temporary_home() as home, EmbeddedServer(home, settings=settings) as server:
-        with fresh_database(server.dsn, label="template") as dsn:
-            asyncio.run(migrate(dsn))
-            with psycopg.connect(dsn) as connection:
-                connection.execute("DELETE FROM asset_on_chain")
-                connection.execute("DELETE FROM chains")
-                name = connection.info.dbname
-            yield server.dsn, name
+    with (
+        temporary_home() as home,
+        EmbeddedServer(home, settings=settings) as server,
+        fresh_database(server.dsn, label="template") as dsn,
+    ):
+        asyncio.run(migrate(dsn))
+        with psycopg.connect(dsn) as connection:
+            connection.execute("DELETE FROM asset_on_chain")
+            connection.execute("DELETE FROM chains")
+            name = connection.info.dbname
+        yield server.dsn, name
 
 
 @pytest.fixture
@@ -70,11 +73,9 @@ async def replicate(primary: Connection, replica: Connection, publisher: str) ->
     await primary.execute("SELECT pg_create_logical_replication_slot('to_replica', 'pgoutput')")
     where = conninfo_to_dict(publisher)
     source = " ".join(f"{name}={where[name]}" for name in ("host", "port", "dbname", "user") if name in where)
-    await replica.execute(
-        sql.SQL(
-            "CREATE SUBSCRIPTION here CONNECTION {} PUBLICATION all_of_it WITH (create_slot = false, slot_name = to_replica)"
-        ).format(sql.Literal(source))
-    )
+    subscribe = "CREATE SUBSCRIPTION here CONNECTION {} PUBLICATION all_of_it"
+    subscribe += " WITH (create_slot = false, slot_name = to_replica)"
+    await replica.execute(sql.SQL(subscribe).format(sql.Literal(source)))
     async with asyncio.timeout(PATIENCE):
         while True:
             copying = await replica.execute("SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'")

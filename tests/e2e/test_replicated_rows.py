@@ -1,4 +1,4 @@
-"""Rows that replication or a restore brings while everything runs: no trigger fired for them, and no sequence knows them."""
+"""Rows that replication or a restore brings while all runs: no trigger fired for them, and no sequence knows them."""
 
 import psycopg
 import pytest
@@ -74,10 +74,6 @@ async def test_payments_go_on_while_sequences_are_behind(stand, connection):
     await answer(
         connection, "SELECT 1 WHERE NOT EXISTS (SELECT FROM job_logs WHERE status IN ('pending', 'retrying', 'active'))"
     )
-    rows = await (
-        await connection.execute(
-            "SELECT job_id, status, retry_count, error_message FROM job_logs WHERE retry_count > 0"
-        )
-    ).fetchall()
-    assert rows == [], "no attempt was used up"
+    tried = await connection.execute("SELECT job_id, status, error_message FROM job_logs WHERE retry_count > 0")
+    assert await tried.fetchall() == [], "no attempt was used up"
     await answer(connection, "SELECT 1 WHERE NOT EXISTS (SELECT FROM sequences_behind())")
