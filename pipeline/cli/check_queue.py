@@ -28,6 +28,13 @@ CHECKS = (
         cure="start {job_type}, or another one beside it; its log and worker_registry.last_error say what it waits for",
     ),
     Check(
+        "queue.waiting",
+        right="no job has been put off for an hour",
+        statement="queue_waiting",
+        says="{chain}: {jobs} {job_type} jobs have been put off for {since}; one says: {reason}",
+        cure="do what it waits for; they go on by themselves then, and use up no attempt meanwhile",
+    ),
+    Check(
         "queue.flags",
         right="every flag older than two sweeps has a job",
         statement=FLAGS_WITHOUT_JOB.statement,

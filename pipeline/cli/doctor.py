@@ -111,7 +111,10 @@ def _check(found: Findings, connection: Connection, settings: Settings, *, full:
         )
     for chain in chains:
         found.about(chain["name"])
-        asyncio.run(check_chain.check_chain(found, examination, chain))
+        try:
+            asyncio.run(check_chain.check_chain(found, examination, chain))
+        except psycopg.errors.QueryCanceled as error:
+            found.warn(f"{chain['name']}.wallets", f"no answer: {error.diag.message_primary}", "run doctor again")
 
 
 def _check_schema(found: Findings, installed: int) -> bool:

@@ -64,8 +64,9 @@ class Alarms:
         self._runtime = runtime
         self._said: dict[tuple[str, ...], Seldom] = {}
 
-    async def look(self) -> Sequence[str]:
-        """Ask, say what is new or has lasted, and show it in the registry; what stands still now. Raises Stopped."""
+    async def look(self, also: str = "") -> Sequence[str]:
+        """Ask, say what is new or has lasted, and show it in the registry; what stands still now. ``also`` is shown
+        there beside it. Raises Stopped."""
         now: dict[tuple[str, ...], str] = {}
         for alarm in ALARMS:
             for row in await self._rows(alarm):
@@ -78,7 +79,7 @@ class Alarms:
         for key in [key for key in self._said if key not in now]:
             del self._said[key]
             logger.info("sweep: over: {}", " ".join(part for part in key if part))
-        shown = "; ".join(now.values())
+        shown = "; ".join([*now.values(), *([also] if also else [])])
         if shown or self._runtime.last_error:
             self._runtime.last_error = shown
             self._runtime.beat()

@@ -36,6 +36,8 @@ class Repairs:
         """Since the start: how often all wallets were compared."""
         self._runtime = runtime
         self._page = page
+        self.alarm = ""
+        """What came back in the round that ended last; empty if nothing did."""
         self._of_round: Counter[str] = Counter()
         self._of_last_round: Counter[str] = Counter()
 
@@ -70,14 +72,15 @@ class Repairs:
 
     def _end_round(self) -> None:
         """Say what comes back: something goes on writing rows without triggers."""
-        for kind in self._of_round & self._of_last_round:
-            logger.error(
-                "sweep: {} again, of all wallets {} this time and {} the last: something writes rows while triggers do "
-                "not fire (session_replication_role = replica, a disabled trigger); see: flagpost doctor",
-                kind,
-                self._of_round[kind],
-                self._of_last_round[kind],
-            )
+        back = self._of_round & self._of_last_round
+        self.alarm = "; ".join(
+            f"{kind.replace('_', ' ')} again, {self._of_round[kind]} in this round over all wallets and "
+            f"{self._of_last_round[kind]} in the last: something writes rows while triggers do not fire "
+            "(session_replication_role = replica, a disabled trigger)"
+            for kind in sorted(back)
+        )
+        if self.alarm:
+            logger.error("sweep: {}; see: flagpost doctor", self.alarm)
         self._of_last_round, self._of_round = self._of_round, Counter()
         self.rounds += 1
 

@@ -110,7 +110,7 @@ class Sweep:
                 if now >= last_sweep + runtime.config.sweep.interval_seconds:
                     last_sweep = now
                     await self._cycle(repairs)
-                    await alarms.look()
+                    await alarms.look(also=repairs.alarm)
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
                 await self._sleep(min(next_sweep, next_cleanup) - _now())

@@ -201,6 +201,16 @@ FAULTS = (
         Level.WARN,
     ),
     Fault(
+        "queue.waiting",
+        (
+            job(
+                "job", error_message="'the base fee is 40 gwei, the cap is 20'", run_at="now() + interval '30 seconds'"
+            ),
+            "UPDATE job_logs SET created_at = now() - interval '3 hours'",
+        ),
+        "tron: 1 gas-topup jobs have been put off for 3 h; one says: the base fee is 40 gwei, the cap is 20",
+    ),
+    Fault(
         "queue.flags",
         "UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 hour'"
         " WHERE id = (SELECT min(id) FROM wallets)",

@@ -270,4 +270,4 @@ async def test_what_comes_back_in_the_next_round_is_an_alarm(
                 assert await repairs.cycle(interval_seconds=60) == {"balances_created": 2}
             assert await repairs.cycle(interval_seconds=60) == {}
     (line,) = lines
-    assert "balances_created again, of all wallets 2 this time and 2 the last" in line
+    assert "balances created again, 2 in this round over all wallets and 2 in the last" in line
