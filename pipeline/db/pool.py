@@ -66,11 +66,10 @@ class Pool(AsyncConnectionPool[Connection]):
             what = sequences.taken(error)
             if what is None:
                 raise
-            await self.advance_sequences()
+            await self._advance_sequences()
             raise sequences.NumberTaken(f"a sequence was behind its rows: {what}") from error
 
-    async def advance_sequences(self) -> None:
-        """Move every sequence that is behind past its rows. Raises psycopg errors."""
+    async def _advance_sequences(self) -> None:
         async with super().connection() as connection:
             with cut_after(self.patience, connection):
                 await sequences.advance(connection)

@@ -21,6 +21,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import PoolTimeout
 
 from pipeline.config import RuntimeConfig
+from pipeline.db import sequences
 from pipeline.db.dsn import database_dsn, listen_dsn, without_password
 from pipeline.db.listener import Listener
 from pipeline.db.pool import CONNECT_TIMEOUT, Pool, create_pool
@@ -148,7 +149,7 @@ class Runtime:
         async with self.pool:
             try:
                 await self.persist("registering", self.registration.register)
-                await self.persist("comparing sequences", self.pool.advance_sequences)
+                await self.persist("comparing sequences", self.advance_sequences)
                 await self.persist("reading the configuration", self._reload)
                 await self._until_stopped(self.listener.start())
                 await self._work()
@@ -171,6 +172,11 @@ class Runtime:
                 logger.warning("{}: {}: {}; trying again", self.worker.type, what, reason(error))
                 await self.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, guards nothing
                 pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+
+    async def advance_sequences(self) -> None:
+        """Move sequences that are behind their rows past them, before anybody meets one. Raises psycopg errors."""
+        async with self.pool.connection() as connection:
+            await sequences.advance(connection)
 
     async def sleep(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as the process is told to stop."""
@@ -280,7 +286,7 @@ class Runtime:
     async def _reconnected(self) -> None:
         await self.pool.drain()
         with contextlib.suppress(*DATABASE_GONE):  # else at the first number that is taken, or by the sweep
-            await self.pool.advance_sequences()  # it may be another server, which got rows and no sequences
+            await self.advance_sequences()  # it may be another server, which got rows and no sequences
         self.beat()
         self._announce()
 

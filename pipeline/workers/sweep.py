@@ -130,7 +130,7 @@ class Sweep:
             enqueued = await self._enqueue(job_type)
             missed[job_type.value] = enqueued.jobs - enqueued.after_rest
             after_rest += enqueued.after_rest
-        await self._runtime.persist("comparing sequences", self._runtime.pool.advance_sequences)
+        await self._runtime.persist("comparing sequences", self._runtime.advance_sequences)
         healed = await repairs.cycle(self._runtime.config.sweep.interval_seconds)
         found = self._runtime.rescue.counts - self._told
         self._told += found
