@@ -18,4 +18,5 @@ LEFT JOIN LATERAL (
     FROM wallet_balances wb
     JOIN asset_on_chain a ON a.id = wb.asset_on_chain_id AND a.contract_address IS NULL
     WHERE wb.wallet_id = w.id
+    OFFSET 0
 ) b ON true;
