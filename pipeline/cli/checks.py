@@ -163,7 +163,8 @@ class Examiner:
         """Every check of ``topic``. What cannot be asked is a finding, too."""
         well = [check for check in topic.checks if check.ask or check.statement if self._ask(check)]
         if well:
-            self.found.summary(f"{topic.name}: {len(well)} questions, nothing wrong")
+            questions = "1 question" if len(well) == 1 else f"{len(well)} questions"
+            self.found.summary(f"{topic.name}: {questions}, nothing wrong")
 
     def _ask(self, check: Check) -> bool:
         """Whether nothing is wrong."""

@@ -36,7 +36,7 @@ DATABASE_GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, 
 """What a statement raises that may go well the next time: connection lost, server restarting, deadlock, timeout."""
 
 RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
-"""Processes of these roles look for what others left behind; the rest may not touch jobs."""
+"""Processes of these roles look for what others left behind; the rest may not touch jobs, and insert nothing."""
 START_RETRY_SECONDS = 3.0
 """Between two attempts, and two lines, while the database or its schema is not there yet."""
 LONGEST_RETRY_SECONDS = 1.0
@@ -149,8 +149,8 @@ class Runtime:
         async with self.pool:
             try:
                 await self.persist("registering", self.registration.register)
-                await self.persist("comparing sequences", self.advance_sequences)
                 await self.persist("reading the configuration", self._reload)
+                await self.persist("comparing sequences", self.advance_sequences)
                 await self._until_stopped(self.listener.start())
                 await self._work()
             except Stopped:
@@ -174,7 +174,10 @@ class Runtime:
                 pause = min(2 * pause, LONGEST_RETRY_SECONDS)
 
     async def advance_sequences(self) -> None:
-        """Move sequences that are behind their rows past them, before anybody meets one. Raises psycopg errors."""
+        """Move sequences that are behind their rows past them, before anybody meets one; for roles that insert rows.
+        Raises psycopg errors."""
+        if self.worker.role not in RESCUING_ROLES:
+            return
         async with self.pool.connection() as connection:
             await sequences.advance(connection)
 

@@ -179,7 +179,7 @@ async def test_sequences(executor: Pool) -> None:
 
 
 def test_doctor(planned: str) -> None:
-    """No question reads a table as a whole: of wallets and balances the newest, of jobs those that live and the newest."""
+    """No question reads a table as a whole: of wallets and balances the newest, of jobs the live and the newest."""
     most = 3 * checks.NEWEST  # of an asset's two balances, and of what has just been read
     with examination(planned) as shared:
         plans = Plans(shared.connection)  # type: ignore[arg-type]

@@ -102,8 +102,8 @@ async def test_several_who_move_a_sequence_move_it_once(database: str, connectio
     assert min(drawn) > 50_000_000
 
 
-@pytest.mark.parametrize("role", ["pipeline_sync", "pipeline_executor", "pipeline_confirmations", "pipeline_web"])
-async def test_every_process_may_move_them(connection: Connection, tron: Chain, role: str) -> None:
+@pytest.mark.parametrize("role", ["pipeline_executor", "pipeline_confirmations", "pipeline_web"])
+async def test_whoever_inserts_may_move_them(connection: Connection, tron: Chain, role: str) -> None:
     await used(connection, tron, 3)
     await set_back(connection, "job_logs_seq")
     await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
