@@ -3,8 +3,8 @@
 --
 -- Guarantees: nothing of what money is or was (transfers, chain_transactions, nonces, senders, gas_spending) is written here;
 -- a flag is never raised here: where nobody judged a balance, it is read again and judged then; a flag that an operator or a
--- job lowered stays down as long as the amounts stay; an operator's flag stays up. Locks balances, then wallets, each in the
--- order of id.
+-- job lowered stays down as long as the amounts stay; an operator's flag stays up. Locks jobs, then balances, then wallets, each
+-- in the order of id, as everybody does.
 
 -- In a range of wallet ids: those with a balance in another unit than its asset's decimals say (`wrong_units`), and those of ours
 -- whose flag is down though the rule wants it up, and did not fall since an amount that it hangs on changed: nobody judged that
@@ -93,6 +93,12 @@ BEGIN
         RETURN;
     END IF;
 
+    UPDATE job_logs j SET chain_id = w.chain_id, wallet_address = coalesce(j.wallet_address, w.address)
+    FROM wallets w
+    WHERE j.wallet_id > p_after AND j.wallet_id <= up_to AND j.status IN ('pending', 'active', 'retrying')
+      AND (j.chain_id IS NULL OR j.wallet_address IS NULL) AND j.status IN ('pending', 'retrying') AND w.id = j.wallet_id;
+    GET DIAGNOSTICS jobs_completed = ROW_COUNT;
+
     INSERT INTO wallet_balances (wallet_id, asset_on_chain_id)
     SELECT w.id, a.id
     FROM wallets w
@@ -135,11 +141,6 @@ BEGIN
         flag_times_set := cardinality(wrong);
     END IF;
 
-    UPDATE job_logs j SET chain_id = w.chain_id, wallet_address = coalesce(j.wallet_address, w.address)
-    FROM wallets w
-    WHERE j.wallet_id > p_after AND j.wallet_id <= up_to AND j.status IN ('pending', 'active', 'retrying')
-      AND (j.chain_id IS NULL OR j.wallet_address IS NULL) AND j.status IN ('pending', 'retrying') AND w.id = j.wallet_id;
-    GET DIAGNOSTICS jobs_completed = ROW_COUNT;
     RETURN NEXT;
 END
 $$;
