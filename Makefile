@@ -23,7 +23,7 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup audit up test chaos reliability recovery simulation check lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup audit up test chaos reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ check: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## lint, types, layers,
 
 audit: $(VENV)/.ready .audit/.ready ## known vulnerabilities of what is locked, licences of what production runs
 	@$(RUN)/python .ci/audit.py
+
+manifest: $(VENV)/.ready-dev ## sql/manifest.txt, what doctor compares a schema with
+	$(RUN)/python -m tests.manifest
 
 contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 	$(CONTRACTS)

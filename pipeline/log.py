@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import traceback
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
@@ -73,6 +73,15 @@ class Seldom:
             return False
         self._next = now + self._seconds
         return True
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its largest whole unit: ``8 s``, ``12 min``, ``3 h``, ``5 d``."""
+    seconds = max(0, int(length.total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def _as_it_is(record: "Record") -> None:

@@ -25,5 +25,16 @@ def logging_restored() -> Iterator[None]:
         redaction.forget()
 
 
+@contextlib.contextmanager
+def logged(level: str = "WARNING") -> Iterator[list[str]]:
+    """The lines logged meanwhile, from ``level`` on: ``WARNING what was said``."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message).rstrip()), level=level, format="{level} {message}")
+    try:
+        yield lines
+    finally:
+        logger.remove(sink)
+
+
 def _write(line: str) -> None:
     sys.stderr.write(line)  # the one of this moment, which pytest changes from test to test

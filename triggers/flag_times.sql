@@ -1,6 +1,7 @@
 -- A wallet knows since when its flags are up (needs_gas_since, needs_consolidation_since), and since when it can be
--- consolidated, having the gas for it (consolidation_ready_since); each is empty while there is no such work. It also
--- knows when it was last written, as all other rows do by updated_at.sql.
+-- consolidated, having the gas for it (consolidation_ready_since); each is empty while there is no such work. It knows when
+-- each flag last fell (gas_flag_fell_at, consolidation_flag_fell_at), by which the sweep tells flags that were lowered from
+-- those that nobody raised (sql/functions/repairs.sql); and when it was last written, as all other rows do by updated_at.sql.
 --
 -- Without a condition: each is read and prepared anew for every statement, which takes as long as the function itself, and
 -- of wallets hardly anything but the flags is ever written.
@@ -19,15 +20,25 @@ BEGIN
         END IF;
     END IF;
 
-    IF NOT NEW.needs_gas THEN
+    IF NEW.needs_gas THEN
+        IF TG_OP = 'INSERT' OR NOT OLD.needs_gas THEN
+            NEW.needs_gas_since := clock_timestamp();
+        END IF;
+    ELSIF TG_OP = 'UPDATE' AND OLD.needs_gas THEN
         NEW.needs_gas_since := NULL;
-    ELSIF TG_OP = 'INSERT' OR NOT OLD.needs_gas THEN
-        NEW.needs_gas_since := clock_timestamp();
+        NEW.gas_flag_fell_at := clock_timestamp();
+    ELSE
+        NEW.needs_gas_since := NULL;
     END IF;
-    IF NOT NEW.needs_consolidation THEN
+    IF NEW.needs_consolidation THEN
+        IF TG_OP = 'INSERT' OR NOT OLD.needs_consolidation THEN
+            NEW.needs_consolidation_since := clock_timestamp();
+        END IF;
+    ELSIF TG_OP = 'UPDATE' AND OLD.needs_consolidation THEN
         NEW.needs_consolidation_since := NULL;
-    ELSIF TG_OP = 'INSERT' OR NOT OLD.needs_consolidation THEN
-        NEW.needs_consolidation_since := clock_timestamp();
+        NEW.consolidation_flag_fell_at := clock_timestamp();
+    ELSE
+        NEW.needs_consolidation_since := NULL;
     END IF;
     IF NEW.needs_gas OR NOT NEW.needs_consolidation THEN
         NEW.consolidation_ready_since := NULL;

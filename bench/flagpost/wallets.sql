@@ -1,10 +1,10 @@
 -- Customers' wallets that hold 3 TRX: below the threshold of the flag, above that of a top-up, so that a job which finds
--- nothing to do is right. Nobody checks them for an hour.
+-- nothing to do is right; one did, a moment ago. Nobody checks them for an hour.
 --
 -- Without triggers, which would do the same row by row.
 WITH wallet AS (
-    INSERT INTO wallets (chain_id, address, derivation_index)
-    SELECT c.id, 'T' || lpad(n::text, 33, '0'), n + 10
+    INSERT INTO wallets (chain_id, address, derivation_index, gas_flag_fell_at)
+    SELECT c.id, 'T' || lpad(n::text, 33, '0'), n + 10, now()
     FROM (SELECT id FROM chains ORDER BY name = 'bench' DESC, id LIMIT 1) c,
          generate_series(%(first)s::integer, %(last)s::integer) AS n
     RETURNING id, chain_id

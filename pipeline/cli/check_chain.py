@@ -1,5 +1,6 @@
 """Doctor's questions to a chain: are its nodes of the right network, our wallets funded, and what would gas cost."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,13 +9,14 @@ from pipeline.chains.access import access
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.open import open_provider, options_of
-from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
+from pipeline.chains.provider import Asset, BalanceQuery, BlockRef, Finality, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
 from pipeline.cli.check_fees import check_fees
-from pipeline.cli.findings import Findings
+from pipeline.cli.checks import NEWEST, Check, Examination
+from pipeline.cli.findings import Findings, Level
 from pipeline.cli.output import CommandError, span
 from pipeline.cli.policy import treasury_of
-from pipeline.cli.session import Connection, Row, own_branch
+from pipeline.cli.session import Row, own_branch
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family, PublicBranch
 from pipeline.settings import Settings, SettingsError
@@ -22,9 +24,59 @@ from pipeline.units import parse_raw, to_human
 
 STALE = timedelta(minutes=1)
 """A head block older than this: the node is behind, or the chain stands still."""
+CHECKS = (
+    Check("CHAIN.mnemonic", right="the mnemonic is valid", cure="correct FLAGPOST_MNEMONIC, or FLAGPOST_MNEMONIC_FILE"),
+    Check("CHAIN.assets", right="every token is what its row says", cure="flagpost assets disable CHAIN SYMBOL"),
+    Check("CHAIN.node", right="every node is of the right network and answers", cure="give the chain a node that does"),
+    Check("CHAIN.receipts", right="every node keeps receipts", cure="use a node that keeps them, or name a second one"),
+    Check(
+        "CHAIN.cursor",
+        right="nothing is booked as read that the nodes do not have",
+        cure="compare with a block explorer; DELETE FROM chain_cursors …",
+    ),
+    Check("CHAIN.treasury", right="the treasury is an address", cure="correct FLAGPOST_TREASURY_NETWORK"),
+    Check("CHAIN.gas", right="the gas wallet can pay", cure="send the coin to it"),
+    Check(
+        "CHAIN.fees",
+        right="the price of gas is below the cap",
+        cure="flagpost config set CHAIN.fees.cap",
+        level=Level.WARN,
+    ),
+    Check(
+        "CHAIN.threshold",
+        right="a day's budget fills the wallets",
+        cure="raise CHAIN.gas_max_per_day, or: flagpost config set CHAIN.gas_policy on_demand",
+        level=Level.WARN,
+    ),
+    Check("CHAIN.wallets", right="every wallet can be read", cure="flagpost wallets list", level=Level.WARN),
+    Check(
+        "CHAIN.derivation",
+        right="wallets are derived by our mnemonic",
+        cure="correct address or index",
+        level=Level.WARN,
+    ),
+)
+"""What this module asks; ids begin with the name of the chain."""
 SLICE = 5_000
 """Wallets derived again at a time."""
 SHOWN = 3
+DERIVED = 5_000
+"""Wallets derived again without ``--full``: those with the highest indices. Each takes 50 µs."""
+AHEAD = {Family.TRON: timedelta(minutes=1), Family.EVM: timedelta(hours=1)}
+"""A block from further in the future: one of the clocks is wrong. On EVM chains nothing expires by the clock, and test
+networks with fast blocks are ahead of it."""
+APART_SECONDS = 60.0
+"""Two nodes of a chain whose newest blocks are this far apart disagree, or one is behind."""
+BLOCKS_BEYOND = 64
+"""A cursor this far beyond the final blocks of every node was not read from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What one node has."""
+
+    head: BlockRef
+    final: BlockRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +90,7 @@ class ChainContext:
     branch: PublicBranch | None
     pinned_treasury: str | None
     """Of this host's signing policy."""
+    examination: Examination
 
     @property
     def name(self) -> str:
@@ -61,8 +114,9 @@ class ChainContext:
         return f"{to_human(raw, self.native.decimals)} {self.native.symbol}"
 
 
-async def check_chain(found: Findings, connection: Connection, settings: Settings, chain: Row) -> None:
+async def check_chain(found: Findings, examination: Examination, chain: Row) -> None:
     """Every check of one chain."""
+    connection, settings = examination.connection, examination.settings
     if chain["family"] not in set(Family):
         found.note(f"{chain['name']}", f"{chain['name']}: {chain['family']} chains are not checked by this version")
         return
@@ -76,6 +130,7 @@ async def check_chain(found: Findings, connection: Connection, settings: Setting
         native=Asset(*_coin(chain)),
         branch=_check_mnemonic(found, settings, chain),
         pinned_treasury=_pinned_treasury(settings, chain),
+        examination=examination,
     )
     if chain["native_symbol"] is None:
         found.fail(
@@ -89,12 +144,12 @@ async def check_chain(found: Findings, connection: Connection, settings: Setting
             await _check_tokens(found, context, provider)
             if chain["family"] == Family.EVM:
                 await check_fees(found, chain, context.coins, provider)
-            await _check_money(found, connection, context, provider)
+            await _check_money(found, context, provider)
         except ChainUnavailable as error:
             found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")
         finally:
             await provider.close()
-    _check_wallets(found, connection, context)
+    _check_wallets(found, context)
 
 
 def _coin(chain: Row) -> tuple[str, int]:
@@ -144,27 +199,73 @@ async def _check_nodes(found: Findings, context: ChainContext) -> Provider | Non
             f"set {variable}, or: flagpost chains enable {context.name} --node URL",
         )
         return None
-    good = [node for node in nodes if await _check_node(found, context, node)]
-    return _provider(context, good) if good else None
+    if len(nodes) == 1:
+        found.note(check, f"{context.name} has one node: while that is silent, nothing is read and nothing is paid")
+    answers = [(node, await _check_node(found, context, node)) for node in nodes]
+    good = {node: heads for node, heads in answers if heads is not None}
+    _compare_nodes(found, context, list(good.values()))
+    return _provider(context, list(good)) if good else None
 
 
-async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) -> bool:
+def _compare_nodes(found: Findings, context: ChainContext, heads: Sequence[Heads]) -> None:
+    """Whether nodes agree with each other, with the clock of the database, and with what was read of the chain."""
+    if not heads:
+        return
+    check, now = f"{context.name}.node", datetime.now(UTC)
+    newest = max(heads, key=lambda one: one.head.timestamp)
+    oldest = min(heads, key=lambda one: one.head.timestamp)
+    apart = (newest.head.timestamp - oldest.head.timestamp).total_seconds()
+    if apart > APART_SECONDS:
+        found.warn(
+            check,
+            f"the nodes of {context.name} disagree: the newest block of one is {newest.head.number}, of another "
+            f"{oldest.head.number}, {apart:.0f} s older",
+            "put the one that is ahead first, if it is right: compare it with a block explorer",
+        )
+    ahead = newest.head.timestamp - now
+    if ahead > AHEAD[context.chain["family"]]:
+        found.fail(
+            check,
+            f"the newest block of {context.name} is {span(ahead)} ahead of the clock of this machine: what is signed "
+            "here has expired already",
+            "set the clock (NTP); if it is right, the node is not: compare it with a block explorer",
+        )
+    if now - newest.head.timestamp > STALE:
+        found.fail(
+            check,
+            f"every node of {context.name} is behind, or the chain stands still: nothing becomes final",
+            "compare with a block explorer; give the chain another node",
+        )
+    rows = context.examination.rows("chains_cursor", chain_id=context.chain["id"])
+    highest = max(one.final.number for one in heads)
+    if rows and rows[0]["block_number"] > highest + BLOCKS_BEYOND:
+        found.fail(
+            f"{context.name}.cursor",
+            f"final blocks of {context.name} are booked as read up to {rows[0]['block_number']}, and the nodes have "
+            f"{highest}: nothing is settled",
+            "compare with a block explorer; if the nodes are right, find out who wrote chain_cursors; delete the row",
+        )
+    elif rows:
+        found.ok(f"{context.name}.cursor", f"final blocks read up to {rows[0]['block_number']}")
+
+
+async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) -> Heads | None:
     check, name = f"{context.name}.node", origin(node.url)
     try:
         provider = _provider(context, [node])
     except ValueError as error:
         found.fail(check, str(error), "correct chains.network_id")
-        return False
+        return None
     try:
         await provider.check_network()
         head, final = await provider.block_ref(Finality.HEAD), await provider.block_ref(Finality.FINAL)
         gaps = await provider.receipt_gaps()
     except WrongNetwork as error:
         found.fail(check, str(error), "give this chain a node of its own network, or correct chains.network_id")
-        return False
+        return None
     except ChainError as error:
         found.fail(check, f"{name}: {error}", "check that the node runs and that the URL is its HTTP API")
-        return False
+        return None
     finally:
         await provider.close()
     behind = datetime.now(UTC) - head.timestamp
@@ -191,7 +292,7 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
                 f"name a second node: {nodes_variable(context.name)}, or flagpost chains enable "
                 f"{context.name} --node URL",
             )
-    return True
+    return Heads(head, final)
 
 
 def _provider(context: ChainContext, nodes: Sequence[NodeConfig]) -> Provider:
@@ -236,7 +337,7 @@ async def _check_tokens(found: Findings, context: ChainContext, provider: Provid
         found.ok(f"{context.name}.assets", f"{context.name}: tokens agree with their contracts: {', '.join(agreeing)}")
 
 
-async def _check_money(found: Findings, connection: Connection, context: ChainContext, provider: Provider) -> None:
+async def _check_money(found: Findings, context: ChainContext, provider: Provider) -> None:
     treasury, gas = context.treasury_address, context.gas_address
     await _check_treasury(found, context, provider, treasury)
     if gas is None:
@@ -246,7 +347,7 @@ async def _check_money(found: Findings, connection: Connection, context: ChainCo
     if balance.raw is None:
         found.fail(f"{context.name}.gas", f"gas wallet {gas}: {balance.error}", "check the node")
         return
-    _check_gas(found, connection, context, gas, balance.raw)
+    _check_gas(found, context, gas, balance.raw)
 
 
 async def _check_treasury(found: Findings, context: ChainContext, provider: Provider, treasury: str | None) -> None:
@@ -282,12 +383,20 @@ async def _check_treasury(found: Findings, context: ChainContext, provider: Prov
     found.ok(check, f"treasury {treasury} ({how}) holds {', '.join(held)}")
 
 
-def _check_gas(found: Findings, connection: Connection, context: ChainContext, gas: str, held: int) -> None:
+def _check_gas(found: Findings, context: ChainContext, gas: str, held: int) -> None:
     check = f"{context.name}.gas"
-    row = _wallets(connection, context)
+    row = _wallets(context)
     wanted = parse_raw(row["threshold_would_send"])
+    least = parse_raw(context.chain["gas_amount"])
     if held == 0:
         found.fail(check, f"gas wallet {gas} is empty", f"send {context.native.symbol} to it; jobs wait until then")
+    elif context.chain["gas_policy"] == "threshold" and held < least and row["flagged_gas"]:
+        found.fail(
+            check,
+            f"gas wallet {gas} holds {context.coins(held)}, a top-up is {context.coins(least)}, "
+            f"and {row['flagged_gas']} wallets want one",
+            f"send {context.native.symbol} to it; jobs wait until then",
+        )
     elif context.chain["gas_policy"] == "threshold" and held < wanted:
         found.warn(
             check,
@@ -312,28 +421,31 @@ def _check_gas(found: Findings, connection: Connection, context: ChainContext, g
         found.note(f"{context.name}.threshold", text)
 
 
-def _check_wallets(found: Findings, connection: Connection, context: ChainContext) -> None:
+def _check_wallets(found: Findings, context: ChainContext) -> None:
     check = f"{context.name}.wallets"
-    row = _wallets(connection, context)
-    text = f"{row['wallets']} wallets, {row['foreign_wallets']} foreign, "
+    row = _wallets(context)
+    newest = "the newest " if row["wallets"] == NEWEST else ""
+    text = f"{newest}{row['wallets']} wallets, {row['foreign_wallets']} foreign, "
     text += f"{row['flagged_gas']} need gas, {row['flagged_consolidation']} need consolidation"
     if row["with_error"]:
-        found.warn(check, f"{text}; {row['with_error']} could not be read", "see the last error: flagpost wallets list")
+        found.warn(
+            check,
+            f"{text}; {row['with_error']} could not be read, as {row['one_with_error']}: {row['one_error']}",
+            "correct address or contract; a wallet that failed is read again within an hour",
+        )
     elif row["wallets"]:
         found.ok(check, text)
     else:
         found.note(check, f"{context.name} has no wallets; derive some: {_derive(context.name)}")
     if context.branch is not None:
-        _check_derivation(found, connection, context, context.branch)
+        _check_derivation(found, context, context.branch)
 
 
-def _check_derivation(found: Findings, connection: Connection, context: ChainContext, branch: PublicBranch) -> None:
+def _check_derivation(found: Findings, context: ChainContext, branch: PublicBranch) -> None:
     wrong: list[str] = []
-    after = 0
-    while True:
-        rows = connection.execute(
-            statement("doctor/own_wallets"), {"chain_id": context.chain["id"], "after": after, "limit": SLICE}
-        ).fetchall()
+    below, left = 2**31, math.inf if context.examination.full else DERIVED
+    while left > 0:
+        rows = context.examination.rows("own_wallets", chain_id=context.chain["id"], below=below, limit=SLICE)
         wrong += [
             f"{row['address']} (index {row['derivation_index']})"
             for row in rows
@@ -341,7 +453,7 @@ def _check_derivation(found: Findings, connection: Connection, context: ChainCon
         ]
         if len(rows) < SLICE:
             break
-        after = rows[-1]["id"]
+        below, left = rows[-1]["derivation_index"], left - len(rows)
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         found.warn(
@@ -351,8 +463,6 @@ def _check_derivation(found: Findings, connection: Connection, context: ChainCon
         )
 
 
-def _wallets(connection: Connection, context: ChainContext) -> Row:
-    row = connection.execute(statement("doctor/wallets"), {"chain_id": context.chain["id"]}).fetchone()
-    if row is None:
-        raise RuntimeError("doctor/wallets returned no row")
+def _wallets(context: ChainContext) -> Row:
+    (row,) = context.examination.rows("wallets", chain_id=context.chain["id"])
     return row

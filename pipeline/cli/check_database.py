@@ -1,37 +1,36 @@
-"""Doctor's questions to the database: does it answer, is it ours, do its triggers fire, does a bell reach us."""
+"""Doctor's first questions: does the database answer and take writes, does a NOTIFY reach us, which processes run."""
 
-import re
 import secrets
 import time
-from datetime import timedelta
 
 import psycopg
 
-from pipeline.cli.findings import Findings
-from pipeline.cli.output import age, span
+from pipeline.cli.checks import Check
+from pipeline.cli.findings import Findings, Level
 from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import listen_dsn
 from pipeline.db.session import session_dsn
-from pipeline.db.sources import triggers_directory
-from pipeline.db.statements import statement, without_comments
+from pipeline.db.statements import statement
 from pipeline.settings import Settings
 
 OLDEST_VERSION = 15
 SLOW_BELL_SECONDS = 1.0
 BELL_TIMEOUT_SECONDS = 5.0
-UNSERVED = {"withdrawal", "deposit-detection"}
-"""Job types that the table knows and no line of the Procfile runs yet."""
-OLD_TRANSACTION = timedelta(minutes=1)
-"""An open snapshot this old already makes the queue table several times slower."""
 
-_CREATE_TRIGGER = re.compile(
-    r"\bCREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?TRIGGER\s+(\w+).*?\bON\s+(?:public\.)?(\w+)",
-    re.IGNORECASE | re.DOTALL,
+CHECKS = (
+    Check("database", right="the database answers", cure="check DATABASE_URL, and that the server runs"),
+    Check("schema", right="the schema is of this version", cure="flagpost migrate, or the newer Flagpost"),
+    Check("notify", right="a NOTIFY arrives", cure="set FLAGPOST_LISTEN_URL to a direct address of the server"),
+    Check("config", right="the configuration is valid", cure="flagpost config set KEY VALUE", level=Level.WARN),
+    Check("paused", right="the system is not paused", cure="flagpost config set paused false", level=Level.WARN),
+    Check("processes", right="every process runs", cure="start it: each is a line of the Procfile"),
+    Check("chains", right="a chain is active", cure="flagpost chains enable CHAIN", level=Level.WARN),
 )
+"""What the functions of this module and ``doctor`` itself ask."""
 
 
 def check_server(found: Findings, connection: Connection) -> bool:
-    """Version, old transactions. False when there is no schema to go on with."""
+    """The version. False when there is no schema to go on with."""
     row = connection.execute(statement("doctor/server")).fetchone()
     if row is None:
         raise RuntimeError("doctor/server returned no row")
@@ -41,44 +40,9 @@ def check_server(found: Findings, connection: Connection) -> bool:
         found.fail("database", f"{where}: too old", f"use Postgres {OLDEST_VERSION} or newer")
         return False
     found.ok("database", where)
-    oldest = row["oldest_transaction"]
-    if oldest is not None and oldest > OLD_TRANSACTION:
-        found.warn(
-            "database.transactions",
-            f"a transaction has been open for {span(oldest)}: it slows down the queue",
-            'see: flagpost db psql -c "SELECT pid, query FROM pg_stat_activity ORDER BY xact_start"',
-        )
     if not row["has_schema"]:
         found.fail("schema", "the database has no schema yet", "run: flagpost migrate")
     return bool(row["has_schema"])
-
-
-def expected_triggers() -> set[tuple[str, str]]:
-    """(trigger, table) of every CREATE TRIGGER under triggers/."""
-    found: set[tuple[str, str]] = set()
-    for path in sorted(triggers_directory().glob("*.sql")):
-        text = without_comments(path.read_text(encoding="utf-8"))
-        found |= {(name.lower(), table.lower()) for name, table in _CREATE_TRIGGER.findall(text)}
-    return found
-
-
-def check_triggers(found: Findings, connection: Connection) -> None:
-    """Every trigger of the project is there and enabled."""
-    rows = connection.execute(statement("doctor/triggers")).fetchall()
-    installed = {(row["trigger"], row["relation"]) for row in rows}
-    disabled = sorted(row["trigger"] for row in rows if not row["enabled"])
-    expected = expected_triggers()
-    missing = sorted(name for name, table in expected - installed)
-    if missing:
-        found.fail("triggers", f"triggers missing: {', '.join(missing)}", "run: flagpost migrate")
-    if disabled:
-        found.fail(
-            "triggers",
-            f"triggers disabled: {', '.join(disabled)}",
-            "enable them: ALTER TABLE … ENABLE TRIGGER …; nothing happens by itself until then",
-        )
-    if not missing and not disabled:
-        found.ok("triggers", f"{len(expected)} triggers installed and enabled")
 
 
 def check_bell(found: Findings, connection: Connection, settings: Settings) -> None:
@@ -91,7 +55,6 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
             listening.execute("LISTEN flagpost_doctor")
             started = time.perf_counter()
             connection.execute(statement("doctor/ring"), {"token": token})
-            connection.commit()
             heard = any(
                 note.payload == token for note in listening.notifies(timeout=BELL_TIMEOUT_SECONDS, stop_after=1)
             )
@@ -101,6 +64,9 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
         return
     except psycopg.OperationalError as error:
         found.fail("notify", f"no connection to LISTEN on: {str(error).splitlines()[0]}", "check FLAGPOST_LISTEN_URL")
+        return
+    except psycopg.DatabaseError as error:  # a standby knows neither LISTEN nor NOTIFY
+        found.fail("notify", str(error).splitlines()[0], "LISTEN on the server that takes writes: FLAGPOST_LISTEN_URL")
         return
     todo = "behind a pooler in transaction mode set FLAGPOST_LISTEN_URL to a direct address of the server"
     if not heard:
@@ -134,26 +100,6 @@ def check_processes(found: Findings, connection: Connection, expected: set[str],
     if not alive:
         found.note("processes", "no process runs: start them with `honcho start`, or all of it with `flagpost up`")
     elif missing:
-        found.warn("processes", f"not running: {', '.join(missing)}", "start it, each is a line of the Procfile")
+        found.fail("processes", f"not running: {', '.join(missing)}", "start it, each is a line of the Procfile")
     else:
         found.ok("processes", f"running: {', '.join(sorted(alive))}")
-
-
-def check_queue(found: Findings, connection: Connection) -> None:
-    """What waits, and why."""
-    for row in connection.execute(statement("doctor/queue")):
-        waits = f"{row['job_type']}: {row['due']} due, {row['later']} later, {row['active']} active"
-        if row["failed"]:
-            found.warn(
-                "queue",
-                f"{waits}, {row['failed']} failed within a day; the newest says: {row['newest_error']}",
-                f"see: flagpost jobs list --status failed --type {row['job_type']}",
-            )
-        elif row["job_type"] in UNSERVED:
-            found.warn(
-                "queue", f"{waits}; no process of this version runs such jobs", "cancel: flagpost jobs cancel JOB"
-            )
-        elif row["newest_error"]:
-            found.note("queue", f"{waits} (oldest due since {age(row['oldest_due'])}): {row['newest_error']}")
-        else:
-            found.ok("queue", waits)

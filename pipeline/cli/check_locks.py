@@ -1,15 +1,46 @@
 """Doctor's questions about who holds what: locks, leaderships, the notification queue, and who may connect."""
 
-from pipeline.cli.findings import Findings
+from pipeline.cli.checks import Check
+from pipeline.cli.findings import Findings, Level
 from pipeline.cli.output import span
 from pipeline.cli.session import Connection
 from pipeline.db.notification_queue import described
 from pipeline.db.statements import statement
 
+CHECKS = (
+    Check(
+        "database.rights",
+        right="nobody but our roles has rights on our tables, sequences and functions",
+        cure="flagpost migrate, or REVOKE ALL ON … FROM …",
+    ),
+    Check(
+        "database.connect",
+        right="only who works here may connect",
+        cure="flagpost migrate as the owner of the database",
+        level=Level.WARN,
+    ),
+    Check(
+        "database.notifications",
+        right="the notification queue is empty",
+        cure="end the session that LISTENs inside a transaction",
+        level=Level.WARN,
+    ),
+    Check(
+        "locks.foreign",
+        right="nobody else holds locks of ours",
+        cure="SELECT pg_terminate_backend(PID)",
+        level=Level.WARN,
+    ),
+    Check("locks.blocked", right="nobody waits for a lock", cure="SELECT pg_terminate_backend(PID)"),
+    Check(
+        "leaders",
+        right="somebody sweeps, and somebody settles each chain",
+        cure="flagpost sweep, flagpost confirmations",
+    ),
+)
+"""What the functions of this module ask."""
 USAGE_WARNING = 0.1
 """Share of the notification queue from which on somebody should look; NOTIFY is suppressed at a half."""
-
-
 BLOCKED_SECONDS = 5.0
 """How long a session may wait for a lock: a commit takes milliseconds."""
 
@@ -31,8 +62,10 @@ def check_locks(found: Findings, connection: Connection) -> None:
             f"{row['blocker']} (user {row['blocker_user']}, application {row['blocker_application'] or 'unknown'})",
             f"if that session hangs, end it: SELECT pg_terminate_backend({row['blocker']})",
         )
-    if not foreign and not blocked:
-        found.ok("locks", "nobody waits for a lock, and nobody else holds one of ours")
+    if not foreign:
+        found.ok("locks.foreign", "nobody else holds locks of ours")
+    if not blocked:
+        found.ok("locks.blocked", "nobody waits for a lock")
 
 
 def check_leaders(found: Findings, connection: Connection) -> None:

@@ -3,6 +3,7 @@ today."""
 
 import os
 
+from pipeline.cli.checks import Check
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError
 from pipeline.cli.policy import gaps, network_of, own_policy
@@ -14,6 +15,17 @@ from pipeline.signing.ledger import SpendingLedger
 from pipeline.signing.policy import NetworkPolicy, treasury_variable
 from pipeline.signing.rules import GAS_WALLET, WALLETS, ceiling_of
 
+CHECKS = (
+    Check("policy", right="this host has a valid policy", cure="flagpost policy show"),
+    Check("policy.ledger", right="what is signed can be counted", cure="FLAGPOST_SIGNING_LEDGER on a disk with room"),
+    Check(
+        "CHAIN.policy",
+        right="the policy has what the database asks for, with a treasury",
+        cure="flagpost policy draft CHAIN, if it is yours",
+    ),
+    Check("CHAIN.ceilings", right="a day's ceiling leaves room", cure="wait, or raise day_max in the policy file"),
+)
+"""What this module asks; ids with ``CHAIN`` begin with the name of one."""
 NEARLY = 0.8
 """Share of a ceiling from which on somebody should know."""
 

@@ -2,12 +2,31 @@
 
 import psycopg
 
+from pipeline.cli.checks import Check
 from pipeline.cli.findings import Findings
 from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import behind_pooler, database_dsn, listen_dsn, with_application
 from pipeline.db.session import Session, ask_session
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
+
+CHECKS = (
+    Check(
+        "database.encoding",
+        right="the database keeps text as UTF-8",
+        cure="move it into one with ENCODING 'UTF8' TEMPLATE template0",
+    ),
+    Check(
+        "database.read_only",
+        right="the database takes writes",
+        cure="the primary in DATABASE_URL, or RESET default_transaction_read_only",
+    ),
+    Check("sessions", right="sessions are as our statements need them", cure="ALTER ROLE … RESET the setting"),
+    Check(
+        "shadows", right="no object of others can be called in place of ours", cure="drop it; REVOKE CREATE ON SCHEMA"
+    ),
+)
+"""What the functions of this module ask."""
 
 
 def check_writes(found: Findings, connection: Connection) -> bool:

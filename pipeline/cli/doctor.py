@@ -1,22 +1,26 @@
 """``flagpost doctor``: everything that has to be right, checked, with what to do where it is not."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated
 
 import psycopg
 import typer
 
-from pipeline.cli.check_chain import check_chain
-from pipeline.cli.check_database import check_bell, check_processes, check_queue, check_server, check_triggers
-from pipeline.cli.check_locks import (
-    check_connect,
-    check_leaders,
+from pipeline.cli import (
+    check_chain,
+    check_database,
     check_locks,
-    check_notification_queue,
-    check_rights,
+    check_money,
+    check_policy,
+    check_processes,
+    check_queue,
+    check_schema,
+    check_server,
+    check_sessions,
+    check_wallets,
 )
-from pipeline.cli.check_policy import check_policy
-from pipeline.cli.check_sessions import check_sessions, check_shadows, check_writes
+from pipeline.cli.checks import Check, Examination, Examiner, Topic
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, out, print_json
 from pipeline.cli.session import Connection, async_database, database
@@ -26,23 +30,38 @@ from pipeline.db.statements import statement
 from pipeline.local.procfile import production_lines
 from pipeline.settings import Settings
 
+TOPICS = (
+    Topic("schema", check_schema.CHECKS),
+    Topic("server", check_server.CHECKS),
+    Topic("processes", check_processes.CHECKS),
+    Topic("queue", check_queue.CHECKS),
+    Topic("wallets", check_wallets.CHECKS),
+    Topic("money", check_money.CHECKS),
+)
+"""What the database is asked, in this order (``checks.py`` says how one is added)."""
+
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare every wallet, and not only the newest 20,000: minutes, not seconds.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each check that found nothing.")] = False,
 ) -> None:
     """Check the whole set-up and say what to do.
 
-    Database, schema, triggers, a NOTIFY round trip, configuration, processes, queue; per chain: mnemonic, every
-    node and its network, treasury, gas wallet, and what the gas policy `threshold` would spend on the wallets as
-    they are. Exit code 1 if anything has to be done before the system can work.
+    Database, schema, a NOTIFY round trip, configuration, processes, queue, wallets, payments; per chain: mnemonic,
+    every node and its network, treasury, gas wallet, and what the gas policy `threshold` would spend on the wallets as
+    they are. Exit code 1 if automation stands still somewhere, or money could leave.
 
     Example: [bold]flagpost doctor[/]
     """
     settings = Settings.load()
-    found = Findings(quiet=as_json)
+    found = Findings(quiet=as_json, verbose=verbose)
     try:
         with database(settings, "doctor") as connection:
-            _check(found, connection, settings)
+            connection.autocommit = True  # no transaction is open while a node is asked
+            _check(found, connection, settings, full=full)
     except CommandError as error:
         found.fail("database", error.message, error.hint)
     except psycopg.OperationalError as error:
@@ -59,25 +78,30 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _check(found: Findings, connection: Connection, settings: Settings) -> None:
-    if not check_server(found, connection) or not check_writes(found, connection):
+def known_checks() -> Iterator[Check]:
+    """Every check there is. Those of chains have ids that begin with ``CHAIN``, for the name of one."""
+    for module in (check_database, check_sessions, check_locks, check_policy):
+        yield from module.CHECKS
+    for topic in TOPICS:
+        yield from topic.checks
+    yield from check_chain.CHECKS
+
+
+def _check(found: Findings, connection: Connection, settings: Settings, *, full: bool) -> None:
+    if not check_database.check_server(found, connection):
         return
-    check_sessions(found, connection, settings)
+    if not check_sessions.check_writes(found, connection):
+        return
+    check_sessions.check_sessions(found, connection, settings)
     installed, config = asyncio.run(_schema_and_config(settings))
-    wanted = Schema.of_this_version().version
-    if installed < wanted:
-        found.fail("schema", f"the schema is at version {installed}, this is {wanted}", "run: flagpost migrate")
-    elif installed > wanted:
-        found.fail("schema", f"the schema is at version {installed}, newer than this {wanted}", "upgrade Flagpost")
-    else:
-        found.ok("schema", f"schema at version {installed}")
-    check_triggers(found, connection)
-    check_rights(found, connection)
-    check_connect(found, connection)
-    check_locks(found, connection)
-    check_notification_queue(found, connection)
-    check_shadows(found, connection)
-    check_bell(found, connection, settings)
+    if not _check_schema(found, installed):
+        return
+    check_sessions.check_shadows(found, connection)
+    check_locks.check_rights(found, connection)
+    check_locks.check_connect(found, connection)
+    check_locks.check_locks(found, connection)
+    check_locks.check_notification_queue(found, connection)
+    check_database.check_bell(found, connection, settings)
     for problem in config.problems:
         found.warn("config", problem, "correct it: flagpost config set KEY VALUE")
     if not config.problems:
@@ -86,10 +110,14 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
         found.warn(
             "paused", "the whole system is paused: nothing new is taken", "go on: flagpost config set paused false"
         )
-    check_processes(found, connection, {line.name for line in production_lines()}, system_paused=config.paused)
-    check_leaders(found, connection)
-    check_queue(found, connection)
-    check_policy(found, connection, settings)
+    expected = {line.name for line in production_lines()}
+    check_database.check_processes(found, connection, expected, system_paused=config.paused)
+    check_locks.check_leaders(found, connection)
+    check_policy.check_policy(found, connection, settings)
+    examination = Examination(connection, settings, config, full)
+    examiner = Examiner(examination, found)
+    for topic in TOPICS:
+        examiner.ask(topic)
     chains = connection.execute(statement("doctor/chains")).fetchall()
     if not chains:
         found.warn(
@@ -97,7 +125,22 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
         )
     for chain in chains:
         found.about(chain["name"])
-        asyncio.run(check_chain(found, connection, settings, chain))
+        try:
+            asyncio.run(check_chain.check_chain(found, examination, chain))
+        except psycopg.errors.QueryCanceled as error:
+            found.warn(f"{chain['name']}.wallets", f"no answer: {error.diag.message_primary}", "run doctor again")
+
+
+def _check_schema(found: Findings, installed: int) -> bool:
+    """Whether the database is of this version: of another one nothing else can be asked."""
+    wanted = Schema.of_this_version().version
+    if installed < wanted:
+        found.fail("schema", f"the schema is at version {installed}, this is {wanted}", "run: flagpost migrate")
+    elif installed > wanted:
+        found.fail("schema", f"the schema is at version {installed}, newer than this {wanted}", "upgrade Flagpost")
+    else:
+        found.ok("schema", f"schema at version {installed}")
+    return installed == wanted
 
 
 async def _schema_and_config(settings: Settings) -> tuple[int, RuntimeConfig]:

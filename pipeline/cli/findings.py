@@ -31,13 +31,17 @@ class Finding:
     message: str
     todo: str = ""
     """What to do next; empty when nothing is wrong."""
+    ids: tuple[str, ...] = ()
+    """Of the rows that are concerned, as many as the message is about."""
 
 
 class Findings:
     """The findings in the order of the checks, printed as they come unless a program reads them."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, verbose: bool = False) -> None:
+        """``verbose``: a line for each check that found nothing, instead of one for all of a topic."""
         self._quiet = quiet
+        self._verbose = verbose
         self.all: list[Finding] = []
 
     def about(self, chain: str) -> None:
@@ -45,21 +49,26 @@ class Findings:
         if not self._quiet:
             out.print(f"\n[bold]{escape(chain)}[/]")
 
-    def ok(self, check: str, message: str) -> None:
-        """The check passed."""
-        self._add(Finding(check, Level.OK, message))
+    def ok(self, check: str, message: str, *, shown: bool = True) -> None:
+        """The check passed. Not ``shown``: printed only if everything is; a summary stands for it."""
+        self.add(Finding(check, Level.OK, message), shown=shown or self._verbose)
+
+    def summary(self, message: str) -> None:
+        """One line for several checks that found nothing."""
+        if not self._quiet and not self._verbose:
+            out.print(f"{OK} {escape(message)}")
 
     def note(self, check: str, message: str) -> None:
         """Something worth knowing; nothing is wrong."""
-        self._add(Finding(check, Level.NOTE, message))
+        self.add(Finding(check, Level.NOTE, message))
 
     def warn(self, check: str, message: str, todo: str) -> None:
         """Works, but not as it should."""
-        self._add(Finding(check, Level.WARN, message, todo))
+        self.add(Finding(check, Level.WARN, message, todo))
 
     def fail(self, check: str, message: str, todo: str) -> None:
         """Does not work until ``todo`` is done."""
-        self._add(Finding(check, Level.FAIL, message, todo))
+        self.add(Finding(check, Level.FAIL, message, todo))
 
     @property
     def failed(self) -> int:
@@ -80,9 +89,10 @@ class Findings:
             "checks": [asdict(finding) for finding in self.all],
         }
 
-    def _add(self, finding: Finding) -> None:
+    def add(self, finding: Finding, *, shown: bool = True) -> None:
+        """Keep ``finding``, and print it if it is to be shown."""
         self.all.append(finding)
-        if self._quiet:
+        if self._quiet or not shown:
             return
         out.print(f"{_MARKS[finding.level]} {escape(finding.message)}")
         if finding.todo:

@@ -17,8 +17,9 @@ from pipeline.settings import Settings
 def migrate() -> None:
     """Bring the database to this version of the schema.
 
-    New tables and columns are applied once, functions, views, triggers and roles every time. All of it is one
-    transaction, and safe to repeat or to call from several machines at once.
+    New tables and columns are applied once, functions, views, triggers and roles every time; sequences that are behind
+    their rows (a restore without them) are moved past them. All of it is one transaction, and safe to repeat or to call
+    from several machines at once.
     """
     settings = Settings.load()
     dsn = ready_dsn(settings)
@@ -35,6 +36,8 @@ def migrate() -> None:
     if done.connect is not None:
         for line in _told(done.connect):
             typer.echo(line)
+    for name in done.advanced:
+        typer.echo(f"moved sequence {name} past the rows that it numbers")
     typer.echo(
         f"schema version {done.version}, {done.replaced} files of functions, views, triggers and roles in place "
         f"({without_password(dsn)})"

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.log import span as span
+
 _UNLIMITED = 10_000
 """Columns: in a pipe nothing is wrapped or cut off."""
 
@@ -69,15 +71,6 @@ def age(moment: datetime | None, now: datetime | None = None) -> str:
     if moment is None:
         return "never"
     return span((now or datetime.now(UTC)) - moment)
-
-
-def span(length: timedelta) -> str:
-    """A length of time in its largest whole unit."""
-    seconds = max(0, int(length.total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
 
 
 def _plain(value: Any) -> Any:

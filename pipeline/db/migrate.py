@@ -2,7 +2,8 @@
 
 Numbered files in sql/migrations are applied once, in order, and recorded with their checksum. What can be replaced is
 applied every time, in the order functions, views, triggers, roles and by file name: a trigger that somebody dropped
-by hand is back after the next ``flagpost migrate``. All of it is one transaction under a lock of the ledger: a database
+by hand is back after the next ``flagpost migrate``. Sequences that are behind their rows are moved past them. All of
+it is one transaction under a lock of the ledger: a database
 is migrated or as before.
 """
 
@@ -16,6 +17,7 @@ import psycopg
 from loguru import logger
 from psycopg import AsyncConnection, IsolationLevel, errors
 
+from pipeline.db import sequences
 from pipeline.db.errors import DatabaseIsNewer, MigrationEdited, MigrationError
 from pipeline.db.pool import Connection
 from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settings_of_transaction
@@ -98,6 +100,8 @@ class Migrated:
     version: int
     connect: Connect | None = None
     """What became of everybody's right to connect; None: the schema says nothing of it."""
+    advanced: tuple[str, ...] = ()
+    """Sequences that were behind their rows."""
 
 
 async def migrate(dsn: str, schema: Schema | None = None, *, pooler: bool = False) -> Migrated:
@@ -157,8 +161,19 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
         )
     for path in schema.replaceable:
         await _apply(connection, f"{path.parent.name}/{path.name}", path.read_text(encoding="utf-8"))
-    names = tuple(migration.name for migration in new)
-    return Migrated(names, len(schema.replaceable), schema.version, await _restrict_connect(connection))
+    applied_names = tuple(migration.name for migration in new)
+    return Migrated(
+        applied_names,
+        len(schema.replaceable),
+        schema.version,
+        connect=await _restrict_connect(connection),
+        advanced=await _advance_sequences(connection),
+    )
+
+
+async def _advance_sequences(connection: Connection) -> tuple[str, ...]:
+    row = await (await connection.execute(statement("migrate/can_advance_sequences"))).fetchone()
+    return tuple(await sequences.advance(connection)) if row is not None and row[0] else ()
 
 
 async def _check_server(connection: Connection) -> None:

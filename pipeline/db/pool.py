@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from psycopg_pool.pool_async import AddConnection, MaintenanceTask
 
+from pipeline.db import sequences
 from pipeline.db.dsn import behind_pooler, database_dsn
 from pipeline.db.errors import DATABASE_GONE, ClockOutOfRange, DatabaseReadOnly
 from pipeline.db.session import CONNECT_TIMEOUT, STATEMENT_TIMEOUT, pooler_dsn, session_dsn, settle
@@ -27,7 +28,7 @@ timeouts end nothing where a proxy or a firewall swallows both questions and ans
 LONGEST_PAUSE = 0.5
 """Seconds between two attempts of one place in the pool; a refused connection costs nothing."""
 TIMES = "times_are_between"
-"""Begins the names of constraints that bound times (migration 0016)."""
+"""Begins the names of constraints that bound times (migration 0014)."""
 NEVER = 10 * 365 * 86400.0
 """Seconds after which the pool would stop trying. A worker outlives any outage."""
 
@@ -52,7 +53,8 @@ class Pool(AsyncConnectionPool[Connection]):
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the library's
         """A connection for a few statements. Raises OperationalError, too, for what only the driver calls an
         InternalError: answers that do not fit the question, as where the session is ended in the middle of one; and
-        DatabaseReadOnly, ClockOutOfRange."""
+        DatabaseReadOnly, ClockOutOfRange, and ``sequences.NumberTaken``, where a sequence was behind its rows and now
+        is not any more."""
         try:
             async with super().connection(timeout) as connection:
                 try:
@@ -66,6 +68,17 @@ class Pool(AsyncConnectionPool[Connection]):
                     raise outage from error
         except PoolTimeout as error:
             raise PoolTimeout(f"{error}: {self.trouble}" if self.trouble else str(error)) from error
+        except errors.UniqueViolation as error:
+            what = sequences.taken(error)
+            if what is None:
+                raise
+            await self._advance_sequences()
+            raise sequences.NumberTaken(f"a sequence was behind its rows: {what}") from error
+
+    async def _advance_sequences(self) -> None:
+        async with super().connection() as connection:
+            with cut_after(self.patience, connection):
+                await sequences.advance(connection)
 
     async def _connect(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 - the library's
         """A new connection, checked before anybody gets it."""

@@ -1,22 +1,30 @@
 """Claiming, finishing and enqueuing jobs, in batches. The guarantees are in the statements under sql/queries/queue."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg import AsyncCursor
-from psycopg.rows import AsyncRowFactory, TupleRow, dict_row, scalar_row, tuple_row
+from psycopg.rows import AsyncRowFactory, DictRow, TupleRow, dict_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
+from pipeline.db.sequences import NumberTaken
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.retries import Backoff
 
 Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+NUMBERS_TRIED = 3
+"""Attempts to enqueue under numbers that turn out to be taken, before it counts as a failure of the database. One is
+enough where an operator called a job by a number that was not drawn yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,15 @@ class JobQueue:
         wanted = self._claim_parameters(
             job_type, capacity, triggered_by, batch, min_age_seconds, newer_than_seconds, due_within_seconds
         )
+        finished, claimed = await _with_free_numbers(lambda: self._exchange(written, job_type, wanted))
+        parked = frozenset(job.id for job, outcome in outcomes if isinstance(outcome, Parked))
+        return Exchange(finished | parked, claimed)
+
+    async def _exchange(
+        self, written: Mapping[str, Any] | None, job_type: JobType, wanted: Mapping[str, Any]
+    ) -> tuple[frozenset[UUID], list[Job]]:
+        """Ids of the jobs whose outcome was written, and the jobs that were claimed."""
+        capacity = wanted["capacity"]
         async with self.pool.connection() as connection, AsyncExitStack() as stack:
             if written and capacity > 0:
                 # One statement alone is a transaction as it is, and a pipeline would be a round trip more.
@@ -120,8 +137,7 @@ class JobQueue:
             claiming = await self._claim(connection, wanted) if capacity > 0 else None
             finished = frozenset(await finishing.fetchall()) if finishing else frozenset()
             claimed = [_job(job_type, row) for row in await claiming.fetchall()] if claiming else []
-        parked = frozenset(job.id for job, outcome in outcomes if isinstance(outcome, Parked))
-        return Exchange(finished | parked, claimed)
+        return finished, claimed
 
     async def enqueue_and_claim(
         self, job_type: JobType, capacity: int, triggered_by: TriggeredBy = TriggeredBy.EVENT
@@ -180,14 +196,18 @@ class JobQueue:
         }
         jobs = after_rest = 0
         while parameters["after_wallet_id"] is not None:
-            async with self.pool.connection() as connection:
-                cursor = _cursor(connection, dict_row)
-                await cursor.execute(statement("queue/enqueue_flagged"), parameters, prepare=True)
-                (page,) = await cursor.fetchall()
+            page = await _with_free_numbers(partial(self._enqueue_page, parameters))
             jobs += page["enqueued"]
             after_rest += page["after_rest"]
             parameters |= {"after_since": page["next_since"], "after_wallet_id": page["next_wallet_id"]}
         return Enqueued(jobs, after_rest)
+
+    async def _enqueue_page(self, parameters: Mapping[str, Any]) -> DictRow:
+        async with self.pool.connection() as connection:
+            cursor = _cursor(connection, dict_row)
+            await cursor.execute(statement("queue/enqueue_flagged"), parameters, prepare=True)
+            (page,) = await cursor.fetchall()
+            return page
 
     async def next_due(self, job_type: JobType) -> float | None:
         """Seconds until the next waiting job is due; 0 or less if one is due now, None if none waits."""
@@ -258,6 +278,15 @@ class JobQueue:
         cursor = _cursor(connection, tuple_row)
         await cursor.execute(statement("queue/enqueue_and_claim"), parameters, prepare=True)
         return cursor
+
+
+async def _with_free_numbers(action: Callable[[], Awaitable[Result]]) -> Result:
+    """``action``, again where a job_id that it made of a number was taken: numbers that were drawn are not drawn again.
+    Raises NumberTaken where that goes on."""
+    for _ in range(NUMBERS_TRIED):
+        with contextlib.suppress(NumberTaken):
+            return await action()
+    return await action()
 
 
 def _cursor(connection: Connection, row_factory: AsyncRowFactory[Row]) -> AsyncCursor[Row]:

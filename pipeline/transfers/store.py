@@ -339,6 +339,8 @@ def _refusal_of_intent(error: errors.DatabaseError) -> StepRefused | None:
             return MovedOn(message)
         case "FP007":  # triggers/money_enters: bytes that were given up
             return MayStillLand(message)
+        case "23505" if error.diag.constraint_name == "transfers_idempotency_key_key":
+            return MovedOn(message)  # another worker has thought of the very same payment, and its way is over
     return _refusal_of_fee(error)
 
 

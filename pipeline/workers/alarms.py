@@ -1,78 +1,107 @@
-"""What keeps the system standing still and whoever it hits cannot tell: each process that looks after jobs says it.
+"""What doctor fails on and people should hear of without asking: the sweep looks, says it once, and again now and then.
 
-A session that waits for a lock says nothing until it is over, and where nobody leads there is nobody to say so.
+Few and cheap questions, each a statement of doctor's (``sql/queries/doctor``), in the words that doctor uses, too.
 """
 
-import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from psycopg.rows import dict_row
 
-from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
+from pipeline.log import Seldom, span
 
 if TYPE_CHECKING:
+    from pipeline.config import RuntimeConfig
     from pipeline.workers.runtime import Runtime
 
-LOOK_SECONDS = 4.0
-"""Between two looks. A lock of ours is waited for 10 s at the most (sql/functions/lock_rows.sql), and told before."""
-BLOCKED_SECONDS = 4.0
-"""How long a session may wait for a lock: a commit takes milliseconds."""
-WITHOUT_LEADER_SECONDS = 60.0
-"""How long nobody may lead: a takeover takes 10 s where the leader was killed, 32 where it is frozen."""
-SAY_AGAIN_SECONDS = 30.0
-"""Between two lines about the same."""
+AGAIN_SECONDS = 3600.0
+"""An alarm that lasts is said again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One question: ``says`` is formatted with the columns of a row."""
+
+    statement: str
+    """``sql/queries/doctor/<statement>.sql``."""
+    says: str
+
+
+JOBS_DUE = Alarm("queue_due", "{chain}: {jobs} {job_type} jobs have been due for {since}, {why}: {examples}")
+FLAGS_WITHOUT_JOB = Alarm(
+    "queue_flags", "{chain}: {wallets} wallets have wanted {job_type} for {since} and have no job: {examples}"
+)
+BALANCES_UNREAD = Alarm("wallets_unread", "{chain}: {balances} {symbol} balances have been due for {since}; {why}")
+PAYMENTS_OUT = Alarm("money_out", "{chain}: {payments} payments {why}, for {since}: {examples}")
+ALARMS = (JOBS_DUE, FLAGS_WITHOUT_JOB, BALANCES_UNREAD, PAYMENTS_OUT)
+
+
+def worded(text: str, row: Mapping[str, Any]) -> str:
+    """``text`` with the columns of ``row``: intervals as ``12 min``, times in UTC, arrays separated by commas."""
+    return text.format_map({name: _plainly(value) for name, value in row.items()})
+
+
+def parameters(config: "RuntimeConfig") -> Mapping[str, Any]:
+    """What doctor's statements are asked with, as far as the configuration says it."""
+    return {
+        "paused": config.paused,
+        "sweep_seconds": config.sweep.interval_seconds,
+        "quiet_seconds": config.queue.quiet_seconds,
+        "deadline_seconds": config.queue.deadline_seconds,
+        "backoff_seconds": config.queue.backoff_cap_seconds,
+        "lock_seconds": config.sync.lock_seconds,
+    }
 
 
 class Alarms:
-    """The looks of one process."""
+    """What stands still at the moment, as one process knows it."""
 
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
-        self._next_look = 0.0
-        self._said_at: dict[str, float] = {}
+        self._said: dict[tuple[str, ...], Seldom] = {}
 
-    async def look(self, connection: Connection) -> None:
-        """Look, unless it was done lately, and say what is wrong in the log and in worker_registry. Raises
-        psycopg.Error."""
-        now = asyncio.get_running_loop().time()
-        if now < self._next_look:
-            return
-        self._next_look = now + LOOK_SECONDS
-        found = {**await self._blocked(connection), **await self._without_leader(connection)}
-        self._said_at = {what: at for what, at in self._said_at.items() if what in found}
-        for what, message in found.items():
-            if what not in self._said_at or now >= self._said_at[what] + SAY_AGAIN_SECONDS:
-                self._said_at[what] = now
-                logger.error("{}", message)
-                self._runtime.last_error = message
-                self._runtime.beat()
+    async def look(self, also: str = "") -> Sequence[str]:
+        """Ask, say what is new or has lasted, and show it in the registry; what stands still now. ``also`` is shown
+        there beside it. Raises Stopped."""
+        now: dict[tuple[str, ...], str] = {}
+        for alarm in ALARMS:
+            for row in await self._rows(alarm):
+                if row.get("level", "fail") == "fail":
+                    key = alarm.statement, *(str(row.get(name, "")) for name in ("chain", "job_type", "symbol"))
+                    now[key] = worded(alarm.says, row)
+        for key, text in now.items():
+            if self._said.setdefault(key, Seldom(AGAIN_SECONDS)).due():
+                logger.error("sweep: {}; see: flagpost doctor", text)
+        for key in [key for key in self._said if key not in now]:
+            del self._said[key]
+            logger.info("sweep: over: {}", " ".join(part for part in key if part))
+        shown = "; ".join([*now.values(), *([also] if also else [])])
+        if shown or self._runtime.last_error:
+            self._runtime.last_error = shown
+            self._runtime.beat()
+        return list(now.values())
 
-    async def _blocked(self, connection: Connection) -> dict[str, str]:
-        """By whom is waited for."""
-        cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement("rescue/blocked"), {"longer_than_seconds": BLOCKED_SECONDS}, prepare=True)
-        found: dict[str, str] = {}
-        for row in await cursor.fetchall():
-            since = f", in a transaction since {row['blocker_since']:%H:%M:%S}" if row["blocker_since"] else ""
-            found.setdefault(
-                f"blocker {row['blocker']}",
-                f"session {row['pid']} ({row['application_name']}) waits since {row['waiting_since']:%H:%M:%S} for a "
-                f"lock of session {row['blocker']} (user {row['blocker_user']}, application "
-                f"{row['blocker_application'] or 'unknown'}{since}): if that hangs, end it: "
-                f"SELECT pg_terminate_backend({row['blocker']})",
-            )
-        return found
+    async def _rows(self, alarm: Alarm) -> list[dict[str, Any]]:
+        async def ask() -> list[dict[str, Any]]:
+            async with self._runtime.pool.connection() as connection:
+                cursor = connection.cursor(row_factory=dict_row)
+                await cursor.execute(
+                    statement(f"doctor/{alarm.statement}"), parameters(self._runtime.config), prepare=True
+                )
+                return await cursor.fetchall()
 
-    async def _without_leader(self, connection: Connection) -> dict[str, str]:
-        """By what is not led."""
-        cursor = connection.cursor(row_factory=dict_row)
-        parameters = {"longer_than_seconds": WITHOUT_LEADER_SECONDS}
-        await cursor.execute(statement("rescue/without_leader"), parameters, prepare=True)
-        return {
-            row["name"]: f"nobody has led {row['name']} since {row['since']:%Y-%m-%d %H:%M:%S}"
-            + (f" (last: {row['last_holder']})" if row["last_holder"] else "")
-            + f": see that a process `flagpost {row['name'].split()[0]}` runs"
-            for row in await cursor.fetchall()
-        }
+        return await self._runtime.persist("looking for what stands still", ask)
+
+
+def _plainly(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return span(value)
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return value

@@ -12,7 +12,7 @@ from loguru import logger
 from psycopg.rows import dict_row, scalar_row
 
 from pipeline.db.statements import statement
-from pipeline.workers.alarms import Alarms
+from pipeline.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from pipeline.workers.runtime import Runtime
@@ -32,7 +32,7 @@ class Rescue:
         self.counts: Counter[str] = Counter()
         """What this process found since the start: jobs ``rescued``, workers newly ``silent``."""
         self._runtime = runtime
-        self._alarms = Alarms(runtime)
+        self._watchdog = Watchdog(runtime)
         self._look_seconds = look_seconds
 
     async def keep_looking(self) -> None:
@@ -51,7 +51,7 @@ class Rescue:
             parameters = {"stale_seconds": STALE_SECONDS, "older_seconds": OLDER_SECONDS}
             await rows.execute(statement("rescue/take_jobs"), parameters, prepare=True)
             rescued = await rows.fetchall()
-            await self._alarms.look(connection)
+            await self._watchdog.look(connection)
         for name in silent:
             logger.warning("worker {} is dead or silent", name)
         for job in rescued:

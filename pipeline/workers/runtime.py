@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from pipeline.config import RuntimeConfig
+from pipeline.db import sequences
 from pipeline.db.dsn import behind_pooler, database_dsn, listen_dsn, without_password
 from pipeline.db.errors import DATABASE_GONE as DATABASE_GONE
 from pipeline.db.errors import WrongSession
@@ -35,7 +36,7 @@ from pipeline.workers.rescue import LOOK_SECONDS, Rescue
 Result = TypeVar("Result")
 
 RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
-"""Processes of these roles look for what others left behind; the rest may not touch jobs."""
+"""Processes of these roles look for what others left behind; the rest may not touch jobs, and insert nothing."""
 START_RETRY_SECONDS = 3.0
 """Between two attempts, and two lines, while the database or its schema is not there yet."""
 LONGEST_RETRY_SECONDS = 1.0
@@ -152,6 +153,7 @@ class Runtime:
             try:
                 await self.persist("registering", self.registration.register)
                 await self.persist("reading the configuration", self._reload)
+                await self.persist("comparing sequences", self.advance_sequences)
                 await self._until_stopped(self.listener.start())
                 await self._work()
             except Stopped:
@@ -173,6 +175,14 @@ class Runtime:
                 logger.warning("{}: {}: {}; trying again", self.worker.type, what, reason(error))
                 await self.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, guards nothing
                 pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+
+    async def advance_sequences(self) -> None:
+        """Move sequences that are behind their rows past them, before anybody meets one; for roles that insert rows.
+        Raises psycopg errors."""
+        if self.worker.role not in RESCUING_ROLES:
+            return
+        async with self.pool.connection() as connection:
+            await sequences.advance(connection)
 
     async def sleep(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as the process is told to stop."""
@@ -304,6 +314,8 @@ class Runtime:
 
     async def _reconnected(self) -> None:
         await self.pool.drain()
+        with contextlib.suppress(*DATABASE_GONE):  # else at the first number that is taken, or by the sweep
+            await self.advance_sequences()  # it may be another server, which got rows and no sequences
         self.beat()
         self._announce()
 

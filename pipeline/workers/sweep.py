@@ -20,7 +20,9 @@ from psycopg.types.json import Jsonb
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
+from pipeline.workers.alarms import Alarms
 from pipeline.workers.leader import Leader
+from pipeline.workers.repairs import Repairs
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
 from pipeline.workers.times import REPAIR_SECONDS, Times
 
@@ -43,6 +45,8 @@ class Cycle:
     them in their own stats (``rescue``)."""
     silent_workers: int = 0
     """Workers that it was the first to miss."""
+    healed: Mapping[str, int] = field(default_factory=dict)
+    """What triggers had not done and this cycle did, by kind (``repairs``); empty when there was nothing."""
 
     @property
     def missed_events(self) -> int:
@@ -78,11 +82,14 @@ class Sweep:
         self._runtime: Runtime
         self._queue: JobQueue
         self._leader: Leader
+        self._repairs: Repairs | None = None
 
     def stats(self) -> Mapping[str, Any]:
-        """Counts since the start, and whether this sweep acts or stands by."""
+        """Counts since the start, whether this sweep acts or stands by, and up to which wallet the one that acts has
+        compared (the next one goes on there)."""
         times = {} if self._times is None else self._times.stats()
-        return {**self.counts, "acting": self.acting.is_set(), **times}
+        compared = {} if self._repairs is None else self._repairs.stats()
+        return {**self.counts, "acting": self.acting.is_set(), **times, **compared}
 
     async def run(self, runtime: Runtime) -> None:
         """Act or stand by until told to stop."""
@@ -90,6 +97,8 @@ class Sweep:
         self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
         self._leader = Leader(runtime.pool, runtime.registration.id, "sweep")
         times = self._times = Times(runtime)
+        repairs = self._repairs = Repairs(runtime)
+        alarms = Alarms(runtime)
         runtime.watch(self._changed.set)
         now = _now()
         next_repair = now
@@ -97,7 +106,7 @@ class Sweep:
         try:
             while not runtime.stopping.is_set():
                 self._changed.clear()
-                if not await self._leads():
+                if not await self._leads(repairs):
                     await self._sleep(self._standby_seconds)
                     continue
                 now = _now()
@@ -109,7 +118,8 @@ class Sweep:
                     await runtime.persist("cleaning up", self._cleanup)
                 if now >= last_sweep + runtime.config.sweep.interval_seconds:
                     last_sweep = now
-                    await self._cycle()
+                    await self._cycle(repairs)
+                    await alarms.look(also=repairs.alarm)
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
                 await self._sleep(min(min(next_sweep, next_cleanup, next_repair) - _now(), LONGEST_SLEEP_SECONDS))
@@ -119,7 +129,7 @@ class Sweep:
             await self._leader.close()
             self.acting.clear()
 
-    async def _cycle(self) -> None:
+    async def _cycle(self, repairs: Repairs) -> None:
         """Enqueue what was overlooked, write the summary, say so in a line."""
         started_at = datetime.now(UTC)
         self._queue.config = self._runtime.config.queue
@@ -129,11 +139,14 @@ class Sweep:
             enqueued = await self._enqueue(job_type)
             missed[job_type.value] = enqueued.jobs - enqueued.after_rest
             after_rest += enqueued.after_rest
+        await self._runtime.persist("comparing sequences", self._runtime.advance_sequences)
+        healed = await repairs.cycle(self._runtime.config.sweep.interval_seconds)
         found = self._runtime.rescue.counts - self._told
         self._told += found
-        cycle = Cycle(missed, after_rest, found["rescued"] + self._cleaned, found["silent"])
+        cycle = Cycle(missed, after_rest, found["rescued"] + self._cleaned, found["silent"], healed)
         self._cleaned = 0
         self.counts.update(cycles=1, missed_events=cycle.missed_events, after_rest=after_rest)
+        self.counts.update({f"healed_{kind}": count for kind, count in healed.items()})
         live = await self._runtime.persist("writing the summary", lambda: self._summarise(started_at, cycle))
         logger.info(
             "sweep: {} missed events{}, {} tried again after a rest, {} jobs rescued, {} workers silent; live jobs: {}",
@@ -144,6 +157,8 @@ class Sweep:
             cycle.silent_workers,
             _listed({job_type: sum(counts.values()) for job_type, counts in live.items()}) or "none",
         )
+        if healed:
+            logger.warning("sweep: triggers did not fire for some rows; done now: {}", _listed(healed))
         if self._observer is not None:
             self._observer(cycle)
 
@@ -164,6 +179,7 @@ class Sweep:
             "after_rest": cycle.after_rest,
             "rescued": cycle.rescued,
             "silent_workers": cycle.silent_workers,
+            **({"healed": dict(cycle.healed)} if cycle.healed else {}),
             "swept_by": self._runtime.registration.name,
         }
         async with self._runtime.pool.connection() as connection:
@@ -184,13 +200,15 @@ class Sweep:
             logger.warning("sweep: {} jobs had been stuck for {} minutes", cleaned, minutes)
         self._cleaned += cleaned
 
-    async def _leads(self) -> bool:
+    async def _leads(self, repairs: Repairs) -> bool:
         """Whether this sweep is the one that acts."""
         try:
             leads = await self._leader.leads()
         except DATABASE_GONE as error:
             logger.warning("sweep: the database went away: {}", reason(error))
             leads = False
+        if leads and not self.acting.is_set():
+            await self._runtime.persist("looking how far wallets were compared", repairs.resume)
         (self.acting.set if leads else self.acting.clear)()
         return leads
 
@@ -201,7 +219,7 @@ class Sweep:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count)
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items()) if count)
 
 
 def _now() -> float:

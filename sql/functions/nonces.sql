@@ -42,7 +42,7 @@ BEGIN
     PERFORM lock_sender(payment.chain_id, payment.from_address);
     IF p_counted = 0 THEN
         INSERT INTO senders (chain_id, sender, first_nonce) VALUES (payment.chain_id, payment.from_address, 0)
-        ON CONFLICT DO NOTHING;
+        ON CONFLICT (chain_id, sender) DO NOTHING;
     END IF;
     SELECT * INTO line FROM senders s WHERE s.chain_id = payment.chain_id AND s.sender = payment.from_address;
     reserved := next_nonce(payment.chain_id, payment.from_address);

@@ -128,6 +128,10 @@ GRANT EXECUTE ON FUNCTION lead(text, uuid, interval), stop_leading(text, uuid), 
 GRANT EXECUTE ON FUNCTION schema_version()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]) TO pipeline_executor;
+-- A sequence that is behind its rows stops whoever inserts: they may move it past them, and nobody back.
+GRANT EXECUTE ON FUNCTION advance_sequences() TO pipeline_executor, pipeline_confirmations, pipeline_web;
+GRANT EXECUTE ON FUNCTION sequences_behind(), compare_balances(bigint, bigint) TO pipeline_executor, pipeline_web, pipeline_readonly;
+GRANT EXECUTE ON FUNCTION repair_wallets(bigint, integer), repair_jobs(integer) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval), mark_silent_workers(interval)
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;

@@ -159,8 +159,9 @@ def test_doctor_counts_the_triggers_and_names_what_is_missing(shell, sql):
     assert "wallet_flags_update" in checks(shell)["triggers"]["message"]
     sql("DROP TRIGGER wallet_flags_update ON wallets")
     found = checks(shell)["triggers"]
-    assert (found["level"], found["todo"]) == ("fail", "run: flagpost migrate")
-    assert "wallet_flags_update" in found["message"]
+    assert found["level"] == "fail"
+    assert found["todo"].startswith("run: flagpost migrate")
+    assert "trigger wallet_flags_update on wallets" in found["message"]
 
 
 def test_doctor_without_a_node_says_which_variable_to_set(shell):
@@ -218,7 +219,7 @@ def test_doctor_says_that_the_system_is_paused_and_how_to_go_on(shell, sql):
 def test_doctor_names_jobs_that_nothing_runs(shell, sql):
     sql("INSERT INTO job_logs (job_type, status) VALUES ('deposit-detection', 'pending')")
     answer = shell("doctor")
-    assert "! deposit-detection: 1 due, 0 later, 0 active; no process of this version runs such jobs" in answer.out
+    assert "! deposit-detection: 1 wait; no process of this version runs such jobs" in answer.out
 
 
 def test_a_negative_amount_is_no_option(shell):

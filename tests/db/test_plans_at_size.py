@@ -14,11 +14,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.crowd import fill
 from bench.statements import parts
+from pipeline.cli import checks
 from pipeline.db.pool import Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Done, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
 from tests.databases import fresh_database
+from tests.db.doctor_kit import ASKED, examination
 from tests.db.nested_plans import SETTINGS, Plans
 
 WALLETS = 1_000_000
@@ -156,6 +158,39 @@ async def test_next_due(executor: Pool, queue: JobQueue) -> None:
     async with few_rows_read(executor):
         for _ in range(REPEATED):
             assert await queue.next_due(GAS) is not None
+
+
+async def test_comparing_wallets_with_their_balances(executor: Pool) -> None:
+    """Pages of a thousand: each table is read by a range of an index."""
+    async with few_rows_read(executor), executor.connection() as session:
+        after = 500_000
+        for _ in range(REPEATED):
+            parameters = {"after": after, "wallets": 1_000}
+            compared = await session.execute(statement("sweep/repair_wallets"), parameters, prepare=True)
+            ((after, *found),) = await compared.fetchall()
+            assert (after % 1_000, found) == (0, [0] * 5)
+            await session.execute(statement("sweep/repair_jobs"), {"jobs": 1_000}, prepare=True)
+
+
+async def test_sequences(executor: Pool) -> None:
+    async with few_rows_read(executor), executor.connection() as session:
+        for _ in range(REPEATED):
+            await session.execute(statement("sequences/advance"), prepare=True)
+
+
+def test_doctor(planned: str) -> None:
+    """No question reads a table as a whole: of wallets and balances the newest, of jobs the live and the newest."""
+    most = 3 * checks.NEWEST  # of an asset's two balances, and of what has just been read
+    with examination(planned) as shared:
+        plans = Plans(shared.connection)  # type: ignore[arg-type]
+        for check in ASKED.values():
+            list(check.troubles(shared))
+        (chain,) = shared.connection.execute("SELECT id FROM chains").fetchall()
+        shared.rows("wallets", chain_id=chain["id"])
+        shared.rows("own_wallets", chain_id=chain["id"], below=2**31, limit=100)
+    reads = plans.reads()
+    assert len(reads) > 50, "the session has told its plans"
+    assert [read for read in reads if read.table in LARGE and ("Seq Scan" in read.how or read.rows > most)] == []
 
 
 async def test_rescue(executor: Pool) -> None:

@@ -120,6 +120,11 @@ FUNCTIONS = {
         "reserve_nonce",
         "reserve_gap",
         "doubt_sender",
+        "advance_sequences",
+        "sequences_behind",
+        "compare_balances",
+        "repair_wallets",
+        "repair_jobs",
     },
     "pipeline_confirmations": PROCESS
     | {
@@ -133,6 +138,7 @@ FUNCTIONS = {
         "rescue_jobs",
         "hold_sender",
         "doubt_sender",
+        "advance_sequences",
     },
     "pipeline_web": PROCESS
     | {
@@ -142,8 +148,11 @@ FUNCTIONS = {
         "retry_failed_jobs",
         "cancel_job",
         "release_sender",
+        "advance_sequences",
+        "sequences_behind",
+        "compare_balances",
     },
-    "pipeline_readonly": {"schema_version"},
+    "pipeline_readonly": {"schema_version", "sequences_behind", "compare_balances"},
 }
 """Of those that act with the owner's rights."""
 RELATIONS = """

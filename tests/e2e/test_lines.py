@@ -37,8 +37,10 @@ async def test_a_line_runs_alone_and_twice_and_stops(stand, name):
 async def test_doctor_finds_nothing_to_repair(stand):
     finished = flagpost(["doctor", "--json"], environment(stand))
     report = json.loads(finished.stdout)
-    assert finished.returncode == 0, finished.stdout
-    assert report["ok"]
+    # The server of the tests loses commits in a crash, on purpose (tests/conftest.py).
+    failed = [check for check in report["checks"] if check["level"] == "fail"]
+    assert {check["check"] for check in failed} <= {"database.durability"}, failed
+    assert finished.returncode == (1 if failed else 0)
     checks = {check["check"]: check for check in report["checks"]}
     assert checks["notify"]["level"] == "ok"
     assert checks["tron.node"]["message"].startswith(stand.client.url)

@@ -101,6 +101,7 @@ def test_bsc_runs_beside_tron_and_goes_on_the_next_day(clean_env, home):
         first = up.line(r"treasury .*bsc ([\d,.]+) USDT \(\+")
         doctor = flagpost(["doctor"], clean_env)
         assert doctor.returncode == 0, doctor.stdout
+        assert "all is well" in doctor.stdout, doctor.stdout
         assert up.stop(signal.SIGINT) == 0
     assert processes_of(home) == {}
     assert not re.search("ERROR|Traceback", up.said)

@@ -5,7 +5,8 @@
 -- past which it is rescued even from a live worker; one live job per wallet and type, whoever else inserts
 -- at this moment; a wallet whose last job of this type failed after its flag rose rests for the quiet
 -- period (an end that lies ahead was written by a wrong clock, and is not believed);
--- inactive chains are left alone. While due jobs fill the capacity no flag is read.
+-- inactive chains are left alone. While due jobs fill the capacity no flag is read. A job_id that is taken is an error
+-- and no job less: its sequence is behind (pipeline/db/sequences.py).
 --
 -- Flags that rose longer ago than %(newer_than_seconds)s are not looked at; NULL looks at all of them. Every flag that ever rose
 -- leaves an entry in the index by which they are read, until vacuum takes it away, which it cannot while some session holds an
@@ -86,7 +87,7 @@ WITH claimed AS (
            ELSE jsonb_build_object('flagged_at', n.wanted_since) END
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (wallet_id, job_type) WHERE status IN ('pending', 'active', 'retrying') DO NOTHING
     RETURNING id, job_id, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries, triggered_by,
               data::text AS data, status
 )

@@ -3,7 +3,7 @@
 --
 -- Guarantees: one live job per wallet and type, whoever else inserts at this moment; the same rest for
 -- dead letters and inactive chains as in queue/enqueue_and_claim. Flags younger than %(min_age_seconds)s
--- are left to the listener that is about to take them.
+-- are left to the listener that is about to take them. A job_id that is taken is an error, as there.
 --
 -- The limit is hidden from the planner, who thinks that fewer wallets are left than that, and would read and sort all of them
 -- for every page.
@@ -50,7 +50,7 @@ WITH flagged AS (
                || CASE WHEN n.rested THEN '{"after_rest": true}'::jsonb ELSE '{}' END
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (wallet_id, job_type) WHERE status IN ('pending', 'active', 'retrying') DO NOTHING
     RETURNING data ? 'after_rest' AS after_rest
 )
 SELECT done.enqueued, done.after_rest, last.wanted_since AS next_since, last.wallet_id AS next_wallet_id

@@ -1,0 +1,78 @@
+"""What keeps the system standing still and whoever it hits cannot tell: each process that looks after jobs says it.
+
+A session that waits for a lock says nothing until it is over, and where nobody leads there is nobody to say so.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from loguru import logger
+from psycopg.rows import dict_row
+
+from pipeline.db.pool import Connection
+from pipeline.db.statements import statement
+
+if TYPE_CHECKING:
+    from pipeline.workers.runtime import Runtime
+
+LOOK_SECONDS = 4.0
+"""Between two looks. A lock of ours is waited for 10 s at the most (sql/functions/lock_rows.sql), and told before."""
+BLOCKED_SECONDS = 4.0
+"""How long a session may wait for a lock: a commit takes milliseconds."""
+WITHOUT_LEADER_SECONDS = 60.0
+"""How long nobody may lead: a takeover takes 10 s where the leader was killed, 32 where it is frozen."""
+SAY_AGAIN_SECONDS = 30.0
+"""Between two lines about the same."""
+
+
+class Watchdog:
+    """The looks of one process."""
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._next_look = 0.0
+        self._said_at: dict[str, float] = {}
+
+    async def look(self, connection: Connection) -> None:
+        """Look, unless it was done lately, and say what is wrong in the log and in worker_registry. Raises
+        psycopg.Error."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        found = {**await self._blocked(connection), **await self._without_leader(connection)}
+        self._said_at = {what: at for what, at in self._said_at.items() if what in found}
+        for what, message in found.items():
+            if what not in self._said_at or now >= self._said_at[what] + SAY_AGAIN_SECONDS:
+                self._said_at[what] = now
+                logger.error("{}", message)
+                self._runtime.last_error = message
+                self._runtime.beat()
+
+    async def _blocked(self, connection: Connection) -> dict[str, str]:
+        """By whom is waited for."""
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(statement("rescue/blocked"), {"longer_than_seconds": BLOCKED_SECONDS}, prepare=True)
+        found: dict[str, str] = {}
+        for row in await cursor.fetchall():
+            since = f", in a transaction since {row['blocker_since']:%H:%M:%S}" if row["blocker_since"] else ""
+            found.setdefault(
+                f"blocker {row['blocker']}",
+                f"session {row['pid']} ({row['application_name']}) waits since {row['waiting_since']:%H:%M:%S} for a "
+                f"lock of session {row['blocker']} (user {row['blocker_user']}, application "
+                f"{row['blocker_application'] or 'unknown'}{since}): if that hangs, end it: "
+                f"SELECT pg_terminate_backend({row['blocker']})",
+            )
+        return found
+
+    async def _without_leader(self, connection: Connection) -> dict[str, str]:
+        """By what is not led."""
+        cursor = connection.cursor(row_factory=dict_row)
+        parameters = {"longer_than_seconds": WITHOUT_LEADER_SECONDS}
+        await cursor.execute(statement("rescue/without_leader"), parameters, prepare=True)
+        return {
+            row["name"]: f"nobody has led {row['name']} since {row['since']:%Y-%m-%d %H:%M:%S}"
+            + (f" (last: {row['last_holder']})" if row["last_holder"] else "")
+            + f": see that a process `flagpost {row['name'].split()[0]}` runs"
+            for row in await cursor.fetchall()
+        }

@@ -1,0 +1,23 @@
+-- Budgets of gas that leave nothing for one more top-up: top-ups wait. A day is counted as triggers/gas_budgets.sql does.
+SELECT c.name AS chain, budget.name AS budget, trim_scale(budget.spent * n.coin) AS spent, trim_scale(budget.most * n.coin) AS most,
+       n.symbol AS coin, flagged.wallets,
+       CASE WHEN flagged.wallets > 0 THEN 'fail' ELSE 'warn' END AS level, ARRAY[c.id] AS ids
+FROM chains c
+JOIN (SELECT a.chain_id, a.symbol, trim_scale(1 / (10::numeric ^ a.decimals)) AS coin
+      FROM asset_on_chain a WHERE a.contract_address IS NULL) n ON n.chain_id = c.id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')
+                                                     AND g.hour <= now() + interval '1 hour'), 0) AS day,
+           coalesce(sum(g.amount + g.fees), 0) AS total
+    FROM gas_spending g WHERE g.chain_id = c.id
+) spent
+CROSS JOIN LATERAL (VALUES
+    ('gas_max_per_day', spent.day, c.gas_max_per_day::numeric),
+    ('gas_max_total', spent.total, c.gas_max_total::numeric)
+) AS budget (name, spent, most)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS wallets
+    FROM (SELECT FROM wallets w WHERE w.wanted_job = 'gas-topup' AND w.chain_id = c.id LIMIT 1000) w
+) flagged
+WHERE c.is_active AND budget.spent + c.gas_amount > budget.most
+ORDER BY c.name, budget.name
