@@ -103,9 +103,12 @@ class FeeEstimate:
     gas_limit: int = 0
     """EVM."""
     max_fee: int = 0
-    """EVM, wei for a unit of gas, tip included; a legacy transaction's gas price. ``fee`` is gas_limit × max_fee."""
+    """EVM, wei for a unit of gas, tip included; a legacy transaction's gas price. ``fee`` is gas_limit × max_fee and
+    ``l1_fee``."""
     tip: int | None = None
     """EVM, wei for a unit of gas to the block's producer (EIP-1559). None: a legacy transaction is built."""
+    l1_fee: int = 0
+    """Part of ``fee`` that a rollup charges for its data on L1 beside gas, native raw units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ class UnsignedTransaction:
     digest: bytes
     """The 32 bytes to sign."""
     fee_cap: int
-    """The most this transaction can cost its sender, native raw units."""
+    """The most this transaction can cost its sender, native raw units; of a rollup's fee for L1, which nothing in the
+    bytes bounds, what is reckoned with."""
     expiration: datetime | None = None
     """TRON: the chain refuses it in blocks from this time on."""
     ref_block: int | None = None
@@ -126,6 +130,8 @@ class UnsignedTransaction:
     it can be in no block up to there."""
     nonce: int | None = None
     """EVM."""
+    l1_fee: int = 0
+    """EVM: part of ``fee_cap``, see :class:`FeeEstimate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,7 @@ class TransactionResult:
     success: bool
     """Executed without error. Money moved only if the wanted effect is in ``effects`` too."""
     fee: int
-    """Native raw units burned."""
+    """Native raw units that it cost its sender, all parts together."""
     effects: tuple[Effect, ...]
     message: str = ""
     """The chain's word for a failure, e.g. ``OUT_OF_ENERGY``, ``REVERT``."""
@@ -378,10 +384,14 @@ class NumberedProvider(Provider, Protocol):
     def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
         """The same payment with another nonce. Asks no node."""
 
-    async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
-        """A replacement: same nonce, same payment, both fees +15 % and no less than the network asks for now.
+    async def bump(
+        self, signed: SignedTransaction, affordable: int | None = None, *, keep_gas_limit: bool = False
+    ) -> UnsignedTransaction:
+        """A replacement: same nonce, same payment, both fees +15 % and no less than the network asks for now, and the
+        gas limit that the payment needs now, no less than before.
 
-        ``affordable`` is what the sender can spend on its fee. Raises FeeCapTooLow."""
+        ``affordable`` is what the sender can spend on its fee. ``keep_gas_limit``: nothing is simulated, for a payment
+        that would fail now and whose nonce is to be used. Raises SimulationFailed, FeeCapTooLow."""
 
     async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
         """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""

@@ -14,7 +14,7 @@ from pipeline.chains.errors import ChainError
 from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.provider import Finality, Provider
 from pipeline.cli.chain_access import chain_row, checked_chain, compare_token, said_plainly
-from pipeline.cli.gas_defaults import AMOUNTS, GasDefaults, evm_defaults, tron_defaults
+from pipeline.cli.gas_defaults import AMOUNTS, TRANSFER_GAS, GasDefaults, evm_defaults, tron_defaults
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.session import Row, database
 from pipeline.config import ConfigError
@@ -214,14 +214,14 @@ async def _ask(settings: Settings, chain: Mapping[str, Any], *, unchecked: bool)
         return (tron_defaults() if family == Family.TRON else evm_defaults(None)), None
     async with checked_chain(settings, chain) as provider:
         head = await provider.block_ref(Finality.HEAD)
-        return (tron_defaults() if family == Family.TRON else evm_defaults(await _market(provider))), head.number
+        return (tron_defaults() if family == Family.TRON else await _evm_defaults(provider)), head.number
 
 
-async def _market(provider: Provider) -> Any:
+async def _evm_defaults(provider: Provider) -> GasDefaults:
     from pipeline.chains.evm.provider import EvmProvider  # web3 takes half a second: only where it is needed
 
     assert isinstance(provider, EvmProvider)  # noqa: S101 - for the type checker
-    return await provider.market()
+    return evm_defaults(await provider.market(), await provider.l1_fee(TRANSFER_GAS))
 
 
 async def _check(settings: Settings, chain: Row, tokens: list[dict[str, Any]], nodes: list[Any]) -> None:

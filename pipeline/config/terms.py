@@ -30,6 +30,7 @@ class Kind(StrEnum):
     COUNT = "a whole number"
     PERCENT = "a whole number of percents"
     GAS_PRICE = "wei for a unit of gas"
+    ORACLE = "a contract's address, or none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ FEE_TERMS: Mapping[str, _Column] = {
     "floor": _Column(Kind.GAS_PRICE, "Gas price (legacy) or tip is never lower", default=0),
     "tip_percentile": _Column(Kind.PERCENT, "Which of the tips paid lately is offered", default=50),
     "gas_margin_percent": _Column(Kind.COUNT, "Percents on the gas estimated for a token transfer", default=20),
+    "l1_oracle": _Column(
+        Kind.ORACLE, "Says what a rollup charges for L1 beside gas (null: the OP Stack's where it is)", optional=True
+    ),
+    "l1_margin_percent": _Column(Kind.COUNT, "Percents on what that contract says", default=50),
 }
 """The entries of chains.fees on EVM chains; a test holds them against ``chains.evm.fees.FeePolicy``."""
 
@@ -109,6 +114,7 @@ CONTRADICTIONS: Mapping[str, str] = {
 MOST = 100_000
 """Of counts: anything above is a slip of the hand."""
 _HUMAN_AMOUNT = re.compile(r"\s*([0-9][0-9_.]*)\s*([A-Za-z][A-Za-z0-9.-]*)\s*")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|)\w*\s*")
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -226,6 +232,8 @@ def _stored(key: str, place: _Place, value: Any) -> Any:
             return f"{_seconds(key, value)} seconds"
         case Kind.FLAG if not isinstance(value, bool):
             raise ConfigError(f"{key} takes true or false, not {value!r}")
+        case Kind.ORACLE if value != "none" and not (isinstance(value, str) and _ADDRESS.fullmatch(value)):
+            raise ConfigError(f"{key} takes a contract's address (0x and 40 hex digits), none or null, not {value!r}")
         case Kind.POLICY if value not in ("threshold", "on_demand"):
             raise ConfigError(f"{key} takes threshold or on_demand, not {value!r}")
     return value

@@ -8,7 +8,8 @@ from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTran
 from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, transaction, verdict
 from pipeline.chains.evm.balances import EvmBalances
 from pipeline.chains.evm.broadcast import send
-from pipeline.chains.evm.fees import FeeBook, FeePolicy, Market
+from pipeline.chains.evm.fees import NO_ORACLE, FeeBook, FeePolicy, Market
+from pipeline.chains.evm.l1_fee import L1Fees
 from pipeline.chains.evm.logs import TransferLogs
 from pipeline.chains.evm.node import EvmNode, RpcError, check_chain_id, reading, wanted
 from pipeline.chains.evm.transaction import Fees, RawTransfer
@@ -79,9 +80,11 @@ class EvmProvider:
             raise ValueError(f"network_id of {chain} is {chain_id}: it must be the chain id, a number above 0")
         clock = clock or Clock()
         self._chain_id = chain_id
+        policy = fee_policy or FeePolicy()
+        books_l1_fee = policy.l1_oracle != NO_ORACLE
         self._nodes = Nodes(
             chain,
-            [EvmNode(config, api_keys, clock=clock) for config in nodes],
+            [EvmNode(config, api_keys, clock=clock, books_l1_fee=books_l1_fee) for config in nodes],
             lambda node: check_chain_id(node, chain_id),
             patience=patience,
             clock=clock,
@@ -91,7 +94,8 @@ class EvmProvider:
         self._balances = EvmBalances(self._nodes)
         self._logs = TransferLogs(self._nodes)
         self._chain = chain
-        self._fees = FeeBook(chain, fee_policy or FeePolicy(), clock)
+        self._fees = FeeBook(chain, policy, clock)
+        self._l1_fees = L1Fees(chain, chain_id, policy, clock)
         self._block_seconds = block_seconds
         self._clock = clock
         self._final_height: int | None = None
@@ -126,6 +130,18 @@ class EvmProvider:
         """What the network asks for now, wei for a unit of gas."""
         return await self._nodes.ask(self._fees.market)
 
+    async def l1_fee(self, gas_limit: int) -> int:
+        """What a rollup charges for the L1 part of a token transfer, wei, margin included; 0 elsewhere."""
+        somebody = address.from_bytes(b"\xff" * 20)
+        asset = Asset("token", 0, somebody)
+        payment = Payment(somebody, somebody, asset, 2**128 - 1)
+
+        async def ask(node: EvmNode) -> int:
+            offer = fees.asked_of(await self._fees.market(node), Fees(0, 0), self._fees.policy)
+            return await self._l1_fees.of_payment(node, payment, gas_limit, offer)
+
+        return await self._nodes.ask(ask)
+
     async def sender_nonces(self, sender: str) -> SenderNonces:
         """For the reservation of nonces. Raises InvalidAddress. A node whose counts contradict each other is passed."""
         canonical = address.validate(sender)
@@ -159,7 +175,9 @@ class EvmProvider:
     async def estimate(self, payment: Payment) -> FeeEstimate:
         """Also raises FeeCapTooLow while the network asks for more than the policy's cap."""
         payment = _checked(payment)
-        return await self._nodes.ask(lambda node: simulate.estimate(node, self._fees, payment, self._coin))
+        return await self._nodes.ask(
+            lambda node: simulate.estimate(node, self._fees, self._l1_fees, payment, self._coin)
+        )
 
     async def build(
         self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
@@ -180,28 +198,37 @@ class EvmProvider:
             gas_limit=estimate.gas_limit,
             fees=Fees(estimate.max_fee, estimate.tip),
         )
-        return self._unsigned(payment, transfer, await self._final_number())
+        return self._unsigned(payment, transfer, await self._final_number(), estimate.l1_fee)
 
     def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
         """The same payment with another nonce. Asks no node."""
         transfer = replace(transaction.decode(unsigned.raw), nonce=nonce)
-        return self._unsigned(unsigned.payment, transfer, unsigned.ref_block)
+        return self._unsigned(unsigned.payment, transfer, unsigned.ref_block, unsigned.l1_fee)
 
-    async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
-        """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now.
+    async def bump(
+        self, signed: SignedTransaction, affordable: int | None = None, *, keep_gas_limit: bool = False
+    ) -> UnsignedTransaction:
+        """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now, and the
+        gas that the payment needs now, no less than before.
 
-        ``affordable`` is what its sender can spend on gas, wei. Raises FeeCapTooLow when that or the policy's
-        replacement_cap does not allow it (the transaction stays as it is), UndecodableTransaction.
+        ``affordable`` is what its sender can spend on its fee, wei. ``keep_gas_limit``: as it is, for a payment that
+        would fail now and whose nonce is to be used. Raises SimulationFailed when the chain says that it would fail,
+        FeeCapTooLow when what it needs is not affordable or above the policy's replacement_cap (the transaction stays
+        as it is), UndecodableTransaction.
         """
         raw, _ = transaction.split(signed.raw)
         transfer, payment = transaction.decode(raw), self.decode(signed.raw, signed.sender)
+        if not keep_gas_limit:
+            gas = await self._nodes.ask(lambda node: simulate.gas_now(node, self._fees.policy, payment))
+            transfer = replace(transfer, gas_limit=max(transfer.gas_limit, gas))
         market = await self._nodes.ask(self._fees.market)
+        l1_fee = await self._nodes.ask(lambda node: self._l1_fees.of_transfer(node, transfer))
         cap = self._fees.policy.highest
         if affordable is not None:
-            cap = min(cap, affordable // transfer.gas_limit)
+            cap = min(cap, max(0, affordable - l1_fee) // transfer.gas_limit)
         higher = fees.raised(transfer.fees, fees.asked_of(market, transfer.fees, self._fees.policy), cap, self._chain)
         ref_block = await self._final_number() if signed.ref_block is None else signed.ref_block
-        return self._unsigned(payment, transfer.at(higher), ref_block)
+        return self._unsigned(payment, transfer.at(higher), ref_block, l1_fee)
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
         """Whether the next block's base fee is above all that it offers. Raises UndecodableTransaction."""
@@ -259,15 +286,18 @@ class EvmProvider:
     async def close(self) -> None:
         await self._nodes.close()
 
-    def _unsigned(self, payment: Payment, transfer: RawTransfer, ref_block: int | None) -> UnsignedTransaction:
+    def _unsigned(
+        self, payment: Payment, transfer: RawTransfer, ref_block: int | None, l1_fee: int
+    ) -> UnsignedTransaction:
         raw = transaction.encode(transfer)
         return UnsignedTransaction(
             payment=payment,
             raw=raw,
             digest=transaction.digest(raw),
-            fee_cap=transfer.fee_cap,
+            fee_cap=transfer.fee_cap + l1_fee,
             ref_block=ref_block,
             nonce=transfer.nonce,
+            l1_fee=l1_fee,
         )
 
     async def _final_number(self) -> int:
