@@ -197,6 +197,18 @@ class TokenTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Authorization:
+    """EVM: a delegation (EIP-7702) that an account signed and a transaction carried. If the chain accepted it, it used
+    the account's nonce."""
+
+    authority: str
+    """The account."""
+    nonce: int
+    delegate: str
+    """The contract whose code the account takes for its own; address zero: none any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionResult:
     """A transaction found in a block."""
 
@@ -212,6 +224,8 @@ class TransactionResult:
     sender: str | None = None
     """EVM: whose nonce it used."""
     nonce: int | None = None
+    authorizations: tuple[Authorization, ...] = ()
+    """EVM: whose nonces it may have used beside; also where it failed."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a fee that no chain can have taken: a node made it up."""

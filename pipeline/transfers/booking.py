@@ -14,6 +14,7 @@ from psycopg.rows import DictRow
 from pipeline.chains.provider import BlockRef, TransactionResult
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.rows import fetch
 from pipeline.transfers.signing import GAP_AMOUNT
 
@@ -43,7 +44,7 @@ class Finding:
 class Proof:
     """What shows that a nonce was used, and by what."""
 
-    user: TransactionResult
+    user: NonceUse
     """In a final block."""
     read: BlockRef
     """All final blocks up to here were read, and that is in the books."""
@@ -51,7 +52,7 @@ class Proof:
     @property
     def finalized(self) -> int:
         """How many transactions of the sender are final at least."""
-        return (self.user.nonce or 0) + 1
+        return self.user.nonce + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,9 @@ class Accounted:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A final transaction of a sender of ours that the books do not know."""
+    """What used a nonce of a sender of ours in a final block, and is not recorded."""
 
-    result: TransactionResult
+    use: NonceUse
     purpose: DictRow | None
     """Kind, wallet and asset of the payment that it was; None: no payment like ours."""
     rivals: Mapping[int, UUID]
@@ -127,39 +128,43 @@ async def settle_found(conn: AsyncConnection[Any], payment: Sequence[LiveAttempt
     """End a payment by a transaction that did it and is none of its attempts. Takes the locks; no row: the payment is
     not out any more."""
     await lock(conn, payment)
-    found = await _record_found(conn, payment[0].transfer_id, proof.user)
+    result = proof.user.result
+    assert result is not None  # noqa: S101 - it made the payment
+    found = await _record_found(conn, payment[0].transfer_id, result)
     if found is None:
         return []
-    rows = await _end(conn, [(found, proof.user.fee, None)])
+    rows = await _end(conn, [(found, result.fee, None)])
     await release_jobs(conn, payment)
     return rows
 
 
-async def identify(conn: AsyncConnection[Any], chain_id: int, result: TransactionResult) -> Stranger:
+async def identify(conn: AsyncConnection[Any], chain_id: int, use: NonceUse) -> Stranger:
     """What a transaction of a sender of ours was for, and which payments it makes superfluous. Takes no lock."""
-    purpose = await _purpose(conn, chain_id, result)
+    own = use.result if use.delegate is None else None
+    purpose = None if own is None else await _purpose(conn, chain_id, own)
     rivals = [] if purpose is None else await fetch(conn, "transfers/rivals", **purpose)
-    return Stranger(result, purpose, {row["id"]: row["job_id"] for row in rivals})
+    return Stranger(use, purpose, {row["id"]: row["job_id"] for row in rivals})
 
 
 async def account_for(conn: AsyncConnection[Any], chain_id: int, stranger: Stranger) -> Accounted:
     """Take a final transaction of a sender of ours, which they do not know, into the books: as the payment that it was,
     with a job of its own, and what was asked for before is decided anew; else as a stranger's, and its sender is held
-    for people. Run under the locks of the jobs and payments that it makes superfluous, once its count is recorded
-    (``count_sender``)."""
-    result = stranger.result
-    sender, nonce = result.sender or "", result.nonce or 0
+    for people (not for what they have vouched for). Run under the locks of the jobs and payments that it makes
+    superfluous, once its count is recorded (``count_sender``)."""
+    use, sender, nonce = stranger.use, stranger.use.sender, stranger.use.nonce
     await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=sender)
     known = await fetch(conn, "transfers/nonce_state", chain_id=chain_id, sender=sender, nonce=nonce)
     if known and known[0]["state"] not in ("void", "lost"):
         return Accounted(
-            None, f"nonce {nonce} is {known[0]['state']} meanwhile: tx {result.txid} is somebody else's concern"
+            None, f"nonce {nonce} is {known[0]['state']} meanwhile: tx {use.txid} is somebody else's concern"
         )
-    if stranger.purpose is None:
-        await fetch(conn, "transfers/lose_nonce", chain_id=chain_id, sender=sender, nonce=nonce, txid=result.txid)
-        said = f"nonce {nonce} was used by tx {result.txid} in final block {result.block.number}, {_told(result)}"
-        await fetch(conn, "transfers/hold_sender", chain_id=chain_id, sender=sender, reason=said)
+    if stranger.purpose is None or use.result is None:
+        await fetch(conn, "transfers/lose_nonce", chain_id=chain_id, sender=sender, nonce=nonce, txid=use.txid)
+        said = f"{use}{_told(use)}"
+        if use.result is not None:
+            await fetch(conn, "transfers/hold_sender", chain_id=chain_id, sender=sender, reason=said)
         return Accounted(None, said)
+    result = use.result
     kind = stranger.purpose["kind"]
     if kind == Kind.GAS:
         # Giving up and taking in both change what was spent: alone, as whoever asks for gas.
@@ -258,14 +263,17 @@ async def _end(conn: AsyncConnection[Any], ended: Sequence[tuple[int, int, str |
     )
 
 
-def _told(result: TransactionResult) -> str:
-    """What a transaction did, where it was no payment of ours."""
+def _told(use: NonceUse) -> str:
+    """What a transaction did of which the sender made no payment of ours: the end of a sentence about it."""
+    result = use.result
+    if result is None:
+        return ""
     if not result.success:
-        return f"which failed ({result.message or 'no reason given'})"
+        return f", which failed ({result.message or 'no reason given'})"
     if not result.effects:
-        return "which moved nothing that we can see"
+        return ", which moved nothing that we can see"
     moved = [f"{one.amount} raw units of {one.contract or 'the coin'} to {one.receiver}" for one in result.effects]
-    return f"which moved {', '.join(moved)}"
+    return f", which moved {', '.join(moved)}"
 
 
 def _jobs(attempts: Sequence[LiveAttempt]) -> list[UUID]:

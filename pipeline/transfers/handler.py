@@ -30,6 +30,7 @@ from pipeline.transfers.store import (
     MayStillLand,
     MovedOn,
     SenderHeld,
+    SenderStuck,
     StepRefused,
     UnknownTransactions,
     refused_by_guard,
@@ -168,7 +169,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case UnknownTransactions():
             logger.warning("{}: {}", job, trouble)
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
-        case SenderHeld():
+        case SenderHeld() | SenderStuck():
             return Defer(_HELD_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
             return Failed(str(trouble))

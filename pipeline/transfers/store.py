@@ -69,6 +69,10 @@ class UnknownTransactions(StepRefused):
     """The chain, or a node's pool, shows transactions of a sender that the books do not know."""
 
 
+class SenderStuck(StepRefused):
+    """What a sender has sent does not get into a block, or cannot be looked into: nothing new is signed behind it."""
+
+
 class SenderHeld(StepRefused):
     """A sender did what is no payment of ours: a person has to look before it pays again."""
 
@@ -210,8 +214,8 @@ class TransferStore:
 
         A process that dies on the way leaves nothing behind: no nonce that later payments wait for, and no bytes of
         which only this database says that they never left. ``counted`` is how many transactions of the sender a node
-        showed before, in blocks or in its pool. Raises LeaseLost, MovedOn, UnknownTransactions, SenderHeld, and what a
-        draft's signature raises."""
+        showed before, in blocks or in its pool. Raises LeaseLost, MovedOn, UnknownTransactions, SenderHeld,
+        SenderStuck, and what a draft's signature raises."""
         kept = []
         holding = {"job_uuid": job.id, "lease": job.lease}
         try:
@@ -236,6 +240,8 @@ class TransferStore:
                     raise UnknownTransactions(_said(error)) from error
                 case "FP006":  # sql/functions/nonces: held for people
                     raise SenderHeld(_said(error)) from error
+                case "FP011":  # sql/functions/nonces: its line stands still
+                    raise SenderStuck(_said(error)) from error
             raise
         crash_here(CrashPoint.BROADCAST_AFTER)
         return kept

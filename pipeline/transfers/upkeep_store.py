@@ -50,6 +50,8 @@ class Wanted:
     owner: Owner
     promised: int
     """By its sender to other payments that are out: coins and fees, native raw units."""
+    is_overdue: bool
+    """Whether its newest attempt is out for longer than a payment may be first in its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class UpkeepStore:
                 signed=signed_from_row(row),
                 owner=Owner.from_row(row),
                 promised=parse_raw(row["promised"]),
+                is_overdue=row["overdue"],
             )
             for row in rows
         ]

@@ -91,6 +91,9 @@ COLUMNS = {
         "final_block",
         "unknown_below",
         "unknown_since",
+        "stuck",
+        "stuck_since",
+        "unexplained_below",
     },
 }
 """Where not the whole table is meant."""

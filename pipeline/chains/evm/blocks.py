@@ -9,7 +9,7 @@ from typing import Any
 from loguru import logger
 
 from pipeline.chains.errors import InvalidAddress, LyingNode
-from pipeline.chains.evm import address, l1_fee
+from pipeline.chains.evm import address, delegations, l1_fee
 from pipeline.chains.evm.node import METHOD_NOT_FOUND, EvmNode, Request, RpcError, block_ref, hash_text, reading, wanted
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.provider import BlockContent, BlockRef, Effect, Finality, TransactionResult
@@ -113,7 +113,8 @@ def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt
         effects = _effects(transaction, receipt) if success else ()
         sender, nonce = _address(transaction["from"]), int(transaction["nonce"], 16)
         message = "" if success else ("OUT_OF_GAS" if used >= limit else "REVERT")
-        return TransactionResult(txid, block, success, fee, effects, message, sender, nonce)
+        signed = delegations.read(transaction)
+        return TransactionResult(txid, block, success, fee, effects, message, sender, nonce, signed)
 
 
 def _effects(transaction: Any, receipt: Any) -> tuple[Effect, ...]:

@@ -6,6 +6,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from pipeline.chains.evm.simulate import PLAIN_GAS
+from pipeline.chains.evm.transaction import decode, split
 from pipeline.local.anvil_proxy import SEND, FaultProxy, error, txid
 from tests.chains.evm.anvil import FINALITY_DEPTH
 
@@ -31,6 +33,8 @@ class OddNode(FaultProxy):
         """Blocks that it gives logs of; it refuses more."""
         self.most_logs: int | None = None
         """In one answer; it refuses to give more."""
+        self.l1_gas = 0
+        """Units of gas that every transaction needs for L1, as on Arbitrum: with less in its limit it is refused."""
         self.ahead = 0
         """Calls left of which each meets a new block and is answered from it, whatever block it named."""
         self.undisturbed = asyncio.Lock()
@@ -70,6 +74,9 @@ class OddNode(FaultProxy):
                 return error(call, -32000, f"exceed maximum block range: {self.largest_range}")
         if call["method"] == SEND:
             sent = txid(call["params"][0])
+            limit, needed = _gas_limit(call["params"][0]), PLAIN_GAS + self.l1_gas
+            if self.l1_gas and limit < needed:
+                return error(call, -32000, f"intrinsic gas too low: gas {limit}, minimum needed {needed}")
             if sent in self._remembered:
                 return error(call, -32000, "already known")
             if self._frozen_at is not None:
@@ -78,9 +85,15 @@ class OddNode(FaultProxy):
             call = {**call, "params": [_stale(one, self._frozen_at) for one in call["params"]]}
         async with self.undisturbed:
             answer = await super().answer(call)
+        if call["method"] == "eth_estimateGas" and "result" in answer:
+            answer = {**answer, "result": hex(int(answer["result"], 16) + self.l1_gas)}
         if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
             return error(call, -32005, f"query returned more than {self.most_logs} results")
         return answer if self._frozen_at is None else _without_newer(call, answer, self._frozen_at)
+
+
+def _gas_limit(raw: str) -> int:
+    return decode(split(bytes.fromhex(raw[2:]))[0]).gas_limit
 
 
 def _stale(parameter: Any, height: int) -> Any:
