@@ -41,6 +41,8 @@ class Asset:
     symbol: str
     decimals: int
     contract: str | None = None
+    tolerance: int = 0
+    """Raw units that a transfer may arrive short or over: of tokens that are kept as shares, which round (stETH)."""
 
     @property
     def is_native(self) -> bool:
@@ -232,17 +234,22 @@ class TransactionResult:
         if self.fee < 0:
             raise ValueError(f"a negative fee, {self.fee}")
 
+    def moved(self, payment: Payment) -> int | None:
+        """What arrived of a payment, raw units: its amount, within its asset's tolerance. None: it did not happen."""
+        if not self.success:
+            return None
+        wanted = (payment.asset.contract, payment.sender, payment.receiver)
+        moved = [one.amount for one in self.effects if (one.contract, one.sender, one.receiver) == wanted]
+        closest = min(moved, key=lambda amount: abs(amount - payment.amount), default=None)
+        return closest if closest is not None and abs(closest - payment.amount) <= payment.asset.tolerance else None
+
     def did(self, payment: Payment) -> bool:
-        """Whether the payment happened: success and exactly the effect that was wanted."""
-        return self.success and _effect_of(payment) in self.effects
+        """Whether the payment happened: success and the effect that was wanted."""
+        return self.moved(payment) is not None
 
     def did_only(self, payment: Payment) -> bool:
         """Whether the payment happened, and moved nothing else."""
-        return self.success and self.effects == (_effect_of(payment),)
-
-
-def _effect_of(payment: Payment) -> Effect:
-    return Effect(payment.asset.contract, payment.sender, payment.receiver, payment.amount)
+        return len(self.effects) == 1 and self.did(payment)
 
 
 @dataclass(frozen=True, slots=True)

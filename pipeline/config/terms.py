@@ -89,6 +89,9 @@ ASSET_TERMS: Mapping[str, _Column] = {
     "is_active": _Column(Kind.FLAG, "Whether the asset is read and consolidated"),
     "consolidate_flag_above": _Column(Kind.AMOUNT, "needs_consolidation rises above this balance"),
     "consolidate_execute_min": _Column(Kind.AMOUNT, "A consolidation is sent only from this balance on"),
+    "transfer_tolerance": _Column(
+        Kind.AMOUNT, "A transfer counts as made that is short by so many raw units at the most (tokens kept as shares)"
+    ),
 }
 
 CONTRADICTIONS: Mapping[str, str] = {
@@ -108,8 +111,12 @@ CONTRADICTIONS: Mapping[str, str] = {
         "otherwise wallets are flagged for a consolidation that is never executed"
     ),
     "tokens_have_thresholds_and_coins_have_none": "only tokens have consolidation thresholds, and they need both",
+    "a_tolerance_is_ten_units_at_the_most": "transfer_tolerance is 10 raw units at the most: more would be a fee",
+    "a_tolerance_is_a_millionth_at_the_most": (
+        "transfer_tolerance is a millionth of consolidate_execute_min at the most: a fee could hide in more"
+    ),
 }
-"""CHECK constraints of sql/migrations/0001_chains.sql as sentences."""
+"""CHECK constraints of chains and asset_on_chain (sql/migrations) as sentences."""
 
 MOST = 100_000
 """Of counts: anything above is a slip of the hand."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from pipeline.chains.provider import BlockRef, TransactionResult
+from pipeline.chains.provider import BlockRef, Payment, TransactionResult
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.nonce_uses import NonceUse
@@ -38,6 +38,11 @@ class Finding:
         if self.result.success:
             return f"{EFFECT_ABSENT}: tx {self.result.txid} succeeded without moving what it was to move"
         return f"tx {self.result.txid} failed on the chain: {self.result.message or 'no reason given'}"
+
+    @property
+    def arrived(self) -> int | None:
+        """What was moved, raw units, where that is not the amount of the payment."""
+        return _arrived(self.result, self.attempt.payment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,19 @@ class Stranger:
     """Payments of the same wallet, asset and kind that are asked for and not out, with their jobs."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An attempt that is in a final block, and how it went."""
+
+    attempt_id: int
+    fee: int
+    """Native raw units."""
+    error: str | None = None
+    """Why it did not do what it was to do."""
+    arrived: int | None = None
+    """What it moved, raw units, where that is not the amount."""
+
+
 async def lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt], stranger: Stranger | None = None) -> None:
     """The jobs; the payments too where somebody may add an attempt to one that is out, and some have no job."""
     rivals = {} if stranger is None else stranger.rivals
@@ -102,7 +120,7 @@ async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> lis
     """End payments that were found in final blocks, and their jobs with them. Takes the locks."""
     await lock(conn, [finding.attempt for finding in findings])
     await include(conn, [(finding.attempt, finding.result.block) for finding in findings])
-    rows = await _end(conn, [(one.attempt.id, one.result.fee, one.error) for one in findings])
+    rows = await _end(conn, [_Ended(one.attempt.id, one.result.fee, one.error, one.arrived) for one in findings])
     await release_jobs(conn, [finding.attempt for finding in findings])
     return rows
 
@@ -133,7 +151,7 @@ async def settle_found(conn: AsyncConnection[Any], payment: Sequence[LiveAttempt
     found = await _record_found(conn, payment[0].transfer_id, result)
     if found is None:
         return []
-    rows = await _end(conn, [(found, result.fee, None)])
+    rows = await _end(conn, [_Ended(found, result.fee, arrived=_arrived(result, payment[0].payment))])
     await release_jobs(conn, payment)
     return rows
 
@@ -210,7 +228,7 @@ async def _adopt(conn: AsyncConnection[Any], chain_id: int, purpose: DictRow, re
     await fetch(conn, "transfers/take_nonce", transfer_id=transfer["id"], **nonce)
     found = await _record_found(conn, transfer["id"], result)
     assert found is not None  # noqa: S101 - it was just requested
-    await _end(conn, [(found, result.fee, None)])
+    await _end(conn, [_Ended(found, result.fee)])
     return int(transfer["id"])
 
 
@@ -251,15 +269,20 @@ async def _record_found(conn: AsyncConnection[Any], transfer_id: int, result: Tr
     return int(rows[0]["id"]) if rows else None
 
 
-async def _end(conn: AsyncConnection[Any], ended: Sequence[tuple[int, int, str | None]]) -> list[DictRow]:
-    """Attempts with the fees they cost, and why they did not do what they were to do."""
+def _arrived(result: TransactionResult, payment: Payment) -> int | None:
+    moved = result.moved(payment)
+    return None if moved == payment.amount else moved
+
+
+async def _end(conn: AsyncConnection[Any], ended: Sequence[_Ended]) -> list[DictRow]:
     return await fetch(
         conn,
         "transfers/settle",
-        attempt_ids=[attempt for attempt, _, _ in ended],
-        states=["final" if error is None else "reverted" for _, _, error in ended],
-        fees=[fee for _, fee, _ in ended],
-        errors=[error for _, _, error in ended],
+        attempt_ids=[one.attempt_id for one in ended],
+        states=["final" if one.error is None else "reverted" for one in ended],
+        fees=[one.fee for one in ended],
+        errors=[one.error for one in ended],
+        arrived=[one.arrived for one in ended],
     )
 
 

@@ -127,7 +127,7 @@ class LiveAttempt:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "LiveAttempt":
-        asset = Asset(row["symbol"], row["decimals"], row["contract_address"])
+        asset = Asset(row["symbol"], row["decimals"], row["contract_address"], int(row["transfer_tolerance"]))
         return cls(
             id=row["attempt_id"],
             transfer_id=row["transfer_id"],

@@ -83,7 +83,7 @@ class UpkeepStore:
                 payment=Payment(
                     row["from_address"],
                     row["to_address"],
-                    Asset(row["symbol"], row["decimals"], row["contract_address"]),
+                    Asset(row["symbol"], row["decimals"], row["contract_address"], int(row["transfer_tolerance"])),
                     parse_raw(row["amount"]),
                 ),
                 newest=row["attempt_id"],

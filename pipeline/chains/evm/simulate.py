@@ -14,6 +14,8 @@ from pipeline.chains.evm.transaction import transfer_call
 from pipeline.chains.provider import Asset, FeeEstimate, Payment
 from pipeline.units import to_human
 
+MOST_TOLERATED = 10
+"""Raw units, as in asset_on_chain: a token that rounds by more is none that is kept as shares."""
 PLAIN_GAS = 21_000
 """A coin transfer to an account without code, always."""
 
@@ -106,8 +108,8 @@ async def _token(node: EvmNode, payment: Payment, contract: str) -> int:
 
 
 def _check_arrival(node: EvmNode, payment: Payment, tried: Any) -> None:
-    """Raises SimulationFailed when less arrives than is sent. A probe that fails where the transfer itself passed
-    says nothing: the node takes no overrides, or the token takes no contracts for senders."""
+    """Raises SimulationFailed when less arrives than is sent, but for the token's tolerance. A probe that fails where
+    the transfer itself passed says nothing: the node takes no overrides, or the token takes no contracts for senders."""
     if isinstance(tried, RpcError):
         if tried.rpc_code != _REVERTED and "revert" not in tried.reason.lower():
             node.has_overrides = False
@@ -117,12 +119,19 @@ def _check_arrival(node: EvmNode, payment: Payment, tried: Any) -> None:
         node.has_overrides = False
         return
     before, later = int.from_bytes(words[:32], "big"), int.from_bytes(words[32:64], "big")
-    if payment.sender != payment.receiver and later - before != payment.amount:
-        decimals = payment.asset.decimals
-        arrives = to_human(max(0, later - before), decimals)
-        raise _failed(
-            payment, f"the token takes a fee on transfers, {arrives} of {to_human(payment.amount, decimals)} arrive"
-        )
+    missing = payment.amount - (later - before)
+    if payment.sender != payment.receiver and abs(missing) > payment.asset.tolerance:
+        raise _failed(payment, _why_less_arrives(payment.asset, payment.amount, missing))
+
+
+def _why_less_arrives(asset: Asset, amount: int, missing: int) -> str:
+    sent, arrives = (to_human(max(0, raw), asset.decimals) for raw in (amount, amount - missing))
+    if abs(missing) > MOST_TOLERATED:
+        return f"the token takes a fee on transfers, {arrives} of {sent} arrive"
+    return (
+        f"{arrives} of {sent} arrive, {missing} raw units less. A token that is kept as shares rounds so: give it a "
+        "tolerance (flagpost assets thresholds CHAIN TOKEN --tolerance 2)"
+    )
 
 
 def _probe_call(payment: Payment, contract: str) -> list[Any]:
