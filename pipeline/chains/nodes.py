@@ -71,6 +71,18 @@ class Nodes(Generic[N]):
         except _NoneAnswered as error:
             raise ChainUnavailable(f"no node of {self.chain} gave a usable answer: {error}") from error
 
+    async def ask_each(self, work: Callable[[N], Awaitable[T]]) -> dict[str, T]:
+        """The answers of all nodes by name; those that do not answer are left out. Raises what ``work`` raises but
+        NodeFailure, and WrongNetwork."""
+        answers: dict[str, T] = {}
+        for node in self.all:
+            try:
+                await self.verify(node)
+                answers[node.name] = await work(node)
+            except NodeFailure as failure:
+                self.failed(node, failure)
+        return answers
+
     def in_order(self, turn: int = 0) -> list[N]:
         """By preference; those that failed lately after the others, suspended ones last. With ``turn`` n the n-th of
         the healthy ones, counted round and round, comes first."""

@@ -8,7 +8,7 @@ Every amount is an ``int`` of raw units: sun or wei for the native coin, the tok
 for tokens. Every time is an aware ``datetime`` in UTC.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -284,6 +284,19 @@ class Verdict:
     """For people: which node and which block said so."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that a node does not offer."""
+
+    what: str
+    said: str
+    """The node's own words, or ``null``."""
+    without: str
+    """What that means, and what to do."""
+    is_essential: bool
+    """Whether nothing works without it."""
+
+
 class Provider(Protocol):
     """A chain. Every method raises ``chains.errors.ChainUnavailable`` when no node gave a usable answer in
     time, and ``chains.errors.WrongNetwork`` when a node turned out to belong to another network."""
@@ -294,6 +307,9 @@ class Provider(Protocol):
         Raises WrongNetwork naming the node, what it answered and what was expected. A node that does not
         answer is left to failover; if none answers, ChainUnavailable.
         """
+
+    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+        """What nodes do not offer that others do, by node; those that lack nothing, or do not answer, are left out."""
 
     async def block_ref(self, finality: Finality) -> BlockRef:
         """The newest block of that finality."""

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from rich.markup import escape
+
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Asset, Provider, TokenInfo
-from pipeline.cli.output import CommandError
+from pipeline.cli.output import CommandError, err
 from pipeline.cli.session import Connection, Row
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
@@ -60,6 +62,18 @@ async def checked_chain(settings: Settings, chain: Row, nodes: Sequence[Any] = (
             yield provider
     finally:
         await provider.close()
+
+
+async def check_abilities(provider: Provider, chain: str) -> None:
+    """Whether the nodes offer what is needed of them; what they can do without is told. Raises CommandError."""
+    with said_plainly(chain):
+        lacking = await provider.lacks()
+    for node, lacks in lacking.items():
+        for lack in lacks:
+            said = f"node {node} does not know {lack.what} (it says: {lack.said})"
+            if lack.is_essential:
+                raise CommandError(f"{said}: {lack.without}", "nothing was changed")
+            err.print(f"[yellow]{escape(said)}[/]: {escape(lack.without)}")
 
 
 @contextmanager

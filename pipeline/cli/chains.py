@@ -13,10 +13,10 @@ from rich.markup import escape
 from pipeline.chains.errors import ChainError
 from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.provider import Finality, Provider
-from pipeline.cli.chain_access import chain_row, checked_chain, compare_token, said_plainly
+from pipeline.cli.chain_access import chain_row, check_abilities, checked_chain, compare_token, said_plainly
 from pipeline.cli.gas_defaults import AMOUNTS, TRANSFER_GAS, GasDefaults, evm_defaults, tron_defaults
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
-from pipeline.cli.session import Row, database
+from pipeline.cli.session import Connection, Row, database
 from pipeline.config import ConfigError
 from pipeline.config.terms import CONTRADICTIONS, human_amount
 from pipeline.db.statements import statement
@@ -96,8 +96,7 @@ def add(
     }
     amounts = {key: _amount(key, text, symbol, decimals) for key, text in given.items() if text is not None}
     with database(settings, "chains add") as connection:
-        if connection.execute(statement("chains/get"), {"chain": name}).fetchone() is not None:
-            raise CommandError(f"there is a chain {name} already", f"switch it on: flagpost chains enable {name}")
+        _refuse_known(connection, chain)
         defaults, head = asyncio.run(_ask(settings, chain, unchecked=unchecked))
         row: dict[str, Any] = {
             **chain,
@@ -112,9 +111,12 @@ def add(
             "decimals": decimals,
         }
         try:
-            connection.execute(statement("chains/insert"), row)
+            with connection.transaction():
+                inserted = connection.execute(statement("chains/insert"), row).fetchone()
         except psycopg.errors.CheckViolation as error:
             raise _contradiction(name, error) from None
+        if inserted is None:  # somebody else was faster
+            _refuse_known(connection, chain)
     report = {
         "chain": name,
         "family": family.value,
@@ -207,12 +209,31 @@ def disable(name: NameArgument, as_json: JsonOption = False) -> None:
     _say_switched(chain, active=False, tokens=[], as_json=as_json)
 
 
+def _refuse_known(connection: Connection, chain: Mapping[str, Any]) -> None:
+    """Raises CommandError naming the row that has this name, or is this network."""
+    known = connection.execute(
+        statement("chains/known"), {"name": chain["name"], "family": chain["family"], "network_id": chain["network_id"]}
+    ).fetchone()
+    if known is None:
+        return
+    name, state = known["name"], "on" if known["is_active"] else "off"
+    todo = f"switch it on: flagpost chains enable {name}" if not known["is_active"] else "see: flagpost chains list"
+    if name == chain["name"]:
+        raise CommandError(f"there is a chain {name} already, network {known['network_id']}, switched {state}", todo)
+    raise CommandError(
+        f"network {known['network_id']} is there already as chain {name}, switched {state}: two rows of one network "
+        "would fill and empty the same addresses",
+        f"{todo}; give it other nodes: flagpost chains enable {name} --node URL",
+    )
+
+
 async def _ask(settings: Settings, chain: Mapping[str, Any], *, unchecked: bool) -> tuple[GasDefaults, int | None]:
     """What gas amounts fit, and the head block of the chain as it was seen. Raises CommandError."""
     family = chain["family"]
     if unchecked:
         return (tron_defaults() if family == Family.TRON else evm_defaults(None)), None
     async with checked_chain(settings, chain) as provider:
+        await check_abilities(provider, chain["name"])
         head = await provider.block_ref(Finality.HEAD)
         return (tron_defaults() if family == Family.TRON else await _evm_defaults(provider)), head.number
 
@@ -226,6 +247,7 @@ async def _evm_defaults(provider: Provider) -> GasDefaults:
 
 async def _check(settings: Settings, chain: Row, tokens: list[dict[str, Any]], nodes: list[Any]) -> None:
     async with checked_chain(settings, chain, nodes) as provider:
+        await check_abilities(provider, chain["name"])
         for token in tokens:
             await compare_token(provider, chain["name"], token)
         if settings.treasury.get(chain["name"]) is not None:

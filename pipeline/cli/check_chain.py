@@ -1,13 +1,13 @@
 """Doctor's questions to a chain: are its nodes of the right network, our wallets funded, and what would gas cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.http import NodeConfig
 from pipeline.chains.open import open_provider, options_of
-from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
+from pipeline.chains.provider import Asset, BalanceQuery, Finality, Lack, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
 from pipeline.cli.check_fees import check_fees
 from pipeline.cli.findings import Findings
@@ -144,6 +144,8 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
         return False
     try:
         await provider.check_network()
+        if not _offers_all(found, context, await provider.lacks()):
+            return False
         head, final = await provider.block_ref(Finality.HEAD), await provider.block_ref(Finality.FINAL)
     except WrongNetwork as error:
         found.fail(check, str(error), "give this chain a node of its own network, or correct chains.network_id")
@@ -163,6 +165,17 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
     else:
         found.ok(check, f"{node.url}: right network, block {head.number}, final {final.number}")
     return True
+
+
+def _offers_all(found: Findings, context: ChainContext, lacking: Mapping[str, Sequence[Lack]]) -> bool:
+    """Whether a node can be worked with; what it lacks is said."""
+    is_enough = True
+    for name, lacks in lacking.items():
+        for lack in lacks:
+            said = f"{name} does not know {lack.what} (it says: {lack.said})"
+            (found.fail if lack.is_essential else found.warn)(f"{context.name}.node", said, lack.without)
+            is_enough = is_enough and not lack.is_essential
+    return is_enough
 
 
 def _provider(context: ChainContext, nodes: Sequence[NodeConfig]) -> Provider:

@@ -1,11 +1,12 @@
 """The provider for EVM chains. Encoding is local; a node is asked for facts and handed finished bytes."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, transaction, verdict
+from pipeline.chains.evm.abilities import read_lacks
 from pipeline.chains.evm.balances import EvmBalances
 from pipeline.chains.evm.broadcast import send
 from pipeline.chains.evm.fees import NO_ORACLE, FeeBook, FeePolicy, Market
@@ -24,6 +25,7 @@ from pipeline.chains.provider import (
     BroadcastReply,
     FeeEstimate,
     Finality,
+    Lack,
     Payment,
     SignedTransaction,
     TokenInfo,
@@ -104,6 +106,9 @@ class EvmProvider:
     async def check_network(self) -> None:
         await self._nodes.check_all()
 
+    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+        return {name: found for name, found in (await self._nodes.ask_each(read_lacks)).items() if found}
+
     async def block_ref(self, finality: Finality) -> BlockRef:
         return await self._nodes.ask(lambda node: node.block_ref(finality))
 
@@ -143,14 +148,19 @@ class EvmProvider:
         return await self._nodes.ask(ask)
 
     async def sender_nonces(self, sender: str) -> SenderNonces:
-        """For the reservation of nonces. Raises InvalidAddress. A node whose counts contradict each other is passed."""
+        """For the reservation of nonces. Raises InvalidAddress. A node whose counts contradict each other is passed. Of
+        one that tells nothing of its pool (no tag ``pending``) what is in blocks is all that is seen."""
         canonical = address.validate(sender)
 
         async def ask(node: EvmNode) -> SenderNonces:
             tags = ("finalized", "latest", "pending")
-            answers = await node.batch([("eth_getTransactionCount", [canonical, tag]) for tag in tags])
+            finalized, latest, pending = await node.batch(
+                [("eth_getTransactionCount", [canonical, tag]) for tag in tags]
+            )
+            if pending is None or isinstance(pending, RpcError):
+                pending = latest
             with reading(node, "eth_getTransactionCount"):
-                counts = SenderNonces(*(int(wanted(answer), 16) for answer in answers))
+                counts = SenderNonces(*(int(wanted(answer), 16) for answer in (finalized, latest, pending)))
                 if not 0 <= counts.finalized <= counts.latest <= _MOST_COUNTED or counts.pending > _MOST_COUNTED:
                     raise ValueError(f"{counts.latest} transactions, of which {counts.finalized} final")
                 return counts

@@ -109,7 +109,7 @@ async def _token(node: EvmNode, payment: Payment, contract: str) -> int:
 
 def _check_arrival(node: EvmNode, payment: Payment, tried: Any) -> None:
     """Raises SimulationFailed when less arrives than is sent, but for the token's tolerance. A probe that fails where
-    the transfer itself passed says nothing: the node takes no overrides, or the token takes no contracts for senders."""
+    the transfer itself passed says nothing: the node takes no overrides, or the token no contracts for senders."""
     if isinstance(tried, RpcError):
         if tried.rpc_code != _REVERTED and "revert" not in tried.reason.lower():
             node.has_overrides = False

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from pipeline.chains.broadcast import broadcast
@@ -18,6 +18,7 @@ from pipeline.chains.provider import (
     BroadcastReply,
     FeeEstimate,
     Finality,
+    Lack,
     Payment,
     SignedTransaction,
     TokenInfo,
@@ -73,6 +74,9 @@ class TronProvider:
 
     async def check_network(self) -> None:
         await self._nodes.check_all()
+
+    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+        return {}  # java-tron offers all of it
 
     async def block_ref(self, finality: Finality) -> BlockRef:
         return await self._nodes.ask(lambda node: node.block_ref(finality))

@@ -33,6 +33,10 @@ class OddNode(FaultProxy):
         """Blocks that it gives logs of; it refuses more."""
         self.most_logs: int | None = None
         """In one answer; it refuses to give more."""
+        self.missing_tag: str | None = None
+        """A way to name a block that it does not know: ``finalized``, ``pending``, ``blockHash``."""
+        self.says_null = False
+        """Of a missing tag, in place of an error."""
         self.l1_gas = 0
         """Units of gas that every transaction needs for L1, as on Arbitrum: with less in its limit it is refused."""
         self.ahead = 0
@@ -60,6 +64,12 @@ class OddNode(FaultProxy):
     async def answer(self, call: dict[str, Any]) -> Any:
         if call["method"] in self.missing_methods:
             return error(call, -32601, f"the method {call['method']} does not exist/is not available")
+        if any(
+            self.missing_tag == one or (isinstance(one, dict) and self.missing_tag in one) for one in call["params"]
+        ):
+            if self.says_null:
+                return {"jsonrpc": "2.0", "id": call["id"], "result": None}
+            return error(call, -32602, f"invalid argument: unknown block {self.missing_tag}")
         if call["method"] in self.pinned:
             return {"jsonrpc": "2.0", "id": call["id"], "result": self.pinned[call["method"]]}
         if self.refuses_overrides and call["method"] == "eth_call" and len(call["params"]) > 2:
@@ -90,6 +100,11 @@ class OddNode(FaultProxy):
         if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
             return error(call, -32005, f"query returned more than {self.most_logs} results")
         return answer if self._frozen_at is None else _without_newer(call, answer, self._frozen_at)
+
+
+def without_tag(node: OddNode, tag: str, *, null: bool = False) -> None:
+    """From now on a node does not know that way to name a block; it says so, or answers null."""
+    node.missing_tag, node.says_null = tag, null
 
 
 def _gas_limit(raw: str) -> int:
