@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from pipeline.cli.gas_defaults import AMOUNTS, TRANSFER_GAS, GasDefaults, evm_de
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.session import Connection, Row, database
 from pipeline.config import ConfigError
-from pipeline.config.terms import CONTRADICTIONS, human_amount
+from pipeline.config.terms import CONTRADICTIONS, LONGEST_SECONDS, human_amount
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import Family
 from pipeline.settings import Settings
@@ -35,13 +36,20 @@ UncheckedOption = Annotated[
     bool, typer.Option("--unchecked", help="Ask no node: where none can be reached from this machine.")
 ]
 NameArgument = Annotated[str, typer.Argument(help="Name of the chain: lower case, digits, hyphens.")]
+LARGEST_CHAIN_ID = 2**63 - 37
+"""By EIP-2294."""
+LONGEST_SYMBOL = 32
+"""As of tokens."""
+_GENESIS = re.compile(r"[0-9a-fA-F]{64}")
 COINS = {Family.TRON: ("TRX", 6), Family.EVM: (None, 18)}
 
 
 @app.command()
 def add(
     name: NameArgument,
-    chain_id: Annotated[int | None, typer.Option(min=1, help="EVM: the chain id its nodes must answer.")] = None,
+    chain_id: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_CHAIN_ID, help="EVM: the chain id its nodes must answer.")
+    ] = None,
     genesis: Annotated[str | None, typer.Option(help="TRON: the id of its genesis block, 64 hex digits.")] = None,
     coin: Annotated[str | None, typer.Option(help="Symbol of the native coin, e.g. BNB; TRX on TRON.")] = None,
     node: NodeOption = None,
@@ -53,8 +61,10 @@ def add(
     gas_max_per_topup: Annotated[str | None, typer.Option(help="Limit of one top-up.")] = None,
     gas_max_per_wallet_day: Annotated[str | None, typer.Option(help="Limit per wallet and day.")] = None,
     gas_max_per_day: Annotated[str | None, typer.Option(help="Limit per day.")] = None,
-    block_time: Annotated[float, typer.Option(min=0.05, help="Seconds between its blocks.")] = 3.0,
-    sync_interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings of a balance.")] = 300.0,
+    block_time: Annotated[float, typer.Option(min=0.05, max=3600, help="Seconds between its blocks.")] = 3.0,
+    sync_interval: Annotated[
+        float, typer.Option(min=0.1, max=LONGEST_SECONDS, help="Seconds between two readings of a balance.")
+    ] = 300.0,
     disabled: Annotated[bool, typer.Option("--disabled", help="Add it switched off.")] = False,
     unchecked: UncheckedOption = False,
     as_json: JsonOption = False,
@@ -71,11 +81,15 @@ def add(
         raise usage("give --chain-id (EVM) or --genesis (TRON)", "it is what tells this chain's nodes from others")
     if gas_policy not in ("threshold", "on_demand"):
         raise usage(f"--gas-policy {gas_policy!r}: it is threshold or on_demand")
+    if genesis is not None and not _GENESIS.fullmatch(genesis):
+        raise usage(f"--genesis {genesis[:80]!r}: it is a block id of 64 hex digits")
     family = Family.EVM if genesis is None else Family.TRON
     default_coin, decimals = COINS[family]
     symbol = coin or default_coin
     if symbol is None:
         raise usage("give --coin: the symbol of the native coin, such as BNB")
+    if len(symbol) > LONGEST_SYMBOL or not symbol.isprintable():
+        raise usage(f"--coin {symbol[:40]!r}: a symbol has {LONGEST_SYMBOL} printable characters at the most")
     settings, nodes = Settings.load(), _parsed_nodes(node or [])
     chain: dict[str, Any] = {
         "name": name,
@@ -114,7 +128,8 @@ def add(
             with connection.transaction():
                 inserted = connection.execute(statement("chains/insert"), row).fetchone()
         except psycopg.errors.CheckViolation as error:
-            raise _contradiction(name, error) from None
+            rule = CONTRADICTIONS.get(error.diag.constraint_name or "") or error.diag.message_primary
+            raise CommandError(f"chain {name}: {rule}", "nothing was added") from None
         if inserted is None:  # somebody else was faster
             _refuse_known(connection, chain)
     report = {
@@ -306,10 +321,3 @@ def _amount(key: str, text: str, symbol: str, decimals: int) -> int:
     if raw is None:
         raise usage(f"{option} {text!r}: name the coin with it, such as '0.001 {symbol}'")
     return raw
-
-
-def _contradiction(name: str, error: psycopg.errors.CheckViolation) -> CommandError:
-    rule = CONTRADICTIONS.get(error.diag.constraint_name or "")
-    if rule is None and error.diag.constraint_name == "chains_name_check":
-        rule = "a name has lower case letters, digits and hyphens, and begins with a letter"
-    return CommandError(f"chain {name}: {rule or error.diag.message_primary}", "nothing was added")

@@ -12,6 +12,7 @@ from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm import address as evm_address
 from pipeline.chains.tron import address as tron_address
 from pipeline.cli.output import CommandError
+from pipeline.cli.refusals import in_words
 from pipeline.db.dsn import database_dsn, with_application, without_password
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import Family, PrivateBranch, PublicBranch
@@ -46,6 +47,8 @@ def database(settings: Settings, name: str) -> Iterator[Connection]:
         raise _no_schema(error) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise CommandError(_first_line(error), "use a DATABASE_URL whose user may do this") from None
+    except psycopg.Error as error:
+        raise in_words(error) or error from None
 
 
 @asynccontextmanager
@@ -63,6 +66,8 @@ async def async_database(settings: Settings, name: str) -> AsyncIterator[AsyncCo
             yield connection
     except _NO_SCHEMA as error:
         raise _no_schema(error) from None
+    except psycopg.Error as error:
+        raise in_words(error) or error from None
 
 
 def unreachable(settings: Settings, dsn: str, error: Exception) -> CommandError:

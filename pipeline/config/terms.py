@@ -111,6 +111,17 @@ CONTRADICTIONS: Mapping[str, str] = {
         "otherwise wallets are flagged for a consolidation that is never executed"
     ),
     "tokens_have_thresholds_and_coins_have_none": "only tokens have consolidation thresholds, and they need both",
+    "chains_gas_amount_check": "gas_amount must be above 0",
+    "chains_fee_max_check": "fee_max must be above 0; null: no limit of ours",
+    "chains_sync_interval_check": "sync_interval must be above 0",
+    "chains_block_time_check": "block_time must be above 0",
+    "chains_transaction_lifetime_check": "transaction_lifetime must be above 0",
+    "chains_replace_after_blocks_check": "replace_after_blocks must be at least 1",
+    "chains_name_check": "a name has lower case letters, digits and hyphens, and begins with a letter",
+    "asset_on_chain_decimals_check": "decimals are 0 to 36",
+    "raw_amount_is_not_negative": "an amount is not negative",
+    "raw_amount_is_whole": "an amount is a whole number of raw units",
+    "raw_amount_has_at_most_78_digits": "an amount has 78 digits at the most",
     "a_tolerance_is_ten_units_at_the_most": "transfer_tolerance is 10 raw units at the most: more would be a fee",
     "a_tolerance_is_a_millionth_at_the_most": (
         "transfer_tolerance is a millionth of consolidate_execute_min at the most: a fee could hide in more"
@@ -118,6 +129,8 @@ CONTRADICTIONS: Mapping[str, str] = {
 }
 """CHECK constraints of chains and asset_on_chain (sql/migrations) as sentences."""
 
+LONGEST_SECONDS = 3_650 * 86_400
+"""Of durations: ten years."""
 MOST = 100_000
 """Of counts: anything above is a slip of the hand."""
 _HUMAN_AMOUNT = re.compile(r"\s*([0-9][0-9_.]*)\s*([A-Za-z][A-Za-z0-9.-]*)\s*")
@@ -294,4 +307,7 @@ def _seconds(key: str, value: Any) -> str:
     match_ = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
     if match_ is None:
         raise ConfigError(f"{key} takes seconds, or a duration such as 10m or 2h, not {value!r}")
-    return f"{float(match_[1]) * _UNIT_SECONDS[match_[2]]:.3f}"
+    seconds = float(match_[1]) * _UNIT_SECONDS[match_[2]]
+    if seconds > LONGEST_SECONDS:
+        raise ConfigError(f"{key} is {LONGEST_SECONDS // 86_400} days at the most, not {value!r}")
+    return f"{seconds:.3f}"
