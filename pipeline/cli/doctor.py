@@ -8,6 +8,7 @@ import typer
 
 from pipeline.cli.check_chain import check_chain
 from pipeline.cli.check_database import check_bell, check_processes, check_queue, check_server, check_triggers
+from pipeline.cli.check_senders import check_senders
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, out, print_json
 from pipeline.cli.session import Connection, async_database, database
@@ -73,6 +74,7 @@ def _check(found: Findings, connection: Connection, settings: Settings) -> None:
         )
     check_processes(found, connection, {line.name for line in production_lines()}, system_paused=config.paused)
     check_queue(found, connection)
+    check_senders(found, connection)
     chains = connection.execute(statement("doctor/chains")).fetchall()
     if not chains:
         found.warn(
