@@ -13,7 +13,7 @@ from pipeline.cli.chain_access import chain_row, checked_chain, compare_token
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.session import Connection, Row, canonical_address, chain_named, database
 from pipeline.config import ConfigError
-from pipeline.config.terms import CONTRADICTIONS, human_amount
+from pipeline.config.terms import SENTENCES, human_amount
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.units import InvalidAmount, parse_raw, to_human
@@ -270,7 +270,7 @@ def _contradictions(token: Row) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.CheckViolation as error:
-        rule = CONTRADICTIONS.get(error.diag.constraint_name or "") or error.diag.message_primary
+        rule = SENTENCES.get(error.diag.constraint_name or "") or error.diag.message_primary
         raise CommandError(f"{token['symbol']} on {token['chain']}: {rule}", "nothing was changed") from None
 
 

@@ -19,7 +19,7 @@ from pipeline.cli.gas_defaults import AMOUNTS, TRANSFER_GAS, GasDefaults, evm_de
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.session import Connection, Row, database
 from pipeline.config import ConfigError
-from pipeline.config.terms import CONTRADICTIONS, LONGEST_SECONDS, human_amount
+from pipeline.config.terms import LONGEST_SECONDS, SENTENCES, human_amount
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import Family
 from pipeline.settings import Settings
@@ -128,7 +128,7 @@ def add(
             with connection.transaction():
                 inserted = connection.execute(statement("chains/insert"), row).fetchone()
         except psycopg.errors.CheckViolation as error:
-            rule = CONTRADICTIONS.get(error.diag.constraint_name or "") or error.diag.message_primary
+            rule = SENTENCES.get(error.diag.constraint_name or "") or error.diag.message_primary
             raise CommandError(f"chain {name}: {rule}", "nothing was added") from None
         if inserted is None:  # somebody else was faster
             _refuse_known(connection, chain)

@@ -6,7 +6,7 @@ import psycopg
 from psycopg import errors
 
 from pipeline.cli.output import CommandError
-from pipeline.config.terms import CONTRADICTIONS
+from pipeline.config.terms import SENTENCES
 
 _KEY = re.compile(
     r"Key \((?P<columns>.*?)\)=\((?P<values>.*)\) (?P<what>already exists|is not present|is still referenced)"
@@ -33,7 +33,7 @@ def in_words(error: psycopg.Error) -> CommandError | None:
 
 
 def _rule(constraint: str | None, of: str | None) -> str:
-    rule = CONTRADICTIONS.get(constraint or "")
+    rule = SENTENCES.get(constraint or "")
     return rule or f"a value of {of} is out of its bounds ({(constraint or 'unnamed').replace('_', ' ')})"
 
 

@@ -111,6 +111,15 @@ CONTRADICTIONS: Mapping[str, str] = {
         "otherwise wallets are flagged for a consolidation that is never executed"
     ),
     "tokens_have_thresholds_and_coins_have_none": "only tokens have consolidation thresholds, and they need both",
+    "a_tolerance_is_ten_units_at_the_most": "transfer_tolerance is 10 raw units at the most: more would be a fee",
+    "a_tolerance_is_a_millionth_at_the_most": (
+        "transfer_tolerance is a millionth of consolidate_execute_min at the most: a fee could hide in more"
+    ),
+}
+"""Rules between terms, CHECK constraints of chains and asset_on_chain (sql/migrations), as sentences."""
+
+SENTENCES: Mapping[str, str] = {
+    **CONTRADICTIONS,
     "chains_gas_amount_check": "gas_amount must be above 0",
     "chains_fee_max_check": "fee_max must be above 0; null: no limit of ours",
     "chains_sync_interval_check": "sync_interval must be above 0",
@@ -122,12 +131,8 @@ CONTRADICTIONS: Mapping[str, str] = {
     "raw_amount_is_not_negative": "an amount is not negative",
     "raw_amount_is_whole": "an amount is a whole number of raw units",
     "raw_amount_has_at_most_78_digits": "an amount has 78 digits at the most",
-    "a_tolerance_is_ten_units_at_the_most": "transfer_tolerance is 10 raw units at the most: more would be a fee",
-    "a_tolerance_is_a_millionth_at_the_most": (
-        "transfer_tolerance is a millionth of consolidate_execute_min at the most: a fee could hide in more"
-    ),
 }
-"""CHECK constraints of chains and asset_on_chain (sql/migrations) as sentences."""
+"""The same and the bounds of single columns and of raw amounts."""
 
 LONGEST_SECONDS = 3_650 * 86_400
 """Of durations: ten years."""
@@ -194,7 +199,7 @@ async def set_term(connection: Connection, key: str, value: Any) -> None:
     try:
         await connection.execute(update, {"value": stored, "id": place.id})
     except errors.CheckViolation as error:
-        rule = CONTRADICTIONS.get(error.diag.constraint_name or "")
+        rule = SENTENCES.get(error.diag.constraint_name or "")
         raise ConfigError(f"{key} cannot be {value}: {rule or error.diag.message_primary}") from None
 
 

@@ -126,11 +126,12 @@ def _check_arrival(node: EvmNode, payment: Payment, tried: Any) -> None:
 
 def _why_less_arrives(asset: Asset, amount: int, missing: int) -> str:
     sent, arrives = (to_human(max(0, raw), asset.decimals) for raw in (amount, amount - missing))
+    said = f"the token takes a fee on transfers, {arrives} of {sent} arrive"
     if abs(missing) > MOST_TOLERATED:
-        return f"the token takes a fee on transfers, {arrives} of {sent} arrive"
+        return said
     return (
-        f"{arrives} of {sent} arrive, {missing} raw units less. A token that is kept as shares rounds so: give it a "
-        "tolerance (flagpost assets thresholds CHAIN TOKEN --tolerance 2)"
+        f"{said}. Or it is kept as shares and rounds, by {missing} raw units here: then give it a tolerance (flagpost "
+        "assets thresholds CHAIN TOKEN --tolerance 2)"
     )
 
 
