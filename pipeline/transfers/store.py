@@ -74,7 +74,7 @@ class SenderStuck(StepRefused):
 
 
 class SenderHeld(StepRefused):
-    """A sender did what is no payment of ours: a person has to look before it pays again."""
+    """A sender did what is no payment of ours: a person has to look before it pays again, or is given gas."""
 
 
 def refused_by_guard(error: Exception) -> bool:
@@ -155,7 +155,7 @@ class TransferStore:
         asked it for meanwhile.
 
         Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, PurseShort, CooldownActive,
-        BudgetExhausted.
+        BudgetExhausted, SenderHeld (somebody else has the receiver's key).
         """
         crash_here(CrashPoint.REQUEST_BEFORE)
         try:
@@ -315,6 +315,8 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
             return MovedOn(message)
         case "FP007":  # triggers/money_enters: bytes that were given up
             return MayStillLand(message)
+        case "FP012":  # triggers/gas_for_held_wallets: somebody else has the receiver's key
+            return SenderHeld(message)
     return None
 
 

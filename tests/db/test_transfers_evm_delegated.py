@@ -174,6 +174,25 @@ class TestCarriedAgain:
         assert rows == [{"nonce": 1, "state": "reserved"}]
 
 
+async def test_a_wallet_that_is_held_is_given_no_gas(evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet) -> None:
+    """Whoever has its key, or the contract that acts for it, would take that, a top-up after the other."""
+    await delegated(evm, rich.derivation_index, 0)
+    await evm.network.finalize()
+    await evm.flag(rich, consolidation=True)
+    reasons(await evm_desk.run(CONSOLIDATION))
+    await rounds(evm, evm_desk)
+    await evm.network.node.call("anvil_setBalance", rich.address, "0x0")
+    await evm.network.finalize()
+    await evm.flag(rich, gas=True)
+    (reason,) = reasons(await evm_desk.run(GAS))
+    assert f"no gas goes to wallet {rich.address}, which is held since" in reason
+    assert await evm.paid_gas() == []
+    await released(evm, rich.address)
+    assert Parked() in await again(evm, evm_desk)
+    await evm_desk.settle()
+    assert [one.receiver for one in await evm.paid_gas()] == [rich.address]
+
+
 async def test_gas_for_a_wallet_whose_code_takes_more_of_it(evm: EvmWorld, evm_desk: EvmDesk) -> None:
     """A coin transfer to an account with code may need more than 21,000."""
     wallet = await evm.wallet(usdt=250 * USDT)
