@@ -25,7 +25,7 @@ from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Payments
 from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.stuck import Stuck
+from pipeline.transfers.stuck import Released, Stuck
 
 _LONGEST_UNPROVED = timedelta(minutes=10)
 """Past an expiration, by the final blocks: nodes that are behind are no longer behind then."""
@@ -35,7 +35,7 @@ _LONGEST_UNPROVED = timedelta(minutes=10)
 class _Alarm:
     """Why a payment is for people, or cannot be proved."""
 
-    sender: str
+    attempt: LiveAttempt
     stuck: Stuck
 
 
@@ -72,8 +72,14 @@ class Burials:
 
     def stuck(self) -> dict[str, Stuck]:
         """Senders with a payment whose nonce is used, and that is for people (EVM)."""
-        numbered = [one for one in (*self._alarms.values(), *self._set_aside.values()) if one.stuck.unexplained_below]
-        return {one.sender: one.stuck for one in numbered}
+        stuck: dict[str, Stuck] = {}
+        for alarm in (*self._alarms.values(), *self._set_aside.values()):
+            nonces, sender = alarm.stuck.unexplained, alarm.attempt.signed.sender
+            if nonces is not None:
+                before = stuck[sender].unexplained or nonces if sender in stuck else nonces
+                both = range(min(before[0], nonces[0]), max(before[-1], nonces[-1]) + 1)
+                stuck[sender] = Stuck(alarm.stuck.reason, both)
+        return stuck
 
     def forget_but(self, transfers: set[int]) -> None:
         """Only these are out."""
@@ -84,11 +90,12 @@ class Burials:
     async def in_line(self, live: Sequence[LiveAttempt]) -> list[LiveAttempt]:
         """Without those that are for people, who have not spoken yet."""
         if self._set_aside:
-            vouched = await self._store.released_below(self._chain_id, [one.sender for one in self._set_aside.values()])
+            senders = [alarm.attempt.signed.sender for alarm in self._set_aside.values()]
+            vouched = await self._store.released(self._chain_id, senders)
             self._set_aside = {
                 transfer: alarm
                 for transfer, alarm in self._set_aside.items()
-                if vouched.get(alarm.sender, 0) < (alarm.stuck.unexplained_below or 0)
+                if not _is_vouched([alarm.attempt], vouched)
             }
         return [attempt for attempt in live if attempt.transfer_id not in self._set_aside]
 
@@ -136,7 +143,7 @@ class Burials:
         looked_up = await self._fates.look_up([attempt for one in past for attempt in one])
         open_ones = [known for known in looked_up if not known.settled]
         senders = {known.payment[0].signed.sender for known in open_ones}
-        vouched = await self._store.released_below(self._chain_id, list(senders)) if senders else {}
+        vouched = await self._store.released(self._chain_id, list(senders)) if senders else {}
         for known in open_ones:
             transfer = known.payment[0].transfer_id
             until = self._doubts[transfer] = doubts.get(transfer, head.number)
@@ -189,7 +196,7 @@ class Burials:
                 f"transfer {first.transfer_id}: {user}, but no node calls it dead: none has an index that reaches back "
                 f"so far. Nothing is done. Give the chain a node with all receipts; or look for {_txids(payment)} in a "
                 f"block explorer, and if there is none of them, {await self._release(first)}",
-                _nonce(first) + 1,
+                _only(first),
             )
         else:
             self._alarms.pop(first.transfer_id, None)
@@ -209,7 +216,7 @@ class Burials:
             f"transfer {first.transfer_id}: {said or 'no node finds it'}. Nonce {nonce} of {sender} is used, and "
             f"{why}: not proved, nothing is done. Look for {_txids(payment)} in a block explorer; if it shows none and "
             f"no other transaction that made this payment, {await self._release(first)}",
-            _nonce(first) + 1,
+            _only(first),
         )
 
     async def _set_it_aside(self, first: LiveAttempt, proof: Proof) -> None:
@@ -218,7 +225,7 @@ class Burials:
             f"that ({proof.user}; {first.signed.sender}). It is not made again; compare transfers with the chain, and "
             f"to settle it by that transaction, {await self._release(first)}"
         )
-        self._set_aside[first.transfer_id] = _Alarm(first.signed.sender, Stuck(reason, _nonce(first) + 1))
+        self._set_aside[first.transfer_id] = _Alarm(first, Stuck(reason, _only(first)))
         await self._store.set_aside(first.transfer_id, reason)
         logger.critical("{}", reason)
 
@@ -248,14 +255,20 @@ class Burials:
         )
         logger.critical("{}", accounted.said)
 
-    def _alarm(self, attempt: LiveAttempt, reason: str, unexplained_below: int | None = None) -> None:
+    def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: range | None = None) -> None:
         if attempt.transfer_id not in self._alarms:
             logger.error("{}", reason)
-        self._alarms[attempt.transfer_id] = _Alarm(attempt.signed.sender, Stuck(reason, unexplained_below))
+        self._alarms[attempt.transfer_id] = _Alarm(attempt, Stuck(reason, unexplained))
 
 
-def _is_vouched(payment: Payments, vouched: Mapping[str, int]) -> bool:
-    return _nonce(payment[0]) < vouched.get(payment[0].signed.sender, 0)
+def _is_vouched(payment: Payments, vouched: Mapping[str, Released]) -> bool:
+    """Whether a person has judged what used its nonce: all attempts of it were out by then."""
+    released = vouched.get(payment[0].signed.sender)
+    return released is not None and all(released.covers(_nonce(one), one.first_broadcast_at) for one in payment)
+
+
+def _only(attempt: LiveAttempt) -> range:
+    return range(_nonce(attempt), _nonce(attempt) + 1)
 
 
 def _nonce(attempt: LiveAttempt) -> int:

@@ -155,19 +155,19 @@ class Strangers:
         if final is None:
             final = counted.finalized
         if one.next_nonce is None:
-            if counted.latest == final or one.released_below is not None:
+            if counted.latest == final or one.released:
                 await self._introduce(one, final, read_up_to)
             else:
                 self._waits[one.sender] = "it goes on making transactions, and none of them may be open when we begin"
             return False
-        beyond = max(one.next_nonce, one.released_below or 0)
+        beyond = one.released.stop if one.next_nonce in one.released else one.next_nonce
         if final - beyond > _MOST_UNKNOWN or final - one.next_nonce > _MOST_RELEASED:
             self._say(
                 one,
                 f"a node counts {final} final transactions of {one.sender}, and the books know {one.next_nonce}: too "
                 "many to be true. It pays nothing meanwhile. Compare with a block explorer, and give the chain another "
                 f"node (FLAGPOST_NODES_…) if it is not so; if it is, {_release(one)}",
-                final,
+                range(one.next_nonce, final),
             )
             return False
         missing = {nonce for nonce in (*one.void, *range(one.next_nonce, final)) if nonce < final}
@@ -218,7 +218,7 @@ class Strangers:
         sender, first = one.sender, final
         search = self._searches.get(sender)
         oldest = max(0, (read_up_to.number if search is None else search.began) - self._look_back)
-        if one.released_below is None and await self._provider.count_at(sender, oldest) != final:
+        if not one.released and await self._provider.count_at(sender, oldest) != final:
             search = await self._extend(one, None, read_up_to, oldest)
             if search is None:
                 return
@@ -232,7 +232,7 @@ class Strangers:
         sender = one.sender
         lowest = await self._store.known_block(self._chain_id, sender, min(missing))
         search = await self._extend(one, missing, read_up_to, lowest)
-        vouched = {nonce for nonce in missing if nonce < (one.released_below or 0)}
+        vouched = {nonce for nonce in missing if nonce in one.released}
         if search is None:
             if missing <= vouched and sender in self._stuck:
                 logger.warning("{} was released: what no block shows of it is taken for nothing of ours", sender)
@@ -248,7 +248,7 @@ class Strangers:
             f"blocks from {lowest} on do not show by what: a node counts wrong, or gives blocks that cannot be read, "
             "or the sender's account is a contract's (EIP-7702), which used them itself. It pays nothing until that is "
             f"found out. Look at {sender} in a block explorer; if none of it is ours, {_release(one)}",
-            max(missing) + 1,
+            range(min(missing), max(missing) + 1),
         )
         return False
 
@@ -286,7 +286,7 @@ class Strangers:
                         f"{search.lowest.block.number - 1}, where they may be: it pays nothing until one does. Give "
                         f"the chain a node with all blocks; or look at {sender} in a block explorer, and if none of it "
                         f"is ours, {_release(one)}",
-                        None if wanted is None else max(wanted) + 1,
+                        None if wanted is None else range(min(wanted), max(wanted) + 1),
                     )
                     return None
                 _hangs_on(search.lowest, below.block.id)
@@ -333,14 +333,14 @@ class Strangers:
         self._waits[one.sender] = f"a node's pool holds nonces {unknown[0]} to {unknown[-1]}"
         if read_up_to.number - since < self._patience:
             return
-        if one.filled + len(unknown) > _WIDEST_GAP and unknown[-1] >= (one.released_below or 0):
+        if one.filled + len(unknown) > _WIDEST_GAP and unknown[-1] not in one.released:
             self._say(
                 one,
                 f"a node's pool holds {len(unknown)} transactions of {one.sender} that the books do not know (nonces "
                 f"{unknown[0]} to {unknown[-1]}), and {one.filled} were filled in the last day: together more than "
                 f"{_WIDEST_GAP}, none is filled. It pays nothing meanwhile. Find out who sends them; to have each "
                 f"filled by a payment of its sender to itself, {_release(one)}",
-                unknown[-1] + 1,
+                unknown,
             )
             return
         if await self._store.void(self._chain_id, one.sender, unknown[-1]):
@@ -350,10 +350,10 @@ class Strangers:
                 *(unknown[0], unknown[-1], one.sender),
             )
 
-    def _say(self, one: Doubted, reason: str, unexplained_below: int | None = None) -> None:
+    def _say(self, one: Doubted, reason: str, unexplained: range | None = None) -> None:
         if one.sender not in self._stuck:
             logger.error("{}", reason)
-        self._stuck[one.sender] = Stuck(reason, unexplained_below)
+        self._stuck[one.sender] = Stuck(reason, unexplained)
 
 
 def _runs(nonces: Sequence[int], found: Container[int]) -> list[tuple[int, int]]:

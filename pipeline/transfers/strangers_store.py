@@ -27,8 +27,8 @@ class Doubted:
     """After all that the books know."""
     unknown_below: int
     """What a node showed of it."""
-    released_below: int | None
-    """A person has vouched for its nonces below (``release_sender``)."""
+    released: range
+    """Nonces that a person has vouched for (``release_sender``)."""
     looked_for: float
     """Seconds since somebody noticed."""
     void: tuple[int, ...]
@@ -46,7 +46,7 @@ class Doubted:
             first_nonce=row["first_nonce"],
             next_nonce=row["next_nonce"],
             unknown_below=row["unknown_below"],
-            released_below=row["released_below"],
+            released=range(row["released_first"] or 0, row["released_stop"] or 0),
             looked_for=row["looked_for"],
             void=tuple(row["void_nonces"]),
             filling=row["filling"],

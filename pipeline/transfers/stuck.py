@@ -1,6 +1,7 @@
 """Senders that stand still for longer than their chain's bound (EVM), and what is said of it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,8 +9,20 @@ class Stuck:
     """Why a sender stands still, and what to do. Stays the same text while nothing changes: it is compared."""
 
     reason: str
-    unexplained_below: int | None = None
-    """Nonces below are used, and what used them is for a person to judge (``release_sender``)."""
+    unexplained: range | None = None
+    """Nonces of which a person has to judge what used them (``release_sender``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a person has vouched for of a sender (``release_sender``)."""
+
+    nonces: range
+    at: datetime
+
+    def covers(self, nonce: int, sent_at: datetime | None) -> bool:
+        """Whether it speaks of a payment: one with such a nonce that was out by then."""
+        return nonce in self.nonces and sent_at is not None and sent_at < self.at
 
 
 def longest_in_line(replace_after_blocks: int, block_seconds: float) -> float:

@@ -50,7 +50,7 @@ BEGIN
         RAISE EXCEPTION 'sender % is held since %: %', line.sender, date_trunc('second', line.held_since), line.held USING
             ERRCODE = 'FP006',
             HINT = 'Look at what it did; then: SELECT release_sender(chain, sender).';
-    ELSIF line.stuck IS NOT NULL AND line.unexplained_below IS NULL THEN
+    ELSIF line.stuck IS NOT NULL AND line.unexplained IS NULL THEN
         RAISE EXCEPTION 'sender % is stuck since %: %', line.sender, date_trunc('second', line.stuck_since), line.stuck USING
             ERRCODE = 'FP011',
             HINT = 'What is signed now would wait behind it. When its line moves, this goes on by itself.';

@@ -45,6 +45,7 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     line senders;
+    judged int8range;
 BEGIN
     SELECT s.* INTO line FROM senders s JOIN chains c ON c.id = s.chain_id
     WHERE c.name = release_sender.chain AND s.sender = release_sender.sender
@@ -59,11 +60,14 @@ BEGIN
             ERRCODE = 'object_not_in_prerequisite_state',
             HINT = 'The confirmation worker does it: see that it runs (flagpost doctor).';
     END IF;
+    judged := CASE
+        WHEN line.unexplained IS NOT NULL THEN line.unexplained
+        WHEN line.unknown_below IS NOT NULL AND (line.stuck IS NOT NULL OR line.held IS NULL) THEN
+            int8range(least(coalesce(next_nonce(line.chain_id, line.sender), 0), line.unknown_below), line.unknown_below, '[]')
+    END;
     UPDATE senders s
-    SET held = NULL, held_since = NULL, stuck = NULL, stuck_since = NULL, unexplained_below = NULL,
-        released_below = greatest(
-            s.released_below, s.unexplained_below,
-            CASE WHEN s.stuck IS NOT NULL OR s.unknown_since < clock_timestamp() - interval '10 minutes' THEN s.unknown_below END)
+    SET held = NULL, held_since = NULL, stuck = NULL, stuck_since = NULL, unexplained = NULL,
+        released = coalesce(judged, s.released), released_at = CASE WHEN judged IS NULL THEN s.released_at ELSE clock_timestamp() END
     WHERE s.chain_id = line.chain_id AND s.sender = line.sender;
     RETURN concat_ws('; ', line.held, line.stuck, CASE WHEN line.held IS NULL AND line.stuck IS NULL
         THEN format('transactions below nonce %s were looked for since %s', line.unknown_below, line.unknown_since) END);

@@ -21,7 +21,7 @@ LIMIT 50;
 SELECT c.name AS chain, s.sender, next_nonce(s.chain_id, s.sender) AS known_below, s.unknown_below,
        date_trunc('second', clock_timestamp() - s.unknown_since) AS in_doubt_for,
        date_trunc('second', clock_timestamp() - s.held_since) AS held_for, s.held,
-       date_trunc('second', clock_timestamp() - s.stuck_since) AS stuck_for, s.stuck, s.unexplained_below, s.released_below
+       date_trunc('second', clock_timestamp() - s.stuck_since) AS stuck_for, s.stuck, s.unexplained, s.released
 FROM senders s
 JOIN chains c ON c.id = s.chain_id
 WHERE s.unknown_below IS NOT NULL OR s.held IS NOT NULL OR s.stuck IS NOT NULL

@@ -1,7 +1,7 @@
 -- Senders that stand still (EVM), where everybody sees it, and a person's way out; tokens that arrive a unit or two short.
 --
--- Guarantees before any application code runs: a sender that is stuck says why and since when; what a person vouched for is
--- never taken back; a tolerance is too small for a fee to hide in.
+-- Guarantees before any application code runs: a sender that is stuck says why and since when; what a person vouched for
+-- has its time; a tolerance is too small for a fee to hide in.
 
 ALTER TABLE senders
     -- It is looked into without end, or its first payment in line is in no block, for longer than its chain's bound, or what used
@@ -9,12 +9,15 @@ ALTER TABLE senders
     -- is not signed behind a line that stands still.
     ADD COLUMN stuck text,
     ADD COLUMN stuck_since timestamptz,
-    -- Nonces below are used at a final block, and the final blocks do not show by what, or show what a person has to judge.
-    ADD COLUMN unexplained_below bigint CHECK (unexplained_below > 0),
-    -- A person has judged those below (release_sender): what is not explained of them is nothing of ours.
-    ADD COLUMN released_below bigint CHECK (released_below > 0),
+    -- These nonces are used at a final block (or full of what a pool holds), and what by is for a person to judge.
+    ADD COLUMN unexplained int8range,
+    -- A person has judged those (release_sender), at that time: what is not explained of them is nothing of ours. It says nothing of
+    -- other nonces, and of no payment that was sent later.
+    ADD COLUMN released int8range,
+    ADD COLUMN released_at timestamptz,
     ADD CONSTRAINT what_is_stuck_has_a_beginning CHECK ((stuck IS NULL) = (stuck_since IS NULL)),
-    ADD CONSTRAINT what_is_unexplained_is_stuck CHECK (unexplained_below IS NULL OR stuck IS NOT NULL);
+    ADD CONSTRAINT what_is_unexplained_is_stuck CHECK (unexplained IS NULL OR stuck IS NOT NULL),
+    ADD CONSTRAINT what_is_released_has_its_time CHECK ((released IS NULL) = (released_at IS NULL));
 DROP INDEX senders_unknown;
 CREATE INDEX senders_unknown ON senders (chain_id, sender)
     WHERE unknown_below IS NOT NULL OR held IS NOT NULL OR stuck IS NOT NULL;

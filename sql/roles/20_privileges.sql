@@ -58,7 +58,7 @@ GRANT UPDATE (needs_gas, needs_consolidation) ON wallets TO pipeline_executor;
 GRANT USAGE ON SEQUENCE job_logs_seq TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON nonces, chain_cursors TO pipeline_confirmations;
 GRANT UPDATE (
-    first_nonce, finalized, final_block, unknown_below, unknown_since, stuck, stuck_since, unexplained_below
+    first_nonce, finalized, final_block, unknown_below, unknown_since, stuck, stuck_since, unexplained
 ) ON senders TO pipeline_confirmations;
 
 -- People and dashboards: everything but signed bytes, with which anybody could send.

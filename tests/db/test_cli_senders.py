@@ -56,7 +56,11 @@ def found(shell: Shell) -> dict[str, dict[str, str]]:
             "do what",
         ),
         (
-            {"stuck": "who knows", "stuck_since": timedelta(hours=2), "unexplained_below": 3},
+            {
+                "stuck": "who knows",
+                "stuck_since": timedelta(hours=2),
+                "unexplained": psycopg.types.range.Int8Range(1, 3),
+            },
             "senders.stuck",
             "who knows",
             "release_sender(",

@@ -93,7 +93,7 @@ COLUMNS = {
         "unknown_since",
         "stuck",
         "stuck_since",
-        "unexplained_below",
+        "unexplained",
     },
 }
 """Where not the whole table is meant."""

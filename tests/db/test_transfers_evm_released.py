@@ -94,6 +94,29 @@ class TestUnexplained:
         assert await known.nonces() == [(0, "used"), (1, "lost")]
         await goes_on(known, evm_desk, thirsty_evm.address)
 
+    @pytest.mark.parametrize("widened", [False, True])
+    async def test_a_release_speaks_of_what_it_was_about_and_of_nothing_later(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, widened: bool
+    ) -> None:
+        """Neither of other nonces nor, were there more of them in it, of a payment that was sent since."""
+        await jumped(known, 2)
+        await known.flag(thirsty_evm, gas=True)
+        reasons(await evm_desk.run(GAS))
+        await rounds(known, evm_desk)
+        await released(known)
+        await rounds(known, evm_desk)
+        if widened:
+            await known.connection.execute("UPDATE senders SET released = '[1,9)'")
+        assert await again(known, evm_desk) == [Parked()]
+        await known.network.node.call("anvil_dropAllTransactions")
+        await jumped(known, 3)
+        await rounds(known, evm_desk, 8)
+        assert (await states(known))[1] == ["final", "broadcasting"], "nobody has said anything of this one"
+        await released(known)
+        await rounds(known, evm_desk, 1)
+        assert (await states(known))[1] == ["final", "expired"]
+        await goes_on(known, evm_desk, thirsty_evm.address)
+
     async def test_what_a_person_vouched_for_is_looked_for_all_the_same(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
@@ -254,10 +277,10 @@ class TestRelease:
     async def test_the_word_of_a_person_is_not_taken_back(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        await known.connection.execute("UPDATE senders SET released_below = 5")
-        for worse in (4, None):
-            with pytest.raises(psycopg.Error, match="a person has vouched for its nonces below 5") as refused:
-                await known.connection.execute("UPDATE senders SET released_below = %s", [worse])
+        await known.connection.execute("UPDATE senders SET released = '[3,5)', released_at = now()")
+        for worse in ("released_at = released_at - interval '1 s'", "released = NULL, released_at = NULL"):
+            with pytest.raises(psycopg.Error, match="a person has vouched for its nonces") as refused:
+                await known.connection.execute(f"UPDATE senders SET {worse}")  # noqa: S608
             assert refused.value.sqlstate == "FP004"
 
 
