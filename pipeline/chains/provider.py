@@ -414,6 +414,10 @@ class NumberedProvider(Provider, Protocol):
     async def sender_nonces(self, sender: str) -> NonceCounts:
         """For the reservation of nonces."""
 
+    async def finalized_everywhere(self, sender: str) -> Mapping[str, int]:
+        """How many final transactions of an address each node counts, by node; those that do not answer are left
+        out."""
+
     async def count_at(self, sender: str, number: int) -> int | None:
         """How many transactions of an address there were up to block ``number``; None where the node has no state so
         old."""

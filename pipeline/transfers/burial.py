@@ -180,10 +180,12 @@ class Burials:
         if evidence.found:
             return
         user = evidence.user
+        denied = None
         if user is None and is_vouched and (evidence.complete or said is not None):
-            user = NonceUse(first.signed.sender, _nonce(first), None)
+            denied = await self._fates.who_denies(first.signed.sender, _nonce(first))
+            user = NonceUse(first.signed.sender, _nonce(first), None) if denied is None else None
         if user is None:
-            await self._tell_unexplained(payment, said, complete=evidence.complete)
+            await self._tell_unexplained(payment, denied or said, complete=evidence.complete)
             return
         proof = Proof(user, read_up_to)
         if user.did_only(first.payment) or (is_vouched and user.did(first.payment)):
@@ -214,8 +216,9 @@ class Burials:
         self._alarm(
             first,
             f"transfer {first.transfer_id}: {said or 'no node finds it'}. Nonce {nonce} of {sender} is used, and "
-            f"{why}: not proved, nothing is done. Look for {_txids(payment)} in a block explorer; if it shows none and "
-            f"no other transaction that made this payment, {await self._release(first)}",
+            f"{why}: not proved, nothing is done. Look at {sender} in a block explorer: if its transactions there go "
+            f"beyond nonce {nonce}, and neither {_txids(payment)} nor another one made this payment, "
+            f"{await self._release(first)}",
             _only(first),
         )
 

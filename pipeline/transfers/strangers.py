@@ -24,6 +24,7 @@ from loguru import logger
 from pipeline.chains.errors import ChainError, LyingNode
 from pipeline.chains.provider import BlockContent, BlockRef, NonceCounts, NumberedProvider
 from pipeline.transfers.absence import ReadBlock
+from pipeline.transfers.fates import denied
 from pipeline.transfers.nonce_uses import NonceSearch, uses_in
 from pipeline.transfers.strangers_store import Doubted, StrangerStore
 from pipeline.transfers.stuck import Stuck
@@ -239,7 +240,6 @@ class Strangers:
                 return True
             return False
         if search.found.keys() | vouched >= missing:
-            self._stuck.pop(sender, None)
             return True
         self._searches.pop(sender)
         self._say(
@@ -247,7 +247,8 @@ class Strangers:
             f"{sender} has used nonces {min(missing)} to {max(missing)}, which the books do not know, and the final "
             f"blocks from {lowest} on do not show by what: a node counts wrong, or gives blocks that cannot be read, "
             "or the sender's account is a contract's (EIP-7702), which used them itself. It pays nothing until that is "
-            f"found out. Look at {sender} in a block explorer; if none of it is ours, {_release(one)}",
+            f"found out. Look at {sender} in a block explorer: if its transactions there go beyond nonce "
+            f"{max(missing)}, and none of them is ours, {_release(one)}",
             range(min(missing), max(missing) + 1),
         )
         return False
@@ -316,10 +317,19 @@ class Strangers:
 
     async def _account_for(self, one: Doubted, missing: Collection[int], read_up_to: BlockRef) -> None:
         """Take them into the books in the order of their nonces."""
+        self._stuck.pop(one.sender, None)
         search = self._searches.pop(one.sender, None)
         found = {} if search is None else search.found
         for first, last in _runs(sorted(missing), found):
             if first not in found:
+                if who := await denied(self._provider, one.sender, last):
+                    self._say(
+                        one,
+                        f"{who} final transactions of {one.sender}, another one {last + 1} or more: what a person "
+                        "vouched for is not booked until they agree. Take the wrong one out of the chain's nodes",
+                        range(first, last + 1),
+                    )
+                    return
                 lost = await self._store.lose_unexplained(self._chain_id, one.sender, first, last, read_up_to)
                 said = "{}: {} nonces from {} to {} were used by what no block shows, and a person has released it"
                 logger.critical(said, one.sender, lost, first, last)

@@ -94,6 +94,37 @@ class TestUnexplained:
         assert await known.nonces() == [(0, "used"), (1, "lost")]
         await goes_on(known, evm_desk, thirsty_evm.address)
 
+    @pytest.mark.parametrize("is_out", [False, True])
+    async def test_the_word_of_a_person_counts_for_nothing_where_a_node_denies_it(
+        self,
+        known: EvmWorld,
+        evm_desk: EvmDesk,
+        thirsty_evm: Wallet,
+        monkeypatch: pytest.MonkeyPatch,
+        is_out: bool,
+    ) -> None:
+        """One node counts too many, and a person believed it: the payment may still land by the others."""
+        if is_out:
+            await known.flag(thirsty_evm, gas=True)
+            await evm_desk.run(GAS)
+            await known.network.node.call("anvil_dropAllTransactions")
+        await jumped(known, 2)
+        if not is_out:
+            await known.flag(thirsty_evm, gas=True)
+            reasons(await evm_desk.run(GAS))
+        await rounds(known, evm_desk, 4)
+        await released(known)
+
+        async def one_denies(_: str) -> dict[str, int]:
+            return {"http://one": 2, "http://other": 1}
+
+        monkeypatch.setattr(evm_desk.real_provider, "finalized_everywhere", one_denies)
+        before = await known.nonces()
+        await rounds(known, evm_desk, 2)
+        assert await known.nonces() == before
+        assert [row["state"] for row in await known.transfers()] == ["final", "broadcasting" if is_out else "requested"]
+        assert any("node http://other counts 1" in alarm for alarm in await evm_desk.settlement.tidy())
+
     @pytest.mark.parametrize("widened", [False, True])
     async def test_a_release_speaks_of_what_it_was_about_and_of_nothing_later(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, widened: bool

@@ -167,6 +167,17 @@ class EvmProvider:
 
         return await self._nodes.ask(ask)
 
+    async def finalized_everywhere(self, sender: str) -> Mapping[str, int]:
+        """Raises InvalidAddress."""
+        canonical = address.validate(sender)
+
+        async def ask(node: EvmNode) -> int:
+            answer = await node.call("eth_getTransactionCount", canonical, "finalized")
+            with reading(node, "eth_getTransactionCount"):
+                return int(answer, 16)
+
+        return await self._nodes.ask_each(ask)
+
     async def count_at(self, sender: str, number: int) -> int | None:
         """How many transactions of an address there were up to block ``number``; None where the node has no state so
         old. Raises InvalidAddress."""
