@@ -34,4 +34,4 @@ ALTER TABLE asset_on_chain
 
 ALTER TABLE transfers
     -- What arrived, raw units, where it is not the amount (within the asset's tolerance); NULL: the amount, or not final.
-    ADD COLUMN arrived raw_amount;
+    ADD COLUMN IF NOT EXISTS arrived raw_amount;
