@@ -1,5 +1,6 @@
 -- What is proved about a sender only grows: its first nonce is decided once, the count of its final transactions and the block
--- it was read at never go back, and that block is one that the final blocks were read up to. A sender about whom there is
+-- it was read at never go back (nor the time at which a person vouched for it), and that block is one that the final blocks were read up
+-- to. A sender about whom there is
 -- a doubt rings transfers: {"doubt": "bsc"}.
 
 CREATE OR REPLACE FUNCTION check_sender() RETURNS trigger
@@ -17,6 +18,8 @@ BEGIN
             THEN format('its first nonce is %s', OLD.first_nonce)
             WHEN NEW.finalized < OLD.finalized OR coalesce(NEW.final_block, -1) < OLD.final_block
             THEN format('%s of its transactions were final at block %s already', OLD.finalized, OLD.final_block)
+            WHEN NEW.released_at < OLD.released_at OR (NEW.released_at IS NULL AND OLD.released_at IS NOT NULL)
+            THEN format('a person has vouched for its nonces %s at %s', OLD.released, OLD.released_at)
         END INTO wrong;
     END IF;
     IF wrong IS NULL AND NEW.final_block IS NOT NULL AND (TG_OP = 'INSERT' OR NEW.final_block IS DISTINCT FROM OLD.final_block)

@@ -41,6 +41,8 @@ class Asset:
     symbol: str
     decimals: int
     contract: str | None = None
+    tolerance: int = 0
+    """Raw units that a transfer may arrive short or over: of tokens that are kept as shares, which round (stETH)."""
 
     @property
     def is_native(self) -> bool:
@@ -103,9 +105,12 @@ class FeeEstimate:
     gas_limit: int = 0
     """EVM."""
     max_fee: int = 0
-    """EVM, wei for a unit of gas, tip included; a legacy transaction's gas price. ``fee`` is gas_limit × max_fee."""
+    """EVM, wei for a unit of gas, tip included; a legacy transaction's gas price. ``fee`` is gas_limit × max_fee and
+    ``l1_fee``."""
     tip: int | None = None
     """EVM, wei for a unit of gas to the block's producer (EIP-1559). None: a legacy transaction is built."""
+    l1_fee: int = 0
+    """Part of ``fee`` that a rollup charges for its data on L1 beside gas, native raw units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,8 @@ class UnsignedTransaction:
     digest: bytes
     """The 32 bytes to sign."""
     fee_cap: int
-    """The most this transaction can cost its sender, native raw units."""
+    """The most this transaction can cost its sender, native raw units; of a rollup's fee for L1, which nothing in the
+    bytes bounds, what is reckoned with."""
     expiration: datetime | None = None
     """TRON: the chain refuses it in blocks from this time on."""
     ref_block: int | None = None
@@ -136,6 +142,8 @@ class UnsignedTransaction:
     it can be in no block up to there."""
     nonce: int | None = None
     """EVM."""
+    l1_fee: int = 0
+    """EVM: part of ``fee_cap``, see :class:`FeeEstimate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +209,18 @@ class TokenTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class Authorization:
+    """EVM: a delegation (EIP-7702) that an account signed and a transaction carried. If the chain accepted it, it used
+    the account's nonce."""
+
+    authority: str
+    """The account."""
+    nonce: int
+    delegate: str
+    """The contract whose code the account takes for its own; address zero: none any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionResult:
     """A transaction found in a block."""
 
@@ -209,30 +229,37 @@ class TransactionResult:
     success: bool
     """Executed without error. Money moved only if the wanted effect is in ``effects`` too."""
     fee: int
-    """Native raw units burned."""
+    """Native raw units that it cost its sender, all parts together."""
     effects: tuple[Effect, ...]
     message: str = ""
     """The chain's word for a failure, e.g. ``OUT_OF_ENERGY``, ``REVERT``."""
     sender: str | None = None
     """EVM: whose nonce it used."""
     nonce: int | None = None
+    authorizations: tuple[Authorization, ...] = ()
+    """EVM: whose nonces it may have used beside; also where it failed."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a fee that no chain can have taken: a node made it up."""
         if self.fee < 0:
             raise ValueError(f"a negative fee, {self.fee}")
 
+    def moved(self, payment: Payment) -> int | None:
+        """What arrived of a payment, raw units: its amount, within its asset's tolerance. None: it did not happen."""
+        if not self.success:
+            return None
+        wanted = (payment.asset.contract, payment.sender, payment.receiver)
+        moved = [one.amount for one in self.effects if (one.contract, one.sender, one.receiver) == wanted]
+        closest = min(moved, key=lambda amount: abs(amount - payment.amount), default=None)
+        return closest if closest is not None and abs(closest - payment.amount) <= payment.asset.tolerance else None
+
     def did(self, payment: Payment) -> bool:
-        """Whether the payment happened: success and exactly the effect that was wanted."""
-        return self.success and _effect_of(payment) in self.effects
+        """Whether the payment happened: success and the effect that was wanted."""
+        return self.moved(payment) is not None
 
     def did_only(self, payment: Payment) -> bool:
         """Whether the payment happened, and moved nothing else."""
-        return self.success and self.effects == (_effect_of(payment),)
-
-
-def _effect_of(payment: Payment) -> Effect:
-    return Effect(payment.asset.contract, payment.sender, payment.receiver, payment.amount)
+        return len(self.effects) == 1 and self.did(payment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +304,19 @@ class Verdict:
     """For people: which node and which block said so."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that a node does not offer."""
+
+    what: str
+    said: str
+    """The node's own words, or ``null``."""
+    without: str
+    """What that means, and what to do."""
+    is_essential: bool
+    """Whether nothing works without it."""
+
+
 class Provider(Protocol):
     """A chain. Every method raises ``chains.errors.ChainUnavailable`` when no node gave a usable answer in
     time, and ``chains.errors.WrongNetwork`` when a node turned out to belong to another network."""
@@ -287,6 +327,9 @@ class Provider(Protocol):
         Raises WrongNetwork naming the node, what it answered and what was expected. A node that does not
         answer is left to failover; if none answers, ChainUnavailable.
         """
+
+    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+        """What nodes do not offer that others do, by node; those that lack nothing, or do not answer, are left out."""
 
     async def block_ref(self, finality: Finality) -> BlockRef:
         """The newest block of that finality."""
@@ -411,6 +454,10 @@ class NumberedProvider(Provider, Protocol):
     async def sender_nonces(self, sender: str) -> NonceCounts:
         """For the reservation of nonces."""
 
+    async def finalized_everywhere(self, sender: str) -> Mapping[str, int]:
+        """How many final transactions of an address each node counts, by node; those that do not answer are left
+        out."""
+
     async def count_at(self, sender: str, number: int) -> int | None:
         """How many transactions of an address there were up to block ``number``; None where the node has no state so
         old."""
@@ -418,10 +465,14 @@ class NumberedProvider(Provider, Protocol):
     def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
         """The same payment with another nonce. Asks no node."""
 
-    async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
-        """A replacement: same nonce, same payment, both fees +15 % and no less than the network asks for now.
+    async def bump(
+        self, signed: SignedTransaction, affordable: int | None = None, *, keep_gas_limit: bool = False
+    ) -> UnsignedTransaction:
+        """A replacement: same nonce, same payment, both fees +15 % and no less than the network asks for now, and the
+        gas limit that the payment needs now, no less than before.
 
-        ``affordable`` is what the sender can spend on its fee. Raises FeeCapTooLow."""
+        ``affordable`` is what the sender can spend on its fee. ``keep_gas_limit``: nothing is simulated, for a payment
+        that would fail now and whose nonce is to be used. Raises SimulationFailed, FeeCapTooLow."""
 
     async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
         """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""

@@ -14,13 +14,15 @@ from pipeline.cli.output import CommandError, err, out, print_json, print_table,
 from pipeline.cli.policy import say_gaps
 from pipeline.cli.session import Connection, Row, canonical_address, chain_named, database
 from pipeline.config import ConfigError
-from pipeline.config.terms import CONTRADICTIONS, human_amount
+from pipeline.config.terms import SENTENCES, human_amount
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.units import InvalidAmount, parse_raw, to_human
 
 app = typer.Typer(no_args_is_help=True, help="Tokens: add, list, thresholds, enable, disable. No restart needed.")
 
+MOST_TOLERATED = 10
+"""Raw units, by a check of asset_on_chain."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 ChainArgument = Annotated[str, typer.Argument(help="Name of the chain, as `flagpost chains list` prints it.")]
 SymbolArgument = Annotated[str, typer.Argument(help="Symbol of the token, or its contract address.")]
@@ -30,6 +32,10 @@ FlagOption = Annotated[
 ExecuteOption = Annotated[
     str | None, typer.Option("--execute-min", help="A consolidation is sent only from this on, e.g. '100 USDT'.")
 ]
+ToleranceOption = Annotated[
+    int | None,
+    typer.Option(min=0, max=MOST_TOLERATED, help="Raw units that a transfer may arrive short: tokens kept as shares."),
+]
 
 
 @app.command()
@@ -38,6 +44,7 @@ def add(
     contract: Annotated[str, typer.Argument(help="Address of the token's contract.")],
     flag_above: FlagOption = None,
     execute_min: ExecuteOption = None,
+    tolerance: ToleranceOption = None,
     symbol: Annotated[str | None, typer.Option(help="What you take it for; refused if the contract disagrees.")] = None,
     decimals: Annotated[int | None, typer.Option(min=0, max=36, help="Likewise.")] = None,
     disabled: Annotated[bool, typer.Option("--disabled", help="Add it switched off.")] = False,
@@ -47,7 +54,8 @@ def add(
     """Watch and move one more token. Its contract is asked for code, symbol, decimals and a balance first.
 
     Every wallet of the chain gets a balance of it at once, and running processes take it up at the commit.
-    Without --execute-min a consolidation is sent from half of --flag-above on.
+    Without --execute-min a consolidation is sent from half of --flag-above on. Tokens that are kept as shares (stETH)
+    arrive 1 or 2 raw units short and are not moved without --tolerance 2.
 
     Example: [bold]flagpost assets add bsc 0x8AC76a51cc950d9822D68b83fE1Ad97B32Cd580d --flag-above '200 USDC'[/]
     Example: [bold]flagpost assets add ethereum 0x6B17… --symbol DAI --decimals 18 --flag-above '500 DAI'[/]
@@ -76,10 +84,14 @@ def add(
             "is_active": not disabled,
             "flag_above": flag,
             "execute_min": minimum,
+            "tolerance": tolerance or 0,
         }
         with _contradictions(token):
-            connection.execute(statement("assets/insert"), columns)
-    report = _report({**token, "is_active": not disabled}, flag, minimum) | {"checked": not unchecked}
+            if connection.execute(statement("assets/insert"), columns).fetchone() is None:
+                # Since we looked.
+                _refuse_known(connection, chain, address)
+    token |= {"is_active": not disabled, "transfer_tolerance": tolerance or 0}
+    report = _report(token, flag, minimum) | {"checked": not unchecked}
     if as_json:
         print_json(report)
         return
@@ -132,33 +144,39 @@ def thresholds(
     token: SymbolArgument,
     flag_above: FlagOption = None,
     execute_min: ExecuteOption = None,
+    tolerance: ToleranceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show or change when a token is moved. A change judges all wallets of the chain anew, at once.
+
+    --tolerance is for tokens that are kept as shares and arrive 1 or 2 raw units short (stETH). No fee hides in it.
 
     Example: [bold]flagpost assets thresholds bsc USDT --flag-above '500 USDT' --execute-min '250 USDT'[/]
     """
     with database(Settings.load(), "assets thresholds") as connection:
         row = _token(connection, chain, token)
         flag, minimum = parse_raw(row["consolidate_flag_above"]), parse_raw(row["consolidate_execute_min"])
-        before = (flag, minimum)
+        tolerated = int(row["transfer_tolerance"]) if tolerance is None else tolerance
+        before = (flag, minimum, int(row["transfer_tolerance"]))
         if flag_above is not None:
             flag = _amount("--flag-above", flag_above, row)
         if execute_min is not None:
             minimum = _amount("--execute-min", execute_min, row)
-        if (flag, minimum) != before:
+        changed = (flag, minimum, tolerated) != before
+        if changed:
             with _contradictions(row):
                 connection.execute(
                     statement("assets/set_thresholds"),
-                    {"asset_id": row["id"], "flag_above": flag, "execute_min": minimum},
+                    {"asset_id": row["id"], "flag_above": flag, "execute_min": minimum, "tolerance": tolerated},
                 )
-    report = _report(row, flag, minimum)
+    report = _report({**row, "transfer_tolerance": tolerated}, flag, minimum)
     if as_json:
         print_json(report)
     else:
+        short = f", may arrive {tolerated} raw units short" if tolerated else ""
         out.print(
             f"{escape(report['symbol'])} on {escape(chain)}: flagged above {escape(report['flag_above'])}, "
-            f"moved from {escape(report['execute_min'])} on{'' if (flag, minimum) == before else ' [bold](changed)[/]'}"
+            f"moved from {escape(report['execute_min'])} on{short}{' [bold](changed)[/]' if changed else ''}"
         )
 
 
@@ -255,7 +273,7 @@ def _contradictions(token: Row) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.CheckViolation as error:
-        rule = CONTRADICTIONS.get(error.diag.constraint_name or "") or error.diag.message_primary
+        rule = SENTENCES.get(error.diag.constraint_name or "") or error.diag.message_primary
         raise CommandError(f"{token['symbol']} on {token['chain']}: {rule}", "nothing was changed") from None
 
 
@@ -274,6 +292,7 @@ def _report(token: Row, flag: int | None, minimum: int | None) -> dict[str, Any]
         "is_active": token["is_active"],
         "flag_above": human(flag),
         "execute_min": human(minimum),
+        "transfer_tolerance": int(token["transfer_tolerance"]),
     }
 
 

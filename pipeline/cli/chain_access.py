@@ -81,6 +81,18 @@ async def check_receipts(provider: Provider, chain: str) -> None:
         err.print(f"[yellow]{escape(gap.said)}[/]: name a second node, or a payment of ours among them waits")
 
 
+async def check_abilities(provider: Provider, chain: str) -> None:
+    """Whether the nodes offer what is needed of them; what they can do without is told. Raises CommandError."""
+    with said_plainly(chain):
+        lacking = await provider.lacks()
+    for node, lacks in lacking.items():
+        for lack in lacks:
+            said = f"node {node} does not know {lack.what} (it says: {lack.said})"
+            if lack.is_essential:
+                raise CommandError(f"{said}: {lack.without}", "nothing was changed")
+            err.print(f"[yellow]{escape(said)}[/]: {escape(lack.without)}")
+
+
 @contextmanager
 def said_plainly(chain: str) -> Iterator[None]:
     """Errors of the chain as CommandErrors that say what to do."""

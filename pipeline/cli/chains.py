@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,13 +14,19 @@ from rich.markup import escape
 from pipeline.chains.errors import ChainError
 from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.provider import Finality, Provider
-from pipeline.cli.chain_access import chain_row, check_receipts, checked_chain, compare_token
-from pipeline.cli.gas_defaults import AMOUNTS, GasDefaults, evm_defaults, tron_defaults
+from pipeline.cli.chain_access import (
+    chain_row,
+    check_abilities,
+    check_receipts,
+    checked_chain,
+    compare_token,
+)
+from pipeline.cli.gas_defaults import AMOUNTS, TRANSFER_GAS, GasDefaults, evm_defaults, tron_defaults
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.policy import say_gaps
-from pipeline.cli.session import Row, database
+from pipeline.cli.session import Connection, Row, database
 from pipeline.config import ConfigError
-from pipeline.config.terms import CONTRADICTIONS, human_amount
+from pipeline.config.terms import LONGEST_SECONDS, SENTENCES, human_amount
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import Family
 from pipeline.settings import Settings
@@ -36,13 +43,20 @@ UncheckedOption = Annotated[
     bool, typer.Option("--unchecked", help="Ask no node: where none can be reached from this machine.")
 ]
 NameArgument = Annotated[str, typer.Argument(help="Name of the chain: lower case, digits, hyphens.")]
+LARGEST_CHAIN_ID = 2**63 - 37
+"""By EIP-2294."""
+LONGEST_SYMBOL = 32
+"""As of tokens."""
+_GENESIS = re.compile(r"[0-9a-fA-F]{64}")
 COINS = {Family.TRON: ("TRX", 6), Family.EVM: (None, 18)}
 
 
 @app.command()
 def add(
     name: NameArgument,
-    chain_id: Annotated[int | None, typer.Option(min=1, help="EVM: the chain id its nodes must answer.")] = None,
+    chain_id: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_CHAIN_ID, help="EVM: the chain id its nodes must answer.")
+    ] = None,
     genesis: Annotated[str | None, typer.Option(help="TRON: the id of its genesis block, 64 hex digits.")] = None,
     coin: Annotated[str | None, typer.Option(help="Symbol of the native coin, e.g. BNB; TRX on TRON.")] = None,
     node: NodeOption = None,
@@ -54,8 +68,10 @@ def add(
     gas_max_per_topup: Annotated[str | None, typer.Option(help="Limit of one top-up.")] = None,
     gas_max_per_wallet_day: Annotated[str | None, typer.Option(help="Limit per wallet and day.")] = None,
     gas_max_per_day: Annotated[str | None, typer.Option(help="Limit per day.")] = None,
-    block_time: Annotated[float, typer.Option(min=0.05, help="Seconds between its blocks.")] = 3.0,
-    sync_interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two readings of a balance.")] = 300.0,
+    block_time: Annotated[float, typer.Option(min=0.05, max=3600, help="Seconds between its blocks.")] = 3.0,
+    sync_interval: Annotated[
+        float, typer.Option(min=0.1, max=LONGEST_SECONDS, help="Seconds between two readings of a balance.")
+    ] = 300.0,
     disabled: Annotated[bool, typer.Option("--disabled", help="Add it switched off.")] = False,
     unchecked: UncheckedOption = False,
     as_json: JsonOption = False,
@@ -72,11 +88,15 @@ def add(
         raise usage("give --chain-id (EVM) or --genesis (TRON)", "it is what tells this chain's nodes from others")
     if gas_policy not in ("threshold", "on_demand"):
         raise usage(f"--gas-policy {gas_policy!r}: it is threshold or on_demand")
+    if genesis is not None and not _GENESIS.fullmatch(genesis):
+        raise usage(f"--genesis {genesis[:80]!r}: it is a block id of 64 hex digits")
     family = Family.EVM if genesis is None else Family.TRON
     default_coin, decimals = COINS[family]
     symbol = coin or default_coin
     if symbol is None:
         raise usage("give --coin: the symbol of the native coin, such as BNB")
+    if len(symbol) > LONGEST_SYMBOL or not symbol.isprintable():
+        raise usage(f"--coin {symbol[:40]!r}: a symbol has {LONGEST_SYMBOL} printable characters at the most")
     settings, nodes = Settings.load(), _parsed_nodes(node or [])
     chain: dict[str, Any] = {
         "name": name,
@@ -97,8 +117,7 @@ def add(
     }
     amounts = {key: _amount(key, text, symbol, decimals) for key, text in given.items() if text is not None}
     with database(settings, "chains add") as connection:
-        if connection.execute(statement("chains/get"), {"chain": name}).fetchone() is not None:
-            raise CommandError(f"there is a chain {name} already", f"switch it on: flagpost chains enable {name}")
+        _refuse_known(connection, chain)
         defaults, head = asyncio.run(_ask(settings, chain, unchecked=unchecked))
         row: dict[str, Any] = {
             **chain,
@@ -113,9 +132,13 @@ def add(
             "decimals": decimals,
         }
         try:
-            connection.execute(statement("chains/insert"), row)
+            with connection.transaction():
+                inserted = connection.execute(statement("chains/insert"), row).fetchone()
         except psycopg.errors.CheckViolation as error:
-            raise _contradiction(name, error) from None
+            rule = SENTENCES.get(error.diag.constraint_name or "") or error.diag.message_primary
+            raise CommandError(f"chain {name}: {rule}", "nothing was added") from None
+        if inserted is None:  # somebody else was faster
+            _refuse_known(connection, chain)
     report = {
         "chain": name,
         "family": family.value,
@@ -210,6 +233,24 @@ def disable(name: NameArgument, as_json: JsonOption = False) -> None:
     _say_switched(chain, active=False, tokens=[], as_json=as_json)
 
 
+def _refuse_known(connection: Connection, chain: Mapping[str, Any]) -> None:
+    """Raises CommandError naming the row that has this name, or is this network."""
+    known = connection.execute(
+        statement("chains/known"), {"name": chain["name"], "family": chain["family"], "network_id": chain["network_id"]}
+    ).fetchone()
+    if known is None:
+        return
+    name, state = known["name"], "on" if known["is_active"] else "off"
+    todo = f"switch it on: flagpost chains enable {name}" if not known["is_active"] else "see: flagpost chains list"
+    if name == chain["name"]:
+        raise CommandError(f"there is a chain {name} already, network {known['network_id']}, switched {state}", todo)
+    raise CommandError(
+        f"network {known['network_id']} is there already as chain {name}, switched {state}: two rows of one network "
+        "would fill and empty the same addresses",
+        f"{todo}; give it other nodes: flagpost chains enable {name} --node URL",
+    )
+
+
 async def _ask(settings: Settings, chain: Mapping[str, Any], *, unchecked: bool) -> tuple[GasDefaults, int | None]:
     """What gas amounts fit, and the head block of the chain as it was seen. Raises CommandError."""
     family = chain["family"]
@@ -217,20 +258,22 @@ async def _ask(settings: Settings, chain: Mapping[str, Any], *, unchecked: bool)
         return (tron_defaults() if family == Family.TRON else evm_defaults(None)), None
     async with checked_chain(settings, chain) as provider:
         await check_receipts(provider, chain["name"])
+        await check_abilities(provider, chain["name"])
         head = await provider.block_ref(Finality.HEAD)
-        return (tron_defaults() if family == Family.TRON else evm_defaults(await _market(provider))), head.number
+        return (tron_defaults() if family == Family.TRON else await _evm_defaults(provider)), head.number
 
 
-async def _market(provider: Provider) -> Any:
+async def _evm_defaults(provider: Provider) -> GasDefaults:
     from pipeline.chains.evm.provider import EvmProvider  # only where a chain of that family is opened
 
     assert isinstance(provider, EvmProvider)  # noqa: S101 - for the type checker
-    return await provider.market()
+    return evm_defaults(await provider.market(), await provider.l1_fee(TRANSFER_GAS))
 
 
 async def _check(settings: Settings, chain: Row, tokens: list[dict[str, Any]], nodes: list[Any]) -> None:
     async with checked_chain(settings, chain, nodes) as provider:
         await check_receipts(provider, chain["name"])
+        await check_abilities(provider, chain["name"])
         for token in tokens:
             await compare_token(provider, chain["name"], token)
 
@@ -286,10 +329,3 @@ def _amount(key: str, text: str, symbol: str, decimals: int) -> int:
     if raw is None:
         raise usage(f"{option} {text!r}: name the coin with it, such as '0.001 {symbol}'")
     return raw
-
-
-def _contradiction(name: str, error: psycopg.errors.CheckViolation) -> CommandError:
-    rule = CONTRADICTIONS.get(error.diag.constraint_name or "")
-    if rule is None and error.diag.constraint_name == "chains_name_check":
-        rule = "a name has lower case letters, digits and hyphens, and begins with a letter"
-    return CommandError(f"chain {name}: {rule or error.diag.message_primary}", "nothing was added")

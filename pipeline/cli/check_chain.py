@@ -1,7 +1,7 @@
 """Doctor's questions to a chain: are its nodes of the right network, our wallets funded, and what would gas cost."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from pipeline.chains.access import access
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.open import open_provider, options_of
-from pipeline.chains.provider import Asset, BalanceQuery, BlockRef, Finality, Provider
+from pipeline.chains.provider import Asset, BalanceQuery, BlockRef, Finality, Lack, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
 from pipeline.cli.check_fees import check_fees
 from pipeline.cli.checks import NEWEST, Check, Examination
@@ -258,6 +258,8 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
         return None
     try:
         await provider.check_network()
+        if not _offers_all(found, context, await provider.lacks()):
+            return None
         head, final = await provider.block_ref(Finality.HEAD), await provider.block_ref(Finality.FINAL)
         gaps = await provider.receipt_gaps()
     except WrongNetwork as error:
@@ -293,6 +295,17 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
                 f"{context.name} --node URL",
             )
     return Heads(head, final)
+
+
+def _offers_all(found: Findings, context: ChainContext, lacking: Mapping[str, Sequence[Lack]]) -> bool:
+    """Whether a node can be worked with; what it lacks is said."""
+    is_enough = True
+    for name, lacks in lacking.items():
+        for lack in lacks:
+            said = f"{name} does not know {lack.what} (it says: {lack.said})"
+            (found.fail if lack.is_essential else found.warn)(f"{context.name}.node", said, lack.without)
+            is_enough = is_enough and not lack.is_essential
+    return is_enough
 
 
 def _provider(context: ChainContext, nodes: Sequence[NodeConfig]) -> Provider:

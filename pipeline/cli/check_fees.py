@@ -17,7 +17,8 @@ async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], p
     """The network's price against fees.cap, and a token transfer's fee against what a top-up may send."""
     name, check = chain["name"], f"{chain['name']}.fees"
     policy = FeePolicy.parse(chain["fees"])
-    market = await cast(EvmProvider, provider).market()
+    evm = cast(EvmProvider, provider)
+    market, l1_fee = await evm.market(), await evm.l1_fee(TRANSFER_GAS)
     asked = "no base fee" if not market.base else f"base fee {_gwei(market.base)} gwei"
     try:
         offer = choose(market, policy, name)
@@ -28,9 +29,10 @@ async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], p
             f"wait until it falls, or: flagpost config set {name}.fees.cap '{_gwei(2 * error.needed)} gwei'",
         )
         return
-    price = TRANSFER_GAS * offer.max_fee
+    price = TRANSFER_GAS * offer.max_fee + l1_fee
     text = f"{name}: {asked}, offered up to {_gwei(offer.max_fee)} gwei (cap {_gwei(policy.cap)}); "
     text += f"a token transfer needs up to {coins(price)}"
+    text += f", {coins(l1_fee)} of it for its data on L1" if l1_fee else ""
     most, amount = parse_raw(chain["gas_max_per_topup"]), parse_raw(chain["gas_amount"])
     if price > most:
         found.warn(

@@ -9,24 +9,6 @@ from pipeline.cli.policy import treasury_of
 from pipeline.workers.alarms import PAYMENTS_OUT
 
 
-def _senders(examination: Examination) -> Iterator[Trouble]:
-    for row in examination.rows("money_senders"):
-        who = f"{row['chain']}: {row['sender']}"
-        if row["held"]:
-            yield Trouble(
-                f"{who} has been frozen for {span(row['since'])} and pays nothing: {row['reason']}",
-                cure=f"find out who has its key; if it is explained: SELECT release_sender('{row['chain']}', "
-                f"'{row['sender']}')",
-                ids=row["ids"],
-            )
-        else:
-            yield Trouble(
-                f"{who} has been reconciled for {span(row['since'])} and pays nothing meanwhile: {row['reason']}",
-                cure="see that confirmations runs and has a node with all blocks: sql/inspect/nonces.sql",
-                ids=row["ids"],
-            )
-
-
 def _treasury(examination: Examination) -> Iterator[Trouble]:
     """Tokens sent there would go round in circles, or to somebody who is a customer."""
     for chain in examination.rows("chains"):
@@ -83,12 +65,6 @@ CHECKS = (
         says="{chain}: {payments} payments were decided {since} ago and are not on their way; one waits for: {reason}",
         cure="see: flagpost jobs list --status pending",
         level=Level.WARN,
-    ),
-    Check(
-        "money.senders",
-        right="every sender may pay",
-        ask=_senders,
-        cure="explain what it did, then: SELECT release_sender('CHAIN', 'ADDRESS')",
     ),
     Check(
         "money.void_nonces",

@@ -16,6 +16,7 @@ from pipeline.cli import (
     check_processes,
     check_queue,
     check_schema,
+    check_senders,
     check_server,
     check_sessions,
     check_wallets,
@@ -37,6 +38,7 @@ TOPICS = (
     Topic("queue", check_queue.CHECKS),
     Topic("wallets", check_wallets.CHECKS),
     Topic("money", check_money.CHECKS),
+    Topic("senders", check_senders.CHECKS),
 )
 """What the database is asked, in this order (``checks.py`` says how one is added)."""
 

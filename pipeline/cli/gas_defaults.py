@@ -31,13 +31,14 @@ def tron_defaults() -> GasDefaults:
     return _multiples(10**6, (5, 1, 5, 1, 50, 100, 10_000), "default")
 
 
-def evm_defaults(market: Any) -> GasDefaults:
+def evm_defaults(market: Any, l1_fee: int = 0) -> GasDefaults:
     """In multiples of one token transfer's price: a top-up pays for ten, the flag rises below four.
 
-    ``market`` is the network's (``chains.evm.fees.Market``); None: 1 gwei is assumed.
+    ``market`` is the network's (``chains.evm.fees.Market``); None: 1 gwei is assumed. ``l1_fee``: what a rollup charges
+    for its part on L1, wei.
     """
     price = 10**9 if market is None else max(2 * (market.base or 0) + market.tip, market.gas_price, CHEAPEST)
-    one = _rounded_up(TRANSFER_GAS * price)
+    one = _rounded_up(TRANSFER_GAS * price + l1_fee)
     how = "by 1 gwei for a unit of gas" if market is None else "by the price of gas now"
     return _multiples(one, (4, 2, 10, 1, 100, 400, 40_000), how)
 

@@ -16,6 +16,8 @@ from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.units import to_human
 
+MOST_LISTED = 100_000
+
 app = typer.Typer(no_args_is_help=True, help="Jobs: list, show, retry, cancel.")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -68,7 +70,7 @@ def list_jobs(
     wallet: Annotated[str | None, typer.Option(help="Only this wallet's address.")] = None,
     since: Annotated[str | None, typer.Option(help="Created within: 30s, 15min, 2h, 7d.")] = None,
     summaries: Annotated[bool, typer.Option("--summaries", help="The sweep's queue summaries too.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 30,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="At most so many.")] = 30,
     as_json: JsonOption = False,
 ) -> None:
     """Jobs, newest first.

@@ -14,6 +14,7 @@ from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm import address as evm_address
 from pipeline.chains.tron import address as tron_address
 from pipeline.cli.output import CommandError
+from pipeline.cli.refusals import in_words
 from pipeline.db.dsn import behind_pooler, database_dsn, without_password
 from pipeline.db.errors import WrongSession
 from pipeline.db.ready import wait_until_ready
@@ -148,6 +149,8 @@ def _refusals(settings: Settings, dsn: str) -> Iterator[None]:
         raise CommandError(_first_line(error), "use a DATABASE_URL whose user may do this") from None
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise read_only(error) from None
+    except psycopg.Error as error:
+        raise in_words(error) or error from None
 
 
 def read_only(error: Exception) -> CommandError:

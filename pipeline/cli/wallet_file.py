@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from pipeline.cli.output import CommandError
+from pipeline.keys.derivation import MAX_INDEX
 
 COLUMNS = ("address", "index", "user_id")
 
@@ -103,6 +104,8 @@ def _index(value: Any) -> int | None:
     text = str(value).strip()
     if isinstance(value, bool) or not text.isascii() or not text.isdigit():
         raise ValueError(f"index {text!r} is not a whole number from 0 on")
+    if len(text) > 10 or int(text) > MAX_INDEX:
+        raise ValueError(f"index {text[:20]} is beyond the last one, {MAX_INDEX}")
     return int(text)
 
 

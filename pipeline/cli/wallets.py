@@ -22,6 +22,8 @@ LOOK_AHEAD = 1_000
 """Indices derived beyond the highest in use to recognise an address as ours: 1,000 take 30 ms."""
 MAX_DERIVE = 100_000
 
+MOST_LISTED = 100_000
+
 app = typer.Typer(no_args_is_help=True, help="Deposit wallets: add, derive, import, list.")
 
 ChainOption = Annotated[str, typer.Option("--chain", help="Name of the chain, as in the table chains.")]
@@ -181,7 +183,7 @@ def list_wallets(
     foreign: Annotated[
         bool | None, typer.Option("--foreign/--ours", help="Only wallets (not) of our mnemonic.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="At most so many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """Wallets with their balances and flags, flagged ones first.

@@ -31,6 +31,7 @@ class Kind(StrEnum):
     PERCENT = "a whole number of percents"
     FACTOR = "a number"
     GAS_PRICE = "wei for a unit of gas"
+    ORACLE = "a contract's address, or none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,10 @@ FEE_TERMS: Mapping[str, _Column] = {
     "floor": _Column(Kind.GAS_PRICE, "Gas price (legacy) or tip is never lower", default=0),
     "tip_percentile": _Column(Kind.PERCENT, "Which of the tips paid lately is offered", default=50),
     "gas_margin_percent": _Column(Kind.COUNT, "Percents on the gas estimated for a token transfer", default=20),
+    "l1_oracle": _Column(
+        Kind.ORACLE, "Says what a rollup charges for L1 beside gas (null: the OP Stack's where it is)", optional=True
+    ),
+    "l1_margin_percent": _Column(Kind.COUNT, "Percents on what that contract says", default=50),
 }
 """The entries of chains.fees on EVM chains; a test holds them against ``chains.evm.fees.FeePolicy``."""
 
@@ -86,6 +91,9 @@ ASSET_TERMS: Mapping[str, _Column] = {
     "is_active": _Column(Kind.FLAG, "Whether the asset is read and consolidated"),
     "consolidate_flag_above": _Column(Kind.AMOUNT, "needs_consolidation rises above this balance"),
     "consolidate_execute_min": _Column(Kind.AMOUNT, "A consolidation is sent only from this balance on"),
+    "transfer_tolerance": _Column(
+        Kind.AMOUNT, "A transfer counts as made that is short by so many raw units at the most (tokens kept as shares)"
+    ),
 }
 
 CONTRADICTIONS: Mapping[str, str] = {
@@ -108,12 +116,35 @@ CONTRADICTIONS: Mapping[str, str] = {
     ),
     "intervals_are_at_most_a_year": "at most 366 days, transaction_lifetime at most a day, gas_cooldown not below 0",
     "tokens_have_thresholds_and_coins_have_none": "only tokens have consolidation thresholds, and they need both",
+    "a_tolerance_is_ten_units_at_the_most": "transfer_tolerance is 10 raw units at the most: more would be a fee",
+    "a_tolerance_is_a_millionth_at_the_most": (
+        "transfer_tolerance is a millionth of consolidate_execute_min at the most: a fee could hide in more"
+    ),
 }
-"""CHECK constraints of chains and asset_on_chain (sql/migrations) as sentences."""
+"""Rules between terms, CHECK constraints of chains and asset_on_chain (sql/migrations), as sentences."""
 
+SENTENCES: Mapping[str, str] = {
+    **CONTRADICTIONS,
+    "chains_gas_amount_check": "gas_amount must be above 0",
+    "chains_fee_max_check": "fee_max must be above 0; null: no limit of ours",
+    "chains_sync_interval_check": "sync_interval must be above 0",
+    "chains_block_time_check": "block_time must be above 0",
+    "chains_transaction_lifetime_check": "transaction_lifetime must be above 0",
+    "chains_replace_after_blocks_check": "replace_after_blocks must be at least 1",
+    "chains_name_check": "a name has lower case letters, digits and hyphens, and begins with a letter",
+    "asset_on_chain_decimals_check": "decimals are 0 to 36",
+    "raw_amount_is_not_negative": "an amount is not negative",
+    "raw_amount_is_whole": "an amount is a whole number of raw units",
+    "raw_amount_has_at_most_78_digits": "an amount has 78 digits at the most",
+}
+"""The same and the bounds of single columns and of raw amounts."""
+
+LONGEST_SECONDS = 3_650 * 86_400
+"""Of durations: ten years."""
 MOST = 100_000
 """Of counts: anything above is a slip of the hand."""
 _HUMAN_AMOUNT = re.compile(r"\s*([0-9][0-9_.]*)\s*([A-Za-z][A-Za-z0-9.-]*)\s*")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|)\w*\s*")
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -173,7 +204,7 @@ async def set_term(connection: Connection, key: str, value: Any) -> None:
     try:
         await connection.execute(update, {"value": stored, "id": place.id})
     except errors.CheckViolation as error:
-        rule = CONTRADICTIONS.get(error.diag.constraint_name or "")
+        rule = SENTENCES.get(error.diag.constraint_name or "")
         raise ConfigError(f"{key} cannot be {value}: {rule or error.diag.message_primary}") from None
 
 
@@ -235,6 +266,8 @@ def _stored(key: str, place: _Place, value: Any) -> Any:
             return _factor(key, value)
         case Kind.FLAG if not isinstance(value, bool):
             raise ConfigError(f"{key} takes true or false, not {value!r}")
+        case Kind.ORACLE if value != "none" and not (isinstance(value, str) and _ADDRESS.fullmatch(value)):
+            raise ConfigError(f"{key} takes a contract's address (0x and 40 hex digits), none or null, not {value!r}")
         case Kind.POLICY if value not in ("threshold", "on_demand"):
             raise ConfigError(f"{key} takes threshold or on_demand, not {value!r}")
     return value
@@ -294,4 +327,7 @@ def _seconds(key: str, value: Any) -> str:
     match_ = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
     if match_ is None:
         raise ConfigError(f"{key} takes seconds, or a duration such as 10m or 2h, not {value!r}")
-    return f"{float(match_[1]) * _UNIT_SECONDS[match_[2]]:.3f}"
+    seconds = float(match_[1]) * _UNIT_SECONDS[match_[2]]
+    if seconds > LONGEST_SECONDS:
+        raise ConfigError(f"{key} is {LONGEST_SECONDS // 86_400} days at the most, not {value!r}")
+    return f"{seconds:.3f}"

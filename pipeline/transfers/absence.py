@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pipeline.chains.errors import LyingNode
 from pipeline.chains.provider import BlockContent, BlockRef, TransactionResult
 from pipeline.transfers.intents import LiveAttempt
+from pipeline.transfers.nonce_uses import NonceUse, uses_in
 
 ReadBlock = Callable[[int], Awaitable[BlockContent | None]]
 
@@ -25,8 +26,10 @@ class Evidence:
     found: dict[int, TransactionResult] = field(default_factory=dict)
     absent: dict[int, BlockRef] = field(default_factory=dict)
     """The last block that could have held it, when it is in none of them."""
-    user: TransactionResult | None = None
+    user: NonceUse | None = None
     """EVM: who else used their nonce. It may have done the very same: then the payment happened."""
+    complete: bool = False
+    """EVM: whether all that is in the blocks that could hold them was read; without ``user`` they do not show it."""
 
 
 async def search(attempts: Sequence[LiveAttempt], read: ReadBlock) -> Evidence:
@@ -81,9 +84,9 @@ def _look(content: BlockContent, opened: dict[str, LiveAttempt], evidence: Evide
 
 async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: ReadBlock) -> Evidence:
     """Look for the attempts of a payment that does not expire (EVM), and for whoever used their nonce, in the blocks
-    after those that were final when they were built, up to ``last``. One attempt is found; or another transaction is
-    named as the user of the nonce, and all are absent; or nothing is proved: the blocks could not be read to the end,
-    or the user is not among what could be read.
+    after those that were final when they were built, up to ``last``. One attempt is found; or something else is named
+    as the user of the nonce, and all are absent; or nothing is proved: the blocks could not be read to the end, or do
+    not show the user.
 
     Raises LyingNode where a final block does not follow the one before, and what ``read`` raises.
     """
@@ -91,9 +94,10 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
     if len(starts) < len(payment):
         return Evidence()
     by_txid = {one.signed.txid: one for one in payment}
-    used = payment[0].signed.sender, payment[0].signed.nonce
-    user: TransactionResult | None = None
+    sender, nonce = payment[0].signed.sender, payment[0].signed.nonce
+    user: NonceUse | None = None
     above: BlockRef | None = None
+    complete = True
     for first in range(min(starts), last.number + 1, _AT_ONCE):
         for content in await asyncio.gather(*map(read, range(first, min(first + _AT_ONCE, last.number + 1)))):
             if content is None or content.unreadable & by_txid.keys():
@@ -102,11 +106,15 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
                 found = f"final block {content.block.number} does not follow final block {above.number} {above.id}"
                 raise LyingNode(f"{found}: the nodes contradict each other, nothing is called dead")
             above = content.block
+            complete = complete and not content.unreadable
             for result in content.transactions:
                 if (one := by_txid.get(result.txid)) is not None and one.is_made_by(result):
                     return Evidence(found={one.id: result})
-                if (result.sender, result.nonce) == used:
-                    user = result
-    if above is None or above.id != last.id or user is None:
+            for use in uses_in(content, sender):
+                # Of delegations the first: that one may be carried again by anybody, and is passed over then.
+                if use.nonce == nonce and (user is None or use.delegate is None):
+                    user = use
+    if above is None or above.id != last.id:
         return Evidence()
-    return Evidence(absent={one.id: last for one in payment}, user=user)
+    absent = {} if user is None else {one.id: last for one in payment}
+    return Evidence(absent=absent, user=user, complete=complete)

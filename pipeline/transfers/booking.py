@@ -11,9 +11,10 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from pipeline.chains.provider import BlockRef, TransactionResult
+from pipeline.chains.provider import BlockRef, Payment, TransactionResult
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.rows import fetch
 from pipeline.transfers.signing import GAP_AMOUNT
 
@@ -38,12 +39,17 @@ class Finding:
             return f"{EFFECT_ABSENT}: tx {self.result.txid} succeeded without moving what it was to move"
         return f"tx {self.result.txid} failed on the chain: {self.result.message or 'no reason given'}"
 
+    @property
+    def arrived(self) -> int | None:
+        """What was moved, raw units, where that is not the amount of the payment."""
+        return _arrived(self.result, self.attempt.payment)
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What shows that a nonce was used, and by what."""
 
-    user: TransactionResult
+    user: NonceUse
     """In a final block."""
     read: BlockRef
     """All final blocks up to here were read, and that is in the books."""
@@ -51,7 +57,7 @@ class Proof:
     @property
     def finalized(self) -> int:
         """How many transactions of the sender are final at least."""
-        return (self.user.nonce or 0) + 1
+        return self.user.nonce + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,26 @@ class Accounted:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A final transaction of a sender of ours that the books do not know."""
+    """What used a nonce of a sender of ours in a final block, and is not recorded."""
 
-    result: TransactionResult
+    use: NonceUse
     purpose: DictRow | None
     """Kind, wallet and asset of the payment that it was; None: no payment like ours."""
     rivals: Mapping[int, UUID]
     """Payments of the same wallet, asset and kind that are asked for and not out, with their jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An attempt that is in a final block, and how it went."""
+
+    attempt_id: int
+    fee: int
+    """Native raw units."""
+    error: str | None = None
+    """Why it did not do what it was to do."""
+    arrived: int | None = None
+    """What it moved, raw units, where that is not the amount."""
 
 
 async def lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt], stranger: Stranger | None = None) -> None:
@@ -101,7 +120,7 @@ async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> lis
     """End payments that were found in final blocks, and their jobs with them. Takes the locks."""
     await lock(conn, [finding.attempt for finding in findings])
     await include(conn, [(finding.attempt, finding.result.block) for finding in findings])
-    rows = await _end(conn, [(one.attempt.id, one.result.fee, one.error) for one in findings])
+    rows = await _end(conn, [_Ended(one.attempt.id, one.result.fee, one.error, one.arrived) for one in findings])
     await release_jobs(conn, [finding.attempt for finding in findings])
     return rows
 
@@ -127,39 +146,43 @@ async def settle_found(conn: AsyncConnection[Any], payment: Sequence[LiveAttempt
     """End a payment by a transaction that did it and is none of its attempts. Takes the locks; no row: the payment is
     not out any more."""
     await lock(conn, payment)
-    found = await _record_found(conn, payment[0].transfer_id, proof.user)
+    result = proof.user.result
+    assert result is not None  # noqa: S101 - it made the payment
+    found = await _record_found(conn, payment[0].transfer_id, result)
     if found is None:
         return []
-    rows = await _end(conn, [(found, proof.user.fee, None)])
+    rows = await _end(conn, [_Ended(found, result.fee, arrived=_arrived(result, payment[0].payment))])
     await release_jobs(conn, payment)
     return rows
 
 
-async def identify(conn: AsyncConnection[Any], chain_id: int, result: TransactionResult) -> Stranger:
+async def identify(conn: AsyncConnection[Any], chain_id: int, use: NonceUse) -> Stranger:
     """What a transaction of a sender of ours was for, and which payments it makes superfluous. Takes no lock."""
-    purpose = await _purpose(conn, chain_id, result)
+    own = use.result if use.delegate is None else None
+    purpose = None if own is None else await _purpose(conn, chain_id, own)
     rivals = [] if purpose is None else await fetch(conn, "transfers/rivals", **purpose)
-    return Stranger(result, purpose, {row["id"]: row["job_id"] for row in rivals})
+    return Stranger(use, purpose, {row["id"]: row["job_id"] for row in rivals})
 
 
 async def account_for(conn: AsyncConnection[Any], chain_id: int, stranger: Stranger) -> Accounted:
     """Take a final transaction of a sender of ours, which they do not know, into the books: as the payment that it was,
     with a job of its own, and what was asked for before is decided anew; else as a stranger's, and its sender is held
-    for people. Run under the locks of the jobs and payments that it makes superfluous, once its count is recorded
-    (``count_sender``)."""
-    result = stranger.result
-    sender, nonce = result.sender or "", result.nonce or 0
+    for people (not for what they have vouched for). Run under the locks of the jobs and payments that it makes
+    superfluous, once its count is recorded (``count_sender``)."""
+    use, sender, nonce = stranger.use, stranger.use.sender, stranger.use.nonce
     await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=sender)
     known = await fetch(conn, "transfers/nonce_state", chain_id=chain_id, sender=sender, nonce=nonce)
     if known and known[0]["state"] not in ("void", "lost"):
         return Accounted(
-            None, f"nonce {nonce} is {known[0]['state']} meanwhile: tx {result.txid} is somebody else's concern"
+            None, f"nonce {nonce} is {known[0]['state']} meanwhile: tx {use.txid} is somebody else's concern"
         )
-    if stranger.purpose is None:
-        await fetch(conn, "transfers/lose_nonce", chain_id=chain_id, sender=sender, nonce=nonce, txid=result.txid)
-        said = f"nonce {nonce} was used by tx {result.txid} in final block {result.block.number}, {_told(result)}"
-        await fetch(conn, "transfers/hold_sender", chain_id=chain_id, sender=sender, reason=said)
+    if stranger.purpose is None or use.result is None:
+        await fetch(conn, "transfers/lose_nonce", chain_id=chain_id, sender=sender, nonce=nonce, txid=use.txid)
+        said = f"{use}{_told(use)}"
+        if use.result is not None:
+            await fetch(conn, "transfers/hold_sender", chain_id=chain_id, sender=sender, reason=said)
         return Accounted(None, said)
+    result = use.result
     kind = stranger.purpose["kind"]
     if kind == Kind.GAS:
         # Giving up and taking in both change what was spent: alone, as whoever asks for gas.
@@ -205,7 +228,7 @@ async def _adopt(conn: AsyncConnection[Any], chain_id: int, purpose: DictRow, re
     await fetch(conn, "transfers/take_nonce", transfer_id=transfer["id"], **nonce)
     found = await _record_found(conn, transfer["id"], result)
     assert found is not None  # noqa: S101 - it was just requested
-    await _end(conn, [(found, result.fee, None)])
+    await _end(conn, [_Ended(found, result.fee)])
     return int(transfer["id"])
 
 
@@ -246,26 +269,34 @@ async def _record_found(conn: AsyncConnection[Any], transfer_id: int, result: Tr
     return int(rows[0]["id"]) if rows else None
 
 
-async def _end(conn: AsyncConnection[Any], ended: Sequence[tuple[int, int, str | None]]) -> list[DictRow]:
-    """Attempts with the fees they cost, and why they did not do what they were to do."""
+def _arrived(result: TransactionResult, payment: Payment) -> int | None:
+    moved = result.moved(payment)
+    return None if moved == payment.amount else moved
+
+
+async def _end(conn: AsyncConnection[Any], ended: Sequence[_Ended]) -> list[DictRow]:
     return await fetch(
         conn,
         "transfers/settle",
-        attempt_ids=[attempt for attempt, _, _ in ended],
-        states=["final" if error is None else "reverted" for _, _, error in ended],
-        fees=[fee for _, fee, _ in ended],
-        errors=[error for _, _, error in ended],
+        attempt_ids=[one.attempt_id for one in ended],
+        states=["final" if one.error is None else "reverted" for one in ended],
+        fees=[one.fee for one in ended],
+        errors=[one.error for one in ended],
+        arrived=[one.arrived for one in ended],
     )
 
 
-def _told(result: TransactionResult) -> str:
-    """What a transaction did, where it was no payment of ours."""
+def _told(use: NonceUse) -> str:
+    """What a transaction did of which the sender made no payment of ours: the end of a sentence about it."""
+    result = use.result
+    if result is None:
+        return ""
     if not result.success:
-        return f"which failed ({result.message or 'no reason given'})"
+        return f", which failed ({result.message or 'no reason given'})"
     if not result.effects:
-        return "which moved nothing that we can see"
+        return ", which moved nothing that we can see"
     moved = [f"{one.amount} raw units of {one.contract or 'the coin'} to {one.receiver}" for one in result.effects]
-    return f"which moved {', '.join(moved)}"
+    return f", which moved {', '.join(moved)}"
 
 
 def _jobs(attempts: Sequence[LiveAttempt]) -> list[UUID]:

@@ -5,11 +5,14 @@
                  the very same payment and nothing else    its row was lost: booked as found, the payment is final
                  that payment and more                     for people to compare
                  anything else                             buried; what it was enters the books, or its sender is held
+                 nothing that any block shows              for people to look for
 
-Nothing is called dead because a node does not find it, and nothing is decided anew before the chain has decided.
+Nothing is called dead because a node does not find it, and nothing is decided anew before the chain has decided. Where
+that is for people, they release the sender (``release_sender``) once they have looked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from loguru import logger
@@ -20,10 +23,20 @@ from pipeline.transfers.booking import Finding, Proof
 from pipeline.transfers.fates import Fates, Known, describe
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Payments
+from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.settlements import SettlementStore
+from pipeline.transfers.stuck import Released, Stuck
 
 _LONGEST_UNPROVED = timedelta(minutes=10)
 """Past an expiration, by the final blocks: nodes that are behind are no longer behind then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    """Why a payment is for people, or cannot be proved."""
+
+    attempt: LiveAttempt
+    stuck: Stuck
 
 
 class Burials:
@@ -47,21 +60,43 @@ class Burials:
         """By transfer, the head when its nonce was first seen used without it."""
         self._searched: dict[int, int] = {}
         """By transfer, the final block up to which this was searched for in vain."""
-        self._alarms: dict[int, str] = {}
+        self._judged: set[int] = set()
+        """Payments that were judged since a person has vouched for their sender."""
+        self._alarms: dict[int, _Alarm] = {}
         """By transfer, what keeps it from being proved; it is tried again."""
-        self._set_aside: dict[int, str] = {}
+        self._set_aside: dict[int, _Alarm] = {}
         """By transfer, why it is for people to decide: what used its nonce did the same, and more."""
 
     def alarms(self) -> list[str]:
-        return [*self._set_aside.values(), *self._alarms.values()]
+        return [one.stuck.reason for one in (*self._set_aside.values(), *self._alarms.values())]
+
+    def stuck(self) -> dict[str, Stuck]:
+        """Senders with a payment whose nonce is used, and that is for people (EVM)."""
+        stuck: dict[str, Stuck] = {}
+        for alarm in (*self._alarms.values(), *self._set_aside.values()):
+            nonces, sender = alarm.stuck.unexplained, alarm.attempt.signed.sender
+            if nonces is not None:
+                before = stuck[sender].unexplained or nonces if sender in stuck else nonces
+                both = range(min(before[0], nonces[0]), max(before[-1], nonces[-1]) + 1)
+                stuck[sender] = Stuck(alarm.stuck.reason, both)
+        return stuck
 
     def forget_but(self, transfers: set[int]) -> None:
         """Only these are out."""
-        self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
-        self._set_aside = {transfer: why for transfer, why in self._set_aside.items() if transfer in transfers}
+        self._alarms = {transfer: alarm for transfer, alarm in self._alarms.items() if transfer in transfers}
+        self._set_aside = {transfer: alarm for transfer, alarm in self._set_aside.items() if transfer in transfers}
+        self._judged &= transfers
 
-    def in_line(self, live: Sequence[LiveAttempt]) -> list[LiveAttempt]:
-        """Without those that are for people."""
+    async def in_line(self, live: Sequence[LiveAttempt]) -> list[LiveAttempt]:
+        """Without those that are for people, who have not spoken yet."""
+        if self._set_aside:
+            senders = [alarm.attempt.signed.sender for alarm in self._set_aside.values()]
+            vouched = await self._store.released(self._chain_id, senders)
+            self._set_aside = {
+                transfer: alarm
+                for transfer, alarm in self._set_aside.items()
+                if not _is_vouched([alarm.attempt], vouched)
+            }
         return [attempt for attempt in live if attempt.transfer_id not in self._set_aside]
 
     async def expired(self, read_up_to: BlockRef, waiting: Sequence[LiveAttempt]) -> None:
@@ -94,7 +129,7 @@ class Burials:
         expiration = attempt.signed.expiration
         if expiration is not None and read_up_to.timestamp - expiration > _LONGEST_UNPROVED:
             self._alarm(
-                attempt.transfer_id,
+                attempt,
                 f"transfer {attempt.transfer_id} expired at {expiration.isoformat()} and no node proves that it never "
                 f"landed: that takes one which has all blocks from {attempt.signed.ref_block} on. Nothing is done yet",
             )
@@ -105,26 +140,37 @@ class Burials:
         nonce."""
         doubts, self._doubts = self._doubts, {}
         searched, self._searched = self._searched, {}
-        for known in await self._fates.look_up([attempt for one in past for attempt in one]):
-            if known.settled:
-                continue
+        looked_up = await self._fates.look_up([attempt for one in past for attempt in one])
+        open_ones = [known for known in looked_up if not known.settled]
+        senders = {known.payment[0].signed.sender for known in open_ones}
+        vouched = await self._store.released(self._chain_id, list(senders)) if senders else {}
+        for known in open_ones:
             transfer = known.payment[0].transfer_id
             until = self._doubts[transfer] = doubts.get(transfer, head.number)
             if read_up_to.number < until:
                 continue
-            if transfer in searched and read_up_to.number < searched[transfer] + self._pause(searched[transfer], until):
+            is_new = _is_vouched(known.payment, vouched) and transfer not in self._judged
+            if (
+                transfer in searched
+                and not is_new
+                and read_up_to.number < searched[transfer] + self._pause(searched[transfer], until)
+            ):
                 self._searched[transfer] = searched[transfer]
                 continue
-            await self._judge(known, read_up_to)
+            await self._judge(known, read_up_to, is_vouched=_is_vouched(known.payment, vouched))
             self._searched[transfer] = read_up_to.number
 
     def _pause(self, last: int, first: int) -> int:
         """Blocks until a search is repeated, ever longer: nothing but another node's answers can change it."""
         return max(1, min(self._longest_pause, last - first))
 
-    async def _judge(self, known: Known, read_up_to: BlockRef) -> None:
-        """Search the final blocks for a payment whose nonce is used in them."""
+    async def _judge(self, known: Known, read_up_to: BlockRef, *, is_vouched: bool) -> None:
+        """Search the final blocks for a payment whose nonce is used in them. ``is_vouched``: a person says that what
+        used it, and cannot be explained, was nothing of ours."""
         payment, said = known.payment, known.dead
+        first = payment[0]
+        if is_vouched:
+            self._judged.add(first.transfer_id)
         evidence = await search_up_to(payment, read_up_to, self._read)
         for attempt in payment:
             if result := evidence.found.get(attempt.id):
@@ -133,47 +179,74 @@ class Burials:
                 await self._fates.settle(Finding(attempt, result))
         if evidence.found:
             return
-        transfer, nonce, sender = payment[0].transfer_id, payment[0].signed.nonce, payment[0].signed.sender
-        proof = None if evidence.user is None else Proof(evidence.user, read_up_to)
-        if proof is None:
-            self._alarm(
-                transfer,
-                f"transfer {transfer}: {said or 'no node finds it'}, but the final blocks up to {read_up_to.number} do "
-                f"not show what used nonce {nonce} of {sender}: not proved, nothing is done",
-            )
-        elif proof.user.did_only(payment[0].payment):
+        user = evidence.user
+        denied = None
+        if user is None and is_vouched and (evidence.complete or said is not None):
+            denied = await self._fates.who_denies(first.signed.sender, _nonce(first))
+            user = NonceUse(first.signed.sender, _nonce(first), None) if denied is None else None
+        if user is None:
+            await self._tell_unexplained(payment, denied or said, complete=evidence.complete)
+            return
+        proof = Proof(user, read_up_to)
+        if user.did_only(first.payment) or (is_vouched and user.did(first.payment)):
             await self._settle_found(payment, proof)
-        elif proof.user.did(payment[0].payment):
-            self._set_aside[transfer] = (
-                f"transfer {transfer} was made by tx {proof.user.txid} in final block {proof.user.block.number}, which "
-                f"is in no book and did more than that (nonce {nonce} of {sender}). It is not made again; compare "
-                "transfers with the chain"
-            )
-            await self._store.set_aside(transfer, self._set_aside[transfer])
-            logger.critical("{}", self._set_aside[transfer])
-        elif said is None:
+        elif user.did(first.payment):
+            await self._set_it_aside(first, proof)
+        elif said is None and not is_vouched:
             self._alarm(
-                transfer,
-                f"transfer {transfer}: nonce {nonce} was used by tx {proof.user.txid} in final block "
-                f"{proof.user.block.number}, but no node calls it dead: none has an index that reaches back so far. "
-                "Nothing is done",
+                first,
+                f"transfer {first.transfer_id}: {user}, but no node calls it dead: none has an index that reaches back "
+                f"so far. Nothing is done. Give the chain a node with all receipts; or look for {_txids(payment)} in a "
+                f"block explorer, and if there is none of them, {await self._release(first)}",
+                _only(first),
             )
         else:
-            self._alarms.pop(transfer, None)
-            used = f"nonce {nonce} was used by tx {proof.user.txid} in block {proof.user.block.number}"
-            await self._bury(payment, f"{said}; {used}; in none of the final blocks up to {read_up_to.number}", proof)
+            self._alarms.pop(first.transfer_id, None)
+            why = f"{user}; in none of the final blocks up to {read_up_to.number}"
+            await self._bury(payment, why if said is None else f"{said}; {why}", proof)
+
+    async def _tell_unexplained(self, payment: Payments, said: str | None, *, complete: bool) -> None:
+        first = payment[0]
+        nonce, sender = first.signed.nonce, first.signed.sender
+        if complete:
+            why = "the final blocks do not show by what: a node counts wrong, or the sender's account is a contract's "
+            why += "(EIP-7702), which used it itself"
+        else:
+            why = "the final blocks that show by what cannot all be read: give the chain a node with all blocks"
+        self._alarm(
+            first,
+            f"transfer {first.transfer_id}: {said or 'no node finds it'}. Nonce {nonce} of {sender} is used, and "
+            f"{why}: not proved, nothing is done. Look at {sender} in a block explorer: if its transactions there go "
+            f"beyond nonce {nonce}, and neither {_txids(payment)} nor another one made this payment, "
+            f"{await self._release(first)}",
+            _only(first),
+        )
+
+    async def _set_it_aside(self, first: LiveAttempt, proof: Proof) -> None:
+        reason = (
+            f"transfer {first.transfer_id} was made by tx {proof.user.txid}, which is in no book and did more than "
+            f"that ({proof.user}; {first.signed.sender}). It is not made again; compare transfers with the chain, and "
+            f"to settle it by that transaction, {await self._release(first)}"
+        )
+        self._set_aside[first.transfer_id] = _Alarm(first, Stuck(reason, _only(first)))
+        await self._store.set_aside(first.transfer_id, reason)
+        logger.critical("{}", reason)
+
+    async def _release(self, attempt: LiveAttempt) -> str:
+        """The end of a sentence."""
+        chain = await self._store.chain_name(self._chain_id)
+        return f"release it: SELECT release_sender('{chain}', '{attempt.signed.sender}')"
 
     async def _settle_found(self, payment: Payments, proof: Proof) -> None:
         if await self._store.settle_found(self._chain_id, payment, proof):
             self._alarms.pop(payment[0].transfer_id, None)
             logger.critical(
-                "{} was made by tx {} in final block {}, which the books had lost: settled as found on the chain",
-                *(describe(payment[0]), proof.user.txid, proof.user.block.number),
+                "{} was made by what the books had lost ({}): settled as found on the chain",
+                *(describe(payment[0]), proof.user),
             )
 
     async def _bury(self, payment: Payments, evidence: str, proof: Proof | None = None) -> None:
-        txids = ", ".join(attempt.signed.txid for attempt in payment)
-        reason = f"tx {txids} can never land ({evidence})"
+        reason = f"{_txids(payment)} can never land ({evidence})"
         accounted = await self._store.expire(self._chain_id, payment, reason, proof)
         if accounted is None:
             return
@@ -185,7 +258,26 @@ class Burials:
         )
         logger.critical("{}", accounted.said)
 
-    def _alarm(self, transfer: int, alarm: str) -> None:
-        if transfer not in self._alarms:
-            logger.error("{}", alarm)
-        self._alarms[transfer] = alarm
+    def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: range | None = None) -> None:
+        if attempt.transfer_id not in self._alarms:
+            logger.error("{}", reason)
+        self._alarms[attempt.transfer_id] = _Alarm(attempt, Stuck(reason, unexplained))
+
+
+def _is_vouched(payment: Payments, vouched: Mapping[str, Released]) -> bool:
+    """Whether a person has judged what used its nonce: all attempts of it were out by then."""
+    released = vouched.get(payment[0].signed.sender)
+    return released is not None and all(released.covers(_nonce(one), one.first_broadcast_at) for one in payment)
+
+
+def _only(attempt: LiveAttempt) -> range:
+    return range(_nonce(attempt), _nonce(attempt) + 1)
+
+
+def _nonce(attempt: LiveAttempt) -> int:
+    assert attempt.signed.nonce is not None  # noqa: S101 - only asked of numbered chains
+    return attempt.signed.nonce
+
+
+def _txids(payment: Payments) -> str:
+    return "tx " + ", ".join(attempt.signed.txid for attempt in payment)

@@ -78,7 +78,7 @@ class Consolidations(PayingHandler):
             for place, (one, _, _, plan) in enumerate(planned)
             for pay in plan
         ]
-        priced = await estimates(sender.provider, terms, [payment for _, _, payment in payments], self._slots)
+        priced = await estimates(sender, terms, [payment for _, _, payment in payments], self._slots)
         for place, group in groupby(zip(payments, priced, strict=True), key=lambda pair: pair[0][0]):
             one, final, head, _ = planned[place]
             orders: list[Order] = []

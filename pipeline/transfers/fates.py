@@ -94,6 +94,12 @@ class Fates:
         if not any(result is not None for result in said.values()):
             raise ChainUnavailable(f"{finding.error}; no node confirms it now")
 
+    async def who_denies(self, sender: str, nonce: int) -> str | None:
+        """A node that does not count a nonce as used by final blocks; None: all that answer do. What people vouch for
+        hangs on it that it is used at all. Raises ChainUnavailable when none answers."""
+        assert self._numbered is not None  # noqa: S101 - only asked of numbered chains
+        return await denied(self._numbered, sender, nonce)
+
     async def settle(self, finding: Finding) -> None:
         """A row that the database refuses holds up none of the others. Raises what ``check_failure`` raises."""
         if self.is_foreign(finding):
@@ -152,6 +158,14 @@ class Fates:
         if self._numbered is None:
             return [await self._provider.verdict(attempt.signed) for attempt in payment]
         return await self._numbered.verdicts([attempt.signed for attempt in payment])
+
+
+async def denied(provider: NumberedProvider, sender: str, nonce: int) -> str | None:
+    """As ``Fates.who_denies``."""
+    counts = await provider.finalized_everywhere(sender)
+    if not counts:
+        raise ChainUnavailable(f"no node says how many final transactions {sender} has made")
+    return next((f"node {name} counts {count}" for name, count in counts.items() if count <= nonce), None)
 
 
 def tell_settled(findings: Sequence[Finding], booked: set[int]) -> None:

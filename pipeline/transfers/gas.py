@@ -103,7 +103,7 @@ class GasTopups(PayingHandler):
             for ready in ready_tokens(terms, held)
         ]
         fees: dict[Claimed, int | Exception] = {}
-        priced = await estimates(sender.provider, terms, [payment for _, payment in payments], self._slots)
+        priced = await estimates(sender, terms, [payment for _, payment in payments], self._slots)
         for (one, _), estimate in zip(payments, priced, strict=True):
             before = fees.get(one)
             if not isinstance(estimate, Exception):
@@ -119,7 +119,7 @@ class GasTopups(PayingHandler):
         payments = [Payment(gas_wallet, one.context.address, terms.native.asset, pay.amount) for one, pay in wanted]
         orders = []
         for (one, _), payment, estimate in zip(
-            wanted, payments, await estimates(sender.provider, terms, payments, self._slots), strict=True
+            wanted, payments, await estimates(sender, terms, payments, self._slots), strict=True
         ):
             if isinstance(estimate, InsufficientFunds):
                 decided.append((one, _short_of(terms, gas_wallet, estimate.held, estimate.needed)))

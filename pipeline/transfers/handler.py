@@ -33,6 +33,7 @@ from pipeline.transfers.store import (
     MayStillLand,
     MovedOn,
     SenderHeld,
+    SenderStuck,
     StepRefused,
     UnknownTransactions,
     UnusualFee,
@@ -179,7 +180,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case UnknownTransactions():
             logger.warning("{}: {}", job, trouble)
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
-        case SenderHeld():
+        case SenderHeld() | SenderStuck():
             return Defer(_HELD_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
             return Failed(str(trouble))

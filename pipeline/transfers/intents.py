@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -116,6 +117,7 @@ class LiveAttempt:
     wallet: str
     block_number: int | None
     block_id: str | None
+    first_broadcast_at: datetime | None = None
 
     def is_made_by(self, result: TransactionResult) -> bool:
         """Whether a transaction with its txid is what was signed: of its sender, with its nonce. Else somebody has
@@ -125,7 +127,7 @@ class LiveAttempt:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "LiveAttempt":
-        asset = Asset(row["symbol"], row["decimals"], row["contract_address"])
+        asset = Asset(row["symbol"], row["decimals"], row["contract_address"], int(row["transfer_tolerance"]))
         return cls(
             id=row["attempt_id"],
             transfer_id=row["transfer_id"],
@@ -137,6 +139,7 @@ class LiveAttempt:
             wallet=row["wallet"],
             block_number=row["block_number"],
             block_id=row["block_id"],
+            first_broadcast_at=row["first_broadcast_at"],
         )
 
 

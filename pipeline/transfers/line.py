@@ -4,9 +4,10 @@ The transactions of a sender are numbered, and each waits for the one before it.
 looked at, once a block has passed without it:
 
     its nonce is used in a final block       somebody else used it, or ours was missed: burial.py finds out which
-    lower nonces are missing on the chain    gaps are to fill them (upkeep.py); if they stay missing, people must look
+    lower nonces are missing on the chain    gaps are to fill them (upkeep.py); if they stay missing, people are told
     it is next, and not taken for N blocks   it is to be offered again for more
     the next block is too dear for it        likewise, and at once; for every payment in the line
+    it is in no block all the same           people are told why; nothing new of its sender is signed behind it
 
 What is to be done takes a signature, and so is written down for those who have the keys (upkeep.py). Nothing is guessed
 from a node's pool. Counts of blocks are kept in this process only: a restart waits once more.
@@ -15,13 +16,16 @@ from a node's pool. Counts of blocks are kept in this process only: a restart wa
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from loguru import logger
 
 from pipeline.chains.errors import UndecodableTransaction
 from pipeline.chains.provider import BlockRef, NumberedProvider
 from pipeline.transfers.intents import LiveAttempt
-from pipeline.transfers.settlements import SettlementStore
+from pipeline.transfers.settlements import FirstInLine, SettlementStore
+from pipeline.transfers.stuck import Stuck, longest_in_line
+from pipeline.units import to_human
 
 _PATIENCE_BLOCKS = 1
 """Blocks that pass before anything is asked about a payment: most are in the next one."""
@@ -46,20 +50,33 @@ Payments = Sequence[LiveAttempt]
 class Line:
     """The lines of all senders of one chain."""
 
-    def __init__(self, store: SettlementStore, provider: NumberedProvider, replace_after_blocks: int) -> None:
+    def __init__(
+        self, store: SettlementStore, provider: NumberedProvider, replace_after_blocks: int, block_seconds: float
+    ) -> None:
         self._store = store
         self._provider = provider
         self._replace_after = replace_after_blocks
+        self._longest = timedelta(seconds=longest_in_line(replace_after_blocks, block_seconds))
         self._firsts: dict[str, _First] = {}
         self._asked: dict[int, int] = {}
         """Height at which a replacement of an attempt was asked for last."""
-        self._missing: dict[str, str] = {}
-        """By sender, nonces that are for people to judge."""
+        self._stuck: dict[str, Stuck] = {}
+        """By sender, why its line does not move."""
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     def alarms(self) -> list[str]:
         """Lines that stand still."""
-        return list(self._missing.values())
+        return [one.reason for one in self._stuck.values()]
+
+    def stuck(self) -> dict[str, Stuck]:
+        """By sender, why its line stands still."""
+        return dict(self._stuck)
+
+    def is_empty(self) -> None:
+        """Nothing is out."""
+        self._firsts.clear()
+        self._asked.clear()
+        self._stuck.clear()
 
     async def look(self, head: BlockRef, live: Sequence[LiveAttempt], waiting: Sequence[LiveAttempt]) -> list[Payments]:
         """Have done what is needed to move the lines on; the payments whose fate has to be looked up.
@@ -71,7 +88,7 @@ class Line:
             if all(attempt.id in in_no_block for attempt in payment):
                 lines.setdefault(payment[0].signed.sender, []).append(payment)
         self._firsts = {sender: first for sender, first in self._firsts.items() if sender in lines}
-        self._missing = {sender: alarm for sender, alarm in self._missing.items() if sender in lines}
+        self._stuck = {sender: stuck for sender, stuck in self._stuck.items() if sender in lines}
         self._asked = {attempt: height for attempt, height in self._asked.items() if attempt in in_no_block}
         looked_at = await asyncio.gather(*(self._look_at(head, *line) for line in lines.items()))
         return [payment for past in looked_at for payment in past]
@@ -87,22 +104,42 @@ class Line:
             return []
         async with self._slots:
             counted = await self._provider.sender_nonces(sender)
-        self._missing.pop(sender, None)
         past = [payment for payment in line if _nonce(payment[0]) < counted.finalized]
         nonce = _nonce(first[0])
         if past or nonce < counted.latest:
             # In a block that is final, or that this node has and the other one had not.
+            self._stuck.pop(sender, None)
             return past
         if counted.latest < nonce:
             if waited >= _GAP_BLOCKS:
-                self._missing[sender] = (
-                    f"nonces {counted.latest} to {nonce - 1} of {sender} have been missing on the chain for {waited} "
-                    "blocks: a node counts wrong, or its coins do not pay for filling them. Payments behind them wait"
+                self._say(
+                    sender,
+                    f"nonces {counted.latest} to {nonce - 1} of {sender} are missing on the chain, and payments behind "
+                    "them wait: a node counts wrong, or its coins do not pay for filling them. Give the chain another "
+                    f"node (FLAGPOST_NODES_…), see that {sender} holds coins; sql/inspect/nonces.sql shows its line",
                 )
-                logger.error("{}", self._missing[sender])
             return []
         await self._raise_offers(line, head.number, is_next=counted.latest == nonce, waited=waited)
+        await self._tell_if_stuck(head, sender, first)
         return []
+
+    async def _tell_if_stuck(self, head: BlockRef, sender: str, first: Payments) -> None:
+        """Say so of a payment that no block has taken for too long, whatever is the reason. By the chain's clock: where
+        it makes no blocks, nothing is due."""
+        sent_at = first[0].first_broadcast_at
+        if sent_at is None or head.timestamp - sent_at < self._longest:
+            self._stuck.pop(sender, None)
+            return
+        found = await self._store.first_in_line(first[0].transfer_id)
+        if found is None or head.timestamp - found.since < self._longest:
+            self._stuck.pop(sender, None)
+            return
+        self._say(sender, _why_stuck(sender, first, found))
+
+    def _say(self, sender: str, reason: str) -> None:
+        if sender not in self._stuck:
+            logger.error("{}", reason)
+        self._stuck[sender] = Stuck(reason)
 
     async def _raise_offers(self, line: Sequence[Payments], height: int, *, is_next: bool, waited: int) -> None:
         stuck = [payment[-1] for payment in line if await self._is_outpriced(payment[-1])]
@@ -123,6 +160,29 @@ class Line:
             # Nobody signed it, whoever wrote it. It keeps its own payment waiting, and none of the others.
             logger.error("the bytes of tx {}, transfer {}: {}", attempt.signed.txid, attempt.transfer_id, nonsense)
             return False
+
+
+def _why_stuck(sender: str, first: Payments, found: FirstInLine) -> str:
+    newest = first[-1]
+    asset = newest.payment.asset
+    said = [
+        f"transfer {newest.transfer_id} ({newest.kind} {newest.wallet}, "
+        f"{to_human(newest.payment.amount, asset.decimals)} {asset.symbol}, nonce {newest.signed.nonce} of {sender}) "
+        f"is first in its line and in no block since {found.since:%Y-%m-%d %H:%M:%S} UTC; newest tx "
+        f"{newest.signed.txid}",
+        "Nothing new of its sender is signed behind it",
+    ]
+    if found.replace_wanted_at is not None:
+        said.append("It is to be offered again for more, and nobody signed that yet: see gas-topup, consolidation")
+    if found.error_message:
+        said.append(f"It was not offered again: {found.error_message}")
+    if found.last_result:
+        said.append(f"A node says: {found.last_result}")
+    said.append(
+        "Raise fees.replacement_cap or fee_max where they are named, send coins to its sender where it lacks them, "
+        "give the chain another node where one refuses it; it goes on by itself then"
+    )
+    return ". ".join(said)
 
 
 def payments_of(attempts: Sequence[LiveAttempt]) -> list[Payments]:

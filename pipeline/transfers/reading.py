@@ -7,7 +7,7 @@ from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Balance, BalanceQuery, FeeEstimate, Finality, Payment, Provider
 from pipeline.queue.jobs import Defer, Retry
 from pipeline.transfers.decisions import Holdings
-from pipeline.transfers.send import Claimed
+from pipeline.transfers.send import Claimed, Sender
 from pipeline.transfers.terms import Terms
 
 Unreadable = Retry | Defer
@@ -29,20 +29,22 @@ async def read_holdings(
 
 
 async def estimates(
-    provider: Provider, terms: Terms, payments: Sequence[Payment], slots: asyncio.Semaphore
+    sender: Sender, terms: Terms, payments: Sequence[Payment], slots: asyncio.Semaphore
 ) -> list[FeeEstimate | ChainError]:
     """Price payments concurrently; what failed, or is too dear by our own rules, stands in its place."""
 
     async def one(payment: Payment) -> FeeEstimate | ChainError:
         async with slots:
             try:
-                estimate = await provider.estimate(payment)
+                estimate = await sender.provider.estimate(payment)
                 terms.check_fee(max(estimate.fee, estimate.fee_limit))
             except ChainError as error:
                 return error
         return estimate
 
-    return await asyncio.gather(*map(one, payments))
+    priced = await asyncio.gather(*map(one, payments))
+    sender.prices.note(terms.chain, priced)
+    return priced
 
 
 def _holdings(terms: Terms, one: Claimed, balances: Sequence[Balance], finality: Finality) -> Holdings | Unreadable:

@@ -41,6 +41,7 @@ from pipeline.signing.errors import SigningDeferred, SigningRefused
 from pipeline.signing.rules import Permit, SigningRules
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Attempt, Context, Intent, Kind
+from pipeline.transfers.prices import PriceWatch
 from pipeline.transfers.signing import Authority, check_intent, check_wallet, signing_index
 from pipeline.transfers.states import AttemptState, TransferState
 from pipeline.transfers.store import Draft, Purse, TransferStore, UnknownTransactions
@@ -106,6 +107,8 @@ class Sender:
         self.rules = rules
         self._signer = signer
         self._family = family
+        self.prices = PriceWatch()
+        """Whether the chain's fees keep all payments waiting."""
         self._lines: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By address, who of this process numbers its payment: the others wait here and not in the database, where each
         would hold a connection."""

@@ -13,7 +13,7 @@ that goes out later cannot be in a block that was final before.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 from loguru import logger
@@ -32,14 +32,19 @@ from pipeline.transfers.states import AttemptState
 from pipeline.transfers.store import TransferStore, refused_by_guard
 from pipeline.transfers.strangers import Strangers
 from pipeline.transfers.strangers_store import StrangerStore
+from pipeline.transfers.stuck import Stuck
 from pipeline.transfers.trail import Trail
 
 LONGEST_SCAN_SECONDS = 600.0
 """Of blocks. After a longer absence the few payments that were out are looked up one by one."""
+_LONGEST_UNFINAL = timedelta(hours=1)
+"""Between the newest block and the newest final one, by their own times: 20 minutes are usual at the most."""
 _SHORTEST_SCAN = 200
 """Blocks that are always read, however slow the chain."""
 REPLACE_AFTER_BLOCKS = 6
 """As in the table chains."""
+_ROUNDS_TO_KNOW = 10
+"""After which a process knows which senders stand still, and takes back of all others that they do."""
 _AT_ONCE = 8
 """Node calls under way at once."""
 _REPEATS_A_ROUND = 100
@@ -85,13 +90,18 @@ class Settlement:
         self._strangers: Strangers | None = None
         if numbering is not None:
             patience = numbering.replace_after_blocks
-            self._line = Line(store, numbering.provider, patience)
+            self._line = Line(store, numbering.provider, patience, block_seconds)
             self._strangers = Strangers(
                 chain_id, numbering.strangers, numbering.provider, self._final_block, self.longest_scan, patience
             )
         self._head: BlockRef
+        self._said_stuck: dict[str, Stuck] = {}
+        """What this process wrote down last of senders that stand still."""
+        self._rounds = 0
         self._ahead: str | None = None
         """Why final blocks are not read any more."""
+        self._unfinal: str | None = None
+        """Why there are no new ones."""
         self._looked_up: datetime | None = None
         """When what was looked up last by turns was buried."""
 
@@ -116,16 +126,39 @@ class Settlement:
         if not live:
             if cursor is None or final.number > cursor.number:
                 await self._pass_over(cursor, final)
-            return await self._look_for_strangers(final)
+            if self._line is not None:
+                self._line.is_empty()
+            unknown = await self._look_for_strangers(final)
+            await self._mark_stuck()
+            return unknown
         read_up_to = await self._read_final(cursor, final, live)
         live = await self._store.live(self.chain_id)
         waiting = await self._follow_head(read_up_to, live)
+        self._compare_finality(read_up_to)
         await self._burials.expired(read_up_to, waiting)
         if self._line is not None:
-            past = await self._line.look(self._head, self._burials.in_line(live), waiting)
+            past = await self._line.look(self._head, await self._burials.in_line(live), waiting)
             await self._burials.overtaken(read_up_to, self._head, past)
         await self._send_again()
-        return len({attempt.transfer_id for attempt in live}) + await self._look_for_strangers(read_up_to)
+        unknown = await self._look_for_strangers(read_up_to)
+        await self._mark_stuck()
+        return len({attempt.transfer_id for attempt in live}) + unknown
+
+    async def _mark_stuck(self) -> None:
+        """Write down which senders stand still, when that changes. What another process wrote before stays until this
+        one has looked long enough to know better."""
+        if self._line is None or self._strangers is None:
+            return
+        self._rounds += 1
+        stuck = {**self._line.stuck(), **self._strangers.stuck(), **self._burials.stuck()}
+        new = {sender: one for sender, one in stuck.items() if self._said_stuck.get(sender) != one}
+        if new:
+            await self._store.mark_stuck(self.chain_id, new)
+        moved = self._said_stuck.keys() - stuck.keys()
+        self._said_stuck = stuck
+        knows_all = self._rounds % _ROUNDS_TO_KNOW == 0
+        if moved or knows_all:
+            await self._store.clear_stuck(self.chain_id, list(moved), list(stuck), knows_all=knows_all)
 
     def _compare_heights(self, cursor: BlockRef | None, final: BlockRef) -> None:
         """A node is behind by less than a scan; if all are behind for good, what was booked was never on the chain."""
@@ -138,6 +171,18 @@ class Settlement:
                 "meanwhile. If the nodes are right, delete the row of chain_cursors "
                 f"(chain_id {self.chain_id}, confirmations)"
             )
+
+    def _compare_finality(self, final: BlockRef) -> None:
+        """Blocks that never become final settle nothing, and no node fails."""
+        if self._head.timestamp - final.timestamp <= _LONGEST_UNFINAL:
+            self._unfinal = None
+        elif self._unfinal is None:
+            self._unfinal = (
+                f"no block after {final.number} ({final.timestamp:%Y-%m-%d %H:%M:%S} UTC) has become final, and the "
+                f"newest is {self._head.number}: nothing is settled nor proved dead meanwhile. Compare with a block "
+                "explorer: if the network goes on, give the chain another node (FLAGPOST_NODES_…); if it does not, wait"
+            )
+            logger.error("{}", self._unfinal)
 
     async def _look_for_strangers(self, read_up_to: BlockRef) -> int:
         """How many senders made transactions that the books do not know yet."""
@@ -153,8 +198,7 @@ class Settlement:
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
         odd = [*self._burials.alarms(), *self._fates.alarms()]
-        if self._ahead is not None:
-            odd.append(self._ahead)
+        odd += [why for why in (self._ahead, self._unfinal) if why is not None]
         if self._line is not None and self._strangers is not None:
             await self._strangers.audit()
             odd += [*self._line.alarms(), *await self._strangers.alarms()]

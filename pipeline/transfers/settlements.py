@@ -3,7 +3,7 @@
 Everybody locks in the same order, job, payment, attempt. Nothing here reads a chain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,8 @@ from pipeline.transfers.booking import (
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import LiveAttempt, signed_from_row
 from pipeline.transfers.rows import fetch
+from pipeline.transfers.stuck import Released, Stuck
+from pipeline.units import parse_raw
 
 
 class CursorMoved(Exception):
@@ -54,6 +56,25 @@ class Buried:
     state: str
     turn: datetime | None
     """When it was buried, where it is looked up by turns; None: a short while ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstInLine:
+    """A payment that its sender's others wait behind (EVM)."""
+
+    since: datetime
+    """Nothing of its sender has got into a block."""
+    error_message: str | None
+    """Why it could not be offered again for more."""
+    replace_wanted_at: datetime | None
+    """Somebody with the keys is to offer it again, and has not."""
+    last_result: str | None
+    """What a node said of the newest attempt."""
+    attempts: int
+    fee_cap: int
+    """Native raw units, of the dearest attempt."""
+    behind: int
+    """Payments that wait."""
 
 
 class SettlementStore:
@@ -187,6 +208,37 @@ class SettlementStore:
     async def set_aside(self, transfer_id: int, reason: str) -> None:
         """Nobody is to offer the payment again for more; it says why."""
         await self._rows("transfers/decline_replacement", transfer_id=transfer_id, reason=reason)
+
+    async def released(self, chain_id: int, senders: Sequence[str]) -> dict[str, Released]:
+        """What a person has vouched for of senders (``release_sender``), where one has."""
+        rows = await self._rows("transfers/released", chain_id=chain_id, senders=list(senders))
+        return {row["sender"]: Released(range(row["first"], row["stop"]), row["released_at"]) for row in rows}
+
+    async def chain_name(self, chain_id: int) -> str:
+        """As people know it."""
+        rows = await self._rows("transfers/chain_name", chain_id=chain_id)
+        return str(rows[0]["name"])
+
+    async def first_in_line(self, transfer_id: int) -> FirstInLine | None:
+        """How it stands with a payment that its sender's others wait behind; None: it is not out any more."""
+        rows = await self._rows("transfers/first_in_line", transfer_id=transfer_id)
+        return None if not rows else FirstInLine(**{**rows[0], "fee_cap": parse_raw(rows[0]["fee_cap"])})
+
+    async def mark_stuck(self, chain_id: int, stuck: Mapping[str, Stuck]) -> None:
+        """Say which senders stand still, and why."""
+        await self._rows(
+            "transfers/mark_stuck",
+            chain_id=chain_id,
+            senders=list(stuck),
+            reasons=[one.reason for one in stuck.values()],
+            firsts=[one.unexplained[0] if one.unexplained else None for one in stuck.values()],
+            lasts=[one.unexplained[-1] if one.unexplained else None for one in stuck.values()],
+        )
+
+    async def clear_stuck(self, chain_id: int, moved: Sequence[str], still: Sequence[str], *, knows_all: bool) -> None:
+        """Some senders move on; with ``knows_all`` all do but those that stand ``still``."""
+        parameters = {"moved": list(moved), "still": list(still), "knows_all": knows_all}
+        await self._rows("transfers/clear_stuck", chain_id=chain_id, **parameters)
 
     async def release_stranded(self, chain_id: int) -> int:
         """Give jobs back to the queue that wait for the chain with nothing out; how many."""

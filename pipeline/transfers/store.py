@@ -73,8 +73,12 @@ class UnknownTransactions(StepRefused):
     """The chain, or a node's pool, shows transactions of a sender that the books do not know."""
 
 
+class SenderStuck(StepRefused):
+    """What a sender has sent does not get into a block, or cannot be looked into: nothing new is signed behind it."""
+
+
 class SenderHeld(StepRefused):
-    """A sender did what is no payment of ours: a person has to look before it pays again."""
+    """A sender did what is no payment of ours: a person has to look before it pays again, or is given gas."""
 
 
 def refused_by_guard(error: Exception) -> bool:
@@ -158,7 +162,7 @@ class TransferStore:
         for meanwhile.
 
         Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, PurseShort, CooldownActive,
-        BudgetExhausted.
+        BudgetExhausted, SenderHeld (somebody else has the receiver's key).
         """
         crash_here(CrashPoint.REQUEST_BEFORE)
         try:
@@ -220,7 +224,7 @@ class TransferStore:
         A process that dies on the way leaves nothing behind: no nonce that later payments wait for, and no bytes of
         which only this database says that they never left. ``counted`` is how many transactions of the sender a node
         showed before, in blocks or in its pool. Raises LeaseLost, MovedOn, UnknownTransactions, SenderHeld,
-        BudgetExhausted, UnusualFee, and what a draft's signature raises."""
+        SenderStuck, BudgetExhausted, UnusualFee, and what a draft's signature raises."""
         kept = []
         holding = {"job_uuid": job.id, "lease": job.lease}
         try:
@@ -245,6 +249,8 @@ class TransferStore:
                     raise UnknownTransactions(_said(error)) from error
                 case "FP006":  # sql/functions/nonces: held for people
                     raise SenderHeld(_said(error)) from error
+                case "FP011":  # sql/functions/nonces: its line stands still
+                    raise SenderStuck(_said(error)) from error
             with refusals_of_fees():
                 raise
         crash_here(CrashPoint.BROADCAST_AFTER)
@@ -339,6 +345,8 @@ def _refusal_of_intent(error: errors.DatabaseError) -> StepRefused | None:
             return MovedOn(message)
         case "FP007":  # triggers/money_enters: bytes that were given up
             return MayStillLand(message)
+        case "FP012":  # triggers/gas_for_held_wallets: somebody else has the receiver's key
+            return SenderHeld(message)
         case "23505" if error.diag.constraint_name == "transfers_idempotency_key_key":
             return MovedOn(message)  # another worker has thought of the very same payment, and its way is over
     return _refusal_of_fee(error)

@@ -7,9 +7,10 @@ from typing import Any
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from pipeline.chains.provider import BlockRef, TransactionResult
+from pipeline.chains.provider import BlockRef
 from pipeline.transfers.booking import Accounted, Proof, account_for, count_sender, identify, lock
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
+from pipeline.transfers.nonce_uses import UNEXPLAINED, NonceUse
 from pipeline.transfers.rows import fetch
 
 
@@ -17,6 +18,8 @@ from pipeline.transfers.rows import fetch
 class Doubted:
     """A sender that may have made transactions which the books do not know."""
 
+    chain: str
+    """By name."""
     sender: str
     first_nonce: int | None
     """Where its books begin; None: nobody has looked into its line yet."""
@@ -24,6 +27,10 @@ class Doubted:
     """After all that the books know."""
     unknown_below: int
     """What a node showed of it."""
+    released: range
+    """Nonces that a person has vouched for (``release_sender``)."""
+    looked_for: float
+    """Seconds since somebody noticed."""
     void: tuple[int, ...]
     """Nonces that are to be filled, and may be used already."""
     filling: bool
@@ -34,10 +41,13 @@ class Doubted:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Doubted":
         return cls(
+            chain=row["chain"],
             sender=row["sender"],
             first_nonce=row["first_nonce"],
             next_nonce=row["next_nonce"],
             unknown_below=row["unknown_below"],
+            released=range(row["released_first"] or 0, row["released_stop"] or 0),
+            looked_for=row["looked_for"],
             void=tuple(row["void_nonces"]),
             filling=row["filling"],
             filled=row["filled"],
@@ -82,16 +92,27 @@ class StrangerStore:
         """From this nonce on the books are to know all of a sender."""
         await self._rows("transfers/introduce_sender", chain_id=chain_id, sender=sender, first_nonce=first_nonce)
 
-    async def account_for(self, chain_id: int, result: TransactionResult, read: BlockRef) -> Accounted:
-        """Take a transaction found in a final block into the books, or hold its sender."""
+    async def account_for(self, chain_id: int, use: NonceUse, read: BlockRef) -> Accounted:
+        """Take what used a nonce in a final block into the books, or hold its sender."""
         async with self._pool.connection() as conn, conn.transaction():
-            stranger = await identify(conn, chain_id, result)
+            stranger = await identify(conn, chain_id, use)
             await lock(conn, (), stranger)
-            await count_sender(conn, chain_id, Proof(result, read))
+            await count_sender(conn, chain_id, Proof(use, read))
             accounted = await account_for(conn, chain_id, stranger)
             crash_here(CrashPoint.ACCOUNT_OPEN)
         crash_here(CrashPoint.ACCOUNT_AFTER)
         return accounted
+
+    async def lose_unexplained(self, chain_id: int, sender: str, first: int, last: int, read: BlockRef) -> int:
+        """Nonces were used by what no block shows, and a person has vouched for it; how many are lost now."""
+        parameters = {"chain_id": chain_id, "sender": sender, "first": first, "last": last, "used_by": UNEXPLAINED}
+        async with self._pool.connection() as conn, conn.transaction():
+            await count_sender(conn, chain_id, Proof(NonceUse(sender, last, None), read))
+            await fetch(conn, "transfers/lock_sender", chain_id=chain_id, sender=sender)
+            (row,) = await fetch(conn, "transfers/lose_unexplained", **parameters)
+            crash_here(CrashPoint.ACCOUNT_OPEN)
+        crash_here(CrashPoint.ACCOUNT_AFTER)
+        return int(row["lost"])
 
     async def void(self, chain_id: int, sender: str, last: int) -> int:
         """Have the next nonces up to ``last`` filled; how many."""

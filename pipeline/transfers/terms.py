@@ -104,6 +104,6 @@ def _asset(row: Mapping[str, Any]) -> AssetTerms:
     minimum = row["consolidate_execute_min"]
     return AssetTerms(
         id=row["asset_id"],
-        asset=Asset(row["symbol"], row["decimals"], row["contract_address"]),
+        asset=Asset(row["symbol"], row["decimals"], row["contract_address"], int(row["transfer_tolerance"])),
         execute_min=None if minimum is None else parse_raw(minimum),
     )

@@ -1,6 +1,7 @@
 """What is stuck and needs a signature (EVM), done by the processes that have the keys; line.py finds it.
 
-    replacement   the same nonce, the same payment, both fees +15 %, within the cap and what the sender holds
+    replacement   the same nonce, the same payment, both fees +15 %, the gas that it needs now, within the cap, fee_max
+                  and what the sender holds
     gap           a nonce that nobody may use any more: its sender pays itself one wei
 
 Neither can pay anybody twice: what shares a nonce lands once. The rules for signing hold here as for every payment.
@@ -12,8 +13,8 @@ from typing import Any
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainError, FeeCapTooLow, InsufficientFunds
-from pipeline.chains.provider import BalanceQuery, Finality, NumberedProvider, Payment
+from pipeline.chains.errors import ChainError, FeeCapTooLow, InsufficientFunds, SimulationFailed
+from pipeline.chains.provider import BalanceQuery, Finality, NumberedProvider, Payment, UnsignedTransaction
 from pipeline.signing.errors import SigningDeferred, SigningRefused
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind
@@ -59,9 +60,16 @@ class Upkeep:
         affordable = await self._held(terms, payment.sender) - wanted.promised
         if payment.asset.is_native:
             affordable -= payment.amount
+        if terms.fee_max is not None:
+            affordable = min(affordable, terms.fee_max)
         try:
-            unsigned = await self._provider.bump(wanted.signed, max(0, affordable))
+            unsigned = await self._bump(wanted, max(0, affordable))
             terms.check_fee(unsigned.fee_cap)
+        except SimulationFailed as failing:
+            reason = f"{failing}: it waits, as in a block it would cost its fee and pay nothing"
+            await self._store.decline(wanted, reason)
+            logger.warning("transfer {}: {}", wanted.transfer_id, reason)
+            return 0
         except FeeCapTooLow as capped:
             await self._store.decline(wanted, str(capped))
             if wanted.kind is Kind.CONSOLIDATION and await self._is_poor(terms, wanted):
@@ -85,11 +93,24 @@ class Upkeep:
         await self._sender.store.record_reply(attempt_id, reply)
         return 1
 
+    async def _bump(self, wanted: Wanted, affordable: int | None = None) -> UnsignedTransaction:
+        """A payment that the chain says would fail waits at first: what is in its way (a paused token) may pass. For
+        longer than its line's bound it does not: others wait behind its nonce, and it fails in a block then.
+
+        Raises SimulationFailed, FeeCapTooLow."""
+        try:
+            return await self._provider.bump(wanted.signed, affordable)
+        except SimulationFailed as failing:
+            if not wanted.is_overdue:
+                raise
+            logger.error("transfer {} is offered again all the same, to use its nonce: {}", wanted.transfer_id, failing)
+            return await self._provider.bump(wanted.signed, affordable, keep_gas_limit=True)
+
     async def _is_poor(self, terms: Terms, wanted: Wanted) -> bool:
         """Whether it is the sender's coins that keep the offer down, and not a cap."""
         try:
-            terms.check_fee((await self._provider.bump(wanted.signed)).fee_cap)
-        except FeeCapTooLow:
+            terms.check_fee((await self._bump(wanted)).fee_cap)
+        except (FeeCapTooLow, SimulationFailed):
             return False
         return True
 

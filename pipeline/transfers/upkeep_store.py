@@ -50,6 +50,8 @@ class Wanted:
     owner: Owner
     promised: int
     """By its sender to other payments that are out: coins and fees, native raw units."""
+    is_overdue: bool
+    """Whether its newest attempt is out for longer than a payment may be first in its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,14 @@ class UpkeepStore:
                 payment=Payment(
                     row["from_address"],
                     row["to_address"],
-                    Asset(row["symbol"], row["decimals"], row["contract_address"]),
+                    Asset(row["symbol"], row["decimals"], row["contract_address"], int(row["transfer_tolerance"])),
                     parse_raw(row["amount"]),
                 ),
                 newest=row["attempt_id"],
                 signed=signed_from_row(row),
                 owner=Owner.from_row(row),
                 promised=parse_raw(row["promised"]),
+                is_overdue=row["overdue"],
             )
             for row in rows
         ]

@@ -24,6 +24,7 @@ from pipeline.signing.rules import SigningRules
 from pipeline.transfers.crashpoints import arm
 from pipeline.transfers.handler import PayingHandler
 from pipeline.transfers.intents import Kind
+from pipeline.transfers.prices import PriceWatch
 from pipeline.transfers.send import Sender
 from pipeline.transfers.store import TransferStore
 from pipeline.transfers.upkeep import Upkeep
@@ -130,10 +131,16 @@ class Paying:
         self._runtime = runtime
         self.provider = provider
         self._sender = sender
+        sender.prices = PriceWatch(self._tell)
         self._serve = serve
         self._kind = kind
         self._bell = asyncio.Event()
         self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"paying on {row.name}")
+
+    def _tell(self, alarm: str) -> None:
+        """Show it in the registry."""
+        self._runtime.last_error = alarm
+        self._runtime.beat()
 
     def ring(self) -> None:
         """Something that is out may need another signature. Jobs have a bell of their own."""

@@ -3,7 +3,7 @@
 -- Guarantees: one at a time per chain and sender (lock_sender), so that no two payments ever get the same;
 -- always the next after all that the books know, and none while the chain shows transactions of the sender that they do
 -- not know: those may be payments of a database that lost its last commits (SQLSTATE FP005), or of somebody else who has the
--- key (FP006).
+-- key (FP006); and none behind a line that stands still (FP011).
 
 -- Serializes whoever changes the nonces of a sender; held until commit. A row of its own and not that of senders, which others
 -- write in transactions that hold jobs.
@@ -51,6 +51,10 @@ BEGIN
         RAISE EXCEPTION 'sender % is held since %: %', line.sender, date_trunc('second', line.held_since), line.held USING
             ERRCODE = 'FP006',
             HINT = 'Look at what it did; then: SELECT release_sender(chain, sender).';
+    ELSIF line.stuck IS NOT NULL AND line.unexplained IS NULL THEN
+        RAISE EXCEPTION 'sender % is stuck since %: %', line.sender, date_trunc('second', line.stuck_since), line.stuck USING
+            ERRCODE = 'FP011',
+            HINT = 'What is signed now would wait behind it. When its line moves, this goes on by itself.';
     ELSIF reserved >= greatest(p_counted, line.unknown_below) AND line.unknown_below IS NOT NULL THEN
         RAISE EXCEPTION 'sender % has transactions that the books did not know: those below nonce % are still looked into',
             payment.from_address, line.unknown_below USING

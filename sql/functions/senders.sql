@@ -34,26 +34,43 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION hold_sender(integer, text, text) FROM PUBLIC;
 
--- For people: what the sender did outside the books is understood, and it may pay again. Returns what it was held for; raises
--- for a chain that is none and for a sender that is not held.
+-- For people: what the sender did outside the books, or what nobody can find out about it, is understood, and it may pay again.
+-- Works in every state in which a sender stands still: held; stuck; looked into for ten minutes without an end. Of nonces
+-- that are used and not explained, the person says that it was by nothing of ours: payments that have them are then decided anew,
+-- so look at a block explorer first. Returns what was said of it; raises for a chain that is none and for a sender that is in no
+-- such state.
 CREATE OR REPLACE FUNCTION release_sender(chain text, sender text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    reason text;
+    line senders;
+    judged int8range;
 BEGIN
-    SELECT s.held INTO reason FROM senders s JOIN chains c ON c.id = s.chain_id
-    WHERE c.name = release_sender.chain AND s.sender = release_sender.sender AND s.held IS NOT NULL
+    SELECT s.* INTO line FROM senders s JOIN chains c ON c.id = s.chain_id
+    WHERE c.name = release_sender.chain AND s.sender = release_sender.sender
     FOR UPDATE OF s;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'sender "%" is not held on chain "%"', sender, chain USING
-            ERRCODE = 'no_data_found', HINT = 'Senders that are: SELECT * FROM senders WHERE held IS NOT NULL.';
+    IF line.sender IS NULL OR (line.held IS NULL AND line.stuck IS NULL AND line.unknown_below IS NULL) THEN
+        RAISE EXCEPTION 'sender "%" is not held on chain "%", nor stuck', sender, chain USING
+            ERRCODE = 'no_data_found',
+            HINT = 'Senders that are: SELECT * FROM senders WHERE held IS NOT NULL OR stuck IS NOT NULL OR unknown_below IS NOT NULL.';
+    ELSIF line.held IS NULL AND line.stuck IS NULL AND line.unknown_since > clock_timestamp() - interval '10 minutes' THEN
+        RAISE EXCEPTION 'sender "%" on chain "%" is looked into since %: that has a right to ten minutes',
+            sender, chain, date_trunc('second', line.unknown_since) USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'The confirmation worker does it: see that it runs (flagpost doctor).';
     END IF;
-    UPDATE senders s SET held = NULL, held_since = NULL
-    FROM chains c
-    WHERE c.id = s.chain_id AND c.name = release_sender.chain AND s.sender = release_sender.sender;
-    RETURN reason;
+    judged := CASE
+        WHEN line.unexplained IS NOT NULL THEN line.unexplained
+        WHEN line.unknown_below IS NOT NULL AND (line.stuck IS NOT NULL OR line.held IS NULL) THEN
+            int8range(least(coalesce(next_nonce(line.chain_id, line.sender), 0), line.unknown_below), line.unknown_below, '[]')
+    END;
+    UPDATE senders s
+    SET held = NULL, held_since = NULL, stuck = NULL, stuck_since = NULL, unexplained = NULL,
+        released = coalesce(judged, s.released), released_at = CASE WHEN judged IS NULL THEN s.released_at ELSE clock_timestamp() END
+    WHERE s.chain_id = line.chain_id AND s.sender = line.sender;
+    RETURN concat_ws('; ', line.held, line.stuck, CASE WHEN line.held IS NULL AND line.stuck IS NULL
+        THEN format('transactions below nonce %s were looked for since %s', line.unknown_below, line.unknown_since) END);
 END
 $$;
 REVOKE ALL ON FUNCTION release_sender(text, text) FROM PUBLIC;

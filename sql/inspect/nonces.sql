@@ -17,14 +17,15 @@ HAVING count(*) FILTER (WHERE n.state IN ('reserved', 'void', 'lost')) > 0
 ORDER BY c.name, count(*) DESC
 LIMIT 50;
 
-\echo 'Senders that pay nothing now: in doubt (the confirmation worker looks), or held until SELECT release_sender(chain, sender)'
+\echo 'Senders that stand still: in doubt (the confirmation worker looks), held or stuck until SELECT release_sender(chain, sender)'
 SELECT c.name AS chain, s.sender, next_nonce(s.chain_id, s.sender) AS known_below, s.unknown_below,
        date_trunc('second', clock_timestamp() - s.unknown_since) AS in_doubt_for,
-       date_trunc('second', clock_timestamp() - s.held_since) AS held_for, s.held
+       date_trunc('second', clock_timestamp() - s.held_since) AS held_for, s.held,
+       date_trunc('second', clock_timestamp() - s.stuck_since) AS stuck_for, s.stuck, s.unexplained, s.released
 FROM senders s
 JOIN chains c ON c.id = s.chain_id
-WHERE s.unknown_below IS NOT NULL OR s.held IS NOT NULL
-ORDER BY s.held_since, s.unknown_since
+WHERE s.unknown_below IS NOT NULL OR s.held IS NOT NULL OR s.stuck IS NOT NULL
+ORDER BY least(s.held_since, s.stuck_since, s.unknown_since)
 LIMIT 50;
 
 \echo 'The 50 first in line, with their attempts'

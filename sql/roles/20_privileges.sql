@@ -102,7 +102,9 @@ GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_exec
 GRANT UPDATE (needs_gas, needs_consolidation) ON wallets TO pipeline_executor;
 GRANT USAGE ON SEQUENCE job_logs_seq TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON nonces, chain_cursors TO pipeline_confirmations;
-GRANT UPDATE (first_nonce, finalized, final_block, unknown_below, unknown_since) ON senders TO pipeline_confirmations;
+GRANT UPDATE (
+    first_nonce, finalized, final_block, unknown_below, unknown_since, stuck, stuck_since, unexplained
+) ON senders TO pipeline_confirmations;
 
 -- People and dashboards: everything but signed bytes, with which anybody could send.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, nonces, senders,

@@ -333,17 +333,32 @@ FAULTS = (
         Level.WARN,
     ),
     Fault(
-        "money.senders",
+        "senders.held",
         "INSERT INTO senders (chain_id, sender, held, held_since)"
         " SELECT id, '0xabc', 'nonce 7 was used by tx 0x1', now() FROM chains",
-        "tron: 0xabc has been frozen for 0 s and pays nothing: nonce 7 was used by tx 0x1",
+        "tron: 0xabc has been held for 0 s and pays nothing: nonce 7 was used by tx 0x1",
         cure="SELECT release_sender('tron', '0xabc')",
     ),
     Fault(
-        "money.senders",
+        "senders.stuck",
+        "INSERT INTO senders (chain_id, sender, stuck, stuck_since)"
+        " SELECT id, '0xabc', 'no block takes it', now() - interval '2 hours' FROM chains",
+        "tron: 0xabc has stood still for 2 h: no block takes it",
+        cure="do what it says",
+    ),
+    Fault(
+        "senders.stuck",
+        "INSERT INTO senders (chain_id, sender, stuck, stuck_since, unexplained)"
+        " SELECT id, '0xabc', 'who knows', now() - interval '2 hours', int8range(1, 3) FROM chains",
+        "tron: 0xabc has stood still for 2 h: who knows",
+        cure="SELECT release_sender('tron', '0xabc')",
+    ),
+    Fault(
+        "senders.unknown",
         "INSERT INTO senders (chain_id, sender, unknown_below, unknown_since)"
-        " SELECT id, '0xabc', 9, now() - interval '1 hour' FROM chains",
-        "tron: 0xabc has been reconciled for 60 min",
+        " SELECT id, '0xabc', 9, now() - interval '2 hours' FROM chains",
+        "tron: 0xabc has made transactions that are not recorded, looked into for 2 h",
+        cure="confirmations runs",
     ),
     Fault(
         "money.void_nonces",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline.local.anvil_proxy import SEND
 from pipeline.queue.jobs import Defer, Job, JobType, Outcome
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 
@@ -29,3 +30,14 @@ async def rounds(evm: EvmWorld, desk: EvmDesk, count: int = 3) -> None:
 async def in_doubt(evm: EvmWorld) -> list[str]:
     rows = await evm.rows("SELECT sender FROM senders WHERE unknown_below IS NOT NULL")
     return [row["sender"] for row in rows]
+
+
+async def starve(evm: EvmWorld, desk: EvmDesk, txid: str, blocks: int) -> None:
+    """Blocks that do not take a transaction, which stays in the pool."""
+    node = evm.network.node
+    raw = await node.call("eth_getRawTransactionByHash", txid)
+    for _ in range(blocks):
+        await node.call("anvil_dropTransaction", txid)
+        await node.mine()
+        await node.call(SEND, raw)
+        await desk.settlement.round()

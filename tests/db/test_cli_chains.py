@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from pipeline.chains.provider import Asset
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
-from tests.chains.evm.proxy import OddNode
+from tests.chains.evm.proxy import OddNode, without_tag
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork, evm_network
 from tests.db.cli_kit import Shell
 
@@ -28,8 +31,9 @@ class Evm:
     """A real node in another thread, because commands have an event loop of their own."""
 
     url: str = ""
-    odd: OddNode | None = None
-    """A proxy before it."""
+    odd_url: str = ""
+    """The same node behind a proxy that can do without what nodes offer."""
+    proxy: OddNode | None = None
     token: Asset = field(default_factory=lambda: Asset("", 0))
     plain: str = ""
     namesake: str = ""
@@ -46,6 +50,7 @@ def evm() -> Iterator[Evm]:
     async def live() -> None:
         async with evm_network() as network:
             found.url, found.odd, found.token = network.node.url, network.proxy, network.token
+            found.odd_url, found.proxy = network.url, network.proxy
             found.plain = await _plain_token(network, 18)
             found.namesake = await _plain_token(network, 6)
             first, second = network.node.accounts[1:3]
@@ -110,7 +115,7 @@ def test_a_chain_is_added_with_gas_amounts_by_its_own_price(shell, evm, sql):
     assert [(one["name"], one["coin"], one["tokens"], one["wallets"]) for one in listed] == [("bsc", "BNB", [], 0)]
     assert listed[0]["nodes"] == [evm.url]
     assert sql("SELECT family, network_id FROM chains") == [("evm", str(CHAIN_ID))]
-    assert "switch it on: flagpost chains enable bsc" in shell.fails(
+    assert "there is a chain bsc already" in shell.fails(
         "chains", "add", "bsc", "--chain-id", "56", "--coin", "BNB", "--unchecked"
     )
 
@@ -133,6 +138,74 @@ def test_a_node_of_another_chain_is_refused_with_both_ids(shell, evm, sql):
     assert "56" in said
     assert "nothing was changed" in said
     assert sql("SELECT count(*) FROM chains") == [(0,)]
+
+
+@pytest.fixture
+def odd(evm) -> Iterator[OddNode]:
+    """The node that can do without what others offer; whole again afterwards."""
+    yield evm.proxy
+    evm.proxy.missing_tag = None
+
+
+@pytest.mark.parametrize("null", [True, False])
+def test_a_node_without_finality_is_refused_with_what_it_lacks(shell, evm, odd, sql, null):
+    """It used to be accepted, and then "no node gave a usable answer" was all that was said of it."""
+    base = ["chains", "add", "bsc", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", evm.odd_url]
+    without_tag(odd, "finalized", null=null)
+    said = shell.fails(*base)
+    assert "does not know the block tag finalized" in said
+    assert "follows the network's finality" in said
+    assert sql("SELECT count(*) FROM chains") == [(0,)]
+    odd.missing_tag = None
+    assert shell(*base, "--disabled").code == 0
+    without_tag(odd, "finalized", null=null)
+    assert "block tag finalized" in shell.fails("chains", "enable", "bsc")
+    sql("UPDATE chains SET is_active = true")
+    (found, _) = [one for one in shell("doctor", "--json").json["checks"] if one["check"] == "bsc.node"]
+    assert (found["level"], "finality" in found["todo"]) == ("fail", True)
+
+
+def test_a_node_without_its_pool_is_taken_with_a_word(shell, evm, odd, sql):
+    a_block_now(evm.url)
+    without_tag(odd, "pending")
+    added = shell("chains", "add", "bsc", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", evm.odd_url)
+    assert added.code == 0
+    assert "does not know the block tag pending" in added.err
+    checks = [one for one in shell("doctor", "--json").json["checks"] if one["check"] == "bsc.node"]
+    assert [one["level"] for one in checks] == ["warn", "ok"]
+
+
+def test_a_network_that_is_there_is_named_with_its_row(bsc, sql):
+    """It used to show the database's constraint."""
+    said = bsc.fails("chains", "add", "smartchain", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--unchecked")
+    assert f"network {CHAIN_ID} is there already as chain bsc, switched on" in said
+    assert "flagpost chains enable bsc --node" in said
+    sql("UPDATE chains SET is_active = false")
+    again = bsc.fails("chains", "add", "bsc", "--chain-id", "56", "--coin", "BNB", "--unchecked")
+    assert "there is a chain bsc already" in again
+    assert "switched off" in again
+    assert sql("SELECT name FROM chains") == [("bsc",)]
+
+
+def test_a_tolerance_of_tokens_kept_as_shares(bsc, evm, sql):
+    base = ["assets", "add", "bsc", evm.token.contract, "--flag-above", "200 USDT", "--tolerance"]
+    assert bsc(*base, "11").code == 2
+    assert bsc(*base, "2", "--json").json["transfer_tolerance"] == 2
+    assert bsc("assets", "thresholds", "bsc", "USDT", "--tolerance", "1", "--json").json["transfer_tolerance"] == 1
+    assert "may arrive 1 raw units short" in bsc("assets", "thresholds", "bsc", "USDT").out
+    assert "a millionth of consolidate_execute_min" in bsc.fails(
+        "assets", "thresholds", "bsc", "USDT", "--execute-min", "0.9 USDT", "--flag-above", "1 USDT"
+    )
+    assert "10 raw units at the most" in bsc.fails("config", "set", "bsc.USDT.transfer_tolerance", "11")
+    assert sql("SELECT transfer_tolerance FROM asset_on_chain WHERE symbol = 'USDT'") == [(1,)]
+
+
+def test_the_oracle_of_a_rollup_is_a_setting(bsc, sql):
+    oracle = "0x5300000000000000000000000000000000000002"
+    assert bsc("config", "set", "bsc.fees.l1_oracle", oracle).code == 0
+    assert bsc("config", "set", "bsc.fees.l1_oracle", "none").code == 0
+    assert sql("SELECT fees FROM chains") == [({"l1_oracle": "none"},)]
+    assert "takes a contract's address" in bsc.fails("config", "set", "bsc.fees.l1_oracle", "yes")
 
 
 @pytest.mark.parametrize(
@@ -305,7 +378,19 @@ def test_the_settings_of_an_evm_chain_are_shown_and_checked(bsc, sql):
     assert "true or false" in bsc.fails("config", "set", "bsc.fees.legacy", "yes")
 
 
+def a_block_now(url: str) -> None:
+    """The node's newest block is not a minute old, however long the tests before took."""
+    for number, (method, parameters) in enumerate(
+        (("evm_setNextBlockTimestamp", [int(time.time())]), ("evm_mine", []))
+    ):
+        body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}).encode()
+        asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
+        with urllib.request.urlopen(asked) as answer:  # noqa: S310
+            assert "error" not in json.load(answer)
+
+
 def test_doctor_looks_at_an_evm_chain(bsc, evm, sql):
+    a_block_now(evm.url)
     bsc("assets", "add", "bsc", evm.token.contract, "--flag-above", "200 USDT")
     evm.mine()  # or its newest block is old by now
     report = bsc("doctor", "--json")

@@ -94,6 +94,9 @@ COLUMNS = {
         "final_block",
         "unknown_below",
         "unknown_since",
+        "stuck",
+        "stuck_since",
+        "unexplained",
     },
 }
 """Where not the whole table is meant."""

@@ -11,6 +11,7 @@ from pipeline.chains.provider import Asset, Finality, Payment
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.transfers import strangers
 from pipeline.transfers.intents import Kind
+from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.strangers_store import StrangerStore
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
@@ -142,8 +143,9 @@ class TestTwoConfirmationWorkers:
         for each in (txid, stranger):
             result = await evm_desk.real_provider.find(each, Finality.FINAL)
             assert result is not None
+            use = NonceUse(known.gas_address, result.nonce or 0, result)
             stores = [StrangerStore(desk.confirming) for desk in (evm_desk, other_evm_desk)]
-            await asyncio.gather(*(store.account_for(known.chain_id, result, final) for store in stores))
+            await asyncio.gather(*(store.account_for(known.chain_id, use, final) for store in stores))
         assert await known.nonces() == [(0, "used"), (1, "used"), (2, "lost")]
         assert len(await known.rows("SELECT FROM transfers WHERE found_on_chain")) == 1
         row = await known.row("SELECT held FROM senders WHERE sender = %s", known.gas_address)
@@ -166,9 +168,8 @@ class TestTwoConfirmationWorkers:
         async with second_session(database) as asking:
             async with asking.transaction():
                 await asking.execute("SELECT lock_gas(%s)", [known.chain_id])
-                taken = asyncio.create_task(
-                    StrangerStore(evm_desk.confirming).account_for(known.chain_id, result, final)
-                )
+                use = NonceUse(known.gas_address, 1, result)
+                taken = asyncio.create_task(StrangerStore(evm_desk.confirming).account_for(known.chain_id, use, final))
                 await until_one_waits(known.connection)
                 await asking.execute("UPDATE gas_spending SET topups = topups WHERE chain_id = %s", [known.chain_id])
             accounted = await taken

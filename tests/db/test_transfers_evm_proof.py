@@ -39,6 +39,27 @@ async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
     return signed.txid
 
 
+async def did_more(evm: EvmWorld, desk: EvmDesk, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A replacement whose row is lost makes its payment, and another one beside it; its txid."""
+    txid, block = await lost_replacement(evm, desk, pool), desk.real_provider.block
+
+    async def with_more(number: int, finality: Finality) -> Any:
+        content = await block(number, finality)
+        if content is None:
+            return None
+        more = Effect(evm.token, evm.gas_address, evm.treasury, 1)
+        found = [
+            replace(one, effects=(*one.effects, more)) if one.txid == txid else one for one in content.transactions
+        ]
+        return replace(content, transactions=tuple(found))
+
+    monkeypatch.setattr(desk.real_provider, "block", with_more)
+    for _ in range(3):
+        await evm.network.finalize()
+        await desk.settlement.round()
+    return txid
+
+
 class TestStrangers:
     async def test_a_log_that_is_no_transfer_holds_up_nothing(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
@@ -128,22 +149,7 @@ class TestUsedNonces:
         self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not made again, and not booked by itself; the line behind it moves on."""
-        txid, block = await lost_replacement(evm, evm_desk, pool), evm_desk.real_provider.block
-
-        async def with_more(number: int, finality: Finality) -> Any:
-            content = await block(number, finality)
-            if content is None:
-                return None
-            more = Effect(evm.token, evm.gas_address, evm.treasury, 1)
-            found = [
-                replace(one, effects=(*one.effects, more)) if one.txid == txid else one for one in content.transactions
-            ]
-            return replace(content, transactions=tuple(found))
-
-        monkeypatch.setattr(evm_desk.real_provider, "block", with_more)
-        for _ in range(3):
-            await evm.network.finalize()
-            await evm_desk.settlement.round()
+        txid = await did_more(evm, evm_desk, pool, monkeypatch)
         assert await states(evm) == (["active"], ["broadcasting"], ["broadcasting"])
         (alarm,) = await evm_desk.settlement.tidy()
         assert txid in alarm

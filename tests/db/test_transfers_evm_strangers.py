@@ -6,13 +6,12 @@ from dataclasses import replace
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.local.anvil_proxy import SEND
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from pipeline.transfers import strangers
 from pipeline.transfers.intents import Kind
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
-from tests.db.strangers_kit import again, in_doubt, reasons, rounds
+from tests.db.strangers_kit import again, in_doubt, reasons, rounds, starve
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -202,7 +201,7 @@ class TestPool:
         txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
-        await self.starve(known, evm_desk, txid, 5)
+        await starve(known, evm_desk, txid, 5)
         assert await known.nonces() == [(0, "used"), (1, "void")]
         assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk)), "not beside it"
         await known.network.node.call("anvil_dropAllTransactions")
@@ -223,7 +222,7 @@ class TestPool:
         txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
-        await self.starve(known, evm_desk, txid, 5)
+        await starve(known, evm_desk, txid, 5)
         assert await evm_desk.upkeep().round() == 1
         assert await known.nonces() == [(0, "used"), (1, "reserved")]
         await rounds(known, evm_desk, 4)
@@ -234,17 +233,6 @@ class TestPool:
         assert isinstance(outcome, Done)
         assert await known.gaps() == []
         await known.assert_books_equal_chain()
-
-    @staticmethod
-    async def starve(evm: EvmWorld, desk: EvmDesk, txid: str, blocks: int) -> None:
-        """Blocks that do not take a transaction, which stays in the pool."""
-        node = evm.network.node
-        raw = await node.call("eth_getRawTransactionByHash", txid)
-        for _ in range(blocks):
-            await node.call("anvil_dropTransaction", txid)
-            await node.mine()
-            await node.call(SEND, raw)
-            await desk.settlement.round()
 
     async def test_a_node_that_has_nonces_filled_without_end(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch

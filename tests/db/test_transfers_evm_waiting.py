@@ -1,6 +1,7 @@
 """What a payment on EVM waits for without using up an attempt: coins in the gas wallet, a gas price under the cap."""
 
 from pipeline.queue.jobs import Defer, JobType, Parked
+from pipeline.transfers.prices import LONGEST_SECONDS, PriceWatch
 from tests.chaos.evm_world import FEES, FINNEY, EvmDesk, EvmWorld
 
 GAS = JobType.GAS_TOPUP
@@ -45,6 +46,9 @@ async def test_gas_above_the_cap_is_waited_for(evm: EvmWorld, evm_desk: EvmDesk)
     await evm.network.finalize()
     await evm.connection.execute("UPDATE wallets SET needs_gas = true")
     await evm.price(5 * FEES["cap"])
+    told: list[str] = []
+    times = iter((0.0, LONGEST_SECONDS))
+    evm_desk.sender.prices = PriceWatch(told.append, lambda: next(times))
 
     ((_, outcome),) = await evm_desk.run(GAS)
     assert isinstance(outcome, Defer)
@@ -52,6 +56,12 @@ async def test_gas_above_the_cap_is_waited_for(evm: EvmWorld, evm_desk: EvmDesk)
     assert "payments wait until it falls or the cap is raised" in outcome.reason
     assert await evm.attempts() == []
     assert await evm.nonces() == []
+    assert await waiting(evm) == [("pending", 0)]
+    assert told == []
+    await evm.price(5 * FEES["cap"])
+    await evm_desk.run(GAS)
+    (alarm,) = told
+    assert "bsc: nothing has been paid for 60 min" in alarm, "an hour later somebody hears of it"
     assert await waiting(evm) == [("pending", 0)]
 
     await evm.price(7)

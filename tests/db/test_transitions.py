@@ -258,7 +258,7 @@ IMMUTABLE = {
     },
 }
 MUTABLE = {
-    "transfers": {"state", "fee_paid", "error_message", "settled_at", "updated_at", "replace_wanted_at"},
+    "transfers": {"state", "fee_paid", "error_message", "settled_at", "updated_at", "replace_wanted_at", "arrived"},
     "chain_transactions": {
         "state",
         "first_broadcast_at",

@@ -11,7 +11,7 @@ from loguru import logger
 
 from pipeline.chains.answers import MAX_COUNT, MAX_HEIGHT, MAX_PRICE, Odd, field, hex_bytes, mapping, quantity, sequence
 from pipeline.chains.errors import InvalidAddress, LyingNode
-from pipeline.chains.evm import address
+from pipeline.chains.evm import address, delegations, l1_fee
 from pipeline.chains.evm.node import METHOD_NOT_FOUND, EvmNode, Request, RpcError, block_ref, hash_text, reading, wanted
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.nodes import Partial
@@ -161,10 +161,12 @@ def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt
         limit = quantity(field(transaction, "gas"), "gas", MAX_COUNT)
         price = field(receipt, "effectiveGasPrice") or field(transaction, "gasPrice")
         fee = used * quantity(price, "effectiveGasPrice", MAX_PRICE)
+        fee += l1_fee.paid(receipt, used) if node.books_l1_fee else 0
         effects = _effects(block, txid, transaction, receipt) if success else ()
         sender, nonce = _sender(transaction, receipt), quantity(field(transaction, "nonce"), "nonce", MAX_COUNT)
         message = "" if success else ("OUT_OF_GAS" if used >= limit else "REVERT")
-        return TransactionResult(txid, block, success, fee, effects, message, sender, nonce)
+        signed = delegations.read(transaction)
+        return TransactionResult(txid, block, success, fee, effects, message, sender, nonce, signed)
 
 
 def _sender(transaction: Any, receipt: Any) -> str:

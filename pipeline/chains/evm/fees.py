@@ -7,7 +7,8 @@ from statistics import median_low
 from typing import Any
 
 from pipeline.chains.answers import MAX_PRICE, Odd, field, quantity, sequence
-from pipeline.chains.errors import FeeCapTooLow
+from pipeline.chains.errors import FeeCapTooLow, InvalidAddress
+from pipeline.chains.evm import address
 from pipeline.chains.evm.node import EvmNode, reading, wanted
 from pipeline.chains.evm.transaction import Fees
 from pipeline.chains.http import Clock
@@ -21,6 +22,8 @@ HISTORY_BLOCKS = 5
 PRICE_RISE_MAX = 10
 """A price is not offered that is so many times what the last blocks paid: somebody made it up. Prices below a twentieth
 of the cap are not compared, as little hangs on them."""
+NO_ORACLE = "none"
+"""In place of an oracle's address: the chain charges nothing for L1 beside gas."""
 _GWEI_DECIMALS = 9
 
 
@@ -41,6 +44,16 @@ class FeePolicy:
     gas_margin_percent: int = 20
     """On the estimated gas of a token transfer: storage may change until it lands. A plain coin transfer to an
     account without code costs 21,000 and needs none."""
+    l1_oracle: str | None = None
+    """The contract that says what a rollup charges for L1 beside gas: its address, or ``none``. None: the OP Stack's,
+    where code stands at its address."""
+    l1_margin_percent: int = 50
+    """On what it says: L1's base fee rises by 12.5 % a block of 12 s at the most, and the transaction lands later."""
+
+    @property
+    def named_oracle(self) -> str | None:
+        """The oracle's address where one is set."""
+        return None if self.l1_oracle == NO_ORACLE else self.l1_oracle
 
     @property
     def highest(self) -> int:
@@ -158,7 +171,7 @@ def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
             bumped.max_fee,
             cap,
             f"a replacement on {chain} needs {_gwei(bumped.max_fee)} gwei for a unit of gas, {_gwei(cap)} are the most "
-            f"it may offer (fee option replacement_cap, or what its sender holds): it stays as it is",
+            f"it may offer (fee option replacement_cap, fee_max, or what its sender holds): it stays as it is",
         )
     max_fee = min(higher.max_fee, cap)
     return Fees(max_fee, None if higher.tip is None else min(higher.tip, max_fee))
@@ -232,11 +245,22 @@ def _option(name: str, value: Any) -> Any:
         if value is not None and not isinstance(value, bool):
             raise ValueError(f"fee option legacy is {value!r}: it must be true, false or null")
         return value
-    if name == "replacement_cap" and value is None:
+    if name in ("replacement_cap", "l1_oracle") and value is None:
         return None
+    if name == "l1_oracle":
+        return _oracle(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"fee option {name} is {value!r}: it must be a whole number, 0 or more")
     return value
+
+
+def _oracle(value: Any) -> str:
+    if value == NO_ORACLE:
+        return NO_ORACLE
+    try:
+        return address.validate(str(value).lower())  # whatever its checksum: nothing is ever sent to it
+    except InvalidAddress as error:
+        raise ValueError(f"fee option l1_oracle is {value!r}: a contract's address, none or null ({error})") from error
 
 
 def _gwei(wei: int) -> str:

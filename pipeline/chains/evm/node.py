@@ -46,8 +46,17 @@ class EvmNode(Node):
     has_overrides = True
     """Whether its eth_call takes another code for an account; found out by asking."""
 
-    def __init__(self, config: NodeConfig, api_keys: Sequence[str] = (), *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        api_keys: Sequence[str] = (),
+        *,
+        clock: Clock | None = None,
+        books_l1_fee: bool = True,
+    ) -> None:
+        """``books_l1_fee``: what its receipts call a fee for L1 is paid beside the gas."""
         super().__init__(config, api_keys, key_header=KEY_HEADER, clock=clock)
+        self.books_l1_fee = books_l1_fee
         self.batches = Batches(self, self._send, clock or Clock())
 
     async def call(self, method: str, *params: Any) -> Any:

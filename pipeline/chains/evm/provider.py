@@ -7,9 +7,11 @@ from pipeline.chains.answers import MAX_COUNT, Odd, quantity
 from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, transaction, verdict
+from pipeline.chains.evm.abilities import read_lacks
 from pipeline.chains.evm.balances import EvmBalances
 from pipeline.chains.evm.broadcast import send
-from pipeline.chains.evm.fees import FeeBook, FeePolicy, Market
+from pipeline.chains.evm.fees import NO_ORACLE, FeeBook, FeePolicy, Market
+from pipeline.chains.evm.l1_fee import L1Fees
 from pipeline.chains.evm.logs import TransferLogs
 from pipeline.chains.evm.node import EvmNode, RpcError, check_chain_id, reading, wanted
 from pipeline.chains.evm.transaction import Fees, RawTransfer
@@ -25,6 +27,7 @@ from pipeline.chains.provider import (
     Cost,
     FeeEstimate,
     Finality,
+    Lack,
     Payment,
     ReceiptGap,
     SignedTransaction,
@@ -81,9 +84,11 @@ class EvmProvider:
             raise ValueError(f"network_id of {chain} is {chain_id}: it must be the chain id, a number above 0")
         clock = clock or Clock()
         self._chain_id = chain_id
+        policy = fee_policy or FeePolicy()
+        books_l1_fee = policy.l1_oracle != NO_ORACLE
         self._nodes = Nodes(
             chain,
-            [EvmNode(config, api_keys, clock=clock) for config in nodes],
+            [EvmNode(config, api_keys, clock=clock, books_l1_fee=books_l1_fee) for config in nodes],
             lambda node: check_chain_id(node, chain_id),
             patience=patience,
             clock=clock,
@@ -93,7 +98,8 @@ class EvmProvider:
         self._balances = EvmBalances(self._nodes)
         self._logs = TransferLogs(self._nodes)
         self._chain = chain
-        self._fees = FeeBook(chain, fee_policy or FeePolicy(), clock, self._nodes)
+        self._fees = FeeBook(chain, policy, clock, self._nodes)
+        self._l1_fees = L1Fees(chain, chain_id, policy, clock)
         self._block_seconds = block_seconds
         self._clock = clock
         self._final_height: int | None = None
@@ -101,6 +107,9 @@ class EvmProvider:
 
     async def check_network(self) -> None:
         await self._nodes.check_all()
+
+    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+        return {name: found for name, found in (await self._nodes.ask_each(read_lacks)).items() if found}
 
     async def block_ref(self, finality: Finality) -> BlockRef:
         return await self._nodes.ask(lambda node: node.block_ref(finality))
@@ -132,20 +141,50 @@ class EvmProvider:
         """What the network asks for now, wei for a unit of gas."""
         return await self._fees.market()
 
+    async def l1_fee(self, gas_limit: int) -> int:
+        """What a rollup charges for the L1 part of a token transfer, wei, margin included; 0 elsewhere."""
+        somebody = address.from_bytes(b"\xff" * 20)
+        asset = Asset("token", 0, somebody)
+        payment = Payment(somebody, somebody, asset, 2**128 - 1)
+
+        async def ask(node: EvmNode) -> int:
+            offer = fees.asked_of(await self._fees.market(), Fees(0, 0), self._fees.policy)
+            return await self._l1_fees.of_payment(node, payment, gas_limit, offer)
+
+        return await self._nodes.ask(ask)
+
     async def sender_nonces(self, sender: str) -> SenderNonces:
-        """For the reservation of nonces. Raises InvalidAddress. A node whose counts contradict each other is passed."""
+        """For the reservation of nonces. Raises InvalidAddress. A node whose counts contradict each other is passed. Of
+        one that tells nothing of its pool (no tag ``pending``) what is in blocks is all that is seen."""
         canonical = address.validate(sender)
 
         async def ask(node: EvmNode) -> SenderNonces:
             tags = ("finalized", "latest", "pending")
-            answers = await node.batch([("eth_getTransactionCount", [canonical, tag]) for tag in tags])
+            finalized, latest, pending = await node.batch(
+                [("eth_getTransactionCount", [canonical, tag]) for tag in tags]
+            )
+            if pending is None or isinstance(pending, RpcError):
+                pending = latest
             with reading(node, "eth_getTransactionCount"):
-                counts = SenderNonces(*(quantity(wanted(one), "a count", MAX_COUNT) for one in answers))
+                counts = SenderNonces(
+                    *(quantity(wanted(one), "a count", MAX_COUNT) for one in (finalized, latest, pending))
+                )
                 if counts.finalized > counts.latest:
                     raise Odd("the final count", counts.finalized, f"at most the newest, {counts.latest}")
                 return counts
 
         return await self._nodes.ask(ask)
+
+    async def finalized_everywhere(self, sender: str) -> Mapping[str, int]:
+        """Raises InvalidAddress."""
+        canonical = address.validate(sender)
+
+        async def ask(node: EvmNode) -> int:
+            answer = await node.call("eth_getTransactionCount", canonical, "finalized")
+            with reading(node, "eth_getTransactionCount"):
+                return quantity(answer, "the count", MAX_COUNT)
+
+        return await self._nodes.ask_each(ask)
 
     async def count_at(self, sender: str, number: int) -> int | None:
         """How many transactions of an address there were up to block ``number``; None where the node has no state so
@@ -165,7 +204,9 @@ class EvmProvider:
     async def estimate(self, payment: Payment) -> FeeEstimate:
         """Also raises FeeCapTooLow while the network asks for more than the policy's cap."""
         payment = _checked(payment)
-        return await self._nodes.ask(lambda node: simulate.estimate(node, self._fees, payment, self._coin))
+        return await self._nodes.ask(
+            lambda node: simulate.estimate(node, self._fees, self._l1_fees, payment, self._coin)
+        )
 
     async def build(
         self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
@@ -186,28 +227,37 @@ class EvmProvider:
             gas_limit=estimate.gas_limit,
             fees=Fees(estimate.max_fee, estimate.tip),
         )
-        return self._unsigned(payment, transfer, await self._final_number())
+        return self._unsigned(payment, transfer, await self._final_number(), estimate.l1_fee)
 
     def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
         """The same payment with another nonce. Asks no node."""
         transfer = replace(transaction.decode(unsigned.raw), nonce=nonce)
-        return self._unsigned(unsigned.payment, transfer, unsigned.ref_block)
+        return self._unsigned(unsigned.payment, transfer, unsigned.ref_block, unsigned.l1_fee)
 
-    async def bump(self, signed: SignedTransaction, affordable: int | None = None) -> UnsignedTransaction:
-        """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now.
+    async def bump(
+        self, signed: SignedTransaction, affordable: int | None = None, *, keep_gas_limit: bool = False
+    ) -> UnsignedTransaction:
+        """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now, and the
+        gas that the payment needs now, no less than before.
 
-        ``affordable`` is what its sender can spend on gas, wei. Raises FeeCapTooLow when that or the policy's
-        replacement_cap does not allow it (the transaction stays as it is), UndecodableTransaction.
+        ``affordable`` is what its sender can spend on its fee, wei. ``keep_gas_limit``: as it is, for a payment that
+        would fail now and whose nonce is to be used. Raises SimulationFailed when the chain says that it would fail,
+        FeeCapTooLow when what it needs is not affordable or above the policy's replacement_cap (the transaction stays
+        as it is), UndecodableTransaction.
         """
         raw, _ = transaction.split(signed.raw)
         transfer, payment = transaction.decode(raw), self.decode(signed.raw, signed.sender)
+        if not keep_gas_limit:
+            gas = await self._nodes.ask(lambda node: simulate.gas_now(node, self._fees.policy, payment))
+            transfer = replace(transfer, gas_limit=max(transfer.gas_limit, gas))
         market = await self._fees.market()
+        l1_fee = await self._nodes.ask(lambda node: self._l1_fees.of_transfer(node, transfer))
         cap = self._fees.policy.highest
         if affordable is not None:
-            cap = min(cap, affordable // transfer.gas_limit)
+            cap = min(cap, max(0, affordable - l1_fee) // transfer.gas_limit)
         higher = fees.raised(transfer.fees, fees.asked_of(market, transfer.fees, self._fees.policy), cap, self._chain)
         ref_block = await self._final_number() if signed.ref_block is None else signed.ref_block
-        return self._unsigned(payment, transfer.at(higher), ref_block)
+        return self._unsigned(payment, transfer.at(higher), ref_block, l1_fee)
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
         """Whether the next block's base fee is above all that it offers. Raises UndecodableTransaction."""
@@ -285,15 +335,18 @@ class EvmProvider:
     async def close(self) -> None:
         await self._nodes.close()
 
-    def _unsigned(self, payment: Payment, transfer: RawTransfer, ref_block: int | None) -> UnsignedTransaction:
+    def _unsigned(
+        self, payment: Payment, transfer: RawTransfer, ref_block: int | None, l1_fee: int
+    ) -> UnsignedTransaction:
         raw = transaction.encode(transfer)
         return UnsignedTransaction(
             payment=payment,
             raw=raw,
             digest=transaction.digest(raw),
-            fee_cap=transfer.fee_cap,
+            fee_cap=transfer.fee_cap + l1_fee,
             ref_block=ref_block,
             nonce=transfer.nonce,
+            l1_fee=l1_fee,
         )
 
     async def _final_number(self) -> int:

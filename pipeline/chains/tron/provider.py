@@ -19,6 +19,7 @@ from pipeline.chains.provider import (
     Cost,
     FeeEstimate,
     Finality,
+    Lack,
     Payment,
     ReceiptGap,
     SignedTransaction,
@@ -76,6 +77,9 @@ class TronProvider:
 
     async def check_network(self) -> None:
         await self._nodes.check_all()
+
+    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+        return {}  # java-tron offers all of it
 
     async def block_ref(self, finality: Finality) -> BlockRef:
         return await self._nodes.ask(lambda node: node.block_ref(finality))

@@ -1,4 +1,4 @@
--- A new chain with its native coin. Guarantees: both or none; a name that is taken inserts nothing (no row).
+-- A new chain with its native coin. Guarantees: both or none; a name or a network that is taken inserts nothing (no row).
 -- Amounts are raw units of the coin.
 WITH chain AS (
     INSERT INTO chains (
@@ -9,7 +9,7 @@ WITH chain AS (
         %(gas_execute_below)s, %(gas_amount)s, %(fee_reserve)s, %(gas_max_per_topup)s, %(gas_max_per_wallet_day)s,
         %(gas_max_per_day)s, make_interval(secs => %(sync_interval)s), make_interval(secs => %(block_time)s)
     )
-    ON CONFLICT (name) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING id
 ), coin AS (
     INSERT INTO asset_on_chain (chain_id, symbol, decimals) SELECT id, %(coin)s, %(decimals)s FROM chain

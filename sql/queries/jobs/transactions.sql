@@ -1,5 +1,5 @@
 -- What a job did with money: its transfers and each signed attempt of them, oldest first. Never the signed bytes.
-SELECT t.id AS transfer_id, t.kind, t.state, t.from_address, t.to_address, t.amount, a.symbol, a.decimals,
+SELECT t.id AS transfer_id, t.kind, t.state, t.from_address, t.to_address, t.amount, t.arrived, a.symbol, a.decimals,
        t.fee_paid, n.symbol AS fee_symbol, n.decimals AS fee_decimals, t.error_message, t.created_at, t.settled_at,
        x.attempt, x.txid, x.state AS transaction_state, x.expiration, x.first_broadcast_at, x.last_broadcast_at,
        x.broadcast_count, x.last_result, x.block_number, x.block_time

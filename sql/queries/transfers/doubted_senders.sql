@@ -1,7 +1,9 @@
 -- Senders that may have made transactions which the books do not know, the next few in the order of their addresses; their void
--- nonces are looked for, too. `filling`: gaps are to use up nonces that a pool held, and have not yet. `filled`: how many nonces
+-- nonces are looked for, too. `looked_for`: seconds. `filling`: gaps are to use up nonces that a pool held, and have not yet. `filled`: how many nonces
 -- were declared void in the last day, of its last 1,000.
-SELECT s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, s.unknown_below,
+SELECT c.name AS chain, s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, s.unknown_below,
+       lower(s.released) AS released_first, upper(s.released) AS released_stop,
+       extract(epoch FROM clock_timestamp() - s.unknown_since)::float8 AS looked_for,
        ARRAY(SELECT x.nonce FROM nonces x
               WHERE x.chain_id = s.chain_id AND x.sender = s.sender AND x.state = 'void' ORDER BY x.nonce) AS void_nonces,
        EXISTS (SELECT FROM nonces x
@@ -15,6 +17,7 @@ SELECT s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, 
            AND (lately.state = 'void' OR EXISTS (
                SELECT FROM transfers gap WHERE gap.id = lately.transfer_id AND gap.kind = 'gap'))) AS filled
   FROM senders s
+  JOIN chains c ON c.id = s.chain_id
  WHERE s.chain_id = %(chain_id)s AND s.unknown_below IS NOT NULL AND s.sender > %(after)s
  ORDER BY s.sender
  LIMIT %(limit)s;

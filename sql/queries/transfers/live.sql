@@ -10,6 +10,7 @@ SELECT a.id AS attempt_id,
        a.state,
        a.block_number,
        a.block_id,
+       a.first_broadcast_at,
        t.id AS transfer_id,
        t.kind,
        t.job_id,
@@ -19,6 +20,7 @@ SELECT a.id AS attempt_id,
        s.symbol,
        s.decimals,
        s.contract_address,
+       s.transfer_tolerance,
        coalesce(w.address, t.from_address) AS wallet
   FROM chain_transactions a
   JOIN transfers t ON t.id = a.transfer_id

@@ -15,7 +15,8 @@ SELECT c.id AS chain_id,
        a.symbol,
        a.decimals,
        a.contract_address,
-       a.consolidate_execute_min
+       a.consolidate_execute_min,
+       a.transfer_tolerance
   FROM chains c
   JOIN asset_on_chain a ON a.chain_id = c.id AND (a.is_active OR a.contract_address IS NULL)
  WHERE c.id = %(chain_id)s

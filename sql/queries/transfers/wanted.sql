@@ -1,5 +1,6 @@
 -- Payments of these kinds that are to be offered again for more: the newest attempt, which names the fees to be
--- raised, and what else their sender has promised (coins and fees, native raw units).
+-- raised, and what else their sender has promised (coins and fees, native raw units). `overdue`: the newest attempt is out for
+-- longer than a payment may be first in its line (pipeline/transfers/stuck.py).
 SELECT t.id AS transfer_id,
        t.kind,
        t.job_id,
@@ -9,6 +10,7 @@ SELECT t.id AS transfer_id,
        s.symbol,
        s.decimals,
        s.contract_address,
+       s.transfer_tolerance,
        w.id AS wallet_id,
        w.address AS wallet,
        w.derivation_index,
@@ -20,8 +22,10 @@ SELECT t.id AS transfer_id,
        a.nonce,
        a.ref_block,
        a.expiration,
-       others.promised
+       others.promised,
+       a.first_broadcast_at < clock_timestamp() - greatest(interval '5 minutes', 5 * k.replace_after_blocks * k.block_time) AS overdue
   FROM transfers t
+  JOIN chains k ON k.id = t.chain_id
   JOIN asset_on_chain s ON s.id = t.asset_on_chain_id
   LEFT JOIN wallets w ON w.id = t.wallet_id OR (t.wallet_id IS NULL AND w.chain_id = t.chain_id AND w.address = t.from_address)
   JOIN LATERAL (

@@ -6,6 +6,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from pipeline.chains.evm.simulate import PLAIN_GAS
+from pipeline.chains.evm.transaction import decode, split
 from pipeline.local.anvil_proxy import SEND, FaultProxy, error, txid
 from tests.chains.evm.anvil import FINALITY_DEPTH
 
@@ -37,6 +39,12 @@ class OddNode(FaultProxy):
         """Transactions whose receipts it does not have, in lists or singly."""
         self.has_receipts = True
         """Else it has pruned all of them."""
+        self.missing_tag: str | None = None
+        """A way to name a block that it does not know: ``finalized``, ``pending``, ``blockHash``."""
+        self.says_null = False
+        """Of a missing tag, in place of an error."""
+        self.l1_gas = 0
+        """Units of gas that every transaction needs for L1, as on Arbitrum: with less in its limit it is refused."""
         self.ahead = 0
         """Calls left of which each meets a new block and is answered from it, whatever block it named."""
         self.undisturbed = asyncio.Lock()
@@ -62,6 +70,12 @@ class OddNode(FaultProxy):
     async def answer(self, call: dict[str, Any]) -> Any:
         if call["method"] in self.missing_methods:
             return error(call, -32601, f"the method {call['method']} does not exist/is not available")
+        if any(
+            self.missing_tag == one or (isinstance(one, dict) and self.missing_tag in one) for one in call["params"]
+        ):
+            if self.says_null:
+                return {"jsonrpc": "2.0", "id": call["id"], "result": None}
+            return error(call, -32602, f"invalid argument: unknown block {self.missing_tag}")
         if call["method"] in self.pinned:
             return {"jsonrpc": "2.0", "id": call["id"], "result": self.pinned[call["method"]]}
         if self.refuses_overrides and call["method"] == "eth_call" and len(call["params"]) > 2:
@@ -76,6 +90,9 @@ class OddNode(FaultProxy):
                 return error(call, -32000, f"exceed maximum block range: {self.largest_range}")
         if call["method"] == SEND:
             sent = txid(call["params"][0])
+            limit, needed = _gas_limit(call["params"][0]), PLAIN_GAS + self.l1_gas
+            if self.l1_gas and limit < needed:
+                return error(call, -32000, f"intrinsic gas too low: gas {limit}, minimum needed {needed}")
             if sent in self._remembered:
                 return error(call, -32000, "already known")
             if self._frozen_at is not None:
@@ -91,9 +108,20 @@ class OddNode(FaultProxy):
         if call["method"] == "eth_getTransactionReceipt":
             lost = not self.has_receipts or call["params"][0] in self.lost_receipts
             answer = {**answer, "result": None} if lost else answer
+        if call["method"] == "eth_estimateGas" and "result" in answer:
+            answer = {**answer, "result": hex(int(answer["result"], 16) + self.l1_gas)}
         if call["method"] == "eth_getLogs" and len(answer.get("result", ())) > (self.most_logs or 10_000):
             return error(call, -32005, f"query returned more than {self.most_logs} results")
         return answer if self._frozen_at is None else _without_newer(call, answer, self._frozen_at)
+
+
+def without_tag(node: OddNode, tag: str, *, null: bool = False) -> None:
+    """From now on a node does not know that way to name a block; it says so, or answers null."""
+    node.missing_tag, node.says_null = tag, null
+
+
+def _gas_limit(raw: str) -> int:
+    return decode(split(bytes.fromhex(raw[2:]))[0]).gas_limit
 
 
 def _stale(parameter: Any, height: int) -> Any:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.chains.errors import InvalidAddress, NotAToken, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
+from pipeline.chains.evm.simulate import MOST_TOLERATED
 from pipeline.chains.provider import Asset, Fate, FeeEstimate, Payment
 from pipeline.keys.derivation import Family
 from tests.chains.evm.conftest import Deploy
@@ -105,6 +106,34 @@ async def test_a_fee_on_transfer_is_found_by_its_effect(network: EvmNetwork, dep
     assert verdict.result.success
     assert [effect.amount for effect in verdict.result.effects] == [9_900, 100]
     assert not verdict.result.did(payment)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+async def test_shares_that_arrive_short_need_a_tolerance(network: EvmNetwork, deploy: Deploy, exact: bool) -> None:
+    """stETH: 2 raw units less arrive, whether its log says so or not."""
+    token = await deploy("SharesToken", arguments=f"{int(exact):064x}")
+    payment = await holding(network, token, 100_000)
+    payment = replace(payment, amount=1_000)
+    provider = network.provider()
+    with pytest.raises(SimulationFailed, match=r"by 2 raw units here.* --tolerance 2"):
+        await provider.estimate(payment)
+    with pytest.raises(SimulationFailed, match="by 2 raw units here"):
+        await provider.estimate(replace(payment, asset=replace(token, tolerance=1)))
+    payment = replace(payment, asset=replace(token, tolerance=2))
+    signed = await network.sign(provider, payment, PAYER)
+    await provider.broadcast(signed)
+    await network.finalize()
+    result = (await provider.verdict(signed)).result
+    assert result is not None
+    assert result.did(payment)
+    assert result.moved(payment) == (998 if exact else 1_000)
+    assert result.did(replace(payment, asset=token)) is not exact, "without it a log that says less is no payment"
+
+
+async def test_no_fee_hides_in_a_tolerance(network: EvmNetwork, provider: EvmProvider, deploy: Deploy) -> None:
+    token = replace(await deploy("FeeToken"), tolerance=MOST_TOLERATED)
+    with pytest.raises(SimulationFailed, match="takes a fee on transfers"):
+        await provider.estimate(await holding(network, token, MOST_TOLERATED * 10**6))
 
 
 async def test_gas_that_runs_out_is_called_that(network: EvmNetwork, provider: EvmProvider) -> None:

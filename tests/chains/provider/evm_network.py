@@ -1,7 +1,7 @@
 """A real anvil node, behind proxies that misbehave on request, as a :class:`TestNetwork`."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,10 +185,12 @@ class EvmNetwork:
 
 
 @asynccontextmanager
-async def evm_network(base_fee: int = BASE_FEE, host: str = "127.0.0.1") -> AsyncIterator[EvmNetwork]:
-    """``host``: the address that its proxy listens on."""
+async def evm_network(
+    base_fee: int = BASE_FEE, host: str = "127.0.0.1", options: Sequence[str] = ()
+) -> AsyncIterator[EvmNetwork]:
+    """``host``: the address that its proxy listens on; ``options``: further ones of anvil."""
     async with contextlib.AsyncExitStack() as stack:
-        node = await stack.enter_async_context(anvil(chain_id=CHAIN_ID, base_fee=base_fee))
+        node = await stack.enter_async_context(anvil(chain_id=CHAIN_ID, base_fee=base_fee, options=options))
         proxy = await stack.enter_async_context(OddNode.before(node.url, host))
         contract = await node.deploy(TOKEN, _token_arguments("Tether USD", "USDT", 6, 0))
         await node.finalize()

@@ -117,3 +117,37 @@ contract GasEater {
 
 /// Answers nothing.
 contract NoToken {}
+
+/// Kept as shares that have grown by 37 percent, as stETH is: what moves are whole shares, so that a unit or two stay behind.
+contract SharesToken {
+    event Transfer(address indexed from, address indexed to, uint256 value);
+
+    string public symbol = "SHR";
+    uint8 public constant decimals = 18;
+    /// Whether its logs say what has arrived. stETH's say what was asked for.
+    bool public immutable exact;
+    mapping(address => uint256) public sharesOf;
+
+    constructor(bool exact_) {
+        exact = exact_;
+    }
+
+    function balanceOf(address who) public view returns (uint256) {
+        return sharesOf[who] * 137 / 100;
+    }
+
+    function mint(address to, uint256 value) external {
+        sharesOf[to] += value * 100 / 137;
+        emit Transfer(address(0), to, value);
+    }
+
+    function transfer(address to, uint256 value) external returns (bool) {
+        uint256 shares = value * 100 / 137;
+        require(sharesOf[msg.sender] >= shares, "transfer amount exceeds balance");
+        uint256 before = balanceOf(to);
+        sharesOf[msg.sender] -= shares;
+        sharesOf[to] += shares;
+        emit Transfer(msg.sender, to, exact ? balanceOf(to) - before : value);
+        return true;
+    }
+}

@@ -1,0 +1,44 @@
+"""Whether a chain's fees keep everything waiting: jobs wait each with its reason and use up no attempt, so that nobody
+would hear of it."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from loguru import logger
+
+from pipeline.chains.errors import FeeCapTooLow
+from pipeline.chains.provider import FeeEstimate
+from pipeline.log import Seldom
+
+LONGEST_SECONDS = 3600.0
+"""For which everything may be too dear before people hear of it; and again after as long."""
+
+
+def _untold(_: str) -> None:
+    """Where no registry is at hand."""
+
+
+class PriceWatch:
+    """The prices of one chain as one process meets them."""
+
+    def __init__(self, tell: Callable[[str], None] = _untold, clock: Callable[[], float] = time.monotonic) -> None:
+        """``tell`` shows an alarm where operators look (worker_registry)."""
+        self._tell = tell
+        self._clock = clock
+        self._since: float | None = None
+        """When everything was too dear for the first time, and has been since."""
+        self._seldom = Seldom(LONGEST_SECONDS)
+
+    def note(self, chain: str, priced: Sequence[FeeEstimate | Exception]) -> None:
+        """What payments of one moment cost, or why they have no price."""
+        dear = [one for one in priced if isinstance(one, FeeCapTooLow)]
+        if any(isinstance(one, FeeEstimate) for one in priced):
+            self._since = None
+        elif dear:
+            now = self._clock()
+            self._since = now if self._since is None else self._since
+            if now - self._since >= LONGEST_SECONDS and self._seldom.due():
+                minutes = round((now - self._since) / 60)
+                alarm = f"{chain}: nothing has been paid for {minutes} min, fees are above what is allowed: {dear[0]}"
+                logger.error("{}", alarm)
+                self._tell(alarm)

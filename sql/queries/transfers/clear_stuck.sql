@@ -1,0 +1,6 @@
+-- Senders that move on: those of a chain that moved, and with `knows_all` every other one that is not named as standing still.
+UPDATE senders
+   SET stuck = NULL, stuck_since = NULL, unexplained = NULL
+ WHERE chain_id = %(chain_id)s AND stuck IS NOT NULL
+   AND (sender = ANY (%(moved)s::text[]) OR (%(knows_all)s::boolean AND sender <> ALL (%(still)s::text[])))
+RETURNING sender;
