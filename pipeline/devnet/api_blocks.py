@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.devnet import shapes
 from pipeline.devnet.blocks import Block
+from pipeline.devnet.dynamic_energy import next_maintenance
 from pipeline.devnet.encoding import BadAddress, parse_address, parse_hex
 from pipeline.devnet.nodes import Node
 
@@ -199,9 +200,17 @@ def get_contract_info(call: Call) -> Any:
     found = shapes.contract(state, address, call.visible)
     if not found:
         return {}
-    factor = call.node.env(call.solid).params.energy_factor
-    contract_state = {"energy_factor": factor} if factor else {}
-    return {"smart_contract": found, "runtimecode": state.vm.code(address).hex(), "contract_state": contract_state}
+    energy = state.energy_state(address, call.node.env(call.solid))
+    values = {"energy_usage": energy.usage, "energy_factor": energy.factor, "update_cycle": energy.cycle}
+    return {
+        "smart_contract": found,
+        "runtimecode": state.ledger.contracts[address].code.hex(),
+        "contract_state": {name: value for name, value in values.items() if value},
+    }
+
+
+def get_next_maintenance_time(call: Call) -> Any:
+    return {"num": next_maintenance(call.node.env(False))}
 
 
 def _printed(block: Block | None, call: Call, detail: bool = True) -> Any:

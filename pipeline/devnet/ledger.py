@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.devnet.dynamic_energy import ContractState
+from pipeline.devnet.permissions import Permissions
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -16,6 +19,8 @@ class Account:
     """Energy of the account's own (staked) limit used, as of ``energy_slot``."""
     energy_slot: int = 0
     last_operation_ms: int = 0
+    permissions: Permissions | None = None
+    """None: its own key alone may sign for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +28,16 @@ class Contract:
     address: bytes
     created: Any
     """The SmartContract message of the transaction that created it, address and code hash filled in."""
+    code: bytes
+    """What its constructor returned."""
 
 
 class Ledger:
     def __init__(self) -> None:
         self.accounts: dict[bytes, Account] = {}
         self.contracts: dict[bytes, Contract] = {}
+        self.energy: dict[bytes, ContractState] = {}
+        """By contract, as of its last successful call."""
         self._undo: list[tuple[dict[bytes, Any], bytes, Any]] = []
 
     def put_account(self, address: bytes, account: Account) -> None:
@@ -36,6 +45,9 @@ class Ledger:
 
     def put_contract(self, contract: Contract) -> None:
         self._put(self.contracts, contract.address, contract)
+
+    def put_energy(self, contract: bytes, state: ContractState) -> None:
+        self._put(self.energy, contract, state)
 
     def mark(self) -> int:
         return len(self._undo)

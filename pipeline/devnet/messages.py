@@ -68,6 +68,7 @@ _ENUMS = {
         "Receive": 5,
         "Error": 6,
     },
+    "PermissionType": {"Owner": 0, "Witness": 1, "Active": 2},
     "StateMutability": {"UnknownMutabilityType": 0, "Pure": 1, "View": 2, "Nonpayable": 3, "Payable": 4},
 }
 _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
@@ -133,6 +134,22 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         3: ("call_token_value", "int64"),
         4: ("token_id", "int64"),
     },
+    "Key": {1: ("address", "bytes"), 2: ("weight", "int64")},
+    "Permission": {
+        1: ("type", "PermissionType"),
+        2: ("id", "int32"),
+        3: ("permission_name", "string"),
+        4: ("threshold", "int64"),
+        5: ("parent_id", "int32"),
+        6: ("operations", "bytes"),
+        7: ("keys", "*Key"),
+    },
+    "AccountPermissionUpdateContract": {
+        1: ("owner_address", "bytes"),
+        2: ("owner", "Permission"),
+        3: ("witness", "Permission"),
+        4: ("actives", "*Permission"),
+    },
     "BlockHeaderRaw": {
         1: ("timestamp", "int64"),
         2: ("txTrieRoot", "bytes"),
@@ -151,12 +168,15 @@ TransferContract = _CLASSES["TransferContract"]
 TriggerSmartContract = _CLASSES["TriggerSmartContract"]
 CreateSmartContract = _CLASSES["CreateSmartContract"]
 SmartContract = _CLASSES["SmartContract"]
+Permission = _CLASSES["Permission"]
+AccountPermissionUpdateContract = _CLASSES["AccountPermissionUpdateContract"]
 BlockHeaderRaw = _CLASSES["BlockHeaderRaw"]
 
 CONTRACTS: dict[str, Any] = {
     "TransferContract": TransferContract,
     "TriggerSmartContract": TriggerSmartContract,
     "CreateSmartContract": CreateSmartContract,
+    "AccountPermissionUpdateContract": AccountPermissionUpdateContract,
 }
 """The kinds of transaction this network executes; anything else is refused at validation."""
 
@@ -190,9 +210,14 @@ def _print_one(field: Any, value: Any, visible: bool) -> Any:
 
 
 def print_bytes(name: str, value: bytes, visible: bool) -> str:
-    if visible and name.endswith("_address") and is_address(value):
+    if visible and _names_address(name) and is_address(value):
         return base58_address(value)
     return value.hex()
+
+
+def _names_address(field: str) -> bool:
+    """Whether java-tron prints and reads a field in base58 with ``visible`` (HttpSelfFormatFieldName)."""
+    return field == "address" or field.endswith("_address")
 
 
 def from_json(cls: Any, body: dict[str, Any], visible: bool) -> Any:
@@ -223,12 +248,14 @@ def _read_one(field: Any, value: Any, visible: bool) -> Any:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         return from_json(message_factory.GetMessageClass(field.message_type), value, visible)
     if field.type == FieldDescriptor.TYPE_ENUM:
+        if isinstance(value, int):
+            return value if value in field.enum_type.values_by_number else 0
         # Solidity's ABI says "function" where the enum says Function; java-tron accepts both.
         name = value if isinstance(value, str) else ""
         found = field.enum_type.values_by_name.get(name[:1].upper() + name[1:])
         return found.number if found else 0
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return parse_address(value, True) if visible and field.name.endswith("_address") and value else parse_hex(value)
+        return parse_address(value, True) if visible and _names_address(field.name) and value else parse_hex(value)
     if field.type in (FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_INT32):
         return int(value)
     return value

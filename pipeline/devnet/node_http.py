@@ -38,6 +38,7 @@ FULL_ONLY: dict[str, Handler] = {
     "getcontract": blocks.get_contract,
     "getcontractinfo": blocks.get_contract_info,
     "getchainparameters": blocks.get_chain_parameters,
+    "getnextmaintenancetime": blocks.get_next_maintenance_time,
     "gettransactionlistfrompending": blocks.get_transaction_list_from_pending,
     "gettransactionfrompending": blocks.get_transaction_from_pending,
     "getpendingsize": blocks.get_pending_size,

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from pipeline.devnet.ledger import Ledger
-from pipeline.devnet.params import BlockEnv, Params
+from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.transactions import Code, Rejected
 
 SLOT_MS = 3_000
@@ -53,14 +53,15 @@ def charge_bandwidth(state: Payers, owner: bytes, size: int, creates_account: bo
     return 0, fee
 
 
-def charge_memo(state: Payers, owner: bytes, memo: bytes, env: BlockEnv) -> int:
-    """Burn the price of a note. Raises Rejected(BANDWITH_ERROR) when the owner cannot pay it."""
-    if not memo:
-        return 0
-    if state.balance(owner) < env.params.memo_fee:
+def charge_extras(state: Payers, owner: bytes, memo: bytes, signatures: int, env: BlockEnv) -> int:
+    """Burn the price of a note and of further signatures. Raises Rejected(BANDWITH_ERROR) when the owner cannot pay
+    it."""
+    fee = (env.params.memo_fee if memo else 0) + (env.params.multi_sign_fee if signatures > 1 else 0)
+    if fee and state.balance(owner) < fee:
         raise Rejected(Code.BANDWITH_ERROR, "Account resource insufficient error.")
-    state.burn(owner, env.params.memo_fee)
-    return env.params.memo_fee
+    if fee:
+        state.burn(owner, fee)
+    return fee
 
 
 def own_energy(state: Payers, owner: bytes, env: BlockEnv) -> int:
@@ -87,13 +88,3 @@ def split_energy(state: Payers, owner: bytes, total: int, env: BlockEnv) -> tupl
         used = recovered(account.energy_used, account.energy_slot, now) + own
         state.ledger.put_account(owner, replace(account, energy_used=used, energy_slot=now))
     return own, total - own
-
-
-def penalty(energy: int, params: Params) -> int:
-    """The dynamic energy a hot contract charges on top."""
-    return energy * params.energy_factor // 10_000
-
-
-def before_penalty(budget: int, params: Params) -> int:
-    """The most energy that, with its penalty, still fits into ``budget``."""
-    return ((budget + 1) * 10_000 - 1) // (10_000 + params.energy_factor)

@@ -3,14 +3,16 @@
 Fields with default values (0, false, empty) are left out, as its JsonFormat does.
 """
 
+import json
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from pipeline.devnet.blocks import WITNESS, Block, header_raw
-from pipeline.devnet.encoding import contract_address, sha256
+from pipeline.devnet.encoding import base58_address, contract_address, sha256
 from pipeline.devnet.messages import CONTRACTS, kind_name, print_bytes, to_json
 from pipeline.devnet.params import BlockEnv
+from pipeline.devnet.permissions import default
 from pipeline.devnet.resources import DAY_SLOTS, recovered, slot
 from pipeline.devnet.state import Receipt, State
 from pipeline.devnet.transactions import SignedTransaction
@@ -52,6 +54,11 @@ def _raw_data(raw: Any, visible: bool) -> Json:
         contracts.append(contract)
     shape["contract"] = contracts
     return shape
+
+
+def transaction_text(tx: SignedTransaction) -> str:
+    """A transaction as ``broadcasthex`` prints it: JSON text, in which a contract is its name and its bytes."""
+    return json.dumps(to_json(tx.message, True), separators=(",", ":"))
 
 
 def block(found: Block, visible: bool, detail: bool = True) -> Json:
@@ -104,7 +111,7 @@ def _resource_receipt(tx: SignedTransaction, receipt: Receipt) -> Json:
 
 def log(entry: Log, visible: bool) -> Json:
     """The address has no 41 in front, unless ``visible`` asked for base58."""
-    shape: Json = {"address": print_bytes("log_address", entry.address, True) if visible else entry.address[1:].hex()}
+    shape: Json = {"address": base58_address(entry.address) if visible else entry.address[1:].hex()}
     if entry.topics:
         shape["topics"] = [topic.hex() for topic in entry.topics]
     if entry.data:
@@ -117,7 +124,7 @@ def account(state: State, address: bytes, visible: bool) -> Json:
     found = state.ledger.accounts.get(address)
     if found is None:
         return {}
-    printed = print_bytes("address_address", address, visible)
+    printed = print_bytes("address", address, visible)
     shape: Json = {
         "address": printed,
         "balance": state.balance(address),
@@ -130,11 +137,9 @@ def account(state: State, address: bytes, visible: bool) -> Json:
     if address in state.ledger.contracts:
         shape["type"] = "Contract"
     else:
-        permission: Json = {"threshold": 1, "keys": [{"address": printed, "weight": 1}]}
-        operations = "7fff1fc0033ec307000000000000000000000000000000000000000000000000"
-        shape["owner_permission"] = {"permission_name": "owner", **permission}
-        active = {"type": "Active", "id": 2, "permission_name": "active", "operations": operations, **permission}
-        shape["active_permission"] = [active]
+        permissions = found.permissions or default(address)
+        shape["owner_permission"] = to_json(permissions.owner, visible)
+        shape["active_permission"] = [to_json(active, visible) for active in permissions.actives]
     shape["net_window_size"] = DAY_SLOTS * 1000
     shape["net_window_optimized"] = True
     shape["account_resource"] = {"energy_window_size": DAY_SLOTS * 1000, "energy_window_optimized": True}
@@ -168,7 +173,7 @@ def contract(state: State, address: bytes, visible: bool) -> Json:
 def chain_parameters(env: BlockEnv) -> Json:
     params = env.params
     values = {
-        "getMaintenanceTimeInterval": 21_600_000,
+        "getMaintenanceTimeInterval": params.maintenance_interval,
         "getCreateAccountFee": params.activation_bandwidth_fee,
         "getTransactionFee": params.transaction_fee,
         "getCreateNewAccountFeeInSystemContract": params.activation_fee,
@@ -179,9 +184,13 @@ def chain_parameters(env: BlockEnv) -> Json:
         "getTotalEnergyLimit": 180_000_000_000,
         "getMaxFeeLimit": 15_000_000_000,
         "getMemoFee": params.memo_fee,
+        "getUpdateAccountPermissionFee": params.permission_fee,
+        "getMultiSignFee": params.multi_sign_fee,
         "getForbidTransferToContract": 1,
-        "getAllowDynamicEnergy": 1 if params.energy_factor else 0,
-        "getDynamicEnergyMaxFactor": params.energy_factor,
+        "getAllowDynamicEnergy": 1,
+        "getDynamicEnergyThreshold": params.dynamic_energy_threshold,
+        "getDynamicEnergyIncreaseFactor": params.dynamic_energy_increase,
+        "getDynamicEnergyMaxFactor": params.dynamic_energy_max,
     }
     return {"chainParameter": [{"key": k, "value": v} if v else {"key": k} for k, v in values.items()]}
 
@@ -203,4 +212,4 @@ def node_info(head: Block, solid: Block) -> Json:
 
 
 def witnesses(visible: bool) -> Json:
-    return {"witnesses": [{"address": print_bytes("address_address", WITNESS, visible), "isJobs": True}]}
+    return {"witnesses": [{"address": print_bytes("address", WITNESS, visible), "isJobs": True}]}
