@@ -228,7 +228,10 @@ def _built(call: Call, kind: str, message: Any, fee_limit: int = 0) -> SignedTra
         timestamp=call.node.chain.clock.now_ms(),
         fee_limit=fee_limit,
     )
-    raw.contract.add(type=kind).parameter.CopyFrom(_any(kind, message))
+    if call.text("extra_data"):
+        raw.data = call.text("extra_data").encode() if call.visible else call.data("extra_data")
+    contract = raw.contract.add(type=kind, Permission_id=call.integer("Permission_id"))
+    contract.parameter.CopyFrom(_any(kind, message))
     return SignedTransaction.of(raw, [])
 
 

@@ -62,6 +62,8 @@ class Accounted:
     """The payment that it was; None: no payment like ours, and its sender is held."""
     said: str
     """For people."""
+    given_up: tuple[str, ...] = ()
+    """Jobs that failed with it, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,11 @@ async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> lis
     return rows
 
 
-async def release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
-    """A statement of its own, because it looks at what the ones before it wrote."""
-    await fetch(conn, "transfers/release_jobs", job_ids=_jobs(attempts))
+async def release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> list[str]:
+    """A statement of its own, because it looks at what the ones before it wrote. Returns the jobs that are given up
+    because what they signed is refused, or lands in no block, again and again: each with the reason."""
+    rows = await fetch(conn, "transfers/release_jobs", job_ids=_jobs(attempts))
+    return [f"{row['job_id']}: {row['error']}" for row in rows if row["outcome"] == "given up"]
 
 
 async def count_sender(conn: AsyncConnection[Any], chain_id: int, proof: Proof) -> None:

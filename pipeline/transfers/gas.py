@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from pipeline.chains.errors import InsufficientFunds, SimulationFailed
+from loguru import logger
+
+from pipeline.chains.errors import InsufficientFunds, PermissionChanged, SimulationFailed
 from pipeline.chains.provider import BalanceQuery, FeeEstimate, Finality, Payment
-from pipeline.queue.jobs import Defer, Outcome, Retry
+from pipeline.log import Seldom
+from pipeline.queue.jobs import Defer, Failed, Outcome, Retry
 from pipeline.transfers.decide_gas import decide_gas
 from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped
@@ -17,6 +21,7 @@ from pipeline.transfers.terms import GasPolicy, Terms
 
 _EMPTY_GAS_WALLET_SECONDS = 30.0
 _NOT_YET_FINAL_SECONDS = 15.0
+_LOCKED_OUT_SECONDS = 300.0
 _HEADROOM_PERCENT = 25
 
 
@@ -24,6 +29,10 @@ class GasTopups(PayingHandler):
     """The handler of job type ``gas-topup``."""
 
     kind = Kind.GAS
+
+    def __init__(self, senders: Mapping[int, Sender], **options: Any) -> None:
+        super().__init__(senders, **options)
+        self._told_locked_out = Seldom()
 
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
         mine, decided = ours(batch)
@@ -122,11 +131,21 @@ class GasTopups(PayingHandler):
         ):
             if isinstance(estimate, InsufficientFunds):
                 decided.append((one, _short_of(terms, gas_wallet, estimate.held, estimate.needed)))
+            elif isinstance(estimate, PermissionChanged):
+                decided.append((one, self._locked_out(terms, estimate)))
             elif isinstance(estimate, Exception):
                 decided.append((one, outcome_of(one.job, estimate)))
+            elif not estimate.receiver_signs:
+                decided.append((one, _not_ours_any_more(one.context.address)))
             else:
                 orders.append(Order(one, self.kind, terms.native, payment, estimate))
         return orders
+
+    def _locked_out(self, terms: Terms, trouble: PermissionChanged) -> Outcome:
+        """The gas wallet's own permission was changed. All top-ups of the chain wait for a person, and none is lost."""
+        if self._told_locked_out.due():
+            logger.critical("gas wallet of {}: {}. No top-up is made until it is yours again", terms.chain, trouble)
+        return Defer(_LOCKED_OUT_SECONDS, f"gas wallet: {trouble}")
 
     async def _open_funded(
         self,
@@ -159,6 +178,13 @@ def _with_headroom(estimate: FeeEstimate) -> int:
     """On EVM the price moves between the top-up and the transfer that it is for, and a wallet that lacks one wei of its
     fee then is sent back for more: two full blocks' rise of the base fee is covered."""
     return estimate.fee if not estimate.gas_limit else -(-estimate.fee * (100 + _HEADROOM_PERCENT) // 100)
+
+
+def _not_ours_any_more(wallet: str) -> Failed:
+    return Failed(
+        f"no gas for {wallet}: its owner permission does not let its own key sign alone any more, so that somebody "
+        "else would spend it, and its tokens cannot be moved from here. Find out who had the key of this wallet"
+    )
 
 
 def _short_of(terms: Terms, gas_wallet: str, available: int, cost: int) -> Outcome:
