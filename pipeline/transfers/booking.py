@@ -14,10 +14,10 @@ from psycopg.rows import DictRow
 from pipeline.chains.provider import BlockRef, TransactionResult
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.judging import Judged, judge
 from pipeline.transfers.rows import fetch
 from pipeline.transfers.signing import GAP_AMOUNT
-
-EFFECT_ABSENT = "effect absent"
+from pipeline.transfers.states import TransferState
 
 _JOB_TYPES = {Kind.GAS: JobType.GAS_TOPUP, Kind.CONSOLIDATION: JobType.CONSOLIDATION}
 
@@ -30,13 +30,9 @@ class Finding:
     result: TransactionResult
 
     @property
-    def error(self) -> str | None:
-        """Why the payment did not happen; None if it did."""
-        if self.result.did(self.attempt.payment):
-            return None
-        if self.result.success:
-            return f"{EFFECT_ABSENT}: tx {self.result.txid} succeeded without moving what it was to move"
-        return f"tx {self.result.txid} failed on the chain: {self.result.message or 'no reason given'}"
+    def judged(self) -> Judged:
+        """How its payment ends."""
+        return judge(self.attempt.payment, self.result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> lis
     """End payments that were found in final blocks, and their jobs with them. Takes the locks."""
     await lock(conn, [finding.attempt for finding in findings])
     await include(conn, [(finding.attempt, finding.result.block) for finding in findings])
-    rows = await _end(conn, [(one.attempt.id, one.result.fee, one.error) for one in findings])
+    rows = await _end(conn, [(one.attempt.id, one.result.fee, one.judged) for one in findings])
     await release_jobs(conn, [finding.attempt for finding in findings])
     return rows
 
@@ -134,7 +130,7 @@ async def settle_found(conn: AsyncConnection[Any], payment: Sequence[LiveAttempt
     found = await _record_found(conn, payment[0].transfer_id, proof.user)
     if found is None:
         return []
-    rows = await _end(conn, [(found, proof.user.fee, None)])
+    rows = await _end(conn, [(found, proof.user.fee, Judged(TransferState.FINAL))])
     await release_jobs(conn, payment)
     return rows
 
@@ -209,7 +205,7 @@ async def _adopt(conn: AsyncConnection[Any], chain_id: int, purpose: DictRow, re
     await fetch(conn, "transfers/take_nonce", transfer_id=transfer["id"], **nonce)
     found = await _record_found(conn, transfer["id"], result)
     assert found is not None  # noqa: S101 - it was just requested
-    await _end(conn, [(found, result.fee, None)])
+    await _end(conn, [(found, result.fee, Judged(TransferState.FINAL))])
     return int(transfer["id"])
 
 
@@ -250,15 +246,16 @@ async def _record_found(conn: AsyncConnection[Any], transfer_id: int, result: Tr
     return int(rows[0]["id"]) if rows else None
 
 
-async def _end(conn: AsyncConnection[Any], ended: Sequence[tuple[int, int, str | None]]) -> list[DictRow]:
-    """Attempts with the fees they cost, and why they did not do what they were to do."""
+async def _end(conn: AsyncConnection[Any], ended: Sequence[tuple[int, int, Judged]]) -> list[DictRow]:
+    """Attempts with the fees they cost, and how their payments end."""
     return await fetch(
         conn,
         "transfers/settle",
         attempt_ids=[attempt for attempt, _, _ in ended],
-        states=["final" if error is None else "reverted" for _, _, error in ended],
+        states=[judged.state.value for _, _, judged in ended],
         fees=[fee for _, fee, _ in ended],
-        errors=[error for _, _, error in ended],
+        errors=[judged.error for _, _, judged in ended],
+        arrived=[judged.arrived for _, _, judged in ended],
     )
 
 

@@ -15,6 +15,7 @@ from pipeline.transfers.line import Payments, payments_of
 from pipeline.transfers.send import short
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.signing import SigningRefused, check_intent
+from pipeline.transfers.states import TransferState
 from pipeline.transfers.store import refused_by_guard
 from pipeline.units import to_human
 
@@ -43,6 +44,7 @@ class Fates:
         """By transfer, what keeps it from being settled; it is tried again."""
         self._doubts: dict[int, str] = {}
         """By transfer, what its nodes disagree about."""
+        self._otherwise: list[str] = []
 
     def alarms(self) -> list[str]:
         """Payments that the chain has decided and that cannot be booked: the database refuses it, or nodes disagree."""
@@ -112,7 +114,26 @@ class Fates:
                 logger.error("{}", alarm)
             self._alarms[transfer] = alarm
             return
-        tell_settled([finding], {row["attempt_id"] for row in rows})
+        self.tell([finding], {row["attempt_id"] for row in rows})
+
+    def tell(self, findings: Sequence[Finding], booked: set[int]) -> None:
+        """One line for each payment that was settled."""
+        for finding in findings:
+            if finding.attempt.id not in booked:
+                continue
+            where, judged = f"block {finding.result.block.number}", finding.judged
+            if judged.state is TransferState.REVERTED:
+                logger.error("reverted {} in {}: {}", describe(finding.attempt), where, judged.error)
+            elif judged.error is not None:
+                self._otherwise.append(f"transfer {finding.attempt.transfer_id}: {judged.error}")
+                logger.critical("settled otherwise {} in {}: {}", describe(finding.attempt), where, judged.error)
+            else:
+                logger.success("settled {} in {}", describe(finding.attempt), where)
+
+    def take_otherwise(self) -> list[str]:
+        """Payments that were settled otherwise than intended, since this was asked last."""
+        taken, self._otherwise = self._otherwise, []
+        return taken
 
     def _has_its_bytes(self, attempt: LiveAttempt) -> bool:
         """Whether its txid is of bytes that make the payment; with such a txid nothing else can land."""
@@ -151,18 +172,6 @@ class Fates:
         if self._numbered is None:
             return [await self._provider.verdict(attempt.signed) for attempt in payment]
         return await self._numbered.verdicts([attempt.signed for attempt in payment])
-
-
-def tell_settled(findings: Sequence[Finding], booked: set[int]) -> None:
-    """One line for each payment that was settled."""
-    for finding in findings:
-        if finding.attempt.id not in booked:
-            continue
-        where = f"block {finding.result.block.number}"
-        if finding.error is None:
-            logger.success("settled {} in {}", describe(finding.attempt), where)
-        else:
-            logger.error("reverted {} in {}: {}", describe(finding.attempt), where, finding.error)
 
 
 def describe(attempt: LiveAttempt) -> str:

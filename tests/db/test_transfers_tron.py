@@ -1,14 +1,18 @@
 """What only TRON does to payments: permissions that are changed, refusals, energy that grows dearer, tokens with a
 fee."""
 
+from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
-from pipeline.chains.errors import PermissionChanged
-from pipeline.chains.provider import Asset, BroadcastOutcome, Payment
+from pipeline.chains.errors import ChainUnavailable, PermissionChanged
+from pipeline.chains.provider import Asset, BroadcastOutcome, FeeEstimate, Payment
 from pipeline.devnet.faults import FaultKind
-from pipeline.queue.jobs import Defer, Failed, JobType, Parked
+from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
+from pipeline.transfers import standstill
+from tests.chains.tron.artifacts import creation
 from tests.chaos.permissions import take_over
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import outlived, states
@@ -180,6 +184,143 @@ class TestRefusals:
         await desk.run(GAS)
         await desk.settle()
         assert (await states(world))[1] == ["rejected", "final"], "the flag is up still, and a new job decides"
+
+
+class TestFees:
+    async def test_a_token_that_took_a_fee_is_settled_as_what_happened_and_said(self, world: World, desk: Desk) -> None:
+        """Its owner switched the fee on between simulation and block."""
+        wallet = await with_fee_token(world)
+        await desk.settlement.round()
+        estimate = desk.real_provider.estimate
+
+        async def generous(payment: Payment) -> FeeEstimate:
+            """What would be enough for the two writes more that a fee takes."""
+            found = replace(await estimate(payment), fee_limit=20 * TRX)
+            await world.devnet.call(world.token, "setParams(uint256,uint256)", 100, 10 * USDT)
+            await world.devnet.mine()
+            return found
+
+        desk.real_provider.estimate = generous  # type: ignore[method-assign]
+        assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
+        with said("CRITICAL") as lines:
+            await desk.settle()
+        (transfer,) = await world.transfers()
+        assert (transfer["state"], int(transfer["arrived"]), int(transfer["amount"])) == (
+            "final",
+            990 * USDT,
+            1_000 * USDT,
+        )
+        assert "990 of 1000 USDT arrived" in transfer["error_message"]
+        (line,) = lines
+        assert transfer["error_message"] in line
+        assert world.token in line
+        (alarm,) = await desk.settlement.tidy()
+        assert alarm.startswith(f"transfer {transfer['id']}: ")
+        assert await desk.settlement.tidy() == [], "said once"
+        (job,) = await world.jobs()
+        assert (job["status"], job["error_message"]) == ("failed", transfer["error_message"])
+        assert (job["data"]["outcome"], job["data"]["arrived"]) == ("sent otherwise", str(990 * USDT))
+        assert await world.row("SELECT needs_consolidation FROM wallets WHERE id = %s", wallet.id) == {
+            "needs_consolidation": False
+        }
+        desk.real_provider.estimate = estimate  # type: ignore[method-assign]
+        await world.devnet.send_token(world.token, wallet.address, 500 * USDT)
+        await world.devnet.solidify()
+        await world.flag(wallet, consolidation=True)
+        ((_, outcome),) = await desk.run(CONSOLIDATION)
+        assert isinstance(outcome, Retry), "the next one is refused beforehand"
+        assert "takes a fee on transfers" in outcome.error
+        assert len(await world.attempts()) == 1
+
+    async def test_a_job_that_is_retried_after_that_pays_nothing_again(self, world: World, desk: Desk) -> None:
+        await self.test_a_token_that_took_a_fee_is_settled_as_what_happened_and_said(world, desk)
+        await world.connection.execute("UPDATE job_logs SET status = 'failed' WHERE status = 'retrying'")
+        await world.connection.execute("UPDATE wallets SET needs_consolidation = false")
+        first = (await world.jobs())[0]["id"]
+        await world.connection.execute(
+            "UPDATE job_logs SET status = 'pending', completed_at = NULL WHERE id = %s", [first]
+        )
+        ((_, outcome),) = await desk.run(CONSOLIDATION)
+        assert isinstance(outcome, Done)
+        assert outcome.data["outcome"] == "sent"
+
+    async def test_what_arrived_is_written_once_and_only_of_what_is_final(self, world: World, desk: Desk) -> None:
+        wallet = await with_fee_token(world)
+        await desk.run(CONSOLIDATION)
+        with pytest.raises(psycopg.errors.CheckViolation, match="arrived_otherwise_means_final"):
+            await world.connection.execute("UPDATE transfers SET arrived = 5 WHERE wallet_id = %s", [wallet.id])
+        await desk.settle()
+        with pytest.raises(psycopg.errors.DatabaseError, match="does not change any more"):
+            await world.connection.execute("UPDATE transfers SET arrived = 5 WHERE wallet_id = %s", [wallet.id])
+
+
+class TestStandstill:
+    """A node goes on answering, and nothing is settled: said after ten minutes, with what to do, until it moves
+    again."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The settlement's, moved by the test."""
+        now = [1_000.0]
+        monkeypatch.setattr(standstill, "_now", lambda: now[0])
+        return now
+
+    async def test_a_node_that_is_cut_off_from_its_peers(
+        self, world: World, desk: Desk, thirsty: Wallet, clock: list[float]
+    ) -> None:
+        await desk.settlement.round()
+        await desk.run(GAS)
+        await desk.settlement.round()
+        await world.devnet.freeze()
+        await world.devnet.solidify()
+        clock[0] += 600
+        await desk.settlement.round()
+        assert await desk.settlement.tidy() == []
+        clock[0] += 1
+        (alarm,) = await desk.settlement.tidy()
+        assert alarm.startswith("for 10 minutes no final block after ")
+        assert "give the chain another node" in alarm
+        await world.devnet.thaw()
+        await desk.settlement.round()
+        assert await desk.settlement.tidy() == []
+        assert (await states(world))[1] == ["final"]
+
+    async def test_a_node_without_receipts(self, world: World, desk: Desk, thirsty: Wallet, clock: list[float]) -> None:
+        await desk.settlement.round()
+        await desk.run(GAS)
+        for method in ("gettransactioninfobyblocknum", "gettransactioninfobyid"):
+            body: Any = [] if method.endswith("num") else {}
+            await world.devnet.add_fault(FaultKind.FALSE_REPLY, f"walletsolidity/{method}", body=body)
+        await world.devnet.solidify()
+        for _ in range(2):
+            with pytest.raises(ChainUnavailable):
+                await desk.settlement.round()
+            clock[0] += 301
+        (alarm,) = await desk.settlement.tidy()
+        assert "no receipts for block" in alarm
+        await world.devnet.clear_faults()
+        await desk.settlement.round()
+        assert await desk.settlement.tidy() == []
+
+    async def test_nothing_that_is_out_is_no_alarm(self, world: World, desk: Desk, clock: list[float]) -> None:
+        for _ in range(3):
+            await desk.settlement.round()
+            clock[0] += 3600
+        assert await desk.settlement.tidy() == []
+
+
+async def with_fee_token(world: World) -> Wallet:
+    """A wallet with 1,000 of a token whose fee switch is off, in the place of USDT."""
+    contract, _ = await world.devnet.deploy(creation("SwitchedFeeToken", 10**15), "Tether")
+    await world.devnet.mine()
+    await world.connection.execute(
+        "UPDATE asset_on_chain SET contract_address = %s WHERE id = %s", [contract, world.token_id]
+    )
+    world.token = contract
+    wallet = await world.wallet(usdt=1_000 * USDT, trx=50 * TRX)
+    await world.devnet.solidify()
+    await world.flag(wallet, consolidation=True)
+    return wallet
 
 
 async def test_the_provider_says_it_of_any_account(world: World, desk: Desk, ready: Wallet) -> None:
