@@ -182,6 +182,13 @@ def get_account(call: Call) -> Any:
     return shapes.account(call.node.state(call.solid), call.address("address"), call.visible)
 
 
+def get_account_by_id(call: Call) -> Any:
+    wanted = call.text("account_id")
+    state = call.node.state(call.solid)
+    address = state.ledger.named(wanted.encode() if call.visible else call.data("account_id"))
+    return shapes.account(state, address, call.visible) if address else {}
+
+
 def get_account_resource(call: Call) -> Any:
     return shapes.resources(call.node.state(call.solid), call.address("address"), call.node.env(call.solid))
 

@@ -138,7 +138,7 @@ def trigger_smart_contract(call: Call) -> Any:
         if not found:
             raise invalid("No contract or not a valid smart contract")
         if _is_view(found.created, bytes(trigger.data)):
-            return trigger_constant_contract(call)
+            return _tried(call, call.integer("fee_limit"))
         tx = _built(call, "TriggerSmartContract", trigger, call.integer("fee_limit"))
         printed = {"visible": call.visible, **shapes.transaction(tx, call.visible)}
         return {"result": {"result": True}, "transaction": printed}
@@ -148,6 +148,10 @@ def trigger_smart_contract(call: Call) -> Any:
 
 def trigger_constant_contract(call: Call) -> Any:
     """Simulate a call, or with no contract address the creation code in ``data``."""
+    return _tried(call)
+
+
+def _tried(call: Call, fee_limit: int = 0) -> Any:
     try:
         trigger = _trigger(call)
         done, extra = _simulate(call, trigger)
@@ -155,7 +159,7 @@ def trigger_constant_contract(call: Call) -> Any:
         return {"result": _refused(call, error)}
     if not done.success and done.status != "REVERT":
         return {"result": _failed(call, done)}
-    tx = _built(call, "TriggerSmartContract", trigger)
+    tx = _built(call, "TriggerSmartContract", trigger, fee_limit)
     status = {} if done.success else {"ret": "FAILED"}
     shape: Any = {
         "result": {"result": True},
@@ -230,7 +234,7 @@ def _built(call: Call, kind: str, message: Any, fee_limit: int = 0) -> SignedTra
     )
     if call.text("extra_data"):
         raw.data = call.text("extra_data").encode() if call.visible else call.data("extra_data")
-    contract = raw.contract.add(type=kind, Permission_id=call.integer("Permission_id"))
+    contract = raw.contract.add(type=kind, Permission_id=max(0, call.integer("Permission_id")))
     contract.parameter.CopyFrom(_any(kind, message))
     return SignedTransaction.of(raw, [])
 

@@ -68,6 +68,7 @@ _ENUMS = {
         "Receive": 5,
         "Error": 6,
     },
+    "ResourceCode": {"BANDWIDTH": 0, "ENERGY": 1, "TRON_POWER": 2},
     "PermissionType": {"Owner": 0, "Witness": 1, "Active": 2},
     "StateMutability": {"UnknownMutabilityType": 0, "Pure": 1, "View": 2, "Nonpayable": 3, "Payable": 4},
 }
@@ -150,6 +151,28 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         3: ("witness", "Permission"),
         4: ("actives", "*Permission"),
     },
+    "AccountCreateContract": {1: ("owner_address", "bytes"), 2: ("account_address", "bytes"), 3: ("type", "int32")},
+    "AccountUpdateContract": {1: ("account_name", "bytes"), 2: ("owner_address", "bytes")},
+    "SetAccountIdContract": {1: ("account_id", "bytes"), 2: ("owner_address", "bytes")},
+    "ClearABIContract": {1: ("owner_address", "bytes"), 2: ("contract_address", "bytes")},
+    "FreezeBalanceContract": {
+        1: ("owner_address", "bytes"),
+        2: ("frozen_balance", "int64"),
+        3: ("frozen_duration", "int64"),
+        10: ("resource", "ResourceCode"),
+        15: ("receiver_address", "bytes"),
+    },
+    "FreezeBalanceV2Contract": {
+        1: ("owner_address", "bytes"),
+        2: ("frozen_balance", "int64"),
+        3: ("resource", "ResourceCode"),
+    },
+    "UnfreezeBalanceV2Contract": {
+        1: ("owner_address", "bytes"),
+        2: ("unfreeze_balance", "int64"),
+        3: ("resource", "ResourceCode"),
+    },
+    "WithdrawExpireUnfreezeContract": {1: ("owner_address", "bytes")},
     "BlockHeaderRaw": {
         1: ("timestamp", "int64"),
         2: ("txTrieRoot", "bytes"),
@@ -173,10 +196,21 @@ AccountPermissionUpdateContract = _CLASSES["AccountPermissionUpdateContract"]
 BlockHeaderRaw = _CLASSES["BlockHeaderRaw"]
 
 CONTRACTS: dict[str, Any] = {
-    "TransferContract": TransferContract,
-    "TriggerSmartContract": TriggerSmartContract,
-    "CreateSmartContract": CreateSmartContract,
-    "AccountPermissionUpdateContract": AccountPermissionUpdateContract,
+    kind: _CLASSES[kind]
+    for kind in (
+        "TransferContract",
+        "TriggerSmartContract",
+        "CreateSmartContract",
+        "AccountPermissionUpdateContract",
+        "AccountCreateContract",
+        "AccountUpdateContract",
+        "SetAccountIdContract",
+        "ClearABIContract",
+        "FreezeBalanceContract",
+        "FreezeBalanceV2Contract",
+        "UnfreezeBalanceV2Contract",
+        "WithdrawExpireUnfreezeContract",
+    )
 }
 """The kinds of transaction this network executes; anything else is refused at validation."""
 

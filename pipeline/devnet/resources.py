@@ -35,13 +35,18 @@ def recovered(used: int, since_slot: int, now_slot: int) -> int:
 
 
 def charge_bandwidth(state: Payers, owner: bytes, size: int, creates_account: bool, env: BlockEnv) -> tuple[int, int]:
-    """Take ``size`` bytes from the free allowance, all or nothing, else burn TRX. Returns (bytes used, sun burned).
+    """Take ``size`` bytes from what was staked for, or from the free allowance, all or nothing; else burn TRX. Returns
+    (bytes used, sun burned).
 
     A transfer that creates an account pays a fixed fee and cannot use the allowance.
     Raises Rejected(BANDWITH_ERROR) when neither will do."""
     account, params = state.ledger.accounts[owner], env.params
     now = slot(env.timestamp)
     if not creates_account:
+        used = recovered(account.net_used, account.net_slot, now)
+        if size <= account.stake.net_limit - used:
+            state.ledger.put_account(owner, replace(account, net_used=used + size, net_slot=now))
+            return size, 0
         used = recovered(account.free_net_used, account.free_net_slot, now)
         if size <= params.free_net_limit - used:
             state.ledger.put_account(owner, replace(account, free_net_used=used + size, free_net_slot=now))
@@ -66,7 +71,8 @@ def charge_extras(state: Payers, owner: bytes, memo: bytes, signatures: int, env
 
 def own_energy(state: Payers, owner: bytes, env: BlockEnv) -> int:
     account = state.ledger.accounts[owner]
-    return max(0, env.params.account_energy - recovered(account.energy_used, account.energy_slot, slot(env.timestamp)))
+    limit = env.params.account_energy + account.stake.energy_limit
+    return max(0, limit - recovered(account.energy_used, account.energy_slot, slot(env.timestamp)))
 
 
 def energy_budget(state: Payers, owner: bytes, fee_limit: int, call_value: int, env: BlockEnv) -> int:

@@ -14,6 +14,8 @@ from pipeline.devnet.messages import CONTRACTS, kind_name, print_bytes, to_json
 from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.permissions import default
 from pipeline.devnet.resources import DAY_SLOTS, recovered, slot
+from pipeline.devnet.staking import TOTAL_ENERGY_LIMIT, TOTAL_ENERGY_WEIGHT, TOTAL_NET_LIMIT, TOTAL_NET_WEIGHT
+from pipeline.devnet.staking import shown as stake_shown
 from pipeline.devnet.state import Receipt, State
 from pipeline.devnet.transactions import SignedTransaction
 from pipeline.devnet.vm import Log
@@ -140,6 +142,11 @@ def account(state: State, address: bytes, visible: bool) -> Json:
         permissions = found.permissions or default(address)
         shape["owner_permission"] = to_json(permissions.owner, visible)
         shape["active_permission"] = [to_json(active, visible) for active in permissions.actives]
+    if found.name:
+        shape["account_name"] = print_bytes("account_name", found.name, visible)
+    if found.account_id:
+        shape["account_id"] = print_bytes("account_id", found.account_id, visible)
+    shape.update(stake_shown(found.stake))
     shape["net_window_size"] = DAY_SLOTS * 1000
     shape["net_window_optimized"] = True
     shape["account_resource"] = {"energy_window_size": DAY_SLOTS * 1000, "energy_window_optimized": True}
@@ -155,12 +162,14 @@ def resources(state: State, address: bytes, env: BlockEnv) -> Json:
     shape: Json = {
         "freeNetUsed": recovered(found.free_net_used, found.free_net_slot, now),
         "freeNetLimit": env.params.free_net_limit,
-        "TotalNetLimit": 43_200_000_000,
-        "TotalNetWeight": 26_982_826_755,
+        "NetUsed": recovered(found.net_used, found.net_slot, now),
+        "NetLimit": found.stake.net_limit,
+        "TotalNetLimit": TOTAL_NET_LIMIT,
+        "TotalNetWeight": TOTAL_NET_WEIGHT,
         "EnergyUsed": recovered(found.energy_used, found.energy_slot, now),
-        "EnergyLimit": env.params.account_energy,
-        "TotalEnergyLimit": 180_000_000_000,
-        "TotalEnergyWeight": 19_365_209_178,
+        "EnergyLimit": env.params.account_energy + found.stake.energy_limit,
+        "TotalEnergyLimit": TOTAL_ENERGY_LIMIT,
+        "TotalEnergyWeight": TOTAL_ENERGY_WEIGHT,
     }
     return {name: value for name, value in shape.items() if value}
 
@@ -181,7 +190,8 @@ def chain_parameters(env: BlockEnv) -> Json:
         "getEnergyFee": params.energy_fee,
         "getMaxCpuTimeOfOneTx": 80,
         "getFreeNetLimit": params.free_net_limit,
-        "getTotalEnergyLimit": 180_000_000_000,
+        "getTotalEnergyLimit": TOTAL_ENERGY_LIMIT,
+        "getUnfreezeDelayDays": 14,
         "getMaxFeeLimit": 15_000_000_000,
         "getMemoFee": params.memo_fee,
         "getUpdateAccountPermissionFee": params.permission_fee,

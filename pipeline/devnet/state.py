@@ -5,16 +5,17 @@ restart, a fork and the solid state are made.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
+from pipeline.devnet.actuators import ACTUATORS
 from pipeline.devnet.dynamic_energy import ContractState, before_penalty, caught_up, penalty
 from pipeline.devnet.encoding import BLACKHOLE, contract_address, is_address, keccak256
 from pipeline.devnet.ledger import Account, Contract, Ledger
 from pipeline.devnet.messages import SmartContract
 from pipeline.devnet.params import BlockEnv
-from pipeline.devnet.permissions import check_signatures, updated
+from pipeline.devnet.permissions import check_signatures
 from pipeline.devnet.resources import charge_bandwidth, charge_extras, energy_budget, split_energy
-from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
+from pipeline.devnet.staking import Stake
+from pipeline.devnet.transactions import SignedTransaction, invalid
 from pipeline.devnet.vm import Execution, Log, Mark, new_vm
 
 CONSTANT_ENERGY = 100_000_000
@@ -110,14 +111,14 @@ class State:
         return caught_up(self.ledger.energy.get(contract), env)
 
     def _execute(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
-        contract, owner = tx.contract, tx.owner
+        owner = tx.owner
         if owner not in self.ledger.accounts:
             raise invalid(f"account [{owner.hex()}] does not exist")
         account = self.ledger.accounts[owner]
         if account.permissions is not None and tx.message.signature:
             # Set by a transaction that came before it: whoever signed may not be asked any more.
             check_signatures(tx, account.permissions)
-        creates = tx.kind == "TransferContract" and bytes(contract.to_address) not in self.ledger.accounts
+        creates = _creates_account(tx, self.ledger)
         net_usage, net_fee = charge_bandwidth(self, owner, tx.bandwidth, creates, env)
         extra = charge_extras(self, owner, bytes(tx.message.raw_data.data), len(tx.message.signature), env)
         account = self.ledger.accounts[owner]
@@ -130,20 +131,11 @@ class State:
         if tx.kind == "TransferContract":
             fee = self._transfer(tx.owner, bytes(tx.contract.to_address), tx.contract.amount, env)
             return Receipt("SUCCESS", contract_fee=fee)
-        if tx.kind == "AccountPermissionUpdateContract":
-            return Receipt("SUCCESS", contract_fee=self._update_permissions(tx.owner, tx.contract, env))
+        if tx.kind in ACTUATORS:
+            return Receipt("SUCCESS", contract_fee=ACTUATORS[tx.kind](self, tx.owner, tx.contract, env))
         if not 0 <= tx.fee_limit <= MAX_FEE_LIMIT:
             raise invalid(f"feeLimit must be >= 0 and <= {MAX_FEE_LIMIT}")
         return self._trigger(tx, env) if tx.kind == "TriggerSmartContract" else self._create(tx, env)
-
-    def _update_permissions(self, owner: bytes, contract: Any, env: BlockEnv) -> int:
-        """Returns the fee."""
-        permissions, fee = updated(contract), env.params.permission_fee
-        if self.balance(owner) < fee:
-            raise Rejected(Code.CONTRACT_EXE_ERROR, f"Contract execute error : {owner.hex()} insufficient balance")
-        self.burn(owner, fee)
-        self.ledger.put_account(owner, replace(self.ledger.accounts[owner], permissions=permissions))
-        return fee
 
     def _transfer(self, owner: bytes, receiver: bytes, amount: int, env: BlockEnv) -> int:
         """Returns the fee for activating the receiver."""
@@ -232,8 +224,25 @@ class State:
         )
 
     def burn(self, owner: bytes, sun: int) -> None:
-        self.vm.transfer(owner, BLACKHOLE, sun)
+        self.move(owner, BLACKHOLE, sun)
+
+    def move(self, sender: bytes, receiver: bytes, sun: int) -> None:
+        """TRX; the caller has checked the balance."""
+        self.vm.transfer(sender, receiver, sun)
+
+    def stake(self, address: bytes) -> Stake:
+        return self.ledger.accounts[address].stake
+
+    def put_stake(self, address: bytes, stake: Stake) -> None:
+        self.ledger.put_account(address, replace(self.ledger.accounts[address], stake=stake))
 
     def activate(self, address: bytes, env: BlockEnv) -> None:
         if address not in self.ledger.accounts:
             self.ledger.put_account(address, Account(env.timestamp))
+
+
+def _creates_account(tx: SignedTransaction, ledger: Ledger) -> bool:
+    """Whether it pays the fee of a new account in place of bandwidth."""
+    if tx.kind == "AccountCreateContract":
+        return True
+    return tx.kind == "TransferContract" and bytes(tx.contract.to_address) not in ledger.accounts
