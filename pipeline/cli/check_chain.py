@@ -11,6 +11,7 @@ from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
 from pipeline.cli.check_fees import check_fees
+from pipeline.cli.check_tron import check_signer
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, span
 from pipeline.cli.session import Connection, Row, own_branch
@@ -84,6 +85,9 @@ async def check_chain(found: Findings, connection: Connection, settings: Setting
             await _check_tokens(found, context, provider)
             if chain["family"] == Family.EVM:
                 await check_fees(found, chain, context.coins, provider)
+            if chain["family"] == Family.TRON:
+                addresses = context.gas_address, context.treasury_address
+                await check_signer(found, context.name, context.native, *addresses, provider)
             await _check_money(found, connection, context, provider)
         except ChainUnavailable as error:
             found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")

@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable, PermissionChanged
 from pipeline.chains.provider import Asset, BroadcastOutcome, FeeEstimate, Payment
+from pipeline.cli.check_tron import check_signer
+from pipeline.cli.findings import Findings, Level
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
 from pipeline.transfers import standstill
@@ -72,6 +74,22 @@ class TestPermissions:
         assert world.gas_address in outcome.reason
         assert any("No top-up is made until it is yours again" in line for line in lines)
         assert await world.attempts() == []
+
+    async def test_doctor_fails_on_a_gas_wallet_that_was_taken_over(self, world: World, desk: Desk) -> None:
+        coin = Asset("TRX", 6)
+
+        async def checked() -> tuple[Level, str]:
+            found = Findings(quiet=True)
+            await check_signer(found, "tron", coin, world.gas_address, world.treasury, desk.real_provider)
+            (finding,) = found.all
+            return finding.level, finding.message
+
+        await world.devnet.solidify()
+        assert (await checked())[0] is Level.OK
+        await take_over(world, 0)
+        await world.devnet.mine()
+        level, message = await checked()
+        assert (level, world.gas_address in message) == (Level.FAIL, True)
 
     async def test_bytes_that_were_signed_before_are_refused_and_the_job_fails_once(
         self, world: World, desk: Desk, ready: Wallet
