@@ -20,6 +20,9 @@ class Standstill:
         self._since: float | None = None
         """When the last block was booked, or was missed first, by the loop's clock; None: nothing is waited for."""
         self._last: BlockRef | None = None
+        self._looked = 0.0
+        """When a round was made last: a process that stands by, or is paused, sees nothing and knows of no
+        standstill."""
         self._trouble = ""
 
     def nothing_out(self) -> None:
@@ -28,17 +31,18 @@ class Standstill:
 
     def booked(self, block: BlockRef) -> None:
         """All final blocks up to here are booked."""
-        if self._since is None or self._last is None or block.number > self._last.number:
+        if not self._is_looking() or self._last is None or block.number > self._last.number:
             self._since, self._last, self._trouble = _now(), block, ""
+        self._looked = _now()
 
     def failed(self, trouble: Exception) -> None:
         """A round ended with it."""
-        self._trouble = str(trouble)
-        if self._since is None:
+        if not self._is_looking():
             self._since = _now()
+        self._looked, self._trouble = _now(), str(trouble)
 
     def alarms(self) -> list[str]:
-        if self._since is None or (seconds := _now() - self._since) <= self._longest:
+        if not self._is_looking() or self._since is None or (seconds := _now() - self._since) <= self._longest:
             return []
         last = self._last
         after = "" if last is None else f" after {last.number} ({last.timestamp:%Y-%m-%d %H:%M:%S} UTC)"
@@ -48,6 +52,11 @@ class Standstill:
             f"that are out meanwhile are neither settled nor made again.{why} Compare with a block explorer: if the "
             "network goes on, give the chain another node (FLAGPOST_NODES_…, or chains.nodes); if it stands, wait"
         ]
+
+
+    def _is_looking(self) -> bool:
+        """Whether rounds follow each other; each may take as long as nodes are patiently asked."""
+        return self._since is not None and _now() - self._looked <= self._longest
 
 
 def _now() -> float:

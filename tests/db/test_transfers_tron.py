@@ -291,8 +291,9 @@ class TestStandstill:
         await desk.settlement.round()
         await world.devnet.freeze()
         await world.devnet.solidify()
-        clock[0] += 600
-        await desk.settlement.round()
+        for _ in range(2):
+            clock[0] += 300
+            await desk.settlement.round()
         assert await desk.settlement.tidy() == []
         clock[0] += 1
         (alarm,) = await desk.settlement.tidy()
@@ -317,6 +318,17 @@ class TestStandstill:
         (alarm,) = await desk.settlement.tidy()
         assert "no receipts for block" in alarm
         await world.devnet.clear_faults()
+        await desk.settlement.round()
+        assert await desk.settlement.tidy() == []
+
+    async def test_a_process_that_stood_by_knows_of_no_standstill(
+        self, world: World, desk: Desk, thirsty: Wallet, clock: list[float]
+    ) -> None:
+        await desk.settlement.round()
+        await desk.run(GAS)
+        await desk.settlement.round()
+        clock[0] += 3600
+        assert await desk.settlement.tidy() == [], "it leads again, and has not looked yet"
         await desk.settlement.round()
         assert await desk.settlement.tidy() == []
 
