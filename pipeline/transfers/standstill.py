@@ -53,7 +53,6 @@ class Standstill:
             "network goes on, give the chain another node (FLAGPOST_NODES_…, or chains.nodes); if it stands, wait"
         ]
 
-
     def _is_looking(self) -> bool:
         """Whether rounds follow each other; each may take as long as nodes are patiently asked."""
         return self._since is not None and _now() - self._looked <= self._longest
