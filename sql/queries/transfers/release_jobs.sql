@@ -1,11 +1,11 @@
 -- Lets jobs go that no longer wait for the chain: nothing of theirs is out any more. Run in the transaction that
 -- settled their payments, under the locks of the jobs.
 --
---   something proved dead, or never sent  → back to the queue at once, without using up a retry: nothing was spent on it
---   the same, and nodes refused its bytes,  → back to the queue, and a retry is used up: signed anew it is refused as well,
---     or no block took ten of its attempts     until the cause is gone. The last one ends the job as failed, with the reason
---   all settled, all as intended          → completed
---   else                                  → failed; the message names what went wrong with which asset
+--   something proved dead, or never sent    → back to the queue at once, without using up a retry: nothing was spent on it
+--   the same, and nodes refused its bytes,  → back to the queue, and a retry is used up: signed anew it is refused as well
+--     or no block took ten of its attempts    until the cause is gone. The last one ends the job as failed, with the reason
+--   all settled, all as intended            → completed
+--   else                                    → failed; the message names what went wrong with which asset
 --
 -- A job that is not waiting for the chain (claimed again by hand) is left to its worker, who finds it paid.
 WITH payments AS (
@@ -48,7 +48,8 @@ WITH payments AS (
                 ELSE jsonb_build_object('payments', jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                          'asset', p.symbol, 'outcome', CASE WHEN p.state = 'final' THEN 'sent' ELSE p.state END,
                          'transfer', p.id, 'txid', p.txid, 'block', p.block_number,
-                         'amount', p.amount::text, 'arrived', p.arrived::text, 'fee', p.fee_paid::text, 'error', p.error_message)) ORDER BY p.id)) END AS facts
+                         'amount', p.amount::text, 'arrived', p.arrived::text, 'fee', p.fee_paid::text,
+                         'error', p.error_message)) ORDER BY p.id)) END AS facts
       FROM payments p
       JOIN job_logs j ON j.id = p.job_id
      GROUP BY p.job_id, j.data -> 'not_sent', j.retry_count, j.max_retries
@@ -71,7 +72,9 @@ WITH payments AS (
                 SELECT string_agg(format('%%s was not sent: %%s', key, value), '; ' ORDER BY key)
                   FROM jsonb_each_text(jobs.not_sent))), ''),
            data = j.data || jobs.facts || jsonb_build_object(
-                'outcome', CASE WHEN jobs.unsent THEN 'expired' WHEN NOT jobs.all_final THEN 'reverted' WHEN jobs.is_odd THEN 'sent otherwise' WHEN jobs.not_sent IS NULL THEN 'sent' ELSE 'partly sent' END,
+                'outcome', CASE WHEN jobs.unsent THEN 'expired' WHEN NOT jobs.all_final THEN 'reverted'
+                                WHEN jobs.is_odd THEN 'sent otherwise' WHEN jobs.not_sent IS NULL THEN 'sent'
+                                ELSE 'partly sent' END,
                 'duration_ms', round(extract(epoch FROM clock_timestamp() - j.started_at) * 1000, 3))
       FROM jobs
      WHERE j.id = jobs.job_id AND (NOT jobs.unsent OR (jobs.is_failure AND jobs.is_last)) AND NOT jobs.out
