@@ -11,6 +11,7 @@ from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, Unde
 from pipeline.chains.provider import Fate, NumberedProvider, Provider, Verdict
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.judging import judge
 from pipeline.transfers.line import Payments, payments_of
 from pipeline.transfers.send import short
 from pipeline.transfers.settlements import SettlementStore
@@ -80,20 +81,27 @@ class Fates:
         return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
 
     async def check_failure(self, finding: Finding) -> None:
-        """A payment that one node shows as failed is decided anew, so that no other node may show it as done. Raises
-        LyingNode where one does, ChainUnavailable where none answers: nothing is booked then."""
-        if finding.error is None:
+        """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
+        may show that something else arrived. Raises LyingNode where one does, ChainUnavailable where none answers:
+        nothing is booked then."""
+        judged, payment = finding.judged, finding.attempt.payment
+        if judged.error is None:
             return
-        txid, payment = finding.result.txid, finding.attempt.payment
+        txid = finding.result.txid
         said = await self._provider.find_everywhere(txid)
-        done = [name for name, result in said.items() if result is not None and result.did(payment)]
-        if done:
+        found = {name: judge(payment, result) for name, result in said.items() if result is not None}
+        contradicting = [name for name, other in found.items() if not other.agrees(judged)]
+        if contradicting:
+            paid = judged.state is TransferState.FINAL
+            told = "paid otherwise than intended" if paid else "did not pay"
+            names = ", ".join(contradicting)
             raise LyingNode(
-                f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} did not pay, {', '.join(done)} "
-                "that it did. Nothing is booked until they agree: take the wrong one out of the chain's nodes"
+                f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} {told}, {names} "
+                f"{'something else' if paid else 'that it did'}. Nothing is booked until they agree: take the wrong "
+                "one out of the chain's nodes"
             )
-        if not any(result is not None for result in said.values()):
-            raise ChainUnavailable(f"{finding.error}; no node confirms it now")
+        if not found:
+            raise ChainUnavailable(f"{judged.error}; no node confirms it now")
 
     async def settle(self, finding: Finding) -> None:
         """A row that the database refuses holds up none of the others. Raises what ``check_failure`` raises."""

@@ -21,6 +21,11 @@ class Judged:
     arrived: int | None = None
     """What its receiver got, raw units, where it is final and that is not its amount."""
 
+    def agrees(self, other: "Judged") -> bool:
+        """Whether both say that the same has happened, in whatever words."""
+        mine, others = (self.state, self.arrived, self.error is None), (other.state, other.arrived, other.error is None)
+        return mine == others
+
 
 def judge(payment: Payment, result: TransactionResult) -> Judged:
     """A payment is final if its receiver got it, reverted if he got nothing. A token that takes a fee moves less than
