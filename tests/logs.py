@@ -36,5 +36,16 @@ def logged(level: str = "WARNING") -> Iterator[list[str]]:
         logger.remove(sink)
 
 
+@contextlib.contextmanager
+def said(level: str = "ERROR") -> Iterator[list[str]]:
+    """What is logged meanwhile, of that level and above."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level=level)
+    try:
+        yield lines
+    finally:
+        logger.remove(sink)
+
+
 def _write(line: str) -> None:
     sys.stderr.write(line)  # the one of this moment, which pytest changes from test to test

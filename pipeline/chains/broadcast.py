@@ -10,7 +10,13 @@ from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, SignedTra
 
 N = TypeVar("N", bound=Node)
 
-_WEIGHT = (BroadcastOutcome.REFUSED, BroadcastOutcome.KNOWN, BroadcastOutcome.UNKNOWN, BroadcastOutcome.ACCEPTED)
+_WEIGHT = (
+    BroadcastOutcome.OUTDATED,
+    BroadcastOutcome.REFUSED,
+    BroadcastOutcome.KNOWN,
+    BroadcastOutcome.UNKNOWN,
+    BroadcastOutcome.ACCEPTED,
+)
 """Of several nodes' answers the last of these counts: a refusal does not undo another node's silence."""
 
 

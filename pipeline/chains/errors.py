@@ -41,6 +41,15 @@ class InsufficientFunds(SimulationFailed):
         """Amount and fee, native raw units."""
 
 
+class PermissionChanged(ChainError):
+    """TRON: the account's owner permission names other keys, or asks for more than its own. No signature of ours moves
+    anything of it."""
+
+    def __init__(self, address: str, message: str) -> None:
+        super().__init__(message)
+        self.address = address
+
+
 class FeeCapTooLow(ChainError):
     """The network asks for more than the configured cap on fees: the payment waits until they fall or the cap rises.
 

@@ -102,6 +102,9 @@ class FeeEstimate:
     """Bytes that are paid for; 0 when the free allowance covers them."""
     activation: int = 0
     """Part of ``fee`` that creates the receiver's account, in native raw units."""
+    receiver_signs: bool = True
+    """TRON, of a coin payment: whether the key of the receiver's address alone can act for it. False: somebody has
+    changed its owner permission, and who has only that key gets nothing out again."""
     gas_limit: int = 0
     """EVM."""
     max_fee: int = 0
@@ -169,7 +172,10 @@ class BroadcastOutcome(StrEnum):
     KNOWN = "known"
     """The node remembers this txid (DUP_TRANSACTION_ERROR, "already known"): proves nothing."""
     REFUSED = "refused"
-    """This node did not pool it, with a reason; another node may have."""
+    """This node did not pool it, with a reason; another node may have. On TRON it is a reason against the payment
+    (permission, balance, bandwidth): signed anew it would be refused as well, until that changes."""
+    OUTDATED = "outdated"
+    """This node did not pool it because these bytes are too old or refer to a block that it does not have (TRON)."""
     UNKNOWN = "unknown"
     """No usable answer: timeout, reset, 5xx, busy."""
 
@@ -354,7 +360,8 @@ class Provider(Protocol):
         """Simulate ``payment`` and price it, whether or not the sender holds a token transfer's fee already.
 
         Raises SimulationFailed when the chain says it would fail, its subclass InsufficientFunds when the sender
-        of a coin payment does not hold amount and fee, NotAToken when nothing is deployed at the contract.
+        of a coin payment does not hold amount and fee, NotAToken when nothing is deployed at the contract,
+        PermissionChanged when the key of the sender's address cannot sign for it alone (TRON).
         """
 
     async def build(

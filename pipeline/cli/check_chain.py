@@ -12,6 +12,7 @@ from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Asset, BalanceQuery, BlockRef, Finality, Lack, Provider
 from pipeline.cli.chain_access import PATIENCE_SECONDS, nodes_variable
 from pipeline.cli.check_fees import check_fees
+from pipeline.cli.check_tron import check_signer
 from pipeline.cli.checks import NEWEST, Check, Examination
 from pipeline.cli.findings import Findings, Level
 from pipeline.cli.output import CommandError, span
@@ -34,6 +35,7 @@ CHECKS = (
         right="nothing is booked as read that the nodes do not have",
         cure="compare with a block explorer; DELETE FROM chain_cursors …",
     ),
+    Check("CHAIN.signer", right="our key signs alone for the gas wallet", cure="a new mnemonic for the chain"),
     Check("CHAIN.treasury", right="the treasury is an address", cure="correct FLAGPOST_TREASURY_NETWORK"),
     Check("CHAIN.gas", right="the gas wallet can pay", cure="send the coin to it"),
     Check(
@@ -144,6 +146,9 @@ async def check_chain(found: Findings, examination: Examination, chain: Row) -> 
             await _check_tokens(found, context, provider)
             if chain["family"] == Family.EVM:
                 await check_fees(found, chain, context.coins, provider)
+            if chain["family"] == Family.TRON:
+                addresses = context.gas_address, context.treasury_address
+                await check_signer(found, context.name, context.native, *addresses, provider)
             await _check_money(found, context, provider)
         except ChainUnavailable as error:
             found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.devnet import shapes
 from pipeline.devnet.blocks import Block
+from pipeline.devnet.dynamic_energy import next_maintenance
 from pipeline.devnet.encoding import BadAddress, parse_address, parse_hex
 from pipeline.devnet.nodes import Node
 
@@ -181,6 +182,13 @@ def get_account(call: Call) -> Any:
     return shapes.account(call.node.state(call.solid), call.address("address"), call.visible)
 
 
+def get_account_by_id(call: Call) -> Any:
+    wanted = call.text("account_id")
+    state = call.node.state(call.solid)
+    address = state.ledger.named(wanted.encode() if call.visible else call.data("account_id"))
+    return shapes.account(state, address, call.visible) if address else {}
+
+
 def get_account_resource(call: Call) -> Any:
     return shapes.resources(call.node.state(call.solid), call.address("address"), call.node.env(call.solid))
 
@@ -199,9 +207,17 @@ def get_contract_info(call: Call) -> Any:
     found = shapes.contract(state, address, call.visible)
     if not found:
         return {}
-    factor = call.node.env(call.solid).params.energy_factor
-    contract_state = {"energy_factor": factor} if factor else {}
-    return {"smart_contract": found, "runtimecode": state.vm.code(address).hex(), "contract_state": contract_state}
+    energy = state.energy_state(address, call.node.env(call.solid))
+    values = {"energy_usage": energy.usage, "energy_factor": energy.factor, "update_cycle": energy.cycle}
+    return {
+        "smart_contract": found,
+        "runtimecode": state.ledger.contracts[address].code.hex(),
+        "contract_state": {name: value for name, value in values.items() if value},
+    }
+
+
+def get_next_maintenance_time(call: Call) -> Any:
+    return {"num": next_maintenance(call.node.env(False))}
 
 
 def _printed(block: Block | None, call: Call, detail: bool = True) -> Any:

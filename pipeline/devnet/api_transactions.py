@@ -16,7 +16,9 @@ from pipeline.devnet.messages import (
     TransferContract,
     TriggerSmartContract,
     from_json,
+    to_json,
 )
+from pipeline.devnet.permissions import Permissions, Refused, default, permission_of, weigh
 from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
 from pipeline.devnet.vm import Execution
 
@@ -30,7 +32,7 @@ def broadcast_hex(call: Call) -> Any:
     except (BadAddress, DecodeError) as error:
         raise ApiError(f"class com.google.protobuf.InvalidProtocolBufferException : {error}") from error
     code, message = _push(call, tx)
-    printed = shapes.transaction(tx, True) if tx.message.raw_data.contract else {}
+    printed = shapes.transaction_text(tx)
     return {"result": code == Code.SUCCESS, "code": code, "message": message, "txid": tx.id, "transaction": printed}
 
 
@@ -46,35 +48,51 @@ def refusal(code: str, message: str, txid: str, visible: bool) -> Any:
 
 
 def get_sign_weight(call: Call) -> Any:
-    """Which keys may sign, and which have; the answer carries the transaction with its id."""
+    """The permission that a transaction names, who of it has signed, and whether that is enough."""
     tx = _packed(call)
-    owner = tx.owner
-    if owner not in call.node.state(False).ledger.accounts:
-        result: Any = {"code": "OTHER_ERROR", "message": "Account is not exist!"}
-        return {"result": result, "transaction": {"result": {"result": True}, "transaction": _listed(call, tx)}}
-    approved = []
-    for signature in tx.message.signature:
-        try:
-            approved.append(recover(tx.txid, bytes(signature)))
-        except ValueError as error:
-            raise ApiError(f"class java.security.SignatureException : {error}") from error
-    owners = [address for address in approved if address == owner]
-    key = {"address": _shown(call, owner), "weight": 1}
-    shape: Any = {
-        "result": {} if owners else {"code": "NOT_ENOUGH_PERMISSION"},
-        "permission": {"permission_name": "owner", "threshold": 1, "keys": [key]},
-        "transaction": {"result": {"result": True}, "txid": tx.id, "transaction": _listed(call, tx)},
-    }
-    if approved:
-        shape["approved_list"] = [_shown(call, address) for address in approved]
-        shape["current_weight"] = len(owners)
+    shape: Any = {"result": {}, "transaction": _extended(call, tx)}
+    try:
+        permission = permission_of(tx, _permissions(call, tx))
+        shape["permission"] = to_json(permission, call.visible)
+        approved, weight = weigh(permission, tx.txid, [bytes(signature) for signature in tx.message.signature])
+        if approved:
+            shape["approved_list"] = [_shown(call, address) for address in approved]
+            shape["current_weight"] = weight
+        if weight < permission.threshold:
+            shape["result"] = {"code": "NOT_ENOUGH_PERMISSION"}
+    except Refused as error:
+        shape["result"] = {"code": error.code, "message": str(error)}
     return shape
 
 
 def get_approved_list(call: Call) -> Any:
+    """Who has signed, whether they may or not."""
     tx = _packed(call)
-    approved = [_shown(call, recover(tx.txid, bytes(signature))) for signature in tx.message.signature]
-    return {"result": {}, "approved_list": approved, "transaction": {"transaction": _listed(call, tx), "txid": tx.id}}
+    shape: Any = {"result": {}, "transaction": _extended(call, tx)}
+    try:
+        _permissions(call, tx)
+        approved = [_shown(call, recover(tx.txid, bytes(signature))) for signature in tx.message.signature]
+        if approved:
+            shape["approved_list"] = approved
+    except Refused as error:
+        shape["result"] = {"code": "OTHER_ERROR", "message": str(error)}
+    except ValueError as error:
+        shape["result"] = {"code": "COMPUTE_ADDRESS_ERROR", "message": str(error)}
+    return shape
+
+
+def _permissions(call: Call, tx: SignedTransaction) -> Permissions:
+    """Raises Refused for a transaction of nobody's."""
+    if not tx.message.raw_data.contract:
+        raise Refused("OTHER_ERROR", "Invalid transaction: no valid contract")
+    account = call.node.state(False).ledger.accounts.get(tx.owner)
+    if account is None:
+        raise Refused("PERMISSION_ERROR", "Account does not exist!")
+    return account.permissions or default(tx.owner)
+
+
+def _extended(call: Call, tx: SignedTransaction) -> Any:
+    return {"result": {"result": True}, "txid": tx.id, "transaction": _listed(call, tx)}
 
 
 def create_transaction(call: Call) -> Any:
@@ -120,7 +138,7 @@ def trigger_smart_contract(call: Call) -> Any:
         if not found:
             raise invalid("No contract or not a valid smart contract")
         if _is_view(found.created, bytes(trigger.data)):
-            return trigger_constant_contract(call)
+            return _tried(call, call.integer("fee_limit"))
         tx = _built(call, "TriggerSmartContract", trigger, call.integer("fee_limit"))
         printed = {"visible": call.visible, **shapes.transaction(tx, call.visible)}
         return {"result": {"result": True}, "transaction": printed}
@@ -130,6 +148,10 @@ def trigger_smart_contract(call: Call) -> Any:
 
 def trigger_constant_contract(call: Call) -> Any:
     """Simulate a call, or with no contract address the creation code in ``data``."""
+    return _tried(call)
+
+
+def _tried(call: Call, fee_limit: int = 0) -> Any:
     try:
         trigger = _trigger(call)
         done, extra = _simulate(call, trigger)
@@ -137,7 +159,7 @@ def trigger_constant_contract(call: Call) -> Any:
         return {"result": _refused(call, error)}
     if not done.success and done.status != "REVERT":
         return {"result": _failed(call, done)}
-    tx = _built(call, "TriggerSmartContract", trigger)
+    tx = _built(call, "TriggerSmartContract", trigger, fee_limit)
     status = {} if done.success else {"ret": "FAILED"}
     shape: Any = {
         "result": {"result": True},
@@ -210,7 +232,10 @@ def _built(call: Call, kind: str, message: Any, fee_limit: int = 0) -> SignedTra
         timestamp=call.node.chain.clock.now_ms(),
         fee_limit=fee_limit,
     )
-    raw.contract.add(type=kind).parameter.CopyFrom(_any(kind, message))
+    if call.text("extra_data"):
+        raw.data = call.text("extra_data").encode() if call.visible else call.data("extra_data")
+    contract = raw.contract.add(type=kind, Permission_id=max(0, call.integer("Permission_id")))
+    contract.parameter.CopyFrom(_any(kind, message))
     return SignedTransaction.of(raw, [])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.devnet.blocks import Block, Clock, Cursor, genesis, make_block
 from pipeline.devnet.journal import Journal
 from pipeline.devnet.params import BlockEnv, Params
+from pipeline.devnet.permissions import check_signatures
 from pipeline.devnet.state import Receipt, State
 from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
 
@@ -100,14 +101,18 @@ class Chain:
 
     def admit(self, tx: SignedTransaction) -> None:
         """Validate and pool. Raises Rejected, in java-tron's order of checks."""
-        self.check(tx, self.blocks, self.index)
+        self.check(tx, self.blocks, self.index, self.head_state)
         self.head_state.apply(tx, self._next_env())
         self.pending[tx.txid] = tx
         if self.instant:
             self.produce()
 
-    def check(self, tx: SignedTransaction, blocks: Sequence[Block], index: dict[bytes, tuple[int, int]]) -> None:
-        """Everything that comes before fees and execution, as a node with ``blocks`` sees it. Raises Rejected."""
+    def check(
+        self, tx: SignedTransaction, blocks: Sequence[Block], index: dict[bytes, tuple[int, int]], state: State
+    ) -> None:
+        """Everything that comes before fees and execution, as a node with ``blocks`` and ``state`` sees it.
+
+        Raises Rejected."""
         contracts = len(tx.message.raw_data.contract)
         if contracts != 1:
             raise invalid(f"contract size should be exactly 1, actual :{contracts}" if contracts else "No contract!")
@@ -121,7 +126,8 @@ class Chain:
             )
         if tx.txid in index or tx.txid in self.pending:
             raise Rejected(Code.DUP_TRANSACTION_ERROR, "Dup transaction.")
-        tx.check_signature()
+        account = state.ledger.accounts.get(tx.owner)
+        check_signatures(tx, None if account is None else account.permissions)
 
     def drop_pending(self, txids: Iterable[bytes]) -> int:
         """Forget pending transactions, as if the network had lost them. Returns how many there were."""
@@ -231,7 +237,9 @@ class Chain:
                 f"the directory holds network {known['network']!r}, not {self.options.network!r}: "
                 "give another directory or the network's own name"
             )
-        if _encode_genesis(self.options, first) != known:
+        # A journal of an older version lacks the parameters that were not there yet.
+        began = Params.from_json(known["params"], Params())
+        if _encode_genesis(self.options, first) != known | {"params": began.to_json()}:
             raise ValueError(
                 f"network {known['network']!r} was started with the parameters {known['params']}, not "
                 f"{self.options.params.to_json()}: start it with those and change them while it runs"

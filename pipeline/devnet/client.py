@@ -1,6 +1,6 @@
 """A typed client for the control API: what tests, the demo and the audit ask of a devnet."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -118,6 +118,11 @@ class DevnetClient:
     ) -> tuple[str, str]:
         """Deploy the TRC20. Returns (contract address, txid); the faucet holds ``supply`` and may mint."""
         answer = await self._ask("deploy", name=name, symbol=symbol, decimals=decimals, supply=str(supply))
+        return str(answer["contract"]), str(answer["txid"])
+
+    async def deploy(self, bytecode: bytes, name: str = "", abi: Sequence[Any] = ()) -> tuple[str, str]:
+        """Deploy creation code, its arguments behind it. Returns (contract address, txid)."""
+        answer = await self._ask("deploy", bytecode=bytecode.hex(), name=name, abi=list(abi))
         return str(answer["contract"]), str(answer["txid"])
 
     async def call(self, contract: str, function: str, *args: object) -> str:

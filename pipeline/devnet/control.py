@@ -79,12 +79,13 @@ async def faucet(network: Network, body: Json) -> Json:
 
 
 async def deploy(network: Network, body: Json) -> Json:
-    txid, contract = network.faucet.deploy_token(
-        str(body.get("name", "Tether USD")),
-        str(body.get("symbol", "USDT")),
-        int(body.get("decimals", 6)),
-        int(body.get("supply", 10**15)),
-    )
+    """The token, or what ``bytecode`` makes: creation code with its arguments behind it, in hex."""
+    name, symbol = str(body.get("name", "Tether USD")), str(body.get("symbol", "USDT"))
+    if "bytecode" in body:
+        txid, contract = network.faucet.deploy(bytes.fromhex(body["bytecode"]), body.get("abi", []), name)
+    else:
+        decimals, supply = int(body.get("decimals", 6)), int(body.get("supply", 10**15))
+        txid, contract = network.faucet.deploy_token(name, symbol, decimals, supply)
     return {"txid": txid, "contract": base58_address(contract)}
 
 

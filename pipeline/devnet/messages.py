@@ -68,6 +68,8 @@ _ENUMS = {
         "Receive": 5,
         "Error": 6,
     },
+    "ResourceCode": {"BANDWIDTH": 0, "ENERGY": 1, "TRON_POWER": 2},
+    "PermissionType": {"Owner": 0, "Witness": 1, "Active": 2},
     "StateMutability": {"UnknownMutabilityType": 0, "Pure": 1, "View": 2, "Nonpayable": 3, "Payable": 4},
 }
 _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
@@ -133,6 +135,44 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         3: ("call_token_value", "int64"),
         4: ("token_id", "int64"),
     },
+    "Key": {1: ("address", "bytes"), 2: ("weight", "int64")},
+    "Permission": {
+        1: ("type", "PermissionType"),
+        2: ("id", "int32"),
+        3: ("permission_name", "string"),
+        4: ("threshold", "int64"),
+        5: ("parent_id", "int32"),
+        6: ("operations", "bytes"),
+        7: ("keys", "*Key"),
+    },
+    "AccountPermissionUpdateContract": {
+        1: ("owner_address", "bytes"),
+        2: ("owner", "Permission"),
+        3: ("witness", "Permission"),
+        4: ("actives", "*Permission"),
+    },
+    "AccountCreateContract": {1: ("owner_address", "bytes"), 2: ("account_address", "bytes"), 3: ("type", "int32")},
+    "AccountUpdateContract": {1: ("account_name", "bytes"), 2: ("owner_address", "bytes")},
+    "SetAccountIdContract": {1: ("account_id", "bytes"), 2: ("owner_address", "bytes")},
+    "ClearABIContract": {1: ("owner_address", "bytes"), 2: ("contract_address", "bytes")},
+    "FreezeBalanceContract": {
+        1: ("owner_address", "bytes"),
+        2: ("frozen_balance", "int64"),
+        3: ("frozen_duration", "int64"),
+        10: ("resource", "ResourceCode"),
+        15: ("receiver_address", "bytes"),
+    },
+    "FreezeBalanceV2Contract": {
+        1: ("owner_address", "bytes"),
+        2: ("frozen_balance", "int64"),
+        3: ("resource", "ResourceCode"),
+    },
+    "UnfreezeBalanceV2Contract": {
+        1: ("owner_address", "bytes"),
+        2: ("unfreeze_balance", "int64"),
+        3: ("resource", "ResourceCode"),
+    },
+    "WithdrawExpireUnfreezeContract": {1: ("owner_address", "bytes")},
     "BlockHeaderRaw": {
         1: ("timestamp", "int64"),
         2: ("txTrieRoot", "bytes"),
@@ -151,12 +191,26 @@ TransferContract = _CLASSES["TransferContract"]
 TriggerSmartContract = _CLASSES["TriggerSmartContract"]
 CreateSmartContract = _CLASSES["CreateSmartContract"]
 SmartContract = _CLASSES["SmartContract"]
+Permission = _CLASSES["Permission"]
+AccountPermissionUpdateContract = _CLASSES["AccountPermissionUpdateContract"]
 BlockHeaderRaw = _CLASSES["BlockHeaderRaw"]
 
 CONTRACTS: dict[str, Any] = {
-    "TransferContract": TransferContract,
-    "TriggerSmartContract": TriggerSmartContract,
-    "CreateSmartContract": CreateSmartContract,
+    kind: _CLASSES[kind]
+    for kind in (
+        "TransferContract",
+        "TriggerSmartContract",
+        "CreateSmartContract",
+        "AccountPermissionUpdateContract",
+        "AccountCreateContract",
+        "AccountUpdateContract",
+        "SetAccountIdContract",
+        "ClearABIContract",
+        "FreezeBalanceContract",
+        "FreezeBalanceV2Contract",
+        "UnfreezeBalanceV2Contract",
+        "WithdrawExpireUnfreezeContract",
+    )
 }
 """The kinds of transaction this network executes; anything else is refused at validation."""
 
@@ -190,9 +244,14 @@ def _print_one(field: Any, value: Any, visible: bool) -> Any:
 
 
 def print_bytes(name: str, value: bytes, visible: bool) -> str:
-    if visible and name.endswith("_address") and is_address(value):
+    if visible and _names_address(name) and is_address(value):
         return base58_address(value)
     return value.hex()
+
+
+def _names_address(field: str) -> bool:
+    """Whether java-tron prints and reads a field in base58 with ``visible`` (HttpSelfFormatFieldName)."""
+    return field == "address" or field.endswith("_address")
 
 
 def from_json(cls: Any, body: dict[str, Any], visible: bool) -> Any:
@@ -223,12 +282,14 @@ def _read_one(field: Any, value: Any, visible: bool) -> Any:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         return from_json(message_factory.GetMessageClass(field.message_type), value, visible)
     if field.type == FieldDescriptor.TYPE_ENUM:
+        if isinstance(value, int):
+            return value if value in field.enum_type.values_by_number else 0
         # Solidity's ABI says "function" where the enum says Function; java-tron accepts both.
         name = value if isinstance(value, str) else ""
         found = field.enum_type.values_by_name.get(name[:1].upper() + name[1:])
         return found.number if found else 0
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return parse_address(value, True) if visible and field.name.endswith("_address") and value else parse_hex(value)
+        return parse_address(value, True) if visible and _names_address(field.name) and value else parse_hex(value)
     if field.type in (FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_INT32):
         return int(value)
     return value

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from pipeline.devnet import api_blocks as blocks
+from pipeline.devnet import api_staking as staking
 from pipeline.devnet import api_transactions as transactions
 from pipeline.devnet.api_blocks import ApiError, Call, Handler
 from pipeline.devnet.nodes import Node
@@ -25,12 +26,20 @@ BOTH: dict[str, Handler] = {
     "gettransactioninfobyid": blocks.get_transaction_info_by_id,
     "gettransactioninfobyblocknum": blocks.get_transaction_info_by_block_num,
     "getaccount": blocks.get_account,
+    "getaccountbyid": blocks.get_account_by_id,
     "getnodeinfo": blocks.get_node_info,
     "listwitnesses": blocks.list_witnesses,
     "getenergyprices": blocks.get_energy_prices,
     "getbandwidthprices": blocks.get_bandwidth_prices,
     "triggerconstantcontract": transactions.trigger_constant_contract,
     "estimateenergy": transactions.estimate_energy,
+    "getavailableunfreezecount": staking.get_available_unfreeze_count,
+    "getcanwithdrawunfreezeamount": staking.get_can_withdraw_unfreeze_amount,
+    "getReward": staking.get_reward,
+    "getBrokerage": staking.get_brokerage,
+    "getassetissuelist": staking.nothing,
+    "getpaginatedassetissuelist": staking.nothing,
+    "listexchanges": staking.nothing,
 }
 FULL_ONLY: dict[str, Handler] = {
     "getaccountresource": blocks.get_account_resource,
@@ -38,10 +47,13 @@ FULL_ONLY: dict[str, Handler] = {
     "getcontract": blocks.get_contract,
     "getcontractinfo": blocks.get_contract_info,
     "getchainparameters": blocks.get_chain_parameters,
+    "getnextmaintenancetime": blocks.get_next_maintenance_time,
     "gettransactionlistfrompending": blocks.get_transaction_list_from_pending,
     "gettransactionfrompending": blocks.get_transaction_from_pending,
     "getpendingsize": blocks.get_pending_size,
     "listnodes": blocks.list_nodes,
+    "listproposals": staking.nothing,
+    "getassetissuebyaccount": staking.nothing,
     "validateaddress": blocks.validate_address,
     "createtransaction": transactions.create_transaction,
     "deploycontract": transactions.deploy_contract,

@@ -95,8 +95,8 @@ class Node:
         if not self.frozen:
             self.chain.admit(tx)
             return
-        self.chain.check(tx, self.frozen.blocks, self.frozen.index)
         state = self.state(solid=False)
+        self.chain.check(tx, self.frozen.blocks, self.frozen.index, state)
         mark = state.mark()
         state.apply(tx, self.env(solid=False))
         state.rollback(mark)

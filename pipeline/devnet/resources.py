@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from pipeline.devnet.ledger import Ledger
-from pipeline.devnet.params import BlockEnv, Params
+from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.transactions import Code, Rejected
 
 SLOT_MS = 3_000
@@ -35,13 +35,18 @@ def recovered(used: int, since_slot: int, now_slot: int) -> int:
 
 
 def charge_bandwidth(state: Payers, owner: bytes, size: int, creates_account: bool, env: BlockEnv) -> tuple[int, int]:
-    """Take ``size`` bytes from the free allowance, all or nothing, else burn TRX. Returns (bytes used, sun burned).
+    """Take ``size`` bytes from what was staked for, or from the free allowance, all or nothing; else burn TRX. Returns
+    (bytes used, sun burned).
 
     A transfer that creates an account pays a fixed fee and cannot use the allowance.
     Raises Rejected(BANDWITH_ERROR) when neither will do."""
     account, params = state.ledger.accounts[owner], env.params
     now = slot(env.timestamp)
     if not creates_account:
+        used = recovered(account.net_used, account.net_slot, now)
+        if size <= account.stake.net_limit - used:
+            state.ledger.put_account(owner, replace(account, net_used=used + size, net_slot=now))
+            return size, 0
         used = recovered(account.free_net_used, account.free_net_slot, now)
         if size <= params.free_net_limit - used:
             state.ledger.put_account(owner, replace(account, free_net_used=used + size, free_net_slot=now))
@@ -53,19 +58,21 @@ def charge_bandwidth(state: Payers, owner: bytes, size: int, creates_account: bo
     return 0, fee
 
 
-def charge_memo(state: Payers, owner: bytes, memo: bytes, env: BlockEnv) -> int:
-    """Burn the price of a note. Raises Rejected(BANDWITH_ERROR) when the owner cannot pay it."""
-    if not memo:
-        return 0
-    if state.balance(owner) < env.params.memo_fee:
+def charge_extras(state: Payers, owner: bytes, memo: bytes, signatures: int, env: BlockEnv) -> int:
+    """Burn the price of a note and of further signatures. Raises Rejected(BANDWITH_ERROR) when the owner cannot pay
+    it."""
+    fee = (env.params.memo_fee if memo else 0) + (env.params.multi_sign_fee if signatures > 1 else 0)
+    if fee and state.balance(owner) < fee:
         raise Rejected(Code.BANDWITH_ERROR, "Account resource insufficient error.")
-    state.burn(owner, env.params.memo_fee)
-    return env.params.memo_fee
+    if fee:
+        state.burn(owner, fee)
+    return fee
 
 
 def own_energy(state: Payers, owner: bytes, env: BlockEnv) -> int:
     account = state.ledger.accounts[owner]
-    return max(0, env.params.account_energy - recovered(account.energy_used, account.energy_slot, slot(env.timestamp)))
+    limit = env.params.account_energy + account.stake.energy_limit
+    return max(0, limit - recovered(account.energy_used, account.energy_slot, slot(env.timestamp)))
 
 
 def energy_budget(state: Payers, owner: bytes, fee_limit: int, call_value: int, env: BlockEnv) -> int:
@@ -87,13 +94,3 @@ def split_energy(state: Payers, owner: bytes, total: int, env: BlockEnv) -> tupl
         used = recovered(account.energy_used, account.energy_slot, now) + own
         state.ledger.put_account(owner, replace(account, energy_used=used, energy_slot=now))
     return own, total - own
-
-
-def penalty(energy: int, params: Params) -> int:
-    """The dynamic energy a hot contract charges on top."""
-    return energy * params.energy_factor // 10_000
-
-
-def before_penalty(budget: int, params: Params) -> int:
-    """The most energy that, with its penalty, still fits into ``budget``."""
-    return ((budget + 1) * 10_000 - 1) // (10_000 + params.energy_factor)

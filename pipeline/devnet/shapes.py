@@ -3,15 +3,19 @@
 Fields with default values (0, false, empty) are left out, as its JsonFormat does.
 """
 
+import json
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from pipeline.devnet.blocks import WITNESS, Block, header_raw
-from pipeline.devnet.encoding import contract_address, sha256
+from pipeline.devnet.encoding import base58_address, contract_address, sha256
 from pipeline.devnet.messages import CONTRACTS, kind_name, print_bytes, to_json
 from pipeline.devnet.params import BlockEnv
+from pipeline.devnet.permissions import default
 from pipeline.devnet.resources import DAY_SLOTS, recovered, slot
+from pipeline.devnet.staking import TOTAL_ENERGY_LIMIT, TOTAL_ENERGY_WEIGHT, TOTAL_NET_LIMIT, TOTAL_NET_WEIGHT
+from pipeline.devnet.staking import shown as stake_shown
 from pipeline.devnet.state import Receipt, State
 from pipeline.devnet.transactions import SignedTransaction
 from pipeline.devnet.vm import Log
@@ -52,6 +56,11 @@ def _raw_data(raw: Any, visible: bool) -> Json:
         contracts.append(contract)
     shape["contract"] = contracts
     return shape
+
+
+def transaction_text(tx: SignedTransaction) -> str:
+    """A transaction as ``broadcasthex`` prints it: JSON text, in which a contract is its name and its bytes."""
+    return json.dumps(to_json(tx.message, True), separators=(",", ":"))
 
 
 def block(found: Block, visible: bool, detail: bool = True) -> Json:
@@ -104,7 +113,7 @@ def _resource_receipt(tx: SignedTransaction, receipt: Receipt) -> Json:
 
 def log(entry: Log, visible: bool) -> Json:
     """The address has no 41 in front, unless ``visible`` asked for base58."""
-    shape: Json = {"address": print_bytes("log_address", entry.address, True) if visible else entry.address[1:].hex()}
+    shape: Json = {"address": base58_address(entry.address) if visible else entry.address[1:].hex()}
     if entry.topics:
         shape["topics"] = [topic.hex() for topic in entry.topics]
     if entry.data:
@@ -117,7 +126,7 @@ def account(state: State, address: bytes, visible: bool) -> Json:
     found = state.ledger.accounts.get(address)
     if found is None:
         return {}
-    printed = print_bytes("address_address", address, visible)
+    printed = print_bytes("address", address, visible)
     shape: Json = {
         "address": printed,
         "balance": state.balance(address),
@@ -130,11 +139,14 @@ def account(state: State, address: bytes, visible: bool) -> Json:
     if address in state.ledger.contracts:
         shape["type"] = "Contract"
     else:
-        permission: Json = {"threshold": 1, "keys": [{"address": printed, "weight": 1}]}
-        operations = "7fff1fc0033ec307000000000000000000000000000000000000000000000000"
-        shape["owner_permission"] = {"permission_name": "owner", **permission}
-        active = {"type": "Active", "id": 2, "permission_name": "active", "operations": operations, **permission}
-        shape["active_permission"] = [active]
+        permissions = found.permissions or default(address)
+        shape["owner_permission"] = to_json(permissions.owner, visible)
+        shape["active_permission"] = [to_json(active, visible) for active in permissions.actives]
+    if found.name:
+        shape["account_name"] = print_bytes("account_name", found.name, visible)
+    if found.account_id:
+        shape["account_id"] = print_bytes("account_id", found.account_id, visible)
+    shape.update(stake_shown(found.stake))
     shape["net_window_size"] = DAY_SLOTS * 1000
     shape["net_window_optimized"] = True
     shape["account_resource"] = {"energy_window_size": DAY_SLOTS * 1000, "energy_window_optimized": True}
@@ -150,12 +162,14 @@ def resources(state: State, address: bytes, env: BlockEnv) -> Json:
     shape: Json = {
         "freeNetUsed": recovered(found.free_net_used, found.free_net_slot, now),
         "freeNetLimit": env.params.free_net_limit,
-        "TotalNetLimit": 43_200_000_000,
-        "TotalNetWeight": 26_982_826_755,
+        "NetUsed": recovered(found.net_used, found.net_slot, now),
+        "NetLimit": found.stake.net_limit,
+        "TotalNetLimit": TOTAL_NET_LIMIT,
+        "TotalNetWeight": TOTAL_NET_WEIGHT,
         "EnergyUsed": recovered(found.energy_used, found.energy_slot, now),
-        "EnergyLimit": env.params.account_energy,
-        "TotalEnergyLimit": 180_000_000_000,
-        "TotalEnergyWeight": 19_365_209_178,
+        "EnergyLimit": env.params.account_energy + found.stake.energy_limit,
+        "TotalEnergyLimit": TOTAL_ENERGY_LIMIT,
+        "TotalEnergyWeight": TOTAL_ENERGY_WEIGHT,
     }
     return {name: value for name, value in shape.items() if value}
 
@@ -168,7 +182,7 @@ def contract(state: State, address: bytes, visible: bool) -> Json:
 def chain_parameters(env: BlockEnv) -> Json:
     params = env.params
     values = {
-        "getMaintenanceTimeInterval": 21_600_000,
+        "getMaintenanceTimeInterval": params.maintenance_interval,
         "getCreateAccountFee": params.activation_bandwidth_fee,
         "getTransactionFee": params.transaction_fee,
         "getCreateNewAccountFeeInSystemContract": params.activation_fee,
@@ -176,12 +190,17 @@ def chain_parameters(env: BlockEnv) -> Json:
         "getEnergyFee": params.energy_fee,
         "getMaxCpuTimeOfOneTx": 80,
         "getFreeNetLimit": params.free_net_limit,
-        "getTotalEnergyLimit": 180_000_000_000,
+        "getTotalEnergyLimit": TOTAL_ENERGY_LIMIT,
+        "getUnfreezeDelayDays": 14,
         "getMaxFeeLimit": 15_000_000_000,
         "getMemoFee": params.memo_fee,
+        "getUpdateAccountPermissionFee": params.permission_fee,
+        "getMultiSignFee": params.multi_sign_fee,
         "getForbidTransferToContract": 1,
-        "getAllowDynamicEnergy": 1 if params.energy_factor else 0,
-        "getDynamicEnergyMaxFactor": params.energy_factor,
+        "getAllowDynamicEnergy": 1,
+        "getDynamicEnergyThreshold": params.dynamic_energy_threshold,
+        "getDynamicEnergyIncreaseFactor": params.dynamic_energy_increase,
+        "getDynamicEnergyMaxFactor": params.dynamic_energy_max,
     }
     return {"chainParameter": [{"key": k, "value": v} if v else {"key": k} for k, v in values.items()]}
 
@@ -203,4 +222,4 @@ def node_info(head: Block, solid: Block) -> Json:
 
 
 def witnesses(visible: bool) -> Json:
-    return {"witnesses": [{"address": print_bytes("address_address", WITNESS, visible), "isJobs": True}]}
+    return {"witnesses": [{"address": print_bytes("address", WITNESS, visible), "isJobs": True}]}

@@ -6,18 +6,15 @@ restart, a fork and the solid state are made.
 
 from dataclasses import dataclass, replace
 
+from pipeline.devnet.actuators import ACTUATORS
+from pipeline.devnet.dynamic_energy import ContractState, before_penalty, caught_up, penalty
 from pipeline.devnet.encoding import BLACKHOLE, contract_address, is_address, keccak256
 from pipeline.devnet.ledger import Account, Contract, Ledger
 from pipeline.devnet.messages import SmartContract
 from pipeline.devnet.params import BlockEnv
-from pipeline.devnet.resources import (
-    before_penalty,
-    charge_bandwidth,
-    charge_memo,
-    energy_budget,
-    penalty,
-    split_energy,
-)
+from pipeline.devnet.permissions import check_signatures
+from pipeline.devnet.resources import charge_bandwidth, charge_extras, energy_budget, split_energy
+from pipeline.devnet.staking import Stake
 from pipeline.devnet.transactions import SignedTransaction, invalid
 from pipeline.devnet.vm import Execution, Log, Mark, new_vm
 
@@ -34,8 +31,10 @@ class Receipt:
     """``SUCCESS`` or the reason (contractRet)."""
     net_usage: int = 0
     net_fee: int = 0
-    activation_fee: int = 0
-    memo_fee: int = 0
+    contract_fee: int = 0
+    """What the contract itself costs: a new account, new permissions."""
+    extra_fee: int = 0
+    """For a note and for further signatures."""
     energy_usage: int = 0
     """Paid from the account's own energy."""
     energy_fee: int = 0
@@ -52,7 +51,7 @@ class Receipt:
 
     @property
     def fee(self) -> int:
-        return self.net_fee + self.activation_fee + self.memo_fee + self.energy_fee
+        return self.net_fee + self.contract_fee + self.extra_fee + self.energy_fee
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +101,41 @@ class State:
         self.vm.set_block(env.number, env.timestamp)
         if not contract:
             return self.vm.simulate_create(caller, data, value, CONSTANT_ENERGY), 0
-        base = before_penalty(CONSTANT_ENERGY, env.params)
+        factor = self.energy_state(contract, env).factor
         with self.vm.simulation():
-            done = self.vm.call(caller, contract, data, value, base)
-        return done, penalty(done.energy, env.params)
+            done = self.vm.call(caller, contract, data, value, before_penalty(CONSTANT_ENERGY, factor))
+        return done, penalty(done.energy, factor)
+
+    def energy_state(self, contract: bytes, env: BlockEnv) -> ContractState:
+        """The contract's energy usage and factor in the maintenance period of ``env``."""
+        return caught_up(self.ledger.energy.get(contract), env)
 
     def _execute(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
-        contract, owner = tx.contract, tx.owner
+        owner = tx.owner
         if owner not in self.ledger.accounts:
             raise invalid(f"account [{owner.hex()}] does not exist")
-        creates = tx.kind == "TransferContract" and bytes(contract.to_address) not in self.ledger.accounts
+        account = self.ledger.accounts[owner]
+        if account.permissions is not None and tx.message.signature:
+            # Set by a transaction that came before it: whoever signed may not be asked any more.
+            check_signatures(tx, account.permissions)
+        creates = _creates_account(tx, self.ledger)
         net_usage, net_fee = charge_bandwidth(self, owner, tx.bandwidth, creates, env)
-        memo_fee = charge_memo(self, owner, bytes(tx.message.raw_data.data), env)
+        extra = charge_extras(self, owner, bytes(tx.message.raw_data.data), len(tx.message.signature), env)
         account = self.ledger.accounts[owner]
         self.ledger.put_account(owner, replace(account, last_operation_ms=env.timestamp))
+        receipt = self._done(tx, env)
+        return replace(receipt, net_usage=net_usage, net_fee=net_fee, extra_fee=extra)
+
+    def _done(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+        """What the transaction itself does, and costs beyond its bytes."""
         if tx.kind == "TransferContract":
-            activation = self._transfer(owner, bytes(contract.to_address), contract.amount, env)
-            return Receipt("SUCCESS", net_usage, net_fee, activation, memo_fee)
+            fee = self._transfer(tx.owner, bytes(tx.contract.to_address), tx.contract.amount, env)
+            return Receipt("SUCCESS", contract_fee=fee)
+        if tx.kind in ACTUATORS:
+            return Receipt("SUCCESS", contract_fee=ACTUATORS[tx.kind](self, tx.owner, tx.contract, env))
         if not 0 <= tx.fee_limit <= MAX_FEE_LIMIT:
             raise invalid(f"feeLimit must be >= 0 and <= {MAX_FEE_LIMIT}")
-        receipt = self._trigger(tx, env) if tx.kind == "TriggerSmartContract" else self._create(tx, env)
-        return replace(receipt, net_usage=net_usage, net_fee=net_fee, memo_fee=memo_fee)
+        return self._trigger(tx, env) if tx.kind == "TriggerSmartContract" else self._create(tx, env)
 
     def _transfer(self, owner: bytes, receiver: bytes, amount: int, env: BlockEnv) -> int:
         """Returns the fee for activating the receiver."""
@@ -148,13 +161,16 @@ class State:
             raise invalid("No contract or not a valid smart contract")
         self._check_value(tx.owner, contract.call_value, contract.call_token_value)
         budget = energy_budget(self, tx.owner, tx.fee_limit, contract.call_value, env)
-        base = before_penalty(budget, env.params)
+        energy = self.energy_state(address, env)
+        base = before_penalty(budget, energy.factor)
         moved_before = contract.call_value > 0 or self.vm.balance(address) > 0
         done = self.vm.call(tx.owner, address, bytes(contract.data), contract.call_value, base)
+        if done.success:
+            self.ledger.put_energy(address, energy.with_usage(done.energy))
         if moved_before and done.success:
             for holder in self.vm.accounts_with_balance():
                 self.activate(holder, env)
-        return self._billed(tx.owner, address, done, penalty(done.energy, env.params), budget, env)
+        return self._billed(tx.owner, address, done, penalty(done.energy, energy.factor), budget, env)
 
     def _create(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
         created = SmartContract()
@@ -175,7 +191,7 @@ class State:
             created.contract_address = address
             created.code_hash = keccak256(done.output)
             created.trx_hash = tx.txid
-            self.ledger.put_contract(Contract(address, created))
+            self.ledger.put_contract(Contract(address, created, done.output))
             self.activate(address, env)
         return self._billed(tx.owner, address, done, 0, budget, env)
 
@@ -208,8 +224,25 @@ class State:
         )
 
     def burn(self, owner: bytes, sun: int) -> None:
-        self.vm.transfer(owner, BLACKHOLE, sun)
+        self.move(owner, BLACKHOLE, sun)
+
+    def move(self, sender: bytes, receiver: bytes, sun: int) -> None:
+        """TRX; the caller has checked the balance."""
+        self.vm.transfer(sender, receiver, sun)
+
+    def stake(self, address: bytes) -> Stake:
+        return self.ledger.accounts[address].stake
+
+    def put_stake(self, address: bytes, stake: Stake) -> None:
+        self.ledger.put_account(address, replace(self.ledger.accounts[address], stake=stake))
 
     def activate(self, address: bytes, env: BlockEnv) -> None:
         if address not in self.ledger.accounts:
             self.ledger.put_account(address, Account(env.timestamp))
+
+
+def _creates_account(tx: SignedTransaction, ledger: Ledger) -> bool:
+    """Whether it pays the fee of a new account in place of bandwidth."""
+    if tx.kind == "AccountCreateContract":
+        return True
+    return tx.kind == "TransferContract" and bytes(tx.contract.to_address) not in ledger.accounts

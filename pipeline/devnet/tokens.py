@@ -56,9 +56,13 @@ class Faucet:
         """Returns txid and address of a new Token; the faucet owns it and holds ``supply``. Raises Rejected."""
         artifact = token_artifact()
         arguments = encode(["string", "string", "uint8", "uint256"], [name, symbol, decimals, supply])
-        created = from_json(SmartContract, {"abi": {"entrys": artifact["abi"]}, "name": symbol[:32]}, False)
+        return self.deploy(bytes.fromhex(artifact["bytecode"]) + arguments, artifact["abi"], symbol)
+
+    def deploy(self, code: bytes, abi: list[Any], name: str) -> tuple[str, bytes]:
+        """Returns txid and address of the contract that creation code makes. Raises Rejected."""
+        created = from_json(SmartContract, {"abi": {"entrys": abi}, "name": name[:32]}, False)
         created.origin_address = self.address
-        created.bytecode = bytes.fromhex(artifact["bytecode"]) + arguments
+        created.bytecode = code
         created.consume_user_resource_percent = 100
         created.origin_energy_limit = 10_000_000
         tx = self._send("CreateSmartContract", CreateSmartContract(new_contract=created))

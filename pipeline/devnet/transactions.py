@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from pipeline.devnet.encoding import is_address, recover, sha256
+from pipeline.devnet.encoding import is_address, sha256
 from pipeline.devnet.messages import CONTRACTS, Transaction, kind_name
 
 RESULT_BYTES = 64
@@ -110,28 +110,3 @@ class SignedTransaction:
     def expiration(self) -> int:
         """Milliseconds since 1970."""
         return int(self.message.raw_data.expiration)
-
-    def check_signature(self) -> None:
-        """Every signature must recover to the owner; TRON asks for exactly the one key of a plain account.
-
-        Raises Rejected(SIGERROR)."""
-        signatures = self.message.signature
-        if not signatures:
-            raise Rejected(Code.SIGERROR, "Validate signature error: miss sig or contract")
-        if len(signatures) > 1:
-            raise Rejected(
-                Code.SIGERROR,
-                f"Validate signature error: Signature count is {len(signatures)} more than key counts of permission",
-            )
-        if self.message.raw_data.contract[0].Permission_id not in (0, 2):
-            raise Rejected(Code.SIGERROR, "Validate signature error: permission isn't exit")
-        try:
-            signer = recover(self.txid, bytes(signatures[0]))
-        except ValueError as error:
-            raise Rejected(Code.SIGERROR, f"Validate signature error: {error}") from error
-        if signer != self.owner:
-            raise Rejected(
-                Code.SIGERROR,
-                f"Validate signature error: {signatures[0].hex()} is signed by {signer.hex()} "
-                "but it is not contained of permission.",
-            )

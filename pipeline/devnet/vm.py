@@ -6,8 +6,8 @@ a place in the past, and going back to any mark undoes what came after it.
 
 Sun are the EVM's wei, so that contracts read balances with BALANCE. The gas schedule is Petersburg's: it has
 the TVM's SSTORE prices (20,000 for a fresh slot, 5,000 otherwise, whatever the transaction did before), which
-later schedules do not. Opcodes that came after it (CHAINID, SELFBALANCE, BASEFEE, PUSH0) are invalid here:
-compile for paris and leave ``address(this).balance`` alone.
+later schedules do not. Opcodes that came after it (CHAINID, SELFBALANCE, BASEFEE) are invalid here: leave
+``address(this).balance`` alone. PUSH0 and what TRON's own compiler adds to every contract work (``tvm_code.py``).
 """
 
 from abc import ABC, abstractmethod
@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from pipeline.devnet.encoding import PREFIX
+from pipeline.devnet.tvm_code import runnable
 
 BLOCK_GAS_LIMIT = 10**15
 SAVE_CODE_ENERGY = 200
@@ -77,7 +78,7 @@ class Vm(ABC):
 
     @abstractmethod
     def code(self, address: bytes) -> bytes:
-        """Empty for an account that is no contract."""
+        """As the machine runs it (``tvm_code.runnable``); empty for an account that is no contract."""
 
     @abstractmethod
     def transfer(self, sender: bytes, receiver: bytes, sun: int) -> None:
@@ -97,14 +98,14 @@ class Vm(ABC):
 
     def create(self, caller: bytes, address: bytes, code: bytes, value: int, energy: int) -> Execution:
         """Run creation code at the address where TRON puts the contract, and keep what it returns as its code."""
-        self._put_code(address, code)
+        self._put_code(address, runnable(code, creates=False))
         done = self.call(caller, address, b"", value, energy)
         if not done.success:
             return done
         spent = done.energy + SAVE_CODE_ENERGY * len(done.output)
         if spent > energy:
             return Execution("OUT_OF_ENERGY", energy, b"", (), "save just created contract code: not enough energy")
-        self._put_code(address, done.output)
+        self._put_code(address, runnable(done.output))
         return Execution("SUCCESS", spent, done.output, done.logs)
 
     @contextmanager

@@ -11,14 +11,14 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from pipeline.chains.provider import BlockRef, Payment, TransactionResult
+from pipeline.chains.provider import BlockRef, TransactionResult
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.judging import Judged, judge
 from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.rows import fetch
 from pipeline.transfers.signing import GAP_AMOUNT
-
-EFFECT_ABSENT = "effect absent"
+from pipeline.transfers.states import TransferState
 
 _JOB_TYPES = {Kind.GAS: JobType.GAS_TOPUP, Kind.CONSOLIDATION: JobType.CONSOLIDATION}
 
@@ -31,18 +31,9 @@ class Finding:
     result: TransactionResult
 
     @property
-    def error(self) -> str | None:
-        """Why the payment did not happen; None if it did."""
-        if self.result.did(self.attempt.payment):
-            return None
-        if self.result.success:
-            return f"{EFFECT_ABSENT}: tx {self.result.txid} succeeded without moving what it was to move"
-        return f"tx {self.result.txid} failed on the chain: {self.result.message or 'no reason given'}"
-
-    @property
-    def arrived(self) -> int | None:
-        """What was moved, raw units, where that is not the amount of the payment."""
-        return _arrived(self.result, self.attempt.payment)
+    def judged(self) -> Judged:
+        """How its payment ends."""
+        return judge(self.attempt.payment, self.result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +59,8 @@ class Accounted:
     """The payment that it was; None: no payment like ours, and its sender is held."""
     said: str
     """For people."""
+    given_up: tuple[str, ...] = ()
+    """Jobs that failed with it, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +72,6 @@ class Stranger:
     """Kind, wallet and asset of the payment that it was; None: no payment like ours."""
     rivals: Mapping[int, UUID]
     """Payments of the same wallet, asset and kind that are asked for and not out, with their jobs."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """An attempt that is in a final block, and how it went."""
-
-    attempt_id: int
-    fee: int
-    """Native raw units."""
-    error: str | None = None
-    """Why it did not do what it was to do."""
-    arrived: int | None = None
-    """What it moved, raw units, where that is not the amount."""
 
 
 async def lock(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt], stranger: Stranger | None = None) -> None:
@@ -120,14 +100,16 @@ async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> lis
     """End payments that were found in final blocks, and their jobs with them. Takes the locks."""
     await lock(conn, [finding.attempt for finding in findings])
     await include(conn, [(finding.attempt, finding.result.block) for finding in findings])
-    rows = await _end(conn, [_Ended(one.attempt.id, one.result.fee, one.error, one.arrived) for one in findings])
+    rows = await _end(conn, [(one.attempt.id, one.result.fee, one.judged) for one in findings])
     await release_jobs(conn, [finding.attempt for finding in findings])
     return rows
 
 
-async def release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> None:
-    """A statement of its own, because it looks at what the ones before it wrote."""
-    await fetch(conn, "transfers/release_jobs", job_ids=_jobs(attempts))
+async def release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttempt]) -> list[str]:
+    """A statement of its own, because it looks at what the ones before it wrote. Returns the jobs that are given up
+    because what they signed is refused, or lands in no block, again and again: each with the reason."""
+    rows = await fetch(conn, "transfers/release_jobs", job_ids=_jobs(attempts))
+    return [f"{row['job_id']}: {row['error']}" for row in rows if row["outcome"] == "given up"]
 
 
 async def count_sender(conn: AsyncConnection[Any], chain_id: int, proof: Proof) -> None:
@@ -151,7 +133,7 @@ async def settle_found(conn: AsyncConnection[Any], payment: Sequence[LiveAttempt
     found = await _record_found(conn, payment[0].transfer_id, result)
     if found is None:
         return []
-    rows = await _end(conn, [_Ended(found, result.fee, arrived=_arrived(result, payment[0].payment))])
+    rows = await _end(conn, [(found, result.fee, judge(payment[0].payment, result))])
     await release_jobs(conn, payment)
     return rows
 
@@ -228,7 +210,7 @@ async def _adopt(conn: AsyncConnection[Any], chain_id: int, purpose: DictRow, re
     await fetch(conn, "transfers/take_nonce", transfer_id=transfer["id"], **nonce)
     found = await _record_found(conn, transfer["id"], result)
     assert found is not None  # noqa: S101 - it was just requested
-    await _end(conn, [_Ended(found, result.fee)])
+    await _end(conn, [(found, result.fee, Judged(TransferState.FINAL))])
     return int(transfer["id"])
 
 
@@ -269,20 +251,16 @@ async def _record_found(conn: AsyncConnection[Any], transfer_id: int, result: Tr
     return int(rows[0]["id"]) if rows else None
 
 
-def _arrived(result: TransactionResult, payment: Payment) -> int | None:
-    moved = result.moved(payment)
-    return None if moved == payment.amount else moved
-
-
-async def _end(conn: AsyncConnection[Any], ended: Sequence[_Ended]) -> list[DictRow]:
+async def _end(conn: AsyncConnection[Any], ended: Sequence[tuple[int, int, Judged]]) -> list[DictRow]:
+    """Attempts with the fees they cost, and how their payments end."""
     return await fetch(
         conn,
         "transfers/settle",
-        attempt_ids=[one.attempt_id for one in ended],
-        states=["final" if one.error is None else "reverted" for one in ended],
-        fees=[one.fee for one in ended],
-        errors=[one.error for one in ended],
-        arrived=[one.arrived for one in ended],
+        attempt_ids=[attempt for attempt, _, _ in ended],
+        states=[judged.state.value for _, _, judged in ended],
+        fees=[fee for _, fee, _ in ended],
+        errors=[judged.error for _, _, judged in ended],
+        arrived=[judged.arrived for _, _, judged in ended],
     )
 
 

@@ -250,8 +250,11 @@ class Burials:
         accounted = await self._store.expire(self._chain_id, payment, reason, proof)
         if accounted is None:
             return
+        for job in accounted.given_up:
+            logger.error("{} failed for good: {}", describe(payment[0]), job)
         if proof is None:
-            logger.warning("{} expired unseen and is proved dead: it is decided anew", describe(payment[0]))
+            if not accounted.given_up:
+                logger.warning("{} expired unseen and is proved dead: it is decided anew", describe(payment[0]))
             return
         logger.warning(
             "{} is proved dead: another transaction used its nonce. It is decided anew", describe(payment[0])

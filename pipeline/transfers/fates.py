@@ -12,10 +12,12 @@ from pipeline.chains.provider import Fate, NumberedProvider, Provider, Verdict
 from pipeline.signing.errors import SigningRefused
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.intents import Kind, LiveAttempt
+from pipeline.transfers.judging import judge
 from pipeline.transfers.line import Payments, payments_of
 from pipeline.transfers.send import short
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.signing import check_intent
+from pipeline.transfers.states import TransferState
 from pipeline.transfers.store import refused_by_guard
 from pipeline.units import to_human
 
@@ -44,6 +46,7 @@ class Fates:
         """By transfer, what keeps it from being settled; it is tried again."""
         self._doubts: dict[int, str] = {}
         """By transfer, what its nodes disagree about."""
+        self._otherwise: list[str] = []
 
     def alarms(self) -> list[str]:
         """Payments that the chain has decided and that cannot be booked: the database refuses it, or nodes disagree."""
@@ -79,20 +82,27 @@ class Fates:
         return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
 
     async def check_failure(self, finding: Finding) -> None:
-        """A payment that one node shows as failed is decided anew, so that no other node may show it as done. Raises
-        LyingNode where one does, ChainUnavailable where none answers: nothing is booked then."""
-        if finding.error is None:
+        """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
+        may show that something else arrived. Raises LyingNode where one does, ChainUnavailable where none answers:
+        nothing is booked then."""
+        judged, payment = finding.judged, finding.attempt.payment
+        if judged.error is None:
             return
-        txid, payment = finding.result.txid, finding.attempt.payment
+        txid = finding.result.txid
         said = await self._provider.find_everywhere(txid)
-        done = [name for name, result in said.items() if result is not None and result.did(payment)]
-        if done:
+        found = {name: judge(payment, result) for name, result in said.items() if result is not None}
+        contradicting = [name for name, other in found.items() if not other.agrees(judged)]
+        if contradicting:
+            paid = judged.state is TransferState.FINAL
+            told = "paid otherwise than intended" if paid else "did not pay"
+            names = ", ".join(contradicting)
             raise LyingNode(
-                f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} did not pay, {', '.join(done)} "
-                "that it did. Nothing is booked until they agree: take the wrong one out of the chain's nodes"
+                f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} {told}, {names} "
+                f"{'something else' if paid else 'that it did'}. Nothing is booked until they agree: take the wrong "
+                "one out of the chain's nodes"
             )
-        if not any(result is not None for result in said.values()):
-            raise ChainUnavailable(f"{finding.error}; no node confirms it now")
+        if not found:
+            raise ChainUnavailable(f"{judged.error}; no node confirms it now")
 
     async def who_denies(self, sender: str, nonce: int) -> str | None:
         """A node that does not count a nonce as used by final blocks; None: all that answer do. What people vouch for
@@ -119,7 +129,26 @@ class Fates:
                 logger.error("{}", alarm)
             self._alarms[transfer] = alarm
             return
-        tell_settled([finding], {row["attempt_id"] for row in rows})
+        self.tell([finding], {row["attempt_id"] for row in rows})
+
+    def tell(self, findings: Sequence[Finding], booked: set[int]) -> None:
+        """One line for each payment that was settled."""
+        for finding in findings:
+            if finding.attempt.id not in booked:
+                continue
+            where, judged = f"block {finding.result.block.number}", finding.judged
+            if judged.state is TransferState.REVERTED:
+                logger.error("reverted {} in {}: {}", describe(finding.attempt), where, judged.error)
+            elif judged.error is not None:
+                self._otherwise.append(f"transfer {finding.attempt.transfer_id}: {judged.error}")
+                logger.critical("settled otherwise {} in {}: {}", describe(finding.attempt), where, judged.error)
+            else:
+                logger.success("settled {} in {}", describe(finding.attempt), where)
+
+    def take_otherwise(self) -> list[str]:
+        """Payments that were settled otherwise than intended, since this was asked last."""
+        taken, self._otherwise = self._otherwise, []
+        return taken
 
     def _has_its_bytes(self, attempt: LiveAttempt) -> bool:
         """Whether its txid is of bytes that make the payment; with such a txid nothing else can land."""
@@ -166,18 +195,6 @@ async def denied(provider: NumberedProvider, sender: str, nonce: int) -> str | N
     if not counts:
         raise ChainUnavailable(f"no node says how many final transactions {sender} has made")
     return next((f"node {name} counts {count}" for name, count in counts.items() if count <= nonce), None)
-
-
-def tell_settled(findings: Sequence[Finding], booked: set[int]) -> None:
-    """One line for each payment that was settled."""
-    for finding in findings:
-        if finding.attempt.id not in booked:
-            continue
-        where = f"block {finding.result.block.number}"
-        if finding.error is None:
-            logger.success("settled {} in {}", describe(finding.attempt), where)
-        else:
-            logger.error("reverted {} in {}: {}", describe(finding.attempt), where, finding.error)
 
 
 def describe(attempt: LiveAttempt) -> str:

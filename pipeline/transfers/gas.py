@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from pipeline.chains.errors import InsufficientFunds, SimulationFailed
+from loguru import logger
+
+from pipeline.chains.errors import InsufficientFunds, PermissionChanged, SimulationFailed
 from pipeline.chains.provider import BalanceQuery, FeeEstimate, Finality, Payment
-from pipeline.queue.jobs import Defer, Outcome, Retry
+from pipeline.log import Seldom
+from pipeline.queue.jobs import Defer, Failed, Outcome, Retry
 from pipeline.transfers.decide_gas import decide_gas
 from pipeline.transfers.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.transfers.handler import Decided, PayingHandler, ours, outcome_of, skipped
@@ -18,6 +22,7 @@ from pipeline.transfers.terms import GasPolicy, Terms
 _EMPTY_GAS_WALLET_SECONDS = 30.0
 _NOT_YET_FINAL_SECONDS = 15.0
 _DEAR_FEES_SECONDS = 30.0
+_LOCKED_OUT_SECONDS = 300.0
 _HEADROOM_PERCENT = 25
 
 
@@ -25,6 +30,10 @@ class GasTopups(PayingHandler):
     """The handler of job type ``gas-topup``."""
 
     kind = Kind.GAS
+
+    def __init__(self, senders: Mapping[int, Sender], **options: Any) -> None:
+        super().__init__(senders, **options)
+        self._told_locked_out = Seldom()
 
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
         mine, decided = ours(batch)
@@ -123,8 +132,12 @@ class GasTopups(PayingHandler):
         ):
             if isinstance(estimate, InsufficientFunds):
                 decided.append((one, _short_of(terms, gas_wallet, estimate.held, estimate.needed)))
+            elif isinstance(estimate, PermissionChanged):
+                decided.append((one, self._locked_out(terms, estimate)))
             elif isinstance(estimate, Exception):
                 decided.append((one, outcome_of(one.job, estimate)))
+            elif not estimate.receiver_signs:
+                decided.append((one, _not_ours_any_more(one.context.address)))
             else:
                 # Where less is missing more is sent: a top-up that its own fee exceeds would only burn gas.
                 amount = max(payment.amount, terms.least_topup(estimate.fee))
@@ -134,6 +147,12 @@ class GasTopups(PayingHandler):
                     order = Order(one, self.kind, terms.native, replace(payment, amount=amount), estimate)
                     orders.append(order)
         return orders
+
+    def _locked_out(self, terms: Terms, trouble: PermissionChanged) -> Outcome:
+        """The gas wallet's own permission was changed. All top-ups of the chain wait for a person, and none is lost."""
+        if self._told_locked_out.due():
+            logger.critical("gas wallet of {}: {}. No top-up is made until it is yours again", terms.chain, trouble)
+        return Defer(_LOCKED_OUT_SECONDS, f"gas wallet: {trouble}")
 
     async def _open_funded(
         self,
@@ -175,6 +194,13 @@ def _too_dear(terms: Terms, fee: int, amount: int) -> Outcome:
         f"a top-up costs {human(fee)} in fees and has to be worth {terms.topup_fee_multiple} times as much, "
         f"{human(amount)}: "
         f"{terms.chain}.gas_max_per_topup is {human(terms.gas_max_per_topup)}. Wait until fees fall, or raise it",
+    )
+
+
+def _not_ours_any_more(wallet: str) -> Failed:
+    return Failed(
+        f"no gas for {wallet}: its owner permission does not let its own key sign alone any more, so that somebody "
+        "else would spend it, and its tokens cannot be moved from here. Find out who had the key of this wallet"
     )
 
 

@@ -16,7 +16,14 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainError, ChainUnavailable, FeeCapTooLow, LyingNode, WrongNetwork
+from pipeline.chains.errors import (
+    ChainError,
+    ChainUnavailable,
+    FeeCapTooLow,
+    LyingNode,
+    PermissionChanged,
+    WrongNetwork,
+)
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.printable import printable
 from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
@@ -183,6 +190,8 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case SenderHeld() | SenderStuck():
             return Defer(_HELD_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
+            return Failed(str(trouble))
+        case PermissionChanged():
             return Failed(str(trouble))
         case FeeCapTooLow():
             return Defer(_FEES_PAUSE_SECONDS, str(trouble))

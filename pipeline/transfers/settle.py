@@ -23,11 +23,12 @@ from pipeline.chains.provider import BlockContent, BlockRef, Finality, NumberedP
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.burial import Burials
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
-from pipeline.transfers.fates import Fates, describe, tell_settled
+from pipeline.transfers.fates import Fates, describe
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Line
 from pipeline.transfers.send import send_bytes, short
 from pipeline.transfers.settlements import CursorMoved, Repeat, SettlementStore
+from pipeline.transfers.standstill import Standstill
 from pipeline.transfers.states import AttemptState
 from pipeline.transfers.store import TransferStore, refused_by_guard
 from pipeline.transfers.strangers import Strangers
@@ -86,6 +87,7 @@ class Settlement:
         numbered = None if numbering is None else numbering.provider
         self._fates = Fates(store, provider, numbered, self._slots)
         self._burials = Burials(chain_id, store, self._fates, self._final_block, self.longest_scan)
+        self._standstill = Standstill(chain_id, block_seconds)
         self._line: Line | None = None
         self._strangers: Strangers | None = None
         if numbering is not None:
@@ -114,6 +116,9 @@ class Settlement:
         except CursorMoved as moved:
             logger.info("{}", moved)
             return len(await self._store.live(self.chain_id))
+        except ChainError as trouble:
+            self._standstill.failed(trouble)
+            raise
 
     async def _round(self) -> int:
         final = await self._provider.block_ref(Finality.FINAL)
@@ -124,6 +129,7 @@ class Settlement:
         cursor = await self._store.cursor(self.chain_id)
         self._compare_heights(cursor, final)
         if not live:
+            self._standstill.nothing_out()
             if cursor is None or final.number > cursor.number:
                 await self._pass_over(cursor, final)
             if self._line is not None:
@@ -132,6 +138,7 @@ class Settlement:
             await self._mark_stuck()
             return unknown
         read_up_to = await self._read_final(cursor, final, live)
+        self._standstill.booked(read_up_to)
         live = await self._store.live(self.chain_id)
         waiting = await self._follow_head(read_up_to, live)
         self._compare_finality(read_up_to)
@@ -190,21 +197,21 @@ class Settlement:
 
     async def tidy(self) -> list[str]:
         """What nobody comes back to: unsent payments of finished jobs, jobs that wait for nothing. Returns alarms:
-        payments that the books call dead and the chain shows, or that happened in a way the books do not know."""
+        payments that the books call dead and the chain shows, or that happened otherwise than intended."""
         rejected = await self._transfers.reject_orphans(self.chain_id)
         if rejected:
             logger.info("gave up {} unsigned payments whose jobs have finished", len(rejected))
         stranded = await self._store.release_stranded(self.chain_id)
         if stranded:
             logger.warning("{} jobs waited for the chain with no payment out: back to the queue", stranded)
-        odd = [*self._burials.alarms(), *self._fates.alarms()]
+        odd = [*self._burials.alarms(), *self._fates.alarms(), *self._standstill.alarms()]
         odd += [why for why in (self._ahead, self._unfinal) if why is not None]
         if self._line is not None and self._strangers is not None:
             await self._strangers.audit()
             odd += [*self._line.alarms(), *await self._strangers.alarms()]
         for alarm in odd:
             logger.critical("{}", alarm)
-        return [*await self._risen(), *odd]
+        return [*await self._risen(), *odd, *self._fates.take_otherwise()]
 
     async def _risen(self) -> list[str]:
         """Look up what was buried, lately or by turns. None can be there; if one is, it may be paid twice."""
@@ -283,7 +290,7 @@ class Settlement:
             for finding in findings:
                 await self._fates.settle(finding)
             return booked
-        tell_settled(findings, {row["attempt_id"] for row in rows})
+        self._fates.tell(findings, {row["attempt_id"] for row in rows})
         return block
 
     async def _pass_over(self, cursor: BlockRef | None, final: BlockRef) -> bool:

@@ -4,7 +4,7 @@ Everybody locks in the same order, job, payment, attempt. Nothing here reads a c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -169,7 +169,8 @@ class SettlementStore:
             if rows:
                 if stranger is not None:
                     accounted = await account_for(conn, chain_id, stranger)
-                await release_jobs(conn, attempts)
+                given_up = await release_jobs(conn, attempts)
+                accounted = None if accounted is None else replace(accounted, given_up=tuple(given_up))
                 await fetch(conn, "transfers/reject_gaps", transfer_ids=[row["id"] for row in rows])
             crash_here(CrashPoint.EXPIRE_OPEN)
         crash_here(CrashPoint.EXPIRE_AFTER)

@@ -28,7 +28,7 @@ class TransferState(StrEnum):
     INCLUDED = "included"
     """Seen in a block that may still be forked away."""
     FINAL = "final"
-    """In a final block, with the wanted effect."""
+    """In a final block, and the money has moved: as intended, or otherwise where a token took a fee (``arrived``)."""
     REVERTED = "reverted"
     """In a final block, without the wanted effect: the fee is spent, the money has not moved."""
     EXPIRED = "expired"

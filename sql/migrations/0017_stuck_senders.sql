@@ -31,7 +31,3 @@ ALTER TABLE asset_on_chain
     ADD CONSTRAINT a_tolerance_is_a_millionth_at_the_most CHECK (
         transfer_tolerance = 0 OR (consolidate_execute_min IS NOT NULL
                                    AND transfer_tolerance * 1000000 <= consolidate_execute_min));
-
-ALTER TABLE transfers
-    -- What arrived, raw units, where it is not the amount (within the asset's tolerance); NULL: the amount, or not final.
-    ADD COLUMN IF NOT EXISTS arrived raw_amount;

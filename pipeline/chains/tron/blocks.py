@@ -162,7 +162,7 @@ def _result(node: TronNode, block: BlockRef, txid: str, transaction: Any, info: 
 
 def _effects(raw: bytes, info: Any) -> tuple[Effect, ...]:
     effects = [_own_value(raw)]
-    effects += [_log_transfer(log) for log in _listed(info, "log")]
+    effects += [log_transfer(log) for log in _listed(info, "log")]
     for inner in _listed(info, "internal_transactions"):
         if field(inner, "rejected") not in (True, False, None):
             raise Odd("rejected", field(inner, "rejected"), "true or false")
@@ -197,7 +197,7 @@ def _own_value(raw: bytes) -> Effect | None:
     return Effect(None, _address(sender), _address(receiver), amount)
 
 
-def _log_transfer(log: Any) -> Effect | None:
+def log_transfer(log: Any) -> Effect | None:
     """The Transfer that a log records; None for any other event: a contract may log what it likes. Raises Odd."""
     topics = [hex_bytes(topic, "a topic") for topic in _listed(log, "topics")]
     data = hex_bytes("" if field(log, "data") is None else field(log, "data"), "data")

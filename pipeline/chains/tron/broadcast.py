@@ -12,9 +12,9 @@ _OUTCOMES = {
     "CONTRACT_VALIDATE_ERROR": BroadcastOutcome.REFUSED,
     "CONTRACT_EXE_ERROR": BroadcastOutcome.REFUSED,
     "BANDWITH_ERROR": BroadcastOutcome.REFUSED,
-    "TAPOS_ERROR": BroadcastOutcome.REFUSED,
+    "TAPOS_ERROR": BroadcastOutcome.OUTDATED,
     "TOO_BIG_TRANSACTION_ERROR": BroadcastOutcome.REFUSED,
-    "TRANSACTION_EXPIRATION_ERROR": BroadcastOutcome.REFUSED,
+    "TRANSACTION_EXPIRATION_ERROR": BroadcastOutcome.OUTDATED,
 }
 """SERVER_BUSY, NO_CONNECTION, NOT_ENOUGH_EFFECTIVE_CONNECTION, BLOCK_UNSOLIDIFIED, OTHER_ERROR and any
 code not listed say nothing about the transaction: UNKNOWN."""

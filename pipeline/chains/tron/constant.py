@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chains.answers import Odd, field, hex_bytes, mapping, reading, sequence, text, whole
+from pipeline.chains.provider import Effect
+from pipeline.chains.tron.blocks import log_transfer
 from pipeline.chains.tron.node import TronNode, decoded_message
 
 _MOST_RETURNED = 16
 """Results of one call; there is one."""
+_MOST_LOGS = 1_000
+"""Of one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,10 @@ class Tried:
     returned: bytes
     energy: int
     """Used, the penalty of popular contracts included."""
+    penalty: int
+    """Of the energy; 0 from nodes that do not tell."""
+    transfers: tuple[Effect, ...]
+    """Tokens that it moved, by its Transfer logs."""
 
     @property
     def succeeded(self) -> bool:
@@ -48,7 +56,17 @@ def tried(node: TronNode, answer: Any, what: str) -> Tried:
             message=decoded_message(said.get("message")),
             returned=hex_bytes(returned[0], "constant_result") if returned else b"",
             energy=whole(field(answer, "energy_used"), "energy_used", missing=0),
+            penalty=whole(field(answer, "energy_penalty"), "energy_penalty", missing=0),
+            transfers=_transfers(answer),
         )
+
+
+def _transfers(answer: Any) -> tuple[Effect, ...]:
+    """Raises Odd."""
+    logs = field(answer, "logs")
+    if logs is None:
+        return ()
+    return tuple(effect for log in sequence(logs, "logs", _MOST_LOGS) if (effect := log_transfer(log)) is not None)
 
 
 def _rets(answer: Any) -> list[Any]:

@@ -9,21 +9,18 @@ from statistics import median_high, median_low
 from typing import Any
 
 from pipeline.chains.answers import field, sequence, whole
-from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFailed
-from pipeline.chains.http import Clock, NodeFailure
+from pipeline.chains.errors import InsufficientFunds
+from pipeline.chains.http import Clock
 from pipeline.chains.nodes import Nodes
 from pipeline.chains.provider import FeeEstimate, Finality, Payment
-from pipeline.chains.tokens import abi_string
-from pipeline.chains.tron import address
-from pipeline.chains.tron.constant import tried
-from pipeline.chains.tron.node import TronNode, is_no_contract, reading
-from pipeline.chains.tron.transaction import SIGNATURE_BYTES, RawTransfer, encode, join, transfer_call
-from pipeline.printable import printable
+from pipeline.chains.tron import address, energy
+from pipeline.chains.tron.accounts import TronAccount, check_signer, read_account
+from pipeline.chains.tron.energy import ContractEnergy, DynamicEnergy
+from pipeline.chains.tron.node import TronNode, reading
+from pipeline.chains.tron.simulate import simulate
+from pipeline.chains.tron.transaction import SIGNATURE_BYTES, RawTransfer, encode, join
 from pipeline.units import TRX_DECIMALS, to_human
 
-MARGIN_PERCENT = 15
-"""On simulated energy: the dynamic-energy penalty and the receiver's storage may change until it lands, and
-OUT_OF_ENERGY spends the fee without moving anything."""
 PRICES_KEPT_SECONDS = 60.0
 RESULT_BYTES = 64
 """Added by the chain to a transaction's size for the result that it will carry."""
@@ -42,8 +39,9 @@ _PARAMETERS = (
     "getCreateNewAccountFeeInSystemContract",
     "getCreateAccountFee",
     "getFreeNetLimit",
+    *energy.PARAMETERS,
 )
-"""What is read of the chain's parameters; the last may be missing."""
+"""What is read of the chain's parameters; from the fifth on they may be missing."""
 _MOST_PARAMETERS = 1_000
 _LARGEST_FEE_LIMIT = 15_000_000_000
 """Sun; java-tron refuses more (getMaxFeeLimit)."""
@@ -60,6 +58,8 @@ class Prices:
     """New account by a transfer, its own 1 TRX and the 0.1 TRX that replace its bandwidth."""
     free_bandwidth: int
     """Bytes a day that every account has."""
+    dynamic_energy: DynamicEnergy | None = None
+    """None: busy contracts cost no more than others."""
 
     @classmethod
     def median(cls, said: Sequence["Prices"]) -> "Prices":
@@ -81,6 +81,8 @@ class FeeBook:
         self._nodes = nodes
         self._prices: Prices | None = None
         self._read_at = 0.0
+        self._contracts: dict[str, tuple[ContractEnergy | None, float]] = {}
+        """Tokens in their maintenance period, and when that was read."""
 
     async def prices(self) -> Prices:
         """The median of two nodes, at most PRICES_KEPT_SECONDS old. Raises ChainUnavailable."""
@@ -90,18 +92,35 @@ class FeeBook:
         return self._prices
 
     async def estimate(self, node: TronNode, payment: Payment) -> FeeEstimate:
-        """Raises SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
+        """Raises PermissionChanged, SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
         prices = await self.prices()
         resources = await node.call("getaccountresource", Finality.HEAD, {"address": address.to_hex(payment.sender)})
+        sender = await read_account(node, payment.sender)
+        check_signer(sender)
         if payment.asset.contract is None:
-            return await _coin(node, payment, prices, resources)
-        energy = await _simulate(node, payment, payment.asset.contract)
-        fee_limit = min(energy * prices.energy, _LARGEST_FEE_LIMIT)
+            return await _coin(node, payment, prices, resources, sender)
+        needed = await self._energy(node, payment, payment.asset.contract, prices)
+        fee_limit = min(needed * prices.energy, _LARGEST_FEE_LIMIT)
         with reading(node, "account resources"):
             staked = max(0, _resource(resources, "EnergyLimit") - _resource(resources, "EnergyUsed"))
             bandwidth = _paid_bytes(transaction_bytes(payment, fee_limit), prices, resources)
-        fee = max(0, energy - staked) * prices.energy + bandwidth * prices.bandwidth
-        return FeeEstimate(fee=fee, fee_limit=fee_limit, energy=energy, bandwidth=bandwidth)
+        fee = max(0, needed - staked) * prices.energy + bandwidth * prices.bandwidth
+        return FeeEstimate(fee=fee, fee_limit=fee_limit, energy=needed, bandwidth=bandwidth)
+
+    async def _energy(self, node: TronNode, payment: Payment, contract: str, prices: Prices) -> int:
+        """What the transfer may use by the time it is in a block. Raises SimulationFailed, NotAToken, NodeFailure."""
+        call = await simulate(node, payment, contract)
+        busy = None if prices.dynamic_energy is None else await self._contract_energy(node, contract)
+        return energy.needed(call.energy, call.penalty, prices.dynamic_energy, busy)
+
+    async def _contract_energy(self, node: TronNode, contract: str) -> ContractEnergy | None:
+        """At most PRICES_KEPT_SECONDS old. Raises NodeFailure."""
+        now = self._clock.monotonic()
+        found, read_at = self._contracts.get(contract, (None, -PRICES_KEPT_SECONDS))
+        if now - read_at >= PRICES_KEPT_SECONDS:
+            found = await energy.contract_energy(node, contract)
+            self._contracts[contract] = found, now
+        return found
 
 
 def transaction_bytes(payment: Payment, fee_limit: int) -> int:
@@ -130,15 +149,13 @@ def most_burned(raw: bytes, transfer: RawTransfer) -> int:
     return transfer.fee_limit + size * MOST_SUN_PER_BYTE + activation
 
 
-async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any) -> FeeEstimate:
-    receiver = await node.call("getaccount", Finality.HEAD, {"address": address.to_hex(payment.receiver)})
-    sender = await node.call("getaccount", Finality.HEAD, {"address": address.to_hex(payment.sender)})
-    with reading(node, "accounts"):
-        held = _resource(sender, "balance")
-        field(receiver, "balance")
+async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any, sender: TronAccount) -> FeeEstimate:
+    receiver = await read_account(node, payment.receiver)
+    held = sender.balance
+    with reading(node, "account resources"):
         bandwidth = _paid_bytes(transaction_bytes(payment, 0), prices, resources)
     # Creating an account is paid by a flat fee and uses no bandwidth.
-    activation, bandwidth = (prices.activation, 0) if receiver == {} else (0, bandwidth)
+    activation, bandwidth = (0, bandwidth) if receiver.exists else (prices.activation, 0)
     fee = activation + bandwidth * prices.bandwidth
     needed = payment.amount + fee
     if held < needed:
@@ -149,38 +166,13 @@ async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any
             f"{payment.sender} holds {_trx(held)} TRX and needs {_trx(needed)} "
             f"({_trx(payment.amount)} to send, {_trx(fee)} fee): send TRX to it",
         )
-    return FeeEstimate(fee=fee, fee_limit=0, bandwidth=bandwidth, activation=activation)
-
-
-async def _simulate(node: TronNode, payment: Payment, contract: str) -> int:
-    """Energy of the token transfer with the margin on it."""
-    answer = await node.call(
-        "triggerconstantcontract",
-        Finality.HEAD,
-        {
-            "owner_address": address.to_hex(payment.sender),
-            "contract_address": address.to_hex(contract),
-            "function_selector": "transfer(address,uint256)",
-            "parameter": transfer_call(payment.receiver, payment.amount)[4:].hex(),
-        },
+    return FeeEstimate(
+        fee=fee,
+        fee_limit=0,
+        bandwidth=bandwidth,
+        activation=activation,
+        receiver_signs=receiver.signs_alone,
     )
-    call = tried(node, answer, "a simulated transfer")
-    if call.code == "CONTRACT_VALIDATE_ERROR" and is_no_contract(call.message):
-        raise NotAToken(
-            f"{contract} ({payment.asset.symbol}) is not a contract: correct asset_on_chain.contract_address"
-        )
-    if call.code in ("SERVER_BUSY", "OTHER_ERROR"):
-        raise NodeFailure("node error", f"{node.name} could not simulate: {call.message or call.code}")
-    if not call.succeeded:
-        reason = _revert_reason(call.returned) or call.message or call.code or "no reason given"
-        raise SimulationFailed(
-            f"{payment.asset.symbol} transfer of {to_human(payment.amount, payment.asset.decimals)} "
-            f"from {payment.sender} to {payment.receiver} would fail: {reason}"
-        )
-    if call.energy == 0:
-        raise NodeFailure("shape", f"{node.name} simulated a transfer and does not say how much energy it used")
-    # What transfer() returns is not looked at: USDT on TRON returns false when it succeeds.
-    return -(-call.energy * (100 + MARGIN_PERCENT) // 100)
 
 
 def _paid_bytes(size: int, prices: Prices, resources: Any) -> int:
@@ -204,18 +196,9 @@ async def _read_prices(node: TronNode) -> Prices:
             if (name := field(entry, "key")) in _PARAMETERS:
                 # A value of 0 is left out of java-tron's JSON.
                 found[name] = whole(field(entry, "value"), name, missing=0)
-        energy, bandwidth, create, activate = (whole(found.get(name), name) for name in _PARAMETERS[:4])
-        return Prices(energy, bandwidth, create + activate, found.get("getFreeNetLimit", 600))
-
-
-def _revert_reason(returned: bytes) -> str:
-    """The text of ``Error(string)``, safe to show; empty for any other revert."""
-    if returned[:4] != _ERROR_SELECTOR:
-        return ""
-    try:
-        return printable(abi_string(returned[4:]))
-    except ValueError:
-        return ""
+        energy_price, bandwidth, create, activate = (whole(found.get(name), name) for name in _PARAMETERS[:4])
+        free = found.get("getFreeNetLimit", 600)
+        return Prices(energy_price, bandwidth, create + activate, free, energy.dynamic_energy(found))
 
 
 def _trx(sun: int) -> str:

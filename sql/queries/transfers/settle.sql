@@ -1,6 +1,6 @@
 -- One final block's worth of payments, settled together: attempt and payment; their jobs follow in release_jobs.sql.
--- `state` is 'final' where the wanted effect is on the chain, else 'reverted' with the reason; `arrived` is what a final one
--- moved where that is not its amount. Everything here is
+-- `state` is 'final' where the money has moved, else 'reverted' with the reason; a final one has a reason, too, where it
+-- moved otherwise than intended, and says what `arrived` where that is not its amount. Everything here is
 -- 'included' already (include.sql ran first in the same transaction); a row that another worker settled before is left alone.
 -- The other attempts of the payment shared the nonce that is used now: they can never land.
 WITH facts AS (
@@ -15,8 +15,8 @@ WITH facts AS (
     RETURNING a.id, a.transfer_id, a.txid, facts.state, facts.fee, facts.error, facts.arrived
 ), settled AS (
     UPDATE transfers t
-       SET state = attempts.state, fee_paid = attempts.fee, error_message = attempts.error, settled_at = clock_timestamp(),
-           arrived = attempts.arrived, replace_wanted_at = NULL
+       SET state = attempts.state, fee_paid = attempts.fee, error_message = attempts.error, arrived = attempts.arrived,
+           settled_at = clock_timestamp(), replace_wanted_at = NULL
       FROM attempts
      WHERE t.id = attempts.transfer_id AND t.state = 'included'
     RETURNING t.id, t.job_id, attempts.id AS attempt_id, attempts.txid, attempts.state, attempts.error

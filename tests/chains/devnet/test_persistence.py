@@ -149,3 +149,20 @@ async def answers(devnet: DevnetClient) -> bool:
     except aiohttp.ClientError:
         return False
     return True
+
+
+async def test_goes_on_from_a_journal_that_knows_fewer_parameters(tmp_path: Path) -> None:
+    """As an older version wrote it."""
+    options = DevnetOptions(block_time=0, home=tmp_path)
+    async with running(options) as network:
+        network.chain.produce()
+        head = network.chain.head.id
+    path = tmp_path / "chain.jsonl"
+    first, *others = path.read_text().splitlines()
+    genesis = json.loads(first)
+    for name in ("dynamic_energy_threshold", "maintenance_interval", "permission_fee"):
+        del genesis["genesis"]["params"][name]
+    path.write_text("\n".join([json.dumps(genesis), *others]) + "\n")
+    async with running(options) as network:
+        assert network.chain.head.id == head
+        network.chain.produce()

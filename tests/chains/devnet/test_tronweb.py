@@ -15,6 +15,7 @@ from tests.chains.devnet.hand import new_key, stranger
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = ROOT / "tests" / "clients"
+TRON_ARTIFACT = ROOT / "tests" / "chains" / "tron" / "contracts" / "SwitchedFeeToken.json"
 ARTIFACT = ROOT / "pipeline" / "devnet" / "contracts" / "Token.json"
 needs_tronweb = pytest.mark.skipif(
     not (CLIENTS / "node_modules" / "tronweb").is_dir() or not shutil.which("node"),
@@ -40,7 +41,8 @@ async def test_tronweb_sends_reads_and_deploys() -> None:
         usdt, _ = await devnet.deploy_token()
         await devnet.faucet(me, 2_000_000_000)
         await devnet.send_token(usdt, me, 10_000_000)
-        report = await node("tronweb.mjs", devnet.url, key.secret.hex(), usdt, receiver, str(ARTIFACT))
+        paths = str(ARTIFACT), str(TRON_ARTIFACT)
+        report = await node("tronweb.mjs", devnet.url, key.secret.hex(), usdt, receiver, *paths)
         payments = await devnet.audit()
 
     assert report["me"] == me
@@ -64,6 +66,21 @@ async def test_tronweb_sends_reads_and_deploys() -> None:
     assert len(report["blocks"]) == 3
     assert report["missingBlock"] == "Block not found"
     assert report["tooMuch"]["code"] == "CONTRACT_VALIDATE_ERROR"
+    sent = report["hex"]
+    assert (sent["accepted"], sent["txid"], sent["signature"]) == (True, sent["wanted"], True)
+    assert sent["contract"]["type"] == "TransferContract"
+    assert sent["contract"]["parameter"]["type_url"] == "type.googleapis.com/protocol.TransferContract"
+    assert report["tronCompiler"] == {"balance": "300", "energyOfCreation": True, "info": True}
+    assert report["constant"] == {"permission": 2, "sent": True}
+    assert report["update"] is True
+    assert report["weights"] == {
+        "alone": "NOT_ENOUGH_PERMISSION",
+        "current": 1,
+        "together": {},
+        "refused": "SIGERROR",
+        "accepted": True,
+        "frozen": 1_000_000,
+    }
     done = [(p.contract, p.sender, p.receiver, p.amount) for p in payments]
     assert done.count((None, me, receiver, 1_500_000)) == 1
     assert done.count((usdt, me, receiver, 2_000_000)) == 1

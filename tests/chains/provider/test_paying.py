@@ -281,7 +281,7 @@ async def test_an_expired_one_is_dead_only_when_final_blocks_prove_it(
     assert verdict.fate is Fate.DEAD, verdict.evidence
     assert network.url in verdict.evidence
     reply = await network.provider(await network.another_node()).broadcast(signed)
-    assert reply.outcome is BroadcastOutcome.REFUSED
+    assert reply.outcome is BroadcastOutcome.OUTDATED
     await network.finalize()
     assert await network.times_paid(payment) == 0
 
