@@ -8,6 +8,7 @@ ContractStateCapsule.catchUpToCycle; the numbers are chain parameters, a contrac
 ``wallet/getcontractinfo``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,18 @@ class DynamicEnergy:
     """Energy of a contract in a maintenance period above which its factor rises."""
     increase: int
     most: int
+
+    @classmethod
+    def dearest(cls, said: Sequence["DynamicEnergy | None"]) -> "DynamicEnergy | None":
+        """Of what several nodes say, each rule as it costs the most; None where none has any."""
+        known = [one for one in said if one is not None]
+        if not known:
+            return None
+        return cls(
+            threshold=min(one.threshold for one in known),
+            increase=max(one.increase for one in known),
+            most=max(one.most for one in known),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,6 @@ MOST_ACTIVATION = 1_100_000
 getCreateAccountFee). For a bound that no node's word changes; were the chain to vote for more, fees of bandwidth would
 be counted too low."""
 
-_ERROR_SELECTOR = bytes.fromhex("08c379a0")
-"""Error(string)"""
 _PARAMETERS = (
     "getEnergyFee",
     "getTransactionFee",
@@ -70,6 +68,7 @@ class Prices:
             bandwidth=median_high(one.bandwidth for one in said),
             activation=median_high(one.activation for one in said),
             free_bandwidth=median_low(one.free_bandwidth for one in said),
+            dynamic_energy=DynamicEnergy.dearest([one.dynamic_energy for one in said]),
         )
 
 

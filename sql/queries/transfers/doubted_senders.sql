@@ -1,6 +1,6 @@
 -- Senders that may have made transactions which the books do not know, the next few in the order of their addresses; their void
--- nonces are looked for, too. `looked_for`: seconds. `filling`: gaps are to use up nonces that a pool held, and have not yet. `filled`: how many nonces
--- were declared void in the last day, of its last 1,000.
+-- nonces are looked for, too. `looked_for`: seconds. `filling`: gaps are to use up nonces that a pool held, and have not yet.
+-- `filled`: how many nonces were declared void in the last day, of its last 1,000.
 SELECT c.name AS chain, s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, s.unknown_below,
        lower(s.released) AS released_first, upper(s.released) AS released_stop,
        extract(epoch FROM clock_timestamp() - s.unknown_since)::float8 AS looked_for,
