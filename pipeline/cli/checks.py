@@ -26,7 +26,7 @@ To add one:
 4.  ``docs/operating.md``, "What doctor checks": a row with the fault, the id and the cure. A test compares.
 5.  ``tests/db/test_doctor_<topic>.py``: makes the fault and sees it found, by the id.
 
-What a node has to be asked for is in ``check_chain.py``; its ids begin with the name of the chain.
+What a node is asked for is in ``check_nodes.py`` and ``check_chain.py``; its ids begin with the name of the chain.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -112,7 +112,7 @@ Ask = Callable[[Examination], Iterable[Trouble]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question. Either ``statement`` and ``says``, or ``ask``; neither: it is asked by ``check_chain``."""
+    """One question. Either ``statement`` and ``says``, or ``ask``; neither: a function of its module asks it."""
 
     id: str
     right: str

@@ -12,6 +12,7 @@ from pipeline.cli import (
     check_database,
     check_locks,
     check_money,
+    check_nodes,
     check_policy,
     check_processes,
     check_queue,
@@ -86,6 +87,7 @@ def known_checks() -> Iterator[Check]:
         yield from module.CHECKS
     for topic in TOPICS:
         yield from topic.checks
+    yield from check_nodes.CHECKS
     yield from check_chain.CHECKS
 
 

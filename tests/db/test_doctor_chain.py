@@ -103,9 +103,9 @@ def test_blocks_from_the_future(nile: Shell, network: Network) -> None:
 def test_every_node_is_behind(nile: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import timedelta
 
-    from pipeline.cli import check_chain
+    from pipeline.cli import check_nodes
 
-    monkeypatch.setattr(check_chain, "STALE", timedelta(seconds=-3600))
+    monkeypatch.setattr(check_nodes, "STALE", timedelta(seconds=-3600))
     (level, message) = said(nile, "nile.node")[-1]
     assert level == "fail"
     assert message == "every node of nile is behind, or the chain stands still: nothing becomes final"
