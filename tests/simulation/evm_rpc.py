@@ -225,6 +225,7 @@ def _fee_history(network: "EvmNetwork", view: list[Block], count: str, newest: s
 
 METHODS: dict[str, Callable[..., Any]] = {
     "eth_chainId": lambda network, view: hex(CHAIN_ID),
+    "eth_blockNumber": lambda network, view: hex(view[-1].number),
     "eth_getBlockByNumber": _get_block,
     "eth_getBlockReceipts": _get_receipts,
     "eth_getTransactionReceipt": _get_receipt,
