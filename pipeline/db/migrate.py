@@ -153,6 +153,7 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
     applied = await _applied(connection)
     _compare(schema, applied)
     new = [migration for migration in schema.migrations if migration.version not in applied]
+    sequences_before = await _sequences(connection)
     for migration in new:
         await _apply(connection, f"sql/migrations/{migration.name}.sql", migration.text)
         await connection.execute(
@@ -161,6 +162,8 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
         )
     for path in schema.replaceable:
         await _apply(connection, f"{path.parent.name}/{path.name}", path.read_text(encoding="utf-8"))
+    created = sorted(await _sequences(connection) - sequences_before)
+    await connection.execute(statement("migrate/log_sequences"), {"names": created})
     applied_names = tuple(migration.name for migration in new)
     return Migrated(
         applied_names,
@@ -169,6 +172,10 @@ async def _migrate(connection: Connection, schema: Schema) -> Migrated:
         connect=await _restrict_connect(connection),
         advanced=await _advance_sequences(connection),
     )
+
+
+async def _sequences(connection: Connection) -> set[str]:
+    return {name for (name,) in await (await connection.execute(statement("migrate/sequences"))).fetchall()}
 
 
 async def _advance_sequences(connection: Connection) -> tuple[str, ...]:

@@ -66,6 +66,10 @@ class Pool(AsyncConnectionPool[Connection]):
                         raise
                     await connection.close()
                     raise outage from error
+                except errors.UndefinedFile:
+                    # A library that a setting hides; a session keeps its settings, and the next one has others.
+                    await connection.close()
+                    raise
         except PoolTimeout as error:
             raise PoolTimeout(f"{error}: {self.trouble}" if self.trouble else str(error)) from error
         except errors.UniqueViolation as error:

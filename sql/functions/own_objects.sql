@@ -19,7 +19,7 @@ AS $$
         SELECT to_regclass('public.' || known.name)::oid
         FROM unnest(ARRAY[
             'schema_migrations', 'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs',
-            'job_logs_seq', 'transfers', 'gas_spending', 'chain_transactions', 'nonces', 'senders', 'chain_cursors',
+            'job_logs_seq', 'transfers', 'gas_spending', 'fees_paid', 'chain_transactions', 'nonces', 'senders', 'chain_cursors',
             'system_config', 'worker_registry', 'worker_types', 'leaderships', 'admin_actions',
             'user_wallets', 'wallet_flag_rule', 'wallet_state'
         ]) AS known (name)

@@ -125,8 +125,10 @@ GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text,
     worker_heartbeat(uuid, text, text, text, jsonb, text), notification_queue_suspects()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web;
 GRANT EXECUTE ON FUNCTION lead(text, uuid, interval), stop_leading(text, uuid), lock_gas(integer), lock_sender(integer, text),
-    blocked_sessions(interval), leaderships_without_leader(interval)
+    leaderships_without_leader(interval)
     TO pipeline_executor, pipeline_confirmations;
+GRANT EXECUTE ON FUNCTION blocked_sessions(interval)
+    TO pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION schema_version()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]) TO pipeline_executor;

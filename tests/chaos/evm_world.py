@@ -38,7 +38,7 @@ from tests.chains.evm.conftest import CONTRACTS
 from tests.chains.provider.evm_network import CHAIN_ID, TRANSFER_TOPIC, EvmNetwork
 from tests.chaos.world import MNEMONIC, Desk, Interposed, World
 from tests.policy import policy, rules
-from tests.seed import USDT, Wallet
+from tests.seed import USDT, Wallet, any_clock
 
 WEI_PER_COIN = 10**18
 FINNEY = 10**15
@@ -216,14 +216,15 @@ async def _describe(connection: Connection, rules: EvmRules, url: str, token: st
         """
         INSERT INTO chains (name, family, network_id, nodes, gas_policy, gas_flag_below, gas_execute_below, gas_amount,
                             fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, gas_cooldown,
-                            block_time, replace_after_blocks, fees, clock_ahead)
-        VALUES ('bsc', 'evm', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, '10 years') RETURNING id
+                            block_time, replace_after_blocks, fees)
+        VALUES ('bsc', 'evm', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
         """,
         *(str(CHAIN_ID), Jsonb([{"url": url}]), rules.gas_policy),
         *(FINNEY, FINNEY // 5, FINNEY, 0),
         *(10 * FINNEY, 100 * FINNEY, 5 * WEI_PER_COIN),
         *(rules.gas_cooldown, rules.block_time, rules.replace_after_blocks, Jsonb(rules.fees)),
     )
+    await any_clock(connection)
     native = await one(
         "INSERT INTO asset_on_chain (chain_id, symbol, decimals) VALUES (%s, 'BNB', 18) RETURNING id", chain
     )

@@ -21,7 +21,7 @@ from tests.seed import add_wallets, seed_tron
 
 WALLETS = 4
 LIVE = ("pending", "active", "retrying")
-MONEY = ("chain_transactions", "nonces", "transfers", "gas_spending", "chain_cursors", "senders")
+MONEY = ("chain_transactions", "nonces", "transfers", "gas_spending", "fees_paid", "chain_cursors", "senders")
 Result = TypeVar("Result")
 
 

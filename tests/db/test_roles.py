@@ -128,6 +128,7 @@ FUNCTIONS = {
         "compare_balances",
         "repair_wallets",
         "repair_jobs",
+        "repair_times",
     },
     "pipeline_confirmations": PROCESS
     | {
@@ -151,11 +152,12 @@ FUNCTIONS = {
         "retry_failed_jobs",
         "cancel_job",
         "release_sender",
+        "blocked_sessions",
         "advance_sequences",
         "sequences_behind",
         "compare_balances",
     },
-    "pipeline_readonly": {"schema_version", "sequences_behind", "compare_balances"},
+    "pipeline_readonly": {"schema_version", "blocked_sessions", "sequences_behind", "compare_balances"},
 }
 """Of those that act with the owner's rights."""
 RELATIONS = """
@@ -306,7 +308,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         connection,
         "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
     )
-    assert len(tables) == 18
+    assert len(tables) == 19
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,

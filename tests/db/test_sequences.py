@@ -2,7 +2,9 @@
 nobody ends, and they are moved past their rows."""
 
 import asyncio
+import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from psycopg import AsyncConnection, sql
@@ -16,7 +18,8 @@ from tests.chaos.world import Desk, World
 from tests.db.test_sweep import Cycles, often
 from tests.db.worker_kit import Script, executor, flag, queue_of, rows, running, statuses
 from tests.logs import logged
-from tests.seed import USDT, Chain, Wallet, add_wallets
+from tests.seed import USDT, Chain, Wallet, add_wallets, seed_tron
+from tests.servers import Server
 
 GAS = JobType.GAS_TOPUP
 
@@ -194,3 +197,19 @@ async def test_payments_go_on_over_a_restore(world: World, desk: Desk) -> None:
     assert [(row["status"], row["retry_count"]) for row in await world.jobs()] == [("completed", 0)] * 2
     assert [row["state"] for row in await world.transfers()] == ["final"] * 2
     await world.assert_books_equal_chain()
+
+
+async def test_a_crash_right_after_the_first_migration_leaves_none_behind(home: Path) -> None:
+    """The server of a first start writes as little ahead as it may (wal_level = minimal): what a transaction creates
+    is logged as it stands at its end."""
+    with Server(home / "own", settings={"wal_level": "minimal", "max_wal_senders": "0"}) as server:
+        await migrate(server.dsn)
+        async with await AsyncConnection.connect(server.dsn, autocommit=True) as connection:
+            await connection.execute("DELETE FROM asset_on_chain")
+            await connection.execute("DELETE FROM chains")
+            await add_wallets(connection, await seed_tron(connection), 1)
+        server.stop(signal.SIGQUIT)
+        server.start()
+        async with await AsyncConnection.connect(server.dsn, autocommit=True) as connection:
+            assert await behind(connection) == {}
+            assert await rows(connection, "SELECT count(*) AS n FROM wallets") == [{"n": 1}]

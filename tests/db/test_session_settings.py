@@ -346,7 +346,8 @@ async def test_what_functions_tell_programs_does_not_depend_on_the_session(
     )
     insert = (
         "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,"
-        " idempotency_key) SELECT 'gas', j.id, j.chain_id, j.wallet_id, %s, 'G', j.wallet_address, 1, j.job_id"
+        " idempotency_key, fee_reserved)"
+        " SELECT 'gas', j.id, j.chain_id, j.wallet_id, %s, 'G', j.wallet_address, 1, j.job_id, 0"
         " FROM job_logs j WHERE j.job_id = %s"
     )
     for name in ("first", "second"):

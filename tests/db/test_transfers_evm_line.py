@@ -76,7 +76,7 @@ class TestGasLimit:
         await blocks(evm, evm_desk, 5)
         assert await evm_desk.upkeep().round() == 0
         assert "fee_max" in (await evm.transfers())[0]["error_message"]
-        await evm.connection.execute("UPDATE chains SET fee_max = NULL")
+        await evm.connection.execute("UPDATE chains SET fee_max = gas_max_per_topup")
         await blocks(evm, evm_desk, 4)
         assert await evm_desk.upkeep().round() == 1
         await evm_desk.settle()

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.queue.jobs import JobType, Parked, Retry
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
+from tests.policy import allow
 
 CONSOLIDATION = JobType.CONSOLIDATION
 AMOUNT = 5_000_000_001
@@ -17,6 +18,7 @@ async def test_it_is_swept_once_it_has_a_tolerance(evm: EvmWorld, evm_desk: EvmD
     asset_id, token = await evm.add_token(
         "SharesToken", arguments=f"{int(exact):064x}", flag_above=4_000_000, execute_min=2_000_000
     )
+    evm_desk.sender.rules = allow(evm_desk.sender.rules, [str(token.contract)])
     wallet = await evm.wallet(trx=10 * FINNEY)
     await evm.mint(token, wallet, AMOUNT + 1)
     await evm.network.finalize()

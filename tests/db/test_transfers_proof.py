@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, BlockRef, Finality
+from pipeline.chains.provider import Asset, BlockContent, BlockRef, Finality
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import JobType
@@ -231,6 +231,11 @@ async def higher(by: int, block: BlockRef) -> BlockRef:
     return BlockRef(number, f"{number:016x}{'ab' * 24}", block.timestamp)
 
 
+async def answer(what: Any, _: Any) -> Any:
+    """Instead of a node's."""
+    return what
+
+
 @pytest.mark.parametrize("out", [False, True], ids=["nothing is out", "a payment is out"])
 async def test_a_height_that_a_chain_cannot_have_is_not_booked(
     world: World, desk: Desk, thirsty: Wallet, out: bool
@@ -239,7 +244,9 @@ async def test_a_height_that_a_chain_cannot_have_is_not_booked(
     await desk.settlement.round()
     if out:
         await desk.run(GAS)
-    desk.provider.after("block_ref", partial(higher, 1_000_000))
+    made_up = await higher(1_000_000, await desk.provider.block_ref(Finality.FINAL))
+    desk.provider.after("block_ref", partial(answer, made_up))
+    desk.provider.after("block", partial(answer, BlockContent(made_up, "ab" * 32, ())))
     with pytest.raises(psycopg.Error) as refused:
         await desk.settlement.round()
     assert refused_by_guard(refused.value)

@@ -19,6 +19,7 @@ from tests.chaos.permissions import take_over
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import outlived, states
 from tests.logs import said
+from tests.policy import allow
 from tests.seed import TRX, USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -207,7 +208,7 @@ class TestRefusals:
 class TestFees:
     async def test_a_token_that_took_a_fee_is_settled_as_what_happened_and_said(self, world: World, desk: Desk) -> None:
         """Its owner switched the fee on between simulation and block."""
-        wallet = await with_fee_token(world)
+        wallet = await with_fee_token(world, desk)
         await desk.settlement.round()
         estimate = desk.real_provider.estimate
 
@@ -263,7 +264,7 @@ class TestFees:
         assert outcome.data["outcome"] == "sent"
 
     async def test_what_arrived_is_written_once_and_only_of_what_is_final(self, world: World, desk: Desk) -> None:
-        wallet = await with_fee_token(world)
+        wallet = await with_fee_token(world, desk)
         await desk.run(CONSOLIDATION)
         with pytest.raises(psycopg.errors.CheckViolation, match="arrived_otherwise_means_final"):
             await world.connection.execute("UPDATE transfers SET arrived = 5 WHERE wallet_id = %s", [wallet.id])
@@ -339,7 +340,7 @@ class TestStandstill:
         assert await desk.settlement.tidy() == []
 
 
-async def with_fee_token(world: World) -> Wallet:
+async def with_fee_token(world: World, desk: Desk) -> Wallet:
     """A wallet with 1,000 of a token whose fee switch is off, in the place of USDT."""
     contract, _ = await world.devnet.deploy(creation("SwitchedFeeToken", 10**15), "Tether")
     await world.devnet.mine()
@@ -347,6 +348,7 @@ async def with_fee_token(world: World) -> Wallet:
         "UPDATE asset_on_chain SET contract_address = %s WHERE id = %s", [contract, world.token_id]
     )
     world.token = contract
+    desk.sender.rules = allow(desk.sender.rules, [contract])
     wallet = await world.wallet(usdt=1_000 * USDT, trx=50 * TRX)
     await world.devnet.solidify()
     await world.flag(wallet, consolidation=True)
