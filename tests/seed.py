@@ -46,10 +46,10 @@ async def seed_tron(connection: Connection, wallets: int = 0, *, gas_policy: str
     cursor = await connection.execute(
         """
         INSERT INTO chains (name, family, network_id, gas_policy, gas_flag_below, gas_execute_below, gas_amount,
-                            fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day)
-        VALUES ('tron', 'tron', %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+                            fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, fee_max)
+        VALUES ('tron', 'tron', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
         """,
-        [GENESIS, gas_policy, 5 * TRX, TRX, 5 * TRX, TRX, 50 * TRX, 100 * TRX, 10_000 * TRX],
+        [GENESIS, gas_policy, 5 * TRX, TRX, 5 * TRX, TRX, 50 * TRX, 100 * TRX, 10_000 * TRX, 50 * TRX],
     )
     chain_id = await _one(cursor)
     await any_clock(connection)

@@ -307,8 +307,8 @@ FAULTS = (
     ),
     Fault(
         "wallets.locks",
-        "UPDATE wallet_balances SET processing_status = 'processing', locked_by = 'gone', locked_until = 'infinity'",
-        "4 balances are locked until infinity by gone",
+        "UPDATE wallet_balances SET processing_status = 'processing', locked_by = 'gone', locked_until = '2090-01-01'",
+        "4 balances are locked until 2090-01-01 00:00:00+00 by gone",
     ),
     Fault(
         "money.out",

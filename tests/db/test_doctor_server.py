@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pipeline.cli import check_server, checks
+from pipeline.cli import check_database, check_server, checks
 from pipeline.cli.checks import Check, Examiner, Topic
 from pipeline.cli.findings import Findings, Level
 from pipeline.db.embedded import EmbeddedServer
@@ -212,7 +212,7 @@ def test_a_schema_of_another_version(own_shell: Shell, session: psycopg.Connecti
 
 
 def test_a_listen_url_that_leads_nowhere(own_shell: Shell) -> None:
-    own_shell.env.setenv("FLAGPOST_LISTEN_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    own_shell.env.setattr(check_database, "listen_dsn", lambda _: "postgresql://nobody@127.0.0.1:1/nothing")
     finding = said(own_shell)["notify"]
     assert (finding["level"], finding["todo"]) == ("fail", "check FLAGPOST_LISTEN_URL")
 
