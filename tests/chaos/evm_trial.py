@@ -19,6 +19,7 @@ from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote
 from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, Trial, woken_by_bells
 from tests.databases import fresh_database
+from tests.policy import write_policy
 
 CHEAP, DEAR = 7, 1_100_000
 """Wei for a unit of gas. First offers end at 1,000,000, replacements at twice that."""
@@ -147,6 +148,7 @@ async def run_evm_trial(plan: EvmPlan, server_dsn: str, template: str, zygote: Z
         world = await EvmWorld.found(connection, network, rules)
         wallet = await world.wallet(usdt=DEPOSIT)
         await network.finalize()
+        write_policy(directory, world.policy(), name=f"{plan.name}.toml")
         before_restart: Mapping[str, Any] = plan.before_restart
         trial = EvmTrial(
             plan.name, world, wallet, dsn, zygote, directory, plan.arms, before_restart, expected=plan.crashes

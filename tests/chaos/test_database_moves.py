@@ -25,6 +25,7 @@ from tests.chaos.trial import BLOCK_SECONDS, SOLID_LAG
 from tests.chaos.world import MNEMONIC, Rules, World
 from tests.conftest import temporary_home
 from tests.patience import PATIENCE
+from tests.policy import write_policy
 from tests.proxy import Proxy
 from tests.seed import USDT
 from tests.servers import FAKETIME, Server
@@ -152,6 +153,7 @@ async def works(dsn: str, zygote: Zygote, directory: Path, *, of_world: str | No
         await connection.execute("UPDATE chains SET sync_interval = '1 second'")
         for key, value in CONFIGURATION.items():
             await connection.execute("INSERT INTO system_config (key, value) VALUES (%s, %s)", [key, value])
+        write_policy(directory, world.policy())
         made = Works(world, zygote, dsn, directory)
         try:
             yield made

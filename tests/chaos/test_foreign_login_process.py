@@ -12,6 +12,7 @@ from tests.chaos.fleet import Zygote
 from tests.chaos.world import MNEMONIC, World
 from tests.db.logins import login
 from tests.patience import PATIENCE
+from tests.policy import write_policy
 from tests.seed import USDT
 
 KEYS = """
@@ -48,6 +49,7 @@ async def test_whatever_it_holds_payments_go_on(
     await world.connection.execute("UPDATE chains SET block_time = '0.1 seconds'")
     wallet = await world.wallet(usdt=250 * USDT)
     await world.devnet.solidify()
+    write_policy(home, world.policy())
     env = {"DATABASE_URL": database, "FLAGPOST_HOME": str(home), "FLAGPOST_MNEMONIC": MNEMONIC}
     async with await AsyncConnection.connect(foreign_dsn, autocommit=True) as foreign:
         await foreign.execute(KEYS)

@@ -23,6 +23,7 @@ from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT
 from tests.chaos.world import Rules, World
 from tests.databases import fresh_database
 from tests.patience import PATIENCE
+from tests.policy import write_policy
 
 WALLETS = 2
 KINDS = ("sync", "gas-topup", "consolidation", "confirmations", "sweep")
@@ -69,6 +70,7 @@ async def test_no_process_ends_and_every_deposit_arrives(
         wallets += [await bsc.wallet(usdt=DEPOSIT) for _ in range(WALLETS)]
         await devnet.solidify()
         await anvil.finalize()
+        write_policy(home, tron.policy(), bsc.policy(), name="odd.toml")
         trial = EvmTrial("odd", bsc, wallets[0], dsn, zygote, home, {})
         trial.running.set()
         blocks = asyncio.create_task(trial.make_blocks())

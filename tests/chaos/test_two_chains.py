@@ -20,6 +20,7 @@ from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT
 from tests.chaos.world import Rules, World
 from tests.databases import fresh_database
 from tests.patience import PATIENCE
+from tests.policy import write_policy
 
 WALLETS = 5
 FLAGGED = "(needs_gas OR needs_consolidation)"
@@ -50,6 +51,7 @@ async def test_both_are_served_by_the_same_processes(
         }
         await devnet.solidify()
         await anvil.finalize()
+        write_policy(home, tron.policy(), bsc.policy(), name="two.toml")
         trial = EvmTrial("two", bsc, wallets["bsc"][0], dsn, zygote, home, {})
         trial.running.set()
         blocks = asyncio.create_task(trial.make_blocks())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from psycopg import AsyncConnection
 
+from pipeline.keys.derivation import Family
 from pipeline.local.anvil import BNB, CHAIN_ID, AnvilNetwork, anvil_command, find_anvil
 from pipeline.local.anvil_proxy import SEND, Fault
 from pipeline.local.networks import NO_ANVIL
@@ -15,15 +16,15 @@ from tests.chains.evm.proxy import OddNode
 from tests.e2e.conftest import BLOCK_TIME, environment, terms
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import answer
+from tests.policy import policy, write_policy
 
 USDT = 10**18
 
 
 @pytest.fixture
 async def stand(home: Path, server_dsn: str) -> AsyncIterator[Stand]:
-    """TRON alone, with all its workers."""
+    """TRON alone, without workers."""
     async with open_stand(home, terms(wallets=2), server=server_dsn, block_time=BLOCK_TIME, solid_lag=1) as opened:
-        await opened.start_workers()
         yield opened
 
 
@@ -65,6 +66,9 @@ async def sidechain(stand: Stand) -> AsyncIterator[AnvilNetwork]:
 
 async def test_a_chain_and_two_tokens_are_added_while_everything_runs(stand: Stand, sidechain: AnvilNetwork) -> None:
     first, second = await sidechain.deploy_token(), await sidechain.deploy_token()
+    # What may be signed is said before the processes start: no row can add to it.
+    write_policy(stand.home.path, policy(Family.EVM, str(CHAIN_ID), first, second), more=True)
+    await stand.start_workers()
     gas, _ = stand.home.house(sidechain.family)
     await sidechain.faucet(gas, BNB)
     done(
