@@ -40,6 +40,7 @@ async def test_the_database_dies_in_the_middle_and_every_deposit_arrives_once(ho
         for wallet in before:
             await stand.client.send_token(stand.seeded.token, wallet, 300 * USDT)
         async with await AsyncConnection.connect(stand.dsn, autocommit=True) as connection:
+            await answer(connection, "SELECT 1 FROM worker_registry WHERE status = 'running' HAVING count(*) = 5")
             await answer(connection, "SELECT 1 FROM transfers WHERE state IN ('broadcasting', 'included')")
         line = await stand.fleet.kill("db")
         for wallet in meanwhile:
