@@ -18,7 +18,7 @@ from web3 import AsyncHTTPProvider, AsyncWeb3
 from pipeline.chains.evm import address
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality
+from pipeline.chains.values import Asset, Balance, BalanceQuery, Finality
 from tests.chains.evm import multicall3
 from tests.chains.evm.anvil import Anvil, anvil
 from tests.chains.evm.conftest import CONTRACTS

@@ -21,7 +21,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from pipeline.chains.evm import address
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from pipeline.db.cluster import socket_directory
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate

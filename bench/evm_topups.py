@@ -25,7 +25,7 @@ from psycopg import AsyncConnection
 
 from bench.evm_stand import cpu_of_tree
 from pipeline.chains.http import Clock
-from pipeline.chains.provider import Finality, Payment
+from pipeline.chains.values import Finality, Payment
 from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
-from pipeline.chains.provider import Balance, BlockRef
+from pipeline.chains.values import Balance, BlockRef
 
 ENTRY_BYTES = 33
 """Of the answer, per balance."""

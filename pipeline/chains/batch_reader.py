@@ -9,7 +9,7 @@ from pipeline.chains.batch import Entry, split
 from pipeline.chains.errors import ChainError, InvalidAddress
 from pipeline.chains.http import Node
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import Balance, BalanceQuery
+from pipeline.chains.values import Balance, BalanceQuery
 
 N = TypeVar("N", bound=Node)
 At = TypeVar("At")

@@ -6,7 +6,7 @@ from typing import TypeVar
 from pipeline.chains.errors import LyingNode, WrongNetwork
 from pipeline.chains.http import Node, NodeFailure
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, SignedTransaction
+from pipeline.chains.values import BroadcastOutcome, BroadcastReply, SignedTransaction
 
 N = TypeVar("N", bound=Node)
 

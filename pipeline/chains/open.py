@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline.chains.http import NodeConfig
 from pipeline.chains.nodes import PATIENCE
-from pipeline.chains.provider import Asset, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pipeline.chains.http import Node, NodeFailure
 from pipeline.chains.nodes import Nodes, Partial
-from pipeline.chains.provider import BlockContent, BlockRef, ReceiptGap
+from pipeline.chains.values import BlockContent, BlockRef, ReceiptGap
 
 N = TypeVar("N", bound=Node)
 

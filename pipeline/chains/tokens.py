@@ -1,7 +1,7 @@
 """What a token contract says of itself, asked when it is added: the same on every machine that speaks the ABI."""
 
 from pipeline.chains.errors import NotAToken
-from pipeline.chains.provider import TokenInfo
+from pipeline.chains.values import TokenInfo
 from pipeline.printable import printable
 
 LARGEST_DECIMALS = 36

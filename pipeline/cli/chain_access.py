@@ -9,7 +9,8 @@ from rich.markup import escape
 from pipeline.chains.access import access
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.open import open_provider, options_of
-from pipeline.chains.provider import Asset, Provider, TokenInfo
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset, TokenInfo
 from pipeline.cli.output import CommandError, err
 from pipeline.cli.session import Connection, Row
 from pipeline.db.statements import statement

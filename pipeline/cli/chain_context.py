@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pipeline.chains.access import access
 from pipeline.chains.http import NodeConfig
 from pipeline.chains.open import open_provider, options_of
-from pipeline.chains.provider import Asset, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset
 from pipeline.cli.chain_access import PATIENCE_SECONDS
 from pipeline.cli.checks import Examination
 from pipeline.cli.session import Row

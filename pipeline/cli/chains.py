@@ -13,7 +13,8 @@ from rich.markup import escape
 
 from pipeline.chains.errors import ChainError
 from pipeline.chains.http import NodeConfig, origin
-from pipeline.chains.provider import Finality, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Finality
 from pipeline.cli.chain_access import (
     chain_row,
     check_abilities,

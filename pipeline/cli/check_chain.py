@@ -3,7 +3,8 @@
 import math
 
 from pipeline.chains.errors import ChainUnavailable, InvalidAddress, NotAToken
-from pipeline.chains.provider import Asset, BalanceQuery, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset, BalanceQuery
 from pipeline.cli.chain_context import ChainContext
 from pipeline.cli.check_fees import check_fees
 from pipeline.cli.check_nodes import check_nodes

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pipeline.chains.access import access
 from pipeline.chains.errors import ChainError, WrongNetwork
 from pipeline.chains.http import NodeConfig, origin
-from pipeline.chains.provider import BlockRef, Finality, Lack, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import BlockRef, Finality, Lack
 from pipeline.cli.chain_access import nodes_variable
 from pipeline.cli.chain_context import ChainContext
 from pipeline.cli.checks import Check

@@ -1,7 +1,8 @@
 """Doctor's question about a TRON chain's gas wallet: whether our key can still sign for it."""
 
 from pipeline.chains.errors import InsufficientFunds, PermissionChanged
-from pipeline.chains.provider import Asset, Payment, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset, Payment
 from pipeline.cli.findings import Findings
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from pipeline.devnet.client import DevnetClient
 from pipeline.keys.derivation import Family
 from pipeline.local.audit import Movement

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipeline.chains.provider import Cost, Payment
+from pipeline.chains.values import Cost, Payment
 from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
 from pipeline.signing.ledger import Ceiling, Reservation, SpendingLedger
 from pipeline.signing.policy import NetworkPolicy

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.chains.errors import LyingNode
-from pipeline.chains.provider import BlockContent, BlockRef, TransactionResult
+from pipeline.chains.values import BlockContent, BlockRef, TransactionResult
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.nonce_uses import NonceUse, uses_in
 

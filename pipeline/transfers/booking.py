@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from pipeline.chains.provider import BlockRef, TransactionResult
+from pipeline.chains.values import BlockRef, TransactionResult
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.intents import Kind, LiveAttempt
 from pipeline.transfers.judging import Judged, judge

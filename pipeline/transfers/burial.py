@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from loguru import logger
 
-from pipeline.chains.provider import BlockRef
+from pipeline.chains.values import BlockRef
 from pipeline.transfers.absence import ReadBlock, search, search_up_to
 from pipeline.transfers.booking import Finding, Proof
 from pipeline.transfers.fates import Fates, Known, describe

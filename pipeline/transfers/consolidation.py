@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from pipeline.chains.errors import ChainError, NotAToken, SimulationFailed
-from pipeline.chains.provider import Finality, Payment
+from pipeline.chains.values import Finality, Payment
 from pipeline.queue.jobs import Done, Outcome, Retry
 from pipeline.transfers.decide_consolidation import LOOK_AGAIN_SECONDS, afford, lacks_reserve, plan_consolidation
 from pipeline.transfers.decisions import Holdings, NeedsGas, Pay, Skip, Wait

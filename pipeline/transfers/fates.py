@@ -8,7 +8,8 @@ import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, UndecodableTransaction
-from pipeline.chains.provider import Fate, NumberedProvider, Provider, Verdict
+from pipeline.chains.provider import NumberedProvider, Provider
+from pipeline.chains.values import Fate, Verdict
 from pipeline.signing.errors import SigningRefused
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.intents import Kind, LiveAttempt

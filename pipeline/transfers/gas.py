@@ -7,7 +7,7 @@ from typing import Any
 from loguru import logger
 
 from pipeline.chains.errors import InsufficientFunds, PermissionChanged, SimulationFailed
-from pipeline.chains.provider import BalanceQuery, FeeEstimate, Finality, Payment
+from pipeline.chains.values import BalanceQuery, FeeEstimate, Finality, Payment
 from pipeline.log import Seldom
 from pipeline.queue.jobs import Defer, Failed, Outcome, Retry
 from pipeline.transfers.decide_gas import decide_gas

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pipeline.chains.provider import Asset, Payment, SignedTransaction, TransactionResult
+from pipeline.chains.values import Asset, Payment, SignedTransaction, TransactionResult
 from pipeline.transfers.states import ON_CHAIN, AttemptState, TransferState
 from pipeline.units import parse_raw
 

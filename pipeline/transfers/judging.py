@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.chains.provider import Effect, Payment, TransactionResult
+from pipeline.chains.values import Effect, Payment, TransactionResult
 from pipeline.transfers.states import TransferState
 from pipeline.units import to_human
 

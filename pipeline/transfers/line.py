@@ -21,7 +21,8 @@ from datetime import timedelta
 from loguru import logger
 
 from pipeline.chains.errors import UndecodableTransaction
-from pipeline.chains.provider import BlockRef, NumberedProvider
+from pipeline.chains.provider import NumberedProvider
+from pipeline.chains.values import BlockRef
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.settlements import FirstInLine, SettlementStore
 from pipeline.transfers.stuck import Stuck, longest_in_line

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pipeline.chains.provider import BlockContent, BlockRef, Payment, TransactionResult
+from pipeline.chains.values import BlockContent, BlockRef, Payment, TransactionResult
 
 UNEXPLAINED = "unexplained"
 """In place of a txid: the final blocks do not show what it was, and a person has vouched for it (release_sender)."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from loguru import logger
 
 from pipeline.chains.errors import FeeCapTooLow
-from pipeline.chains.provider import FeeEstimate
+from pipeline.chains.values import FeeEstimate
 from pipeline.log import Seldom
 
 LONGEST_SECONDS = 3600.0

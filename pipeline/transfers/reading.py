@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import Balance, BalanceQuery, FeeEstimate, Finality, Payment, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Balance, BalanceQuery, FeeEstimate, Finality, Payment
 from pipeline.queue.jobs import Defer, Retry
 from pipeline.transfers.decisions import Holdings
 from pipeline.transfers.send import Claimed, Sender

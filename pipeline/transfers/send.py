@@ -25,15 +25,8 @@ from loguru import logger
 from psycopg import Error as DatabaseTrouble
 
 from pipeline.chains.errors import ChainError, LyingNode
-from pipeline.chains.provider import (
-    Cost,
-    FeeEstimate,
-    NumberedProvider,
-    Payment,
-    Provider,
-    SignedTransaction,
-    UnsignedTransaction,
-)
+from pipeline.chains.provider import NumberedProvider, Provider
+from pipeline.chains.values import Cost, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX, Family
 from pipeline.keys.signer import Signer
 from pipeline.queue.jobs import Defer, Done, Job, Outcome, Parked

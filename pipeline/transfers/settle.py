@@ -19,7 +19,8 @@ import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode
-from pipeline.chains.provider import BlockContent, BlockRef, Finality, NumberedProvider, Provider
+from pipeline.chains.provider import NumberedProvider, Provider
+from pipeline.chains.values import BlockContent, BlockRef, Finality
 from pipeline.transfers.booking import Finding
 from pipeline.transfers.burial import Burials
 from pipeline.transfers.crashpoints import CrashPoint, crash_here

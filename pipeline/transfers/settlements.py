@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from pipeline.chains.provider import BlockRef, SignedTransaction
+from pipeline.chains.values import BlockRef, SignedTransaction
 from pipeline.transfers.booking import (
     Accounted,
     Finding,

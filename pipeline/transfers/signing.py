@@ -7,7 +7,7 @@ consolidation is the pinned treasury, and the bytes are read back instead of tru
 
 from dataclasses import dataclass
 
-from pipeline.chains.provider import Payment
+from pipeline.chains.values import Payment
 from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX
 from pipeline.signing.errors import SigningRefused
 from pipeline.transfers.intents import Kind

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pipeline.chains.provider import BlockRef
+from pipeline.chains.values import BlockRef
 
 SHORTEST_SECONDS = 600.0
 """More than a final block takes to follow another: seconds on TRON; on Ethereum 6 minutes, for which 100 of its blocks

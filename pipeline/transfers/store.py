@@ -19,7 +19,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from pipeline.chains.provider import Payment, SignedTransaction
+from pipeline.chains.values import Payment, SignedTransaction
 from pipeline.queue.jobs import Job
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Context, Kind

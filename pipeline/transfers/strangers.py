@@ -22,7 +22,8 @@ from collections.abc import Collection, Container, Sequence
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, LyingNode
-from pipeline.chains.provider import BlockContent, BlockRef, NonceCounts, NumberedProvider
+from pipeline.chains.provider import NonceCounts, NumberedProvider
+from pipeline.chains.values import BlockContent, BlockRef
 from pipeline.transfers.absence import ReadBlock
 from pipeline.transfers.fates import denied
 from pipeline.transfers.nonce_uses import NonceSearch, uses_in

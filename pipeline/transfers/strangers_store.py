@@ -7,7 +7,7 @@ from typing import Any
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from pipeline.chains.provider import BlockRef
+from pipeline.chains.values import BlockRef
 from pipeline.transfers.booking import Accounted, Proof, account_for, count_sender, identify, lock
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.nonce_uses import UNEXPLAINED, NonceUse

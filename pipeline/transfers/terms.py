@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.chains.errors import FeeCapTooLow
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from pipeline.units import parse_raw, to_human
 
 

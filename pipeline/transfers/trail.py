@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from pipeline.chains.provider import BlockContent, BlockRef
+from pipeline.chains.values import BlockContent, BlockRef
 
 ReadBlock = Callable[[int], Awaitable[BlockContent | None]]
 

@@ -14,7 +14,8 @@ import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, FeeCapTooLow, InsufficientFunds, SimulationFailed
-from pipeline.chains.provider import BalanceQuery, Finality, NumberedProvider, Payment, UnsignedTransaction
+from pipeline.chains.provider import NumberedProvider
+from pipeline.chains.values import BalanceQuery, Finality, Payment, UnsignedTransaction
 from pipeline.signing.errors import SigningDeferred, SigningRefused
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind

@@ -12,7 +12,7 @@ from uuid import UUID
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from pipeline.chains.provider import Asset, Payment, SignedTransaction
+from pipeline.chains.values import Asset, Payment, SignedTransaction
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import Kind, signed_from_row
 from pipeline.transfers.rows import fetch

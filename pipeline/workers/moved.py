@@ -11,7 +11,8 @@ from collections.abc import Callable
 from loguru import logger
 
 from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import Finality, LogProvider
+from pipeline.chains.provider import LogProvider
+from pipeline.chains.values import Finality
 from pipeline.db.statements import statement
 from pipeline.workers.chains import ChainRow
 from pipeline.workers.runtime import Runtime, reason

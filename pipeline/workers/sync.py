@@ -20,7 +20,8 @@ from loguru import logger
 from psycopg.rows import TupleRow, dict_row, scalar_row
 
 from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import Asset, Balance, BalanceQuery, Finality, LogProvider, Provider
+from pipeline.chains.provider import LogProvider, Provider
+from pipeline.chains.values import Asset, Balance, BalanceQuery, Finality
 from pipeline.db.statements import statement
 from pipeline.workers.chains import (
     RETRY_SECONDS,

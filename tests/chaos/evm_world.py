@@ -17,7 +17,7 @@ from pipeline.chains.evm.fees import FeePolicy
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.transaction import Fees, RawTransfer, digest, encode, join
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import Payment

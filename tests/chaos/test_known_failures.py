@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, Fate
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset, Fate
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import Done, JobType, Parked
 from tests.chaos.world import Desk, World

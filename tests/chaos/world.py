@@ -17,8 +17,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, Provider
+from pipeline.chains.provider import Provider
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import DevnetClient, Payment

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chains.evm.proxy import OddNode, without_tag

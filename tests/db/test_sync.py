@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, WrongNetwork
-from pipeline.chains.provider import Balance, BalanceQuery, BlockRef, Finality, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Balance, BalanceQuery, BlockRef, Finality
 from pipeline.config import ConfigError
 from pipeline.db.pool import Connection
 from pipeline.workers.chains import ChainRow

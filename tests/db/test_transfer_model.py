@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from pipeline.chains.provider import Asset, BlockRef, Effect, Payment, SignedTransaction, TransactionResult
+from pipeline.chains.values import Asset, BlockRef, Effect, Payment, SignedTransaction, TransactionResult
 from pipeline.db.pool import Connection, pool_of
 from pipeline.queue.jobs import Job, JobType
 from pipeline.transfers.booking import Finding

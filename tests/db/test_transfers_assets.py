@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.provider import Asset, SignedTransaction
+from pipeline.chains.values import Asset, SignedTransaction
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import Done, Job, JobType, Outcome, Parked, Retry
 from tests.chains.evm.anvil import AnvilError

@@ -6,7 +6,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Balance, BalanceQuery, FeeEstimate, Finality
+from pipeline.chains.values import Balance, BalanceQuery, FeeEstimate, Finality
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry

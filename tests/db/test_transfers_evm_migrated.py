@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from pipeline.chains.evm.transaction import Fees, RawTransfer, digest, encode, join, txid
-from pipeline.chains.provider import Finality
+from pipeline.chains.values import Finality
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of
 from pipeline.keys.derivation import GAS_INDEX, Family

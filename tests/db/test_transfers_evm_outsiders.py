@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.chains.provider import Asset, Finality, Payment
+from pipeline.chains.values import Asset, Finality, Payment
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.transfers import strangers
 from pipeline.transfers.intents import Kind

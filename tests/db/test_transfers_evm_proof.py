@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.node import EvmNode, Request
-from pipeline.chains.provider import Effect, Finality
+from pipeline.chains.values import Effect, Finality
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.transfers import settle

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.chains.provider import BlockContent, Finality
+from pipeline.chains.values import BlockContent, Finality
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import JobType, Parked
 from pipeline.transfers import strangers

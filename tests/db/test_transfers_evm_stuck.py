@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Payment
+from pipeline.chains.values import Payment
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX, Family
 from pipeline.queue.jobs import Defer, Failed, Job, JobType, Parked

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, SimulationFailed
-from pipeline.chains.provider import FeeEstimate, UnsignedTransaction
+from pipeline.chains.values import FeeEstimate, UnsignedTransaction
 from pipeline.config import RuntimeConfig
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import Defer, Done, JobType, Outcome, Parked, Retry

@@ -10,7 +10,7 @@ import pytest
 from loguru import logger
 
 from pipeline.chains.errors import ChainUnavailable, LyingNode
-from pipeline.chains.provider import BlockContent, BlockRef
+from pipeline.chains.values import BlockContent, BlockRef
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.settle import Settlement
 from pipeline.workers.confirmations import Confirmations

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import Asset, BlockContent, BlockRef, Finality
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset, BlockContent, BlockRef, Finality
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.store import refused_by_guard

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline.chains.provider import BalanceQuery, Finality
+from pipeline.chains.values import BalanceQuery, Finality
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
 from pipeline.transfers.store import LeaseLost, MovedOn

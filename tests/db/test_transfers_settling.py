@@ -6,7 +6,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Fate, Finality, Verdict
+from pipeline.chains.values import Fate, Finality, Verdict
 from pipeline.db.pool import pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, JobType, Parked

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, PermissionChanged
-from pipeline.chains.provider import Asset, BroadcastOutcome, FeeEstimate, Payment
+from pipeline.chains.values import Asset, BroadcastOutcome, FeeEstimate, Payment
 from pipeline.cli.check_tron import check_signer
 from pipeline.cli.findings import Findings, Level
 from pipeline.devnet.faults import FaultKind

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
-from pipeline.chains.provider import Finality
+from pipeline.chains.values import Finality
 from pipeline.queue.jobs import JobType
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from tests.simulation.node import Answers
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from pipeline.devnet import audit, chain
 from pipeline.devnet.chain import Chain, ChainOptions
 from pipeline.devnet.encoding import address_of, base58_address, keccak256, parse_address

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.chains.evm import address
 from pipeline.chains.evm.node import EvmNode, RpcError, hash_text, reading, wanted
-from pipeline.chains.provider import Lack
+from pipeline.chains.values import Lack
 
 _FINALIZED = (
     "payments are settled, and flags raised, by final blocks only: use a node that follows the network's finality"

@@ -14,7 +14,7 @@ from pipeline.chains.evm import address
 from pipeline.chains.evm.node import EvmNode, RpcError, reading
 from pipeline.chains.http import TOO_LARGE, NodeFailure
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import Balance, BalanceQuery, BlockRef, Finality
+from pipeline.chains.values import Balance, BalanceQuery, BlockRef, Finality
 
 MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 """The same address on every chain; its deployment was signed once and for all, so nothing else can stand there."""

@@ -15,7 +15,7 @@ from pipeline.chains.evm import address, delegations, l1_fee
 from pipeline.chains.evm.node import METHOD_NOT_FOUND, EvmNode, Request, RpcError, block_ref, hash_text, reading, wanted
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.nodes import Partial
-from pipeline.chains.provider import BlockContent, BlockRef, Effect, Finality, TransactionResult
+from pipeline.chains.values import BlockContent, BlockRef, Effect, Finality, TransactionResult
 
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak256("Transfer(address,address,uint256)")"""

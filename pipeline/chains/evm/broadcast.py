@@ -3,7 +3,7 @@
 from pipeline.chains.answers import field
 from pipeline.chains.errors import LyingNode
 from pipeline.chains.evm.node import EvmNode, RpcError, hash_text, reading
-from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, SignedTransaction
+from pipeline.chains.values import BroadcastOutcome, BroadcastReply, SignedTransaction
 
 KNOWN = "already known"
 IN_A_BLOCK = "in a block"

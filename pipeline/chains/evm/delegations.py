@@ -15,7 +15,7 @@ from Crypto.Hash import keccak
 from pipeline.chains.answers import Odd, field, quantity, sequence
 from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm import address
-from pipeline.chains.provider import Authorization
+from pipeline.chains.values import Authorization
 from pipeline.curve import PublicKey
 
 _MAGIC = b"\x05"

@@ -20,7 +20,7 @@ from pipeline.chains.evm.rpc import body_of, result_of
 from pipeline.chains.http import KEY_PLACE, NodeFailure, origin
 from pipeline.chains.nodes import Nodes
 from pipeline.chains.parse import NotJson, parse
-from pipeline.chains.provider import BlockRef, Finality
+from pipeline.chains.values import BlockRef, Finality
 from pipeline.printable import printable
 
 SILENCE_BLOCKS = 10

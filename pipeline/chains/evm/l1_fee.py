@@ -18,7 +18,7 @@ from pipeline.chains.evm.fees import FeePolicy, with_margin
 from pipeline.chains.evm.node import EvmNode, RpcError, reading, wanted
 from pipeline.chains.evm.transaction import Fees, RawTransfer, encode
 from pipeline.chains.http import Clock, NodeFailure
-from pipeline.chains.provider import Payment
+from pipeline.chains.values import Payment
 
 ORACLE = "0x420000000000000000000000000000000000000F"
 """GasPriceOracle, in the genesis of every OP Stack chain. Nobody has a key to this address."""

@@ -13,7 +13,7 @@ from pipeline.chains.evm.blocks import TRANSFER_TOPIC, log_transfer, read_block
 from pipeline.chains.evm.node import LIMIT_EXCEEDED, EvmNode, RpcError, hash_text, reading
 from pipeline.chains.http import TOO_LARGE, NodeFailure
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import Finality, TokenTransfer
+from pipeline.chains.values import Finality, TokenTransfer
 
 FIRST_SPAN = 500
 LARGEST_SPAN = 2_000

@@ -15,7 +15,7 @@ from pipeline.chains.evm.rpc import Request as Request
 from pipeline.chains.evm.rpc import RpcError as RpcError
 from pipeline.chains.evm.rpc import wanted as wanted
 from pipeline.chains.http import TOO_MANY_SECONDS, Clock, JsonObject, Node, NodeConfig, NodeFailure
-from pipeline.chains.provider import BlockRef, Finality
+from pipeline.chains.values import BlockRef, Finality
 from pipeline.chains.wire import ANSWER_LIMIT, BLOCK_LIMIT
 
 TAGS: Mapping[Finality, str] = {Finality.HEAD: "latest", Finality.FINAL: "finalized"}

@@ -17,7 +17,8 @@ from pipeline.chains.evm.node import EvmNode, RpcError, check_chain_id, reading,
 from pipeline.chains.evm.transaction import Fees, RawTransfer
 from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.nodes import PATIENCE, Nodes
-from pipeline.chains.provider import (
+from pipeline.chains.receipts import find_gaps
+from pipeline.chains.values import (
     Asset,
     Balance,
     BalanceQuery,
@@ -37,7 +38,6 @@ from pipeline.chains.provider import (
     UnsignedTransaction,
     Verdict,
 )
-from pipeline.chains.receipts import find_gaps
 
 BLOCK_SECONDS = 3.0
 FINAL_HEIGHT_KEPT_SECONDS = 10.0

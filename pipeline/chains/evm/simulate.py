@@ -12,7 +12,7 @@ from pipeline.chains.evm.fees import FeeBook, FeePolicy, with_margin
 from pipeline.chains.evm.l1_fee import L1Fees
 from pipeline.chains.evm.node import EvmNode, Request, RpcError, reading, wanted
 from pipeline.chains.evm.transaction import transfer_call
-from pipeline.chains.provider import Asset, FeeEstimate, Payment
+from pipeline.chains.values import Asset, FeeEstimate, Payment
 from pipeline.units import to_human
 
 MOST_TOLERATED = 10

@@ -4,8 +4,8 @@ from pipeline.chains.answers import hex_bytes
 from pipeline.chains.errors import NotAToken
 from pipeline.chains.evm import abi
 from pipeline.chains.evm.node import EvmNode, RpcError, reading, wanted
-from pipeline.chains.provider import TokenInfo
 from pipeline.chains.tokens import token_info
+from pipeline.chains.values import TokenInfo
 
 
 async def inspect(node: EvmNode, contract: str) -> TokenInfo:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipeline.chains.answers import MAX_COUNT, field, quantity, sequence
 from pipeline.chains.evm.blocks import read_transaction
 from pipeline.chains.evm.node import EvmNode, block_ref, hash_text, reading, wanted
-from pipeline.chains.provider import BlockRef, Fate, Finality, SignedTransaction, Verdict
+from pipeline.chains.values import BlockRef, Fate, Finality, SignedTransaction, Verdict
 
 _BLOCKS_LOOKED_AT = 32
 """For one that is not empty, from the oldest that may hold the transaction on."""

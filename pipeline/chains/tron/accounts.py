@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.chains.answers import field, hex_bytes, mapping, sequence, whole
 from pipeline.chains.errors import PermissionChanged
-from pipeline.chains.provider import Finality
 from pipeline.chains.tron import address
 from pipeline.chains.tron.node import TronNode, reading
+from pipeline.chains.values import Finality
 
 _MOST_KEYS = 100
 """Of one permission; java-tron allows 5 (getTotalSignNum)."""

@@ -9,10 +9,10 @@ from pipeline.chains.batch import Entry, balances_of, block_of, creation_code
 from pipeline.chains.batch_reader import BatchReader, TooMuch
 from pipeline.chains.http import NodeFailure
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import Balance, BlockRef, Finality
 from pipeline.chains.tron import address
 from pipeline.chains.tron.constant import tried
 from pipeline.chains.tron.node import TronNode, reading
+from pipeline.chains.values import Balance, BlockRef, Finality
 
 LARGEST_CHUNK = 500
 """Entries in one call: 16.5 kB of answer, below the 24 kB that some machines allow as code."""

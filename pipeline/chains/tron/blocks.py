@@ -14,10 +14,10 @@ from pipeline.chains.answers import MAX_HEIGHT, Odd, bare_hash, field, hex_bytes
 from pipeline.chains.errors import InvalidAddress, LyingNode
 from pipeline.chains.http import TOO_LARGE, NodeFailure
 from pipeline.chains.nodes import Partial
-from pipeline.chains.provider import BlockContent, BlockRef, Effect, Finality, TransactionResult
 from pipeline.chains.tron import address, messages
 from pipeline.chains.tron.node import TronNode, block_ref, decoded_message, reading
 from pipeline.chains.tron.transaction import txid as txid_of
+from pipeline.chains.values import BlockContent, BlockRef, Effect, Finality, TransactionResult
 
 TRANSFER_TOPIC = bytes.fromhex("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef")
 """keccak256("Transfer(address,address,uint256)")"""

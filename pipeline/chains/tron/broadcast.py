@@ -2,8 +2,8 @@
 
 from pipeline.chains.answers import bare_hash, field, text
 from pipeline.chains.errors import LyingNode
-from pipeline.chains.provider import BroadcastOutcome, BroadcastReply, Finality, SignedTransaction
 from pipeline.chains.tron.node import TronNode, decoded_message, reading
+from pipeline.chains.values import BroadcastOutcome, BroadcastReply, Finality, SignedTransaction
 
 _OUTCOMES = {
     "SUCCESS": BroadcastOutcome.ACCEPTED,

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chains.answers import Odd, field, hex_bytes, mapping, reading, sequence, text, whole
-from pipeline.chains.provider import Effect
 from pipeline.chains.tron.blocks import log_transfer
 from pipeline.chains.tron.node import TronNode, decoded_message
+from pipeline.chains.values import Effect
 
 _MOST_RETURNED = 16
 """Results of one call; there is one."""

@@ -14,9 +14,9 @@ from typing import Any
 
 from pipeline.chains.answers import field, mapping, whole
 from pipeline.chains.http import NodeFailure
-from pipeline.chains.provider import Finality
 from pipeline.chains.tron import address
 from pipeline.chains.tron.node import TronNode, reading
+from pipeline.chains.values import Finality
 
 MARGIN_PERCENT = 15
 """On simulated energy: what the token keeps of sender and receiver may change until the payment lands."""

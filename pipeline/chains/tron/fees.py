@@ -12,13 +12,13 @@ from pipeline.chains.answers import field, sequence, whole
 from pipeline.chains.errors import InsufficientFunds
 from pipeline.chains.http import Clock
 from pipeline.chains.nodes import Nodes
-from pipeline.chains.provider import FeeEstimate, Finality, Payment
 from pipeline.chains.tron import address, energy
 from pipeline.chains.tron.accounts import TronAccount, check_signer, read_account
 from pipeline.chains.tron.energy import ContractEnergy, DynamicEnergy
 from pipeline.chains.tron.node import TronNode, reading
 from pipeline.chains.tron.simulate import simulate
 from pipeline.chains.tron.transaction import SIGNATURE_BYTES, RawTransfer, encode, join
+from pipeline.chains.values import FeeEstimate, Finality, Payment
 from pipeline.units import TRX_DECIMALS, to_human
 
 PRICES_KEPT_SECONDS = 60.0

@@ -7,9 +7,9 @@ from pipeline.chains.answers import MAX_HEIGHT, MAX_INT32, MAX_INT64, bare_hash,
 from pipeline.chains.answers import reading as reading
 from pipeline.chains.errors import LyingNode, WrongNetwork
 from pipeline.chains.http import JsonObject, Node, NodeFailure, origin
-from pipeline.chains.provider import BlockRef, Finality
 from pipeline.chains.tron import messages
 from pipeline.chains.tron.transaction import from_milliseconds
+from pipeline.chains.values import BlockRef, Finality
 from pipeline.chains.wire import ANSWER_LIMIT, BLOCK_LIMIT
 from pipeline.printable import printable, shown
 

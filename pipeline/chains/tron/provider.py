@@ -9,7 +9,13 @@ from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.nodes import PATIENCE, Nodes
-from pipeline.chains.provider import (
+from pipeline.chains.receipts import find_gaps
+from pipeline.chains.tron import address, balances, blocks, tokens, transaction, verdict
+from pipeline.chains.tron.broadcast import send
+from pipeline.chains.tron.fees import FeeBook, Prices, most_burned, transaction_bytes
+from pipeline.chains.tron.node import TronNode, check_genesis
+from pipeline.chains.tron.transaction import RawTransfer
+from pipeline.chains.values import (
     Asset,
     Balance,
     BalanceQuery,
@@ -28,12 +34,6 @@ from pipeline.chains.provider import (
     UnsignedTransaction,
     Verdict,
 )
-from pipeline.chains.receipts import find_gaps
-from pipeline.chains.tron import address, balances, blocks, tokens, transaction, verdict
-from pipeline.chains.tron.broadcast import send
-from pipeline.chains.tron.fees import FeeBook, Prices, most_burned, transaction_bytes
-from pipeline.chains.tron.node import TronNode, check_genesis
-from pipeline.chains.tron.transaction import RawTransfer
 from pipeline.curve import PublicKey
 
 LONGEST_LIFETIME = timedelta(hours=24)

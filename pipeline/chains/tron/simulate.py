@@ -2,12 +2,12 @@
 
 from pipeline.chains.errors import NotAToken, SimulationFailed
 from pipeline.chains.http import NodeFailure
-from pipeline.chains.provider import Finality, Payment
 from pipeline.chains.tokens import abi_string
 from pipeline.chains.tron import address
 from pipeline.chains.tron.constant import Tried, tried
 from pipeline.chains.tron.node import TronNode, is_no_contract
 from pipeline.chains.tron.transaction import transfer_call
+from pipeline.chains.values import Finality, Payment
 from pipeline.printable import printable
 from pipeline.units import to_human
 

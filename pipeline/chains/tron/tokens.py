@@ -2,11 +2,11 @@
 
 from pipeline.chains.errors import NotAToken
 from pipeline.chains.http import NodeFailure
-from pipeline.chains.provider import Finality, TokenInfo
 from pipeline.chains.tokens import token_info
 from pipeline.chains.tron import address
 from pipeline.chains.tron.constant import tried
 from pipeline.chains.tron.node import TronNode, is_no_contract
+from pipeline.chains.values import Finality, TokenInfo
 
 _NOBODY = "41" + "00" * 20
 

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from pipeline.chains.provider import BlockRef, Fate, Finality, SignedTransaction, Verdict
 from pipeline.chains.tron.blocks import read_transaction
 from pipeline.chains.tron.node import TronNode
 from pipeline.chains.tron.transaction import decode, split
+from pipeline.chains.values import BlockRef, Fate, Finality, SignedTransaction, Verdict
 
 DEATH_MARGIN = timedelta(seconds=15)
 """A block takes a transaction only while its parent is older than the expiration, so the first solid block at or

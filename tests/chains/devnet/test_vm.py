@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.chains.batch import Entry, balances_of, block_of, creation_code
-from pipeline.chains.provider import BlockRef
+from pipeline.chains.values import BlockRef
 from pipeline.devnet.encoding import keccak256
 from pipeline.devnet.tokens import token_artifact
 from pipeline.devnet.vm import Execution, Vm

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 
 CONTRACTS = Path(__file__).parent / "contracts"

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.provider import Asset, BalanceQuery, Finality
+from pipeline.chains.values import Asset, BalanceQuery, Finality
 from pipeline.local.anvil_proxy import Fault
 from tests.chains.evm import multicall3
 from tests.chains.evm.conftest import Deploy

@@ -7,7 +7,7 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable, LyingNode, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
+from pipeline.chains.values import BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
 from pipeline.local.anvil_proxy import SEND, Fault
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import CHAIN_ID, FEE_POLICY, EvmNetwork

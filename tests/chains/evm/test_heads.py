@@ -12,7 +12,7 @@ from loguru import logger
 from pipeline.chains.evm import heads as heads_module
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import NodeConfig
-from pipeline.chains.provider import BlockRef
+from pipeline.chains.values import BlockRef
 from pipeline.local.anvil_proxy import Fault
 from tests.chains.evm.anvil import Anvil
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork

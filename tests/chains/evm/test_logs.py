@@ -5,7 +5,7 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.logs import FIRST_SPAN
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.provider import Effect, Finality
+from pipeline.chains.values import Effect, Finality
 from pipeline.local.anvil_proxy import Fault
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import EvmNetwork

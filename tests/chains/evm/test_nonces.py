@@ -8,7 +8,7 @@ from pipeline.chains.errors import FeeCapTooLow, UndecodableTransaction
 from pipeline.chains.evm import transaction
 from pipeline.chains.evm.fees import GWEI, FeePolicy
 from pipeline.chains.evm.provider import EvmProvider, SenderNonces
-from pipeline.chains.provider import BroadcastOutcome, Fate, Payment, SignedTransaction, UnsignedTransaction
+from pipeline.chains.values import BroadcastOutcome, Fate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
 from pipeline.local.anvil_proxy import Fault
 from tests.chains.provider.evm_network import EvmNetwork, evm_network

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.provider import BlockContent, Finality, Payment
+from pipeline.chains.values import BlockContent, Finality, Payment
 from tests.chains.evm.proxy import OddNode
 from tests.chains.provider.evm_network import EvmNetwork
 

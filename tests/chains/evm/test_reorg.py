@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.provider import BroadcastOutcome, Fate, Finality, Payment
+from pipeline.chains.values import BroadcastOutcome, Fate, Finality, Payment
 from tests.chains.provider.evm_network import EvmNetwork
 
 PAYER, RECEIVER = 40, 41

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Asset, BalanceQuery, Finality, Payment, SignedTransaction
+from pipeline.chains.values import Asset, BalanceQuery, Finality, Payment, SignedTransaction
 from pipeline.keys.derivation import Family
 from tests.chains.evm.conftest import CONTRACTS
 from tests.chains.odd.gate import Make

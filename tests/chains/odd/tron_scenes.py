@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Asset, BalanceQuery, Finality, Payment, SignedTransaction
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset, BalanceQuery, Finality, Payment, SignedTransaction
 from pipeline.devnet.faults import FaultKind
 from pipeline.keys.derivation import Family
 from tests.chains.odd.gate import Make

@@ -12,7 +12,8 @@ from pipeline.chains.evm import address as evm_address
 from pipeline.chains.evm.fees import FeePolicy
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
 from pipeline.keys.signer import LocalSigner, Signer
 from pipeline.local.anvil_proxy import SEND, Fault

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.keys.signer import Signer
 
 

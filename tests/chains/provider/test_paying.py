@@ -14,15 +14,8 @@ from pipeline.chains.errors import (
     SimulationFailed,
     UndecodableTransaction,
 )
-from pipeline.chains.provider import (
-    Asset,
-    BroadcastOutcome,
-    Fate,
-    Finality,
-    Payment,
-    Provider,
-    SignedTransaction,
-)
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset, BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
 from pipeline.units import to_human
 from tests.chains.provider.network import TestNetwork, Trouble
 

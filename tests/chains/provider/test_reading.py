@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, InvalidAddress, WrongNetwork
-from pipeline.chains.provider import Asset, BalanceQuery, Finality, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import Asset, BalanceQuery, Finality
 from tests.chains.provider.network import TestNetwork
 
 

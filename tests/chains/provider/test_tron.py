@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.provider import Asset, BalanceQuery, BroadcastOutcome, Fate, Finality, Payment
 from pipeline.chains.tron import address, transaction
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset, BalanceQuery, BroadcastOutcome, Fate, Finality, Payment
 from pipeline.devnet.faults import FaultKind
 from pipeline.keys.derivation import Family
 from tests.chains.provider.tron_network import TronNetwork, tron_network

@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, WrongNetwork
-from pipeline.chains.provider import BalanceQuery, Finality, Provider
+from pipeline.chains.provider import Provider
+from pipeline.chains.values import BalanceQuery, Finality
 from tests.chains.provider.network import TestNetwork, Trouble
 
 REFUSALS = [Trouble.TOO_MANY, Trouble.BANNED, Trouble.SUSPENDED]

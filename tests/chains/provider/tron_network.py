@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Asset, FeeEstimate, Payment, Provider, SignedTransaction, UnsignedTransaction
+from pipeline.chains.provider import Provider
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running

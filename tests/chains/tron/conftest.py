@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pipeline.chains.provider import Payment
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Payment
 from tests.chains.provider.tron_network import TronNetwork, tron_network
 
 PAYER, RECEIVER = 40, 41

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.chains.provider import Finality, Payment, SignedTransaction, TransactionResult
 from pipeline.chains.tron import address
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Finality, Payment, SignedTransaction, TransactionResult
 from pipeline.devnet.faults import FaultKind
 from tests.chains.provider.tron_network import TronNetwork
 from tests.chains.tron.conftest import PAYER

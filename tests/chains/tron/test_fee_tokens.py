@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.chains.errors import SimulationFailed
-from pipeline.chains.provider import Asset, Effect, Payment
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset, Effect, Payment
 from pipeline.keys.derivation import Family
 from tests.chains.provider.tron_network import TronNetwork
 from tests.chains.tron.artifacts import creation

@@ -6,7 +6,7 @@ import pytest
 from eth_account import Account
 
 from pipeline.chains.evm import delegations
-from pipeline.chains.provider import Authorization
+from pipeline.chains.values import Authorization
 
 DELEGATE = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 CHAIN = 31337

@@ -8,7 +8,7 @@ from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.address import from_bytes
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from tests.unit.chains.scripted_node import FakeTime, ScriptedNode, scripted_node
 
 TOKEN = from_bytes(b"\x11" * 20)

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.open import open_provider
-from pipeline.chains.provider import Asset
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Asset
 from tests.unit.chains.scripted_node import GENESIS
 
 USDT = Asset("USDT", 6, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t")

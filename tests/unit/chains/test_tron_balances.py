@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, LyingNode
-from pipeline.chains.provider import BalanceQuery, Finality
+from pipeline.chains.values import BalanceQuery, Finality
 from tests.unit.chains.scripted_node import scripted_node
 from tests.unit.chains.tron_answers import SENDER, START_MS, TRX, header, provider_of
 

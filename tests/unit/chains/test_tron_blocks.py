@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable, LyingNode, WrongNetwork
 from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.provider import Effect, Finality, Payment
 from pipeline.chains.tron.provider import TronProvider
+from pipeline.chains.values import Effect, Finality, Payment
 from tests.unit.chains.scripted_node import GENESIS, ScriptedNode, scripted_node
 from tests.unit.chains.tron_answers import (
     RECEIVER,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import LyingNode
-from pipeline.chains.provider import BroadcastOutcome, Payment
+from pipeline.chains.values import BroadcastOutcome, Payment
 from tests.unit.chains.scripted_node import Answer, scripted_node
 from tests.unit.chains.tron_answers import RECEIVER, SENDER, TRX, provider_of, signed_payment
 

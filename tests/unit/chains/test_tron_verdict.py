@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.provider import Fate, Payment, Verdict
+from pipeline.chains.values import Fate, Payment, Verdict
 from tests.unit.chains.scripted_node import Answer, ScriptedNode, scripted_node
 from tests.unit.chains.tron_answers import (
     RECEIVER,

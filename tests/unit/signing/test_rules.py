@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.chains.provider import Asset, Cost, Payment
+from pipeline.chains.values import Asset, Cost, Payment
 from pipeline.keys.derivation import Family
 from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
 from pipeline.signing.ledger import SpendingLedger

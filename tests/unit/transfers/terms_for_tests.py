@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from pipeline.chains.provider import Asset
+from pipeline.chains.values import Asset
 from pipeline.transfers.terms import AssetTerms, GasPolicy, Terms
 
 TRX = 1_000_000

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, FeeCapTooLow
-from pipeline.chains.provider import FeeEstimate
+from pipeline.chains.values import FeeEstimate
 from pipeline.log import Seldom
 from pipeline.transfers import prices
 from pipeline.transfers.prices import LONGEST_SECONDS, PriceWatch

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chains.provider import Asset, Payment
+from pipeline.chains.values import Asset, Payment
 from pipeline.transfers.intents import Kind
 from pipeline.transfers.signing import Authority, SigningRefused, check_intent, check_wallet, signing_index
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from pipeline.chains.provider import BlockContent, BlockRef, TransactionResult
+from pipeline.chains.values import BlockContent, BlockRef, TransactionResult
 from pipeline.transfers.trail import Trail
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
