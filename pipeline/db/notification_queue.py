@@ -34,7 +34,7 @@ class NotificationQueue:
         self.share = 0.0
         """Of the queue that is used, 0 to 1."""
         self.told: Callable[[str], None] | None = None
-        """Called with what is wrong, seldom."""
+        """Called with what is wrong, seldom, and with an empty text once it is over."""
         self._poll = poll
         self._poll_at: float | None = None
         self._suppressed_at = 0.0
@@ -73,6 +73,8 @@ class NotificationQueue:
                 self._poll_at = now
         elif before:
             logger.info("the notification queue is free again: NOTIFY goes on")
+            if self.told is not None:
+                self.told("")
         elif now - self._suppressed_at >= AFTER_SECONDS:
             self._poll_at = None
 

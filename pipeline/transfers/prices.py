@@ -22,11 +22,12 @@ class PriceWatch:
     """The prices of one chain as one process meets them."""
 
     def __init__(self, tell: Callable[[str], None] = _untold, clock: Callable[[], float] = time.monotonic) -> None:
-        """``tell`` shows an alarm where operators look (worker_registry)."""
+        """``tell`` shows an alarm where operators look (worker_registry); it is told an empty one once that is over."""
         self._tell = tell
         self._clock = clock
         self._since: float | None = None
         """When everything was too dear for the first time, and has been since."""
+        self._told = False
         self._seldom = Seldom(LONGEST_SECONDS)
 
     def note(self, chain: str, priced: Sequence[FeeEstimate | Exception]) -> None:
@@ -34,6 +35,9 @@ class PriceWatch:
         dear = [one for one in priced if isinstance(one, FeeCapTooLow)]
         if any(isinstance(one, FeeEstimate) for one in priced):
             self._since = None
+            if self._told:
+                self._told = False
+                self._tell("")
         elif dear:
             now = self._clock()
             self._since = now if self._since is None else self._since
@@ -41,4 +45,5 @@ class PriceWatch:
                 minutes = round((now - self._since) / 60)
                 alarm = f"{chain}: nothing has been paid for {minutes} min, fees are above what is allowed: {dear[0]}"
                 logger.error("{}", alarm)
+                self._told = True
                 self._tell(alarm)

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from pipeline.db.statements import statement
 from pipeline.log import Seldom, span
+from pipeline.workers.slow import Statements, TooSlow
 
 if TYPE_CHECKING:
     from pipeline.config import RuntimeConfig
@@ -62,28 +63,36 @@ class Alarms:
 
     def __init__(self, runtime: "Runtime") -> None:
         self._runtime = runtime
+        self._statements = Statements(runtime)
+        self._now: dict[tuple[str, ...], str] = {}
         self._said: dict[tuple[str, ...], Seldom] = {}
 
-    async def look(self, also: str = "") -> Sequence[str]:
-        """Ask, say what is new or has lasted, and show it in the registry; what stands still now. ``also`` is shown
-        there beside it. Raises Stopped."""
+    async def look(self) -> Sequence[str]:
+        """Ask, say what is new or has lasted, and show it in the registry; what stands still now. Raises Stopped."""
         now: dict[tuple[str, ...], str] = {}
         for alarm in ALARMS:
-            for row in await self._rows(alarm):
+            try:
+                rows = await self._rows(alarm)
+            except TooSlow:  # nobody knows whether that is over
+                now |= {key: text for key, text in self._now.items() if key[0] == alarm.statement}
+                continue
+            for row in rows:
                 if row.get("level", "fail") == "fail":
                     key = alarm.statement, *(str(row.get(name, "")) for name in ("chain", "job_type", "symbol"))
                     now[key] = worded(alarm.says, row)
+        self._now = now
         for key, text in now.items():
             if self._said.setdefault(key, Seldom(AGAIN_SECONDS)).due():
                 logger.error("sweep: {}; see: flagpost doctor", text)
         for key in [key for key in self._said if key not in now]:
             del self._said[key]
             logger.info("sweep: over: {}", " ".join(part for part in key if part))
-        shown = "; ".join([*now.values(), *([also] if also else [])])
-        if shown or self._runtime.last_error:
-            self._runtime.last_error = shown
-            self._runtime.beat()
+        self._runtime.troubles.say("alarms", "; ".join(now.values()))
         return list(now.values())
+
+    def forget(self) -> None:
+        """Say nothing in the registry any more: another sweep looks."""
+        self._runtime.troubles.say("alarms", "")
 
     async def _rows(self, alarm: Alarm) -> list[dict[str, Any]]:
         async def ask() -> list[dict[str, Any]]:
@@ -94,7 +103,7 @@ class Alarms:
                 )
                 return await cursor.fetchall()
 
-        return await self._runtime.persist("looking for what stands still", ask)
+        return await self._statements.ask(f"doctor/{alarm.statement}", "looking for what stands still", ask)
 
 
 def _plainly(value: Any) -> Any:

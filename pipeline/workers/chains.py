@@ -192,6 +192,11 @@ class Chains(Generic[S]):
             if wanted.get(chain_id) != one.row:
                 logger.info("{} {}: its row has changed", self._runtime.worker.type, one.row.name)
                 await self.served.pop(chain_id).close()
+                all_is_well(self._runtime, one.row)
+        for chain_id, row in list(self._refused.items()):
+            if wanted.get(chain_id) != row:
+                del self._refused[chain_id]
+                all_is_well(self._runtime, row)
         if not rows:
             said = "{}: there is no active chain: flagpost chains enable, or flagpost chains add"
             logger.warning(said, self._runtime.worker.type)
@@ -221,8 +226,7 @@ class Chains(Generic[S]):
             one = self._start(row, self._open_chain(row))
         except (ValueError, ChainError, ConfigError) as error:
             self._refused[row.id] = row
-            self._runtime.last_error = f"{row.name}: {reason(error)}"
-            self._runtime.beat()
+            self._runtime.troubles.say(_source(row), f"{row.name}: {reason(error)}")
             said = "{} {}: not served until its configuration changes: {}"
             logger.error(said, self._runtime.worker.type, row.name, reason(error))
             return
@@ -246,8 +250,8 @@ async def keep_going(runtime: Runtime, row: ChainRow, work: Callable[[], Awaitab
                 failures = 0
             seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
             failures += 1
-            runtime.last_error = f"{row.name}: {type(error).__name__}: {reason(error)}"
-            runtime.beat()
+            # Nothing takes it back before the process ends: whoever is to report it has to see it.
+            runtime.troubles.say(f"fault on {row.name}", f"{row.name}: {type(error).__name__}: {reason(error)}")
             said = "{} {}: an error that nobody expected: {}; its work begins anew in {:g} s"
             logger.opt(exception=error).error(said, runtime.worker.type, row.name, reason(error), seconds)
             await runtime.sleep(seconds)
@@ -268,7 +272,17 @@ async def until_the_network_is_right(runtime: Runtime, row: ChainRow, provider: 
             complain(runtime, row, error, seconds)
             await runtime.sleep(seconds)
         else:
+            all_is_well(runtime, row)
             return
+
+
+def all_is_well(runtime: Runtime, row: ChainRow) -> None:
+    """What ``complain`` said of the chain is over."""
+    runtime.troubles.say(_source(row), "")
+
+
+def _source(row: ChainRow) -> str:
+    return f"chain {row.id}"
 
 
 def complain(
@@ -283,8 +297,7 @@ def complain(
             f"for {lasting_seconds:.0f} s nothing of this chain could be read or booked: {said}. If it stays so, name "
             f"another node in {variable} or chains.nodes"
         )
-    runtime.last_error = f"{row.name}: {said}"
-    runtime.beat()
+    runtime.troubles.say(_source(row), f"{row.name}: {said}")
     serious = isinstance(error, WrongNetwork | LyingNode) or not isinstance(error, ChainError)
     level = "ERROR" if serious or lasting_seconds >= ALARM_SECONDS else "WARNING"
     logger.log(level, "{} {}: {}; trying again in {:g} s", runtime.worker.type, row.name, said, retry_seconds)

@@ -27,6 +27,7 @@ from pipeline.transfers.strangers_store import StrangerStore
 from pipeline.workers.chains import (
     ChainRow,
     Chains,
+    all_is_well,
     chain_opener,
     complain,
     keep_going,
@@ -43,6 +44,8 @@ CONTRADICTION_RETRY_SECONDS = 30.0
 """After a node of another network or one that lies: somebody has to look."""
 TIDY_SECONDS = 15.0
 """Between two looks for what nobody comes back to."""
+ALARM_LASTS_SECONDS = 3600.0
+"""So long after the last alarm they are shown: some are found by turns only."""
 
 
 class Confirmations:
@@ -99,6 +102,7 @@ class Following:
         self._next_tidy = 0.0
         self._standing_since: float | None = None
         """Since when no round has come to its end, because of the nodes."""
+        self._alarmed_at = 0.0
         self._gone = Seldom()
         self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"confirmations {row.name}")
 
@@ -152,12 +156,14 @@ class Following:
             return
         now = asyncio.get_running_loop().time()
         if now >= self._next_tidy:
-            if alarms := await self._settlement.tidy():
-                self._runtime.last_error = "; ".join(alarms)
-                self._runtime.beat()
+            alarms = await self._settlement.tidy()
+            if alarms or now >= self._alarmed_at + ALARM_LASTS_SECONDS:
+                self._alarmed_at = now
+                self._runtime.troubles.say(f"payments of {self.row.name}", "; ".join(alarms))
             self._next_tidy = now + TIDY_SECONDS
         out = self._of.out[self.row.name] = await self._settlement.round()
         self._standing_since = None
+        all_is_well(self._runtime, self.row)
         self._of.counts["rounds"] += 1
         if out:
             await self._nap_a_block()

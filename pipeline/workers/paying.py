@@ -32,6 +32,7 @@ from pipeline.transfers.upkeep_store import UpkeepStore
 from pipeline.workers.chains import (
     ChainRow,
     Chains,
+    all_is_well,
     chain_opener,
     complain,
     keep_going,
@@ -139,8 +140,7 @@ class Paying:
 
     def _tell(self, alarm: str) -> None:
         """Show it in the registry."""
-        self._runtime.last_error = alarm
-        self._runtime.beat()
+        self._runtime.troubles.say(f"prices of {self.row.name}", alarm)
 
     def ring(self) -> None:
         """Something that is out may need another signature. Jobs have a bell of their own."""
@@ -174,6 +174,8 @@ class Paying:
                 pause = UPKEEP_RETRY_SECONDS
             except ChainError as error:
                 complain(self._runtime, self.row, error, pause)
+            else:
+                all_is_well(self._runtime, self.row)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._bell.wait()

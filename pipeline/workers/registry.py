@@ -50,7 +50,8 @@ class Registration:
     async def heartbeat(
         self, *, paused: bool, stats: Mapping[str, Any] | None = None, last_error: str | None = None
     ) -> None:
-        """Say that the process lives, and whether it is paused by the system's switch. Raises psycopg errors.
+        """Say that the process lives, and whether it is paused by the system's switch. ``last_error``: what is wrong
+        now; empty: nothing; None: as it said before. Raises psycopg errors.
 
         A status that differs from the one this process wrote last was written by an operator: it stays, and
         ``paused_by_operator`` follows it.

@@ -5,6 +5,7 @@ sweep does as many pages as its interval allows for, and the next one goes on be
 wallets are compared within half an hour, at less than a hundredth of a processor.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from loguru import logger
 from psycopg.rows import dict_row, scalar_row
 
 from pipeline.db.statements import statement
+from pipeline.workers.slow import Statements, TooSlow
 
 if TYPE_CHECKING:
     from pipeline.workers.runtime import Runtime
@@ -35,9 +37,8 @@ class Repairs:
         self.rounds = 0
         """Since the start: how often all wallets were compared."""
         self._runtime = runtime
+        self._statements = Statements(runtime)
         self._page = page
-        self.alarm = ""
-        """What came back in the round that ended last; empty if nothing did."""
         self._of_round: Counter[str] = Counter()
         self._of_last_round: Counter[str] = Counter()
 
@@ -54,11 +55,21 @@ class Repairs:
             await cursor.execute(statement("sweep/compared_up_to"))
             self.up_to = next(iter(await cursor.fetchall()), 0)
 
+    def forget(self) -> None:
+        """Say nothing in the registry any more: another sweep compares."""
+        self._runtime.troubles.say("repairs", "")
+
     async def cycle(self, interval_seconds: float) -> Mapping[str, int]:
         """Mend waiting jobs, and compare as many wallets as the interval is worth; what was mended, by kind, without
         zeros. Raises Stopped."""
         found: Counter[str] = Counter()
-        found.update(await self._row("sweep/repair_jobs", jobs=JOBS))
+        with contextlib.suppress(TooSlow):
+            found.update(await self._row("sweep/repair_jobs", jobs=JOBS))
+        with contextlib.suppress(TooSlow):
+            await self._compare(interval_seconds, found)
+        return {kind: count for kind, count in found.items() if count}
+
+    async def _compare(self, interval_seconds: float, found: Counter[str]) -> None:
         for _ in range(math.ceil(WALLETS_A_SECOND * interval_seconds / self._page)):
             row = await self._row("sweep/repair_wallets", after=self.up_to, wallets=self._page)
             up_to = row.pop("up_to")
@@ -68,19 +79,19 @@ class Repairs:
             if up_to is None:
                 self._end_round()
                 break
-        return {kind: count for kind, count in found.items() if count}
 
     def _end_round(self) -> None:
         """Say what comes back: something goes on writing rows without triggers."""
         back = self._of_round & self._of_last_round
-        self.alarm = "; ".join(
+        alarm = "; ".join(
             f"{kind.replace('_', ' ')} again, {self._of_round[kind]} in this round over all wallets and "
             f"{self._of_last_round[kind]} in the last: something writes rows while triggers do not fire "
             "(session_replication_role = replica, a disabled trigger)"
             for kind in sorted(back)
         )
-        if self.alarm:
-            logger.error("sweep: {}; see: flagpost doctor", self.alarm)
+        if alarm:
+            logger.error("sweep: {}; see: flagpost doctor", alarm)
+        self._runtime.troubles.say("repairs", alarm)
         self._of_last_round, self._of_round = self._of_round, Counter()
         self.rounds += 1
 
@@ -92,4 +103,4 @@ class Repairs:
                 (row,) = await cursor.fetchall()
                 return row
 
-        return await self._runtime.persist("looking for what triggers did not do", ask)
+        return await self._statements.ask(name, "looking for what triggers did not do", ask)

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from loguru import logger
 from psycopg import AsyncConnection
+from psycopg.errors import QueryCanceled
 from psycopg.rows import TupleRow
 
 from pipeline.config import RuntimeConfig
@@ -32,6 +33,7 @@ from pipeline.printable import printable
 from pipeline.settings import Settings
 from pipeline.workers.registry import Registration
 from pipeline.workers.rescue import LOOK_SECONDS, Rescue
+from pipeline.workers.troubles import Troubles
 
 Result = TypeVar("Result")
 
@@ -93,6 +95,7 @@ class Runtime:
         self.worker = worker
         self.grace_seconds = grace_seconds
         self.config = RuntimeConfig()
+        self.troubles = Troubles(self.beat)
         self.pool: Pool = create_pool(
             settings, worker.type, role=worker.role, min_size=1, max_size=pool_size, index_plans=True
         )
@@ -108,20 +111,23 @@ class Runtime:
             on_reconnect=self._reconnected,
         )
         self.listener.watch("config", self._config_changed)
-        self.listener.queue.told = self._queue_is_full
+        self.listener.queue.told = lambda said: self.troubles.say("notification queue", said)
         self.rescue = Rescue(self, look_seconds)
         self.ready = asyncio.Event()
         """Set once the process is registered and listens."""
         self.stopping = asyncio.Event()
         """Set by the first signal: take nothing new."""
-        self.last_error: str | None = None
-        """Shown in worker_registry with the next heartbeat."""
         self.heartbeats = 0
         self.beaten = asyncio.Condition()
         """Notified after each heartbeat: for tests, instead of a sleep."""
         self._start_retry_seconds = start_retry_seconds
         self._watchers: list[Callable[[], None]] = []
         self._beat = asyncio.Event()
+
+    @property
+    def last_error(self) -> str | None:
+        """What is wrong now, by all who say so; shown in worker_registry with the next heartbeat."""
+        return str(self.troubles) or None
 
     @property
     def paused(self) -> bool:
@@ -140,7 +146,7 @@ class Runtime:
             self._announce()
 
     def beat(self) -> None:
-        """Send a heartbeat now, e.g. because ``last_error`` is worth showing."""
+        """Send a heartbeat now, because there is something to show."""
         self._beat.set()
 
     async def run(self) -> None:
@@ -153,13 +159,13 @@ class Runtime:
             try:
                 await self.persist("registering", self.registration.register)
                 await self.persist("reading the configuration", self._reload)
-                await self.persist("comparing sequences", self.advance_sequences)
+                await self.persist("comparing sequences", self._advance_at_start)
                 await self._until_stopped(self.listener.start())
                 await self._work()
             except Stopped:
                 pass
             except Exception as error:
-                self.last_error = f"{type(error).__name__}: {reason(error)}"
+                self.troubles.say("process", f"{type(error).__name__}: {reason(error)}")
                 raise
             finally:
                 await self.listener.close()
@@ -183,6 +189,12 @@ class Runtime:
             return
         async with self.pool.connection() as connection:
             await sequences.advance(connection)
+
+    async def _advance_at_start(self) -> None:
+        try:
+            await self.advance_sequences()
+        except QueryCanceled as error:  # else at the first number that is taken, or by the sweep
+            logger.warning("{}: sequences were not compared: {}", self.worker.type, reason(error))
 
     async def sleep(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as the process is told to stop."""
@@ -280,7 +292,8 @@ class Runtime:
 
     async def _heartbeat(self) -> None:
         before = self.paused
-        await self.registration.heartbeat(paused=self.config.paused, stats=self._stats(), last_error=self.last_error)
+        said = str(self.troubles)
+        await self.registration.heartbeat(paused=self.config.paused, stats=self._stats(), last_error=said)
         async with self.beaten:
             self.heartbeats += 1
             self.beaten.notify_all()
@@ -297,10 +310,6 @@ class Runtime:
     def _config_changed(self) -> None:
         self.beat()  # the heartbeat reloads, and shows a pause at once
         self._announce()  # chains and assets are configuration too
-
-    def _queue_is_full(self, said: str) -> None:
-        self.last_error = said
-        self.beat()
 
     async def _reload(self) -> None:
         async with self.pool.connection() as connection:
@@ -322,7 +331,7 @@ class Runtime:
     async def _deregister(self) -> None:
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
-                await self.registration.deregister(stats=self._stats(), last_error=self.last_error)
+                await self.registration.deregister(stats=self._stats(), last_error=str(self.troubles))
         except DATABASE_GONE as error:
             logger.warning("{}: could not deregister: {}", self.worker.type, reason(error))
         logger.info("{}: stopped", self.worker.type)

@@ -2,7 +2,8 @@
 
     standing by ──(leads)──▶ acting: every interval enqueue, summarise; clean up; set back times that lie ahead
 
-One sweep acts at a time (``leader``); the others stand by and try again.
+One sweep acts at a time (``leader``); the others stand by and try again. A statement that the server breaks off keeps
+none of the others waiting (``slow``).
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -24,6 +26,7 @@ from pipeline.workers.alarms import Alarms
 from pipeline.workers.leader import Leader
 from pipeline.workers.repairs import Repairs
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
+from pipeline.workers.slow import Statements, TooSlow
 from pipeline.workers.times import REPAIR_SECONDS, Times
 
 STANDBY_SECONDS = 2.0
@@ -82,6 +85,7 @@ class Sweep:
         self._runtime: Runtime
         self._queue: JobQueue
         self._leader: Leader
+        self._statements: Statements
         self._repairs: Repairs | None = None
 
     def stats(self) -> Mapping[str, Any]:
@@ -96,6 +100,7 @@ class Sweep:
         self._runtime = runtime
         self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
         self._leader = Leader(runtime.pool, runtime.registration.id, "sweep")
+        self._statements = Statements(runtime)
         times = self._times = Times(runtime)
         repairs = self._repairs = Repairs(runtime)
         alarms = Alarms(runtime)
@@ -106,7 +111,7 @@ class Sweep:
         try:
             while not runtime.stopping.is_set():
                 self._changed.clear()
-                if not await self._leads(repairs):
+                if not await self._leads(repairs, alarms):
                     await self._sleep(self._standby_seconds)
                     continue
                 now = _now()
@@ -115,11 +120,12 @@ class Sweep:
                     await times.repair()
                 if now >= last_cleanup + runtime.config.cleanup.interval_seconds:
                     last_cleanup = now
-                    await runtime.persist("cleaning up", self._cleanup)
+                    with contextlib.suppress(TooSlow):
+                        await self._statements.ask("sweep/cleanup", "cleaning up", self._cleanup)
                 if now >= last_sweep + runtime.config.sweep.interval_seconds:
                     last_sweep = now
                     await self._cycle(repairs)
-                    await alarms.look(also=repairs.alarm)
+                    await alarms.look()
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
                 await self._sleep(min(min(next_sweep, next_cleanup, next_repair) - _now(), LONGEST_SLEEP_SECONDS))
@@ -139,7 +145,9 @@ class Sweep:
             enqueued = await self._enqueue(job_type)
             missed[job_type.value] = enqueued.jobs - enqueued.after_rest
             after_rest += enqueued.after_rest
-        await self._runtime.persist("comparing sequences", self._runtime.advance_sequences)
+        with contextlib.suppress(TooSlow):
+            sequences = self._runtime.advance_sequences
+            await self._statements.ask("sequences/advance", "comparing sequences", sequences)
         healed = await repairs.cycle(self._runtime.config.sweep.interval_seconds)
         found = self._runtime.rescue.counts - self._told
         self._told += found
@@ -147,7 +155,10 @@ class Sweep:
         self._cleaned = 0
         self.counts.update(cycles=1, missed_events=cycle.missed_events, after_rest=after_rest)
         self.counts.update({f"healed_{kind}": count for kind, count in healed.items()})
-        live = await self._runtime.persist("writing the summary", lambda: self._summarise(started_at, cycle))
+        live: Mapping[str, Mapping[str, int]] = {}
+        with contextlib.suppress(TooSlow):
+            summarise = partial(self._summarise, started_at, cycle)
+            live = await self._statements.ask("sweep/summary", "writing the summary", summarise)
         logger.info(
             "sweep: {} missed events{}, {} tried again after a rest, {} jobs rescued, {} workers silent; live jobs: {}",
             cycle.missed_events,
@@ -163,13 +174,19 @@ class Sweep:
             self._observer(cycle)
 
     async def _enqueue(self, job_type: JobType) -> Enqueued:
+        """Of one type: where its flags take too long, those of the others are enqueued all the same."""
         config = self._runtime.config.sweep
-        return await self._runtime.persist(
-            "sweeping",
-            lambda: self._queue.enqueue_flagged(
-                job_type, TriggeredBy.SWEEP, batch=config.batch, min_age_seconds=config.grace_seconds
-            ),
+        enqueue = partial(
+            self._queue.enqueue_flagged,
+            *(job_type, TriggeredBy.SWEEP),
+            batch=config.batch,
+            min_age_seconds=config.grace_seconds,
         )
+        name, what = f"queue/enqueue_flagged of {job_type.value}", f"sweeping flags for {job_type.value}"
+        try:
+            return await self._statements.ask(name, what, enqueue, rest_seconds=0.0)
+        except TooSlow:
+            return Enqueued(0, 0)
 
     async def _summarise(self, started_at: datetime, cycle: Cycle) -> Mapping[str, Mapping[str, int]]:
         """Write the summary job; live jobs by type and status."""
@@ -200,7 +217,7 @@ class Sweep:
             logger.warning("sweep: {} jobs had been stuck for {} minutes", cleaned, minutes)
         self._cleaned += cleaned
 
-    async def _leads(self, repairs: Repairs) -> bool:
+    async def _leads(self, repairs: Repairs, alarms: Alarms) -> bool:
         """Whether this sweep is the one that acts."""
         try:
             leads = await self._leader.leads()
@@ -208,7 +225,12 @@ class Sweep:
             logger.warning("sweep: the database went away: {}", reason(error))
             leads = False
         if leads and not self.acting.is_set():
-            await self._runtime.persist("looking how far wallets were compared", repairs.resume)
+            with contextlib.suppress(TooSlow):
+                what = "looking how far wallets were compared"
+                await self._statements.ask("sweep/compared_up_to", what, repairs.resume)
+        elif not leads:
+            repairs.forget()
+            alarms.forget()
         (self.acting.set if leads else self.acting.clear)()
         return leads
 

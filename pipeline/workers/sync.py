@@ -28,6 +28,7 @@ from pipeline.workers.chains import (
     ChainRow,
     Chains,
     OpenChain,
+    all_is_well,
     complain,
     keep_going,
     until_the_network_is_right,
@@ -159,6 +160,7 @@ class ChainSync:
                 complain(self._runtime, self.row, failure, seconds)
                 await self._runtime.sleep(seconds)
             elif not self._runtime.paused:
+                all_is_well(self._runtime, self.row)
                 await self._bound_schedules()
                 if self._moved is not None:
                     await self._moved.look()

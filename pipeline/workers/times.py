@@ -8,10 +8,12 @@ from loguru import logger
 from psycopg.rows import dict_row
 
 from pipeline.db.statements import statement
+from pipeline.workers.slow import Statements, TooSlow
 
 if TYPE_CHECKING:
     from pipeline.workers.runtime import Runtime
 
+REPAIR = "sweep/repair_times"
 REPAIR_SECONDS = 30.0
 """Between two checks, a dozen probes of indexes each: what waits for a wrong time waits no longer than that."""
 PAGE = 5_000
@@ -25,6 +27,7 @@ class Times:
         self.repaired: Counter[str] = Counter()
         """Rows set back since the start, by kind: flags, jobs, leases, workers, attempts."""
         self._runtime = runtime
+        self._statements = Statements(runtime)
 
     def stats(self) -> Mapping[str, int]:
         return {f"times_{kind}": count for kind, count in self.repaired.items()}
@@ -33,7 +36,10 @@ class Times:
         """Set back what lies ahead; how many rows of each kind, without zeros. Raises Stopped."""
         found: Counter[str] = Counter()
         while True:
-            page = await self._runtime.persist("repairing times ahead of the clock", self._page)
+            try:
+                page = await self._statements.ask(REPAIR, "setting back times ahead of the clock", self._page)
+            except TooSlow:
+                break
             found.update(page)
             if max(page.values()) < PAGE:
                 break
@@ -50,6 +56,6 @@ class Times:
     async def _page(self) -> dict[str, int]:
         async with self._runtime.pool.connection() as connection:
             cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(statement("sweep/repair_times"), {"rows": PAGE}, prepare=True)
+            await cursor.execute(statement(REPAIR), {"rows": PAGE}, prepare=True)
             (row,) = await cursor.fetchall()
         return row

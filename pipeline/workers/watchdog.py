@@ -46,8 +46,7 @@ class Watchdog:
             if what not in self._said_at or now >= self._said_at[what] + SAY_AGAIN_SECONDS:
                 self._said_at[what] = now
                 logger.error("{}", message)
-                self._runtime.last_error = message
-                self._runtime.beat()
+        self._runtime.troubles.say("watchdog", "; ".join(found.values()))
 
     async def _blocked(self, connection: Connection) -> dict[str, str]:
         """By whom is waited for."""

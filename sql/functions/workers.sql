@@ -113,7 +113,8 @@ $$;
 -- Says that a worker lives, and returns the status its row has now; NULL when the row is gone.
 -- p_known_status is what the worker last saw there: if the row says something else, an operator wrote
 -- it, and it stays. What the sweep wrote about a silent worker ('error', 'stopped') is healed by any heartbeat,
--- and a worker that goes says so whatever stands there. Raises FP015 for a row of another process.
+-- and a worker that goes says so whatever stands there. p_last_error is all that is wrong with it now: '' takes back what it
+-- said before, NULL leaves it. Raises FP015 for a row of another process.
 CREATE OR REPLACE FUNCTION worker_heartbeat(
     p_worker_id uuid, p_known_status text, p_status text, p_last_error text, p_stats jsonb, p_token text DEFAULT NULL
 ) RETURNS text
@@ -128,7 +129,7 @@ BEGIN
         status = CASE WHEN p_status = 'stopped' OR w.status IN (p_known_status, 'error', 'stopped')
                       THEN p_status ELSE w.status END,
         last_heartbeat = clock_timestamp(),
-        last_error = coalesce(p_last_error, w.last_error),
+        last_error = CASE WHEN p_last_error IS NULL THEN w.last_error ELSE nullif(p_last_error, '') END,
         stats = coalesce(p_stats, w.stats),
         session_seen = w.session_seen OR worker_session_key(w.id) = ANY (worker_sessions()),
         session_lost_at = NULL

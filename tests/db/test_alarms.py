@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from pipeline.db.pool import Connection, Pool
+from pipeline.workers import alarms as alarms_module
+from pipeline.workers import slow
 from pipeline.workers.alarms import Alarms
 from pipeline.workers.sweep import Sweep
 from tests.db.doctor_faults import FAULTS
 from tests.db.test_repairs import Alone, without_triggers
-from tests.db.test_sweep import Cycles, often
+from tests.db.test_sweep import Cycles, break_off, often
 from tests.db.worker_kit import executor_pool, heartbeat, rows, running
 from tests.logs import logged
 from tests.seed import Chain, add_wallets
@@ -28,11 +30,10 @@ class Desk(Alone):
         from pipeline.config import RuntimeConfig
 
         self.config = RuntimeConfig()
-        self.last_error: str | None = None
-        self.beats = 0
 
-    def beat(self) -> None:
-        self.beats += 1
+    @property
+    def last_error(self) -> str:
+        return str(self.troubles)
 
 
 @contextlib.asynccontextmanager
@@ -103,3 +104,48 @@ async def test_the_sweep_shows_it_in_the_registry(connection: Connection, databa
         await heartbeat(runtime)
         (row,) = await rows(connection, "SELECT last_error FROM worker_registry WHERE type = 'sweep'")
     assert "TRX balances have been due for 60 min; no sync reads them" in row["last_error"]
+
+
+async def test_what_others_say_of_the_process_stays(connection: Connection, database: str, tron: Chain) -> None:
+    await add_wallets(connection, tron, 2)
+    async with alarms_of(database) as (alarms, desk):
+        desk.troubles.say("watchdog", "end this session")
+        await alarms.look()
+        assert desk.last_error == "end this session"
+        await make(connection, "wallets.unread")
+        found = await alarms.look()
+        assert desk.last_error == "; ".join(["end this session", *found])
+        desk.troubles.say("watchdog", "")
+        assert desk.last_error == "; ".join(found)
+
+
+async def test_a_question_that_the_server_breaks_off_keeps_no_other_from_being_asked(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_wallets(connection, tron, 2)
+    await break_off(connection, "broken_off", "")
+    real = alarms_module.statement
+    asked: list[str] = []
+
+    def statement(name: str) -> Any:
+        asked.append(name)
+        return b"SELECT broken_off()" if name == "doctor/queue_due" else real(name)
+
+    async with alarms_of(database) as (alarms, desk):
+        await make(connection, "queue.due")
+        (due,) = await alarms.look()
+        await make(connection, "wallets.unread")
+        monkeypatch.setattr(alarms_module, "statement", statement)
+        with logged("INFO") as lines:
+            found = await alarms.look()
+            assert due in found, "nobody knows that it is over"
+            assert [one for one in found if "balances have been due" in one]
+            await alarms.look()
+        assert asked.count("doctor/queue_due") == 2, "it is left out for a while"
+        assert len([line for line in lines if "doctor/queue_due" in line]) == 1
+        assert "the server breaks off the statement doctor/queue_due" in desk.last_error
+        monkeypatch.undo()
+        later = slow.time.monotonic() + slow.REST_SECONDS
+        monkeypatch.setattr(slow.time, "monotonic", lambda: later)
+        await alarms.look()
+        assert "doctor/queue_due" not in desk.last_error

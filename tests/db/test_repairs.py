@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from pipeline.db.pool import Connection, Pool
 from pipeline.workers.repairs import WALLETS_A_SECOND, Repairs
 from pipeline.workers.sweep import Sweep
+from pipeline.workers.troubles import Troubles
 from tests.db.test_sweep import Cycles, often
 from tests.db.worker_kit import executor_pool, flag, heartbeat, rows, running
 from tests.logs import logged
@@ -234,6 +235,11 @@ class Alone:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self.beats = 0
+        self.troubles = Troubles(self.beat)
+
+    def beat(self) -> None:
+        self.beats += 1
 
     async def persist(self, what: str, action: Callable[[], Awaitable[Any]]) -> Any:
         return await action()

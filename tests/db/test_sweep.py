@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg.errors import QueryCanceled
 
 from pipeline.db.pool import Connection
-from pipeline.queue.jobs import Done, Failed
+from pipeline.queue.jobs import Done, Failed, JobType
+from pipeline.queue.queue import JobQueue
 from pipeline.workers.sweep import Cycle, Sweep
 from tests.db.worker_kit import (
     PATIENCE,
@@ -20,6 +25,7 @@ from tests.db.worker_kit import (
     statuses,
     until_count,
 )
+from tests.logs import logged
 from tests.seed import Chain, add_wallets
 
 
@@ -50,6 +56,14 @@ async def overlook(connection: Connection, *wallet_ids: int) -> None:
     await connection.execute("ALTER TABLE wallets DISABLE TRIGGER wallet_flags_update")
     await flag(connection, *wallet_ids)
     await connection.execute("ALTER TABLE wallets ENABLE TRIGGER wallet_flags_update")
+
+
+async def break_off(connection: Connection, name: str, parameters: str, returns: str = "void") -> None:
+    """Have this function broken off, as by the timeout of a statement."""
+    await connection.execute(
+        f"CREATE OR REPLACE FUNCTION {name}({parameters}) RETURNS {returns} LANGUAGE plpgsql AS"  # type: ignore[arg-type]
+        " $$ BEGIN RAISE query_canceled USING MESSAGE = 'canceling statement due to statement timeout'; END $$"
+    )
 
 
 async def test_what_no_event_brought_is_found_and_run(connection: Connection, database: str, tron: Chain) -> None:
@@ -247,3 +261,65 @@ async def test_a_paused_system_is_not_swept(connection: Connection, database: st
         assert await jobs(connection) == []
         await configure(connection, paused=False)
         await cycles.until(lambda cycle: cycle.missed_events == 1)
+
+
+async def test_flags_are_swept_whatever_else_is_broken_off(connection: Connection, database: str, tron: Chain) -> None:
+    """One statement that took over 30 s was asked for ever, and no flag was swept any more."""
+    wallets = await add_wallets(connection, tron, 3)
+    broken = ("repair_times", "repair_jobs", "repair_wallets", "cleanup_stuck_jobs", "advance_sequences")
+    for name in broken:
+        ((signature, returns),) = await value_pairs(connection, name)
+        await connection.execute(f"DROP FUNCTION {name} CASCADE")  # type: ignore[arg-type]
+        await break_off(connection, name, signature, returns)
+    await often(connection, cleanup__interval_seconds=0.1)
+    cycles = Cycles()
+    with logged("ERROR") as lines:
+        async with running(Sweep(observer=cycles), database) as runtime:
+            await overlook(connection, wallets[0].id)
+            await cycles.until(lambda cycle: cycle.missed_events == 1)
+            await overlook(connection, wallets[1].id)
+            await cycles.until(lambda cycle: cycle.missed_events == 1)
+            await heartbeat(runtime)
+            (row,) = await rows(connection, "SELECT last_error FROM worker_registry WHERE type = 'sweep'")
+    named = {"sweep/repair_times", "sweep/repair_jobs", "sweep/repair_wallets", "sweep/cleanup", "sequences/advance"}
+    for name in named:
+        assert len([line for line in lines if f" {name} (" in line]) == 1, name
+        assert f"the server breaks off the statement {name} (canceling statement due to" in row["last_error"]
+
+
+async def value_pairs(connection: Connection, name: str) -> list[tuple[str, str]]:
+    """Parameters and result of a function."""
+    found = await rows(
+        connection,
+        "SELECT pg_get_function_arguments(oid) AS takes, pg_get_function_result(oid) AS gives FROM pg_proc"
+        " WHERE proname = %s",
+        name,
+    )
+    return [(row["takes"], row["gives"]) for row in found]
+
+
+async def test_a_type_whose_flags_take_too_long_keeps_no_other_waiting(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gas, tokens = await add_wallets(connection, tron, 2)
+    real = JobQueue.enqueue_flagged
+
+    async def slow(queue: JobQueue, job_type: JobType, *more: Any, **options: Any) -> Any:
+        if job_type is JobType.GAS_TOPUP:
+            raise QueryCanceled("canceling statement due to statement timeout")
+        return await real(queue, job_type, *more, **options)
+
+    monkeypatch.setattr(JobQueue, "enqueue_flagged", slow)
+    await often(connection)
+    cycles = Cycles()
+    async with running(Sweep(observer=cycles), database) as runtime:
+        await connection.execute("ALTER TABLE wallets DISABLE TRIGGER wallet_flags_update")
+        await flag(connection, gas.id)
+        await flag(connection, tokens.id, gas=None, tokens=True)
+        cycle = await cycles.until(lambda cycle: cycle.missed_events > 0)
+        assert cycle.missed == {"gas-topup": 0, "consolidation": 1}
+        assert "sweeping flags for gas-topup waits" in (runtime.last_error or "")
+        monkeypatch.undo()
+        cycle = await cycles.until(lambda cycle: cycle.missed_events > 0)
+        assert cycle.missed == {"gas-topup": 1, "consolidation": 0}, "flags are asked for at every sweep"
+        assert runtime.last_error is None

@@ -12,7 +12,7 @@ from pipeline.workers.runtime import Runtime
 from tests.db.cli_kit import Shell
 from tests.db.logins import login, login_name
 from tests.db.sessions import rows, second_session, until_blocked
-from tests.db.worker_kit import PATIENCE, Script, executor, running
+from tests.db.worker_kit import PATIENCE, Script, executor, heartbeat, running
 from tests.seed import Chain
 
 CHANGE = "UPDATE chains SET sync_interval = sync_interval + interval '1 s'"
@@ -41,8 +41,14 @@ class TestAProcessSays:
                 assert "waits since " in said
                 assert f"for a lock of session {person.info.backend_pid} (user postgres, application psql, " in said
                 assert f"SELECT pg_terminate_backend({person.info.backend_pid})" in said
-            await person.execute("ROLLBACK")
-            await asking
+                await person.execute("ROLLBACK")
+                await asking
+                async with asyncio.timeout(PATIENCE):
+                    while runtime.last_error is not None:
+                        await heartbeat(runtime)
+                await heartbeat(runtime)
+                ((shown,),) = await rows(connection, "SELECT last_error FROM worker_registry")
+                assert shown is None, "it is taken back when it is over"
 
     async def test_what_nobody_leads(self, connection: Connection, database: str, tron: Chain) -> None:
         await connection.execute(LED, ["confirmations tron", uuid4(), "61 s", "61 s"])

@@ -48,6 +48,14 @@ def test_what_is_paid_in_between_begins_the_hour_anew(prices_of: Watched) -> Non
     assert prices_of.after(LONGEST_SECONDS - 1, DEAR) == 0
 
 
+def test_what_was_told_is_taken_back_once_when_something_is_paid(prices_of: Watched) -> None:
+    prices_of.after(0, DEAR)
+    assert prices_of.after(LONGEST_SECONDS, DEAR) == 1
+    assert prices_of.after(60, CHEAP) == 2
+    assert prices_of.told[-1] == ""
+    assert prices_of.after(60, CHEAP) == 2
+
+
 def test_other_trouble_says_nothing_of_prices(prices_of: Watched) -> None:
     prices_of.after(0, DEAR)
     prices_of.after(LONGEST_SECONDS / 2, ChainUnavailable("no node"))
