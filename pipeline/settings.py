@@ -171,9 +171,15 @@ class Settings(BaseSettings):
 
     @property
     def signing_policy(self) -> Path | None:
-        """The policy file to read; None: there is none. One that is named and missing is not overlooked."""
+        """The policy file to read; None: there is none. One that is named and missing is not overlooked. Raises
+        SettingsError where this user cannot see whether there is one."""
+        if self.policy_file is not None:
+            return self.policy_file
         kept = self.home / "policy.toml"
-        return self.policy_file or (kept if kept.exists() else None)
+        try:
+            return kept if kept.exists() else None
+        except OSError as error:
+            raise SettingsError(f"The policy file {kept} cannot be looked for: {error.strerror}") from None
 
     @property
     def spending_ledger(self) -> Path:
@@ -273,10 +279,13 @@ def _env_file() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Variables of the process over those of ``.env``."""
+    """Variables of the process over those of ``.env``. Raises SettingsError for one that cannot be read."""
     path = _env_file()
-    kept = {name: value for name, value in dotenv_values(path).items() if value is not None} if path.is_file() else {}
-    return kept | dict(os.environ)
+    try:
+        kept = dotenv_values(path) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The file {path} cannot be read: {error}") from None
+    return {name: value for name, value in kept.items() if value is not None} | dict(os.environ)
 
 
 def _list_of(value: str) -> tuple[str, ...]:

@@ -1,15 +1,17 @@
 """Doctor's questions to a chain: are its nodes of the right network, our wallets funded, and what would gas cost."""
 
 import math
+from collections.abc import Awaitable, Callable
 
-from pipeline.chains.errors import ChainUnavailable, InvalidAddress, NotAToken
+from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, LyingNode, NotAToken, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Asset, BalanceQuery
 from pipeline.cli.chain_context import ChainContext
 from pipeline.cli.check_fees import check_fees
+from pipeline.cli.check_nodes import CHECKS as NODE_CHECKS
 from pipeline.cli.check_nodes import check_nodes
 from pipeline.cli.check_tron import check_signer
-from pipeline.cli.checks import NEWEST, Check, Examination
+from pipeline.cli.checks import NEWEST, Check, Examination, answered
 from pipeline.cli.findings import Findings, Level
 from pipeline.cli.output import CommandError
 from pipeline.cli.policy import treasury_of
@@ -77,21 +79,47 @@ async def check_chain(found: Findings, examination: Examination, chain: Row) -> 
             f"{context.name} has no native coin",
             "insert it into asset_on_chain, without a contract",
         )
-    provider = await check_nodes(found, context)
+    provider: Provider | None = None
+    with answered(found, connection, _named("CHAIN.node"), context.name):
+        provider = await check_nodes(found, context)
     if provider is not None:
         try:
-            await _check_tokens(found, context, provider)
-            if chain["family"] == Family.EVM:
-                await check_fees(found, chain, context.coins, provider)
-            if chain["family"] == Family.TRON:
-                addresses = context.gas_address, context.treasury_address
-                await check_signer(found, context.name, context.native, *addresses, provider)
-            await _check_money(found, context, provider)
-        except ChainUnavailable as error:
-            found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")
+            await _ask_nodes(found, context, provider)
         finally:
             await provider.close()
-    _check_wallets(found, context)
+    with answered(found, connection, _named("CHAIN.wallets"), context.name):
+        _check_wallets(found, context)
+    if context.branch is not None:
+        with answered(found, connection, _named("CHAIN.derivation"), context.name):
+            _check_derivation(found, context, context.branch)
+
+
+async def _ask_nodes(found: Findings, context: ChainContext, provider: Provider) -> None:
+    """What nodes are asked for that are right. Once none of them answers soundly, the rest is not asked."""
+    chain, addresses = context.chain, (context.gas_address, context.treasury_address)
+    questions: dict[str, Callable[[], Awaitable[None]]] = {
+        "CHAIN.assets": lambda: _check_tokens(found, context, provider)
+    }
+    if chain["family"] == Family.EVM:
+        questions["CHAIN.fees"] = lambda: check_fees(found, chain, context.coins, provider)
+    if chain["family"] == Family.TRON:
+        questions["CHAIN.signer"] = lambda: check_signer(found, context.name, context.native, *addresses, provider)
+    questions["CHAIN.treasury"] = lambda: _check_treasury(found, context, provider)
+    questions["CHAIN.gas"] = lambda: _check_gas_wallet(found, context, provider)
+    for check, question in questions.items():
+        with answered(found, context.examination.connection, _named(check), context.name):
+            try:
+                await question()
+            except (ChainUnavailable, WrongNetwork, LyingNode) as error:
+                found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")
+                return
+            except ChainError as error:
+                name = check.replace("CHAIN", context.name)
+                found.fail(name, f"{context.name}: {error}", _named(check).cure)
+
+
+def _named(check: str) -> Check:
+    return next(one for one in (*CHECKS, *NODE_CHECKS) if one.id == check)
 
 
 def _coin(chain: Row) -> tuple[str, int]:
@@ -152,9 +180,8 @@ async def _check_tokens(found: Findings, context: ChainContext, provider: Provid
         found.ok(f"{context.name}.assets", f"{context.name}: tokens agree with their contracts: {', '.join(agreeing)}")
 
 
-async def _check_money(found: Findings, context: ChainContext, provider: Provider) -> None:
-    treasury, gas = context.treasury_address, context.gas_address
-    await _check_treasury(found, context, provider, treasury)
+async def _check_gas_wallet(found: Findings, context: ChainContext, provider: Provider) -> None:
+    gas = context.gas_address
     if gas is None:
         found.note(f"{context.name}.gas", "the gas wallet is unknown without the mnemonic")
         return
@@ -165,8 +192,8 @@ async def _check_money(found: Findings, context: ChainContext, provider: Provide
     _check_gas(found, context, gas, balance.raw)
 
 
-async def _check_treasury(found: Findings, context: ChainContext, provider: Provider, treasury: str | None) -> None:
-    check = f"{context.name}.treasury"
+async def _check_treasury(found: Findings, context: ChainContext, provider: Provider) -> None:
+    check, treasury = f"{context.name}.treasury", context.treasury_address
     if treasury is None:
         found.note(check, "the treasury is unknown without the mnemonic or a pinned address")
         return
@@ -252,8 +279,6 @@ def _check_wallets(found: Findings, context: ChainContext) -> None:
         found.ok(check, text)
     else:
         found.note(check, f"{context.name} has no wallets; derive some: {_derive(context.name)}")
-    if context.branch is not None:
-        _check_derivation(found, context, context.branch)
 
 
 def _check_derivation(found: Findings, context: ChainContext, branch: PublicBranch) -> None:

@@ -11,6 +11,7 @@ from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import listen_dsn
 from pipeline.db.session import session_dsn
 from pipeline.db.statements import statement
+from pipeline.local.procfile import production_lines
 from pipeline.settings import Settings
 
 OLDEST_VERSION = 15
@@ -77,8 +78,9 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
         found.ok("notify", f"NOTIFY round trip {took * 1000:.1f} ms")
 
 
-def check_processes(found: Findings, connection: Connection, expected: set[str], *, system_paused: bool) -> None:
+def check_processes(found: Findings, connection: Connection, *, system_paused: bool) -> None:
     """Which processes are alive. ``system_paused``: that they pause is no finding of its own."""
+    expected = {line.name for line in production_lines()}
     alive: set[str] = set()
     for row in connection.execute(statement("doctor/processes")):
         alive |= {row["type"]} if row["alive"] else set()

@@ -45,16 +45,22 @@ BLOCKED_SECONDS = 5.0
 """How long a session may wait for a lock: a commit takes milliseconds."""
 
 
-def check_locks(found: Findings, connection: Connection) -> None:
-    """Nobody else holds locks of ours, and none of our sessions waits for one for long."""
+def check_foreign_locks(found: Findings, connection: Connection) -> None:
+    """Nobody else holds locks of ours."""
     foreign = connection.execute(statement("doctor/foreign_locks")).fetchall()
-    blocked = connection.execute(statement("doctor/blocked"), {"longer_than_seconds": BLOCKED_SECONDS}).fetchall()
     for row in foreign:
         found.warn(
             "locks.foreign",
             f"session {row['pid']} (user {row['user']}, application {row['application'] or 'unknown'}) {row['what']}",
             f"end it: SELECT pg_terminate_backend({row['pid']}); and see who may connect (database.connect)",
         )
+    if not foreign:
+        found.ok("locks.foreign", "nobody else holds locks of ours")
+
+
+def check_blocked(found: Findings, connection: Connection) -> None:
+    """None of our sessions waits for a lock for long."""
+    blocked = connection.execute(statement("doctor/blocked"), {"longer_than_seconds": BLOCKED_SECONDS}).fetchall()
     for row in blocked:
         found.fail(
             "locks.blocked",
@@ -62,8 +68,6 @@ def check_locks(found: Findings, connection: Connection) -> None:
             f"{row['blocker']} (user {row['blocker_user']}, application {row['blocker_application'] or 'unknown'})",
             f"if that session hangs, end it: SELECT pg_terminate_backend({row['blocker']})",
         )
-    if not foreign:
-        found.ok("locks.foreign", "nobody else holds locks of ours")
     if not blocked:
         found.ok("locks.blocked", "nobody waits for a lock")
 

@@ -70,14 +70,18 @@ def check_policy(found: Findings, connection: Connection, settings: Settings) ->
 
 def _check_ledger(found: Findings, ledger: SpendingLedger) -> None:
     """Without creating it: doctor may run as somebody else than who signs."""
-    place = ledger.path if ledger.path.exists() else next(one for one in ledger.path.parents if one.exists())
+    place = "give it a place on a disk with room: FLAGPOST_SIGNING_LEDGER"
     try:
         if ledger.path.exists():
             ledger.spent("")
-        elif not os.access(place, os.W_OK):
+        elif not os.access(next(one for one in ledger.path.parents if one.exists()), os.W_OK):
             raise LedgerUnavailable(f"{ledger.path} cannot be written: nothing is signed")
     except LedgerUnavailable as error:
-        found.fail("policy.ledger", str(error), "give it a place on a disk with room: FLAGPOST_SIGNING_LEDGER")
+        found.fail("policy.ledger", str(error), place)
+        return
+    except OSError as error:  # of a directory that this user may not search
+        said = f"{ledger.path} cannot be looked for, and this user signs nothing: {error.strerror}"
+        found.fail("policy.ledger", said, f"where another user signs, run doctor as that one; else {place}")
         return
     found.ok("policy.ledger", f"what is signed is counted in {ledger.path}")
 
@@ -87,8 +91,8 @@ def _check_ceilings(found: Findings, chain: str, known: NetworkPolicy, ledger: S
     for whose in (GAS_WALLET, WALLETS):
         try:
             spent = ledger.spent(ceiling_of(known, whose).of) if ledger.path.exists() else 0
-        except LedgerUnavailable:
-            return
+        except (LedgerUnavailable, OSError):
+            return  # said of policy.ledger
         said = (
             f"{whose}: {known.human(spent)} of {known.human(known.day_max)} coins signed away on this host in 24 hours"
         )

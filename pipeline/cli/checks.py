@@ -29,6 +29,7 @@ To add one:
 What a node is asked for is in ``check_nodes.py`` and ``check_chain.py``; its ids begin with the name of the chain.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,9 +37,12 @@ from typing import Any
 import psycopg
 
 from pipeline.cli.findings import Finding, Findings, Level
+from pipeline.cli.output import CommandError
 from pipeline.cli.session import Connection, Row
 from pipeline.config import RuntimeConfig
 from pipeline.db.statements import statement
+from pipeline.printable import printable
+from pipeline.redaction import redact
 from pipeline.settings import Settings
 from pipeline.workers.alarms import parameters, worded
 
@@ -150,6 +154,47 @@ class Topic:
     checks: Sequence[Check]
 
 
+@contextlib.contextmanager
+def answered(found: Findings, connection: Connection, check: Check, chain: str = "") -> Iterator[None]:
+    """What keeps a question from being asked or answered is a finding of ``check``, and the next one is asked: also an
+    error that nobody expected. ``chain``: the name of the one it is about. Raises psycopg.Error where the connection is
+    lost."""
+    name = check.id.replace("CHAIN", chain)
+    unknown = f"not known whether {check.right}"
+    try:
+        yield
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        found.warn(name, f"{unknown}: {_refusal(error)}", _cure(error))
+    except CommandError as error:
+        found.fail(name, error.message, error.hint)
+    except Exception as error:
+        said = printable(redact(" ".join(str(error).split())))
+        found.fail(
+            name,
+            f"{f'{chain}: ' if chain else ''}{unknown}: {type(error).__name__}: {said}",
+            "a fault of doctor's, or of what it asked: report it; what it would have found is not known",
+        )
+
+
+def _cure(error: psycopg.Error) -> str:
+    match error:
+        case psycopg.errors.QueryCanceled():
+            return "run doctor when the database has less to do"
+        case psycopg.errors.InsufficientPrivilege():
+            return "run doctor with the DATABASE_URL that migrates"
+        case psycopg.OperationalError():
+            return "run doctor again"
+        case _:
+            return "run: flagpost migrate"
+
+
+def _refusal(error: psycopg.Error) -> str:
+    lines = (error.diag.message_primary or str(error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 @dataclass(slots=True)
 class Examiner:
     """Asks checks one after the other and writes down what they find."""
@@ -169,18 +214,10 @@ class Examiner:
     def _ask(self, check: Check) -> bool:
         """Whether nothing is wrong."""
         self.asked.append(check.id)
-        try:
+        troubles: list[Trouble] | None = None
+        with answered(self.found, self.examination.connection, check):
             troubles = list(check.troubles(self.examination))
-        except psycopg.errors.QueryCanceled as error:
-            self._unanswered(check, str(error.diag.message_primary), "run doctor when the database has less to do")
-            return False
-        except psycopg.errors.InsufficientPrivilege as error:
-            self._unanswered(check, str(error.diag.message_primary), "run doctor with the DATABASE_URL that migrates")
-            return False
-        except psycopg.OperationalError:
-            raise
-        except psycopg.DatabaseError as error:
-            self._unanswered(check, str(error).splitlines()[0], "run: flagpost migrate")
+        if troubles is None:
             return False
         for trouble in troubles:
             level = trouble.level or check.level
@@ -190,6 +227,3 @@ class Examiner:
         if not troubles:
             self.found.ok(check.id, check.right, shown=False)
         return not troubles
-
-    def _unanswered(self, check: Check, why: str, todo: str) -> None:
-        self.found.warn(check.id, f"not known whether {check.right}: {why}", todo)

@@ -1,8 +1,8 @@
 """``flagpost doctor``: everything that has to be right, checked, with what to do where it is not."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import psycopg
 import typer
@@ -22,14 +22,13 @@ from pipeline.cli import (
     check_sessions,
     check_wallets,
 )
-from pipeline.cli.checks import Check, Examination, Examiner, Topic
+from pipeline.cli.checks import Check, Examination, Examiner, Topic, answered
 from pipeline.cli.findings import Findings
 from pipeline.cli.output import CommandError, out, print_json
-from pipeline.cli.session import Connection, async_database, database
+from pipeline.cli.session import Connection, Row, async_database, database
 from pipeline.config import RuntimeConfig
 from pipeline.db.migrate import Schema, installed_version
 from pipeline.db.statements import statement
-from pipeline.local.procfile import production_lines
 from pipeline.settings import Settings
 
 TOPICS = (
@@ -67,7 +66,7 @@ def doctor(
             _check(found, connection, settings, full=full)
     except CommandError as error:
         found.fail("database", error.message, error.hint)
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         found.fail("database", f"the connection was lost: {str(error).splitlines()[0]}", "run doctor again")
     if as_json:
         print_json(found.as_json())
@@ -96,16 +95,43 @@ def _check(found: Findings, connection: Connection, settings: Settings, *, full:
         return
     if not check_sessions.check_writes(found, connection):
         return
-    check_sessions.check_sessions(found, connection, settings)
-    installed, config = asyncio.run(_schema_and_config(settings))
-    if not _check_schema(found, installed):
+    known = {check.id: check for check in known_checks()}
+
+    def ask(check: str, question: Callable[[], None]) -> None:
+        with answered(found, connection, known[check]):
+            question()
+
+    ask("sessions", lambda: check_sessions.check_sessions(found, connection, settings))
+    if not _check_schema(found, asyncio.run(_installed(settings))):
         return
-    check_sessions.check_shadows(found, connection)
-    check_locks.check_rights(found, connection)
-    check_locks.check_connect(found, connection)
-    check_locks.check_locks(found, connection)
-    check_locks.check_notification_queue(found, connection)
-    check_database.check_bell(found, connection, settings)
+    ask("shadows", lambda: check_sessions.check_shadows(found, connection))
+    ask("database.rights", lambda: check_locks.check_rights(found, connection))
+    ask("database.connect", lambda: check_locks.check_connect(found, connection))
+    ask("locks.foreign", lambda: check_locks.check_foreign_locks(found, connection))
+    ask("locks.blocked", lambda: check_locks.check_blocked(found, connection))
+    ask("database.notifications", lambda: check_locks.check_notification_queue(found, connection))
+    ask("notify", lambda: check_database.check_bell(found, connection, settings))
+    config = RuntimeConfig()
+    with answered(found, connection, known["config"]):
+        config = _check_config(found, settings)
+    ask("processes", lambda: check_database.check_processes(found, connection, system_paused=config.paused))
+    ask("leaders", lambda: check_locks.check_leaders(found, connection))
+    ask("policy", lambda: check_policy.check_policy(found, connection, settings))
+    examination = Examination(connection, settings, config, full)
+    examiner = Examiner(examination, found)
+    for topic in TOPICS:
+        examiner.ask(topic)
+    chains: list[Row] = []
+    with answered(found, connection, known["chains"]):
+        chains += _active_chains(found, connection)
+    for chain in chains:
+        found.about(chain["name"])
+        with answered(found, connection, known["CHAIN.node"], chain["name"]):
+            asyncio.run(check_chain.check_chain(found, examination, chain))
+
+
+def _check_config(found: Findings, settings: Settings) -> RuntimeConfig:
+    config = asyncio.run(_config(settings))
     for problem in config.problems:
         found.warn("config", problem, "correct it: flagpost config set KEY VALUE")
     if not config.problems:
@@ -114,25 +140,16 @@ def _check(found: Findings, connection: Connection, settings: Settings, *, full:
         found.warn(
             "paused", "the whole system is paused: nothing new is taken", "go on: flagpost config set paused false"
         )
-    expected = {line.name for line in production_lines()}
-    check_database.check_processes(found, connection, expected, system_paused=config.paused)
-    check_locks.check_leaders(found, connection)
-    check_policy.check_policy(found, connection, settings)
-    examination = Examination(connection, settings, config, full)
-    examiner = Examiner(examination, found)
-    for topic in TOPICS:
-        examiner.ask(topic)
+    return config
+
+
+def _active_chains(found: Findings, connection: Connection) -> list[dict[str, Any]]:
     chains = connection.execute(statement("doctor/chains")).fetchall()
     if not chains:
         found.warn(
             "chains", "there is no active chain", "see: flagpost chains list; switch one on: flagpost chains enable"
         )
-    for chain in chains:
-        found.about(chain["name"])
-        try:
-            asyncio.run(check_chain.check_chain(found, examination, chain))
-        except psycopg.errors.QueryCanceled as error:
-            found.warn(f"{chain['name']}.wallets", f"no answer: {error.diag.message_primary}", "run doctor again")
+    return chains
 
 
 def _check_schema(found: Findings, installed: int) -> bool:
@@ -147,7 +164,11 @@ def _check_schema(found: Findings, installed: int) -> bool:
     return installed == wanted
 
 
-async def _schema_and_config(settings: Settings) -> tuple[int, RuntimeConfig]:
+async def _installed(settings: Settings) -> int:
     async with async_database(settings, "doctor") as connection:
-        version = await installed_version(connection)
-        return version, await RuntimeConfig.load(connection)
+        return await installed_version(connection)
+
+
+async def _config(settings: Settings) -> RuntimeConfig:
+    async with async_database(settings, "doctor") as connection:
+        return await RuntimeConfig.load(connection)

@@ -94,7 +94,7 @@ def own_policy(settings: Settings) -> Policy:
     """The policy of this host. Raises CommandError."""
     try:
         return load_policy(settings.signing_policy, settings.treasury)
-    except PolicyError as error:
+    except (PolicyError, SettingsError) as error:
         raise CommandError(str(error), "see: docs/operating.md, What a host may sign") from None
 
 
@@ -188,7 +188,7 @@ def _contract(contract: ContractPolicy) -> Mapping[str, Any]:
 def _spent(one: NetworkPolicy, ledger: SpendingLedger, whose: str) -> str:
     try:
         return one.human(ledger.spent(ceiling_of(one, whose).of))
-    except LedgerUnavailable as error:
+    except (LedgerUnavailable, OSError) as error:
         raise CommandError(str(error), "make the file readable and writable for who signs and for who asks") from None
 
 

@@ -170,6 +170,14 @@ FAULTS = (
     Fault("sequences", "SELECT setval('wallets_id_seq', 1)", "wallets_id_seq had drawn 1, and wallets.id goes up to 2"),
     Fault("sequences", (job("a"), "SELECT setval('job_logs_seq', 1, false)"), "job_logs_seq had drawn 0"),
     Fault(
+        "processes.troubles",
+        "INSERT INTO worker_registry (name, type, last_error) SELECT 'sync@' || n, 'sync', 'no node answers'"
+        " FROM generate_series(1, 5) AS n",
+        "sync@1, sync@2, sync@3 and 2 more: no node answers",
+        Level.WARN,
+        cure="do what it says",
+    ),
+    Fault(
         "processes.heartbeats",
         "INSERT INTO worker_registry (name, type, last_heartbeat)"
         " VALUES ('sync@here:1', 'sync', now() + interval '400 days')",

@@ -4,7 +4,7 @@ SELECT type,
        count(*) FILTER (WHERE last_heartbeat < now() - interval '60 seconds') AS silent,
        count(*) FILTER (WHERE status = 'paused') AS paused,
        count(*) FILTER (WHERE status = 'error') AS in_error,
-       max(last_error) AS last_error
+       max(last_error) FILTER (WHERE status = 'error') AS last_error
 FROM worker_registry
 WHERE status <> 'stopped' AND last_heartbeat > now() - interval '1 day'
 GROUP BY type
