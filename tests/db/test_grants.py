@@ -129,6 +129,36 @@ async def test_tables_that_are_not_ours_are_left_alone(supabase: Connection, emp
     assert await value(supabase, "SELECT has_function_privilege('anon', 'posted()', 'EXECUTE')")
 
 
+@pytest.mark.parametrize("security", ["DEFINER", "INVOKER"])
+@pytest.mark.parametrize("owner", ["the application's", "ours"])
+async def test_functions_that_are_not_ours_are_left_alone(
+    supabase: Connection, empty_database: str, security: str, owner: str
+) -> None:
+    """An application that pins the search_path of its functions lost its rights on them by migrate, and our roles and
+    the owner's rights were given out with them."""
+    await supabase.execute(
+        f"CREATE FUNCTION app_thing() RETURNS int LANGUAGE sql SECURITY {security}"  # type: ignore[arg-type]
+        " SET search_path = pg_catalog, public, pg_temp AS 'SELECT 1'"
+    )
+    # One of the same name as ours with other parameters is not ours, either.
+    await supabase.execute(
+        f"CREATE FUNCTION cancel_job(bigint) RETURNS int LANGUAGE sql SECURITY {security}"  # type: ignore[arg-type]
+        " SET search_path = pg_catalog, public, pg_temp AS 'SELECT 1'"
+    )
+    for function in ("app_thing()", "cancel_job(bigint)"):
+        await supabase.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC, anon".encode())
+        await supabase.execute(f"GRANT EXECUTE ON FUNCTION {function} TO authenticated".encode())
+        if owner != "ours":
+            await supabase.execute("GRANT CREATE ON SCHEMA public TO service_role")
+            await supabase.execute(f"ALTER FUNCTION {function} OWNER TO service_role".encode())
+    rights = "SELECT proacl::text FROM pg_proc WHERE proname = 'app_thing' OR proargtypes::text = '20' ORDER BY proname"
+    before = await rows(supabase, rights)
+    await migrate(empty_database)
+    assert await rows(supabase, rights) == before
+    said = "SELECT FROM rights_of_others() WHERE object IN ('app_thing()', 'cancel_job(bigint)')"
+    assert await rows(supabase, said) == []
+
+
 async def test_our_objects_are_all_there_are(connection: Connection) -> None:
     """A table that is added has to be added to own_relations(), or nobody takes it from anybody."""
     there = await rows(
@@ -137,8 +167,9 @@ async def test_our_objects_are_all_there_are(connection: Connection) -> None:
         " AND relnamespace IN ('public'::regnamespace, 'flagpost_locks'::regnamespace) ORDER BY 1",
     )
     assert await rows(connection, "SELECT r::regclass::text FROM own_relations() r ORDER BY 1") == there
-    functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
-    assert await value(connection, functions) == await value(connection, "SELECT count(*) FROM own_functions()")
+    signature = "SELECT format('%%s(%%s)', proname, oidvectortypes(proargtypes)) FROM pg_proc WHERE {} ORDER BY 1"
+    there = await rows(connection, signature.format("pronamespace = 'public'::regnamespace"))
+    assert await rows(connection, signature.format("oid IN (SELECT own_functions())")) == there
 
 
 async def test_nobody_else_has_a_right_on_a_fresh_database(connection: Connection) -> None:
