@@ -1,8 +1,10 @@
 """What stands still is said by the sweep without being asked: once, and when it is over."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -10,12 +12,14 @@ from pipeline.db.pool import Connection, Pool
 from pipeline.workers import alarms as alarms_module
 from pipeline.workers import slow
 from pipeline.workers.alarms import Alarms
+from pipeline.workers.leader import Leader
 from pipeline.workers.sweep import Sweep
 from tests.db.doctor_faults import FAULTS
 from tests.db.test_repairs import Alone, without_triggers
 from tests.db.test_sweep import Cycles, break_off, often
 from tests.db.worker_kit import executor_pool, heartbeat, rows, running
 from tests.logs import logged
+from tests.patience import PATIENCE
 from tests.seed import Chain, add_wallets
 
 STANDSTILLS = {fault.check: fault for fault in reversed(FAULTS) if fault.level.value == "fail"}
@@ -104,6 +108,24 @@ async def test_the_sweep_shows_it_in_the_registry(connection: Connection, databa
         await heartbeat(runtime)
         (row,) = await rows(connection, "SELECT last_error FROM worker_registry WHERE type = 'sweep'")
     assert "TRX balances have been due for 60 min; no sync reads them" in row["last_error"]
+
+
+async def test_a_sweep_that_stands_by_says_nothing(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who acts instead says it: what this one knows would be shown for as long as it lives."""
+    await add_wallets(connection, tron, 2)
+    await make(connection, "wallets.unread")
+    await often(connection)
+    cycles = Cycles()
+    async with running(Sweep(observer=cycles, standby_seconds=0.05), database) as runtime:
+        for _ in range(2):
+            await cycles.until(lambda _: True)
+        assert runtime.last_error is not None
+        monkeypatch.setattr(Leader, "leads", AsyncMock(return_value=False))
+        async with asyncio.timeout(PATIENCE):
+            while runtime.last_error is not None:
+                await heartbeat(runtime)
 
 
 async def test_what_others_say_of_the_process_stays(connection: Connection, database: str, tron: Chain) -> None:

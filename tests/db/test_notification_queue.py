@@ -138,6 +138,7 @@ async def test_flags_are_served_and_it_is_said_who_holds_it(
                 bell.clear()
                 await bell.wait()
         assert await value(operator, USAGE) < SUPPRESSED_FROM
+        assert runtime.last_error is None, "it is over"
         await flag(operator, wallets[2].id)
         await script.until_written(3)
         assert runtime.listener.received["wallet_flags"] == heard + 1

@@ -268,12 +268,15 @@ async def test_what_comes_back_in_the_next_round_is_an_alarm(
     connection: Connection, database: str, tron: Chain
 ) -> None:
     async with executor_pool(database) as pool:
-        repairs = Repairs(Alone(pool))  # type: ignore[arg-type]
+        desk = Alone(pool)
+        repairs = Repairs(desk)  # type: ignore[arg-type]
         with logged("ERROR") as lines:
             for _ in range(2):
                 await load_wallets(connection, tron, 1)
                 assert lines == []
                 assert await repairs.cycle(interval_seconds=60) == {"balances_created": 2}
+            assert "balances created again" in str(desk.troubles)
             assert await repairs.cycle(interval_seconds=60) == {}
+            assert str(desk.troubles) == ""
     (line,) = lines
     assert "balances created again, 2 in this round over all wallets and 2 in the last" in line

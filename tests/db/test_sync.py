@@ -263,6 +263,12 @@ async def test_no_node_answers(connection: Connection, database: str, tron: Chai
             assert "no node of tron answered" in str(row["last_error"])
         ledger.fault = None
         await watch.until(lambda: watch.read == 2)
+        async with asyncio.timeout(PATIENCE):
+            while runtime.last_error is not None:
+                await heartbeat(runtime)
+        await heartbeat(runtime)
+        (worker,) = await rows(connection, "SELECT last_error FROM worker_registry")
+        assert worker["last_error"] is None, "a node answers again"
     assert [row["last_error"] for row in await balances(connection)] == [None, None]
 
 
