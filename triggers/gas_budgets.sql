@@ -28,14 +28,16 @@ AS $$
         topups = g.topups + excluded.topups, amount = g.amount + excluded.amount, fees = g.fees + excluded.fees
 $$;
 
--- Corrects what was counted of a payment. Never below zero: to end a payment is not refused for a count that somebody changed.
-CREATE OR REPLACE FUNCTION recount_gas(payment transfers, p_topups integer, p_amount numeric, p_fee numeric) RETURNS void
+-- Corrects what was counted in an hour. Never below zero: to end a payment is not refused for a count that somebody changed.
+CREATE OR REPLACE FUNCTION recount_gas(p_chain_id integer, p_hour timestamptz, p_topups integer, p_amount numeric, p_fee numeric)
+RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    UPDATE gas_spending g
-    SET topups = greatest(0, g.topups + p_topups), amount = greatest(0, g.amount + p_amount), fees = greatest(0, g.fees + p_fee)
-    WHERE g.chain_id = payment.chain_id AND g.hour = date_trunc('hour', payment.created_at, 'UTC')
+    INSERT INTO gas_spending AS g (chain_id, hour, topups, amount, fees)
+    VALUES (p_chain_id, p_hour, greatest(0, p_topups), greatest(0, p_amount), greatest(0, p_fee))
+    ON CONFLICT (chain_id, hour) DO UPDATE SET
+        topups = greatest(0, g.topups + p_topups), amount = greatest(0, g.amount + p_amount), fees = greatest(0, g.fees + p_fee)
 $$;
 
 -- The fee that budgets count of a payment that has not settled: what was reserved, or more where its bytes may cost more. 0 for
@@ -49,15 +51,36 @@ AS $$
         WHERE a.transfer_id = payment.id AND NOT a.found_on_chain AND a.id IS DISTINCT FROM without_attempt)) END
 $$;
 
--- Raises FP002 where spending `more` for a payment, of which `already` is counted, would pass a limit of the chain. Run under
--- lock_gas.
-CREATE OR REPLACE FUNCTION check_spending(payment transfers, already numeric, more numeric) RETURNS void
+-- The same by the hours in which it was counted: what was reserved as the payment was asked for, and what its bytes may cost
+-- beyond that as they were signed, which may be days later.
+CREATE OR REPLACE FUNCTION counted_fees(payment transfers) RETURNS TABLE (hour timestamptz, fee numeric)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT c.hour, sum(c.fee)
+    FROM (
+        SELECT date_trunc('hour', payment.created_at, 'UTC') AS hour, payment.fee_reserved::numeric AS fee
+        UNION ALL
+        SELECT date_trunc('hour', a.created_at, 'UTC'), greatest(0, a.fee_cap - greatest(payment.fee_reserved, a.before))
+        FROM (
+            SELECT x.created_at, x.fee_cap::numeric AS fee_cap,
+                   max(x.fee_cap::numeric) OVER (ORDER BY x.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+            FROM chain_transactions x WHERE x.transfer_id = payment.id AND NOT x.found_on_chain
+        ) a
+    ) c
+    WHERE payment.fee_reserved IS NOT NULL
+    GROUP BY c.hour
+$$;
+
+-- Raises FP002 where spending `more` for a payment now (`at`), of which `already` is counted for the day, would pass a limit of
+-- the chain. Run under lock_gas.
+CREATE OR REPLACE FUNCTION check_spending(payment transfers, at timestamptz, already numeric, more numeric) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     rules chains;
-    first_hour timestamptz := date_trunc('hour', payment.created_at - interval '24 hours', 'UTC');
+    first_hour timestamptz := date_trunc('hour', at - interval '24 hours', 'UTC');
     wallet_day numeric;
     day numeric;
     total numeric;
@@ -68,9 +91,9 @@ BEGIN
     SELECT * INTO STRICT rules FROM chains c WHERE c.id = payment.chain_id;
     SELECT already + coalesce(sum(t.amount + coalesce(t.fee_paid, counted_fee(t))), 0) INTO wallet_day FROM transfers t
     WHERE t.wallet_id = payment.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> payment.id
-      AND t.created_at > payment.created_at - interval '24 hours' AND t.created_at < payment.created_at + interval '1 minute';
+      AND t.created_at > at - interval '24 hours' AND t.created_at < at + interval '1 minute';
     SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= first_hour
-                                                     AND g.hour <= payment.created_at + interval '1 hour'), 0),
+                                                     AND g.hour <= at + interval '1 hour'), 0),
            coalesce(sum(g.amount + g.fees), 0)
     INTO day, total
     FROM gas_spending g
@@ -149,14 +172,14 @@ BEGIN
         END IF;
     END IF;
 
-    PERFORM check_spending(NEW, 0, NEW.amount + NEW.fee_reserved);
+    PERFORM check_spending(NEW, NEW.created_at, 0, NEW.amount + NEW.fee_reserved);
     PERFORM count_gas(NEW);
     RETURN NULL;
 END
 $$;
 
--- Bytes that may cost more than was reserved, or a replacement that offers more: the difference is counted, and refused where a
--- budget does not allow it.
+-- Bytes that may cost more than was reserved, or a replacement that offers more: the difference is counted as of now, however
+-- old the payment is, and refused where a budget does not allow it.
 CREATE OR REPLACE FUNCTION check_gas_attempt() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -174,8 +197,10 @@ BEGIN
     more := NEW.fee_cap - counted;
     IF more > 0 THEN
         PERFORM lock_gas(NEW.chain_id);
-        PERFORM check_spending(payment, payment.amount + counted, more);
-        PERFORM recount_gas(payment, 0, 0, more);
+        PERFORM check_spending(
+            payment, NEW.created_at,
+            CASE WHEN payment.created_at > NEW.created_at - interval '24 hours' THEN payment.amount + counted ELSE 0 END, more);
+        PERFORM recount_gas(NEW.chain_id, date_trunc('hour', NEW.created_at, 'UTC'), 0, 0, more);
     END IF;
     RETURN NULL;
 END
@@ -186,11 +211,23 @@ CREATE OR REPLACE FUNCTION settle_gas_budget() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
+DECLARE
+    asked_at timestamptz := date_trunc('hour', NEW.created_at, 'UTC');
+    paid numeric := 0;
+    counted record;
 BEGIN
     IF NEW.state = 'rejected' THEN
-        PERFORM recount_gas(NEW, CASE NEW.kind WHEN 'gas' THEN -1 ELSE 0 END, -NEW.amount, -counted_fee(NEW));
+        PERFORM recount_gas(NEW.chain_id, asked_at, CASE NEW.kind WHEN 'gas' THEN -1 ELSE 0 END, -NEW.amount, 0);
     ELSE
-        PERFORM recount_gas(NEW, 0, 0, coalesce(NEW.fee_paid, 0) - counted_fee(NEW));
+        paid := coalesce(NEW.fee_paid, 0);
+    END IF;
+    -- The fee stays counted where it was counted first, as far as it goes.
+    FOR counted IN SELECT f.hour, f.fee FROM counted_fees(NEW) f ORDER BY f.hour LOOP
+        PERFORM recount_gas(NEW.chain_id, counted.hour, 0, 0, least(counted.fee, paid) - counted.fee);
+        paid := greatest(0, paid - counted.fee);
+    END LOOP;
+    IF paid > 0 THEN
+        PERFORM recount_gas(NEW.chain_id, asked_at, 0, 0, paid);
     END IF;
     RETURN NULL;
 END

@@ -1,8 +1,7 @@
 """What the signing processes of a host have signed away in the last 24 hours: a file that they share.
 
     reserve    the amount is added up with all that stands in the file; within the ceiling a line is appended and
-    fsynced,
-               and only then may anything be signed for it; above, CeilingReached
+               fsynced, and only then may anything be signed for it; above, CeilingReached
     release    nothing was signed for a reservation: a second line takes it back
 
 One line a reservation, JSON: ``{"id": "…", "at": 1764444444.1, "of": "evm 56 gas wallet", "spent": "1234"}``;
@@ -10,8 +9,8 @@ One line a reservation, JSON: ``{"id": "…", "at": 1764444444.1, "of": "evm 56 
 
 Who reads or appends holds a lock on the file, so that two processes cannot both take the last of a ceiling. A process
 that dies in the middle of a line leaves one that does not end: it was not fsynced, nothing was signed for it, and the
-next one cuts it off. Any other line that cannot be read stops signing. Lines that are a day old are left out as the
-file is written anew. What waits at the same moment is written and fsynced together.
+next one cuts it off. Any other line that cannot be read stops signing. Lines that are two days old are left out as
+the file is written anew. What waits at the same moment is written and fsynced together.
 """
 
 import asyncio
@@ -30,13 +29,18 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
+from pipeline.signing.clock import HostClock
 from pipeline.signing.errors import CeilingReached, LedgerUnavailable, SigningDeferred
 
 T = TypeVar("T")
 
 WINDOW_SECONDS = 86_400.0
 FUTURE_SECONDS = 300.0
-"""A line from further ahead was written while this host's clock was wrong: it counts as of now."""
+"""A line from further ahead was written while this host's clock was wrong: it counts as of when it is read."""
+KEPT_SECONDS = 2 * WINDOW_SECONDS
+"""Lines stay in the file longer than they count: the clock may be set back."""
+YOUNG_SECONDS = 600.0
+"""A process that has not run for so long does not write the file anew: its clock may be wrong yet."""
 LOCK_SECONDS = 5.0
 """Others hold the lock for one fsync. Whoever holds it longer stands still."""
 LOCK_PAUSE_SECONDS = 0.005
@@ -80,9 +84,11 @@ class _Counted:
     offset: int = 0
     lines: dict[str, tuple[float, str, int]] = field(default_factory=dict)
     """Time, ceiling and amount by id, in the order of the file."""
+    over: dict[str, tuple[float, str, int]] = field(default_factory=dict)
+    """Those that do not count any more and stay in the file."""
     spent: Counter[str] = field(default_factory=Counter)
     is_stale: bool = False
-    """Whether the file is to be written anew."""
+    """Whether lines of the file have times that are wrong."""
 
     def add(self, line_id: str, at: float, of: str, amount: int) -> None:
         self.drop(line_id)
@@ -90,9 +96,26 @@ class _Counted:
         self.spent[of] += amount
 
     def drop(self, line_id: str) -> None:
+        self.over.pop(line_id, None)
         at_of_amount = self.lines.pop(line_id, None)
         if at_of_amount is not None:
             self.spent[at_of_amount[1]] -= at_of_amount[2]
+
+    def pass_time(self, now: float) -> int:
+        """Count no longer what is a day old, and forget what is two; how many lines were from the future."""
+        ahead = 0
+        for line_id, (at, of, amount) in list(self.lines.items()):
+            if at <= now - WINDOW_SECONDS:
+                self.drop(line_id)
+                self.over[line_id] = (at, of, amount)
+            elif at > now + FUTURE_SECONDS:
+                self.lines[line_id] = (now, of, amount)
+                ahead += 1
+        for line_id, (at, _, _) in list(self.over.items()):
+            if at > now - KEPT_SECONDS:
+                break
+            del self.over[line_id]
+        return ahead
 
 
 async def in_thread(work: Callable[[], T]) -> T:
@@ -107,11 +130,11 @@ class SpendingLedger:
         self,
         path: Path,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: HostClock | None = None,
     ) -> None:
-        """``clock`` in seconds since 1970."""
         self.path = path
-        self._clock = clock
+        self._clock = clock or HostClock()
+        self._set_back = 0
         self._counted = _Counted()
         self._queue: list[_Wanted] = []
         self._writing: asyncio.Task[None] | None = None
@@ -121,14 +144,14 @@ class SpendingLedger:
         if amount < 0:
             raise ValueError(f"an amount of {amount} cannot be reserved")
         reservation = Reservation(secrets.token_hex(8), ceiling, amount)
-        line = {"id": reservation.id, "at": round(self._clock(), 3), "of": ceiling.of, "spent": str(amount)}
+        line = {"id": reservation.id, "at": round(self._clock.now(), 3), "of": ceiling.of, "spent": str(amount)}
         await self._write(line, ceiling, amount)
         return reservation
 
     async def release(self, reservation: Reservation) -> None:
         """Nothing was signed for it. Where that cannot be written down it stays counted for its day."""
         try:
-            await self._write({"void": reservation.id, "at": round(self._clock(), 3)}, None, 0)
+            await self._write({"void": reservation.id, "at": round(self._clock.now(), 3)}, None, 0)
         except LedgerUnavailable as error:
             logger.warning("{} stays counted, although nothing was signed for it: {}", reservation.amount, error)
 
@@ -201,9 +224,9 @@ class SpendingLedger:
             for wanted in taken:
                 self._take(wanted.line)
             self._counted.offset = file_end + len(text)
-            if self._counted.is_stale or self._counted.offset > max(
-                COMPACT_BYTES, 2 * LINE_BYTES * len(self._counted.lines)
-            ):
+            kept = len(self._counted.lines) + len(self._counted.over)
+            is_large = self._counted.offset > max(COMPACT_BYTES, 2 * LINE_BYTES * kept)
+            if (is_large or self._counted.is_stale) and self._clock.age > YOUNG_SECONDS:
                 self._write_anew()
 
     def _over(self, ceiling: Ceiling, spent: int, amount: int) -> CeilingReached | None:
@@ -256,7 +279,10 @@ class SpendingLedger:
 
     def _read(self, file: int) -> None:
         """Take in what others have appended, and forget what is a day old."""
-        about = os.fstat(file)
+        about, now = os.fstat(file), self._clock.now()
+        if self._clock.set_back != self._set_back:
+            # What seemed to be a day old is not: all of it is read again.
+            self._set_back, self._counted = self._clock.set_back, _Counted()
         if about.st_ino != self._counted.inode or about.st_size < self._counted.offset:
             self._counted = _Counted(inode=about.st_ino)
             _sync_directory(self.path.parent)
@@ -269,13 +295,7 @@ class SpendingLedger:
             if complete < len(text):
                 os.ftruncate(file, self._counted.offset)
                 break
-        now, ahead = self._clock(), 0
-        for line_id, (at, of, amount) in list(self._counted.lines.items()):
-            if at <= now - WINDOW_SECONDS:
-                self._counted.drop(line_id)
-            elif at > now + FUTURE_SECONDS:
-                self._counted.lines[line_id] = (now, of, amount)
-                ahead += 1
+        ahead = self._counted.pass_time(now)
         if ahead:
             logger.warning("{}: {} lines are from the future: they count as of now", self.path, ahead)
             self._counted.is_stale = True
@@ -291,8 +311,8 @@ class SpendingLedger:
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerUnavailable(
                 f"{self.path} has a line that cannot be read ({line[:80]!r}): nothing is signed. Somebody has changed "
-                "it; find "
-                f"out who, then mend the line, or move the file away if a day has passed since the last signature"
+                "it; find out "
+                "who, then mend the line, or move the file away if a day has passed since the last signature"
             ) from error
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -302,12 +322,12 @@ class SpendingLedger:
             self._counted.add(str(line["id"]), float(line["at"]), str(line["of"]), int(line["spent"]))
 
     def _write_anew(self) -> None:
-        """Only what still counts, in a file that takes the other's place at once. Run under the lock, after all else:
-        what is appended to the old one from here on is lost."""
+        """Only what counts, or did yesterday, in a file that takes the other's place at once. Run under the lock, after
+        all else: what is appended to the old one from here on is lost."""
         beside = self.path.with_name(f"{self.path.name}.new")
         lines = [
             {"id": line_id, "at": at, "of": of, "spent": str(amount)}
-            for line_id, (at, of, amount) in self._counted.lines.items()
+            for line_id, (at, of, amount) in (self._counted.over | self._counted.lines).items()
         ]
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -31,6 +31,8 @@ class Permit:
     most: int
     """Amount (where it is coins) and fee."""
     used: bool = field(default=False)
+    dropped: bool = field(default=False)
+    """Nobody has the bytes that were signed, and nobody will: they were kept nowhere."""
 
     def use(self, needed: int) -> None:
         """Raises SigningRefused for a second use, and for more than was counted."""
@@ -65,14 +67,14 @@ class SigningRules:
             if contract.gas_max is not None and (cost.gas or 0) > contract.gas_max:
                 raise SigningRefused(
                     f"a call of {contract.symbol} ({contract.address}) would use up to {cost.gas} units of gas, the "
-                    "signing "
-                    f"policy of {self.policy.name} allows {contract.gas_max}: find out why, then raise its gas_max"
+                    f"signing policy of {self.policy.name} allows {contract.gas_max}: find out why, then raise "
+                    "its gas_max"
                 )
         if cost.fee > self.policy.fee_max:
             raise SigningDeferred(
                 f"a transaction could cost {self.policy.human(cost.fee)} coins, the signing policy of "
-                f"{self.policy.name} allows "
-                f"{self.policy.human(self.policy.fee_max)} on this host: wait until fees fall, or raise its fee_max"
+                f"{self.policy.name} allows {self.policy.human(self.policy.fee_max)} on this host: wait until fees "
+                "fall, or raise its fee_max"
             )
 
     def _reached(self, reached: CeilingReached, whose: str) -> CeilingReached:
@@ -82,10 +84,8 @@ class SigningRules:
             freed = f"; the oldest of it is forgotten at {datetime.fromtimestamp(reached.free_at, UTC):%H:%M:%S} UTC"
         return CeilingReached(
             f"day_max of the signing policy of {self.policy.name} is reached for the {whose}: {human(reached.spent)} "
-            "of "
-            f"{human(self.policy.day_max)} coins were signed away on this host in 24 hours, {human(reached.asked)} "
-            "more are "
-            f"asked for{freed}. If so much is meant to leave, raise day_max",
+            f"of {human(self.policy.day_max)} coins were signed away on this host in 24 hours, {human(reached.asked)} "
+            f"more are asked for{freed}. If so much is meant to leave, raise day_max",
             reached.spent,
             reached.asked,
             reached.free_at,
@@ -94,7 +94,7 @@ class SigningRules:
     @asynccontextmanager
     async def permit(self, most: int, counted: int, *, of_gas_wallet: bool) -> AsyncIterator[Permit]:
         """One signature for up to ``most`` native raw units, of which ``counted`` were not counted before. Given back
-        at the end where it was not used. Raises CeilingReached, LedgerUnavailable."""
+        at the end where it was not used, or what was signed was dropped. Raises CeilingReached, LedgerUnavailable."""
         whose = GAS_WALLET if of_gas_wallet else WALLETS
         try:
             reservation = await self._ledger.reserve(ceiling_of(self.policy, whose), counted)
@@ -104,5 +104,5 @@ class SigningRules:
         try:
             yield permit
         finally:
-            if not permit.used:
+            if not permit.used or permit.dropped:
                 await self._ledger.release(reservation)

@@ -37,7 +37,7 @@ from pipeline.transfers.intents import Attempt, Context, Intent, Kind
 from pipeline.transfers.prices import PriceWatch
 from pipeline.transfers.signing import Authority, check_intent, check_wallet, signing_index
 from pipeline.transfers.states import AttemptState, TransferState
-from pipeline.transfers.store import Draft, Purse, TransferStore, UnknownTransactions
+from pipeline.transfers.store import Draft, Purse, TransferStore, UnknownTransactions, kept_nothing
 from pipeline.transfers.terms import AssetTerms, Terms
 
 T = TypeVar("T")
@@ -182,14 +182,17 @@ class Sender:
             return await self._broadcast(claimed, kind, ready, orders.not_sent)
         async with AsyncExitStack() as permits:
             drafts = await _as_far_as_possible(orders, lambda order: self._draft(order, terms, numbered, permits))
-            return await self._hand_over(orders, drafts, terms, numbered)
+            ready = await self._hand_over(orders, drafts, terms, numbered)
+        await self._send(claimed, kind, ready)
+        return Parked()
 
     @asynccontextmanager
     async def permit(
         self, unsigned: UnsignedTransaction, replaces: SignedTransaction | None = None
     ) -> AsyncIterator[Permit]:
         """What the signature of these bytes takes, counted on this host before it is given; asks no node. Of bytes that
-        replace others, with the same nonce, what they may cost more: one of both lands.
+        replace others, with the same nonce, what they may cost more: one of both lands. To be held until the bytes are
+        kept: what the database refuses is given back.
 
         Raises SigningRefused, SigningDeferred."""
         payment, cost = unsigned.payment, self._cost(unsigned)
@@ -198,7 +201,12 @@ class Sender:
         already = 0 if replaces is None else _leaving(payment) + self.provider.cost_of(replaces.raw).fee
         of_gas_wallet = payment.sender == await self.gas_address()
         async with self.rules.permit(most, max(0, most - already), of_gas_wallet=of_gas_wallet) as permit:
-            yield permit
+            try:
+                yield permit
+            except Exception as error:
+                # Else each attempt at what the database refuses would count for its day.
+                permit.dropped = kept_nothing(error)
+                raise
 
     async def sign(
         self, kind: Kind, payment: Payment, unsigned: UnsignedTransaction, authority: Authority, permit: Permit
@@ -231,7 +239,7 @@ class Sender:
         terms.check_fee(unsigned.fee_cap)
         async with self.permit(unsigned) as permit:
             signed = await self.sign(order.kind, payment, unsigned, order.claimed.authority, permit)
-        attempt_id = await self.store.record_signed(job, transfer_id, signed)
+            attempt_id = await self.store.record_signed(job, transfer_id, signed)
         return _Ready(attempt_id, order.asset, payment, signed)
 
     async def _draft(self, order: Order, terms: Terms, numbered: NumberedProvider, permits: AsyncExitStack) -> Draft:
@@ -253,7 +261,8 @@ class Sender:
 
     async def _hand_over(
         self, orders: Orders, drafts: Sequence[Draft], terms: Terms, numbered: NumberedProvider
-    ) -> Outcome:
+    ) -> list[_Ready]:
+        """Commit the bytes of all; from then on they may be out."""
         first = orders.payments[0]
         counted = (await numbered.sender_nonces(first.payment.sender)).seen
         line = self._lines.setdefault(first.payment.sender, asyncio.Lock())
@@ -263,12 +272,10 @@ class Sender:
         except UnknownTransactions:
             await self.store.doubt(terms.chain_id, first.payment.sender, counted)
             raise
-        ready = [
+        return [
             _Ready(one.attempt_id, order.asset, order.payment, one.signed)
             for order, one in zip(orders.payments, kept, strict=False)
         ]
-        await self._send(first.claimed, first.kind, ready)
-        return Parked()
 
     async def _give_up_others(self, claimed: Claimed, assets: set[int]) -> None:
         """Unsent intents of this job that were decided once and are not now."""

@@ -27,6 +27,9 @@ from pipeline.transfers.rows import fetch
 from pipeline.transfers.terms import Terms
 from pipeline.units import parse_raw
 
+_REFUSALS = frozenset({"FP", "22", "23", "40", "42", "55"})
+"""Classes of SQLSTATE: our own guards, data and constraints, deadlocks, rights, locks that were not given."""
+
 
 class StepRefused(Exception):
     """The database did not let a step happen; nothing changed."""
@@ -84,6 +87,14 @@ class SenderHeld(StepRefused):
 def refused_by_guard(error: Exception) -> bool:
     """Whether it was one of our triggers or functions that said no (they have SQLSTATE class FP), and no outage."""
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("FP")
+
+
+def kept_nothing(error: Exception) -> bool:
+    """Whether the database has refused a step for certain, so that nothing of its transaction stands. Where the
+    connection was lost, or the server ends, nobody knows what became of a commit."""
+    if isinstance(error, StepRefused):
+        return True
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _REFUSALS
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,7 @@ class Upkeep:
         affordable = await self._held(terms, payment.sender) - wanted.promised
         if payment.asset.is_native:
             affordable -= payment.amount
-        if terms.fee_max is not None:
-            affordable = min(affordable, terms.fee_max)
+        affordable = min(affordable, terms.fee_max, self._sender.rules.policy.fee_max)
         try:
             unsigned = await self._bump(wanted, max(0, affordable))
             terms.check_fee(unsigned.fee_cap)
@@ -81,7 +80,7 @@ class Upkeep:
         try:
             async with self._sender.permit(unsigned, wanted.signed) as permit:
                 signed = await self._sender.sign(wanted.kind, payment, unsigned, authority, permit)
-            attempt_id = await self._store.record_replacement(wanted, signed)
+                attempt_id = await self._store.record_replacement(wanted, signed)
         except (SigningRefused, SigningDeferred, BudgetExhausted, UnusualFee) as refused:
             await self._store.decline(wanted, str(refused))
             raise
@@ -132,7 +131,7 @@ class Upkeep:
         authority = await self._sender.authority(void.owner.derivation_index)
         async with self._sender.permit(unsigned) as permit:
             signed = await self._sender.sign(Kind.GAP, payment, unsigned, authority, permit)
-        attempt_id = await self._store.record_gap(self._chain_id, void, payment, estimate.fee, signed)
+            attempt_id = await self._store.record_gap(self._chain_id, void, payment, estimate.fee, signed)
         reply = await send_bytes(self._provider, signed)
         crash_here(CrashPoint.GAP_SENT)
         logger.warning("filled nonce {} of {} (tx {}, {})", void.nonce, void.sender, short(signed.txid), reply)

@@ -9,8 +9,8 @@ ALTER TABLE chains
     -- A top-up is worth at least so many times its own fee: less than that is never sent, more is sent instead.
     ADD COLUMN topup_fee_multiple numeric NOT NULL DEFAULT 3
         CONSTRAINT topups_are_worth_their_fee CHECK (topup_fee_multiple BETWEEN 1 AND 1000),
-    -- A transaction may cost so many times what payments of its kind cost on average in the last 24 hours. Fees below a
-    -- twentieth of fee_max are not compared.
+    -- A transaction may cost so many times what payments of its kind cost on average in the last 24 hours; a 400th of fee_max
+    -- counts as usual in any case.
     ADD COLUMN fee_rise_max numeric NOT NULL DEFAULT 20
         CONSTRAINT fees_rise_within_bounds CHECK (fee_rise_max BETWEEN 2 AND 1000000);
 

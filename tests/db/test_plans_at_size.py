@@ -1,4 +1,4 @@
-"""With 1,000,000 wallets, 2,000,000 balances and 1,000,000 finished jobs no statement of queue and sync looks at a
+"""With 300,000 wallets, 600,000 balances and 300,000 finished jobs no statement of queue and sync looks at a
 whole table: prepared and repeated as the processes do it, and under a generic plan from the start. What functions,
 triggers and foreign keys plan by themselves counts, too."""
 
@@ -23,8 +23,8 @@ from tests.databases import fresh_database
 from tests.db.doctor_kit import ASKED, examination
 from tests.db.nested_plans import SETTINGS, Plans
 
-WALLETS = 1_000_000
-FINISHED = 1_000_000
+WALLETS = 300_000
+FINISHED = 300_000
 BATCH = 20
 """Jobs, wallets or balances in one statement."""
 REPEATED = 7
@@ -163,7 +163,7 @@ async def test_next_due(executor: Pool, queue: JobQueue) -> None:
 async def test_comparing_wallets_with_their_balances(executor: Pool) -> None:
     """Pages of a thousand: each table is read by a range of an index."""
     async with few_rows_read(executor), executor.connection() as session:
-        after = 500_000
+        after = 150_000
         for _ in range(REPEATED):
             parameters = {"after": after, "wallets": 1_000}
             compared = await session.execute(statement("sweep/repair_wallets"), parameters, prepare=True)

@@ -89,6 +89,34 @@ class TestBudgets:
         await sign(connection, tron, transfer, fee_cap=TRX // 2)
         assert await rows(connection, SPENT) == [(5 * TRX, TRX, 1)]
 
+    async def test_bytes_of_an_old_payment_count_today(self, connection: Connection, tron: Chain) -> None:
+        """A node holds payments back for a day, and names prices then: their hour is over, today's budget is not."""
+        await rules(connection, fee_max=50 * TRX, gas_max_per_wallet_day=60 * TRX, gas_max_per_day=60 * TRX)
+        first, second = await add_wallets(connection, tron, 2)
+        old, new = [await new_transfer(connection, tron, one, fee=TRX) for one in (first, second)]
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            "UPDATE transfers SET created_at = created_at - interval '30 hours' WHERE id = %s", [old]
+        )
+        await connection.execute(
+            "WITH now_less AS (UPDATE gas_spending SET topups = 1, amount = amount / 2, fees = fees / 2 RETURNING *)"
+            " INSERT INTO gas_spending (chain_id, hour, topups, amount, fees)"
+            " SELECT chain_id, hour - interval '30 hours', topups, amount, fees FROM now_less"
+        )
+        await connection.execute("SET session_replication_role = origin")
+        attempt = await new_attempt(connection, tron, old, fee_cap=50 * TRX)
+        with pytest.raises(psycopg.DatabaseError, match="gas_max_per_day") as refused:
+            await new_attempt(connection, tron, new, fee_cap=50 * TRX)
+        assert refused.value.sqlstate == "FP002"
+        hours = "SELECT fees FROM gas_spending ORDER BY hour"
+        assert [fees for (fees,) in await rows(connection, hours)] == [TRX, 50 * TRX]
+        assert attempt
+        await connection.execute("UPDATE transfers SET state = 'signed' WHERE id = %s", [old])
+        await lead(connection, old, "broadcasting", "included", "final", fee=3 * TRX)
+        assert [fees for (fees,) in await rows(connection, hours)] == [TRX, 3 * TRX], (
+            "2 of it today, and what is asked for"
+        )
+
     async def test_bytes_that_would_pass_a_budget_are_not_kept(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         await rules(connection, gas_max_per_topup=5 * TRX, gas_max_per_wallet_day=6 * TRX, gas_max_per_day=6 * TRX)
@@ -273,6 +301,34 @@ class TestRise:
         (wallet,) = await add_wallets(connection, tron, 1)
         gas = await new_transfer(connection, tron, wallet)
         await new_attempt(connection, tron, gas, GAS_STATION, fee_cap=90 * TRX)
+
+    async def test_energy_that_cost_nothing_counts_with_its_price(self, connection: Connection, tron: Chain) -> None:
+        """Of a wallet with rented energy nothing is burned; the next one has none, and pays what the first could."""
+        await rules(connection, fee_max=100 * TRX)
+        for wallet in await add_wallets(connection, tron, 10):
+            transfer = await new_transfer(connection, tron, wallet, "consolidation")
+            attempt = await new_attempt(connection, tron, transfer, wallet.address, fee_cap=14 * TRX)
+            await connection.execute("UPDATE transfers SET state = 'signed' WHERE id = %s", [transfer])
+            await connection.execute("ALTER TABLE chain_transactions DISABLE TRIGGER USER")
+            await connection.execute(
+                "UPDATE chain_transactions SET state = 'final', block_number = 1, block_id = 'b', block_time = now(),"
+                " fee_paid = 0 WHERE id = %s",
+                [attempt],
+            )
+            await connection.execute("ALTER TABLE chain_transactions ENABLE TRIGGER USER")
+            await lead(connection, transfer, "broadcasting", "included", "final", fee=0)
+        assert await value(connection, "SELECT usual_fee(%s, 'consolidation')", tron.id) == 14 * TRX
+        (wallet,) = await add_wallets(connection, tron, 1)
+        assert await self.attempt(connection, tron, wallet, 80 * TRX) is None
+
+    async def test_what_is_said_to_change_is_enough(self, connection: Connection, tron: Chain) -> None:
+        await rules(connection, fee_max=100 * TRX)
+        await self.paid(connection, tron, 0)
+        first, second = await add_wallets(connection, tron, 2)
+        said = await self.attempt(connection, tron, first, 90 * TRX)
+        assert said == "FP008 fee_rise_max: If fees really rose so far: flagpost config set tron.fee_rise_max 361"
+        await rules(connection, fee_rise_max=361)
+        assert await self.attempt(connection, tron, second, 90 * TRX) is None
 
     async def test_small_fees_are_not_compared(self, connection: Connection, tron: Chain) -> None:
         """On TRON most top-ups cost nothing, and one in many 1.1 TRX for a new account."""

@@ -152,8 +152,16 @@ def choose(market: Market, policy: FeePolicy, chain: str) -> Fees:
 
 
 def asked_of(market: Market, like: Fees, policy: FeePolicy) -> Fees:
-    """What the network asks for now of a transaction in the envelope of ``like``, without any cap."""
-    return _asked(market, policy, like.tip is None)
+    """What the network asks for now of a transaction in the envelope of ``like``, without any cap; no more than is near
+    what the last blocks were paid."""
+    asked = _asked(market, policy, like.tip is None)
+    if market.paid is None:
+        return asked
+    base = market.base or 0
+    if asked.tip is None:
+        return Fees(min(asked.max_fee, _most(base + market.paid, policy)), None)
+    tip = min(asked.tip, _most(market.paid, policy))
+    return Fees(asked.max_fee - (asked.tip - tip), tip)
 
 
 def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
@@ -177,9 +185,14 @@ def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
     return Fees(max_fee, None if higher.tip is None else min(higher.tip, max_fee))
 
 
+def _most(paid: int, policy: FeePolicy) -> int:
+    """Of a price, where the last blocks were paid so much."""
+    return max(PRICE_RISE_MAX * paid, policy.cap // 20)
+
+
 def _not_far_above(asked: int, paid: int, policy: FeePolicy, chain: str) -> None:
     """Raises FeeCapTooLow."""
-    most = max(PRICE_RISE_MAX * paid, policy.cap // 20)
+    most = _most(paid, policy)
     if asked > most:
         raise FeeCapTooLow(
             asked,

@@ -83,3 +83,13 @@ def test_a_replacement_keeps_its_envelope(like: Fees, asked: Fees) -> None:
 def test_margins_round_up() -> None:
     assert with_margin(21_001, 20) == 25_202
     assert with_margin(1, 0) == 1
+
+
+@pytest.mark.parametrize(
+    ("like", "asked"),
+    [(Fees(100 * GWEI, 2 * GWEI), Fees(27 * GWEI, 25 * GWEI)), (Fees(5 * GWEI, None), Fees(25 * GWEI, None))],
+)
+def test_a_replacement_does_not_offer_far_more_than_the_last_blocks_were_paid(like: Fees, asked: Fees) -> None:
+    """A node hides a payment until it is replaced, and names a tip of its own then."""
+    made_up = Market(base=1 * GWEI, tip=400 * GWEI, gas_price=401 * GWEI, paid=1 * GWEI)
+    assert asked_of(made_up, like, FeePolicy(cap=500 * GWEI)) == asked

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.signing import ledger as module
+from pipeline.signing.clock import SLACK_SECONDS, HostClock
 from pipeline.signing.errors import CeilingReached, LedgerUnavailable
-from pipeline.signing.ledger import Ceiling, SpendingLedger
+from pipeline.signing.ledger import YOUNG_SECONDS, Ceiling, SpendingLedger
 
 DAY = 86_400.0
 CEILING = Ceiling("evm 56 gas wallet", 100)
@@ -60,7 +61,7 @@ def path(tmp_path: Path) -> Path:
 
 async def test_what_is_reserved_stands_on_the_disk(path: Path, now: Now) -> None:
     with mock.patch.object(module.os, "fsync", wraps=os.fsync) as fsync:
-        await SpendingLedger(path, clock=now).reserve(CEILING, 60)
+        await SpendingLedger(path, clock=HostClock(now, now)).reserve(CEILING, 60)
         assert fsync.called
     (line,) = lines(path)
     assert {key: value for key, value in line.items() if key != "id"} == {
@@ -72,7 +73,7 @@ async def test_what_is_reserved_stands_on_the_disk(path: Path, now: Now) -> None
 
 
 async def test_a_ceiling_is_not_passed(path: Path, now: Now) -> None:
-    ledger = SpendingLedger(path, clock=now)
+    ledger = SpendingLedger(path, clock=HostClock(now, now))
     await ledger.reserve(CEILING, 60)
     with pytest.raises(CeilingReached) as reached:
         await ledger.reserve(CEILING, 41)
@@ -83,9 +84,9 @@ async def test_a_ceiling_is_not_passed(path: Path, now: Now) -> None:
 
 
 async def test_a_restart_forgets_nothing_and_a_day_does(path: Path, now: Now) -> None:
-    await SpendingLedger(path, clock=now).reserve(CEILING, 100)
+    await SpendingLedger(path, clock=HostClock(now, now)).reserve(CEILING, 100)
     now.at += DAY - 1
-    again = SpendingLedger(path, clock=now)
+    again = SpendingLedger(path, clock=HostClock(now, now))
     with pytest.raises(CeilingReached):
         await again.reserve(CEILING, 1)
     now.at += 2
@@ -93,15 +94,15 @@ async def test_a_restart_forgets_nothing_and_a_day_does(path: Path, now: Now) ->
 
 
 async def test_what_was_released_can_be_spent(path: Path, now: Now) -> None:
-    ledger = SpendingLedger(path, clock=now)
+    ledger = SpendingLedger(path, clock=HostClock(now, now))
     reservation = await ledger.reserve(CEILING, 100)
     await ledger.release(reservation)
     await ledger.reserve(CEILING, 100)
-    assert SpendingLedger(path, clock=now).spent(CEILING.of) == 100
+    assert SpendingLedger(path, clock=HostClock(now, now)).spent(CEILING.of) == 100
 
 
 async def test_who_waits_at_the_same_moment_shares_an_fsync(path: Path, now: Now) -> None:
-    ledger = SpendingLedger(path, clock=now)
+    ledger = SpendingLedger(path, clock=HostClock(now, now))
     await ledger.reserve(CEILING, 0)
     with mock.patch.object(module.os, "fsync", wraps=os.fsync) as fsync:
         done = await asyncio.gather(*(ledger.reserve(CEILING, 1) for _ in range(120)), return_exceptions=True)
@@ -138,11 +139,11 @@ class TestTrouble:
     async def test_nothing_is_signed_where_nothing_can_be_written(self, tmp_path: Path, now: Now) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(LedgerUnavailable, match=r"cannot be written down in .*signed\.jsonl.*nothing is signed"):
-            await SpendingLedger(tmp_path / "file" / "signed.jsonl", clock=now).reserve(CEILING, 1)
+            await SpendingLedger(tmp_path / "file" / "signed.jsonl", clock=HostClock(now, now)).reserve(CEILING, 1)
 
     @pytest.mark.parametrize("call", ["pwrite", "fsync"])
     async def test_a_full_disk(self, path: Path, now: Now, call: str) -> None:
-        ledger = SpendingLedger(path, clock=now)
+        ledger = SpendingLedger(path, clock=HostClock(now, now))
         await ledger.reserve(CEILING, 1)
         full = OSError(28, "No space left on device")
         with (
@@ -154,9 +155,9 @@ class TestTrouble:
         await ledger.reserve(CEILING, 99)
 
     async def test_a_line_that_does_not_end_is_cut_off(self, path: Path, now: Now) -> None:
-        await SpendingLedger(path, clock=now).reserve(CEILING, 10)
+        await SpendingLedger(path, clock=HostClock(now, now)).reserve(CEILING, 10)
         append(path, '{"id":"torn","at":17640')
-        ledger = SpendingLedger(path, clock=now)
+        ledger = SpendingLedger(path, clock=HostClock(now, now))
         await ledger.reserve(CEILING, 20)
         assert [line["spent"] for line in lines(path)] == ["10", "20"]
 
@@ -176,17 +177,17 @@ class TestTrouble:
     async def test_a_line_that_says_nothing_stops_signing(self, path: Path, now: Now, line: str) -> None:
         append(path, line + "\n")
         with pytest.raises(LedgerUnavailable, match="has a line that cannot be read"):
-            await SpendingLedger(path, clock=now).reserve(CEILING, 1)
+            await SpendingLedger(path, clock=HostClock(now, now)).reserve(CEILING, 1)
 
     async def test_a_process_that_stands_still_with_the_lock(self, path: Path, now: Now) -> None:
-        await SpendingLedger(path, clock=now).reserve(CEILING, 1)
+        await SpendingLedger(path, clock=HostClock(now, now)).reserve(CEILING, 1)
         with path.open() as held, mock.patch.object(module, "LOCK_SECONDS", 0.05):
             fcntl.flock(held, fcntl.LOCK_EX)
             with pytest.raises(LedgerUnavailable, match="another process has held its lock"):
-                await SpendingLedger(path, clock=now).reserve(CEILING, 1)
+                await SpendingLedger(path, clock=HostClock(now, now)).reserve(CEILING, 1)
 
     async def test_who_gives_up_waiting_leaves_the_others_alone(self, path: Path, now: Now) -> None:
-        ledger = SpendingLedger(path, clock=now)
+        ledger = SpendingLedger(path, clock=HostClock(now, now))
         first = asyncio.create_task(ledger.reserve(CEILING, 10))
         second = asyncio.create_task(ledger.reserve(CEILING, 20))
         await asyncio.sleep(0)
@@ -201,14 +202,54 @@ class TestClock:
     async def test_lines_from_the_future_count_from_now_on(self, path: Path, now: Now) -> None:
         """The host's clock was 400 days ahead, and was set right."""
         now.at += 400 * DAY
-        await SpendingLedger(path, clock=now).reserve(CEILING, 70)
+        await SpendingLedger(path, clock=HostClock(now, now)).reserve(CEILING, 70)
         now.at -= 400 * DAY
-        ledger = SpendingLedger(path, clock=now)
+        ledger = SpendingLedger(path, clock=HostClock(now, now))
         with pytest.raises(CeilingReached):
             await ledger.reserve(CEILING, 31)
         await ledger.reserve(CEILING, 5)
+        now.at += YOUNG_SECONDS + 1
+        await ledger.reserve(CEILING, 0)  # which writes down since when they count
         now.at += DAY + 1
-        assert SpendingLedger(path, clock=now).spent(CEILING.of) == 0
+        assert SpendingLedger(path, clock=HostClock(now, now)).spent(CEILING.of) == 0
+
+    async def test_a_day_is_over_when_it_has_passed(self, path: Path, now: Now) -> None:
+        """The host's clock jumps 400 days ahead while a process runs, and back."""
+        passed = Now()
+        ledger = SpendingLedger(path, clock=HostClock(now, passed))
+        await ledger.reserve(CEILING, 90)
+        now.at += 400 * DAY
+        assert ledger.spent(CEILING.of) == 90
+        with pytest.raises(CeilingReached):
+            await ledger.reserve(CEILING, 90)
+        await ledger.reserve(CEILING, 5)
+        now.at -= 400 * DAY
+        assert ledger.spent(CEILING.of) == 95
+        assert SpendingLedger(path, clock=HostClock(now, passed)).spent(CEILING.of) == 95
+        passed.at += DAY + SLACK_SECONDS
+        now.at += DAY + SLACK_SECONDS
+        assert ledger.spent(CEILING.of) == 0
+
+    async def test_what_a_process_began_with_a_wrong_clock_forgot_it_reads_again(self, path: Path, now: Now) -> None:
+        passed = Now()
+        await SpendingLedger(path, clock=HostClock(now, passed)).reserve(CEILING, 90)
+        now.at += 400 * DAY
+        ledger = SpendingLedger(path, clock=HostClock(now, passed))
+        await ledger.reserve(CEILING, 10)
+        now.at -= 400 * DAY
+        passed.at += 15
+        now.at += 15
+        assert ledger.spent(CEILING.of) == 100
+        assert SpendingLedger(path, clock=HostClock(now, passed)).spent(CEILING.of) == 100
+
+    async def test_one_that_is_set_by_seconds_is_followed(self, path: Path, now: Now) -> None:
+        passed = Now()
+        clock = HostClock(now, passed)
+        now.at += 60
+        assert clock.now() == now.at
+        now.at -= 200
+        assert clock.now() == now.at
+        assert clock.set_back == 0
 
 
 class TestSize:
@@ -218,15 +259,15 @@ class TestSize:
             yield
 
     async def test_what_is_a_day_old_leaves_the_file(self, path: Path, now: Now) -> None:
-        ledger, other = SpendingLedger(path, clock=now), SpendingLedger(path, clock=now)
+        ledger, other = SpendingLedger(path, clock=HostClock(now, now)), SpendingLedger(path, clock=HostClock(now, now))
         many = Ceiling("tron gas wallet", 10_000)
         for _ in range(200):
             now.at += DAY / 20
             await ledger.reserve(many, 7)
             assert other.spent(many.of) == ledger.spent(many.of) <= 20 * 7
-        assert about(path).st_size < 6_000
+        assert about(path).st_size < 10_000
         await other.reserve(many, 1)
-        assert SpendingLedger(path, clock=now).spent(many.of) == ledger.spent(many.of)
+        assert SpendingLedger(path, clock=HostClock(now, now)).spent(many.of) == ledger.spent(many.of)
 
 
 @settings(max_examples=60, deadline=None)
@@ -241,7 +282,7 @@ def test_it_is_a_sum_over_the_last_day(
 ) -> None:
     """Against a model: whatever is done by two processes, a ceiling is never passed and never wrongly refused."""
     path, now = tmp_path_factory.mktemp("ledger") / "signed.jsonl", Now()
-    ledgers = [SpendingLedger(path, clock=now) for _ in range(2)]
+    ledgers = [SpendingLedger(path, clock=HostClock(now, now)) for _ in range(2)]
     counted: list[tuple[float, int, object]] = []
 
     async def walk() -> None:
@@ -262,7 +303,7 @@ def test_it_is_a_sum_over_the_last_day(
                 case "wait":
                     now.at += number * 1_000
                 case "restart":
-                    ledgers[who] = SpendingLedger(path, clock=now)
+                    ledgers[who] = SpendingLedger(path, clock=HostClock(now, now))
 
     with mock.patch.object(module, "in_thread", _at_once):
         asyncio.run(walk())
