@@ -27,6 +27,7 @@ from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.fates import Fates, describe
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Line
+from pipeline.transfers.marks import StuckMarks
 from pipeline.transfers.send import send_bytes, short
 from pipeline.transfers.settlements import CursorMoved, Repeat, SettlementStore
 from pipeline.transfers.standstill import Standstill
@@ -34,7 +35,6 @@ from pipeline.transfers.states import AttemptState
 from pipeline.transfers.store import TransferStore, refused_by_guard
 from pipeline.transfers.strangers import Strangers
 from pipeline.transfers.strangers_store import StrangerStore
-from pipeline.transfers.stuck import Stuck
 from pipeline.transfers.trail import Trail
 
 LONGEST_SCAN_SECONDS = 600.0
@@ -45,8 +45,6 @@ _SHORTEST_SCAN = 200
 """Blocks that are always read, however slow the chain."""
 REPLACE_AFTER_BLOCKS = 6
 """As in the table chains."""
-_ROUNDS_TO_KNOW = 10
-"""After which a process knows which senders stand still, and takes back of all others that they do."""
 _AT_ONCE = 8
 """Node calls under way at once."""
 _REPEATS_A_ROUND = 100
@@ -98,9 +96,7 @@ class Settlement:
                 chain_id, numbering.strangers, numbering.provider, self._final_block, self.longest_scan, patience
             )
         self._head: BlockRef
-        self._said_stuck: dict[str, Stuck] = {}
-        """What this process wrote down last of senders that stand still."""
-        self._rounds = 0
+        self._marks = StuckMarks(chain_id, store)
         self._ahead: str | None = None
         """Why final blocks are not read any more."""
         self._unfinal: str | None = None
@@ -152,21 +148,15 @@ class Settlement:
         await self._mark_stuck()
         return len({attempt.transfer_id for attempt in live}) + unknown
 
+    def begin_anew(self) -> None:
+        """This process leads again, and another one may have followed the chain meanwhile."""
+        self._marks.begin_anew()
+
     async def _mark_stuck(self) -> None:
-        """Write down which senders stand still, when that changes. What another process wrote before stays until this
-        one has looked long enough to know better."""
-        if self._line is None or self._strangers is None:
-            return
-        self._rounds += 1
-        stuck = {**self._line.stuck(), **self._strangers.stuck(), **self._burials.stuck()}
-        new = {sender: one for sender, one in stuck.items() if self._said_stuck.get(sender) != one}
-        if new:
-            await self._store.mark_stuck(self.chain_id, new)
-        moved = self._said_stuck.keys() - stuck.keys()
-        self._said_stuck = stuck
-        knows_all = self._rounds % _ROUNDS_TO_KNOW == 0
-        if moved or knows_all:
-            await self._store.clear_stuck(self.chain_id, list(moved), list(stuck), knows_all=knows_all)
+        """Write down which senders stand still. What another process wrote before stays until this one has looked long
+        enough to know better."""
+        if self._line is not None and self._strangers is not None:
+            await self._marks.write({**self._line.stuck(), **self._strangers.stuck(), **self._burials.stuck()})
 
     def _compare_heights(self, cursor: BlockRef | None, final: BlockRef) -> None:
         """A node is behind by less than a scan; if all are behind for good, what was booked was never on the chain."""
