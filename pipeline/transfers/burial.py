@@ -26,9 +26,12 @@ from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Payments
 from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.stuck import Released, Stuck
+from pipeline.transfers.stuck import Nonces, Released, Stuck
 from pipeline.transfers.unclear import Unclear
 
+_SHOWN_AT_ONCE = 20
+"""Payments of a sender, in what is said of it: nobody vouches for one that was not shown. When those are decided, the
+next ones are."""
 _LONGEST_UNPROVED = timedelta(minutes=10)
 """Past an expiration, by the final blocks: nodes that are behind are no longer behind then."""
 
@@ -76,14 +79,16 @@ class Burials:
 
     def stuck(self) -> dict[str, Stuck]:
         """Senders with a payment whose nonce is used, and that is for people (EVM)."""
-        stuck: dict[str, Stuck] = {}
+        by_sender: dict[str, dict[int, str]] = {}
         for alarm in (*self._alarms.values(), *self._set_aside.values()):
-            nonces, sender = alarm.stuck.unexplained, alarm.attempt.signed.sender
-            if nonces is not None:
-                before = stuck[sender].unexplained or nonces if sender in stuck else nonces
-                both = range(min(before[0], nonces[0]), max(before[-1], nonces[-1]) + 1)
-                stuck[sender] = Stuck(alarm.stuck.reason, both)
-        return stuck
+            if alarm.stuck.unexplained is not None:
+                reasons = by_sender.setdefault(alarm.attempt.signed.sender, {})
+                reasons[_nonce(alarm.attempt)] = alarm.stuck.reason
+        shown = {sender: sorted(reasons.items())[:_SHOWN_AT_ONCE] for sender, reasons in by_sender.items()}
+        return {
+            sender: Stuck("; ".join(reason for _, reason in some), Nonces.one_by_one(nonce for nonce, _ in some))
+            for sender, some in shown.items()
+        }
 
     def forget_but(self, transfers: set[int]) -> None:
         """Only these are out."""
@@ -293,7 +298,7 @@ class Burials:
         )
         logger.critical("{}", accounted.said)
 
-    def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: range | None = None) -> None:
+    def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: Nonces | None = None) -> None:
         if attempt.transfer_id not in self._alarms:
             logger.error("{}", reason)
         self._alarms[attempt.transfer_id] = _Alarm(attempt, Stuck(reason, unexplained))
@@ -305,8 +310,8 @@ def _is_vouched(payment: Payments, vouched: Mapping[str, Released]) -> bool:
     return released is not None and all(released.covers(_nonce(one), one.first_broadcast_at) for one in payment)
 
 
-def _only(attempt: LiveAttempt) -> range:
-    return range(_nonce(attempt), _nonce(attempt) + 1)
+def _only(attempt: LiveAttempt) -> Nonces:
+    return Nonces.one_by_one([_nonce(attempt)])
 
 
 def _nonce(attempt: LiveAttempt) -> int:

@@ -169,7 +169,7 @@ class TestNeverDead:
         evm_desk.settlement.longest_scan = -1
         await rounds(known, evm_desk, 1)
         evm_desk.settlement.longest_scan = 200
-        await known.connection.execute("UPDATE senders SET released = '[1,2)', released_at = now()")
+        await known.connection.execute("UPDATE senders SET released = '{[1,2)}', released_at = now()")
         await rounds(known, evm_desk, 4)
         assert (await states(known))[1] == ["final", "included"]
         (alarm,) = await evm_desk.settlement.tidy()
