@@ -21,11 +21,13 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """By attempt id. An attempt that is in neither is not proved: its blocks could not be read to the end."""
+    """By attempt id. An attempt that is in none of these is not proved: its blocks could not be read to the end."""
 
     found: dict[int, TransactionResult] = field(default_factory=dict)
     absent: dict[int, BlockRef] = field(default_factory=dict)
     """The last block that could have held it, when it is in none of them."""
+    listed: dict[int, BlockRef] = field(default_factory=dict)
+    """The block that holds it, where how it ended could not be read: it is there, whatever nodes say by its id."""
     user: NonceUse | None = None
     """EVM: who else used their nonce. It may have done the very same: then the payment happened."""
     complete: bool = False
@@ -75,7 +77,8 @@ def _look(content: BlockContent, opened: dict[str, LiveAttempt], evidence: Evide
         if one := opened.pop(result.txid, None):
             evidence.found[one.id] = result
     for txid in content.unreadable:
-        opened.pop(txid, None)
+        if one := opened.pop(txid, None):
+            evidence.listed[one.id] = content.block
     for txid, one in list(opened.items()):
         if one.signed.expiration is not None and content.block.timestamp >= one.signed.expiration:
             del opened[txid]
@@ -84,9 +87,9 @@ def _look(content: BlockContent, opened: dict[str, LiveAttempt], evidence: Evide
 
 async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: ReadBlock) -> Evidence:
     """Look for the attempts of a payment that does not expire (EVM), and for whoever used their nonce, in the blocks
-    after those that were final when they were built, up to ``last``. One attempt is found; or something else is named
-    as the user of the nonce, and all are absent; or nothing is proved: the blocks could not be read to the end, or do
-    not show the user.
+    after those that were final when they were built, up to ``last``. One attempt is found, or listed; or something
+    else is named as the user of the nonce, and all are absent; or nothing is proved: the blocks could not be read to
+    the end, or do not show the user.
 
     Raises LyingNode where a final block does not follow the one before, and what ``read`` raises.
     """
@@ -100,12 +103,14 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
     complete = True
     for first in range(min(starts), last.number + 1, _AT_ONCE):
         for content in await asyncio.gather(*map(read, range(first, min(first + _AT_ONCE, last.number + 1)))):
-            if content is None or content.unreadable & by_txid.keys():
+            if content is None:
                 return Evidence()
             if above is not None and content.parent_id != above.id:
                 found = f"final block {content.block.number} does not follow final block {above.number} {above.id}"
                 raise LyingNode(f"{found}: the nodes contradict each other, nothing is called dead")
             above = content.block
+            if unreadable := content.unreadable & by_txid.keys():
+                return Evidence(listed={by_txid[txid].id: above for txid in unreadable})
             complete = complete and not content.unreadable
             for result in content.transactions:
                 if (one := by_txid.get(result.txid)) is not None and one.is_made_by(result):

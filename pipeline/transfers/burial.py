@@ -17,16 +17,21 @@ from datetime import timedelta
 
 from loguru import logger
 
+from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.values import BlockRef
-from pipeline.transfers.absence import ReadBlock, search, search_up_to
+from pipeline.transfers.absence import Evidence, ReadBlock, search, search_up_to
 from pipeline.transfers.booking import Finding, Proof
 from pipeline.transfers.fates import Fates, Known, describe
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Payments
 from pipeline.transfers.nonce_uses import NonceUse
 from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.stuck import Released, Stuck
+from pipeline.transfers.stuck import Nonces, Released, Stuck
+from pipeline.transfers.unclear import Unclear
 
+_SHOWN_AT_ONCE = 20
+"""Payments of a sender, in what is said of it: nobody vouches for one that was not shown. When those are decided, the
+next ones are."""
 _LONGEST_UNPROVED = timedelta(minutes=10)
 """Past an expiration, by the final blocks: nodes that are behind are no longer behind then."""
 
@@ -47,6 +52,7 @@ class Burials:
         chain_id: int,
         store: SettlementStore,
         fates: Fates,
+        unclear: Unclear,
         read: ReadBlock,
         longest_pause: int,
     ) -> None:
@@ -54,6 +60,7 @@ class Burials:
         self._chain_id = chain_id
         self._store = store
         self._fates = fates
+        self._unclear = unclear
         self._read = read
         self._longest_pause = longest_pause
         self._doubts: dict[int, int] = {}
@@ -72,14 +79,16 @@ class Burials:
 
     def stuck(self) -> dict[str, Stuck]:
         """Senders with a payment whose nonce is used, and that is for people (EVM)."""
-        stuck: dict[str, Stuck] = {}
+        by_sender: dict[str, dict[int, str]] = {}
         for alarm in (*self._alarms.values(), *self._set_aside.values()):
-            nonces, sender = alarm.stuck.unexplained, alarm.attempt.signed.sender
-            if nonces is not None:
-                before = stuck[sender].unexplained or nonces if sender in stuck else nonces
-                both = range(min(before[0], nonces[0]), max(before[-1], nonces[-1]) + 1)
-                stuck[sender] = Stuck(alarm.stuck.reason, both)
-        return stuck
+            if alarm.stuck.unexplained is not None:
+                reasons = by_sender.setdefault(alarm.attempt.signed.sender, {})
+                reasons[_nonce(alarm.attempt)] = alarm.stuck.reason
+        shown = {sender: sorted(reasons.items())[:_SHOWN_AT_ONCE] for sender, reasons in by_sender.items()}
+        return {
+            sender: Stuck("; ".join(reason for _, reason in some), Nonces.one_by_one(nonce for nonce, _ in some))
+            for sender, some in shown.items()
+        }
 
     def forget_but(self, transfers: set[int]) -> None:
         """Only these are out."""
@@ -109,11 +118,20 @@ class Burials:
         looked_up = await self._fates.look_up(over)
         unknown = [(one.payment[0], one.dead) for one in looked_up if one.dead is not None]
         unproved = {one.payment[0].id: one.payment[0] for one in looked_up if not one.settled}
-        searched = await search([one for one, _ in unknown], self._read)
+        try:
+            searched = await search([one for one, _ in unknown], self._read)
+        except ChainUnavailable as trouble:
+            logger.warning(
+                "{} payments are called dead, and their blocks cannot be read now: {}", len(unknown), trouble
+            )
+            searched = Evidence()
         for attempt, said in unknown:
             if result := searched.found.get(attempt.id):
                 logger.error("{}: not so, it is in block {}", said, result.block.number)
-                await self._fates.settle(Finding(attempt, result))
+                await self._unclear.settle(Finding(attempt, result))
+            elif block := searched.listed.get(attempt.id):
+                logger.error("{}: not so, block {} lists it", said, block.number)
+                await self._unclear.note(attempt, block)
             elif last := searched.absent.get(attempt.id):
                 blocks = f"final blocks {attempt.signed.ref_block} to {last.number}"
                 await self._bury([attempt], f"{said}; in none of the {blocks}")
@@ -157,7 +175,12 @@ class Burials:
             ):
                 self._searched[transfer] = searched[transfer]
                 continue
-            await self._judge(known, read_up_to, is_vouched=_is_vouched(known.payment, vouched))
+            try:
+                await self._judge(known, read_up_to, is_vouched=_is_vouched(known.payment, vouched))
+            except ChainUnavailable as trouble:
+                # What cannot be read for one payment keeps none of the others waiting; it is tried in the next round.
+                self._tell_unread(known.payment[0], trouble)
+                continue
             self._searched[transfer] = read_up_to.number
 
     def _pause(self, last: int, first: int) -> int:
@@ -176,8 +199,12 @@ class Burials:
             if result := evidence.found.get(attempt.id):
                 said_of_it = said or "not found"
                 logger.error("{}: {}, and it is in block {}", describe(attempt), said_of_it, result.block.number)
-                await self._fates.settle(Finding(attempt, result))
-        if evidence.found:
+                await self._unclear.settle(Finding(attempt, result))
+            elif block := evidence.listed.get(attempt.id):
+                logger.error("{}: {}, and block {} lists it", describe(attempt), said or "not found", block.number)
+                await self._unclear.note(attempt, block)
+        if evidence.found or evidence.listed:
+            self._alarms.pop(first.transfer_id, None)
             return
         user = evidence.user
         denied = None
@@ -204,6 +231,16 @@ class Burials:
             self._alarms.pop(first.transfer_id, None)
             why = f"{user}; in none of the final blocks up to {read_up_to.number}"
             await self._bury(payment, why if said is None else f"{said}; {why}", proof)
+
+    def _tell_unread(self, attempt: LiveAttempt, trouble: ChainUnavailable) -> None:
+        logger.warning("{}: what used its nonce cannot be found out now: {}", describe(attempt), trouble)
+        if attempt.transfer_id not in self._alarms:
+            self._alarm(
+                attempt,
+                f"transfer {attempt.transfer_id}: nonce {attempt.signed.nonce} of {attempt.signed.sender} is used, and "
+                f"the final blocks that show by what cannot be read: {trouble}. Nothing is done yet. Give the chain "
+                "another node (FLAGPOST_NODES_…, or chains.nodes)",
+            )
 
     async def _tell_unexplained(self, payment: Payments, said: str | None, *, complete: bool) -> None:
         first = payment[0]
@@ -261,7 +298,7 @@ class Burials:
         )
         logger.critical("{}", accounted.said)
 
-    def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: range | None = None) -> None:
+    def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: Nonces | None = None) -> None:
         if attempt.transfer_id not in self._alarms:
             logger.error("{}", reason)
         self._alarms[attempt.transfer_id] = _Alarm(attempt, Stuck(reason, unexplained))
@@ -273,8 +310,8 @@ def _is_vouched(payment: Payments, vouched: Mapping[str, Released]) -> bool:
     return released is not None and all(released.covers(_nonce(one), one.first_broadcast_at) for one in payment)
 
 
-def _only(attempt: LiveAttempt) -> range:
-    return range(_nonce(attempt), _nonce(attempt) + 1)
+def _only(attempt: LiveAttempt) -> Nonces:
+    return Nonces.one_by_one([_nonce(attempt)])
 
 
 def _nonce(attempt: LiveAttempt) -> int:

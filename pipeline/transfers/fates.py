@@ -59,6 +59,10 @@ class Fates:
             logger.error("{}", why)
         self._doubts[transfer_id] = why
 
+    def is_doubted(self, transfer_id: int) -> bool:
+        """Whether there is such an alarm."""
+        return transfer_id in self._doubts
+
     def forget_but(self, transfers: set[int]) -> None:
         """Only these are out."""
         self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
@@ -82,7 +86,17 @@ class Fates:
         """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
         return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
 
-    async def check_failure(self, finding: Finding) -> None:
+    async def is_agreed(self, finding: Finding) -> bool:
+        """Whether no node shows the end of a payment otherwise. False: people are told, and it is to be asked again."""
+        try:
+            await self._check_failure(finding)
+        except ChainError as doubt:
+            self.doubt(finding.attempt.transfer_id, str(doubt))
+            return False
+        self._doubts.pop(finding.attempt.transfer_id, None)
+        return True
+
+    async def _check_failure(self, finding: Finding) -> None:
         """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
         may show that something else arrived. Raises LyingNode where one does, ChainUnavailable where none answers:
         nothing is booked then."""
@@ -99,8 +113,8 @@ class Fates:
             names = ", ".join(contradicting)
             raise LyingNode(
                 f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} {told}, {names} "
-                f"{'something else' if paid else 'that it did'}. Nothing is booked until they agree: take the wrong "
-                "one out of the chain's nodes"
+                f"{'something else' if paid else 'that it did'}. Nothing of it is booked until they agree: take "
+                "the wrong one out of the chain's nodes"
             )
         if not found:
             raise ChainUnavailable(f"{judged.error}; no node confirms it now")
@@ -111,11 +125,13 @@ class Fates:
         assert self._numbered is not None  # noqa: S101 - only asked of numbered chains
         return await denied(self._numbered, sender, nonce)
 
-    async def settle(self, finding: Finding) -> None:
-        """A row that the database refuses holds up none of the others. Raises what ``check_failure`` raises."""
+    async def settle(self, finding: Finding) -> bool:
+        """A row that the database refuses, or that nodes disagree about, holds up none of the others. False: they
+        disagree, or none confirms it now; it is to be asked again."""
         if self.is_foreign(finding):
-            return
-        await self.check_failure(finding)
+            return True
+        if not await self.is_agreed(finding):
+            return False
         try:
             rows = await self._store.settle_straggler(finding)
         except psycopg.Error as error:
@@ -129,8 +145,9 @@ class Fates:
             if transfer not in self._alarms:
                 logger.error("{}", alarm)
             self._alarms[transfer] = alarm
-            return
+            return True
         self.tell([finding], {row["attempt_id"] for row in rows})
+        return True
 
     def tell(self, findings: Sequence[Finding], booked: set[int]) -> None:
         """One line for each payment that was settled."""
@@ -174,13 +191,7 @@ class Fates:
                 finding = Finding(attempt, verdict.result)
                 if self.is_foreign(finding):
                     return Known(payment)
-                try:
-                    await self.settle(finding)
-                except ChainError as doubt:
-                    self.doubt(attempt.transfer_id, str(doubt))
-                    return Known(payment)
-                self._doubts.pop(attempt.transfer_id, None)
-                return Known(payment, settled=True)
+                return Known(payment, settled=await self.settle(finding))
         dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
         return Known(payment, dead=verdicts[0].evidence if dead else None)
 

@@ -2,6 +2,7 @@
 
     final blocks    read one after the other without a gap; what is found there is settled, a whole block at a time
     newest blocks   what is seen there is 'included'; a forked block gives it back to 'broadcasting'
+    unclear         in a final block, and nobody can read how it ended: asked after, and nothing else waits (unclear.py)
     over            past its expiration, or its nonce used by something else: proved dead (burial.py)
     silent          in no block yet: the identical bytes are sent again, ever more slowly (EVM: its line, line.py)
     unknown         transactions of our senders that are in no book (EVM): taken in, or their sender held (strangers.py)
@@ -27,6 +28,7 @@ from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.fates import Fates, describe
 from pipeline.transfers.intents import LiveAttempt
 from pipeline.transfers.line import Line
+from pipeline.transfers.marks import StuckMarks
 from pipeline.transfers.send import send_bytes, short
 from pipeline.transfers.settlements import CursorMoved, Repeat, SettlementStore
 from pipeline.transfers.standstill import Standstill
@@ -34,8 +36,8 @@ from pipeline.transfers.states import AttemptState
 from pipeline.transfers.store import TransferStore, refused_by_guard
 from pipeline.transfers.strangers import Strangers
 from pipeline.transfers.strangers_store import StrangerStore
-from pipeline.transfers.stuck import Stuck
 from pipeline.transfers.trail import Trail
+from pipeline.transfers.unclear import Unclear
 
 LONGEST_SCAN_SECONDS = 600.0
 """Of blocks. After a longer absence the few payments that were out are looked up one by one."""
@@ -45,8 +47,6 @@ _SHORTEST_SCAN = 200
 """Blocks that are always read, however slow the chain."""
 REPLACE_AFTER_BLOCKS = 6
 """As in the table chains."""
-_ROUNDS_TO_KNOW = 10
-"""After which a process knows which senders stand still, and takes back of all others that they do."""
 _AT_ONCE = 8
 """Node calls under way at once."""
 _REPEATS_A_ROUND = 100
@@ -87,7 +87,8 @@ class Settlement:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         numbered = None if numbering is None else numbering.provider
         self._fates = Fates(store, provider, numbered, self._slots)
-        self._burials = Burials(chain_id, store, self._fates, self._final_block, self.longest_scan)
+        self._unclear = Unclear(store, self._fates, self._final_block, provider.troubles)
+        self._burials = Burials(chain_id, store, self._fates, self._unclear, self._final_block, self.longest_scan)
         self._standstill = Standstill(chain_id, block_seconds)
         self._line: Line | None = None
         self._strangers: Strangers | None = None
@@ -98,9 +99,7 @@ class Settlement:
                 chain_id, numbering.strangers, numbering.provider, self._final_block, self.longest_scan, patience
             )
         self._head: BlockRef
-        self._said_stuck: dict[str, Stuck] = {}
-        """What this process wrote down last of senders that stand still."""
-        self._rounds = 0
+        self._marks = StuckMarks(chain_id, store)
         self._ahead: str | None = None
         """Why final blocks are not read any more."""
         self._unfinal: str | None = None
@@ -141,6 +140,8 @@ class Settlement:
         read_up_to = await self._read_final(cursor, final, live)
         self._standstill.booked(read_up_to)
         live = await self._store.live(self.chain_id)
+        if await self._unclear.ask(live, read_up_to):
+            live = await self._store.live(self.chain_id)
         waiting = await self._follow_head(read_up_to, live)
         self._compare_finality(read_up_to)
         await self._burials.expired(read_up_to, waiting)
@@ -152,21 +153,15 @@ class Settlement:
         await self._mark_stuck()
         return len({attempt.transfer_id for attempt in live}) + unknown
 
+    def begin_anew(self) -> None:
+        """This process leads again, and another one may have followed the chain meanwhile."""
+        self._marks.begin_anew()
+
     async def _mark_stuck(self) -> None:
-        """Write down which senders stand still, when that changes. What another process wrote before stays until this
-        one has looked long enough to know better."""
-        if self._line is None or self._strangers is None:
-            return
-        self._rounds += 1
-        stuck = {**self._line.stuck(), **self._strangers.stuck(), **self._burials.stuck()}
-        new = {sender: one for sender, one in stuck.items() if self._said_stuck.get(sender) != one}
-        if new:
-            await self._store.mark_stuck(self.chain_id, new)
-        moved = self._said_stuck.keys() - stuck.keys()
-        self._said_stuck = stuck
-        knows_all = self._rounds % _ROUNDS_TO_KNOW == 0
-        if moved or knows_all:
-            await self._store.clear_stuck(self.chain_id, list(moved), list(stuck), knows_all=knows_all)
+        """Write down which senders stand still. What another process wrote before stays until this one has looked long
+        enough to know better."""
+        if self._line is not None and self._strangers is not None:
+            await self._marks.write({**self._line.stuck(), **self._strangers.stuck(), **self._burials.stuck()})
 
     def _compare_heights(self, cursor: BlockRef | None, final: BlockRef) -> None:
         """A node is behind by less than a scan; if all are behind for good, what was booked was never on the chain."""
@@ -245,6 +240,7 @@ class Settlement:
             return final
         booked, proved, above = start, start, start
         found: list[Finding] = []
+        unclear: list[LiveAttempt] = []
         by_txid = {attempt.signed.txid: attempt for attempt in live}
         for first in range(start.number + 1, final.number + 1, _AT_ONCE):
             numbers = range(first, min(first + _AT_ONCE, final.number + 1))
@@ -257,39 +253,42 @@ class Settlement:
                         "final before: a node of another network, or the network was set up anew. Nothing is booked "
                         "until the nodes agree with chain_cursors"
                     )
-                booked = await self._settle_block(booked, above, found)
-                if unclear := content.unreadable & by_txid.keys():
-                    await self._book(booked, above)
-                    await self._fates.look_up([by_txid[txid] for txid in unclear])  # other nodes are asked, too
-                    raise ChainUnavailable(
-                        f"what became of our tx {', '.join(sorted(unclear))} in final block {content.block.number} "
-                        "could not be read: no node that was asked gives a whole receipt of it "
-                        f"({'; '.join(self._provider.troubles().values()) or 'what they give makes no sense'})"
-                    )
+                booked = await self._settle_block(booked, above, found, unclear)
                 proved, above = above, content.block
                 found = [Finding(by_txid[one.txid], one) for one in content.transactions if one.txid in by_txid]
+                unclear = [by_txid[txid] for txid in sorted(content.unreadable & by_txid.keys())]
         if above.number == final.number and above.id != final.id:
             raise LyingNode(
                 f"final block {final.number} is {final.id} by one answer and {above.id} by another: "
                 "nothing of it is booked"
             )
-        return await self._book(await self._settle_block(booked, above, found), above)
+        return await self._book(await self._settle_block(booked, above, found, unclear), above)
 
-    async def _settle_block(self, booked: BlockRef, block: BlockRef, found: Sequence[Finding]) -> BlockRef:
+    async def _settle_block(
+        self, booked: BlockRef, block: BlockRef, found: Sequence[Finding], unclear: Sequence[LiveAttempt]
+    ) -> BlockRef:
         """Settle all of a block that is proved to be on the chain, and the cursor with it; up to where all is booked,
-        which is ``booked`` where there was nothing, or one that the database refuses was left out."""
-        findings = [one for one in found if not self._fates.is_foreign(one)]
+        which is ``booked`` where there was nothing, or one that the database refuses was left out. What is ``unclear``,
+        or nodes disagree about, is noted before the cursor passes it."""
+        for attempt in unclear:
+            await self._unclear.note(attempt, block)
+        findings = []
+        for finding in found:
+            if self._fates.is_foreign(finding):
+                continue
+            if await self._fates.is_agreed(finding):
+                findings.append(finding)
+            else:
+                await self._unclear.note(finding.attempt, block)
         if not findings:
             return booked
-        for finding in findings:
-            await self._fates.check_failure(finding)
         try:
             rows = await self._store.settle_block(self.chain_id, booked, block, findings)
         except psycopg.Error as error:
             if not refused_by_guard(error):
                 raise
             for finding in findings:
-                await self._fates.settle(finding)
+                await self._unclear.settle(finding)
             return booked
         self._fates.tell(findings, {row["attempt_id"] for row in rows})
         return block
@@ -340,6 +339,8 @@ class Settlement:
             if block is not None:
                 if block.id != attempt.block_id:
                     seen.append((attempt, block))
+            elif self._unclear.holds(attempt):
+                continue
             elif attempt.state is AttemptState.INCLUDED and self._is_gone(attempt, final):
                 gone.append(attempt)
                 waiting.append(attempt)

@@ -29,7 +29,7 @@ from pipeline.transfers.booking import (
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.intents import LiveAttempt, signed_from_row
 from pipeline.transfers.rows import fetch
-from pipeline.transfers.stuck import Released, Stuck
+from pipeline.transfers.stuck import Nonces, Released, Stuck
 from pipeline.units import parse_raw
 
 
@@ -213,7 +213,7 @@ class SettlementStore:
     async def released(self, chain_id: int, senders: Sequence[str]) -> dict[str, Released]:
         """What a person has vouched for of senders (``release_sender``), where one has."""
         rows = await self._rows("transfers/released", chain_id=chain_id, senders=list(senders))
-        return {row["sender"]: Released(range(row["first"], row["stop"]), row["released_at"]) for row in rows}
+        return {row["sender"]: Released(Nonces.from_column(row["released"]), row["released_at"]) for row in rows}
 
     async def chain_name(self, chain_id: int) -> str:
         """As people know it."""
@@ -232,8 +232,7 @@ class SettlementStore:
             chain_id=chain_id,
             senders=list(stuck),
             reasons=[one.reason for one in stuck.values()],
-            firsts=[one.unexplained[0] if one.unexplained else None for one in stuck.values()],
-            lasts=[one.unexplained[-1] if one.unexplained else None for one in stuck.values()],
+            unexplained=[one.unexplained.column if one.unexplained else None for one in stuck.values()],
         )
 
     async def clear_stuck(self, chain_id: int, moved: Sequence[str], still: Sequence[str], *, knows_all: bool) -> None:

@@ -28,7 +28,7 @@ from pipeline.transfers.absence import ReadBlock
 from pipeline.transfers.fates import denied
 from pipeline.transfers.nonce_uses import NonceSearch, uses_in
 from pipeline.transfers.strangers_store import Doubted, StrangerStore
-from pipeline.transfers.stuck import Stuck
+from pipeline.transfers.stuck import Nonces, Stuck
 
 _WIDEST_GAP = 100
 """Nonces of a sender a day. More in a pool, that nobody here knows, are a node's nonsense or for people: filling each
@@ -162,14 +162,14 @@ class Strangers:
             else:
                 self._waits[one.sender] = "it goes on making transactions, and none of them may be open when we begin"
             return False
-        beyond = one.released.stop if one.next_nonce in one.released else one.next_nonce
+        beyond = one.released.run_from(one.next_nonce).stop
         if final - beyond > _MOST_UNKNOWN or final - one.next_nonce > _MOST_RELEASED:
             self._say(
                 one,
                 f"a node counts {final} final transactions of {one.sender}, and the books know {one.next_nonce}: too "
                 "many to be true. It pays nothing meanwhile. Compare with a block explorer, and give the chain another "
                 f"node (FLAGPOST_NODES_…) if it is not so; if it is, {_release(one)}",
-                range(one.next_nonce, final),
+                Nonces.of(range(one.next_nonce, final)),
             )
             return False
         missing = {nonce for nonce in (*one.void, *range(one.next_nonce, final)) if nonce < final}
@@ -243,14 +243,15 @@ class Strangers:
         if search.found.keys() | vouched >= missing:
             return True
         self._searches.pop(sender)
+        unexplained = Nonces.one_by_one(missing - search.found.keys())
         self._say(
             one,
-            f"{sender} has used nonces {min(missing)} to {max(missing)}, which the books do not know, and the final "
+            f"{sender} has used nonces {unexplained}, which the books do not know, and the final "
             f"blocks from {lowest} on do not show by what: a node counts wrong, or gives blocks that cannot be read, "
             "or the sender's account is a contract's (EIP-7702), which used them itself. It pays nothing until that is "
             f"found out. Look at {sender} in a block explorer: if its transactions there go beyond nonce "
             f"{max(missing)}, and none of them is ours, {_release(one)}",
-            range(min(missing), max(missing) + 1),
+            unexplained,
         )
         return False
 
@@ -282,13 +283,15 @@ class Strangers:
                 *map(self._read, range(height - 1, max(bottom, height - _AT_ONCE) - 1, -1))
             ):
                 if below is None:
+                    unexplained = None if wanted is None else Nonces.one_by_one(wanted)
+                    named = "" if unexplained is None else f" (nonces {unexplained})"
                     self._say(
                         one,
-                        f"{sender} has made transactions that the books do not know, and no node gives final block "
-                        f"{search.lowest.block.number - 1}, where they may be: it pays nothing until one does. Give "
-                        f"the chain a node with all blocks; or look at {sender} in a block explorer, and if none of it "
-                        f"is ours, {_release(one)}",
-                        None if wanted is None else range(min(wanted), max(wanted) + 1),
+                        f"{sender} has made transactions that the books do not know{named}, and no node gives final "
+                        f"block {search.lowest.block.number - 1}, where they may be: it pays nothing until one does. "
+                        f"Give the chain a node with all blocks; or look at {sender} in a block explorer, and if none "
+                        f"of it is ours, {_release(one)}",
+                        unexplained,
                     )
                     return None
                 _hangs_on(search.lowest, below.block.id)
@@ -328,7 +331,7 @@ class Strangers:
                         one,
                         f"{who} final transactions of {one.sender}, another one {last + 1} or more: what a person "
                         "vouched for is not booked until they agree. Take the wrong one out of the chain's nodes",
-                        range(first, last + 1),
+                        Nonces.of(range(first, last + 1)),
                     )
                     return
                 lost = await self._store.lose_unexplained(self._chain_id, one.sender, first, last, read_up_to)
@@ -344,14 +347,14 @@ class Strangers:
         self._waits[one.sender] = f"a node's pool holds nonces {unknown[0]} to {unknown[-1]}"
         if read_up_to.number - since < self._patience:
             return
-        if one.filled + len(unknown) > _WIDEST_GAP and unknown[-1] not in one.released:
+        if one.filled + len(unknown) > _WIDEST_GAP and unknown[-1] not in one.released.run_from(unknown[0]):
             self._say(
                 one,
                 f"a node's pool holds {len(unknown)} transactions of {one.sender} that the books do not know (nonces "
                 f"{unknown[0]} to {unknown[-1]}), and {one.filled} were filled in the last day: together more than "
                 f"{_WIDEST_GAP}, none is filled. It pays nothing meanwhile. Find out who sends them; to have each "
                 f"filled by a payment of its sender to itself, {_release(one)}",
-                unknown,
+                Nonces.of(unknown),
             )
             return
         if await self._store.void(self._chain_id, one.sender, unknown[-1]):
@@ -361,7 +364,7 @@ class Strangers:
                 *(unknown[0], unknown[-1], one.sender),
             )
 
-    def _say(self, one: Doubted, reason: str, unexplained: range | None = None) -> None:
+    def _say(self, one: Doubted, reason: str, unexplained: Nonces | None = None) -> None:
         if one.sender not in self._stuck:
             logger.error("{}", reason)
         self._stuck[one.sender] = Stuck(reason, unexplained)

@@ -12,6 +12,7 @@ from pipeline.transfers.booking import Accounted, Proof, account_for, count_send
 from pipeline.transfers.crashpoints import CrashPoint, crash_here
 from pipeline.transfers.nonce_uses import UNEXPLAINED, NonceUse
 from pipeline.transfers.rows import fetch
+from pipeline.transfers.stuck import Nonces
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Doubted:
     """After all that the books know."""
     unknown_below: int
     """What a node showed of it."""
-    released: range
-    """Nonces that a person has vouched for (``release_sender``)."""
+    released: Nonces
+    """Those that a person has vouched for (``release_sender``), since what is looked into was noticed."""
     looked_for: float
     """Seconds since somebody noticed."""
     void: tuple[int, ...]
@@ -46,7 +47,7 @@ class Doubted:
             first_nonce=row["first_nonce"],
             next_nonce=row["next_nonce"],
             unknown_below=row["unknown_below"],
-            released=range(row["released_first"] or 0, row["released_stop"] or 0),
+            released=Nonces.from_column(row["released"]),
             looked_for=row["looked_for"],
             void=tuple(row["void_nonces"]),
             filling=row["filling"],

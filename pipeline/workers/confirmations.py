@@ -99,6 +99,8 @@ class Following:
             numbering = Numbering(numbered, StrangerStore(runtime.pool), row.replace_after_blocks)
         self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
         self._leader = Leader(runtime.pool, runtime.registration.id, f"confirmations {row.name}")
+        self._lease: int | None = None
+        """Under which this process led in the last turn."""
         self._next_tidy = 0.0
         self._standing_since: float | None = None
         """Since when no round has come to its end, because of the nodes."""
@@ -154,6 +156,9 @@ class Following:
             await self._leader.close()
             await self._nap(STANDBY_SECONDS, wake=False)
             return
+        if self._leader.lease != self._lease:
+            self._lease = self._leader.lease
+            self._settlement.begin_anew()
         now = asyncio.get_running_loop().time()
         if now >= self._next_tidy:
             alarms = await self._settlement.tidy()

@@ -34,18 +34,40 @@ AS $$
 $$;
 REVOKE ALL ON FUNCTION hold_sender(integer, text, text) FROM PUBLIC;
 
+-- Which nonces of a sender are in doubt while what it did below `p_unknown_below` is looked into: those that are to be filled, and
+-- those after all that the books know. Never one that a payment has, which its own proof decides. Where there are none of
+-- these, the next one, if no payment has it.
+CREATE OR REPLACE FUNCTION nonces_in_doubt(p_chain_id integer, p_sender text, p_unknown_below bigint) RETURNS int8multirange
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT CASE
+        WHEN NOT isempty(doubted.nonces) THEN doubted.nonces
+        WHEN NOT EXISTS (SELECT FROM nonces n
+                         WHERE n.chain_id = p_chain_id AND n.sender = p_sender AND n.nonce = p_unknown_below)
+        THEN int8multirange(int8range(p_unknown_below, p_unknown_below, '[]'))
+    END
+    FROM (SELECT coalesce((SELECT range_agg(int8range(n.nonce, n.nonce, '[]')) FROM nonces n
+                           WHERE n.chain_id = p_chain_id AND n.sender = p_sender AND n.state = 'void'
+                             AND n.nonce < p_unknown_below), '{}')
+                 + int8multirange(int8range(
+                     least(coalesce(next_nonce(p_chain_id, p_sender), 0), p_unknown_below), p_unknown_below)) AS nonces) doubted
+$$;
+
 -- For people: what the sender did outside the books, or what nobody can find out about it, is understood, and it may pay again.
 -- Works in every state in which a sender stands still: held; stuck; looked into for ten minutes without an end. Of nonces
 -- that are used and not explained, the person says that it was by nothing of ours: payments that have them are then decided anew,
--- so look at a block explorer first. Returns what was said of it; raises for a chain that is none and for a sender that is in no
+-- so look at a block explorer first. With `last_nonce`, the highest that the person has looked at, it says nothing of higher ones
+-- that came to it meanwhile. Returns what was said of the sender; raises for a chain that is none and for a sender that is in no
 -- such state.
-CREATE OR REPLACE FUNCTION release_sender(chain text, sender text) RETURNS text
+DROP FUNCTION IF EXISTS release_sender(text, text);
+CREATE OR REPLACE FUNCTION release_sender(chain text, sender text, last_nonce bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     line senders;
-    judged int8range;
+    judged int8multirange;
 BEGIN
     SELECT s.* INTO line FROM senders s JOIN chains c ON c.id = s.chain_id
     WHERE c.name = release_sender.chain AND s.sender = release_sender.sender
@@ -62,9 +84,14 @@ BEGIN
     END IF;
     judged := CASE
         WHEN line.unexplained IS NOT NULL THEN line.unexplained
-        WHEN line.unknown_below IS NOT NULL AND (line.stuck IS NOT NULL OR line.held IS NULL) THEN
-            int8range(least(coalesce(next_nonce(line.chain_id, line.sender), 0), line.unknown_below), line.unknown_below, '[]')
-    END;
+        WHEN line.unknown_below IS NOT NULL AND (line.stuck IS NOT NULL OR line.held IS NULL)
+        THEN nonces_in_doubt(line.chain_id, line.sender, line.unknown_below)
+    END * int8multirange(int8range(NULL, last_nonce, '[]'));
+    IF isempty(judged) THEN
+        RAISE EXCEPTION 'nothing is to be judged of sender "%" on chain "%" up to nonce %', sender, chain, last_nonce USING
+            ERRCODE = 'no_data_found',
+            HINT = 'senders.stuck names the nonces.';
+    END IF;
     UPDATE senders s
     SET held = NULL, held_since = NULL, stuck = NULL, stuck_since = NULL, unexplained = NULL,
         released = coalesce(judged, s.released), released_at = CASE WHEN judged IS NULL THEN s.released_at ELSE clock_timestamp() END
@@ -73,4 +100,4 @@ BEGIN
         THEN format('transactions below nonce %s were looked for since %s', line.unknown_below, line.unknown_since) END);
 END
 $$;
-REVOKE ALL ON FUNCTION release_sender(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION release_sender(text, text, bigint) FROM PUBLIC;

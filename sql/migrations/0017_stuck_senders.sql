@@ -9,14 +9,15 @@ ALTER TABLE senders
     -- is not signed behind a line that stands still.
     ADD COLUMN stuck text,
     ADD COLUMN stuck_since timestamptz,
-    -- These nonces are used at a final block (or full of what a pool holds), and what by is for a person to judge.
-    ADD COLUMN unexplained int8range,
+    -- These nonces are used at a final block (or full of what a pool holds), and what by is for a person to judge: exactly those
+    -- that `stuck` names, and none in between.
+    ADD COLUMN unexplained int8multirange,
     -- A person has judged those (release_sender), at that time: what is not explained of them is nothing of ours. It says nothing of
-    -- other nonces, and of no payment that was sent later.
-    ADD COLUMN released int8range,
+    -- other nonces, of no payment that was sent later, and of no doubt that arose later.
+    ADD COLUMN released int8multirange,
     ADD COLUMN released_at timestamptz,
     ADD CONSTRAINT what_is_stuck_has_a_beginning CHECK ((stuck IS NULL) = (stuck_since IS NULL)),
-    ADD CONSTRAINT what_is_unexplained_is_stuck CHECK (unexplained IS NULL OR stuck IS NOT NULL),
+    ADD CONSTRAINT what_is_unexplained_is_stuck CHECK (unexplained IS NULL OR (stuck IS NOT NULL AND NOT isempty(unexplained))),
     ADD CONSTRAINT what_is_released_has_its_time CHECK ((released IS NULL) = (released_at IS NULL));
 DROP INDEX senders_unknown;
 CREATE INDEX senders_unknown ON senders (chain_id, sender)

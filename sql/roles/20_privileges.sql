@@ -146,4 +146,4 @@ GRANT EXECUTE ON FUNCTION make_balances_due(bigint[]) TO pipeline_executor, pipe
 GRANT EXECUTE ON FUNCTION evaluate_flags(bigint[]) TO pipeline_executor, pipeline_web;
 GRANT EXECUTE ON FUNCTION retry_failed_jobs(text, integer), cleanup_stuck_jobs(integer), cancel_job(text)
     TO pipeline_executor, pipeline_web;
-GRANT EXECUTE ON FUNCTION release_sender(text, text) TO pipeline_web;
+GRANT EXECUTE ON FUNCTION release_sender(text, text, bigint) TO pipeline_web;

@@ -357,7 +357,7 @@ FAULTS = (
     Fault(
         "senders.stuck",
         "INSERT INTO senders (chain_id, sender, stuck, stuck_since, unexplained)"
-        " SELECT id, '0xabc', 'who knows', now() - interval '2 hours', int8range(1, 3) FROM chains",
+        " SELECT id, '0xabc', 'who knows', now() - interval '2 hours', '{[1,3)}' FROM chains",
         "tron: 0xabc has stood still for 2 h: who knows",
         cure="SELECT release_sender('tron', '0xabc')",
     ),

@@ -15,6 +15,7 @@ from pipeline.queue.jobs import JobType
 from pipeline.settings import Settings
 from pipeline.transfers.consolidation import Consolidations
 from pipeline.transfers.gas import GasTopups
+from pipeline.transfers.settle import Settlement
 from pipeline.workers.confirmations import Confirmations
 from pipeline.workers.paying import PayingExecutor
 from pipeline.workers.runtime import Runtime, Worker
@@ -177,6 +178,22 @@ class TestConfirmations:
         async with running(Confirmations(), database):
             await set_nodes(world, world.devnet.url)
             await until_count(world.connection, "SELECT count(*) FROM transfers WHERE state = 'final'", 1)
+
+    async def test_who_leads_again_forgets_what_it_wrote_before(
+        self, world: World, desk: Desk, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another process may have led between two of its turns."""
+        begun: asyncio.Queue[Settlement] = asyncio.Queue()
+
+        def begin_anew(settlement: Settlement) -> None:
+            begun.put_nowait(settlement)
+
+        monkeypatch.setattr(Settlement, "begin_anew", begin_anew)
+        async with running(Confirmations(), database), asyncio.timeout(PATIENCE):
+            first = await begun.get()
+            await world.connection.execute("UPDATE leaderships SET lease = lease + 1")
+            await world.connection.execute("SELECT notify_listeners('transfers', '{}')")
+            assert await begun.get() is first
 
 
 class TestSwitchedOff:

@@ -184,6 +184,27 @@ class TestStandsStill:
         assert await marked(known) is None
         assert await again(known, evm_desk) == [Parked()]
 
+    @pytest.mark.parametrize("by", ["release", "leader"])
+    async def test_what_somebody_else_took_back_is_said_again(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, by: str
+    ) -> None:
+        """A person released the sender for another reason, or another process led meanwhile: the line stands still all
+        the same, and nothing is signed behind it."""
+        await stuck(evm, evm_desk, TOO_DEAR)
+        await long_after(evm, TOO_DEAR)
+        await evm_desk.settlement.round()
+        alarm = await marked(evm)
+        assert alarm is not None
+        if by == "release":
+            await evm.connection.execute("SELECT hold_sender(%s, %s, 'who is it')", [evm.chain_id, evm.gas_address])
+            await evm.connection.execute("SELECT release_sender('bsc', %s)", [evm.gas_address])
+        else:
+            await evm.connection.execute("UPDATE senders SET stuck = NULL, stuck_since = NULL")
+            evm_desk.settlement.begin_anew()
+        assert await marked(evm) is None
+        await blocks(evm, evm_desk, 10 if by == "release" else 1, TOO_DEAR)
+        assert await marked(evm) == alarm
+
     async def test_the_line_behind_one_that_moved_begins_anew(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:

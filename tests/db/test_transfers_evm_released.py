@@ -10,10 +10,11 @@ import psycopg
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.chains.values import BlockContent, Finality
+from pipeline.chains.values import BlockContent, BlockRef, Finality
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import JobType, Parked
 from pipeline.transfers import strangers
+from pipeline.transfers.line import Payments
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
 from tests.db.strangers_kit import again, in_doubt, reasons, rounds, starve
@@ -137,7 +138,7 @@ class TestUnexplained:
         await released(known)
         await rounds(known, evm_desk)
         if widened:
-            await known.connection.execute("UPDATE senders SET released = '[1,9)'")
+            await known.connection.execute("UPDATE senders SET released = '{[1,9)}'")
         assert await again(known, evm_desk) == [Parked()]
         await known.network.node.call("anvil_dropAllTransactions")
         await jumped(known, 3)
@@ -215,6 +216,96 @@ class TestUnexplained:
         await rounds(evm, evm_desk, 5)
         assert (await states(evm))[:2] == (["completed"], ["final"])
         assert await evm_desk.settlement.tidy() == []
+
+
+class TestWhatWasShown:
+    """A person vouches for the nonces that were named, and for no others."""
+
+    async def test_several_payments_are_all_named_and_those_between_are_not_meant(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nonces 1 and 3 are used and not explained; 2 is nobody's concern."""
+        for wallet in (thirsty_evm, await known.wallet(), await known.wallet()):
+            await known.flag(wallet, gas=True)
+        assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()] * 3
+        await known.network.node.call("anvil_dropAllTransactions")
+        await jumped(known, 4)
+        burials = evm_desk.settlement._burials
+        overtaken = burials.overtaken
+
+        async def without_the_second(read_up_to: BlockRef, head: BlockRef, past: Sequence[Payments]) -> None:
+            await overtaken(read_up_to, head, [one for one in past if one[0].signed.nonce != 2])
+
+        monkeypatch.setattr(burials, "overtaken", without_the_second)
+        await rounds(known, evm_desk, 4)
+        row = await known.row("SELECT stuck, unexplained::text FROM senders WHERE sender = %s", known.gas_address)
+        assert row["unexplained"] == "{[1,2),[3,4)}"
+        for attempt in (await known.attempts())[1::2]:
+            assert attempt["txid"] in row["stuck"]
+        await released(known)
+        row = await known.row("SELECT released::text FROM senders WHERE sender = %s", known.gas_address)
+        assert row["released"] == "{[1,2),[3,4)}"
+        monkeypatch.undo()
+        await rounds(known, evm_desk, 4)
+        assert await known.nonces() == [(0, "used"), (1, "lost"), (2, "reserved"), (3, "lost")]
+        await released(known)
+        await rounds(known, evm_desk, 1)
+        assert await known.nonces() == [(0, "used"), (1, "lost"), (2, "lost"), (3, "lost")]
+
+    async def test_what_came_to_it_since_the_person_looked(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
+    ) -> None:
+        await jumped(known, 2)
+        await known.flag(thirsty_evm, gas=True)
+        reasons(await evm_desk.run(GAS))
+        await rounds(known, evm_desk)
+        (seen,) = await evm_desk.settlement.tidy()
+        assert "has used nonces 1, which" in seen
+        await jumped(known, 4)
+        await rounds(known, evm_desk)
+        await known.connection.execute("SELECT release_sender('bsc', %s, 1)", [known.gas_address])
+        await rounds(known, evm_desk, 4)
+        assert await known.nonces() == [(0, "used")]
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "has used nonces 1 to 3" in alarm
+        with pytest.raises(psycopg.errors.NoDataFound, match="up to nonce 0"):
+            await known.connection.execute("SELECT release_sender('bsc', %s, 0)", [known.gas_address])
+        await released(known)
+        await rounds(known, evm_desk, 4)
+        assert await known.nonces() == [(0, "used"), (1, "lost"), (2, "lost"), (3, "lost")]
+
+    async def test_a_doubt_that_arose_later(self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
+        """Somebody vouched for nonces that were not used by then, whyever; they are used since, and not explained."""
+        await known.connection.execute("UPDATE senders SET released = '{[1,9)}', released_at = now()")
+        await jumped(known, 3)
+        await known.flag(thirsty_evm, gas=True)
+        reasons(await evm_desk.run(GAS))
+        await rounds(known, evm_desk)
+        assert await known.nonces() == [(0, "used")]
+        (alarm,) = await evm_desk.settlement.tidy()
+        assert "has used nonces 1 to 2" in alarm
+        await released(known)
+        await rounds(known, evm_desk)
+        await goes_on(known, evm_desk, thirsty_evm.address)
+
+    async def test_a_void_nonce_and_not_the_payment_behind_it(
+        self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
+    ) -> None:
+        """The gap that was to fill it found it used, and a payment is out behind it."""
+        await known.connection.execute("SELECT void_nonces(%s, %s, 1)", [known.chain_id, known.gas_address])
+        await known.flag(thirsty_evm, gas=True)
+        assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
+        assert await known.nonces() == [(0, "used"), (1, "void"), (2, "reserved")]
+        for below, doubted in ((0, None), (1, None), (2, "{[1,2)}"), (3, "{[1,2)}"), (4, "{[1,2),[3,4)}")):
+            row = await known.row(
+                "SELECT nonces_in_doubt(%s, %s, %s)::text AS doubted", known.chain_id, known.gas_address, below
+            )
+            assert row["doubted"] == doubted, "never one that a payment has"
+        await known.connection.execute("SELECT doubt_sender(%s, %s, 2)", [known.chain_id, known.gas_address])
+        await looked_for(known, timedelta(minutes=10))
+        await released(known)
+        row = await known.row("SELECT released::text FROM senders WHERE sender = %s", known.gas_address)
+        assert row["released"] == "{[1,2)}"
 
 
 class TestEndless:
@@ -308,7 +399,7 @@ class TestRelease:
     async def test_the_word_of_a_person_is_not_taken_back(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        await known.connection.execute("UPDATE senders SET released = '[3,5)', released_at = now()")
+        await known.connection.execute("UPDATE senders SET released = '{[3,5)}', released_at = now()")
         for worse in ("released_at = released_at - interval '1 s'", "released = NULL, released_at = NULL"):
             with pytest.raises(psycopg.Error, match="a person has vouched for its nonces") as refused:
                 await known.connection.execute(f"UPDATE senders SET {worse}")  # noqa: S608

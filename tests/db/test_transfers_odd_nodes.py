@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from loguru import logger
 
 from pipeline.chains.errors import ChainUnavailable, LyingNode
-from pipeline.chains.values import BlockContent, BlockRef
+from pipeline.chains.values import BlockContent, BlockRef, TransactionResult
 from pipeline.queue.jobs import JobType
 from pipeline.transfers.settle import Settlement
 from pipeline.workers.confirmations import Confirmations
@@ -52,6 +53,10 @@ def failed(content: BlockContent | None) -> BlockContent | None:
     return replace(content, transactions=tuple(replace(one, success=False) for one in content.transactions))
 
 
+def failed_result(result: TransactionResult | None) -> TransactionResult | None:
+    return None if result is None else replace(result, success=False)
+
+
 def always(desk: Desk | EvmDesk, method: str, change: Any) -> None:
     """Every result of ``method`` is changed."""
     provider: Interposed = desk.provider
@@ -69,12 +74,15 @@ async def test_a_payment_that_one_node_shows_as_failed_and_another_as_done_is_no
 ) -> None:
     """It would be decided anew, and paid twice."""
     always(desk, "block", false)
-    for _ in range(2):
-        with pytest.raises(LyingNode, match=r"a node shows that tx [0-9a-f]{64} did not pay, http://\S+ that it did"):
-            await desk.settlement.round()
-        assert [row["state"] for row in await world.transfers()] == ["broadcasting"]
-    desk.provider.after("block", _as_it_is)
+    always(desk, "verdict", lambda verdict: replace(verdict, result=failed_result(verdict.result)))
+    for _ in range(3):
+        await desk.settlement.round()
+        assert [row["state"] for row in await world.transfers()] == ["included"]
+        (alarm,) = await desk.settlement.tidy()
+        assert re.search(r"a node shows that tx [0-9a-f]{64} did not pay, http://\S+ that it did", alarm)
+    desk.provider.after("verdict", _as_it_is)
     await desk.settlement.round()
+    assert await desk.settlement.tidy() == []
     assert [row["state"] for row in await world.transfers()] == ["final"]
     await world.assert_books_equal_chain()
 
@@ -86,9 +94,15 @@ async def _as_it_is(result: Any) -> Any:
 async def test_a_failure_that_no_node_confirms_now_waits(world: World, desk: Desk, paid: Wallet) -> None:
     always(desk, "block", failed)
     always(desk, "find_everywhere", lambda said: {})
-    with pytest.raises(ChainUnavailable, match=r"failed on the chain: .* no node confirms it now"):
-        await desk.settlement.round()
-    assert [row["state"] for row in await world.transfers()] == ["broadcasting"]
+    always(desk, "verdict", lambda verdict: replace(verdict, result=failed_result(verdict.result)))
+    await desk.settlement.round()
+    assert [row["state"] for row in await world.transfers()] == ["included"]
+    (alarm,) = await desk.settlement.tidy()
+    assert re.search(r"failed on the chain: .* no node confirms it now", alarm)
+    desk.provider.after("find_everywhere", _as_it_is)
+    desk.provider.after("verdict", _as_it_is)
+    await desk.settlement.round()
+    assert [row["state"] for row in await world.transfers()] == ["final"]
 
 
 async def test_a_failure_that_all_nodes_show_is_booked(evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:

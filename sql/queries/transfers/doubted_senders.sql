@@ -1,8 +1,9 @@
 -- Senders that may have made transactions which the books do not know, the next few in the order of their addresses; their void
 -- nonces are looked for, too. `looked_for`: seconds. `filling`: gaps are to use up nonces that a pool held, and have not yet.
--- `filled`: how many nonces were declared void in the last day, of its last 1,000.
+-- `released`: what a person has vouched for, which says nothing of a doubt that arose later. `filled`: how many nonces were
+-- declared void in the last day, of its last 1,000.
 SELECT c.name AS chain, s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, s.unknown_below,
-       lower(s.released) AS released_first, upper(s.released) AS released_stop,
+       CASE WHEN s.released_at > s.unknown_since THEN s.released END AS released,
        extract(epoch FROM clock_timestamp() - s.unknown_since)::float8 AS looked_for,
        ARRAY(SELECT x.nonce FROM nonces x
               WHERE x.chain_id = s.chain_id AND x.sender = s.sender AND x.state = 'void' ORDER BY x.nonce) AS void_nonces,
