@@ -157,8 +157,12 @@ class SpendingLedger:
 
     def spent(self, of: str) -> int:
         """Of the last 24 hours, by all processes of this host. Raises LedgerUnavailable."""
-        if not self.path.exists():
+        try:
+            self.path.stat()
+        except FileNotFoundError:
             return 0
+        except OSError as error:
+            raise LedgerUnavailable(self._why(error)) from error
         with self._locked() as file:
             self._read(file)
             return self._counted.spent[of]
