@@ -14,16 +14,18 @@ INSTALL := $(RUN)/python -m pip install -qq --disable-pip-version-check
 COMPILE := $(RUN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command 'make lock'
 CLIENTS := tests/clients
-# One process a core, whole files each. Four at the most: every one brings up a Postgres of its own.
+# One process a core and one more, as many tests wait, whole files each. Four at the most: every one brings up a Postgres of
+# its own.
 # PYTEST_ARGS='-n 0 tests/db/test_x.py' runs in this process, for a debugger.
 # A process that dies, or hangs until it is ended (pyproject.toml), ends the run: a new one would begin the same file again.
-PARALLEL := -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
+WORKERS = $(shell $(RUN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+PARALLEL = -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 PEERS := bench/.peers
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
-.PHONY: help setup audit up test chaos reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup audit up test chaos walks reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ test: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every test
 chaos: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## random runs of real processes under faults: SEED=… RUNS=…, or SCHEDULE=file
 	@$(RUN)/python -m tests.chaos.run $(if $(SCHEDULE),--schedule $(SCHEDULE)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(RUNS),--runs $(RUNS)) $(CHAOS_ARGS)
+
+walks: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every crash point with every fault of a node, of which make test takes a sixth
+	FLAGPOST_CHAOS=full $(RUN)/python -m pytest $(PARALLEL) tests/chaos/test_crash_walk.py tests/chaos/test_evm_crash_walk.py
 
 recovery: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## how long recovery takes, measured: ROUNDS=…
 	@$(RUN)/python -m tests.chaos.recovery $(if $(ROUNDS),--rounds $(ROUNDS))
