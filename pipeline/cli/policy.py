@@ -38,9 +38,7 @@ def show(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"file": _file(settings), "hosts": policy.hosts, "networks": reports})
         return
-    out.print(
-        f"policy file: {escape(_file(settings) or 'none')}; hosts that a day's ceilings are split between: {policy.hosts}"
-    )
+    out.print(f"policy file: {escape(_file(settings) or 'none')}; hosts that split a day's ceilings: {policy.hosts}")
     print_table(
         ("network", "", "treasury", "fee_max", "day_max", "gas wallet today", "wallets today", "contracts"),
         [
