@@ -167,7 +167,7 @@ async def test_our_objects_are_all_there_are(connection: Connection) -> None:
         " AND relnamespace IN ('public'::regnamespace, 'flagpost_locks'::regnamespace) ORDER BY 1",
     )
     assert await rows(connection, "SELECT r::regclass::text FROM own_relations() r ORDER BY 1") == there
-    signature = "SELECT format('%%s(%%s)', proname, oidvectortypes(proargtypes)) FROM pg_proc WHERE {} ORDER BY 1"
+    signature = "SELECT proname || '(' || oidvectortypes(proargtypes) || ')' FROM pg_proc WHERE {} ORDER BY 1"
     there = await rows(connection, signature.format("pronamespace = 'public'::regnamespace"))
     assert await rows(connection, signature.format("oid IN (SELECT own_functions())")) == there
 
