@@ -25,6 +25,9 @@ CONTRACTS := node pipeline/devnet/contracts/compile.mjs
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
+# Containers often set it; every process would compile all that it imports, and an end-to-end test starts ten of them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup audit up test chaos walks reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report contracts clean
 
 help: ## this list

@@ -1,7 +1,9 @@
 """What test processes may sign: policies that no test reaches the ceilings of, unless it is about them."""
 
+import shutil
 import tempfile
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline.keys.derivation import Family
@@ -44,10 +46,15 @@ def write_policy(home: Path, *policies: NetworkPolicy, name: str = "policy.toml"
     return path
 
 
-def rules(known: NetworkPolicy, directory: Path | None = None) -> SigningRules:
-    """For a sender in this process, with a ledger of its own."""
-    place = directory or Path(tempfile.mkdtemp(prefix="flagpost-ledger-", dir=_memory()))
-    return SigningRules(known, SpendingLedger(place / "signed.jsonl"))
+def rules(known: NetworkPolicy, ledger: Path) -> SigningRules:
+    """For a sender in this process, which counts what it signs in ``ledger``."""
+    return SigningRules(known, SpendingLedger(ledger))
+
+
+def ledger_of(owner: object) -> tuple[Path, Callable[[], object]]:
+    """A file for a ledger that lasts as long as ``owner``, in memory where that is possible, and what removes it."""
+    directory = tempfile.mkdtemp(prefix="flagpost-ledger-", dir=_memory())
+    return Path(directory, "signed.jsonl"), weakref.finalize(owner, shutil.rmtree, directory)
 
 
 def allow(known: SigningRules, tokens: Iterable[str]) -> SigningRules:

@@ -37,7 +37,7 @@ from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.evm.conftest import CONTRACTS
 from tests.chains.provider.evm_network import CHAIN_ID, TRANSFER_TOPIC, EvmNetwork
 from tests.chaos.world import MNEMONIC, Desk, Interposed, World
-from tests.policy import policy, rules
+from tests.policy import ledger_of, policy, rules
 from tests.seed import USDT, Wallet, any_clock
 
 WEI_PER_COIN = 10**18
@@ -271,7 +271,9 @@ class EvmDesk(Desk):
         self.confirming = confirming
         self.books = SettlementStore(confirming)
         self.bookkeeper = TransferStore(confirming)
-        may_sign = rules(world.policy(*(asset.contract for asset in assets or () if asset.contract is not None)))
+        ledger, self.forget = ledger_of(self)
+        tokens = (asset.contract for asset in assets or () if asset.contract is not None)
+        may_sign = rules(world.policy(*tokens), ledger)
         self.sender = Sender(self.store, self.provider, LocalSigner(MNEMONIC), Family.EVM, may_sign)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))

@@ -35,7 +35,7 @@ from pipeline.transfers.send import Sender
 from pipeline.transfers.settle import Settlement
 from pipeline.transfers.settlements import SettlementStore
 from pipeline.transfers.store import TransferStore
-from tests.policy import policy, rules
+from tests.policy import ledger_of, policy, rules
 from tests.seed import TRX, USDT, Wallet
 
 MNEMONIC = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
@@ -267,7 +267,8 @@ class Desk:
         self.store = TransferStore(pool)
         self.books = SettlementStore(confirming)
         self.bookkeeper = TransferStore(confirming)
-        may_sign = rules(replace(world.policy(*tokens), treasury=treasury))
+        ledger, self.forget = ledger_of(self)
+        may_sign = rules(replace(world.policy(*tokens), treasury=treasury), ledger)
         self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, may_sign)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
@@ -294,3 +295,4 @@ class Desk:
 
     async def close(self) -> None:
         await self.provider.close()
+        self.forget()
