@@ -74,6 +74,21 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_a_lock_that_a_clock_ahead_has_ended_leaves_the_balance_due(connection: Connection, tron: Chain) -> None:
+    """Locked while the clock was right, rescued while it was ahead, and right again before anybody reads it."""
+    await add_wallets(connection, tron, 1)
+    await connection.execute(
+        "UPDATE wallet_balances SET processing_status = 'processing', locked_by = 'sync:tron:1', updated_at = right_at,"
+        " next_check_at = right_at + interval '2 minutes', locked_until = right_at + interval '2 minutes'"
+        " FROM (SELECT now() - %s::interval AS right_at) AS clock",
+        [AHEAD],
+    )
+    await connection.execute("SELECT rescue_jobs('60 seconds', '10 minutes')")
+    # Not later than now, as the clock says that is right again.
+    left = "SELECT DISTINCT processing_status, next_check_at <= now() - %s::interval FROM wallet_balances"
+    assert await rows(connection, left, AHEAD) == [("idle", True)]
+
+
 async def test_balances_that_are_due_next_year_are_read_now(connection: Connection, database: str, tron: Chain) -> None:
     """Half of the deposits never arrived: their wallets were to be read in 400 days."""
     wallets = await add_wallets(connection, tron, 6)
