@@ -271,7 +271,7 @@ class EvmDesk(Desk):
         self.confirming = confirming
         self.books = SettlementStore(confirming)
         self.bookkeeper = TransferStore(confirming)
-        ledger, self.forget = ledger_of(self)
+        ledger, self.remove_ledger = ledger_of(self)
         tokens = (asset.contract for asset in assets or () if asset.contract is not None)
         may_sign = rules(world.policy(*tokens), ledger)
         self.sender = Sender(self.store, self.provider, LocalSigner(MNEMONIC), Family.EVM, may_sign)  # type: ignore[arg-type]

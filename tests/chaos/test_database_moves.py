@@ -40,7 +40,7 @@ CONFIGURATION = {
     "queue.backoff_base_seconds": "0.2", "queue.backoff_cap_seconds": "1", "queue.quiet_seconds": "2",
 }  # fmt: skip
 
-STAND = (
+EVIDENCE = (
     "SELECT now(), job_id, wallet_id, status, run_at, updated_at, completed_at, error_message FROM job_logs"
     " WHERE job_type <> 'sync' ORDER BY seq",
     "SELECT id, needs_gas, needs_consolidation, wanted_job, wanted_since, needs_gas_since, needs_consolidation_since,"
@@ -118,8 +118,8 @@ class Works:
                     self.check()
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            stand = [await self.world.rows(query) for query in STAND]
-            raise AssertionError("\n".join(map(str, [*stand, self.said[-20_000:]]))) from None
+            evidence = [await self.world.rows(query) for query in EVIDENCE]
+            raise AssertionError("\n".join(map(str, [*evidence, self.said[-20_000:]]))) from None
         await self.until("SELECT WHERE NOT EXISTS (SELECT FROM transfers WHERE state NOT IN ('final', 'rejected'))")
 
     async def judge(self) -> None:

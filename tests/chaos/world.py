@@ -267,7 +267,7 @@ class Desk:
         self.store = TransferStore(pool)
         self.books = SettlementStore(confirming)
         self.bookkeeper = TransferStore(confirming)
-        ledger, self.forget = ledger_of(self)
+        ledger, self.remove_ledger = ledger_of(self)
         may_sign = rules(replace(world.policy(*tokens), treasury=treasury), ledger)
         self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, may_sign)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
@@ -295,4 +295,4 @@ class Desk:
 
     async def close(self) -> None:
         await self.provider.close()
-        self.forget()
+        self.remove_ledger()
