@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
-from pipeline.chains.evm import address
+from pipeline.chains.evm.codec import address
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.http import NodeConfig
+from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import Asset, Balance, BalanceQuery, Finality
 from tests.chains.evm import multicall3
 from tests.chains.evm.anvil import Anvil, anvil

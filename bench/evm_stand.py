@@ -20,12 +20,12 @@ import psutil
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.evm import address
+from pipeline.chains.evm.codec import address
 from pipeline.chains.values import Asset
-from pipeline.db.cluster import socket_directory
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import Connection
+from pipeline.embedded.cluster import socket_directory
+from pipeline.embedded.server import EmbeddedServer
 from tests.chains.evm.anvil import Anvil, anvil
 from tests.chains.evm.conftest import CONTRACTS
 

@@ -24,15 +24,15 @@ from loguru import logger
 from psycopg import AsyncConnection
 
 from bench.evm_stand import cpu_of_tree
-from pipeline.chains.http import Clock
+from pipeline.chains.rpc.http import Clock
 from pipeline.chains.values import Finality, Payment
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of
+from pipeline.embedded.server import EmbeddedServer
 from pipeline.keys.derivation import TREASURY_INDEX, Family
-from pipeline.keys.signer import LocalSigner
+from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.queue.jobs import JobType, Parked
-from pipeline.transfers.gas import GasTopups
+from pipeline.signing.local import LocalSigner
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import MNEMONIC

@@ -13,9 +13,9 @@ from psycopg.rows import dict_row
 from bench.statements import text
 from pipeline.db.pool import Connection, Pool, pool_of
 from pipeline.db.statements import statement
+from pipeline.queue.flag_scan import COMPLETE_SECONDS, MARGIN_SECONDS
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
-from pipeline.workers.looks import COMPLETE_SECONDS, MARGIN_SECONDS
 from pipeline.workers.rescue import STALE_SECONDS
 
 MANY = 500

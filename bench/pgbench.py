@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.children import ChildFailed
 from bench.statements import HERE
-from pipeline.db.binaries import bundled_binaries
+from pipeline.embedded.binaries import bundled_binaries
 from pipeline.local.supervisor import prepare_child
 
 FOR_EVER = 3600.0

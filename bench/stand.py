@@ -11,9 +11,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pipeline.db.cluster import socket_directory
 from pipeline.db.dsn import as_url
-from pipeline.db.embedded import EmbeddedServer
+from pipeline.embedded.cluster import socket_directory
+from pipeline.embedded.server import EmbeddedServer
 
 SETTINGS: Mapping[str, str] = {
     "fsync": "on",

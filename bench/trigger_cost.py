@@ -33,10 +33,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from bench.statements import parts, text
-from pipeline.db.cluster import socket_directory
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.statements import statement
+from pipeline.embedded.cluster import socket_directory
+from pipeline.embedded.server import EmbeddedServer
 
 Row = dict[str, Any]
 LOW_COIN, HIGH_COIN = 1_000_000, 9_000_000  # sun; the threshold is 5,000,000

@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from pipeline.db.cluster import socket_directory
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import Connection
+from pipeline.embedded.cluster import socket_directory
+from pipeline.embedded.server import EmbeddedServer
 from tests.databases import fresh_database
 from tests.seed import Chain, seed_tron
 

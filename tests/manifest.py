@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psycopg
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.statements import statement
+from pipeline.embedded.server import EmbeddedServer
 from tests.conftest import TEST_SERVER, temporary_home
 
 PATH = Path(__file__).parents[1] / "sql" / "manifest.txt"

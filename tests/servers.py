@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import psycopg
 
-from pipeline.db.binaries import run_as, server_account, server_binaries
-from pipeline.db.cluster import initialize
+from pipeline.embedded.binaries import run_as, server_account, server_binaries
+from pipeline.embedded.cluster import initialize
 from tests.patience import PATIENCE
 
 PORT = 5432

@@ -86,7 +86,7 @@ BEGIN
     IF payment NOT IN ('broadcasting', 'included') THEN
         RAISE EXCEPTION 'chain_transaction % cannot become broadcasting: its transfer % is %', NEW.id, NEW.transfer_id, payment USING
             ERRCODE = 'FP003',
-            HINT = 'Payment, attempt and job pass to the confirmation worker together (sql/queries/transfers/begin_broadcast.sql).';
+            HINT = 'Payment, attempt and job pass to the confirmation worker together (sql/queries/payments/send/begin_broadcast.sql).';
     END IF;
     RETURN NULL;
 END

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.chains.http import NodeConfig
-from pipeline.chains.nodes import PATIENCE
 from pipeline.chains.provider import Provider
+from pipeline.chains.rpc.http import NodeConfig
+from pipeline.chains.rpc.nodes import PATIENCE
 from pipeline.chains.values import Asset
 
 
@@ -69,8 +69,8 @@ def _tron(chain: _Chain) -> Provider:
 
 
 def _evm(chain: _Chain) -> Provider:
-    from pipeline.chains.evm.fees import FeePolicy
     from pipeline.chains.evm.provider import BLOCK_SECONDS, EvmProvider
+    from pipeline.chains.evm.rpc.fees import FeePolicy
 
     unknown = chain.options.keys() - {"fees", "block_seconds"}
     if unknown:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from pipeline.chains.access import access
+from pipeline.catalog.access import access
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider

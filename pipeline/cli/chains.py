@@ -12,8 +12,8 @@ from psycopg.types.json import Jsonb
 from rich.markup import escape
 
 from pipeline.chains.errors import ChainError
-from pipeline.chains.http import NodeConfig, origin
 from pipeline.chains.provider import Provider
+from pipeline.chains.rpc.http import NodeConfig, origin
 from pipeline.chains.values import Finality
 from pipeline.cli.chain_access import (
     chain_row,

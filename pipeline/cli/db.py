@@ -9,8 +9,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pipeline.cli.output import CommandError
 from pipeline.cli.session import ready_dsn
-from pipeline.db.binaries import bundled_binaries
 from pipeline.db.dsn import as_url, behind_pooler, database_dsn, without_password
+from pipeline.embedded.binaries import bundled_binaries
 from pipeline.settings import Settings, environment_of_child
 
 _ASKS_NO_SERVER = {"--help", "-?", "--version", "-V"}
@@ -53,7 +53,7 @@ def start() -> None:
     """
     import asyncio
 
-    from pipeline.db.foreground import serve
+    from pipeline.embedded.foreground import serve
 
     settings = Settings.load()
     if settings.database_url is not None:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline.cli.output import BAD, OK, CommandError, err, out, print_json
 from pipeline.cli.up import chosen_chains
-from pipeline.db.cluster import socket_directory
+from pipeline.embedded.cluster import socket_directory
 from pipeline.local import demo as local_demo
 from pipeline.local.network import money
 from pipeline.settings import Settings

@@ -7,23 +7,21 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
-from pipeline.cli import (
-    check_chain,
-    check_database,
-    check_locks,
-    check_money,
-    check_nodes,
-    check_policy,
-    check_processes,
-    check_queue,
-    check_schema,
-    check_senders,
-    check_server,
-    check_sessions,
-    check_wallets,
-)
-from pipeline.cli.checks import Check, Examination, Examiner, Topic, answered
-from pipeline.cli.findings import Findings
+from pipeline.admin.checks import chain as check_chain
+from pipeline.admin.checks import database as check_database
+from pipeline.admin.checks import locks as check_locks
+from pipeline.admin.checks import money as check_money
+from pipeline.admin.checks import nodes as check_nodes
+from pipeline.admin.checks import policy as check_policy
+from pipeline.admin.checks import processes as check_processes
+from pipeline.admin.checks import queue as check_queue
+from pipeline.admin.checks import schema as check_schema
+from pipeline.admin.checks import senders as check_senders
+from pipeline.admin.checks import server as check_server
+from pipeline.admin.checks import sessions as check_sessions
+from pipeline.admin.checks import wallets as check_wallets
+from pipeline.admin.checks.check import Check, Examination, Examiner, Topic, answered
+from pipeline.admin.checks.findings import Findings
 from pipeline.cli.output import CommandError, out, print_json
 from pipeline.cli.session import Connection, Row, async_database, database
 from pipeline.config import RuntimeConfig

@@ -22,7 +22,7 @@ def sync(chain: ChainOption = None) -> None:
 
     Example: [bold]flagpost sync --chain tron[/]
     """
-    from pipeline.workers.chains import chain_opener
+    from pipeline.catalog.chains import chain_opener
     from pipeline.workers.sync import Sync
 
     settings = Settings.load()

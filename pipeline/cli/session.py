@@ -11,16 +11,16 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 
 from pipeline.chains.errors import InvalidAddress
-from pipeline.chains.evm import address as evm_address
-from pipeline.chains.tron import address as tron_address
+from pipeline.chains.evm.codec import address as evm_address
+from pipeline.chains.tron.codec import address as tron_address
 from pipeline.cli.output import CommandError
 from pipeline.cli.refusals import in_words
 from pipeline.db.dsn import behind_pooler, database_dsn, without_password
 from pipeline.db.errors import WrongSession
-from pipeline.db.ready import wait_until_ready
 from pipeline.db.session import pooler_dsn, session_dsn, settle, settle_now
 from pipeline.db.statements import statement
 from pipeline.db.values import adapters
+from pipeline.embedded.ready import wait_until_ready
 from pipeline.keys.derivation import Family, PrivateBranch, PublicBranch
 from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.settings import Settings

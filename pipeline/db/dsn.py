@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.db.cluster import embedded_dsn
+from pipeline.embedded.cluster import embedded_dsn
 from pipeline.settings import Settings
 
 APPLICATION_PREFIX = "flagpost"

@@ -26,8 +26,8 @@ import psycopg
 from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
-from pipeline.db.gate import Gate
 from pipeline.db.notification_queue import NotificationQueue
+from pipeline.db.notify_gate import Gate
 from pipeline.db.pool import Connection, cut
 from pipeline.db.session import CONNECT_TIMEOUT, session_dsn, settle
 from pipeline.db.statements import statement

@@ -10,7 +10,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from pipeline.chains.tron.protobuf import declare
+from pipeline.chains.tron.codec.protobuf import declare
 from pipeline.devnet.encoding import base58_address, is_address, parse_address, parse_hex
 
 _KINDS = {

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from eth_abi.abi import encode
 
-from pipeline.chains.evm import address as evm_address
+from pipeline.chains.evm.codec import address as evm_address
 from pipeline.chains.values import Asset
 from pipeline.keys.derivation import Family
 from pipeline.local.audit import Movement

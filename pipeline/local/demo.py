@@ -20,7 +20,7 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil import BNB
 from pipeline.local.audit import Audit, Intended, Movement, audit
 from pipeline.local.customers import draw_amount
-from pipeline.local.mischief import misbehave
+from pipeline.local.faults import misbehave
 from pipeline.local.procfile import Phase
 from pipeline.local.seed import Seeded, Terms
 from pipeline.local.stand import Stand, open_stand

@@ -19,15 +19,15 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 
-from pipeline.db.cluster import embedded_dsn
 from pipeline.db.dsn import as_url
 from pipeline.db.migrate import migrate
 from pipeline.db.session import open_session
 from pipeline.db.statements import statement
 from pipeline.devnet.client import DevnetClient
+from pipeline.embedded.cluster import embedded_dsn
+from pipeline.local.faults import Mischief, mischief_at
 from pipeline.local.fleet import Fleet
 from pipeline.local.home import LocalHome
-from pipeline.local.mischief import Mischief, mischief_at
 from pipeline.local.networks import place
 from pipeline.local.procfile import Line, Phase, child_environment, production_lines
 from pipeline.local.seed import Seeded, Terms, seed

@@ -31,8 +31,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.chains.errors import InvalidAddress
-from pipeline.chains.evm import address as evm_address
-from pipeline.chains.tron import address as tron_address
+from pipeline.chains.evm.codec import address as evm_address
+from pipeline.chains.tron.codec import address as tron_address
 from pipeline.keys.derivation import Family
 from pipeline.signing.errors import PolicyError, SigningRefused
 from pipeline.signing.networks import COIN_DECIMALS, NAMED, Network, network_named

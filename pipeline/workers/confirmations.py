@@ -15,16 +15,7 @@ from typing import Any, cast
 
 from loguru import logger
 
-from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
-from pipeline.chains.provider import NumberedProvider, Provider
-from pipeline.log import Seldom
-from pipeline.settings import Settings
-from pipeline.transfers.crashpoints import arm
-from pipeline.transfers.settle import Numbering, Settlement
-from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.store import TransferStore, refused_by_guard
-from pipeline.transfers.strangers_store import StrangerStore
-from pipeline.workers.chains import (
+from pipeline.catalog.chains import (
     ChainRow,
     Chains,
     all_is_well,
@@ -33,6 +24,15 @@ from pipeline.workers.chains import (
     keep_going,
     until_the_network_is_right,
 )
+from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
+from pipeline.chains.provider import NumberedProvider, Provider
+from pipeline.log import Seldom
+from pipeline.payments.crashpoints import arm
+from pipeline.payments.reconcile.store import StrangerStore
+from pipeline.payments.send.store import TransferStore, refused_by_guard
+from pipeline.payments.settle.settlement import Numbering, Settlement
+from pipeline.payments.settle.store import SettlementStore
+from pipeline.settings import Settings
 from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, Worker, reason
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from pipeline.payments.send.consolidations import Consolidations
 from pipeline.queue.jobs import JobType
 from pipeline.settings import Settings
-from pipeline.transfers.consolidation import Consolidations
 from pipeline.workers.paying import PayingExecutor
 from pipeline.workers.runtime import Worker
 

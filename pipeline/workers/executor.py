@@ -18,11 +18,11 @@ from uuid import UUID
 import psycopg
 from loguru import logger
 
+from pipeline.queue.due_jobs import DUE_CHECK_SECONDS, Waiting
+from pipeline.queue.flag_scan import Looks
 from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.queue import Exchange, JobQueue
-from pipeline.workers.looks import Looks
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
-from pipeline.workers.waiting import DUE_CHECK_SECONDS, Waiting
 
 CHANNELS = ("wallet_flags", "jobs")
 

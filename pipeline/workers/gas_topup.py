@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.queue.jobs import JobType
 from pipeline.settings import Settings
-from pipeline.transfers.gas import GasTopups
 from pipeline.workers.paying import PayingExecutor
 from pipeline.workers.runtime import Worker
 

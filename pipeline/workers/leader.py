@@ -61,7 +61,7 @@ class Leader:
         lease, self.lease = self.lease, None
         if lease is not None:
             with contextlib.suppress(*DATABASE_GONE):
-                await self._ask("workers/stop_leading", GIVING_UP_SECONDS)
+                await self._ask("leader/stop_leading", GIVING_UP_SECONDS)
 
     async def _renew(self) -> None:
         """Keep the lease while a piece of work takes its time, and between two of them."""
@@ -74,7 +74,7 @@ class Leader:
                 await self._lead()
 
     async def _lead(self) -> None:
-        lease = await self._ask("workers/lead", ANSWER_SECONDS, length_seconds=self._lease_seconds)
+        lease = await self._ask("leader/lead", ANSWER_SECONDS, length_seconds=self._lease_seconds)
         if self.lease is not None and lease != self.lease:
             logger.warning("{}: lease {} was lost", self.name, self.lease)
         self.lease = lease

@@ -10,26 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import Provider
-from pipeline.keys.derivation import Family
-from pipeline.keys.signer import LocalSigner, Signer
-from pipeline.queue.jobs import Defer, Job, JobType, Outcome
-from pipeline.settings import Settings
-from pipeline.signing.errors import PolicyError
-from pipeline.signing.ledger import SpendingLedger
-from pipeline.signing.networks import Network
-from pipeline.signing.policy import NetworkPolicy, Policy, load_policy
-from pipeline.signing.rules import SigningRules
-from pipeline.transfers.crashpoints import arm
-from pipeline.transfers.handler import PayingHandler
-from pipeline.transfers.intents import Kind
-from pipeline.transfers.prices import PriceWatch
-from pipeline.transfers.send import Sender
-from pipeline.transfers.store import TransferStore
-from pipeline.transfers.upkeep import Upkeep
-from pipeline.transfers.upkeep_store import UpkeepStore
-from pipeline.workers.chains import (
+from pipeline.catalog.chains import (
     ChainRow,
     Chains,
     all_is_well,
@@ -38,6 +19,25 @@ from pipeline.workers.chains import (
     keep_going,
     until_the_network_is_right,
 )
+from pipeline.chains.errors import ChainError
+from pipeline.chains.provider import Provider
+from pipeline.keys.derivation import Family
+from pipeline.payments.crashpoints import arm
+from pipeline.payments.decide.prices import PriceWatch
+from pipeline.payments.intents import Kind
+from pipeline.payments.send.handler import PayingHandler
+from pipeline.payments.send.replacement_store import UpkeepStore
+from pipeline.payments.send.replacements import Upkeep
+from pipeline.payments.send.sender import Sender
+from pipeline.payments.send.store import TransferStore
+from pipeline.queue.jobs import Defer, Job, JobType, Outcome
+from pipeline.settings import Settings
+from pipeline.signing.errors import PolicyError
+from pipeline.signing.ledger import SpendingLedger
+from pipeline.signing.local import LocalSigner, Signer
+from pipeline.signing.networks import Network
+from pipeline.signing.policy import NetworkPolicy, Policy, load_policy
+from pipeline.signing.rules import SigningRules
 from pipeline.workers.executor import CHANNELS, Executor
 from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
 

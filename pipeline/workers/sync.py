@@ -19,11 +19,8 @@ from typing import Any, cast
 from loguru import logger
 from psycopg.rows import TupleRow, dict_row, scalar_row
 
-from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import LogProvider, Provider
-from pipeline.chains.values import Asset, Balance, BalanceQuery, Finality
-from pipeline.db.statements import statement
-from pipeline.workers.chains import (
+from pipeline.balances.moved import MovedWallets
+from pipeline.catalog.chains import (
     RETRY_SECONDS,
     ChainRow,
     Chains,
@@ -33,7 +30,10 @@ from pipeline.workers.chains import (
     keep_going,
     until_the_network_is_right,
 )
-from pipeline.workers.moved import MovedWallets
+from pipeline.chains.errors import ChainError
+from pipeline.chains.provider import LogProvider, Provider
+from pipeline.chains.values import Asset, Balance, BalanceQuery, Finality
+from pipeline.db.statements import statement
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
 
 SHORTEST_NAP_SECONDS = 0.05

@@ -2,7 +2,7 @@
 --
 -- Every commit that rings takes a lock of the whole database, so that writers who each flip one flag wait for one
 -- another's disk. A listener in a burst of bells therefore looks by itself every few milliseconds instead, and writers
--- then ring nobody (pipeline/db/gate.py, triggers/wallet_flags.sql). Three advisory locks tell them of each other:
+-- then ring nobody (pipeline/db/notify_gate.py, triggers/wallet_flags.sql). Three advisory locks tell them of each other:
 --
 --     asleep   shared, by the LISTEN session of every listener that relies on the bell
 --     awake    exclusive, by the LISTEN session of one that looks by itself

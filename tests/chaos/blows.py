@@ -10,8 +10,8 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from pipeline.local.mischief import evm_fault, tron_fault
-from pipeline.transfers.crashpoints import NONCES_ONLY, CrashPoint
+from pipeline.local.faults import evm_fault, tron_fault
+from pipeline.payments.crashpoints import NONCES_ONLY, CrashPoint
 
 CREW = {"sync": 2, "gas-topup": 2, "consolidation": 2, "confirmations": 2, "sweep": 2}
 """Processes of each kind. The first of each is on one host, the second on another."""

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.db.embedded import EmbeddedServer
+from pipeline.embedded.server import EmbeddedServer
 from pipeline.workers.confirmations import Confirmations
 from pipeline.workers.executor import Executor
 from pipeline.workers.sweep import Sweep

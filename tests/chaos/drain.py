@@ -1,10 +1,10 @@
 """Taking the gas wallet's coins away, with its own key, past the money room."""
 
-from pipeline.chains.http import NodeConfig
+from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, Payment
 from pipeline.keys.derivation import GAS_INDEX, Family
-from pipeline.keys.signer import LocalSigner
+from pipeline.signing.local import LocalSigner
 from tests.chaos.world import MNEMONIC, World
 
 

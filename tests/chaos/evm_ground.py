@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.evm import address as evm_address
+from pipeline.chains.evm.codec import address as evm_address
 from pipeline.db.pool import Connection
 from pipeline.local.anvil_proxy import Fault, Plan
 from pipeline.local.audit import Movement

@@ -13,27 +13,27 @@ from uuid import uuid4
 from Crypto.Hash import keccak
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.evm.fees import FeePolicy
+from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, digest, encode, join
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.evm.transaction import Fees, RawTransfer, digest, encode, join
-from pipeline.chains.http import Clock, NodeConfig
+from pipeline.chains.evm.rpc.fees import FeePolicy
+from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.values import Asset
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
-from pipeline.keys.signer import LocalSigner
 from pipeline.local.anvil_proxy import SEND
+from pipeline.payments.intents import Kind
+from pipeline.payments.reconcile.store import StrangerStore
+from pipeline.payments.send.replacement_store import UpkeepStore
+from pipeline.payments.send.replacements import Upkeep
+from pipeline.payments.send.sender import Sender
+from pipeline.payments.send.store import TransferStore
+from pipeline.payments.settle.settlement import Numbering, Settlement
+from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.queue import JobQueue
+from pipeline.signing.local import LocalSigner
 from pipeline.signing.policy import NetworkPolicy
-from pipeline.transfers.intents import Kind
-from pipeline.transfers.send import Sender
-from pipeline.transfers.settle import Numbering, Settlement
-from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.store import TransferStore
-from pipeline.transfers.strangers_store import StrangerStore
-from pipeline.transfers.upkeep import Upkeep
-from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.evm.conftest import CONTRACTS
 from tests.chains.provider.evm_network import CHAIN_ID, TRANSFER_TOPIC, EvmNetwork
 from tests.chaos.world import MNEMONIC, Desk, Interposed, World

@@ -11,7 +11,7 @@ from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.db.binaries import server_account
+from pipeline.embedded.binaries import server_account
 
 READY_WITHIN = 10.0
 SESSIONS = 8

@@ -19,7 +19,7 @@ from typing import Any
 
 from loguru import logger
 
-from pipeline.transfers.crashpoints import CrashPoint
+from pipeline.payments.crashpoints import CrashPoint
 from tests.chaos.schedule import Layout, Schedule
 from tests.chaos.stage import Stage, stage
 from tests.chaos.summary import ROOT, commit

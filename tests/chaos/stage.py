@@ -11,8 +11,8 @@ from typing import Any
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
+from pipeline.embedded.server import EmbeddedServer
 from tests.chaos.blows import LEASE_SECONDS
 from tests.chaos.crew import Crew
 from tests.chaos.database import LOGINS, Database, allow_network, login_of, prepare, settings_for

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from pipeline.devnet.faults import FaultKind
-from pipeline.transfers.crashpoints import NONCES_ONLY, CrashPoint
+from pipeline.payments.crashpoints import NONCES_ONLY, CrashPoint
 from tests.chaos.fleet import Zygote
 from tests.chaos.trial import DEPOSIT, Fault, Plan, Trial, run_trial
 from tests.chaos.world import LIFETIME_SECONDS

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from pipeline.local.anvil_proxy import Fault
-from pipeline.transfers.crashpoints import EXPIRING_ONLY, CrashPoint
+from pipeline.payments.crashpoints import EXPIRING_ONLY, CrashPoint
 from tests.chains.evm.anvil import binary
 from tests.chaos.evm_trial import CHEAP, DEAR, EvmPlan, EvmTrial, run_evm_trial
 from tests.chaos.evm_world import FINNEY

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.http import NodeConfig
+from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, Fate
 from pipeline.devnet.faults import FaultKind

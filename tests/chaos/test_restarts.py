@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
+from pipeline.embedded.server import EmbeddedServer
 from tests.chaos.fleet import Zygote
 from tests.chaos.trial import Plan, Trial, run_trial
 from tests.chaos.world import LIFETIME_SECONDS

@@ -16,25 +16,25 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.http import NodeConfig
 from pipeline.chains.provider import Provider
+from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import DevnetClient, Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
-from pipeline.keys.signer import LocalSigner
+from pipeline.payments.send.consolidations import Consolidations
+from pipeline.payments.send.gas_topups import GasTopups
+from pipeline.payments.send.handler import PayingHandler
+from pipeline.payments.send.sender import Sender
+from pipeline.payments.send.store import TransferStore
+from pipeline.payments.settle.settlement import Settlement
+from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.jobs import Job, JobType, Outcome
 from pipeline.queue.queue import JobQueue
+from pipeline.signing.local import LocalSigner
 from pipeline.signing.policy import NetworkPolicy
-from pipeline.transfers.consolidation import Consolidations
-from pipeline.transfers.gas import GasTopups
-from pipeline.transfers.handler import PayingHandler
-from pipeline.transfers.send import Sender
-from pipeline.transfers.settle import Settlement
-from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.store import TransferStore
 from tests.policy import ledger_of, policy, rules
 from tests.seed import TRX, USDT, Wallet
 

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.catalog.chains import chain_opener
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.log import configure_logging
 from pipeline.settings import Settings
 from pipeline.workers import confirmations, consolidation, gas_topup
-from pipeline.workers.chains import chain_opener
 from pipeline.workers.runtime import Worker, serve
 from pipeline.workers.sweep import Sweep
 from pipeline.workers.sync import Sync

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.cli.findings import Level
+from pipeline.admin.checks.findings import Level
 from tests.seed import address_of
 
 JOB = "INSERT INTO job_logs (job_id, job_type, status, wallet_id, wallet_address, chain_id, run_at, lease, leased_by,"

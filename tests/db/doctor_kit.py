@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from pipeline.cli.checks import Check, Examination, Examiner, Topic
+from pipeline.admin.checks.check import Check, Examination, Examiner, Topic
+from pipeline.admin.checks.findings import Finding, Findings, Level
 from pipeline.cli.doctor import TOPICS
-from pipeline.cli.findings import Finding, Findings, Level
 from pipeline.config import RuntimeConfig
 from pipeline.settings import Settings
 

@@ -11,11 +11,11 @@ import pytest
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
+from pipeline.payments.send.consolidations import Consolidations
+from pipeline.payments.send.gas_topups import GasTopups
+from pipeline.payments.settle.settlement import Settlement
 from pipeline.queue.jobs import JobType
 from pipeline.settings import Settings
-from pipeline.transfers.consolidation import Consolidations
-from pipeline.transfers.gas import GasTopups
-from pipeline.transfers.settle import Settlement
 from pipeline.workers.confirmations import Confirmations
 from pipeline.workers.paying import PayingExecutor
 from pipeline.workers.runtime import Runtime, Worker

@@ -83,7 +83,7 @@ def evm() -> Iterator[Evm]:
 
 
 async def _plain_token(network: EvmNetwork, decimals: int) -> str:
-    from pipeline.chains.evm.address import from_word
+    from pipeline.chains.evm.codec.address import from_word
 
     return from_word(await network.node.deploy(CONTRACTS / "PlainToken.json", decimals.to_bytes(32, "big").hex()))
 

@@ -103,7 +103,7 @@ def test_blocks_from_the_future(nile: Shell, network: Network) -> None:
 def test_every_node_is_behind(nile: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import timedelta
 
-    from pipeline.cli import check_nodes
+    from pipeline.admin.checks import nodes as check_nodes
 
     monkeypatch.setattr(check_nodes, "STALE", timedelta(seconds=-3600))
     (level, message) = said(nile, "nile.node")[-1]

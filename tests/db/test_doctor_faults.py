@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from pipeline.admin.checks.findings import Level
 from pipeline.cli.doctor import known_checks
-from pipeline.cli.findings import Level
 from tests.db.doctor_faults import FAULTS, Fault
 from tests.db.doctor_kit import ASKED, found
 from tests.seed import Chain, seed_tron
@@ -120,7 +120,7 @@ def test_migrate_cures_what_it_says_it_does(seeded: psycopg.Connection, database
 def test_only_the_newest_wallets_are_compared_unless_all_are_wanted(
     seeded: psycopg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.cli.checks.NEWEST", 1)
+    monkeypatch.setattr("pipeline.admin.checks.check.NEWEST", 1)
     seeded.execute("DELETE FROM wallet_balances WHERE wallet_id = (SELECT min(id) FROM wallets)")
     assert found(database, "wallets.balances") == []
     assert len(found(database, "wallets.balances", full=True)) == 2

@@ -11,11 +11,13 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pipeline.cli import check_database, check_server, checks
-from pipeline.cli.checks import Check, Examiner, Topic
-from pipeline.cli.findings import Findings, Level
-from pipeline.db.embedded import EmbeddedServer
+from pipeline.admin.checks import check as checks
+from pipeline.admin.checks import database as check_database
+from pipeline.admin.checks import server as check_server
+from pipeline.admin.checks.check import Check, Examiner, Topic
+from pipeline.admin.checks.findings import Findings, Level
 from pipeline.db.migrate import migrate
+from pipeline.embedded.server import EmbeddedServer
 from tests.conftest import TEST_SERVER, temporary_home
 from tests.databases import fresh_database
 from tests.db.cli_kit import MNEMONIC, Shell

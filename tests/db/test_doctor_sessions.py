@@ -7,8 +7,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pipeline.cli.check_sessions import check_sessions, check_shadows, check_writes
-from pipeline.cli.findings import Finding, Findings, Level
+from pipeline.admin.checks.findings import Finding, Findings, Level
+from pipeline.admin.checks.sessions import check_sessions, check_shadows, check_writes
 from pipeline.cli.session import database as cli_database
 from pipeline.settings import Settings
 

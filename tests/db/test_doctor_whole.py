@@ -8,10 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from pipeline.admin.checks import chain as check_chain
+from pipeline.admin.checks import locks as check_locks
+from pipeline.admin.checks.chain import check_chain as check_one
+from pipeline.admin.checks.findings import Findings
 from pipeline.chains.errors import ChainUnavailable, LyingNode, NotAToken, SimulationFailed, WrongNetwork
-from pipeline.cli import check_chain, check_locks
-from pipeline.cli.check_chain import check_chain as check_one
-from pipeline.cli.findings import Findings
 from tests.db.cli_kit import Shell
 from tests.db.doctor_kit import ASKED
 from tests.db.logins import login

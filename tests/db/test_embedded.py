@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.db import binaries, cluster
-from pipeline.db.cluster import LONGEST_SOCKET_PATH, PORT, embedded_dsn, socket_directory
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.errors import AlreadyRunning, EmbeddedServerError
+from pipeline.embedded import binaries, cluster
+from pipeline.embedded.cluster import LONGEST_SOCKET_PATH, PORT, embedded_dsn, socket_directory
+from pipeline.embedded.server import EmbeddedServer
 from tests.patience import PATIENCE
 
 AS_ROOT = os.geteuid() == 0
@@ -24,7 +24,7 @@ FAST = {"fsync": "off", "shared_buffers": "16MB"}
 PARENT = """
 import sys, signal
 from pathlib import Path
-from pipeline.db.embedded import EmbeddedServer
+from pipeline.embedded.server import EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]), settings={"fsync": "off"}, watchdog=sys.argv[2] == "pipe")
 server.start()
 print(server.pid, flush=True)

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from pipeline.config import RuntimeConfig
-from pipeline.db import gate as gates
-from pipeline.db.gate import LONGEST_PAUSE, Gate
+from pipeline.db import notify_gate as gates
 from pipeline.db.listener import Listener
+from pipeline.db.notify_gate import LONGEST_PAUSE, Gate
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import JobType
 from tests.db.bells import Bells, bells_of

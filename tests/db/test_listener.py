@@ -10,9 +10,9 @@ import pytest
 from loguru import logger
 from psycopg import AsyncConnection
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Connection
+from pipeline.embedded.server import EmbeddedServer
 from tests.db.sessions import rung
 from tests.patience import PATIENCE
 from tests.proxy import Proxy

@@ -1,6 +1,6 @@
 """sql/manifest.txt says what a fresh database has."""
 
-from pipeline.cli.check_schema import functions, manifest
+from pipeline.admin.checks.schema import functions, manifest
 from pipeline.db.pool import Connection
 from tests.db.worker_kit import rows
 from tests.manifest import objects

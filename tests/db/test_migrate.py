@@ -11,10 +11,10 @@ import pytest
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.errors import DatabaseIsNewer, MigrationEdited, MigrationError
 from pipeline.db.migrate import Schema, installed_version, migrate
 from pipeline.db.pool import pool_of
+from pipeline.embedded.server import EmbeddedServer
 from tests.databases import fresh_database
 from tests.patience import PATIENCE
 

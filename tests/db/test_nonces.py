@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from pipeline.db.pool import Connection, Pool
+from pipeline.payments.states import NONCE_MOVES, NonceState
 from pipeline.queue.jobs import Defer, JobType, Parked
-from pipeline.transfers.states import NONCE_MOVES, NonceState
 from tests.chaos.evm_world import GAS_FUNDS, EvmDesk, EvmWorld
 from tests.db.money import GAS_STATION, new_transfer, read_past_the_expiration
 from tests.db.sessions import value

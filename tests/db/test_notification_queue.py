@@ -10,11 +10,11 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.listener import Listener
 from pipeline.db.migrate import migrate
 from pipeline.db.notification_queue import SUPPRESSED_FROM
 from pipeline.db.pool import Connection
+from pipeline.embedded.server import EmbeddedServer
 from tests.conftest import temporary_home
 from tests.db.cli_kit import MNEMONIC, Shell
 from tests.db.sessions import rows, rung, second_session, value

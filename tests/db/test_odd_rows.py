@@ -15,13 +15,13 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 
+from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.config import RuntimeConfig
 from pipeline.db.migrate import Schema, migrate
 from pipeline.db.pool import Connection, pool_of
 from pipeline.db.values import LONGEST_INTEGER, TimeBeyond, adapters, loads
 from pipeline.queue.jobs import Done, JobType, Retry
 from pipeline.settings import Settings
-from pipeline.workers.chains import ChainRow, chain_opener
 from pipeline.workers.sync import Sync
 from tests.db.cli_kit import Shell
 from tests.db.sessions import rows, value

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.crowd import fill
 from bench.statements import parts
-from pipeline.cli import checks
+from pipeline.admin.checks import check as checks
 from pipeline.db.pool import Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Done, JobType, TriggeredBy

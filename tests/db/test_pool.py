@@ -12,10 +12,10 @@ from psycopg import errors
 from psycopg.rows import TupleRow
 
 from pipeline.db import pool as pool_module
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.errors import WrongRole
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Pool, pool_of
+from pipeline.embedded.server import EmbeddedServer
 from pipeline.settings import Settings
 from tests.patience import PATIENCE
 from tests.proxy import Proxy, connect

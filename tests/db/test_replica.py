@@ -8,9 +8,9 @@ import pytest
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import Connection
+from pipeline.embedded.server import EmbeddedServer
 from pipeline.workers.sweep import Sweep
 from tests.conftest import TEST_SERVER, temporary_home
 from tests.databases import fresh_database

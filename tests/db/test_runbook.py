@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.db.binaries import bundled_binaries
 from pipeline.db.pool import Connection
 from pipeline.db.sources import sql_directory
 from pipeline.db.statements import statement
+from pipeline.embedded.binaries import bundled_binaries
 from tests.db.bells import Bells, bells_of
 from tests.db.money import new_attempt, new_job, new_transfer
 from tests.db.sessions import rows, value

@@ -11,9 +11,9 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
+from pipeline.queue import flag_scan as looks
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Retry
 from pipeline.queue.queue import Exchange, JobQueue
-from pipeline.workers import looks
 from pipeline.workers.executor import Executor
 from pipeline.workers.runtime import Runtime
 from tests.db.worker_kit import (
@@ -61,7 +61,7 @@ async def test_a_flag_that_is_served_asks_for_nothing_but_its_job(
         return await ask(self, job_type)
 
     monkeypatch.setattr(JobQueue, "next_due", counted)
-    monkeypatch.setattr("pipeline.workers.waiting.DUE_CHECK_SECONDS", PATIENCE)
+    monkeypatch.setattr("pipeline.queue.due_jobs.DUE_CHECK_SECONDS", PATIENCE)
     script = Script(answer=lambda job: Retry("no") if job.wallet_id == wallets[-1].id else Done(clear_flag=True))
     async with running(executor(script), database) as runtime:
         at_first = asked
@@ -80,7 +80,7 @@ async def test_a_job_that_rings_while_others_are_claimed_is_taken_at_once(
 ) -> None:
     """Its bell comes after the tables were read and before their answer is."""
     flagged, by_hand = await add_wallets(connection, tron, 2)
-    monkeypatch.setattr("pipeline.workers.waiting.DUE_CHECK_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr("pipeline.queue.due_jobs.DUE_CHECK_SECONDS", 2 * PATIENCE)
     exchange = JobQueue.exchange
     between: list[Runtime] = []
 
@@ -111,7 +111,7 @@ async def test_what_no_bell_told_of_is_found_however_often_others_are_put_off(
 ) -> None:
     """Each outcome that waits asks anew what is due; none of that puts off the look at all that wait."""
     silent, *wallets = await add_wallets(connection, tron, 200)
-    monkeypatch.setattr("pipeline.workers.waiting.DUE_CHECK_SECONDS", 0.3)
+    monkeypatch.setattr("pipeline.queue.due_jobs.DUE_CHECK_SECONDS", 0.3)
     script = Script(answer=lambda _: Defer(300, "the budget is spent"))
     async with running(executor(script), database):
         async with connection.transaction():

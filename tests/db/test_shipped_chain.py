@@ -2,8 +2,8 @@
 
 from psycopg import AsyncConnection
 
-from pipeline.chains.evm.address import validate
-from pipeline.chains.evm.fees import FeePolicy
+from pipeline.chains.evm.codec.address import validate
+from pipeline.chains.evm.rpc.fees import FeePolicy
 from pipeline.db.migrate import migrate
 
 

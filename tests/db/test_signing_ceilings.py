@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from pipeline.chains.values import Asset, Payment
+from pipeline.payments.intents import Kind
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.signing.rules import GAS_WALLET, WALLETS, SigningRules, ceiling_of
-from pipeline.transfers.intents import Kind
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
 from tests.db.test_transfers_evm_stuck import stuck

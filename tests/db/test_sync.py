@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from pipeline.catalog.chains import ChainRow
 from pipeline.chains.errors import ChainUnavailable, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Balance, BalanceQuery, BlockRef, Finality
 from pipeline.config import ConfigError
 from pipeline.db.pool import Connection
-from pipeline.workers.chains import ChainRow
 from pipeline.workers.sync import BATCHES_AT_ONCE, Batch, Sync
 from tests.db.worker_kit import PATIENCE, Door, configure, heartbeat, rows, running
 from tests.seed import TRX, USDT, Chain, add_wallets
@@ -276,7 +276,7 @@ async def test_an_error_that_nobody_expected_ends_nothing(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Honcho ends all lines when one ends."""
-    monkeypatch.setattr("pipeline.workers.chains.RETRY_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr("pipeline.catalog.chains.RETRY_SECONDS", (0.05, 0.1))
     await add_wallets(connection, tron, 1)
     ledger, watch = Ledger(), Watch()
     ledger.fault = ZeroDivisionError("of a node: \x00\ud800\x1b[31m\nforged")

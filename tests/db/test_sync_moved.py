@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from pipeline.catalog.chains import ChainRow
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.provider import Provider
 from pipeline.db.pool import Connection
 from pipeline.local.anvil_proxy import Fault
-from pipeline.workers.chains import ChainRow
 from pipeline.workers.sync import Sync
 from tests.chains.provider.evm_network import EvmNetwork
 from tests.chaos.evm_world import EvmWorld

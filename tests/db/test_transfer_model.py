@@ -18,11 +18,11 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from pipeline.chains.values import Asset, BlockRef, Effect, Payment, SignedTransaction, TransactionResult
 from pipeline.db.pool import Connection, pool_of
+from pipeline.payments.intents import Kind, LiveAttempt
+from pipeline.payments.send.store import LeaseLost, MayStillLand, MovedOn, StepRefused, TransferStore
+from pipeline.payments.settle.booking import Finding
+from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.jobs import Job, JobType
-from pipeline.transfers.booking import Finding
-from pipeline.transfers.intents import Kind, LiveAttempt
-from pipeline.transfers.settlements import SettlementStore
-from pipeline.transfers.store import LeaseLost, MayStillLand, MovedOn, StepRefused, TransferStore
 from tests.db.money import TREASURY
 from tests.db.sessions import rows
 from tests.db.test_queue_model import Life, execute, walk

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.chains.values import Balance, BalanceQuery, FeeEstimate, Finality
 from pipeline.keys.derivation import Family
-from pipeline.keys.signer import LocalSigner
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
+from pipeline.signing.local import LocalSigner
 from tests.chaos.world import MNEMONIC, Desk, World
 from tests.policy import allow
 from tests.seed import TRX, USDT, Wallet

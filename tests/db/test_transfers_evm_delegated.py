@@ -3,8 +3,8 @@ sender is held, as somebody has its key. Its bytes with that nonce are proved de
 
 import pytest
 
+from pipeline.payments.reconcile import unrecorded as strangers
 from pipeline.queue.jobs import Defer, JobType, Parked
-from pipeline.transfers import strangers
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.delegation_kit import WRITER, delegated
 from tests.db.paying_kit import states

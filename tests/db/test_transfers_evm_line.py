@@ -3,8 +3,8 @@ longer than the bound of a line, people hear of it, nothing is piled up behind, 
 
 import pytest
 
+from pipeline.payments.intents import Kind
 from pipeline.queue.jobs import Defer, JobType, Parked
-from pipeline.transfers.intents import Kind
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
 from tests.db.strangers_kit import again

@@ -10,15 +10,15 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.chains.evm.transaction import Fees, RawTransfer, digest, encode, join, txid
+from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, digest, encode, join, txid
 from pipeline.chains.values import Finality
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of
 from pipeline.keys.derivation import GAS_INDEX, Family
-from pipeline.keys.signer import LocalSigner
 from pipeline.local.anvil_proxy import SEND
+from pipeline.payments.intents import Kind
 from pipeline.queue.jobs import JobType
-from pipeline.transfers.intents import Kind
+from pipeline.signing.local import LocalSigner
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import MNEMONIC

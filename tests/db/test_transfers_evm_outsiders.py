@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
 from pipeline.chains.values import Asset, Finality, Payment
+from pipeline.payments.intents import Kind
+from pipeline.payments.reconcile import unrecorded as strangers
+from pipeline.payments.reconcile.nonce_uses import NonceUse
+from pipeline.payments.reconcile.store import StrangerStore
 from pipeline.queue.jobs import Defer, JobType, Parked
-from pipeline.transfers import strangers
-from pipeline.transfers.intents import Kind
-from pipeline.transfers.nonce_uses import NonceUse
-from pipeline.transfers.strangers_store import StrangerStore
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
 from tests.db.sessions import second_session, until_one_waits

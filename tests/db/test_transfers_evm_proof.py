@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.evm.node import EvmNode, Request
+from pipeline.chains.evm.rpc.node import EvmNode, Request
 from pipeline.chains.values import Effect, Finality
 from pipeline.db.pool import Pool
+from pipeline.payments.intents import Kind
+from pipeline.payments.send.replacement_store import UpkeepStore
+from pipeline.payments.settle import settlement as settle
 from pipeline.queue.jobs import Defer, JobType, Parked
-from pipeline.transfers import settle
-from pipeline.transfers.intents import Kind
-from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chains.provider.evm_network import TRANSFER_TOPIC
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.db.paying_kit import states

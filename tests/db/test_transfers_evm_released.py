@@ -12,9 +12,9 @@ import pytest
 from pipeline.chains.evm.provider import SenderNonces
 from pipeline.chains.values import BlockContent, BlockRef, Finality
 from pipeline.db.pool import Pool
+from pipeline.payments.discipline.nonce_queue import Payments
+from pipeline.payments.reconcile import unrecorded as strangers
 from pipeline.queue.jobs import JobType, Parked
-from pipeline.transfers import strangers
-from pipeline.transfers.line import Payments
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
 from tests.db.strangers_kit import again, in_doubt, reasons, rounds, starve

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
+from pipeline.payments.intents import Kind
+from pipeline.payments.reconcile import unrecorded as strangers
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
-from pipeline.transfers import strangers
-from pipeline.transfers.intents import Kind
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
 from tests.db.strangers_kit import again, in_doubt, reasons, rounds, starve
@@ -325,6 +325,6 @@ class TestGivenUpBytes:
 
 
 def test_kinds_that_can_be_adopted_have_a_job() -> None:
-    from pipeline.transfers.booking import _JOB_TYPES
+    from pipeline.payments.settle.booking import _JOB_TYPES
 
     assert set(_JOB_TYPES) == set(Kind) - {Kind.GAP}

@@ -6,11 +6,11 @@ import pytest
 from pipeline.chains.values import Payment
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX, Family
+from pipeline.payments.authority import SigningRefused
+from pipeline.payments.intents import Kind
+from pipeline.payments.send.replacement_store import UpkeepStore
+from pipeline.payments.send.store import MovedOn
 from pipeline.queue.jobs import Defer, Failed, Job, JobType, Parked
-from pipeline.transfers.intents import Kind
-from pipeline.transfers.signing import SigningRefused
-from pipeline.transfers.store import MovedOn
-from pipeline.transfers.upkeep_store import UpkeepStore
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import Killed, claim, rescue, states
 from tests.seed import USDT, Wallet

@@ -1,7 +1,7 @@
 """What a payment on EVM waits for without using up an attempt: coins in the gas wallet, a gas price under the cap."""
 
+from pipeline.payments.decide.prices import LONGEST_SECONDS, PriceWatch
 from pipeline.queue.jobs import Defer, JobType, Parked
-from pipeline.transfers.prices import LONGEST_SECONDS, PriceWatch
 from tests.chaos.evm_world import FEES, FINNEY, EvmDesk, EvmWorld
 
 GAS = JobType.GAS_TOPUP

@@ -10,8 +10,8 @@ from pipeline.chains.errors import ChainUnavailable, SimulationFailed
 from pipeline.chains.values import FeeEstimate, UnsignedTransaction
 from pipeline.config import RuntimeConfig
 from pipeline.devnet.faults import FaultKind
+from pipeline.payments.terms import Terms
 from pipeline.queue.jobs import Defer, Done, JobType, Outcome, Parked, Retry
-from pipeline.transfers.terms import Terms
 from tests.chaos.drain import drain
 from tests.chaos.world import Desk, World
 from tests.seed import TRX, USDT, Wallet

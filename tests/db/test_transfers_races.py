@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.chains.values import BalanceQuery, Finality
 from pipeline.db.pool import Pool
+from pipeline.payments.send.store import LeaseLost, MovedOn
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
-from pipeline.transfers.store import LeaseLost, MovedOn
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import Killed, claim, leave_signed, outlived, rescue, states
 from tests.seed import USDT, Wallet

@@ -9,10 +9,10 @@ import pytest
 from pipeline.chains.values import Fate, Finality, Verdict
 from pipeline.db.pool import pool_of
 from pipeline.db.statements import statement
+from pipeline.payments.intents import Kind, LiveAttempt, signed_from_row
+from pipeline.payments.settle.booking import Finding
+from pipeline.payments.settle.store import CursorMoved
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
-from pipeline.transfers.booking import Finding
-from pipeline.transfers.intents import Kind, LiveAttempt, signed_from_row
-from pipeline.transfers.settlements import CursorMoved
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import claim, leave_signed, outlived, states
 from tests.seed import TRX, USDT, Wallet
@@ -397,7 +397,7 @@ async def test_the_commit_of_broadcasting_is_flushed_even_where_commits_are_not(
     await world.connection.execute("SET synchronous_commit = off")
     async with world.connection.transaction(force_rollback=True):
         await world.connection.execute(
-            statement("transfers/begin_broadcast"),
+            statement("payments/send/begin_broadcast"),
             {"attempt_ids": [attempt["id"]], "job_uuid": transfer["job_id"], "data": "{}"},
         )
         assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "on"}

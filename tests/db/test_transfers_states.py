@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.db.pool import Connection
-from pipeline.transfers.states import ATTEMPT_MOVES, SETTLED, TRANSFER_MOVES, AttemptState, TransferState
+from pipeline.payments.states import ATTEMPT_MOVES, SETTLED, TRANSFER_MOVES, AttemptState, TransferState
 
 
 @pytest.mark.parametrize(("subject", "moves"), [("transfer", TRANSFER_MOVES), ("chain_transaction", ATTEMPT_MOVES)])

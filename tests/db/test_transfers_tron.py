@@ -7,13 +7,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from pipeline.admin.checks.findings import Findings, Level
+from pipeline.admin.checks.tron import check_signer
 from pipeline.chains.errors import ChainUnavailable, PermissionChanged
 from pipeline.chains.values import Asset, BroadcastOutcome, FeeEstimate, Payment
-from pipeline.cli.check_tron import check_signer
-from pipeline.cli.findings import Findings, Level
 from pipeline.devnet.faults import FaultKind
+from pipeline.payments.settle import standstill
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
-from pipeline.transfers import standstill
 from tests.chains.tron.artifacts import creation
 from tests.chaos.permissions import take_over
 from tests.chaos.world import Desk, World

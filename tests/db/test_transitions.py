@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from pipeline.db.pool import Connection
-from pipeline.transfers.states import ATTEMPT_MOVES, TRANSFER_MOVES, AttemptState, TransferState
+from pipeline.payments.states import ATTEMPT_MOVES, TRANSFER_MOVES, AttemptState, TransferState
 from tests.db.money import new_attempt, new_job, new_transfer, read_past_the_expiration
 from tests.db.sessions import rows, value
 from tests.seed import Chain, add_wallets

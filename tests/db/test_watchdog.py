@@ -123,7 +123,7 @@ class TestDoctor:
     async def test_who_keeps_ours_waiting(
         self, shell: Shell, connection: Connection, database: str, tron: Chain
     ) -> None:
-        shell.env.setattr("pipeline.cli.check_locks.BLOCKED_SECONDS", 0.0)
+        shell.env.setattr("pipeline.admin.checks.locks.BLOCKED_SECONDS", 0.0)
         async with second_session(database) as person, second_session(database) as waiting:
             pid = person.info.backend_pid
             await person.execute("BEGIN")

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.db.embedded import EmbeddedServer
 from pipeline.db.migrate import migrate
+from pipeline.embedded.server import EmbeddedServer
 from tests.chaos.shrink import shrink
 from tests.chaos.summary import ROOT
 from tests.conftest import TEST_SERVER, pytest_configure, temporary_home

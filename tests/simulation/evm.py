@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.evm import transaction
+from pipeline.chains.evm.codec import transaction
 from pipeline.chains.values import Asset
 from tests.simulation.clock import Clock
 from tests.simulation.evm_chain import (

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from pipeline.chains.evm import address
-from pipeline.chains.evm.transaction import RawTransfer
+from pipeline.chains.evm.codec import address
+from pipeline.chains.evm.codec.transaction import RawTransfer
 
 CHAIN_ID = 31_337
 TOKEN = address.validate("0x" + "70" * 20)

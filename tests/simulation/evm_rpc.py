@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from Crypto.Hash import keccak
 
-from pipeline.chains.evm import address, transaction
-from pipeline.chains.evm.balances import MULTICALL3
-from pipeline.chains.evm.transaction import TRANSFER_SELECTOR
+from pipeline.chains.evm.codec import address, transaction
+from pipeline.chains.evm.codec.transaction import TRANSFER_SELECTOR
+from pipeline.chains.evm.rpc.balances import MULTICALL3
 from tests.simulation.evm_chain import CHAIN_ID, FINAL_LAG, PLAIN_GAS, TOKEN, TOKEN_GAS, Block, Receipt, Refused, State
 
 if TYPE_CHECKING:

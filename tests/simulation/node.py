@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from pipeline.chains.wire import Broken, Reply
+from pipeline.chains.rpc.wire import Broken, Reply
 from tests.simulation.fate import Decision
 
 PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"

@@ -11,16 +11,20 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.chains import http, nodes
+from pipeline.catalog import chains
 from pipeline.chains.evm import provider as evm_provider
-from pipeline.chains.http import Clock as NodeClock
+from pipeline.chains.rpc import http, nodes
+from pipeline.chains.rpc.http import Clock as NodeClock
 from pipeline.chains.tron import provider as tron_provider
 from pipeline.db.dsn import database_dsn
 from pipeline.db.session import session_dsn
+from pipeline.payments.send import consolidations as consolidation
+from pipeline.payments.send import gas_topups as gas
+from pipeline.payments.send import sender as send
+from pipeline.payments.send import store
 from pipeline.settings import Settings
 from pipeline.signing import ledger
-from pipeline.transfers import consolidation, gas, send, store
-from pipeline.workers import chains, registry, runtime, sweep, sync
+from pipeline.workers import registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
 from tests.simulation.database import SEARCH_PATH

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipeline.catalog.chains import chain_opener
 from pipeline.settings import Settings
 from pipeline.workers import confirmations, consolidation, gas_topup
-from pipeline.workers.chains import chain_opener
 from pipeline.workers.runtime import Worker
 from pipeline.workers.sweep import Sweep
 from pipeline.workers.sync import Sync

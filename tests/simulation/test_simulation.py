@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from pipeline.transfers.send import Sender, send_bytes
+from pipeline.payments.send.sender import Sender, send_bytes
 from tests.simulation.database import Database
 from tests.simulation.fate import Decision
 from tests.simulation.run import NETWORKS, run

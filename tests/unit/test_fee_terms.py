@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from pipeline.chains.evm.fees import FeePolicy
+from pipeline.chains.evm.rpc.fees import FeePolicy
 from pipeline.config.terms import FEE_TERMS
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from pipeline.workers.looks import COMPLETE_SECONDS, COMPLETE_SHARE, MARGIN_SECONDS, Looks
+from pipeline.queue.flag_scan import COMPLETE_SECONDS, COMPLETE_SHARE, MARGIN_SECONDS, Looks
 
 
 def test_the_first_look_is_complete() -> None:

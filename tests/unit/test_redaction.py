@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.keys.derivation import Family, PrivateBranch
-from pipeline.keys.signer import LocalSigner
 from pipeline.redaction import (
     MOST_KEYS,
     REDACTED,
@@ -18,6 +17,7 @@ from pipeline.redaction import (
     register_secret,
 )
 from pipeline.settings import Settings
+from pipeline.signing.local import LocalSigner
 
 MNEMONIC = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 LONG = "void come effort suffer camp survey warrior heavy shoot primary clutch crush " * 2

@@ -9,7 +9,7 @@ from eth_keys.datatypes import Signature
 from pipeline.curve import PublicKey
 from pipeline.keys.derivation import Family, PrivateBranch, address_of
 from pipeline.keys.mnemonic import InvalidMnemonic
-from pipeline.keys.signer import LocalSigner
+from pipeline.signing.local import LocalSigner
 from tests.witness import witness
 
 ABOUT = "abandon " * 11 + "about"

@@ -1,7 +1,7 @@
 """When a look reads all jobs that wait, and when what is due is asked again."""
 
-from pipeline.workers.looks import MARGIN_SECONDS
-from pipeline.workers.waiting import DUE_CHECK_SECONDS, SHORTEST_NAP_SECONDS, Waiting
+from pipeline.queue.due_jobs import DUE_CHECK_SECONDS, SHORTEST_NAP_SECONDS, Waiting
+from pipeline.queue.flag_scan import MARGIN_SECONDS
 
 
 def known(at: float, seconds: float | None = None) -> Waiting:

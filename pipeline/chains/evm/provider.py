@@ -3,21 +3,22 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.chains.answers import MAX_COUNT, Odd, quantity
-from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
-from pipeline.chains.evm import address, blocks, fees, heads, simulate, tokens, transaction, verdict
-from pipeline.chains.evm.abilities import read_lacks
-from pipeline.chains.evm.balances import EvmBalances
-from pipeline.chains.evm.broadcast import send
-from pipeline.chains.evm.fees import NO_ORACLE, FeeBook, FeePolicy, Market
-from pipeline.chains.evm.l1_fee import L1Fees
-from pipeline.chains.evm.logs import TransferLogs
-from pipeline.chains.evm.node import EvmNode, RpcError, check_chain_id, reading, wanted
-from pipeline.chains.evm.transaction import Fees, RawTransfer
-from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.nodes import PATIENCE, Nodes
-from pipeline.chains.receipts import find_gaps
+from pipeline.chains.evm.codec import address, transaction
+from pipeline.chains.evm.codec.transaction import Fees, RawTransfer
+from pipeline.chains.evm.rpc import blocks, fees, heads, simulate, tokens, verdict
+from pipeline.chains.evm.rpc.abilities import read_lacks
+from pipeline.chains.evm.rpc.balances import EvmBalances
+from pipeline.chains.evm.rpc.broadcast import send
+from pipeline.chains.evm.rpc.fees import NO_ORACLE, FeeBook, FeePolicy, Market
+from pipeline.chains.evm.rpc.l1_fee import L1Fees
+from pipeline.chains.evm.rpc.logs import TransferLogs
+from pipeline.chains.evm.rpc.node import EvmNode, RpcError, check_chain_id, reading, wanted
+from pipeline.chains.rpc.answers import MAX_COUNT, Odd, quantity
+from pipeline.chains.rpc.broadcast import broadcast
+from pipeline.chains.rpc.http import Clock, NodeConfig
+from pipeline.chains.rpc.nodes import PATIENCE, Nodes
+from pipeline.chains.rpc.receipts import find_gaps
 from pipeline.chains.values import (
     Asset,
     Balance,

@@ -5,16 +5,17 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from pipeline.chains.broadcast import broadcast
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
-from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.nodes import PATIENCE, Nodes
-from pipeline.chains.receipts import find_gaps
-from pipeline.chains.tron import address, balances, blocks, tokens, transaction, verdict
-from pipeline.chains.tron.broadcast import send
-from pipeline.chains.tron.fees import FeeBook, Prices, most_burned, transaction_bytes
-from pipeline.chains.tron.node import TronNode, check_genesis
-from pipeline.chains.tron.transaction import RawTransfer
+from pipeline.chains.rpc.broadcast import broadcast
+from pipeline.chains.rpc.http import Clock, NodeConfig
+from pipeline.chains.rpc.nodes import PATIENCE, Nodes
+from pipeline.chains.rpc.receipts import find_gaps
+from pipeline.chains.tron.codec import address, transaction
+from pipeline.chains.tron.codec.transaction import RawTransfer
+from pipeline.chains.tron.rpc import balances, blocks, tokens, verdict
+from pipeline.chains.tron.rpc.broadcast import send
+from pipeline.chains.tron.rpc.fees import FeeBook, Prices, most_burned, transaction_bytes
+from pipeline.chains.tron.rpc.node import TronNode, check_genesis
 from pipeline.chains.values import (
     Asset,
     Balance,

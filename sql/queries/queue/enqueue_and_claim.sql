@@ -10,9 +10,9 @@
 --
 -- Flags that rose longer ago than %(newer_than_seconds)s are not looked at; NULL looks at all of them. Every flag that ever rose
 -- leaves an entry in the index by which they are read, until vacuum takes it away, which it cannot while some session holds an
--- old transaction: a look at all walks over all of those, 0.15 µs each (pipeline/workers/looks.py says who looks how far).
+-- old transaction: a look at all walks over all of those, 0.15 µs each (pipeline/queue/flag_scan.py says who looks how far).
 -- So does every job that ever waited in its index: those that fell due longer ago than %(due_within_seconds)s are not visited
--- (pipeline/workers/waiting.py; before Postgres 18 their entries are read, a tenth of the cost).
+-- (pipeline/queue/due_jobs.py; before Postgres 18 their entries are read, a tenth of the cost).
 --
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.

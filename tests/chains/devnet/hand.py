@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from pipeline.chains.tron import address
+from pipeline.chains.tron.codec import address
 from pipeline.curve import PrivateKey
 from pipeline.devnet import encoding
 from pipeline.devnet.messages import RawData, Transaction, TransferContract, TriggerSmartContract

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.chains.tron.address import from_bytes, to_bytes
+from pipeline.chains.tron.codec.address import from_bytes, to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.messages import RawData
 from tests.chains.devnet.hand import Api, Hand, selector, stranger, word

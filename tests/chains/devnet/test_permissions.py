@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.tron.address import to_bytes
+from pipeline.chains.tron.codec.address import to_bytes
 from pipeline.curve import PrivateKey
 from pipeline.devnet import encoding
 from pipeline.devnet.client import DevnetClient

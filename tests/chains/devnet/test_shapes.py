@@ -1,6 +1,6 @@
 """java-tron's odd answers: 200 with Error, {}, [], hex or base58, what /walletsolidity has not."""
 
-from pipeline.chains.tron.address import to_bytes
+from pipeline.chains.tron.codec.address import to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.encoding import contract_address
 from pipeline.devnet.tokens import token_artifact

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.tron.address import to_bytes
+from pipeline.chains.tron.codec.address import to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.messages import CONTRACTS
 from tests.chains.devnet.hand import Api, Hand, stranger

@@ -3,7 +3,7 @@
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from pipeline.chains.tron.address import to_bytes
+from pipeline.chains.tron.codec.address import to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.messages import Transaction
 from pipeline.devnet.network import Network

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.tron.address import from_public_key, to_hex
+from pipeline.chains.tron.codec.address import from_public_key, to_hex
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chains.devnet.hand import new_key, stranger

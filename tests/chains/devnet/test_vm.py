@@ -10,7 +10,7 @@ from eth_abi.abi import decode, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.chains.batch import Entry, balances_of, block_of, creation_code
+from pipeline.chains.rpc.batch import Entry, balances_of, block_of, creation_code
 from pipeline.chains.values import BlockRef
 from pipeline.devnet.encoding import keccak256
 from pipeline.devnet.tokens import token_artifact

@@ -2,7 +2,7 @@
 
 import json
 
-from pipeline.chains.evm.balances import MULTICALL3
+from pipeline.chains.evm.rpc.balances import MULTICALL3
 from tests.chains.evm.anvil import Anvil
 from tests.chains.evm.conftest import CONTRACTS
 

@@ -6,8 +6,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from pipeline.chains.evm.simulate import PLAIN_GAS
-from pipeline.chains.evm.transaction import decode, split
+from pipeline.chains.evm.codec.transaction import decode, split
+from pipeline.chains.evm.rpc.simulate import PLAIN_GAS
 from pipeline.local.anvil_proxy import SEND, FaultProxy, error, txid
 from tests.chains.evm.anvil import FINALITY_DEPTH
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from pipeline.chains.evm.l1_fee import ORACLE
+from pipeline.chains.evm.rpc.l1_fee import ORACLE
 from tests.chains.evm.anvil import Anvil
 from tests.chains.evm.proxy import OddNode
 from tests.chains.provider.evm_network import EvmNetwork, evm_network

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable, LyingNode, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.http import NodeConfig
+from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
 from pipeline.local.anvil_proxy import SEND, Fault
 from tests.chains.evm.conftest import Deploy

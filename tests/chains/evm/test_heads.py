@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from loguru import logger
 
-from pipeline.chains.evm import heads as heads_module
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.http import NodeConfig
+from pipeline.chains.evm.rpc import heads as heads_module
+from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import BlockRef
 from pipeline.local.anvil_proxy import Fault
 from tests.chains.evm.anvil import Anvil

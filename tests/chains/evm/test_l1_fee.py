@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, FeeCapTooLow, InsufficientFunds
-from pipeline.chains.evm import blocks
-from pipeline.chains.evm.fees import FeePolicy, with_margin
-from pipeline.chains.evm.l1_fee import LOOKED_FOR_SECONDS, ORACLE
 from pipeline.chains.evm.provider import EvmProvider
+from pipeline.chains.evm.rpc import blocks
+from pipeline.chains.evm.rpc.fees import FeePolicy, with_margin
+from pipeline.chains.evm.rpc.l1_fee import LOOKED_FOR_SECONDS, ORACLE
 from pipeline.chains.values import Fate, Finality, Payment
 from tests.chains.evm.rollup import Rollup, rollup
 from tests.chains.provider.evm_network import EvmNetwork, evm_network

@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.evm.logs import FIRST_SPAN
 from pipeline.chains.evm.provider import EvmProvider
+from pipeline.chains.evm.rpc.logs import FIRST_SPAN
 from pipeline.chains.values import Effect, Finality
 from pipeline.local.anvil_proxy import Fault
 from tests.chains.evm.conftest import Deploy

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.chains.errors import FeeCapTooLow, UndecodableTransaction
-from pipeline.chains.evm import transaction
-from pipeline.chains.evm.fees import GWEI, FeePolicy
+from pipeline.chains.evm.codec import transaction
 from pipeline.chains.evm.provider import EvmProvider, SenderNonces
+from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy
 from pipeline.chains.values import BroadcastOutcome, Fate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
 from pipeline.local.anvil_proxy import Fault

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.chains.errors import InvalidAddress, NotAToken, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.evm.simulate import MOST_TOLERATED
+from pipeline.chains.evm.rpc.simulate import MOST_TOLERATED
 from pipeline.chains.values import Asset, Fate, FeeEstimate, Payment
 from pipeline.keys.derivation import Family
 from tests.chains.evm.conftest import Deploy

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.http import Clock, NodeConfig
+from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.values import Asset, BalanceQuery, Finality, Payment, SignedTransaction
 from pipeline.keys.derivation import Family
 from tests.chains.evm.conftest import CONTRACTS

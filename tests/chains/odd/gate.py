@@ -11,8 +11,8 @@ from enum import Enum
 from typing import Any
 
 from pipeline.chains.errors import ChainError
+from pipeline.chains.rpc.wire import Reply
 from pipeline.chains.values import BlockContent, BroadcastOutcome, BroadcastReply, TransactionResult
-from pipeline.chains.wire import Reply
 from tests.chains.odd.odd_values import Mutation, mutations
 from tests.chains.odd.recorded import Exchange, Recorder, Replay, Scene
 

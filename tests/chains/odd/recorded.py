@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.chains.wire import Reply, Wire
+from pipeline.chains.rpc.wire import Reply, Wire
 
 Ask = Callable[[Any], Awaitable[Any]]
 """One thing that is asked of a provider; gives what it made of the answers."""

@@ -8,8 +8,8 @@ import os
 import pytest
 
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.http import Clock, Node, NodeConfig, NodeFailure
-from pipeline.chains.wire import Reply
+from pipeline.chains.rpc.http import Clock, Node, NodeConfig, NodeFailure
+from pipeline.chains.rpc.wire import Reply
 from tests.chains.odd.evm_scenes import EvmScenes
 from tests.chains.odd.gate import Verdict, run
 from tests.chains.odd.recorded import Replay

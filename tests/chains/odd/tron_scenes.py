@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.chains.http import Clock, NodeConfig
+from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, BalanceQuery, Finality, Payment, SignedTransaction
 from pipeline.devnet.faults import FaultKind

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from eth_abi.abi import encode
 
-from pipeline.chains.evm import address as evm_address
-from pipeline.chains.evm.fees import FeePolicy
+from pipeline.chains.evm.codec import address as evm_address
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.http import Clock, NodeConfig
+from pipeline.chains.evm.rpc.fees import FeePolicy
 from pipeline.chains.provider import Provider
+from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.keys.derivation import Family
-from pipeline.keys.signer import LocalSigner, Signer
 from pipeline.local.anvil_proxy import SEND, Fault
+from pipeline.signing.local import LocalSigner, Signer
 from tests.chains.evm.anvil import BASE_FEE, FINALITY_DEPTH, Anvil, anvil
 from tests.chains.evm.proxy import OddNode
 from tests.chains.provider.network import FakeTime, Trouble

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
-from pipeline.keys.signer import Signer
+from pipeline.signing.local import Signer
 
 
 class Trouble(StrEnum):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.tron import address, transaction
+from pipeline.chains.tron.codec import address, transaction
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, BalanceQuery, BroadcastOutcome, Fate, Finality, Payment
 from pipeline.devnet.faults import FaultKind

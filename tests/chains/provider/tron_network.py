@@ -6,15 +6,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from pipeline.chains.http import Clock, NodeConfig
 from pipeline.chains.provider import Provider
+from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
 from pipeline.keys.derivation import Family
-from pipeline.keys.signer import LocalSigner, Signer
+from pipeline.signing.local import LocalSigner, Signer
 from tests.chains.provider.network import FakeTime, Trouble
 
 MNEMONIC = "abandon " * 11 + "about"

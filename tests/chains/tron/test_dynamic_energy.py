@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.chains.tron import address
+from pipeline.chains.tron.codec import address
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Finality, Payment, SignedTransaction, TransactionResult
 from pipeline.devnet.faults import FaultKind

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.access import access
+from pipeline.catalog.access import access
 from pipeline.settings import Settings
 
 OURS, OTHER = "https://ours.example/v2/{key}", "https://other.example/v2/{key}"

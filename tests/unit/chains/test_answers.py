@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chains import answers
-from pipeline.chains.answers import FUTURE_SECONDS, MAX_INT64, MAX_UINT256, Odd
 from pipeline.chains.errors import LyingNode
-from pipeline.chains.http import Node, NodeConfig, NodeFailure
+from pipeline.chains.rpc import answers
+from pipeline.chains.rpc.answers import FUTURE_SECONDS, MAX_INT64, MAX_UINT256, Odd
+from pipeline.chains.rpc.http import Node, NodeConfig, NodeFailure
 
 HASH = "ab" * 32
 NOW = 1_800_000_000

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chains.errors import InvalidAddress
-from pipeline.chains.evm import address
+from pipeline.chains.evm.codec import address
 
 # From EIP-55 itself.
 VECTORS = [

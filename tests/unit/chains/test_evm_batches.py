@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.evm import batches as module
-from pipeline.chains.evm.node import EvmNode
-from pipeline.chains.evm.rpc import RpcError
-from pipeline.chains.http import TOO_LARGE, Clock, NodeConfig, NodeFailure
+from pipeline.chains.evm.rpc import batches as module
+from pipeline.chains.evm.rpc.node import EvmNode
+from pipeline.chains.evm.rpc.replies import RpcError
+from pipeline.chains.rpc.http import TOO_LARGE, Clock, NodeConfig, NodeFailure
 from tests.unit.chains.scripted_node import Answer, FakeTime, ScriptedNode, scripted_node
 
 Calls = list[dict[str, Any]]
@@ -81,7 +81,7 @@ def node_of(scripted: ScriptedNode, time: FakeTime | None = None) -> EvmNode:
 async def test_a_batch_above_the_limit_is_split_and_the_limit_remembered(
     scripted: ScriptedNode, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.chains.evm.node.ANSWER_LIMIT", 1_500)
+    monkeypatch.setattr("pipeline.chains.evm.rpc.node.ANSWER_LIMIT", 1_500)
     limited, node = Limited(scripted, most, LIMITS[limit]), node_of(scripted)
     requests = [("eth_call", [hex(number)]) for number in range(12)]
     assert await node.batch(requests) == [hex(number) for number in range(12)]
@@ -164,7 +164,7 @@ async def test_larger_batches_are_tried_again_after_a_while(scripted: ScriptedNo
 async def test_one_answer_that_is_too_large_leaves_the_others(
     scripted: ScriptedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.chains.evm.node.ANSWER_LIMIT", 1_000)
+    monkeypatch.setattr("pipeline.chains.evm.rpc.node.ANSWER_LIMIT", 1_000)
 
     def answer(body: Any) -> Any:
         calls = body if isinstance(body, list) else [body]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from pipeline.chains.evm import delegations
+from pipeline.chains.evm.rpc import delegations
 from pipeline.chains.values import Authorization
 
 DELEGATE = "0x5FbDB2315678afecb367f032d93F642f64180aa3"

@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.chains.errors import FeeCapTooLow
-from pipeline.chains.evm.fees import GWEI, FeePolicy, Market, asked_of, choose, raised, with_margin
-from pipeline.chains.evm.transaction import Fees
+from pipeline.chains.evm.codec.transaction import Fees
+from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy, Market, asked_of, choose, raised, with_margin
 
 ETHEREUM = Market(base=20 * GWEI, tip=2 * GWEI, gas_price=22 * GWEI)
 BSC = Market(base=0, tip=GWEI // 10, gas_price=GWEI // 10)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.evm.address import from_bytes
+from pipeline.chains.evm.codec.address import from_bytes
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.http import Clock, NodeConfig
+from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.values import Asset
 from tests.unit.chains.scripted_node import FakeTime, ScriptedNode, scripted_node
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
-from pipeline.chains.evm import address, transaction
-from pipeline.chains.evm.transaction import Fees, RawTransfer
+from pipeline.chains.evm.codec import address, transaction
+from pipeline.chains.evm.codec.transaction import Fees, RawTransfer
 from pipeline.curve import PrivateKey
 
 KEY = PrivateKey(bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"))

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 from aiolimiter import AsyncLimiter
 
-from pipeline.chains.http import Clock, Node, NodeConfig, NodeFailure, NodeSuspended
+from pipeline.chains.rpc.http import Clock, Node, NodeConfig, NodeFailure, NodeSuspended
 from pipeline.log import REDACTED, redact
 from tests.logs import logging_restored
 from tests.unit.chains.scripted_node import Answer, FakeTime, scripted_node

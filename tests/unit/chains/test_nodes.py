@@ -8,8 +8,8 @@ import pytest
 from loguru import logger
 
 from pipeline.chains.errors import ChainUnavailable, LyingNode, SimulationFailed, WrongNetwork
-from pipeline.chains.http import Clock, Node, NodeConfig, NodeFailure
-from pipeline.chains.nodes import Nodes, Partial
+from pipeline.chains.rpc.http import Clock, Node, NodeConfig, NodeFailure
+from pipeline.chains.rpc.nodes import Nodes, Partial
 from tests.unit.chains.scripted_node import Answer, FakeTime, ScriptedNode, scripted_node
 
 

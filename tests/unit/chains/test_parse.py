@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chains import parse as module
-from pipeline.chains.parse import DEEPEST, NotJson, parse
+from pipeline.chains.rpc import parse as module
+from pipeline.chains.rpc.parse import DEEPEST, NotJson, parse
 
 VALUES = st.recursive(
     st.none()
@@ -47,7 +47,7 @@ def test_levels_are_bounded_whatever_a_library_did_to_the_recursion_limit() -> N
     """200,000 brackets ended the process where some library had raised it: the stack is smaller."""
     code = """
 import sys; sys.setrecursionlimit(100_000)
-from pipeline.chains.parse import NotJson, parse
+from pipeline.chains.rpc.parse import NotJson, parse
 for body in (b"[" * 200_000 + b"]" * 200_000, b'{"a":' * 200_000, b"[" * 200_000):
     try: parse(body)
     except NotJson: print("refused")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chains.errors import InvalidAddress
-from pipeline.chains.tron import address
+from pipeline.chains.tron.codec import address
 from pipeline.curve import PrivateKey
 from pipeline.keys.derivation import Family, address_of
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, LyingNode, WrongNetwork
-from pipeline.chains.http import Clock, NodeConfig
+from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Effect, Finality, Payment
 from tests.unit.chains.scripted_node import GENESIS, ScriptedNode, scripted_node

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chains.tron.energy import ContractEnergy, DynamicEnergy, dynamic_energy, needed
+from pipeline.chains.tron.rpc.energy import ContractEnergy, DynamicEnergy, dynamic_energy, needed
 
 MAINNET = DynamicEnergy(threshold=5_000_000_000, increase=2_000, most=34_000)
 QUIET, BUSY = 1_000_000, MAINNET.threshold

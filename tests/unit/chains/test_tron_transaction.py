@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chains.errors import UndecodableTransaction
-from pipeline.chains.tron import address, transaction
-from pipeline.chains.tron.transaction import RawTransfer
+from pipeline.chains.tron.codec import address, transaction
+from pipeline.chains.tron.codec.transaction import RawTransfer
 from pipeline.devnet.messages import RawData, Transaction, TriggerSmartContract
 
 SENDER = "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH"

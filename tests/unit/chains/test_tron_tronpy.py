@@ -15,8 +15,8 @@ from tronpy.keys import PrivateKey, to_hex_address
 from tronpy.proto import tron_pb2
 from tronpy.proto.transaction import _raw_data_to_protobuf
 
-from pipeline.chains.tron import transaction
-from pipeline.chains.tron.transaction import RawTransfer
+from pipeline.chains.tron.codec import transaction
+from pipeline.chains.tron.codec.transaction import RawTransfer
 from tests.unit.chains.test_tron_transaction import BLOCK, BYTES, HASH, RECEIVER, TOKEN, TRX, transfers
 
 

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pipeline.chains import wire as module
-from pipeline.chains.http import TOO_LARGE, Node, NodeConfig, NodeFailure
-from pipeline.chains.wire import ANSWER_LIMIT, ERROR_LIMIT, HttpWire
+from pipeline.chains.rpc import wire as module
+from pipeline.chains.rpc.http import TOO_LARGE, Node, NodeConfig, NodeFailure
+from pipeline.chains.rpc.wire import ANSWER_LIMIT, ERROR_LIMIT, HttpWire
 from tests.unit.chains.scripted_node import Answer, scripted_node
 
 MEMORY = 3 * ANSWER_LIMIT

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pipeline.chains.http import Clock, NodeConfig
-from pipeline.chains.tron import address, transaction
+from pipeline.chains.rpc.http import Clock, NodeConfig
+from pipeline.chains.tron.codec import address, transaction
+from pipeline.chains.tron.codec.transaction import RawTransfer
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.tron.transaction import RawTransfer
 from pipeline.chains.values import Asset, Payment, SignedTransaction
 from pipeline.keys.derivation import Family, PrivateBranch
 from tests.unit.chains.scripted_node import GENESIS, FakeTime, ScriptedNode

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.checks import Check
+from pipeline.admin.checks.check import Check
 from pipeline.cli.doctor import TOPICS, known_checks
 from pipeline.db.sources import sql_directory
 

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from pipeline.devnet.faults import Fault, Faults
 from pipeline.local.anvil_proxy import SEND, FaultProxy
-from pipeline.local.mischief import EvmMischief, TronMischief
+from pipeline.local.faults import EvmMischief, TronMischief
 
 DRAWS = 40
 

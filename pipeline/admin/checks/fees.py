@@ -1,0 +1,54 @@
+"""Doctor's questions about the price of gas on an EVM chain: does the cap let anything through, do amounts cover it."""
+
+from collections.abc import Callable
+from typing import cast
+
+from pipeline.admin.checks.findings import Findings
+from pipeline.chains.errors import FeeCapTooLow
+from pipeline.chains.evm.provider import EvmProvider
+from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy, choose
+from pipeline.chains.provider import Provider
+from pipeline.cli.gas_defaults import TRANSFER_GAS
+from pipeline.cli.session import Row
+from pipeline.units import parse_raw, to_human
+
+
+async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], provider: Provider) -> None:
+    """The network's price against fees.cap, and a token transfer's fee against what a top-up may send."""
+    name, check = chain["name"], f"{chain['name']}.fees"
+    policy = FeePolicy.parse(chain["fees"])
+    evm = cast(EvmProvider, provider)
+    market, l1_fee = await evm.market(), await evm.l1_fee(TRANSFER_GAS)
+    asked = "no base fee" if not market.base else f"base fee {_gwei(market.base)} gwei"
+    try:
+        offer = choose(market, policy, name)
+    except FeeCapTooLow as error:
+        found.warn(
+            check,
+            str(error),
+            f"wait until it falls, or: flagpost config set {name}.fees.cap '{_gwei(2 * error.needed)} gwei'",
+        )
+        return
+    price = TRANSFER_GAS * offer.max_fee + l1_fee
+    text = f"{name}: {asked}, offered up to {_gwei(offer.max_fee)} gwei (cap {_gwei(policy.cap)}); "
+    text += f"a token transfer needs up to {coins(price)}"
+    text += f", {coins(l1_fee)} of it for its data on L1" if l1_fee else ""
+    most, amount = parse_raw(chain["gas_max_per_topup"]), parse_raw(chain["gas_amount"])
+    if price > most:
+        found.warn(
+            check,
+            f"{text}, more than the {coins(most)} allowed for a top-up",
+            f"raise {name}.gas_max_per_topup, or wait until the price falls",
+        )
+    elif chain["gas_policy"] == "threshold" and price > amount:
+        found.warn(
+            check,
+            f"{text}, more than gas_amount ({coins(amount)}): top-ups are as large as the transfer needs",
+            f"raise {name}.gas_amount, or: flagpost config set {name}.gas_policy on_demand",
+        )
+    else:
+        found.ok(check, text)
+
+
+def _gwei(wei: int) -> str:
+    return to_human(wei, len(str(GWEI)) - 1)

@@ -1,0 +1,22 @@
+"""Doctor's questions about processes that the list of those which run does not answer."""
+
+from pipeline.admin.checks.check import Check
+from pipeline.admin.checks.findings import Level
+
+CHECKS = (
+    Check(
+        "processes.heartbeats",
+        right="no heartbeat lies in the future",
+        statement="processes_ahead",
+        says="{name} said that it lives at {last_heartbeat}, {ahead} from now: it counts as alive until then",
+        cure="a clock was wrong: UPDATE worker_registry SET last_heartbeat = now() WHERE name = '{name}'",
+    ),
+    Check(
+        "processes.troubles",
+        right="no process says that anything is wrong",
+        statement="processes_troubles",
+        says="{names}{more}: {last_error}",
+        cure="do what it says; it is taken back by itself, an error that nobody expected by a restart",
+        level=Level.WARN,
+    ),
+)

@@ -1,0 +1,69 @@
+"""Doctor's questions about senders: does one of them stand still, and what is its way out."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pipeline.admin.checks.check import Check, Examination, Trouble
+from pipeline.cli.output import span
+from pipeline.cli.session import Row
+
+
+def _held(examination: Examination) -> Iterator[Trouble]:
+    for row in examination.rows_once("senders"):
+        if row["held"] is not None:
+            yield Trouble(
+                f"{_who(row)} has been held for {_since(row['held_since'])} and pays nothing: {row['held']}",
+                cure=f"find out who has its key; if it is explained: {_release(row)}",
+                ids=[row["sender"]],
+            )
+
+
+def _stuck(examination: Examination) -> Iterator[Trouble]:
+    for row in examination.rows_once("senders"):
+        if row["stuck"] is not None:
+            yield Trouble(
+                f"{_who(row)} has stood still for {_since(row['stuck_since'])}: {row['stuck']}",
+                cure="do what it says" + (f"; what nobody can explain: {_release(row)}" if row["unexplained"] else ""),
+                ids=[row["sender"]],
+            )
+
+
+def _unknown(examination: Examination) -> Iterator[Trouble]:
+    for row in examination.rows_once("senders"):
+        if row["stuck"] is None and row["looked_into_since"] is not None:
+            yield Trouble(
+                f"{_who(row)} has made transactions that are not recorded, looked into for "
+                f"{_since(row['looked_into_since'])}: it pays nothing meanwhile",
+                cure="see that confirmations runs and has a node with all blocks; what nobody can explain: "
+                f"{_release(row)}",
+                ids=[row["sender"]],
+            )
+
+
+CHECKS = (
+    Check(
+        "senders.held",
+        right="no sender is held for people",
+        ask=_held,
+        cure="find out who has its key; SELECT release_sender(…)",
+    ),
+    Check("senders.stuck", right="no sender stands still", ask=_stuck, cure="do what it says"),
+    Check(
+        "senders.unknown",
+        right="what senders did elsewhere is found within the hour",
+        ask=_unknown,
+        cure="start confirmations, with a node that has all blocks",
+    ),
+)
+
+
+def _who(row: Row) -> str:
+    return f"{row['chain']}: {row['sender']}"
+
+
+def _release(row: Row) -> str:
+    return f"SELECT release_sender('{row['chain']}', '{row['sender']}')"
+
+
+def _since(moment: datetime) -> str:
+    return span(datetime.now(UTC) - moment)

@@ -1,0 +1,1 @@
+"""Balances: due, read, stored."""

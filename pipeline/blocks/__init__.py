@@ -1,0 +1,1 @@
+"""Final blocks: followed in order, each the parent of the next."""

@@ -1,0 +1,1 @@
+"""Chains and assets of the database, opened as providers."""

@@ -1,0 +1,1 @@
+"""Pure: EVM addresses, ABI and transactions, built and read."""

@@ -1,0 +1,1 @@
+"""Nodes of EVM chains: balances, fees, blocks, logs, broadcasts."""

@@ -1,0 +1,1 @@
+"""Nodes over HTTP: requests, batches, failover, bounded answers; of every family."""

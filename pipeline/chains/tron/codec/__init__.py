@@ -1,0 +1,1 @@
+"""Pure: TRON addresses and transactions, built and read."""

@@ -1,0 +1,1 @@
+"""Nodes of TRON: balances, fees, blocks, broadcasts."""

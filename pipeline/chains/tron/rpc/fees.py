@@ -1,0 +1,205 @@
+"""What a payment costs on TRON: energy by simulation, bandwidth by the byte, activation by the account.
+
+Prices are the node's own (``getchainparameters``); they change by vote, so they are kept for a short time only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median_high, median_low
+from typing import Any
+
+from pipeline.chains.errors import InsufficientFunds
+from pipeline.chains.rpc.answers import field, sequence, whole
+from pipeline.chains.rpc.http import Clock
+from pipeline.chains.rpc.nodes import Nodes
+from pipeline.chains.tron.codec import address
+from pipeline.chains.tron.codec.transaction import SIGNATURE_BYTES, RawTransfer, encode, join
+from pipeline.chains.tron.rpc import energy
+from pipeline.chains.tron.rpc.accounts import TronAccount, check_signer, read_account
+from pipeline.chains.tron.rpc.energy import ContractEnergy, DynamicEnergy
+from pipeline.chains.tron.rpc.node import TronNode, reading
+from pipeline.chains.tron.rpc.simulate import simulate
+from pipeline.chains.values import FeeEstimate, Finality, Payment
+from pipeline.units import TRX_DECIMALS, to_human
+
+PRICES_KEPT_SECONDS = 60.0
+RESULT_BYTES = 64
+"""Added by the chain to a transaction's size for the result that it will carry."""
+
+MOST_SUN_PER_BYTE = 1_000
+MOST_ACTIVATION = 1_100_000
+"""Sun: what the main network charges (getTransactionFee; getCreateNewAccountFeeInSystemContract and
+getCreateAccountFee). For a bound that no node's word changes; were the chain to vote for more, fees of bandwidth would
+be counted too low."""
+
+_PARAMETERS = (
+    "getEnergyFee",
+    "getTransactionFee",
+    "getCreateNewAccountFeeInSystemContract",
+    "getCreateAccountFee",
+    "getFreeNetLimit",
+    *energy.PARAMETERS,
+)
+"""What is read of the chain's parameters; from the fifth on they may be missing."""
+_MOST_PARAMETERS = 1_000
+_LARGEST_FEE_LIMIT = 15_000_000_000
+"""Sun; java-tron refuses more (getMaxFeeLimit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Sun per unit, from the chain's parameters."""
+
+    energy: int
+    bandwidth: int
+    """Per byte."""
+    activation: int
+    """New account by a transfer, its own 1 TRX and the 0.1 TRX that replace its bandwidth."""
+    free_bandwidth: int
+    """Bytes a day that every account has."""
+    dynamic_energy: DynamicEnergy | None = None
+    """None: busy contracts cost no more than others."""
+
+    @classmethod
+    def median(cls, said: Sequence["Prices"]) -> "Prices":
+        """Of several nodes, of two the dearer word: the chain charges what it charges, and a fee limit that was made
+        for a lower price of energy burns without moving anything."""
+        return cls(
+            energy=median_high(one.energy for one in said),
+            bandwidth=median_high(one.bandwidth for one in said),
+            activation=median_high(one.activation for one in said),
+            free_bandwidth=median_low(one.free_bandwidth for one in said),
+            dynamic_energy=DynamicEnergy.dearest([one.dynamic_energy for one in said]),
+        )
+
+
+class FeeBook:
+    """Prices and estimates. One for each provider."""
+
+    def __init__(self, clock: Clock, nodes: Nodes[TronNode]) -> None:
+        self._clock = clock
+        self._nodes = nodes
+        self._prices: Prices | None = None
+        self._read_at = 0.0
+        self._contracts: dict[str, tuple[ContractEnergy | None, float]] = {}
+        """Tokens in their maintenance period, and when that was read."""
+
+    async def prices(self) -> Prices:
+        """The median of two nodes, at most PRICES_KEPT_SECONDS old. Raises ChainUnavailable."""
+        now = self._clock.monotonic()
+        if self._prices is None or now - self._read_at >= PRICES_KEPT_SECONDS:
+            self._prices, self._read_at = Prices.median(await self._nodes.opinions(_read_prices)), now
+        return self._prices
+
+    async def estimate(self, node: TronNode, payment: Payment) -> FeeEstimate:
+        """Raises PermissionChanged, SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
+        prices = await self.prices()
+        resources = await node.call("getaccountresource", Finality.HEAD, {"address": address.to_hex(payment.sender)})
+        sender = await read_account(node, payment.sender)
+        check_signer(sender)
+        if payment.asset.contract is None:
+            return await _coin(node, payment, prices, resources, sender)
+        needed = await self._energy(node, payment, payment.asset.contract, prices)
+        fee_limit = min(needed * prices.energy, _LARGEST_FEE_LIMIT)
+        with reading(node, "account resources"):
+            staked = max(0, _resource(resources, "EnergyLimit") - _resource(resources, "EnergyUsed"))
+            bandwidth = _paid_bytes(transaction_bytes(payment, fee_limit), prices, resources)
+        fee = max(0, needed - staked) * prices.energy + bandwidth * prices.bandwidth
+        return FeeEstimate(fee=fee, fee_limit=fee_limit, energy=needed, bandwidth=bandwidth)
+
+    async def _energy(self, node: TronNode, payment: Payment, contract: str, prices: Prices) -> int:
+        """What the transfer may use by the time it is in a block. Raises SimulationFailed, NotAToken, NodeFailure."""
+        call = await simulate(node, payment, contract)
+        busy = None if prices.dynamic_energy is None else await self._contract_energy(node, contract)
+        return energy.needed(call.energy, call.penalty, prices.dynamic_energy, busy)
+
+    async def _contract_energy(self, node: TronNode, contract: str) -> ContractEnergy | None:
+        """At most PRICES_KEPT_SECONDS old. Raises NodeFailure."""
+        now = self._clock.monotonic()
+        found, read_at = self._contracts.get(contract, (None, -PRICES_KEPT_SECONDS))
+        if now - read_at >= PRICES_KEPT_SECONDS:
+            found = await energy.contract_energy(node, contract)
+            self._contracts[contract] = found, now
+        return found
+
+
+def transaction_bytes(payment: Payment, fee_limit: int) -> int:
+    """The bandwidth that a payment uses: its signed bytes and 64 for the result."""
+    # Heights and times of the real one have as many bytes as these.
+    raw = encode(
+        RawTransfer(
+            sender=payment.sender,
+            receiver=payment.receiver,
+            amount=payment.amount,
+            contract=payment.asset.contract,
+            ref_block_bytes=bytes(2),
+            ref_block_hash=bytes(8),
+            expiration_ms=2**41,
+            timestamp_ms=2**41,
+            fee_limit=fee_limit,
+        )
+    )
+    return len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
+
+
+def most_burned(raw: bytes, transfer: RawTransfer) -> int:
+    """The most sun that ``raw_data`` bytes can burn: the fee limit, every byte paid for, and a new account."""
+    size = len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
+    activation = MOST_ACTIVATION if transfer.contract is None else 0
+    return transfer.fee_limit + size * MOST_SUN_PER_BYTE + activation
+
+
+async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any, sender: TronAccount) -> FeeEstimate:
+    receiver = await read_account(node, payment.receiver)
+    held = sender.balance
+    with reading(node, "account resources"):
+        bandwidth = _paid_bytes(transaction_bytes(payment, 0), prices, resources)
+    # Creating an account is paid by a flat fee and uses no bandwidth.
+    activation, bandwidth = (0, bandwidth) if receiver.exists else (prices.activation, 0)
+    fee = activation + bandwidth * prices.bandwidth
+    needed = payment.amount + fee
+    if held < needed:
+        raise InsufficientFunds(
+            payment.sender,
+            held,
+            needed,
+            f"{payment.sender} holds {_trx(held)} TRX and needs {_trx(needed)} "
+            f"({_trx(payment.amount)} to send, {_trx(fee)} fee): send TRX to it",
+        )
+    return FeeEstimate(
+        fee=fee,
+        fee_limit=0,
+        bandwidth=bandwidth,
+        activation=activation,
+        receiver_signs=receiver.signs_alone,
+    )
+
+
+def _paid_bytes(size: int, prices: Prices, resources: Any) -> int:
+    """0 when staked or free bandwidth covers all of ``size``; part of it covers nothing."""
+    staked = _resource(resources, "NetLimit") - _resource(resources, "NetUsed")
+    # An account that does not exist yet answers {}: it will have the free allowance of any other.
+    free = _resource(resources, "freeNetLimit", prices.free_bandwidth) - _resource(resources, "freeNetUsed")
+    return 0 if size <= max(staked, free) else size
+
+
+def _resource(account: Any, name: str, missing: int = 0) -> int:
+    """An amount of an account; java-tron leaves out what is 0. Raises Odd."""
+    return whole(field(account, name), name, missing=missing)
+
+
+async def _read_prices(node: TronNode) -> Prices:
+    answer = await node.call("getchainparameters", Finality.HEAD)
+    with reading(node, "chain parameters"):
+        found = {}
+        for entry in sequence(field(answer, "chainParameter"), "chainParameter", _MOST_PARAMETERS):
+            if (name := field(entry, "key")) in _PARAMETERS:
+                # A value of 0 is left out of java-tron's JSON.
+                found[name] = whole(field(entry, "value"), name, missing=0)
+        energy_price, bandwidth, create, activate = (whole(found.get(name), name) for name in _PARAMETERS[:4])
+        free = found.get("getFreeNetLimit", 600)
+        return Prices(energy_price, bandwidth, create + activate, free, energy.dynamic_energy(found))
+
+
+def _trx(sun: int) -> str:
+    return to_human(sun, TRX_DECIMALS)

@@ -1,0 +1,1 @@
+"""The bundled Postgres, run as a child process."""

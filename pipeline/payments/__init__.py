@@ -1,0 +1,1 @@
+"""Payments: decided, sent, settled, each exactly once."""

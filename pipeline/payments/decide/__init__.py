@@ -1,0 +1,1 @@
+"""What is to be paid: rules over balances and thresholds."""

@@ -1,0 +1,1 @@
+"""How a family orders transactions of a sender: expiring (TRON), numbered (EVM)."""

@@ -1,0 +1,172 @@
+"""Payments as the database keeps them: the intent, its signed attempts, and the wallet they serve."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pipeline.chains.values import Asset, Payment, SignedTransaction, TransactionResult
+from pipeline.payments.states import ON_CHAIN, AttemptState, TransferState
+from pipeline.units import parse_raw
+
+
+class Kind(StrEnum):
+    """Why money moves."""
+
+    GAS = "gas"
+    CONSOLIDATION = "consolidation"
+    GAP = "gap"
+    """A sender pays itself, to use up a nonce that later payments wait behind (EVM). Nobody's job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The newest signed transaction of a payment."""
+
+    id: int
+    state: AttemptState
+    signed: SignedTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A payment that has not settled: a row of ``transfers``."""
+
+    id: int
+    job: UUID
+    """``job_logs.id`` of the job that decided it; not always the one that found it."""
+    state: TransferState
+    asset_id: int
+    sender: str
+    receiver: str
+    amount: int
+    attempt: Attempt | None
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it may land at any moment."""
+        return self.state in ON_CHAIN
+
+    def payment(self, asset: Asset) -> Payment:
+        """What its bytes must do."""
+        return Payment(self.sender, self.receiver, asset, self.amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A final payment of a job."""
+
+    asset_id: int
+    transfer: int
+    txid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a worker knows of one job before it decides."""
+
+    job: UUID
+    wallet_id: int
+    address: str
+    derivation_index: int | None
+    needs_gas: bool
+    needs_consolidation: bool
+    known_block: int | None
+    """The newest final block that a balance of the wallet was stored at: no decision is made from an older one."""
+    intents: tuple[Intent, ...]
+    """The payments of this kind that are under way for the wallet, of this job (first) and others."""
+    paid: tuple[Paid, ...]
+    """This job's final payments: it never pays one of these assets again."""
+
+    @property
+    def own(self) -> tuple[Intent, ...]:
+        """The payments of this very job."""
+        return tuple(intent for intent in self.intents if intent.job == self.job)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> "Context":
+        """From the rows of one job in ``payments/send/context``."""
+        row = rows[0]
+        return cls(
+            job=row["job_uuid"],
+            wallet_id=row["wallet_id"],
+            address=row["address"],
+            derivation_index=row["derivation_index"],
+            needs_gas=row["needs_gas"],
+            needs_consolidation=row["needs_consolidation"],
+            known_block=row["known_block"],
+            intents=tuple(_intent(one) for one in rows if one["transfer_id"] is not None),
+            paid=tuple(Paid(one["asset"], one["transfer"], one["txid"]) for one in row["paid"] or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAttempt:
+    """A transaction that may be in any block: a row of ``payments/settle/live``."""
+
+    id: int
+    transfer_id: int
+    kind: str
+    job: UUID | None
+    """None: a gap."""
+    state: AttemptState
+    signed: SignedTransaction
+    payment: Payment
+    wallet: str
+    block_number: int | None
+    block_id: str | None
+    first_broadcast_at: datetime | None = None
+
+    def is_made_by(self, result: TransactionResult) -> bool:
+        """Whether a transaction with its txid is what was signed: of its sender, with its nonce. Else somebody has
+        written the txid of another one into the books, and that one says nothing of this payment."""
+        signed = self.signed
+        return signed.nonce is None or (signed.sender, signed.nonce) == (result.sender, result.nonce)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "LiveAttempt":
+        asset = Asset(row["symbol"], row["decimals"], row["contract_address"], int(row["transfer_tolerance"]))
+        return cls(
+            id=row["attempt_id"],
+            transfer_id=row["transfer_id"],
+            kind=row["kind"],
+            job=row["job_id"],
+            state=AttemptState(row["state"]),
+            signed=signed_from_row(row),
+            payment=Payment(row["from_address"], row["to_address"], asset, parse_raw(row["amount"])),
+            wallet=row["wallet"],
+            block_number=row["block_number"],
+            block_id=row["block_id"],
+            first_broadcast_at=row["first_broadcast_at"],
+        )
+
+
+def signed_from_row(row: Mapping[str, Any]) -> SignedTransaction:
+    """The bytes as they were kept, with what is needed to prove their fate."""
+    return SignedTransaction(
+        txid=row["txid"],
+        raw=bytes(row["signed_bytes"]),
+        sender=row["sender"],
+        fee_cap=parse_raw(row["fee_cap"]),
+        expiration=row["expiration"],
+        ref_block=row["ref_block"],
+        nonce=row["nonce"],
+    )
+
+
+def _intent(row: Mapping[str, Any]) -> Intent:
+    attempt = None
+    if row["attempt_id"] is not None:
+        attempt = Attempt(row["attempt_id"], AttemptState(row["attempt_state"]), signed_from_row(row))
+    return Intent(
+        id=row["transfer_id"],
+        job=row["transfer_job"],
+        state=TransferState(row["transfer_state"]),
+        asset_id=row["asset_id"],
+        sender=row["from_address"],
+        receiver=row["to_address"],
+        amount=parse_raw(row["amount"]),
+        attempt=attempt,
+    )

@@ -1,0 +1,1 @@
+"""On-chain transactions that are missing from the database."""

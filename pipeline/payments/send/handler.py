@@ -1,0 +1,251 @@
+"""What both paying handlers have in common: a batch of jobs, each of them resumed, decided, paid.
+
+    resume    jobs whose payment stands in some row already go on from there
+    decide    the others, all together, because balances are read in one call (gas.py, consolidation.py)
+    pay       concurrently, a bounded number at a time
+
+Trouble becomes an outcome that says what to do; what concerns the network or another worker uses up no retry.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from itertools import groupby
+from typing import Any, ClassVar, TypeVar
+
+import psycopg
+from loguru import logger
+
+from pipeline.chains.errors import (
+    ChainError,
+    ChainUnavailable,
+    FeeCapTooLow,
+    LyingNode,
+    PermissionChanged,
+    WrongNetwork,
+)
+from pipeline.db.errors import DATABASE_GONE
+from pipeline.payments.authority import check_wallet
+from pipeline.payments.crashpoints import CrashPoint, crash_here
+from pipeline.payments.decide.decisions import Skip, Wait
+from pipeline.payments.intents import Kind
+from pipeline.payments.send.sender import Claimed, Orders, Sender
+from pipeline.payments.send.store import (
+    BudgetExhausted,
+    CooldownActive,
+    LeaseLost,
+    MayStillLand,
+    MovedOn,
+    SenderHeld,
+    SenderStuck,
+    StepRefused,
+    UnknownTransactions,
+    UnusualFee,
+    refused_by_guard,
+)
+from pipeline.payments.terms import Terms
+from pipeline.printable import printable
+from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
+from pipeline.signing.errors import SigningDeferred, SigningRefused
+
+Decided = tuple[Claimed, Orders | Outcome]
+Result = TypeVar("Result")
+
+_CHAIN_PAUSE_SECONDS = 10.0
+_WRONG_NETWORK_PAUSE_SECONDS = 60.0
+_FEES_PAUSE_SECONDS = 30.0
+_DATABASE_PAUSE_SECONDS = 1.0
+"""Counted from when the database takes the outcome: payments go on a second after it is back."""
+_REFUSED_PAUSE_SECONDS = 60.0
+_HELD_PAUSE_SECONDS = 60.0
+"""A person has to look; the log and the registry say so, by the confirmation worker."""
+_LOOK_AGAIN_SECONDS = 1.0
+_BUDGET_PAUSE_SECONDS = 300.0
+"""Limits end by the clock or by an operator: looked at again every few minutes."""
+
+CONCURRENCY = 16
+"""Payments under way at once in one process; each of them is a handful of round trips."""
+
+
+class PayingHandler(ABC):
+    """Runs batches of one job type. ``handler.handle`` is a ``queue.jobs.Handler``."""
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, senders: Mapping[int, Sender], *, concurrency: int = CONCURRENCY) -> None:
+        """``senders`` by chain id."""
+        self._senders = senders
+        self._slots = asyncio.Semaphore(concurrency)
+
+    @abstractmethod
+    async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
+        """For each job of the batch what it pays, or the outcome where there is nothing to pay."""
+
+    async def handle(self, jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
+        """Run a batch; yields each outcome as soon as it is known."""
+        crash_here(CrashPoint.JOB_TAKEN)
+        for chain_id, group in groupby(sorted(jobs, key=lambda job: job.chain_id), key=lambda job: job.chain_id):
+            sender = self._senders.get(chain_id)
+            of_chain = list(group)
+            if sender is None:
+                for job in of_chain:
+                    yield job, Defer(_WRONG_NETWORK_PAUSE_SECONDS, f"chain {chain_id} is not served by this process")
+                continue
+            try:
+                async for job, outcome in self._run(sender, of_chain):
+                    of_chain.remove(job)
+                    yield job, outcome
+            except Exception as trouble:
+                # Something that concerns all the jobs left: their node or the database. Each of them says so.
+                for job in of_chain:
+                    yield job, outcome_of(job, trouble)
+
+    async def _run(self, sender: Sender, jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
+        store = sender.store
+        terms = await sender.terms(jobs[0].chain_id)
+        contexts = await store.contexts(jobs, self.kind)
+        claimed_jobs = []
+        for job in jobs:
+            context = contexts.get(job.id)
+            if context is None:
+                yield job, Failed(f"job {job.job_id}: its wallet is gone")
+                continue
+            claimed_jobs.append(Claimed(job, context, await sender.authority(context.derivation_index)))
+        resuming = [self._guarded(sender, one, sender.resume(one, self.kind, terms)) for one in claimed_jobs]
+        undecided: list[Claimed] = []
+        async for claimed, result in _as_completed(resuming):
+            if isinstance(result, Claimed):
+                undecided.append(result)
+            else:
+                yield claimed.job, result
+        if not undecided:
+            return
+        paying = []
+        for claimed, decided in await self.decide(sender, terms, undecided):
+            if isinstance(decided, Orders):
+                paying.append(self._guarded(sender, claimed, sender.pay(decided, terms)))
+            else:
+                yield claimed.job, await self._without_payment(sender, claimed, decided)
+        async for claimed, paid in _as_completed(paying):
+            yield claimed.job, paid
+
+    async def _without_payment(self, sender: Sender, claimed: Claimed, outcome: Outcome) -> Outcome:
+        """An unsent intent of an earlier attempt does not outlive the decision against it; waiting keeps it."""
+        try:
+            if isinstance(outcome, Done | Failed):
+                reason = outcome.error if isinstance(outcome, Failed) else str(outcome.data.get("reason", "not needed"))
+                await sender.give_up(claimed, reason)
+        except StepRefused as refused:
+            return outcome_of(claimed.job, refused)
+        return outcome
+
+    async def _guarded(
+        self, sender: Sender, claimed: Claimed, step: Coroutine[Any, Any, Result]
+    ) -> tuple[Claimed, Result | Outcome]:
+        """Run one job's step within the bound; its trouble becomes its own outcome."""
+        async with self._slots:
+            try:
+                return claimed, await step
+            except LeaseLost as lost:
+                logger.info("{}", lost)
+                await self._clean_up(sender, claimed)
+                return claimed, Parked()
+            except SigningRefused as refused:
+                failed = Failed(str(refused))
+                return claimed, await self._without_payment(sender, claimed, failed)
+            except Exception as trouble:
+                return claimed, outcome_of(claimed.job, trouble)
+
+    async def _clean_up(self, sender: Sender, claimed: Claimed) -> None:
+        """A job cancelled in the middle leaves a payment that nobody will sign: give it up now. The confirmation worker
+        does the same for those that nobody comes back to."""
+        try:
+            await sender.store.reject_orphans(claimed.job.chain_id, claimed.context.wallet_id)
+        except psycopg.Error as trouble:
+            logger.warning("{}: unsent payment left to the confirmation worker: {}", claimed.job, trouble)
+
+
+def outcome_of(job: Job, trouble: Exception) -> Outcome:
+    """What an exception means for a job."""
+    match trouble:
+        case LeaseLost():
+            return Parked()
+        case MovedOn():
+            return Defer(_LOOK_AGAIN_SECONDS, str(trouble))
+        case MayStillLand():
+            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
+        case CooldownActive():
+            return Defer(min(trouble.seconds, _BUDGET_PAUSE_SECONDS), str(trouble))
+        case BudgetExhausted():
+            return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
+        case UnusualFee():
+            logger.warning("{}: {}", job, trouble)
+            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
+        case SigningDeferred():
+            logger.error("{}: {}", job, trouble)
+            return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
+        case UnknownTransactions():
+            logger.warning("{}: {}", job, trouble)
+            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
+        case SenderHeld() | SenderStuck():
+            return Defer(_HELD_PAUSE_SECONDS, str(trouble))
+        case SigningRefused():
+            return Failed(str(trouble))
+        case PermissionChanged():
+            return Failed(str(trouble))
+        case FeeCapTooLow():
+            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
+        case ChainUnavailable():
+            return Defer(_CHAIN_PAUSE_SECONDS, f"no node answers: {trouble}")
+        case WrongNetwork() | LyingNode():
+            logger.error("{}: {}", job, trouble)
+            return Defer(_WRONG_NETWORK_PAUSE_SECONDS, str(trouble))
+        case ChainError():
+            return Retry(f"{type(trouble).__name__}: {trouble}")
+        case psycopg.Error() if refused_by_guard(trouble):
+            # Bytes may be signed already: the job is not given up for it.
+            logger.error("{}: the database refuses this step: {}", job, trouble)
+            return Defer(_REFUSED_PAUSE_SECONDS, f"the database refuses this step: {trouble}")
+        case _ if isinstance(trouble, DATABASE_GONE):
+            # Whether the last commit happened is unknown. Both are safe: the row says it to whoever comes next.
+            return Defer(_DATABASE_PAUSE_SECONDS, f"the database did not answer: {trouble}")
+        case _:
+            said = printable(f"{type(trouble).__name__}: {trouble}")
+            logger.opt(exception=trouble).error("{}: {}", job, said)
+            return Retry(said)
+
+
+def ours(batch: Sequence[Claimed]) -> tuple[list[Claimed], list[Decided]]:
+    """The wallets derived from our mnemonic, and a refusal for each of the others."""
+    accepted: list[Claimed] = []
+    refused: list[Decided] = []
+    for one in batch:
+        try:
+            check_wallet(one.context.address, one.authority)
+        except SigningRefused as reason:
+            refused.append((one, Failed(str(reason))))
+        else:
+            accepted.append(one)
+    return accepted, refused
+
+
+def skipped(reason: Skip) -> Done:
+    """Nothing to do: the flag was raised for something that has passed."""
+    return Done({"outcome": "skipped", "reason": reason.reason}, clear_flag=True)
+
+
+def waiting(wait: Wait) -> Defer:
+    """Not now."""
+    return Defer(wait.seconds, wait.reason)
+
+
+async def _as_completed(steps: Sequence[Coroutine[Any, Any, Result]]) -> AsyncIterator[Result]:
+    """Results in the order they come; leaving early cancels the rest and waits for them."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        for task in asyncio.as_completed(tasks):
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

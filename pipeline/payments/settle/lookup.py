@@ -1,0 +1,217 @@
+"""What one node knows of payments: what it shows final is settled, of the rest it says whether they are dead."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from loguru import logger
+
+from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, UndecodableTransaction
+from pipeline.chains.provider import NumberedProvider, Provider
+from pipeline.chains.values import Fate, Verdict
+from pipeline.payments.authority import check_intent
+from pipeline.payments.discipline.nonce_queue import Payments, payments_of
+from pipeline.payments.intents import Kind, LiveAttempt
+from pipeline.payments.send.sender import short
+from pipeline.payments.send.store import refused_by_guard
+from pipeline.payments.settle.booking import Finding
+from pipeline.payments.settle.effect import judge
+from pipeline.payments.settle.store import SettlementStore
+from pipeline.payments.states import TransferState
+from pipeline.signing.errors import SigningRefused
+from pipeline.units import to_human
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one node knows of a payment."""
+
+    payment: Payments
+    settled: bool = False
+    dead: str | None = None
+    """Its evidence."""
+
+
+class Fates:
+    """Looks payments up by their txids, and settles what is found one by one."""
+
+    def __init__(
+        self, store: SettlementStore, provider: Provider, numbered: NumberedProvider | None, slots: asyncio.Semaphore
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._numbered = numbered
+        self._slots = slots
+        self._alarms: dict[int, str] = {}
+        """By transfer, what keeps it from being settled; it is tried again."""
+        self._doubts: dict[int, str] = {}
+        """By transfer, what its nodes disagree about."""
+        self._otherwise: list[str] = []
+
+    def alarms(self) -> list[str]:
+        """Payments that the chain has decided and that cannot be booked: the database refuses it, or nodes disagree."""
+        return [*self._alarms.values(), *self._doubts.values()]
+
+    def doubt(self, transfer_id: int, why: str) -> None:
+        """What nodes say of this payment contradicts itself; it is asked again."""
+        if transfer_id not in self._doubts:
+            logger.error("{}", why)
+        self._doubts[transfer_id] = why
+
+    def is_doubted(self, transfer_id: int) -> bool:
+        """Whether there is such an alarm."""
+        return transfer_id in self._doubts
+
+    def forget_but(self, transfers: set[int]) -> None:
+        """Only these are out."""
+        self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
+        self._doubts = {transfer: why for transfer, why in self._doubts.items() if transfer in transfers}
+
+    def is_foreign(self, finding: Finding) -> bool:
+        """Whether a transaction with the txid of an attempt is another one than was signed; people are told."""
+        attempt, result = finding.attempt, finding.result
+        if attempt.is_made_by(result) and (attempt.signed.nonce is not None or self._has_its_bytes(attempt)):
+            return False
+        alarm = (
+            f"attempt {attempt.id} of transfer {attempt.transfer_id} has the txid of another transaction: "
+            f"{result.txid} is not what was signed. It decides nothing; find out who wrote it into chain_transactions"
+        )
+        if attempt.transfer_id not in self._alarms:
+            logger.critical("{}", alarm)
+        self._alarms[attempt.transfer_id] = alarm
+        return True
+
+    async def look_up(self, attempts: Sequence[LiveAttempt]) -> list[Known]:
+        """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
+        return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
+
+    async def is_agreed(self, finding: Finding) -> bool:
+        """Whether no node shows the end of a payment otherwise. False: people are told, and it is to be asked again."""
+        try:
+            await self._check_failure(finding)
+        except ChainError as doubt:
+            self.doubt(finding.attempt.transfer_id, str(doubt))
+            return False
+        self._doubts.pop(finding.attempt.transfer_id, None)
+        return True
+
+    async def _check_failure(self, finding: Finding) -> None:
+        """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
+        may show that something else arrived. Raises LyingNode where one does, ChainUnavailable where none answers:
+        nothing is booked then."""
+        judged, payment = finding.judged, finding.attempt.payment
+        if judged.error is None:
+            return
+        txid = finding.result.txid
+        said = await self._provider.find_everywhere(txid)
+        found = {name: judge(payment, result) for name, result in said.items() if result is not None}
+        contradicting = [name for name, other in found.items() if not other.agrees(judged)]
+        if contradicting:
+            paid = judged.state is TransferState.FINAL
+            told = "paid otherwise than intended" if paid else "did not pay"
+            names = ", ".join(contradicting)
+            raise LyingNode(
+                f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} {told}, {names} "
+                f"{'something else' if paid else 'that it did'}. Nothing of it is booked until they agree: take "
+                "the wrong one out of the chain's nodes"
+            )
+        if not found:
+            raise ChainUnavailable(f"{judged.error}; no node confirms it now")
+
+    async def who_denies(self, sender: str, nonce: int) -> str | None:
+        """A node that does not count a nonce as used by final blocks; None: all that answer do. What people vouch for
+        hangs on it that it is used at all. Raises ChainUnavailable when none answers."""
+        assert self._numbered is not None  # noqa: S101 - only asked of numbered chains
+        return await denied(self._numbered, sender, nonce)
+
+    async def settle(self, finding: Finding) -> bool:
+        """A row that the database refuses, or that nodes disagree about, holds up none of the others. False: they
+        disagree, or none confirms it now; it is to be asked again."""
+        if self.is_foreign(finding):
+            return True
+        if not await self.is_agreed(finding):
+            return False
+        try:
+            rows = await self._store.settle_straggler(finding)
+        except psycopg.Error as error:
+            if not refused_by_guard(error):
+                raise
+            transfer, result = finding.attempt.transfer_id, finding.result
+            alarm = (
+                f"transfer {transfer} is in final block {result.block.number} (tx {result.txid}) and the database "
+                f"refuses to book it: {error}"
+            )
+            if transfer not in self._alarms:
+                logger.error("{}", alarm)
+            self._alarms[transfer] = alarm
+            return True
+        self.tell([finding], {row["attempt_id"] for row in rows})
+        return True
+
+    def tell(self, findings: Sequence[Finding], booked: set[int]) -> None:
+        """One line for each payment that was settled."""
+        for finding in findings:
+            if finding.attempt.id not in booked:
+                continue
+            where, judged = f"block {finding.result.block.number}", finding.judged
+            if judged.state is TransferState.REVERTED:
+                logger.error("reverted {} in {}: {}", describe(finding.attempt), where, judged.error)
+            elif judged.error is not None:
+                self._otherwise.append(f"transfer {finding.attempt.transfer_id}: {judged.error}")
+                logger.critical("settled otherwise {} in {}: {}", describe(finding.attempt), where, judged.error)
+            else:
+                logger.success("settled {} in {}", describe(finding.attempt), where)
+
+    def take_otherwise(self) -> list[str]:
+        """Payments that were settled otherwise than intended, since this was asked last."""
+        taken, self._otherwise = self._otherwise, []
+        return taken
+
+    def _has_its_bytes(self, attempt: LiveAttempt) -> bool:
+        """Whether its txid is of bytes that make the payment; with such a txid nothing else can land."""
+        signed = attempt.signed
+        try:
+            check_intent(self._provider.decode(signed.raw, signed.sender), attempt.payment)
+            return self._provider.txid_of(signed.raw) == signed.txid
+        except (SigningRefused, UndecodableTransaction):
+            return False
+
+    async def _look_up(self, payment: Payments) -> Known:
+        """All live attempts of one payment, because what one of them did not do another may have done. One that nobody
+        can tell anything of holds up none of the others, and is asked after in the next round."""
+        async with self._slots:
+            try:
+                verdicts = await self._verdicts(payment)
+            except ChainError as trouble:
+                logger.warning("{} cannot be looked up now: {}", describe(payment[0]), trouble)
+                return Known(payment)
+        for attempt, verdict in zip(payment, verdicts, strict=True):
+            if verdict.fate is Fate.FINAL and verdict.result is not None:
+                finding = Finding(attempt, verdict.result)
+                if self.is_foreign(finding):
+                    return Known(payment)
+                return Known(payment, settled=await self.settle(finding))
+        dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
+        return Known(payment, dead=verdicts[0].evidence if dead else None)
+
+    async def _verdicts(self, payment: Payments) -> list[Verdict]:
+        if self._numbered is None:
+            return [await self._provider.verdict(attempt.signed) for attempt in payment]
+        return await self._numbered.verdicts([attempt.signed for attempt in payment])
+
+
+async def denied(provider: NumberedProvider, sender: str, nonce: int) -> str | None:
+    """As ``Fates.who_denies``."""
+    counts = await provider.finalized_everywhere(sender)
+    if not counts:
+        raise ChainUnavailable(f"no node says how many final transactions {sender} has made")
+    return next((f"node {name} counts {count}" for name, count in counts.items() if count <= nonce), None)
+
+
+def describe(attempt: LiveAttempt) -> str:
+    """``gas 0x… ← 0.001 BNB (tx ab12cd34…)``."""
+    payment = attempt.payment
+    arrow = "←" if attempt.kind == Kind.GAS else "→"
+    amount = f"{to_human(payment.amount, payment.asset.decimals)} {payment.asset.symbol}"
+    return f"{attempt.kind} {attempt.wallet} {arrow} {amount} (tx {short(attempt.signed.txid)})"

@@ -1,0 +1,101 @@
+"""Payments that a final block lists, and of which nobody can tell yet how they ended: no node gives a whole receipt, or
+nodes disagree about it.
+
+Each holds up only itself. The blocks after its own are settled; it stays 'included' in that block, which is a row and
+outlives this process, and is looked up in every round until it is settled. It is neither sent again nor replaced nor
+buried meanwhile: a result that cannot be read proves nothing, and certainly not that the payment is not there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from loguru import logger
+
+from pipeline.blocks.search import ReadBlock
+from pipeline.chains.errors import ChainError
+from pipeline.chains.values import BlockRef
+from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.settle.booking import Finding
+from pipeline.payments.settle.lookup import Fates, describe
+from pipeline.payments.settle.store import SettlementStore
+from pipeline.payments.states import AttemptState
+
+
+class Unclear:
+    """Those of one chain."""
+
+    def __init__(
+        self, store: SettlementStore, fates: Fates, read: ReadBlock, troubles: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """``read`` gives final blocks; ``troubles`` says which nodes failed lately, and why."""
+        self._store = store
+        self._fates = fates
+        self._read = read
+        self._troubles = troubles
+        self._blocks: dict[int, str | None] = {}
+        """By attempt, the id of the final block that lists it."""
+        self._unread: set[int] = set()
+        """Attempts whose block could not be read in this round."""
+
+    async def note(self, attempt: LiveAttempt, block: BlockRef) -> None:
+        """A final block lists an attempt. In the books before the cursor passes that block. Raises psycopg.Error."""
+        await self._store.include([(attempt, block)])
+        self._blocks[attempt.id] = block.id
+        logger.warning("{} is in final block {}, and how it ended is not clear", describe(attempt), block.number)
+
+    async def settle(self, finding: Finding) -> None:
+        """Settle what is in a final block; where nodes disagree about it, or none confirms it now, it is asked after.
+        Raises psycopg.Error."""
+        if not await self._fates.settle(finding):
+            await self.note(finding.attempt, finding.result.block)
+
+    def holds(self, attempt: LiveAttempt) -> bool:
+        """Whether its block is final and lists it, or cannot be read now: it is not called forked away, nor dead."""
+        return attempt.id in self._unread or (
+            attempt.block_id is not None and self._blocks.get(attempt.id) == attempt.block_id
+        )
+
+    async def ask(self, live: Sequence[LiveAttempt], read_up_to: BlockRef) -> bool:
+        """Look up again what the cursor has passed without an end; whether any was settled. Raises psycopg.Error."""
+        passed = [
+            one
+            for one in live
+            if one.state is AttemptState.INCLUDED
+            and one.block_number is not None
+            and one.block_number <= read_up_to.number
+        ]
+        self._unread.clear()
+        self._blocks = {one.id: one.block_id for one in passed if self.holds(one) or await self._is_listed(one)}
+        transfers = {one.transfer_id: one for one in passed if self.holds(one)}
+        looked_up = await self._fates.look_up([one for one in live if one.transfer_id in transfers])
+        for known in looked_up:
+            attempt = transfers[known.payment[0].transfer_id]
+            if not known.settled and not self._fates.is_doubted(attempt.transfer_id):
+                self._fates.doubt(attempt.transfer_id, self._why(attempt))
+        return any(known.settled for known in looked_up)
+
+    async def _is_listed(self, attempt: LiveAttempt) -> bool:
+        """Whether the block that it was seen in is final and lists it; one that was forked away does not, and one that
+        no node has any more says nothing."""
+        assert attempt.block_number is not None  # noqa: S101 - asked of included ones only
+        try:
+            content = await self._read(attempt.block_number)
+        except ChainError as trouble:
+            logger.warning("block {} of {} cannot be read now: {}", attempt.block_number, describe(attempt), trouble)
+            self._unread.add(attempt.id)
+            return False
+        if content is None or content.block.id != attempt.block_id:
+            return False
+        txid = attempt.signed.txid
+        result = next((one for one in content.transactions if one.txid == txid), None)
+        if result is None:
+            return txid in content.unreadable
+        return not self._fates.is_foreign(Finding(attempt, result))
+
+    def _why(self, attempt: LiveAttempt) -> str:
+        troubles = "; ".join(self._troubles().values()) or "what they give makes no sense"
+        return (
+            f"transfer {attempt.transfer_id}: what became of tx {attempt.signed.txid} in final block "
+            f"{attempt.block_number} could not be read: no node that was asked gives a whole receipt of it "
+            f"({troubles}). It is neither settled nor made again, and asked after until it can be read; nothing else "
+            "waits for it. Give the chain another node (FLAGPOST_NODES_…, or chains.nodes)"
+        )

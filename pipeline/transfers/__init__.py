@@ -1,1 +1,0 @@
-"""Moving money exactly once: intent, signed bytes, broadcast, settlement (docs/architecture.md)."""

@@ -1,0 +1,67 @@
+"""Fees that keep everything waiting: people hear of it after an hour, and once an hour."""
+
+import pytest
+
+from pipeline.chains.errors import ChainUnavailable, FeeCapTooLow
+from pipeline.chains.values import FeeEstimate
+from pipeline.log import Seldom
+from pipeline.payments.decide import prices
+from pipeline.payments.decide.prices import LONGEST_SECONDS, PriceWatch
+
+DEAR = FeeCapTooLow(2, 1, "the base fee on bsc is 2 gwei, the cap is 1")
+CHEAP = FeeEstimate(fee=1, fee_limit=1)
+
+
+class Watched:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.told: list[str] = []
+        self.watch = PriceWatch(self.told.append, lambda: self.now)
+        monkeypatch.setattr(prices.time, "monotonic", lambda: self.now)
+
+    def after(self, seconds: float, *priced: FeeEstimate | Exception) -> int:
+        self.now += seconds
+        self.watch.note("bsc", priced)
+        return len(self.told)
+
+
+@pytest.fixture
+def prices_of(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    watched = Watched(monkeypatch)
+    watched.now = 10.0  # a Seldom that was never due is due at any time above 0
+    return watched
+
+
+def test_an_hour_of_prices_above_the_cap_is_told_once(prices_of: Watched) -> None:
+    assert prices_of.after(0, DEAR, DEAR) == 0
+    assert prices_of.after(LONGEST_SECONDS - 1, DEAR) == 0
+    assert prices_of.after(1, DEAR) == 1
+    assert "nothing has been paid for 60 min" in prices_of.told[0]
+    assert "the cap is 1" in prices_of.told[0]
+    assert prices_of.after(60, DEAR) == 1
+    assert prices_of.after(LONGEST_SECONDS, DEAR) == 2
+
+
+def test_what_is_paid_in_between_begins_the_hour_anew(prices_of: Watched) -> None:
+    prices_of.after(0, DEAR)
+    prices_of.after(LONGEST_SECONDS, DEAR, CHEAP)
+    assert prices_of.after(LONGEST_SECONDS - 1, DEAR) == 0
+
+
+def test_what_was_told_is_taken_back_once_when_something_is_paid(prices_of: Watched) -> None:
+    prices_of.after(0, DEAR)
+    assert prices_of.after(LONGEST_SECONDS, DEAR) == 1
+    assert prices_of.after(60, CHEAP) == 2
+    assert prices_of.told[-1] == ""
+    assert prices_of.after(60, CHEAP) == 2
+
+
+def test_other_trouble_says_nothing_of_prices(prices_of: Watched) -> None:
+    prices_of.after(0, DEAR)
+    prices_of.after(LONGEST_SECONDS / 2, ChainUnavailable("no node"))
+    assert prices_of.after(LONGEST_SECONDS / 2, DEAR) == 1
+
+
+def test_each_chain_has_its_own(prices_of: Watched) -> None:
+    assert isinstance(prices_of.watch._seldom, Seldom)
+    assert prices_of.watch._seldom is not PriceWatch()._seldom
