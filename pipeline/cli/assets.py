@@ -1,29 +1,32 @@
 """``flagpost assets``: which tokens are watched and moved. A token is asked what it is before it is taken."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-import psycopg
 import typer
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
 from rich.markup import escape
 
-from pipeline.cli.chain_access import chain_row, checked_chain, compare_token
+from pipeline.admin import assets
+from pipeline.admin.assets import Token
+from pipeline.admin.chains import find as find_chain
+from pipeline.admin.errors import InvalidValue
+from pipeline.admin.refusals import act
+from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.policy import say_gaps
-from pipeline.cli.session import Connection, Row, canonical_address, chain_named, database
 from pipeline.config import ConfigError
-from pipeline.config.terms import SENTENCES, human_amount
-from pipeline.db.statements import statement
+from pipeline.config.terms import human_amount
 from pipeline.settings import Settings
-from pipeline.units import InvalidAmount, parse_raw, to_human
+from pipeline.units import InvalidAmount, to_human
 
 app = typer.Typer(no_args_is_help=True, help="Tokens: add, list, thresholds, enable, disable. No restart needed.")
 
 MOST_TOLERATED = 10
 """Raw units, by a check of asset_on_chain."""
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 ChainArgument = Annotated[str, typer.Argument(help="Name of the chain, as `flagpost chains list` prints it.")]
 SymbolArgument = Annotated[str, typer.Argument(help="Symbol of the token, or its contract address.")]
 FlagOption = Annotated[
@@ -65,40 +68,35 @@ def add(
     if unchecked and (symbol is None or decimals is None):
         raise usage("--unchecked needs --symbol and --decimals: nobody else says what it is")
     settings = Settings.load()
-    with database(settings, "assets add") as connection:
-        row = chain_row(connection, chain)
-        address = canonical_address(row["family"], contract)
-        _refuse_known(connection, chain, address)
-        wanted = {"contract_address": address, "symbol": symbol, "decimals": decimals}
-        if not unchecked:
-            wanted = asyncio.run(_ask(settings, row, wanted))
-        token = {**wanted, "chain": chain}
-        _refuse_namesake(connection, chain, token)
-        flag = _amount("--flag-above", flag_above, token)
-        minimum = flag // 2 if execute_min is None else _amount("--execute-min", execute_min, token)
-        columns = {
-            "chain_id": row["id"],
-            "symbol": token["symbol"],
-            "contract": address,
-            "decimals": token["decimals"],
-            "is_active": not disabled,
-            "flag_above": flag,
-            "execute_min": minimum,
-            "tolerance": tolerance or 0,
-        }
-        with _contradictions(token):
-            if connection.execute(statement("assets/insert"), columns).fetchone() is None:
-                # Since we looked.
-                _refuse_known(connection, chain, address)
-    token |= {"is_active": not disabled, "transfer_tolerance": tolerance or 0}
-    report = _report(token, flag, minimum) | {"checked": not unchecked}
+
+    async def take(connection: AsyncConnection[Any]) -> Token:
+        token = await assets.describe(
+            connection, settings, chain, contract, symbol=symbol, decimals=decimals, ask_nodes=not unchecked
+        )
+        flag = _amount("--flag-above", flag_above, token.symbol, token.decimals)
+        minimum = (
+            flag // 2 if execute_min is None else _amount("--execute-min", execute_min, token.symbol, token.decimals)
+        )
+        with _named(token.symbol, chain):
+            return await assets.add(
+                connection,
+                chain,
+                token,
+                flag_above=flag,
+                execute_min=minimum,
+                tolerance=tolerance or 0,
+                is_active=not disabled,
+            )
+
+    token = run_action(settings, "assets add", take)
+    report = _report(token) | {"checked": not unchecked}
     if as_json:
         print_json(report)
         return
     said = "not checked" if unchecked else "its contract agrees"
     out.print(
         f"added [bold]{escape(report['symbol'])}[/] on {escape(chain)} "
-        f"({address}, {token['decimals']} decimals; {said}): "
+        f"({token.contract_address}, {token.decimals} decimals; {said}): "
         f"flagged above {escape(report['flag_above'])}, moved from {escape(report['execute_min'])} on"
     )
     say_gaps(settings, chain)
@@ -112,11 +110,14 @@ def list_assets(
 
     Example: [bold]flagpost assets list bsc[/]
     """
-    with database(Settings.load(), "assets list") as connection:
+
+    async def read(connection: AsyncConnection[Any]) -> list[DictRow]:
         if chain is not None:
-            chain_named(connection, chain)
-        rows = connection.execute(statement("assets/list"), {"chain": chain}).fetchall()
-    reports = [_report(row, _raw(row["consolidate_flag_above"]), _raw(row["consolidate_execute_min"])) for row in rows]
+            await find_chain(connection, chain)
+        return await act(connection, "assets/list", chain=chain)
+
+    rows = run_action(Settings.load(), "assets list", read)
+    reports = [_report(_coin(row) if row["contract_address"] is None else Token.of(row)) for row in rows]
     if as_json:
         print_json(reports)
         return
@@ -153,23 +154,30 @@ def thresholds(
 
     Example: [bold]flagpost assets thresholds bsc USDT --flag-above '500 USDT' --execute-min '250 USDT'[/]
     """
-    with database(Settings.load(), "assets thresholds") as connection:
-        row = _token(connection, chain, token)
-        flag, minimum = parse_raw(row["consolidate_flag_above"]), parse_raw(row["consolidate_execute_min"])
-        tolerated = int(row["transfer_tolerance"]) if tolerance is None else tolerance
-        before = (flag, minimum, int(row["transfer_tolerance"]))
-        if flag_above is not None:
-            flag = _amount("--flag-above", flag_above, row)
-        if execute_min is not None:
-            minimum = _amount("--execute-min", execute_min, row)
-        changed = (flag, minimum, tolerated) != before
-        if changed:
-            with _contradictions(row):
-                connection.execute(
-                    statement("assets/set_thresholds"),
-                    {"asset_id": row["id"], "flag_above": flag, "execute_min": minimum, "tolerance": tolerated},
-                )
-    report = _report({**row, "transfer_tolerance": tolerated}, flag, minimum)
+
+    async def change(connection: AsyncConnection[Any]) -> tuple[Token, Token]:
+        before = await assets.find(connection, chain, token)
+        given = {"flag_above": flag_above, "execute_min": execute_min}
+        amounts = {
+            name: _amount(f"--{name.replace('_', '-')}", text, before.symbol, before.decimals)
+            for name, text in given.items()
+            if text is not None
+        }
+        if not amounts and tolerance is None:
+            return before, before
+        with _named(before.symbol, chain):
+            contract = before.contract_address
+            return before, await assets.set_thresholds(
+                connection,
+                chain,
+                contract,
+                flag_above=amounts.get("flag_above"),
+                execute_min=amounts.get("execute_min"),
+                tolerance=tolerance,
+            )
+
+    before, now = run_action(Settings.load(), "assets thresholds", change)
+    changed, tolerated, report = before != now, now.transfer_tolerance, _report(now)
     if as_json:
         print_json(report)
     else:
@@ -192,12 +200,12 @@ def enable(
     Example: [bold]flagpost assets enable ethereum USDC[/]
     """
     settings = Settings.load()
-    with database(settings, "assets enable") as connection:
-        row = _token(connection, chain, token)
-        if not unchecked:
-            asyncio.run(_ask(settings, chain_row(connection, chain), row))
-        connection.execute(statement("assets/set_active"), {"asset_id": row["id"], "is_active": True})
-    _say_switched(row, active=True, as_json=as_json)
+    before = run_action(
+        settings,
+        "assets enable",
+        lambda connection: assets.enable(connection, settings, chain, token, ask_nodes=not unchecked),
+    )
+    _say_switched(before, active=True, as_json=as_json)
     say_gaps(settings, chain)
 
 
@@ -207,57 +215,12 @@ def disable(chain: ChainArgument, token: SymbolArgument, as_json: JsonOption = F
 
     Example: [bold]flagpost assets disable ethereum USDC[/]
     """
-    with database(Settings.load(), "assets disable") as connection:
-        row = _token(connection, chain, token)
-        connection.execute(statement("assets/set_active"), {"asset_id": row["id"], "is_active": False})
-    _say_switched(row, active=False, as_json=as_json)
+    before = run_action(Settings.load(), "assets disable", lambda connection: assets.disable(connection, chain, token))
+    _say_switched(before, active=False, as_json=as_json)
 
 
-async def _ask(settings: Settings, chain: Row, wanted: Row) -> dict[str, Any]:
-    """``wanted`` with what its contract says where it left something open. Raises CommandError where they disagree."""
-    async with checked_chain(settings, chain) as provider:
-        found = await compare_token(provider, chain["name"], wanted)
-    return {**wanted, "symbol": found.symbol, "decimals": found.decimals}
-
-
-def _token(connection: Connection, chain: str, token: str) -> Row:
-    """By symbol or contract. Raises CommandError naming those there are."""
-    row = chain_named(connection, chain)
-    rows = [one for one in connection.execute(statement("assets/list"), {"chain": chain}) if not _native(one)]
-    found = [one for one in rows if token.upper() == one["symbol"].upper() or token == one["contract_address"]]
-    if not found and row["family"] == "evm":
-        found = [one for one in rows if token.lower() == one["contract_address"].lower()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CommandError(
-            f"{chain} has {len(found)} tokens called {token}", "name it by its contract: flagpost assets list"
-        )
-    there = ", ".join(one["symbol"] for one in rows) or "none"
-    raise CommandError(f"{chain} has no token {token!r}; there are: {there}", "add it: flagpost assets add --help")
-
-
-def _refuse_known(connection: Connection, chain: str, address: str) -> None:
-    for one in connection.execute(statement("assets/list"), {"chain": chain}):
-        if one["contract_address"] == address:
-            off = "" if one["is_active"] else f", switched off: flagpost assets enable {chain} {one['symbol']}"
-            raise CommandError(f"{address} is on {chain} already as {one['symbol']}{off}")
-
-
-def _refuse_namesake(connection: Connection, chain: str, token: Row) -> None:
-    """Settings are addressed by symbol, and a second token of a well-known name is most often a false one."""
-    for one in connection.execute(statement("assets/list"), {"chain": chain}):
-        if one["symbol"].upper() == token["symbol"].upper():
-            where = "the native coin" if _native(one) else one["contract_address"]
-            raise CommandError(
-                f"{chain} has a {one['symbol']} already: {where}; this one calls itself {token['symbol']} too",
-                "make sure that it is not a false one; two of one name cannot be told apart in settings",
-            )
-
-
-def _amount(option: str, text: str, token: Row) -> int:
+def _amount(option: str, text: str, symbol: str, decimals: int) -> int:
     """Raw units. Raises CommandError."""
-    symbol, decimals = token["symbol"], token["decimals"]
     try:
         raw = human_amount(option, text, symbol, decimals)
     except (ConfigError, InvalidAmount) as error:
@@ -268,48 +231,55 @@ def _amount(option: str, text: str, token: Row) -> int:
 
 
 @contextmanager
-def _contradictions(token: Row) -> Iterator[None]:
-    """Thresholds that the database refuses, as a CommandError."""
+def _named(symbol: str, chain: str) -> Iterator[None]:
+    """Thresholds that are refused, with the token they are of."""
     try:
         yield
-    except psycopg.errors.CheckViolation as error:
-        rule = SENTENCES.get(error.diag.constraint_name or "") or error.diag.message_primary
-        raise CommandError(f"{token['symbol']} on {token['chain']}: {rule}", "nothing was changed") from None
+    except InvalidValue as error:
+        raise CommandError(f"{symbol} on {chain}: {error.message}", error.hint) from None
 
 
-def _report(token: Row, flag: int | None, minimum: int | None) -> dict[str, Any]:
-    symbol, decimals = token["symbol"], token["decimals"]
+@dataclass(frozen=True, slots=True)
+class _Coin:
+    """A native coin, which has no thresholds."""
 
+    chain: str
+    symbol: str
+    decimals: int
+    is_active: bool
+    contract_address: None = None
+    flag_above: None = None
+    execute_min: None = None
+    transfer_tolerance: int = 0
+
+
+def _coin(row: DictRow) -> _Coin:
+    return _Coin(row["chain"], row["symbol"], row["decimals"], row["is_active"])
+
+
+def _report(token: Token | _Coin) -> dict[str, Any]:
     def human(raw: int | None) -> str | None:
-        return None if raw is None else f"{to_human(raw, decimals)} {symbol}"
+        return None if raw is None else f"{to_human(raw, token.decimals)} {token.symbol}"
 
     return {
-        "chain": token["chain"],
-        "symbol": symbol,
-        "contract_address": token["contract_address"],
-        "native": _native(token),
-        "decimals": decimals,
-        "is_active": token["is_active"],
-        "flag_above": human(flag),
-        "execute_min": human(minimum),
-        "transfer_tolerance": int(token["transfer_tolerance"]),
+        "chain": token.chain,
+        "symbol": token.symbol,
+        "contract_address": token.contract_address,
+        "native": token.contract_address is None,
+        "decimals": token.decimals,
+        "is_active": token.is_active,
+        "flag_above": human(token.flag_above),
+        "execute_min": human(token.execute_min),
+        "transfer_tolerance": token.transfer_tolerance,
     }
 
 
-def _say_switched(token: Row, *, active: bool, as_json: bool) -> None:
+def _say_switched(before: Token, *, active: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"chain": token["chain"], "symbol": token["symbol"], "is_active": active})
+        print_json({"chain": before.chain, "symbol": before.symbol, "is_active": active})
         return
     word = "on" if active else "off"
-    already = " already" if token["is_active"] == active else ""
-    out.print(f"{escape(token['symbol'])} on {escape(token['chain'])} is {word}{already}")
+    already = " already" if before.is_active == active else ""
+    out.print(f"{escape(before.symbol)} on {escape(before.chain)} is {word}{already}")
     if active:
         err.print("its balances are read from now on")
-
-
-def _native(row: Row) -> bool:
-    return row["contract_address"] is None
-
-
-def _raw(value: Any) -> int | None:
-    return None if value is None else parse_raw(value)

@@ -1,33 +1,26 @@
 """``flagpost chains``: which chains are worked on. Adding one needs no restart and no code."""
 
-import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import psycopg
 import typer
-from psycopg.types.json import Jsonb
+from psycopg import AsyncConnection
 from rich.markup import escape
 
+from pipeline.admin import chains
+from pipeline.admin.chains import AddedChain, NewChain, SwitchedChain
+from pipeline.admin.errors import InvalidValue
+from pipeline.admin.gas_defaults import AMOUNTS
+from pipeline.admin.session import database
 from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig, origin
-from pipeline.chains.values import Finality
-from pipeline.cli.chain_access import (
-    chain_row,
-    check_abilities,
-    check_receipts,
-    checked_chain,
-    compare_token,
-)
-from pipeline.cli.gas_defaults import AMOUNTS, TRANSFER_GAS, GasDefaults, evm_defaults, tron_defaults
+from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.policy import say_gaps
-from pipeline.cli.session import Connection, Row, database
 from pipeline.config import ConfigError
-from pipeline.config.terms import LONGEST_SECONDS, SENTENCES, human_amount
+from pipeline.config.terms import LONGEST_SECONDS, human_amount
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import Family
 from pipeline.settings import Settings
@@ -35,7 +28,6 @@ from pipeline.units import InvalidAmount, to_human
 
 app = typer.Typer(no_args_is_help=True, help="Chains: add, list, enable, disable. No restart needed.")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 NodeOption = Annotated[
     list[str] | None,
     typer.Option("--node", help="Node URL, or a JSON object as in chains.nodes. May be repeated, best one first."),
@@ -99,14 +91,6 @@ def add(
     if len(symbol) > LONGEST_SYMBOL or not symbol.isprintable():
         raise usage(f"--coin {symbol[:40]!r}: a symbol has {LONGEST_SYMBOL} printable characters at the most")
     settings, nodes = Settings.load(), _parsed_nodes(node or [])
-    chain: dict[str, Any] = {
-        "name": name,
-        "family": family.value,
-        "network_id": str(chain_id) if genesis is None else genesis.lower(),
-        "nodes": nodes,
-        "fees": {},
-        "block_seconds": block_time,
-    }
     given = {
         "gas_amount": gas_amount,
         "gas_flag_below": gas_flag_below,
@@ -117,44 +101,43 @@ def add(
         "gas_max_per_day": gas_max_per_day,
     }
     amounts = {key: _amount(key, text, symbol, decimals) for key, text in given.items() if text is not None}
-    with database(settings, "chains add") as connection:
-        _refuse_known(connection, chain)
-        defaults, head = asyncio.run(_ask(settings, chain, unchecked=unchecked))
-        row: dict[str, Any] = {
-            **chain,
-            **defaults.amounts,
-            **amounts,
-            "nodes": Jsonb(nodes),
-            "is_active": not disabled,
-            "gas_policy": gas_policy,
-            "sync_interval": sync_interval,
-            "block_time": block_time,
-            "coin": symbol,
-            "decimals": decimals,
-        }
+    new = NewChain(
+        name=name,
+        family=family,
+        network_id=str(chain_id) if genesis is None else genesis.lower(),
+        coin=symbol,
+        decimals=decimals,
+        amounts=amounts,
+        gas_policy=gas_policy,
+        nodes=nodes,
+        block_seconds=block_time,
+        sync_seconds=sync_interval,
+        is_active=not disabled,
+    )
+
+    async def take(connection: AsyncConnection[Any]) -> AddedChain:
         try:
-            with connection.transaction():
-                inserted = connection.execute(statement("chains/insert"), row).fetchone()
-        except psycopg.errors.CheckViolation as error:
-            rule = SENTENCES.get(error.diag.constraint_name or "") or error.diag.message_primary
-            raise CommandError(f"chain {name}: {rule}", "nothing was added") from None
-        if inserted is None:  # somebody else was faster
-            _refuse_known(connection, chain)
+            return await chains.add(connection, settings, new, ask_nodes=not unchecked)
+        except InvalidValue as error:
+            raise CommandError(f"chain {name}: {error.message}", error.hint) from None
+
+    added = run_action(settings, "chains add", take)
+    _say_warnings(added.warnings)
     report = {
         "chain": name,
         "family": family.value,
-        "network_id": chain["network_id"],
-        "is_active": not disabled,
-        "checked_at_block": head,
-        **{key: f"{to_human(row[key], decimals)} {symbol}" for key in AMOUNTS},
+        "network_id": new.network_id,
+        "is_active": new.is_active,
+        "checked_at_block": added.head,
+        **{key: f"{to_human(added.amounts[key], decimals)} {symbol}" for key in AMOUNTS},
     }
     if as_json:
         print_json(report)
         return
-    checked = "not checked against a node" if head is None else f"its node is at block {head}"
+    checked = "not checked against a node" if added.head is None else f"its node is at block {added.head}"
     out.print(f"added [bold]{escape(name)}[/] ({family.value}, {report['network_id']}), {checked}")
     for key in AMOUNTS:
-        out.print(f"  {key:<24} {report[key]}{'' if key in amounts else f' [dim]({defaults.how})[/]'}")
+        out.print(f"  {key:<24} {report[key]}{'' if key in amounts else f' [dim]({added.sized})[/]'}")
     say_gaps(settings, name)
     err.print(f"next: flagpost assets add {name} CONTRACT --help; flagpost wallets derive --chain {name} --count 10")
 
@@ -206,17 +189,13 @@ def enable(
     Example: [bold]flagpost chains enable bsc --node https://…[/]
     """
     settings, nodes = Settings.load(), _parsed_nodes(node or [])
-    with database(settings, "chains enable") as connection:
-        chain = chain_row(connection, name)
-        tokens = [
-            row
-            for row in connection.execute(statement("assets/list"), {"chain": name}).fetchall()
-            if row["contract_address"] is not None and row["is_active"]
-        ]
-        if not unchecked:
-            asyncio.run(_check(settings, chain, tokens, nodes))
-        _set_active(connection, chain, active=True, nodes=nodes)
-    _say_switched(chain, active=True, tokens=[row["symbol"] for row in tokens], as_json=as_json)
+    switched = run_action(
+        settings,
+        "chains enable",
+        lambda connection: chains.enable(connection, settings, name, nodes=nodes, ask_nodes=not unchecked),
+    )
+    _say_warnings(switched.warnings)
+    _say_switched(switched, as_json=as_json)
     say_gaps(settings, name)
 
 
@@ -228,72 +207,30 @@ def disable(name: NameArgument, as_json: JsonOption = False) -> None:
 
     Example: [bold]flagpost chains disable bsc[/]
     """
-    with database(Settings.load(), "chains disable") as connection:
-        chain = chain_row(connection, name)
-        _set_active(connection, chain, active=False, nodes=[])
-    _say_switched(chain, active=False, tokens=[], as_json=as_json)
+    switched = run_action(Settings.load(), "chains disable", lambda connection: chains.disable(connection, name))
+    _say_switched(switched, as_json=as_json)
 
 
-def _refuse_known(connection: Connection, chain: Mapping[str, Any]) -> None:
-    """Raises CommandError naming the row that has this name, or is this network."""
-    known = connection.execute(
-        statement("chains/known"), {"name": chain["name"], "family": chain["family"], "network_id": chain["network_id"]}
-    ).fetchone()
-    if known is None:
-        return
-    name, state = known["name"], "on" if known["is_active"] else "off"
-    todo = f"switch it on: flagpost chains enable {name}" if not known["is_active"] else "see: flagpost chains list"
-    if name == chain["name"]:
-        raise CommandError(f"there is a chain {name} already, network {known['network_id']}, switched {state}", todo)
-    raise CommandError(
-        f"network {known['network_id']} is there already as chain {name}, switched {state}: two rows of one network "
-        "would fill and empty the same addresses",
-        f"{todo}; give it other nodes: flagpost chains enable {name} --node URL",
-    )
+def _say_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        err.print(f"[yellow]![/] {escape(warning)}")
 
 
-async def _ask(settings: Settings, chain: Mapping[str, Any], *, unchecked: bool) -> tuple[GasDefaults, int | None]:
-    """What gas amounts fit, and the head block of the chain as it was seen. Raises CommandError."""
-    family = chain["family"]
-    if unchecked:
-        return (tron_defaults() if family == Family.TRON else evm_defaults(None)), None
-    async with checked_chain(settings, chain) as provider:
-        await check_receipts(provider, chain["name"])
-        await check_abilities(provider, chain["name"])
-        head = await provider.block_ref(Finality.HEAD)
-        return (tron_defaults() if family == Family.TRON else await _evm_defaults(provider)), head.number
-
-
-async def _evm_defaults(provider: Provider) -> GasDefaults:
-    from pipeline.chains.evm.provider import EvmProvider  # only where a chain of that family is opened
-
-    assert isinstance(provider, EvmProvider)  # noqa: S101 - for the type checker
-    return evm_defaults(await provider.market(), await provider.l1_fee(TRANSFER_GAS))
-
-
-async def _check(settings: Settings, chain: Row, tokens: list[dict[str, Any]], nodes: list[Any]) -> None:
-    async with checked_chain(settings, chain, nodes) as provider:
-        await check_receipts(provider, chain["name"])
-        await check_abilities(provider, chain["name"])
-        for token in tokens:
-            await compare_token(provider, chain["name"], token)
-
-
-def _set_active(connection: Any, chain: Row, *, active: bool, nodes: list[Any]) -> None:
-    connection.execute(
-        statement("chains/set_active"),
-        {"chain_id": chain["id"], "is_active": active, "nodes": Jsonb(nodes) if nodes else None},
-    )
-
-
-def _say_switched(chain: Row, *, active: bool, tokens: list[str], as_json: bool) -> None:
+def _say_switched(chain: SwitchedChain, *, as_json: bool) -> None:
     if as_json:
-        print_json({"chain": chain["name"], "is_active": active, "was_active": chain["is_active"], "checked": tokens})
+        print_json(
+            {
+                "chain": chain.name,
+                "is_active": chain.is_active,
+                "was_active": chain.was_active,
+                "checked": list(chain.checked),
+            }
+        )
         return
-    word = "on" if active else "off"
-    already = " already" if chain["is_active"] == active else ""
-    checked = f"; tokens agree with their contracts: {', '.join(tokens)}" if tokens else ""
-    out.print(f"{escape(chain['name'])} is {word}{already}{escape(checked)}")
+    word = "on" if chain.is_active else "off"
+    already = " already" if chain.is_active == chain.was_active else ""
+    checked = f"; tokens agree with their contracts: {', '.join(chain.checked)}" if chain.checked else ""
+    out.print(f"{escape(chain.name)} is {word}{already}{escape(checked)}")
 
 
 def _parsed_nodes(values: list[str]) -> list[Any]:
@@ -309,7 +246,7 @@ def _parsed_nodes(values: list[str]) -> list[Any]:
     return parsed
 
 
-def _node_names(settings: Settings, row: Row) -> list[str]:
+def _node_names(settings: Settings, row: Mapping[str, Any]) -> list[str]:
     """Without path and query, where API keys stand."""
     chosen = settings.nodes.get(row["name"]) or row["nodes"]
     names = []

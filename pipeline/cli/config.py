@@ -1,21 +1,19 @@
 """``flagpost config``: what the system is told, changed while it runs."""
 
-import asyncio
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
-import psycopg
 import typer
 from rich.markup import escape
 
+from pipeline.admin import config
+from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, err, out, print_json, print_table
-from pipeline.cli.session import async_database
-from pipeline.config import ConfigEntry, ConfigError, RuntimeConfig
+from pipeline.config import ConfigEntry, RuntimeConfig
 from pipeline.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Configuration: show, set. Takes effect while the system runs.")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 @app.command()
@@ -30,7 +28,11 @@ def show(
 
     Example: [bold]flagpost config show tron[/]
     """
-    entries = [entry for entry in asyncio.run(_describe()) if key is None or entry.key.startswith(key)]
+    entries = [
+        entry
+        for entry in run_action(Settings.load(), "config show", RuntimeConfig.describe)
+        if key is None or entry.key.startswith(key)
+    ]
     if not entries:
         raise CommandError(f"no setting starts with {key!r}", "see: flagpost config show")
     if as_json:
@@ -66,35 +68,18 @@ def set_value(
     Example: [bold]flagpost config set sweep.interval_seconds 60[/]
     Example: [bold]flagpost config set tron.gas_amount '7.5 TRX'[/]
     """
-    before, after = asyncio.run(_set(key, _parsed(value)))
+    changed = run_action(
+        Settings.load(), "config set", lambda connection: config.set_value(connection, key, _parsed(value))
+    )
+    before, after = changed.before, changed.value
     if as_json:
-        print_json({"key": key, "before": before, "value": after})
+        print_json(asdict(changed))
     elif before == after:
         out.print(f"{escape(key)} was {escape(_plain(after))} already")
     else:
         out.print(f"{escape(key)}: {escape(_plain(before))} → [bold]{escape(_plain(after))}[/]")
     if after == "threshold" and key.endswith(".gas_policy"):
         err.print("what `threshold` spends on the wallets as they are: flagpost doctor")
-
-
-async def _describe() -> list[ConfigEntry]:
-    async with async_database(Settings.load(), "config show") as connection:
-        return await RuntimeConfig.describe(connection)
-
-
-async def _set(key: str, value: Any) -> tuple[Any, Any]:
-    """The value before and after."""
-    async with async_database(Settings.load(), "config set") as connection:
-        before = {entry.key: entry.value for entry in await RuntimeConfig.describe(connection)}
-        try:
-            await RuntimeConfig.set(connection, key, value)
-        except ConfigError as error:
-            see = "" if "flagpost config show" in str(error) else "; see: flagpost config show"
-            raise CommandError(str(error), f"nothing was changed{see}") from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise CommandError(str(error), "use a DATABASE_URL whose user may do this") from None
-        after = {entry.key: entry.value for entry in await RuntimeConfig.describe(connection)}
-    return before.get(key), after.get(key)
 
 
 def _parsed(text: str) -> Any:

@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pipeline.admin.session import ready_dsn
 from pipeline.cli.output import CommandError
-from pipeline.cli.session import ready_dsn
 from pipeline.db.dsn import as_url, behind_pooler, database_dsn, without_password
 from pipeline.embedded.binaries import bundled_binaries
 from pipeline.settings import Settings, environment_of_child

@@ -1,50 +1,24 @@
 """``flagpost doctor``: everything that has to be right, checked, with what to do where it is not."""
 
-import asyncio
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
-import psycopg
 import typer
+from rich.markup import escape
 
-from pipeline.admin.checks import chain as check_chain
-from pipeline.admin.checks import database as check_database
-from pipeline.admin.checks import locks as check_locks
-from pipeline.admin.checks import money as check_money
-from pipeline.admin.checks import nodes as check_nodes
-from pipeline.admin.checks import policy as check_policy
-from pipeline.admin.checks import processes as check_processes
-from pipeline.admin.checks import queue as check_queue
-from pipeline.admin.checks import schema as check_schema
-from pipeline.admin.checks import senders as check_senders
-from pipeline.admin.checks import server as check_server
-from pipeline.admin.checks import sessions as check_sessions
-from pipeline.admin.checks import wallets as check_wallets
-from pipeline.admin.checks.check import Check, Examination, Examiner, Topic, answered
-from pipeline.admin.checks.findings import Findings
-from pipeline.cli.output import CommandError, out, print_json
-from pipeline.cli.session import Connection, Row, async_database, database
-from pipeline.config import RuntimeConfig
-from pipeline.db.migrate import Schema, installed_version
-from pipeline.db.statements import statement
+from pipeline.admin.checks.examine import examine
+from pipeline.admin.checks.findings import Finding, Findings, Level
+from pipeline.cli.acting import JsonOption
+from pipeline.cli.output import BAD, NOTE, OK, WARN, out, print_json
 from pipeline.settings import Settings
+from pipeline.workers.procfile import process_names
 
-TOPICS = (
-    Topic("schema", check_schema.CHECKS),
-    Topic("server", check_server.CHECKS),
-    Topic("processes", check_processes.CHECKS),
-    Topic("queue", check_queue.CHECKS),
-    Topic("wallets", check_wallets.CHECKS),
-    Topic("money", check_money.CHECKS),
-    Topic("senders", check_senders.CHECKS),
-)
-"""What the database is asked, in this order (``checks.py`` says how one is added)."""
+MARKS = {Level.OK: OK, Level.NOTE: NOTE, Level.WARN: WARN, Level.FAIL: BAD}
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    as_json: JsonOption = False,
     full: Annotated[
-        bool, typer.Option("--full", help="Compare every wallet, and not only the newest 20,000: minutes, not seconds.")
+        bool, typer.Option("--full", help="Compare every wallet, not only the newest 20,000: minutes, not seconds.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each check that found nothing.")] = False,
 ) -> None:
@@ -56,16 +30,8 @@ def doctor(
 
     Example: [bold]flagpost doctor[/]
     """
-    settings = Settings.load()
-    found = Findings(quiet=as_json, verbose=verbose)
-    try:
-        with database(settings, "doctor") as connection:
-            connection.autocommit = True  # no transaction is open while a node is asked
-            _check(found, connection, settings, full=full)
-    except CommandError as error:
-        found.fail("database", error.message, error.hint)
-    except psycopg.Error as error:
-        found.fail("database", f"the connection was lost: {str(error).splitlines()[0]}", "run doctor again")
+    found = Findings(None if as_json else Printer(verbose=verbose))
+    examine(found, Settings.load(), process_names(), full=full)
     if as_json:
         print_json(found.as_json())
     elif found.failed:
@@ -78,95 +44,26 @@ def doctor(
         raise typer.Exit(1)
 
 
-def known_checks() -> Iterator[Check]:
-    """Every check there is. Those of chains have ids that begin with ``CHAIN``, for the name of one."""
-    for module in (check_database, check_sessions, check_locks, check_policy):
-        yield from module.CHECKS
-    for topic in TOPICS:
-        yield from topic.checks
-    yield from check_nodes.CHECKS
-    yield from check_chain.CHECKS
+class Printer:
+    """Prints findings as they come."""
 
+    def __init__(self, *, verbose: bool) -> None:
+        """``verbose``: a line for each check that passed, instead of one for all of a topic."""
+        self._verbose = verbose
 
-def _check(found: Findings, connection: Connection, settings: Settings, *, full: bool) -> None:
-    if not check_database.check_server(found, connection):
-        return
-    if not check_sessions.check_writes(found, connection):
-        return
-    known = {check.id: check for check in known_checks()}
+    def finding(self, found: Finding, *, is_detail: bool) -> None:
+        """One line, and one for what to do."""
+        if is_detail and not self._verbose:
+            return
+        out.print(f"{MARKS[found.level]} {escape(found.message)}")
+        if found.todo:
+            out.print(f"  [dim]→[/] {escape(found.todo)}")
 
-    def ask(check: str, question: Callable[[], None]) -> None:
-        with answered(found, connection, known[check]):
-            question()
+    def summary(self, message: str) -> None:
+        """One line for several checks that passed."""
+        if not self._verbose:
+            out.print(f"{OK} {escape(message)}")
 
-    ask("sessions", lambda: check_sessions.check_sessions(found, connection, settings))
-    if not _check_schema(found, asyncio.run(_installed(settings))):
-        return
-    ask("shadows", lambda: check_sessions.check_shadows(found, connection))
-    ask("database.rights", lambda: check_locks.check_rights(found, connection))
-    ask("database.connect", lambda: check_locks.check_connect(found, connection))
-    ask("locks.foreign", lambda: check_locks.check_foreign_locks(found, connection))
-    ask("locks.blocked", lambda: check_locks.check_blocked(found, connection))
-    ask("database.notifications", lambda: check_locks.check_notification_queue(found, connection))
-    ask("notify", lambda: check_database.check_bell(found, connection, settings))
-    config = RuntimeConfig()
-    with answered(found, connection, known["config"]):
-        config = _check_config(found, settings)
-    ask("processes", lambda: check_database.check_processes(found, connection, system_paused=config.paused))
-    ask("leaders", lambda: check_locks.check_leaders(found, connection))
-    ask("policy", lambda: check_policy.check_policy(found, connection, settings))
-    examination = Examination(connection, settings, config, full)
-    examiner = Examiner(examination, found)
-    for topic in TOPICS:
-        examiner.ask(topic)
-    chains: list[Row] = []
-    with answered(found, connection, known["chains"]):
-        chains += _active_chains(found, connection)
-    for chain in chains:
-        found.about(chain["name"])
-        with answered(found, connection, known["CHAIN.node"], chain["name"]):
-            asyncio.run(check_chain.check_chain(found, examination, chain))
-
-
-def _check_config(found: Findings, settings: Settings) -> RuntimeConfig:
-    config = asyncio.run(_config(settings))
-    for problem in config.problems:
-        found.warn("config", problem, "correct it: flagpost config set KEY VALUE")
-    if not config.problems:
-        found.ok("config", "configuration is valid")
-    if config.paused:
-        found.warn(
-            "paused", "the whole system is paused: nothing new is taken", "go on: flagpost config set paused false"
-        )
-    return config
-
-
-def _active_chains(found: Findings, connection: Connection) -> list[dict[str, Any]]:
-    chains = connection.execute(statement("doctor/chains")).fetchall()
-    if not chains:
-        found.warn(
-            "chains", "there is no active chain", "see: flagpost chains list; switch one on: flagpost chains enable"
-        )
-    return chains
-
-
-def _check_schema(found: Findings, installed: int) -> bool:
-    """Whether the database is of this version: of another one nothing else can be asked."""
-    wanted = Schema.of_this_version().version
-    if installed < wanted:
-        found.fail("schema", f"the schema is at version {installed}, this is {wanted}", "run: flagpost migrate")
-    elif installed > wanted:
-        found.fail("schema", f"the schema is at version {installed}, newer than this {wanted}", "upgrade Flagpost")
-    else:
-        found.ok("schema", f"schema at version {installed}")
-    return installed == wanted
-
-
-async def _installed(settings: Settings) -> int:
-    async with async_database(settings, "doctor") as connection:
-        return await installed_version(connection)
-
-
-async def _config(settings: Settings) -> RuntimeConfig:
-    async with async_database(settings, "doctor") as connection:
-        return await RuntimeConfig.load(connection)
+    def about(self, chain: str) -> None:
+        """A heading."""
+        out.print(f"\n[bold]{escape(chain)}[/]")

@@ -2,25 +2,28 @@
 
 import re
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-import psycopg
 import typer
 from rich.markup import escape
 
+from pipeline.admin import jobs
+from pipeline.admin.session import Connection, Row, database
+from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, span, usage
-from pipeline.cli.session import Connection, Row, database
 from pipeline.db.statements import statement
 from pipeline.settings import Settings
 from pipeline.units import to_human
 
 MOST_LISTED = 100_000
+MOST_HOURS = 24 * 366
+MOST_MINUTES = 60 * MOST_HOURS
 
-app = typer.Typer(no_args_is_help=True, help="Jobs: list, show, retry, cancel.")
+app = typer.Typer(no_args_is_help=True, help="Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 JobArgument = Annotated[str, typer.Argument(help="job_id (gas-topup-17) or id (UUID).", metavar="JOB")]
 
 COLOURS = {
@@ -35,8 +38,6 @@ COLOURS = {
     "rejected": "dim",
 }
 PRIORITIES = {-10: "low", 0: "normal", 10: "high"}
-CANNOT_BE_CANCELLED = "FP003"
-"""SQLSTATE of cancel_job for a job that runs, waits for the chain, or is over."""
 _AGE = re.compile(r"([0-9]+)(min|[smhd])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
@@ -136,7 +137,9 @@ def show(job: JobArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def retry(
     job: JobArgument,
-    reset: Annotated[bool, typer.Option("--reset/--no-reset", help="Count its attempts from 0 again.")] = True,
+    reset: Annotated[
+        bool, typer.Option("--reset/--no-reset", help="Give it all its attempts again, or only one more.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Run a failed job again, at once.
@@ -145,23 +148,48 @@ def retry(
 
     Example: [bold]flagpost jobs retry consolidation-42[/]
     """
-    with database(Settings.load(), "jobs retry") as connection:
-        row = _find(connection, job)
-        if row["status"] != "failed":
-            raise CommandError(f"{row['job_id']} is {row['status']}: only failed jobs are retried")
-        try:
-            done = connection.execute(statement("jobs/retry"), {"id": row["id"], "reset": reset}).fetchone()
-        except psycopg.errors.UniqueViolation:
-            raise CommandError(
-                f"wallet {row['wallet_address']} has a live {row['job_type']} job already",
-                f"see: flagpost jobs list --wallet {row['wallet_address']}",
-            ) from None
-    if done is None:
-        raise CommandError(f"{row['job_id']} was changed by somebody else just now", "look again: flagpost jobs show")
+    done = run_action(
+        Settings.load(), "jobs retry", lambda connection: jobs.retry(connection, job, reset_retry_count=reset)
+    )
     if as_json:
-        print_json(dict(done))
+        print_json(asdict(done))
     else:
-        out.print(f"{done['job_id']} runs again ({done['max_retries'] - done['retry_count']} retries left)")
+        out.print(f"{escape(done.job_id)} runs again ({done.retries_left} retries left)")
+
+
+@app.command("retry-failed")
+def retry_failed(
+    job_type: Annotated[Type | None, typer.Option("--type", help="Only this type; default: every type.")] = None,
+    hours: Annotated[int, typer.Option(min=1, max=MOST_HOURS, help="Those that failed in the last hours.")] = 24,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the jobs that failed lately again, once what made them fail is mended.
+
+    A wallet that has a live job of the type already is left out; of several failed jobs of a wallet the newest runs.
+
+    Example: [bold]flagpost jobs retry-failed --type gas-topup --hours 6[/]
+    """
+    count = run_action(
+        Settings.load(), "jobs retry-failed", lambda connection: jobs.retry_failed(connection, job_type, hours)
+    )
+    print_json({"retried": count}) if as_json else out.print(f"{count} jobs run again")
+
+
+@app.command("cleanup-stuck")
+def cleanup_stuck(
+    minutes: Annotated[int, typer.Option(min=0, max=MOST_MINUTES, help="Those that did not move for so long.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Take jobs from workers that are dead or silent, so that others run them. The sweep does it every 10 minutes.
+
+    A job whose transaction may still land on the chain is never taken.
+
+    Example: [bold]flagpost jobs cleanup-stuck --minutes 5[/]
+    """
+    count = run_action(
+        Settings.load(), "jobs cleanup-stuck", lambda connection: jobs.cleanup_stuck(connection, minutes)
+    )
+    print_json({"rescued": count}) if as_json else out.print(f"{count} jobs taken from dead or silent workers")
 
 
 @app.command()
@@ -172,21 +200,11 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
 
     Example: [bold]flagpost jobs cancel gas-topup-17[/]
     """
-    with database(Settings.load(), "jobs cancel") as connection:
-        row = _find(connection, job)
-        try:
-            with connection.transaction():
-                done = connection.execute(statement("jobs/cancel"), {"job_id": row["job_id"]}).fetchone()
-        except psycopg.DatabaseError as error:
-            if error.sqlstate != CANNOT_BE_CANCELLED:
-                raise
-            raise CommandError(error.diag.message_primary or str(error), error.diag.message_hint or "") from None
-    if done is None or not done["cancelled"]:
-        raise CommandError(f"{row['job_id']} was cancelled before")
+    job_id = run_action(Settings.load(), "jobs cancel", lambda connection: jobs.cancel(connection, job))
     if as_json:
-        print_json({"job_id": row["job_id"], "status": "cancelled"})
+        print_json({"job_id": job_id, "status": "cancelled"})
     else:
-        out.print(f"{row['job_id']} is cancelled; its wallet's flag stays as it is")
+        out.print(f"{escape(job_id)} is cancelled; its wallet's flag stays as it is")
 
 
 def _find(connection: Connection, job: str) -> Row:

@@ -32,12 +32,13 @@ COMMANDS = {
     "up": Entry("up", "Everything on this machine: database, TRON and BSC, workers, customers who deposit.", START),
     "demo": Entry("demo", "The same unattended, until everything has settled; prints the result as JSON.", START),
     "doctor": Entry("doctor", "Check database, triggers, node, keys and funds, and say what to do.", START),
-    "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list.", LOOK),
-    "jobs": Entry("jobs", "Jobs: list, show, retry, cancel.", LOOK),
+    "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list, flag.", LOOK),
+    "jobs": Entry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", LOOK),
     "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
     "chains": Entry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
     "assets": Entry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
     "config": Entry("config", "Configuration: show, set. Takes effect while the system runs.", OPERATE),
+    "senders": Entry("senders", "Addresses that pay: list those that wait for a person, release one.", OPERATE),
     "policy": Entry("policy", "What this host may sign: show, draft.", OPERATE),
     "db": Entry("db", "The database: psql, url, start.", OPERATE),
     "devnet": Entry("devnet", "The simulated TRON network, by itself.", OPERATE),
@@ -125,13 +126,14 @@ def report(error: Exception) -> int:
     """Say what went wrong; the exit code. Errors of our own are written for people, all others are bugs."""
     from psycopg.errors import ReadOnlySqlTransaction
 
+    from pipeline.admin.errors import ActionError
+    from pipeline.admin.session import read_only
     from pipeline.cli.output import CommandError, print_error
-    from pipeline.cli.session import read_only
 
     family = type(error).__module__.split(".")[0]
-    if isinstance(error, CommandError):
+    if isinstance(error, ActionError):
         print_error(error)
-        return error.code
+        return error.code if isinstance(error, CommandError) else 1
     if family == "pipeline":
         print_error(CommandError(str(error)))
     elif isinstance(error, ReadOnlySqlTransaction):

@@ -5,8 +5,8 @@ import asyncio
 import psycopg
 import typer
 
+from pipeline.admin.session import read_only, ready_dsn, speaks_to_a_pooler, unreachable
 from pipeline.cli.output import CommandError
-from pipeline.cli.session import read_only, ready_dsn, speaks_to_a_pooler, unreachable
 from pipeline.db.dsn import behind_pooler, without_password
 from pipeline.db.errors import WrongSession
 from pipeline.db.migrate import Connect, Migrated

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.admin.errors import ActionError
 from pipeline.log import span as span
 
 _UNLIMITED = 10_000
@@ -28,13 +29,11 @@ err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() el
 OK, BAD, WARN, NOTE = "[green]✓[/]", "[red]✗[/]", "[yellow]![/]", "[dim]·[/]"
 
 
-class CommandError(Exception):
-    """A command cannot do what was asked. ``hint`` is what to do next; ``code`` the exit code."""
+class CommandError(ActionError):
+    """A command cannot do what was asked. ``code`` is the exit code."""
 
     def __init__(self, message: str, hint: str = "", *, code: int = 1) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(message, hint)
         self.code = code
 
 
@@ -43,7 +42,7 @@ def usage(message: str, hint: str = "") -> CommandError:
     return CommandError(message, hint, code=2)
 
 
-def print_error(error: CommandError) -> None:
+def print_error(error: ActionError) -> None:
     """One line for what is wrong and one for what to do."""
     err.print(f"[bold red]error[/]: {escape(error.message)}")
     if error.hint:

@@ -6,21 +6,18 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from pipeline.chains.errors import InvalidAddress
+from pipeline.admin.policy import gaps, own_policy, proposed
+from pipeline.admin.session import database
+from pipeline.cli.acting import JsonOption
 from pipeline.cli.output import CommandError, err, out, print_json, print_table
-from pipeline.cli.session import Row, canonical_address, database
 from pipeline.db.statements import statement
 from pipeline.settings import Settings, SettingsError
-from pipeline.signing.errors import LedgerUnavailable, PolicyError
+from pipeline.signing.errors import LedgerUnavailable
 from pipeline.signing.ledger import SpendingLedger
-from pipeline.signing.networks import Network
-from pipeline.signing.policy import GAS_MAX, ContractPolicy, NetworkPolicy, Policy, load_policy, to_toml
+from pipeline.signing.policy import ContractPolicy, NetworkPolicy, to_toml
 from pipeline.signing.rules import GAS_WALLET, WALLETS, ceiling_of
-from pipeline.units import parse_raw
 
 app = typer.Typer(no_args_is_help=True, help="What this host may sign: show, draft. No row of the database changes it.")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 @app.command()
@@ -76,52 +73,16 @@ def draft(
         rows = connection.execute(statement("policy/chains"), {"chain": chain}).fetchall()
     if chain is not None and not rows:
         raise CommandError(f"no chain is called {chain!r}", "see: flagpost chains list")
-    proposed = [
-        _proposed(row, policy)
+    sections = [
+        proposed(row, policy)
         for row in rows
         if everything or chain is not None or (row["is_active"] and gaps(policy, row))
     ]
-    if not proposed:
+    if not sections:
         err.print("the policy has every active chain and token: nothing to add")
         return
     typer.echo("# Proposed from the database: compare each contract with a source of your own.\n")
-    typer.echo(to_toml(proposed))
-
-
-def own_policy(settings: Settings) -> Policy:
-    """The policy of this host. Raises CommandError."""
-    try:
-        return load_policy(settings.signing_policy, settings.treasury)
-    except (PolicyError, SettingsError) as error:
-        raise CommandError(str(error), "see: docs/operating.md, What a host may sign") from None
-
-
-def network_of(row: Row) -> Network | None:
-    """The network that a row of chains says it is; None for one that is no network."""
-    try:
-        return Network.of(row["family"], row["network_id"])
-    except ValueError:
-        return None
-
-
-def treasury_of(settings: Settings, row: Row) -> str | None:
-    """The pinned treasury of a chain; None: our own index 1, or the policy does not say. Raises CommandError."""
-    network = network_of(row)
-    known = None if network is None else own_policy(settings).networks.get(network)
-    return None if known is None else known.treasury
-
-
-def gaps(policy: Policy, row: Row) -> list[str]:
-    """What a row of ``policy/chains`` asks for that this host does not sign, a sentence each."""
-    network = network_of(row)
-    known = None if network is None else policy.networks.get(network)
-    if known is None:
-        return [f"{row['name']} ({network or row['network_id']}) is not in the signing policy of this host"]
-    return [
-        f"{token['symbol']} ({token['contract']}) is not in the signing policy of this host for {known.name}"
-        for token in row["tokens"]
-        if _canonical(row["family"], token["contract"]) not in known.contracts
-    ]
+    typer.echo(to_toml(sections))
 
 
 def say_gaps(settings: Settings, chain: str) -> None:
@@ -138,30 +99,6 @@ def say_gaps(settings: Settings, chain: str) -> None:
     for missing in [missing for row in rows for missing in gaps(policy, row)]:
         err.print(f"[yellow]![/] {escape(missing)}: nothing of it is signed")
         err.print(f"  [dim]→[/] {escape(todo)}")
-
-
-def _proposed(row: Row, policy: Policy) -> NetworkPolicy:
-    network = network_of(row)
-    if network is None:
-        raise CommandError(f"chain {row['name']}: network_id {row['network_id']!r} is no network", "correct the row")
-    known = policy.networks.get(network)
-    contracts = dict(known.contracts) if known is not None else {}
-    for token in row["tokens"]:
-        address = _canonical(row["family"], token["contract"])
-        limit = GAS_MAX if row["family"] == "evm" else None
-        contracts.setdefault(address, ContractPolicy(address, token["symbol"], limit))
-    if known is not None:
-        day_max = known.day_max * policy.hosts
-        return NetworkPolicy(network, known.name, known.fee_max, day_max, contracts, known.treasury)
-    fee_max, day_max = parse_raw(row["fee_max"]), parse_raw(row["gas_max_per_day"])
-    return NetworkPolicy(network, row["name"], fee_max, max(fee_max, day_max), contracts)
-
-
-def _canonical(family: str, address: str) -> str:
-    try:
-        return canonical_address(family, address)
-    except (CommandError, InvalidAddress):
-        return address
 
 
 def _report(one: NetworkPolicy, ledger: SpendingLedger) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.session import bad_mnemonic
-from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.settings import Settings
 from pipeline.workers.runtime import Worker, serve
 
@@ -82,6 +80,9 @@ def sweep() -> None:
 
 
 def _signing(create: Callable[[], Worker]) -> Worker:
+    from pipeline.admin.addresses import bad_mnemonic  # keys are loaded by who signs alone
+    from pipeline.keys.mnemonic import InvalidMnemonic
+
     try:
         return create()
     except InvalidMnemonic as error:

@@ -1,42 +1,35 @@
 """``flagpost wallets``: which deposit wallets are watched, and which of them are ours."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-import psycopg
 import typer
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
 from rich.markup import escape
 
+from pipeline.admin import wallets
+from pipeline.admin.addresses import canonical_address, own_branch
+from pipeline.admin.chains import find as find_chain
+from pipeline.admin.errors import ActionError
+from pipeline.admin.session import database
+from pipeline.admin.wallets import MAX_DERIVE, AddedWallet, NewWallet, OwnAddresses
+from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, usage
-from pipeline.cli.session import Connection, Row, canonical_address, chain_named, database, own_branch
-from pipeline.cli.wallet_file import Problem, read_wallets
+from pipeline.cli.wallet_file import Entry, Problem, read_wallets
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import FIRST_USER_INDEX, MAX_INDEX, PublicBranch
 from pipeline.settings import Settings, SettingsError
 from pipeline.units import parse_raw, to_human
 
-LOOK_AHEAD = 1_000
-"""Indices derived beyond the highest in use to recognise an address as ours: 1,000 take 30 ms."""
-MAX_DERIVE = 100_000
-
 MOST_LISTED = 100_000
 
-app = typer.Typer(no_args_is_help=True, help="Deposit wallets: add, derive, import, list.")
+app = typer.Typer(no_args_is_help=True, help="Deposit wallets: add, derive, import, list, flag.")
 
 ChainOption = Annotated[str, typer.Option("--chain", help="Name of the chain, as in the table chains.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A wallet to be inserted, its address checked."""
-
-    address: str
-    index: int | None
-    user_id: UUID | None = None
 
 
 @app.command()
@@ -59,19 +52,25 @@ def add(
     Example: [bold]flagpost wallets add 0x9858EfFD232B4033E47d90003D41EC34EcaEda94 --chain bsc[/]
     """
     settings = Settings.load()
-    with database(settings, "wallets add") as connection:
-        row = chain_named(connection, chain)
-        checked = canonical_address(row["family"], address)
-        candidate = Candidate(checked, _own_index(settings, connection, row, checked, index), user)
-        if not _insert(connection, row, [candidate]):
+
+    async def watch(connection: AsyncConnection[Any]) -> tuple[DictRow, NewWallet]:
+        on = await find_chain(connection, chain)
+        checked = canonical_address(on["family"], address)
+        branch = own_branch(settings, on["family"]) if index is not None else _branch_or_none(settings, on)
+        own = await OwnAddresses.of(connection, on, branch)
+        new = NewWallet(checked, own.index_of(checked, index), user)
+        if not await wallets.add(connection, chain, [new]):
             raise CommandError(f"{checked} is watched on {chain} already", f"see: flagpost wallets list {checked}")
-    _tell_gas(row, int(candidate.index is not None))
+        return on, new
+
+    row, new = run_action(settings, "wallets add", watch)
+    _tell_gas(row, int(new.index is not None))
     if as_json:
-        print_json({"address": checked, "chain": chain, "index": candidate.index, "foreign": candidate.index is None})
-    elif candidate.index is None:
-        out.print(f"added {checked} on {chain} [yellow](foreign: never receives gas, never emptied)[/]")
+        print_json({"address": new.address, "chain": chain, "index": new.index, "foreign": new.index is None})
+    elif new.index is None:
+        out.print(f"added {new.address} on {chain} [yellow](foreign: never receives gas, never emptied)[/]")
     else:
-        out.print(f"added {checked} on {chain} [green](ours, index {candidate.index})[/]")
+        out.print(f"added {new.address} on {chain} [green](ours, index {new.index})[/]")
 
 
 @app.command()
@@ -93,22 +92,22 @@ def derive(
     if start is not None and start < FIRST_USER_INDEX:
         raise usage(f"--start {start}: indices below {FIRST_USER_INDEX} are the house's own", "start at 10 or later")
     settings = Settings.load()
-    with database(settings, "wallets derive") as connection:
-        row = chain_named(connection, chain)
-        branch = own_branch(settings, row["family"])
-        first = _next_index(connection, row) if start is None else start
-        if first + count - 1 > MAX_INDEX:
-            raise usage(f"index {first + count - 1} is beyond the last one, {MAX_INDEX}", "take a lower --start")
-        indices = range(first, first + count)
-        wallets = [Candidate(a, i) for i, a in zip(indices, branch.addresses(indices), strict=True)]
-        added = {new["address"] for new in _insert(connection, row, wallets)}
+
+    async def derive_all(connection: AsyncConnection[Any]) -> tuple[DictRow, list[NewWallet], set[str]]:
+        on = await find_chain(connection, chain)
+        branch = own_branch(settings, on["family"])
+        first = await wallets.next_index(connection, on) if start is None else start
+        made = wallets.derived(branch, first, count)
+        return on, made, {new.address for new in await wallets.add(connection, chain, made)}
+
+    row, made, added = run_action(settings, "wallets derive", derive_all)
     _tell_gas(row, len(added))
     if as_json:
-        print_json([{"address": w.address, "index": w.index, "added": w.address in added} for w in wallets])
+        print_json([{"address": w.address, "index": w.index, "added": w.address in added} for w in made])
         return
     print_table(
         ("index", "address", ""),
-        [(str(w.index), w.address, "" if w.address in added else "[dim]was there already[/]") for w in wallets],
+        [(str(w.index), w.address, "" if w.address in added else "[dim]was there already[/]") for w in made],
         right=("index",),
     )
     err.print(f"{len(added)} of {count} added on {chain}")
@@ -129,32 +128,25 @@ def import_file(
     """
     settings = Settings.load()
     entries, problems = read_wallets(file)
-    with database(settings, "wallets import") as connection:
-        row = chain_named(connection, chain)
-        branch = _branch_or_none(settings, row)
-        horizon = _known_addresses(connection, row, branch, [e.index for e in entries if e.index is not None])
-        missing = _missing_users(connection, [e.user_id for e in entries if e.user_id is not None])
-        wallets: dict[str, Candidate] = {}
-        for entry in entries:
-            try:
-                checked = canonical_address(row["family"], entry.address)
-                if entry.user_id in missing:
-                    raise CommandError(f"user_id {entry.user_id} is not in auth.users")
-                if checked in wallets:
-                    raise CommandError(f"{checked} stands in the file twice")
-                index = _match(branch, horizon, checked, entry.index)
-            except CommandError as error:
-                problems.append(Problem(entry.place, error.message))
-            else:
-                wallets[checked] = Candidate(checked, index, entry.user_id)
+
+    async def watch_all(connection: AsyncConnection[Any]) -> tuple[DictRow, list[NewWallet], list[AddedWallet]]:
+        on = await find_chain(connection, chain)
+        branch = _branch_or_none(settings, on)
+        own = await OwnAddresses.of(connection, on, branch, [e.index for e in entries if e.index is not None])
+        missing = await wallets.missing_users(connection, [e.user_id for e in entries if e.user_id is not None])
+        good, bad = _checked(entries, on, own, missing)
+        problems.extend(bad)
         take = skip_bad or not problems
-        added = _insert(connection, row, list(wallets.values())) if take else []
-    _tell_gas(row, sum(new["derivation_index"] is not None for new in added))
+        return on, good, await wallets.add(connection, chain, good) if take and good else []
+
+    row, good, added = run_action(settings, "wallets import", watch_all)
+    take = skip_bad or not problems
+    _tell_gas(row, sum(new.index is not None for new in added))
     problems.sort(key=lambda problem: int(problem.place.split()[-1]))
     report = {
         "added": len(added),
-        "already_there": len(wallets) - len(added) if take else 0,
-        "foreign": sum(new["derivation_index"] is None for new in added),
+        "already_there": len(good) - len(added) if take else 0,
+        "foreign": sum(new.index is None for new in added),
         "problems": [{"place": problem.place, "message": problem.message} for problem in problems],
     }
     if as_json:
@@ -170,6 +162,36 @@ def import_file(
         err.print("nothing was taken: correct the file, or take the good lines with --skip-bad")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def flag(
+    address: Annotated[str, typer.Argument(help="The deposit address.")],
+    gas: Annotated[bool | None, typer.Option("--gas/--no-gas", help="Raise or clear needs_gas.")] = None,
+    consolidation: Annotated[
+        bool | None, typer.Option("--consolidation/--no-consolidation", help="Raise or clear needs_consolidation.")
+    ] = None,
+    chain: Annotated[str | None, typer.Option(help="Its chain, where the address is watched on several.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Raise or clear a wallet's flags by hand. Whether anything is paid, the job decides from the chain.
+
+    Example: [bold]flagpost wallets flag TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH --consolidation[/]
+    """
+    if gas is None and consolidation is None:
+        raise usage("say which flag: --gas, --no-gas, --consolidation, --no-consolidation")
+    now = run_action(
+        Settings.load(),
+        "wallets flag",
+        lambda connection: wallets.set_flags(
+            connection, address, needs_gas=gas, needs_consolidation=consolidation, chain=chain
+        ),
+    )
+    if as_json:
+        print_json(asdict(now))
+    else:
+        flags = [name for name in ("needs_gas", "needs_consolidation") if getattr(now, name)]
+        out.print(f"{escape(now.address)} on {escape(now.chain)}: {', '.join(flags) or 'no flag is up'}")
 
 
 @app.command("list")
@@ -215,7 +237,7 @@ def list_wallets(
         err.print(f"the first {limit}; more with --limit")
 
 
-def _list_row(row: Row) -> tuple[str, ...]:
+def _list_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     holds = "  ".join(f"{to_human(int(b['raw']), b['decimals'])} {b['symbol']}" for b in row["balances"] or [])
     flags = [
         text
@@ -227,7 +249,7 @@ def _list_row(row: Row) -> tuple[str, ...]:
     return row["chain"], escape(row["address"]), index, holds, " ".join(flags), age(row["last_sync_at"]), error
 
 
-def _tell_gas(chain: Row, added: int) -> None:
+def _tell_gas(chain: Mapping[str, Any], added: int) -> None:
     """What the policy `threshold` costs, said before the first top-up: nobody expects a wallet to cost money."""
     if added and chain["gas_policy"] == "threshold" and chain["coin"] is not None:
         each = parse_raw(chain["gas_amount"])
@@ -238,84 +260,29 @@ def _tell_gas(chain: Row, added: int) -> None:
         )
 
 
-def _own_index(settings: Settings, connection: Connection, chain: Row, address: str, index: int | None) -> int | None:
-    """The index that derives ``address``, None for a foreign one. A given index must be the right one."""
-    branch = own_branch(settings, chain["family"]) if index is not None else _branch_or_none(settings, chain)
-    return _match(branch, _known_addresses(connection, chain, branch, []), address, index)
+def _checked(
+    entries: Sequence[Entry], chain: DictRow, own: OwnAddresses, missing: set[UUID]
+) -> tuple[list[NewWallet], list[Problem]]:
+    """The wallets of a file, and why some of its lines cannot be taken."""
+    good: dict[str, NewWallet] = {}
+    bad: list[Problem] = []
+    for entry in entries:
+        try:
+            address = canonical_address(chain["family"], entry.address)
+            if entry.user_id in missing:
+                raise CommandError(f"user_id {entry.user_id} is not in auth.users")
+            if address in good:
+                raise CommandError(f"{address} stands in the file twice")
+            good[address] = NewWallet(address, own.index_of(address, entry.index), entry.user_id)
+        except ActionError as error:
+            bad.append(Problem(entry.place, error.message))
+    return list(good.values()), bad
 
 
-def _match(branch: PublicBranch | None, known: dict[str, int], address: str, index: int | None) -> int | None:
-    if index is not None:
-        if branch is None:
-            raise CommandError(f"index {index} cannot be checked without the mnemonic")
-        derived = branch.address(index)
-        if derived != address:
-            raise CommandError(
-                f"{address} is not ours at index {index}: that one is {derived}",
-                "give the right --index, or leave it out to watch the address as a foreign one",
-            )
-    found = known.get(address) if index is None else index
-    if found is not None and found < FIRST_USER_INDEX:
-        role = {0: "the gas wallet", 1: "the treasury"}.get(found, "reserved for the house")
-        raise CommandError(f"{address} is our own index {found}, {role}: it is not a customer's deposit wallet")
-    return found
-
-
-def _branch_or_none(settings: Settings, chain: Row) -> PublicBranch | None:
+def _branch_or_none(settings: Settings, chain: Mapping[str, Any]) -> PublicBranch | None:
     """Our addresses, None on a machine without the mnemonic. A bad mnemonic is an error all the same."""
     try:
         return own_branch(settings, chain["family"])
     except SettingsError:
         err.print("[yellow]no mnemonic on this machine[/]: addresses without an index are taken as foreign")
         return None
-
-
-def _known_addresses(
-    connection: Connection, chain: Row, branch: PublicBranch | None, indices: Sequence[int]
-) -> dict[str, int]:
-    """Our addresses by index: the house's, and those up to LOOK_AHEAD beyond the last one in use."""
-    if branch is None:
-        return {}
-    last = max([_next_index(connection, chain), *(index + 1 for index in indices if index < MAX_DERIVE)])
-    horizon = range(min(last + LOOK_AHEAD, MAX_INDEX))
-    return {address: index for index, address in zip(horizon, branch.addresses(horizon), strict=True)}
-
-
-def _next_index(connection: Connection, chain: Row) -> int:
-    row = connection.execute(
-        statement("wallets/next_index"), {"chain_id": chain["id"], "first": FIRST_USER_INDEX}
-    ).fetchone()
-    return int(row["next_index"]) if row else FIRST_USER_INDEX
-
-
-def _missing_users(connection: Connection, users: Sequence[UUID]) -> set[UUID]:
-    if not users:
-        return set()
-    return {row["id"] for row in connection.execute(statement("wallets/missing_users"), {"user_ids": list(users)})}
-
-
-def _insert(connection: Connection, chain: Row, wallets: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """Insert those that are new. Raises CommandError where an index or a user does not fit."""
-    columns = {
-        "chain_id": chain["id"],
-        "addresses": [wallet.address for wallet in wallets],
-        "indices": [wallet.index for wallet in wallets],
-    }
-    try:
-        with connection.transaction():
-            return connection.execute(
-                statement("wallets/insert"), {**columns, "user_ids": [wallet.user_id for wallet in wallets]}
-            ).fetchall()
-    except psycopg.errors.UniqueViolation:
-        wanted = {wallet.index: wallet.address for wallet in wallets}
-        for row in connection.execute(statement("wallets/taken"), columns):
-            index = row["derivation_index"]
-            if index is not None and wanted.get(index, row["address"]) != row["address"]:
-                raise CommandError(
-                    f"index {index} already belongs to wallet {row['id']} with address {row['address']}",
-                    "that row was changed by hand: set its derivation_index to NULL or its address back",
-                ) from None
-        raise
-    except psycopg.errors.ForeignKeyViolation:
-        users = ", ".join(sorted({str(wallet.user_id) for wallet in wallets if wallet.user_id}))
-        raise CommandError(f"no such user: {users}", "--user is an id of the table auth.users") from None

@@ -7,6 +7,7 @@ Each key is one row, such as ``sweep.interval_seconds`` → ``300``. A row that 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
+from uuid import UUID
 
 from loguru import logger
 from psycopg.rows import dict_row
@@ -150,17 +151,19 @@ class RuntimeConfig(_Section):
         return config
 
     @classmethod
-    async def set(cls, connection: Connection, key: str, value: Any) -> None:
+    async def set(cls, connection: Connection, key: str, value: Any, *, admin: UUID | None = None) -> None:
         """Write one setting: a key of system_config, or a term such as ``tron.USDT.consolidate_flag_above``.
 
-        Raises ConfigError for an unknown key, a value it cannot take, or terms that would contradict each other.
+        ``admin``: who does it, for admin_actions (auth.users.id). Raises ConfigError for an unknown key, a value it
+        cannot take, or terms that would contradict each other.
         """
         if key not in cls.defaults() and await is_term(connection, key):
-            await set_term(connection, key, value)
+            await set_term(connection, key, value, admin=admin)
             return
         checked = cls.check(key, value)
         await connection.execute(
-            statement("config/set"), {"key": key, "value": Jsonb(checked), "description": cls.descriptions()[key]}
+            statement("config/set"),
+            {"key": key, "value": Jsonb(checked), "description": cls.descriptions()[key], "admin": admin},
         )
 
     @classmethod

@@ -4,15 +4,16 @@ Addressed as ``tron.gas_policy``, ``tron.gas_flag_below``, ``tron.USDT.consolida
 ``bsc.fees.cap``. Amounts are given in human units with their symbol (``"5 TRX"``) or as whole raw units (``5000000``).
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
-from psycopg import errors, sql
+from psycopg import errors
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
 from pipeline.config.errors import ConfigError, unknown_key
 from pipeline.db.pool import Connection
@@ -165,8 +166,9 @@ class Term:
 class _Place:
     """Where a term is stored."""
 
-    table: str
-    id: int
+    chain: str
+    token: str | None
+    """Its contract; None: the term is the chain's."""
     column: str
     kind: _Column
     symbol: str
@@ -189,20 +191,21 @@ async def is_term(connection: Connection, key: str) -> bool:
     return "." in key and key.split(".")[0] in {name.split(".")[0] for name in await _places(connection)}
 
 
-async def set_term(connection: Connection, key: str, value: Any) -> None:
-    """Write one term. Raises ConfigError naming the key, or the rule that the new value would break."""
+async def set_term(connection: Connection, key: str, value: Any, *, admin: UUID | None = None) -> None:
+    """Write one term, for ``admin`` (auth.users.id). Raises ConfigError naming the key, or the rule that the new value
+    would break."""
     places = await _places(connection)
     place = places.get(key)
     if place is None:
         raise unknown_key(key, places)
-    update = sql.SQL(statement("config/set_term")).format(
-        table=sql.Identifier(place.table), column=sql.Identifier("fees" if place.fees is not None else place.column)
-    )
     stored = _stored(key, place, value)
+    given = {"chain": place.chain, "token": place.token, "rule": place.column, "value": _text(stored), "admin": admin}
     if place.fees is not None:
-        stored = Jsonb(_fees_with(key, place, stored))
+        _check_fees(key, place, stored)
+        given |= {"rule": f"fees.{place.column}", "value": json.dumps(stored)}
+    write = "config/set_chain_rule" if place.token is None else "config/set_asset_rule"
     try:
-        await connection.execute(update, {"value": stored, "id": place.id})
+        await connection.execute(statement(write), given)
     except errors.CheckViolation as error:
         rule = SENTENCES.get(error.diag.constraint_name or "")
         raise ConfigError(f"{key} cannot be {value}: {rule or error.diag.message_primary}") from None
@@ -214,26 +217,26 @@ async def _places(connection: Connection) -> dict[str, _Place]:
         await cursor.execute(statement("config/chains"))
         for row in await cursor.fetchall():
             for column, kind in CHAIN_TERMS.items():
-                places[f"{row['name']}.{column}"] = _place("chains", row, column, kind)
+                places[f"{row['name']}.{column}"] = _place(row, None, column, kind)
             if row["family"] == "evm":
                 for column, kind in EVM_TERMS.items():
-                    places[f"{row['name']}.{column}"] = _place("chains", row, column, kind)
+                    places[f"{row['name']}.{column}"] = _place(row, None, column, kind)
                 for column, kind in FEE_TERMS.items():
                     places[f"{row['name']}.fees.{column}"] = _fee_place(row, column, kind)
         await cursor.execute(statement("config/assets"))
         for row in await cursor.fetchall():
             for column, kind in ASSET_TERMS.items():
-                places[f"{row['name']}.{row['symbol']}.{column}"] = _place("asset_on_chain", row, column, kind)
+                places[f"{row['name']}.{row['symbol']}.{column}"] = _place(row, row["contract_address"], column, kind)
     return places
 
 
-def _place(table: str, row: Mapping[str, Any], column: str, kind: _Column) -> _Place:
-    return _Place(table, row["id"], column, kind, row["symbol"] or "", row["decimals"] or 0, row[column])
+def _place(row: Mapping[str, Any], token: str | None, column: str, kind: _Column) -> _Place:
+    return _Place(row["name"], token, column, kind, row["symbol"] or "", row["decimals"] or 0, row[column])
 
 
 def _fee_place(row: Mapping[str, Any], column: str, kind: _Column) -> _Place:
     fees = row["fees"]
-    return _Place("chains", row["id"], column, kind, "gwei", 9, fees.get(column, kind.default), fees)
+    return _Place(row["name"], None, column, kind, "gwei", 9, fees.get(column, kind.default), fees)
 
 
 def _shown(place: _Place, value: Any) -> Any:
@@ -312,15 +315,19 @@ def _factor(key: str, value: Any) -> str:
     return str(value)
 
 
-def _fees_with(key: str, place: _Place, value: Any) -> dict[str, Any]:
-    """chains.fees with one entry changed. Raises ConfigError where it would contradict another."""
+def _text(stored: Any) -> str | None:
+    """A value as SQL reads it from text."""
+    return str(stored).lower() if isinstance(stored, bool) else None if stored is None else str(stored)
+
+
+def _check_fees(key: str, place: _Place, value: Any) -> None:
+    """Raises ConfigError where one entry of chains.fees would contradict another."""
     fees = {**(place.fees or {}), place.column: value}
     known = {name: fees.get(name, column.default) for name, column in FEE_TERMS.items()}
     if known["cap"] <= known["floor"]:
         raise ConfigError(f"{key}: fees.cap must be above fees.floor, or nothing could ever be offered")
     if known["replacement_cap"] is not None and known["replacement_cap"] < known["cap"]:
         raise ConfigError(f"{key}: fees.replacement_cap must not be below fees.cap")
-    return fees
 
 
 def _seconds(key: str, value: Any) -> str:

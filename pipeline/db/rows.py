@@ -8,7 +8,7 @@ from psycopg.rows import DictRow, dict_row
 from pipeline.db.statements import statement
 
 
-async def fetch(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[DictRow]:
+async def fetch(conn: AsyncConnection[Any], name: str, /, **parameters: Any) -> list[DictRow]:
     """All rows, by column. Raises psycopg.Error."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(statement(name), parameters)

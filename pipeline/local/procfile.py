@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from honcho.environ import parse_procfile
-
-_INSTALLED = Path(__file__).resolve().parents[1] / "_data" / "Procfile"
-_CHECKOUT = Path(__file__).resolve().parents[2] / "Procfile"
+from pipeline.workers.procfile import procfile
 
 
 class Phase(IntEnum):
@@ -44,9 +41,7 @@ class Line:
 
 def production_lines() -> list[Line]:
     """The Procfile of the project, as it stands."""
-    path = _CHECKOUT if _CHECKOUT.exists() else _INSTALLED
-    processes = parse_procfile(path.read_text(encoding="utf-8")).processes
-    return [Line(name, command, Phase.WORK) for name, command in processes.items()]
+    return [Line(name, command, Phase.WORK) for name, command in procfile().items()]
 
 
 def child_environment(home: Path, database_url: str | None, **changes: str) -> dict[str, str]:

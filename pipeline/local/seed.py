@@ -151,12 +151,13 @@ async def _customers(
     branch = home.branch(network.family)
     indices = list(range(FIRST_USER_INDEX, FIRST_USER_INDEX + count))
     await connection.execute(
-        statement("wallets/insert"),
+        statement("wallets/add"),
         {
-            "chain_id": chain_id,
+            "chain": network.chain,
             "addresses": list(branch.addresses(indices)),
             "indices": indices,
             "user_ids": [None] * count,
+            "admin": None,
         },
     )
     rows = await connection.execute(statement("local/customers"), {"chain_id": chain_id, "first": FIRST_USER_INDEX})

@@ -42,13 +42,24 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT p.oid FROM pg_proc p
     WHERE p.pronamespace = 'public'::regnamespace AND format('%s(%s)', p.proname, oidvectortypes(p.proargtypes)) = ANY (ARRAY[
+        -- Operators' actions, sql/functions/admin_*.sql.
+        'act_for_admin(uuid)', 'add_asset(text, text, text, integer, numeric, numeric, integer, boolean, uuid)',
+        'add_chain(text, text, text, text, integer, numeric, numeric, numeric, numeric, numeric, numeric, numeric, text, jsonb, '
+            'interval, interval, boolean, uuid)',
+        'add_wallets(text, text[], bigint[], uuid[], uuid)', 'asset_named(text, text)', 'chain_named(text)', 'job_named(text)',
+        'node_origins(jsonb)', 'retry_job(text, boolean, uuid)', 'set_asset_active(text, text, boolean, uuid)',
+        'set_asset_rule(text, text, text, text, uuid)', 'set_asset_thresholds(text, text, numeric, numeric, integer, uuid)',
+        'set_chain_active(text, boolean, jsonb, uuid)', 'set_chain_rule(text, text, text, uuid)',
+        'set_system_config(text, jsonb, text, uuid)', 'set_wallet_flags(text, boolean, boolean, text, uuid)',
+        'shown_rule(text, text, jsonb)', 'write_admin_action(text, text, text, jsonb, uuid)', 'write_changed_rule()',
+        -- Everything else.
         'add_up_fees()', 'addresses_of(bigint[])', 'advance_sequences()', 'apply_changed_thresholds()',
         'balances_decide_flags()', 'bell_key(text)', 'blocked_sessions(interval)', 'bound_fees_of_chain()',
-        'bytes_given_up(integer, bigint, integer)', 'caller_acts_as(name)', 'calling_role()', 'cancel_job(text)',
+        'bytes_given_up(integer, bigint, integer)', 'caller_acts_as(name)', 'calling_role()', 'cancel_job(text, uuid)',
         'check_chain_custody()', 'check_ended_transfers()', 'check_gas_attempt()', 'check_gas_budgets()',
         'check_job_transitions()', 'check_leader(text)', 'check_money_transitions()', 'check_new_chain_transaction()',
         'check_new_transfer()', 'check_nonce()', 'check_sender()',
-        'check_spending(transfers, timestamp with time zone, numeric, numeric)', 'cleanup_stuck_jobs(integer)',
+        'check_spending(transfers, timestamp with time zone, numeric, numeric)', 'cleanup_stuck_jobs(integer, uuid)',
         'clear_served_flags(bigint[], text[], timestamp with time zone[])', 'compare_balances(bigint, bigint)',
         'count_gas(transfers)', 'counted_fee(transfers, bigint)', 'counted_fees(transfers)', 'create_balances_of_assets()',
         'create_balances_of_wallets()', 'dead_workers()', 'doubt_sender(integer, text, bigint)', 'end_sync_jobs()',
@@ -69,9 +80,9 @@ AS $$
         'refuse_deleted_money()', 'refuse_early_burial()', 'refuse_gas_for_held_wallet()', 'refuse_nonce_without_bytes()',
         'refuse_receding_cursor()', 'refuse_unfound_transfer()', 'refuse_unproved_burial()', 'refuse_unusual_fee()',
         'register_worker(uuid, text, text, text, integer, text, integer, jsonb, text)', 'reject_unsent_transfers()',
-        'release_sender(text, text, bigint)', 'repair_jobs(integer)', 'repair_times(integer)', 'repair_wallets(bigint, integer)',
+        'release_sender(text, text, bigint, uuid)', 'repair_jobs(integer)', 'repair_times(integer)', 'repair_wallets(bigint, integer)',
         'reread_changed_wallets()', 'rescue_jobs(interval, interval)', 'reserve_gap(bigint, bigint)',
-        'reserve_nonce(bigint, bigint)', 'restrict_connect()', 'retry_failed_jobs(text, integer)', 'rights_of_others()',
+        'reserve_nonce(bigint, bigint)', 'restrict_connect()', 'retry_failed_jobs(text, integer, uuid)', 'rights_of_others()',
         'ring_balance_due()', 'ring_config()', 'ring_doubt()', 'ring_jobs()', 'ring_signatures()', 'ring_transfers()',
         'ring_wallet_flags()', 'schema_version()', 'sequences_behind()', 'set_updated_at()', 'settle_flags()',
         'settle_gas_budget()', 'stay_awake()', 'stop_leading(text, uuid)', 'usual_fee(integer, text)',

@@ -66,12 +66,3 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION rescue_jobs(interval, interval) FROM PUBLIC;
-
--- The same for operators: jobs that have been stuck for so many minutes. Returns how many were rescued.
-CREATE OR REPLACE FUNCTION cleanup_stuck_jobs(minutes integer) RETURNS integer
-LANGUAGE sql SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
-AS $$
-    SELECT count(*)::integer FROM rescue_jobs(interval '60 seconds', make_interval(mins => minutes))
-$$;
-REVOKE ALL ON FUNCTION cleanup_stuck_jobs(integer) FROM PUBLIC;

@@ -58,10 +58,11 @@ $$;
 -- Works in every state in which a sender stands still: held; stuck; looked into for ten minutes without an end. Of nonces
 -- that are used and not explained, the person says that it was by nothing of ours: payments that have them are then decided anew,
 -- so look at a block explorer first. With `last_nonce`, the highest that the person has looked at, it says nothing of higher ones
--- that came to it meanwhile. Returns what was said of the sender; raises for a chain that is none and for a sender that is in no
+-- that came to it meanwhile. Writes admin_actions, for `admin` (auth.users.id) where one is
+-- named. Returns what was said of the sender; raises for a chain that is none and for a sender that is in no
 -- such state.
-DROP FUNCTION IF EXISTS release_sender(text, text);
-CREATE OR REPLACE FUNCTION release_sender(chain text, sender text, last_nonce bigint DEFAULT NULL) RETURNS text
+CREATE OR REPLACE FUNCTION release_sender(chain text, sender text, last_nonce bigint DEFAULT NULL, admin uuid DEFAULT NULL)
+RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -96,8 +97,13 @@ BEGIN
     SET held = NULL, held_since = NULL, stuck = NULL, stuck_since = NULL, unexplained = NULL,
         released = coalesce(judged, s.released), released_at = CASE WHEN judged IS NULL THEN s.released_at ELSE clock_timestamp() END
     WHERE s.chain_id = line.chain_id AND s.sender = line.sender;
+    PERFORM write_admin_action('sender.release', 'sender', format('%s/%s', chain, sender), jsonb_build_object(
+        'last_nonce', last_nonce, 'judged', judged::text,
+        'before', jsonb_build_object('held', line.held, 'stuck', line.stuck, 'unknown_below', line.unknown_below)), admin);
     RETURN concat_ws('; ', line.held, line.stuck, CASE WHEN line.held IS NULL AND line.stuck IS NULL
         THEN format('transactions below nonce %s were looked for since %s', line.unknown_below, line.unknown_since) END);
 END
 $$;
-REVOKE ALL ON FUNCTION release_sender(text, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION release_sender(text, text, bigint, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION release_sender(text, text, bigint, uuid) IS
+    'Lets a sender pay again, once a person has looked at what it did: SELECT release_sender(''bsc'', ''0x…'')';

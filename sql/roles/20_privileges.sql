@@ -1,12 +1,12 @@
 -- Who may touch what. Read together with sql/roles/30_row_security.sql, which must allow it too.
 --
--- Guarantees: after every migrate the roles have exactly what stands here, in this database. The sync writes
--- wallet_balances and nothing else; the executors write jobs, transfers and flags, never rules or configuration, and nothing
--- of what became of a payment on the chain: that is said by the confirmation worker alone, which asks for none;
--- signed bytes are readable only by who sends them; functions that act with the owner's rights belong to the roles
--- named here and to nobody else; PUBLIC, and anon and authenticated of Supabase, have no right on any table, view, sequence or
--- function of ours, whatever its default privileges gave them as it was created. These defaults stay as they are, because they
--- are for the other tables, too: what a migration creates is taken from them here, in the same transaction.
+-- Guarantees: after every migrate the roles have exactly what stands here, in this database. The sync writes wallet_balances and
+-- nothing else; the web writes through functions alone that write admin_actions; the executors write jobs, transfers and flags,
+-- never rules or configuration, and nothing of what became of a payment on the chain: that is said by the confirmation worker
+-- alone, which asks for none; signed bytes are readable only by who sends them; functions that act with the owner's rights belong
+-- to the roles named here and to nobody else; PUBLIC, and anon and authenticated of Supabase, have no right on any table, view,
+-- sequence or function of ours, whatever its default privileges gave them as it was created. These defaults stay as they are,
+-- because they are for the other tables, too: what a migration creates is taken from them here, in the same transaction.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public
     FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
@@ -117,9 +117,6 @@ GRANT SELECT (
     created_at, updated_at
 ) ON chain_transactions TO pipeline_readonly, pipeline_web;
 
--- The web acts through functions, and writes down what it did.
-GRANT INSERT ON admin_actions TO pipeline_web;
-
 -- A process of any role is seen alive in the registry.
 GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text),
     worker_heartbeat(uuid, text, text, text, jsonb, text), notification_queue_suspects()
@@ -144,6 +141,15 @@ GRANT EXECUTE ON FUNCTION doubt_sender(integer, text, bigint) TO pipeline_execut
 GRANT EXECUTE ON FUNCTION hold_sender(integer, text, text) TO pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION make_balances_due(bigint[]) TO pipeline_executor, pipeline_deposits, pipeline_web;
 GRANT EXECUTE ON FUNCTION evaluate_flags(bigint[]) TO pipeline_executor, pipeline_web;
-GRANT EXECUTE ON FUNCTION retry_failed_jobs(text, integer), cleanup_stuck_jobs(integer), cancel_job(text)
-    TO pipeline_executor, pipeline_web;
-GRANT EXECUTE ON FUNCTION release_sender(text, text, bigint) TO pipeline_web;
+
+-- What an admin may do, through functions that write admin_actions: the web reads, calls these, and writes nothing by itself.
+GRANT EXECUTE ON FUNCTION
+    retry_job(text, boolean, uuid), retry_failed_jobs(text, integer, uuid), cleanup_stuck_jobs(integer, uuid), cancel_job(text, uuid),
+    add_wallets(text, text[], bigint[], uuid[], uuid), set_wallet_flags(text, boolean, boolean, text, uuid),
+    add_chain(text, text, text, text, integer, numeric, numeric, numeric, numeric, numeric, numeric, numeric, text, jsonb, interval,
+              interval, boolean, uuid),
+    set_chain_active(text, boolean, jsonb, uuid), set_chain_rule(text, text, text, uuid),
+    add_asset(text, text, text, integer, numeric, numeric, integer, boolean, uuid), set_asset_active(text, text, boolean, uuid),
+    set_asset_thresholds(text, text, numeric, numeric, integer, uuid), set_asset_rule(text, text, text, text, uuid),
+    set_system_config(text, jsonb, text, uuid), release_sender(text, text, bigint, uuid)
+    TO pipeline_web;

@@ -61,8 +61,7 @@ BEGIN
              'SELECT', 'pipeline_readonly', 'true', NULL),
             ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
-             'SELECT', 'pipeline_web', 'true', NULL),
-            ('admin_actions', 'INSERT', 'pipeline_web', 'true', NULL)
+             'SELECT', 'pipeline_web', 'true', NULL)
         ) AS r (tables, cmd, role_name, condition, afterwards)
     ) p;
 

@@ -121,7 +121,9 @@ FAULTS = (
         "functions are not those of this version: lock_gas",
         cure="find out who replaced them",
     ),
-    Fault("schema.functions", "DROP FUNCTION cancel_job(text)", "functions are missing: cancel_job", cure="migrate"),
+    Fault(
+        "schema.functions", "DROP FUNCTION cancel_job(text, uuid)", "functions are missing: cancel_job", cure="migrate"
+    ),
     Fault(
         "schema.functions",
         "CREATE FUNCTION evaluate_flags(integer[]) RETURNS integer LANGUAGE sql AS 'SELECT 0'",

@@ -8,8 +8,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from pipeline.admin.checks.check import Check, Examination, Examiner, Topic
+from pipeline.admin.checks.examine import TOPICS
 from pipeline.admin.checks.findings import Finding, Findings, Level
-from pipeline.cli.doctor import TOPICS
 from pipeline.config import RuntimeConfig
 from pipeline.settings import Settings
 
@@ -27,7 +27,7 @@ def examination(dsn: str, **settings: Any) -> Iterator[Examination]:
 
 def found(dsn: str, *ids: str, **settings: Any) -> Sequence[Finding]:
     """What these checks find (all of them, if none is named), without what is well."""
-    findings = Findings(quiet=True)
+    findings = Findings()
     with examination(dsn, **settings) as shared:
         Examiner(shared, findings).ask(Topic("test", [ASKED[one] for one in ids or ASKED]))
     return [finding for finding in findings.all if finding.level is not Level.OK]

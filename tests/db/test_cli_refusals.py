@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pipeline.cli.refusals import in_words
+from pipeline.admin.refusals import in_words
 from tests.db.cli_kit import Shell
 
 RAW = re.compile(r"violates|constraint|duplicate key|relation|portal|Traceback|syntax|unnamed", re.IGNORECASE)

@@ -147,7 +147,7 @@ def test_balances_that_cannot_be_read_are_named(nile: Shell, sql: Callable[..., 
 
 
 def test_every_finding_is_a_check_that_is_known(nile: Shell) -> None:
-    from pipeline.cli.doctor import known_checks
+    from pipeline.admin.checks.examine import known_checks
 
     known = {check.id for check in known_checks()}
     found = {one["check"].replace("nile.", "CHAIN.") for one in nile("doctor", "--json").json["checks"]}

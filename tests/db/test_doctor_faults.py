@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from pipeline.admin.checks.examine import known_checks
 from pipeline.admin.checks.findings import Level
-from pipeline.cli.doctor import known_checks
 from tests.db.doctor_faults import FAULTS, Fault
 from tests.db.doctor_kit import ASKED, found
 from tests.seed import Chain, seed_tron
@@ -106,7 +106,7 @@ def test_migrate_cures_what_it_says_it_does(seeded: psycopg.Connection, database
         "DROP TRIGGER balances_exist ON wallets",
         "ALTER TABLE wallets DISABLE TRIGGER wallet_flags_update",
         "ALTER TABLE job_logs ENABLE REPLICA TRIGGER job_transitions",
-        "DROP FUNCTION cancel_job(text)",
+        "DROP FUNCTION cancel_job(text, uuid)",
         "ALTER FUNCTION schema_version() SECURITY INVOKER",
         "ALTER TABLE job_logs DISABLE ROW LEVEL SECURITY",
         "ALTER POLICY flagpost_pipeline_executor_update ON transfers USING (true)",

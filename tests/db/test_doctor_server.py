@@ -231,7 +231,7 @@ def test_what_takes_too_long_is_said_and_the_rest_goes_on(dsn: str, monkeypatch:
     monkeypatch.setattr(
         checks, "statement", lambda name: "SELECT pg_sleep(60)" if name == "doctor/slow" else known(name)
     )
-    findings = Findings(quiet=True)
+    findings = Findings()
     slow = Check("slow", right="it is quick", cure="wait", statement="slow", says="it is not")
     with examination(dsn) as shared:
         Examiner(shared, findings).ask(Topic("test", [slow, ASKED["queue.due"]]))

@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from pipeline.admin.checks.findings import Finding, Findings, Level
 from pipeline.admin.checks.sessions import check_sessions, check_shadows, check_writes
-from pipeline.cli.session import database as cli_database
+from pipeline.admin.session import database as cli_database
 from pipeline.settings import Settings
 
 Ask = Callable[..., list[Finding]]
@@ -35,7 +35,7 @@ def ask(database: str) -> Ask:
     """The findings of one question, as a person of this environment gets them."""
 
     def run(check: Callable[..., object], **more: str) -> list[Finding]:
-        settings, found = Settings(database_url=database, **more), Findings(quiet=True)
+        settings, found = Settings(database_url=database, **more), Findings()
         with cli_database(settings, "doctor") as connection:
             check(found, connection) if check is not check_sessions else check(found, connection, settings)
         return found.all
@@ -66,7 +66,7 @@ def test_a_database_in_another_encoding(server_dsn: str) -> None:
         name = f"latin_{admin.info.backend_pid}"
         admin.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")  # type: ignore[arg-type]
         try:
-            found = Findings(quiet=True)
+            found = Findings()
             with cli_database(Settings(database_url=make_conninfo(server_dsn, dbname=name)), "doctor") as connection:
                 assert check_writes(found, connection)
             assert [(one.check, one.level) for one in found.all] == [("database.encoding", Level.FAIL)]
@@ -90,7 +90,7 @@ def test_a_login_of_others_may_be_as_it_likes(owner: psycopg.Connection, ask: As
 
 def test_what_a_login_behind_a_pooler_lacks(owner: psycopg.Connection, database: str) -> None:
     """Found without a session that could be used: it is the very session which is wrong."""
-    settings, found = Settings(database_url=database, listen_url=f"{database} connect_timeout=7"), Findings(quiet=True)
+    settings, found = Settings(database_url=database, listen_url=f"{database} connect_timeout=7"), Findings()
     with psycopg.connect(database, row_factory=psycopg.rows.dict_row) as connection:
         check_sessions(found, connection, settings)
     levels = {one.message.split(":")[1].split()[0]: one.level for one in found.all}
@@ -98,7 +98,7 @@ def test_what_a_login_behind_a_pooler_lacks(owner: psycopg.Connection, database:
     failed = [one for one in found.all if one.level is Level.FAIL]
     for one in failed:
         owner.execute(one.todo)  # type: ignore[arg-type]
-    found = Findings(quiet=True)
+    found = Findings()
     with psycopg.connect(database, row_factory=psycopg.rows.dict_row) as connection:
         check_sessions(found, connection, settings)
     assert not found.failed
@@ -107,7 +107,7 @@ def test_what_a_login_behind_a_pooler_lacks(owner: psycopg.Connection, database:
 
 def test_a_listen_url_that_leads_nowhere(database: str, home) -> None:
     settings = Settings(database_url=database, listen_url=f"postgresql://u@/d?host={home}")
-    found = Findings(quiet=True)
+    found = Findings()
     with psycopg.connect(database, row_factory=psycopg.rows.dict_row) as connection:
         check_sessions(found, connection, settings)
     assert any(one.message.startswith("FLAGPOST_LISTEN_URL: no connection") for one in found.all)

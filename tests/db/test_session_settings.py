@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
-from pipeline.cli.session import database as cli_database
+from pipeline.admin.session import database as cli_database
 from pipeline.db.errors import WrongSession
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import Connection, pool_of
@@ -310,12 +310,12 @@ def test_a_schema_named_like_the_login_is_not_looked_into_by_a_command(
     owner: psycopg.Connection, attacker: Callable[[str, str, str], None], database: str
 ) -> None:
     user = owner.info.user
-    attacker(user, "cancel_job(text)", "boolean")
+    attacker(user, "cancel_job(text, uuid)", "boolean")
     attacker(user, "get_job_queue_stats()", "text")
     attacker(user, "schema_version()", "integer")
     with cli_database(Settings(database_url=database), "walk") as connection:
         with pytest.raises(psycopg.Error, match='there is no job "x"'):
-            connection.execute(statement("jobs/cancel"), {"job_id": "x"})
+            connection.execute(statement("jobs/cancel"), {"job": "x", "admin": None})
         connection.rollback()
     asyncio.run(migrate(database))
     command = [FLAGPOST, "db", "psql", "-Atc", "SELECT count(*) FROM get_job_queue_stats()"]

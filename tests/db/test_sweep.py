@@ -266,7 +266,7 @@ async def test_a_paused_system_is_not_swept(connection: Connection, database: st
 async def test_flags_are_swept_whatever_else_is_broken_off(connection: Connection, database: str, tron: Chain) -> None:
     """One statement that took over 30 s was asked for ever, and no flag was swept any more."""
     wallets = await add_wallets(connection, tron, 3)
-    broken = ("repair_times", "repair_jobs", "repair_wallets", "cleanup_stuck_jobs", "advance_sequences")
+    broken = ("repair_times", "repair_jobs", "repair_wallets", "rescue_jobs", "advance_sequences")
     for name in broken:
         ((signature, returns),) = await value_pairs(connection, name)
         await connection.execute(f"DROP FUNCTION {name} CASCADE")  # type: ignore[arg-type]

@@ -80,7 +80,7 @@ class TestPermissions:
         coin = Asset("TRX", 6)
 
         async def checked() -> tuple[Level, str]:
-            found = Findings(quiet=True)
+            found = Findings()
             await check_signer(found, "tron", coin, world.gas_address, world.treasury, desk.real_provider)
             (finding,) = found.all
             return finding.level, finding.message

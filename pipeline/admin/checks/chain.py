@@ -3,6 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable
 
+from pipeline.admin.addresses import own_branch
 from pipeline.admin.checks.chain_context import ChainContext
 from pipeline.admin.checks.check import NEWEST, Check, Examination, answered
 from pipeline.admin.checks.fees import check_fees
@@ -10,12 +11,12 @@ from pipeline.admin.checks.findings import Findings, Level
 from pipeline.admin.checks.nodes import CHECKS as NODE_CHECKS
 from pipeline.admin.checks.nodes import check_nodes
 from pipeline.admin.checks.tron import check_signer
+from pipeline.admin.errors import ActionError
+from pipeline.admin.policy import treasury_of
+from pipeline.admin.session import Row
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, LyingNode, NotAToken, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Asset, BalanceQuery
-from pipeline.cli.output import CommandError
-from pipeline.cli.policy import treasury_of
-from pipeline.cli.session import Row, own_branch
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import GAS_INDEX, Family, PublicBranch
 from pipeline.settings import Settings, SettingsError
@@ -138,7 +139,7 @@ def _check_mnemonic(found: Findings, settings: Settings, chain: Row) -> PublicBr
     except SettingsError as error:
         found.fail(name, str(error), "needed here if gas-topup or consolidation run on this machine")
         return None
-    except CommandError as error:
+    except ActionError as error:
         found.fail(name, error.message, error.hint)
         return None
     found.ok(name, f"mnemonic valid; gas wallet {branch.address(GAS_INDEX)}")
@@ -148,7 +149,7 @@ def _check_mnemonic(found: Findings, settings: Settings, chain: Row) -> PublicBr
 def _pinned_treasury(settings: Settings, chain: Row) -> str | None:
     try:
         return treasury_of(settings, chain)
-    except CommandError:
+    except ActionError:
         return None  # said by check_policy
 
 

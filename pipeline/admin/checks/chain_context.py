@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.admin.checks.check import Examination
+from pipeline.admin.nodes import PATIENCE_SECONDS
+from pipeline.admin.session import Row
 from pipeline.catalog.access import access
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import Asset
-from pipeline.cli.chain_access import PATIENCE_SECONDS
-from pipeline.cli.session import Row
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, PublicBranch
 from pipeline.settings import Settings
 from pipeline.units import to_human

@@ -22,7 +22,7 @@ To add one:
 
     ``says`` and ``cure`` are formatted with the columns of a row: an interval as ``12 min``, an array separated by
     commas. What no single statement can answer is a function (``ask``) instead, which yields ``Trouble``.
-3.  A new topic: one line in ``TOPICS`` of ``pipeline/cli/doctor.py``.
+3.  A new topic: one line in ``TOPICS`` of ``pipeline/admin/checks/examine.py``.
 4.  ``docs/operating.md``, "What doctor checks": a row with the fault, the id and the cure. A test compares.
 5.  ``tests/db/test_doctor_<topic>.py``: makes the fault and sees it found, by the id.
 
@@ -37,8 +37,8 @@ from typing import Any
 import psycopg
 
 from pipeline.admin.checks.findings import Finding, Findings, Level
-from pipeline.cli.output import CommandError
-from pipeline.cli.session import Connection, Row
+from pipeline.admin.errors import ActionError
+from pipeline.admin.session import Connection, Row
 from pipeline.config import RuntimeConfig
 from pipeline.db.statements import statement
 from pipeline.printable import printable
@@ -167,7 +167,7 @@ def answered(found: Findings, connection: Connection, check: Check, chain: str =
         if connection.closed:
             raise
         found.warn(name, f"{unknown}: {_refusal(error)}", _cure(error))
-    except CommandError as error:
+    except ActionError as error:
         found.fail(name, error.message, error.hint)
     except Exception as error:
         said = printable(redact(" ".join(str(error).split())))
@@ -225,5 +225,5 @@ class Examiner:
             ids = tuple(map(str, trouble.ids))
             self.found.add(Finding(check.id, level, trouble.message, "" if level is Level.NOTE else todo, ids))
         if not troubles:
-            self.found.ok(check.id, check.right, shown=False)
+            self.found.ok(check.id, check.right, is_detail=True)
         return not troubles

@@ -2,21 +2,21 @@
 
 import secrets
 import time
+from collections.abc import Collection
 
 import psycopg
 
 from pipeline.admin.checks.check import Check
 from pipeline.admin.checks.findings import Findings, Level
-from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
+from pipeline.admin.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import listen_dsn
 from pipeline.db.session import session_dsn
 from pipeline.db.statements import statement
-from pipeline.local.procfile import production_lines
 from pipeline.settings import Settings
 
 OLDEST_VERSION = 15
-SLOW_BELL_SECONDS = 1.0
-BELL_TIMEOUT_SECONDS = 5.0
+SLOW_SECONDS = 1.0
+TIMEOUT_SECONDS = 5.0
 
 CHECKS = (
     Check("database", right="the database answers", cure="check DATABASE_URL, and that the server runs"),
@@ -46,7 +46,7 @@ def check_server(found: Findings, connection: Connection) -> bool:
     return bool(row["has_schema"])
 
 
-def check_bell(found: Findings, connection: Connection, settings: Settings) -> None:
+def check_notify(found: Findings, connection: Connection, settings: Settings) -> None:
     """A NOTIFY from one session reaches another one, over the DSN that the listeners use."""
     token = secrets.token_hex(8)
     try:
@@ -56,9 +56,7 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
             listening.execute("LISTEN flagpost_doctor")
             started = time.perf_counter()
             connection.execute(statement("doctor/ring"), {"token": token})
-            heard = any(
-                note.payload == token for note in listening.notifies(timeout=BELL_TIMEOUT_SECONDS, stop_after=1)
-            )
+            heard = any(note.payload == token for note in listening.notifies(timeout=TIMEOUT_SECONDS, stop_after=1))
             took = time.perf_counter() - started
     except psycopg.errors.ProgramLimitExceeded:
         found.fail("notify", "the notification queue of the server is full", "see database.notifications")
@@ -71,16 +69,15 @@ def check_bell(found: Findings, connection: Connection, settings: Settings) -> N
         return
     todo = "behind a pooler in transaction mode set FLAGPOST_LISTEN_URL to a direct address of the server"
     if not heard:
-        found.fail("notify", f"a NOTIFY did not arrive within {BELL_TIMEOUT_SECONDS:.0f} s", todo)
-    elif took > SLOW_BELL_SECONDS:
+        found.fail("notify", f"a NOTIFY did not arrive within {TIMEOUT_SECONDS:.0f} s", todo)
+    elif took > SLOW_SECONDS:
         found.warn("notify", f"a NOTIFY took {took * 1000:.0f} ms to arrive", "look for load or a slow network")
     else:
         found.ok("notify", f"NOTIFY round trip {took * 1000:.1f} ms")
 
 
-def check_processes(found: Findings, connection: Connection, *, system_paused: bool) -> None:
-    """Which processes are alive. ``system_paused``: that they pause is no finding of its own."""
-    expected = {line.name for line in production_lines()}
+def check_processes(found: Findings, connection: Connection, expected: Collection[str], *, system_paused: bool) -> None:
+    """Which processes are alive of those ``expected``. ``system_paused``: that they pause is no finding of its own."""
     alive: set[str] = set()
     for row in connection.execute(statement("doctor/processes")):
         alive |= {row["type"]} if row["alive"] else set()
@@ -98,7 +95,7 @@ def check_processes(found: Findings, connection: Connection, *, system_paused: b
             )
         if row["in_error"]:
             found.warn("processes", f"{row['type']}: {row['last_error']}", "see its log")
-    missing = sorted(expected - alive)
+    missing = sorted(set(expected) - alive)
     if not alive:
         found.note("processes", "no process runs: start them with `honcho start`, or all of it with `flagpost up`")
     elif missing:

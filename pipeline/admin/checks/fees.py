@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import cast
 
 from pipeline.admin.checks.findings import Findings
+from pipeline.admin.gas_defaults import TRANSFER_GAS
+from pipeline.admin.session import Row
 from pipeline.chains.errors import FeeCapTooLow
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy, choose
 from pipeline.chains.provider import Provider
-from pipeline.cli.gas_defaults import TRANSFER_GAS
-from pipeline.cli.session import Row
 from pipeline.units import parse_raw, to_human
 
 

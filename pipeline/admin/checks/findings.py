@@ -1,12 +1,8 @@
-"""What doctor found: one line each, with what to do about it."""
+"""What doctor found: values, in the order of the checks. Who prints them hears of each as it comes."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
-
-from rich.markup import escape
-
-from pipeline.cli.output import BAD, NOTE, OK, WARN, out
+from typing import Any, Protocol
 
 
 class Level(StrEnum):
@@ -16,9 +12,6 @@ class Level(StrEnum):
     NOTE = "note"
     WARN = "warn"
     FAIL = "fail"
-
-
-_MARKS = {Level.OK: OK, Level.NOTE: NOTE, Level.WARN: WARN, Level.FAIL: BAD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +28,39 @@ class Finding:
     """Of the rows that are concerned, as many as the message is about."""
 
 
-class Findings:
-    """The findings in the order of the checks, printed as they come unless a program reads them."""
+class Reader(Protocol):
+    """Hears what is found while the checks go on."""
 
-    def __init__(self, *, quiet: bool, verbose: bool = False) -> None:
-        """``verbose``: a line for each check that found nothing, instead of one for all of a topic."""
-        self._quiet = quiet
-        self._verbose = verbose
-        self.all: list[Finding] = []
+    def finding(self, found: Finding, *, is_detail: bool) -> None:
+        """``is_detail``: a check that passed, for which the summary of its topic stands."""
+
+    def summary(self, message: str) -> None:
+        """Every check of a topic passed."""
 
     def about(self, chain: str) -> None:
         """What follows is about ``chain``."""
-        if not self._quiet:
-            out.print(f"\n[bold]{escape(chain)}[/]")
 
-    def ok(self, check: str, message: str, *, shown: bool = True) -> None:
-        """The check passed. Not ``shown``: printed only if everything is; a summary stands for it."""
-        self.add(Finding(check, Level.OK, message), shown=shown or self._verbose)
+
+class Findings:
+    """The findings in the order of the checks."""
+
+    def __init__(self, reader: Reader | None = None) -> None:
+        self.all: list[Finding] = []
+        self._reader = reader
+
+    def about(self, chain: str) -> None:
+        """What follows is about ``chain``."""
+        if self._reader is not None:
+            self._reader.about(chain)
+
+    def ok(self, check: str, message: str, *, is_detail: bool = False) -> None:
+        """The check passed. ``is_detail``: the summary of its topic stands for it."""
+        self.add(Finding(check, Level.OK, message), is_detail=is_detail)
 
     def summary(self, message: str) -> None:
-        """One line for several checks that found nothing."""
-        if not self._quiet and not self._verbose:
-            out.print(f"{OK} {escape(message)}")
+        """Every check of a topic passed: one line for all of them."""
+        if self._reader is not None:
+            self._reader.summary(message)
 
     def note(self, check: str, message: str) -> None:
         """Something worth knowing; nothing is wrong."""
@@ -89,11 +93,8 @@ class Findings:
             "checks": [asdict(finding) for finding in self.all],
         }
 
-    def add(self, finding: Finding, *, shown: bool = True) -> None:
-        """Keep ``finding``, and print it if it is to be shown."""
+    def add(self, finding: Finding, *, is_detail: bool = False) -> None:
+        """Keep ``finding``, and tell the reader."""
         self.all.append(finding)
-        if self._quiet or not shown:
-            return
-        out.print(f"{_MARKS[finding.level]} {escape(finding.message)}")
-        if finding.todo:
-            out.print(f"  [dim]→[/] {escape(finding.todo)}")
+        if self._reader is not None:
+            self._reader.finding(finding, is_detail=is_detail)

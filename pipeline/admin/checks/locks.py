@@ -2,10 +2,10 @@
 
 from pipeline.admin.checks.check import Check
 from pipeline.admin.checks.findings import Findings, Level
-from pipeline.cli.output import span
-from pipeline.cli.session import Connection
+from pipeline.admin.session import Connection
 from pipeline.db.notification_queue import described
 from pipeline.db.statements import statement
+from pipeline.log import span
 
 CHECKS = (
     Check(

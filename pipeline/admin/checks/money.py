@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from pipeline.admin.checks.check import Check, Examination, Trouble
 from pipeline.admin.checks.findings import Level
-from pipeline.cli.output import CommandError, span
-from pipeline.cli.policy import treasury_of
+from pipeline.admin.errors import ActionError
+from pipeline.admin.policy import treasury_of
+from pipeline.log import span
 from pipeline.workers.alarms import PAYMENTS_OUT
 
 
@@ -15,7 +16,7 @@ def _treasury(examination: Examination) -> Iterator[Trouble]:
         name = chain["name"]
         try:
             pinned = treasury_of(examination.settings, chain)
-        except CommandError:
+        except ActionError:
             pinned = None  # said by check_policy
         treasuries = {address for address in (pinned, chain["treasury_address"]) if address}
         if chain["gas_address"] in treasuries:

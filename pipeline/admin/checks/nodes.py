@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pipeline.admin.checks.chain_context import ChainContext
 from pipeline.admin.checks.check import Check
 from pipeline.admin.checks.findings import Findings
+from pipeline.admin.nodes import nodes_variable
 from pipeline.catalog.access import access
 from pipeline.chains.errors import ChainError, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig, origin
 from pipeline.chains.values import BlockRef, Finality, Lack
-from pipeline.cli.chain_access import nodes_variable
-from pipeline.cli.output import span
 from pipeline.keys.derivation import Family
+from pipeline.log import span
 
 CHECKS = (
     Check("CHAIN.node", right="every node is of the right network and answers", cure="give the chain a node that does"),

@@ -5,9 +5,9 @@ import os
 
 from pipeline.admin.checks.check import Check
 from pipeline.admin.checks.findings import Findings
-from pipeline.cli.output import CommandError
-from pipeline.cli.policy import gaps, network_of, own_policy
-from pipeline.cli.session import Connection
+from pipeline.admin.errors import ActionError
+from pipeline.admin.policy import gaps, network_of, own_policy
+from pipeline.admin.session import Connection
 from pipeline.db.statements import statement
 from pipeline.settings import Settings, SettingsError
 from pipeline.signing.errors import LedgerUnavailable
@@ -39,7 +39,7 @@ def check_policy(found: Findings, connection: Connection, settings: Settings) ->
         return
     try:
         policy = own_policy(settings)
-    except CommandError as error:
+    except ActionError as error:
         found.fail("policy", error.message, f"{error.hint}; gas-topup and consolidation do not start")
         return
     ledger = SpendingLedger(settings.spending_ledger)

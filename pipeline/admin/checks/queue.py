@@ -1,10 +1,11 @@
 """Doctor's questions about the queue: does work stand still, and why."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from pipeline.admin.checks.check import Check, Examination, Trouble
 from pipeline.admin.checks.findings import Level
-from pipeline.cli.output import age
+from pipeline.log import span
 from pipeline.workers.alarms import FLAGS_WITHOUT_JOB, JOBS_DUE
 
 
@@ -13,7 +14,7 @@ def _live(examination: Examination) -> Iterator[Trouble]:
     for row in examination.rows("queue"):
         text = f"{row['job_type']}: {row['due']} due, {row['later']} later, {row['active']} active"
         if row["newest_error"]:
-            oldest = f" (oldest due since {age(row['oldest_due'])})" if row["oldest_due"] else ""
+            oldest = f" (the oldest for {span(datetime.now(UTC) - row['oldest_due'])})" if row["oldest_due"] else ""
             text += f"{oldest}: {row['newest_error']}"
         yield Trouble(text, Level.NOTE)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pipeline.admin.checks.check import Check, Examination, Trouble
-from pipeline.cli.output import span
-from pipeline.cli.session import Row
+from pipeline.admin.session import Row
+from pipeline.log import span
 
 
 def _held(examination: Examination) -> Iterator[Trouble]:

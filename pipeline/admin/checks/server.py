@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.admin.checks.check import Check, Examination, Trouble
 from pipeline.admin.checks.findings import Level
-from pipeline.cli.output import span
+from pipeline.log import span
 
 CLOCKS_APART = timedelta(seconds=5)
 CLOCKS_WRONG = timedelta(minutes=1)

@@ -4,7 +4,7 @@ import psycopg
 
 from pipeline.admin.checks.check import Check
 from pipeline.admin.checks.findings import Findings
-from pipeline.cli.session import CONNECT_TIMEOUT_SECONDS, Connection
+from pipeline.admin.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import behind_pooler, database_dsn, listen_dsn, with_application
 from pipeline.db.session import Session, ask_session
 from pipeline.db.statements import statement

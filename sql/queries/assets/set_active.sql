@@ -1,2 +1,2 @@
--- Switches a token on or off: read and consolidated, or left alone.
-UPDATE asset_on_chain SET is_active = %(is_active)s WHERE id = %(asset_id)s;
+-- Switches a token on or off: read and consolidated, or left alone. Whether it was on before.
+SELECT set_asset_active(%(chain)s, %(token)s, %(active)s, %(admin)s) AS was_active;

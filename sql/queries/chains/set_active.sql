@@ -1,2 +1,2 @@
--- Switches a chain on or off. With nodes given they replace those it has. Rings config, so that it is obeyed at once.
-UPDATE chains SET is_active = %(is_active)s, nodes = coalesce(%(nodes)s::jsonb, nodes) WHERE id = %(chain_id)s;
+-- Switches a chain on or off; nodes, where given, replace those of its row. Whether it was on before.
+SELECT set_chain_active(%(chain)s, %(active)s, %(nodes)s::jsonb, %(admin)s) AS was_active;

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.admin.checks.check import Check
-from pipeline.cli.doctor import TOPICS, known_checks
+from pipeline.admin.checks.examine import TOPICS, known_checks
 from pipeline.db.sources import sql_directory
 
 PAGE = Path(__file__).parents[3] / "docs" / "operating.md"

@@ -1,0 +1,35 @@
+"""Addresses that operators type, and those that the mnemonic of this host derives."""
+
+from pipeline.admin.errors import ActionError, InvalidValue
+from pipeline.chains.errors import InvalidAddress
+from pipeline.chains.evm.codec import address as evm_address
+from pipeline.chains.tron.codec import address as tron_address
+from pipeline.keys.derivation import Family, PrivateBranch, PublicBranch
+from pipeline.keys.mnemonic import InvalidMnemonic
+from pipeline.settings import Settings
+
+
+def canonical_address(family: str, address: str) -> str:
+    """The canonical form of an address of that family (``tron``, ``evm``). Raises InvalidValue."""
+    validate = {Family.TRON: tron_address.validate, Family.EVM: evm_address.validate}.get(Family(family))
+    if validate is None:
+        raise InvalidValue(f"addresses of {family} chains cannot be checked by this version")
+    try:
+        return validate(address)
+    except InvalidAddress as error:
+        raise InvalidValue(str(error), "compare it with where you copied it from") from None
+
+
+def own_branch(settings: Settings, family: str) -> PublicBranch:
+    """Our addresses on that family. Raises SettingsError without a mnemonic, InvalidValue with a bad one."""
+    try:
+        return PrivateBranch.from_mnemonic(settings.mnemonic().get_secret_value(), Family(family)).public
+    except InvalidMnemonic as error:
+        raise bad_mnemonic(error) from None
+
+
+def bad_mnemonic(error: InvalidMnemonic) -> ActionError:
+    """What is wrong with the mnemonic, without a word of it."""
+    return InvalidValue(
+        f"the mnemonic is not valid: {error}", "correct FLAGPOST_MNEMONIC, or the file FLAGPOST_MNEMONIC_FILE names"
+    )
