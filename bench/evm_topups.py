@@ -25,14 +25,15 @@ from psycopg import AsyncConnection
 
 from bench.evm_stand import cpu_of_tree
 from pipeline.chains.rpc.http import Clock
-from pipeline.chains.values import Finality, Payment
+from pipeline.chains.values import Family, Finality, Payment
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of
 from pipeline.embedded.server import EmbeddedServer
-from pipeline.keys.derivation import TREASURY_INDEX, Family
+from pipeline.keys.derivation import TREASURY_INDEX
 from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.queue.jobs import JobType, Parked
 from pipeline.signing.local import LocalSigner
+from tests.building import build
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import MNEMONIC
@@ -135,8 +136,8 @@ async def one_by_one(world: EvmWorld, desk: EvmDesk) -> dict[str, float]:
     for wallet in world.wallets[:ONE_BY_ONE]:
         payment = Payment(sender, wallet.address, world.network.coin, FINNEY // 10)
         nonce = (await provider.sender_nonces(sender)).latest  # type: ignore[attr-defined]
-        unsigned = await provider.build(payment, await provider.estimate(payment), 0, nonce)
-        signed = provider.attach(unsigned, await signer.sign_digest(Family.EVM, TREASURY_INDEX, unsigned.digest))
+        unsigned = await build(provider, payment, await provider.estimate(payment), 0, nonce)
+        signed = provider.codec.attach(unsigned, await signer.sign_digest(Family.EVM, TREASURY_INDEX, unsigned.digest))
         await provider.broadcast(signed)
         while await provider.find(signed.txid, Finality.HEAD) is None:
             await asyncio.sleep(0.01)

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family
 from pipeline.signing.ledger import SpendingLedger
 from pipeline.signing.networks import Network
 from pipeline.signing.policy import GAS_MAX, ContractPolicy, NetworkPolicy, to_toml

@@ -4,7 +4,8 @@ from pipeline.admin.errors import ActionError, InvalidValue
 from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm.codec import address as evm_address
 from pipeline.chains.tron.codec import address as tron_address
-from pipeline.keys.derivation import Family, PrivateBranch, PublicBranch
+from pipeline.chains.values import Family
+from pipeline.keys.derivation import PrivateBranch, PublicBranch
 from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.settings import Settings
 

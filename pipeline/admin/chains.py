@@ -15,8 +15,7 @@ from pipeline.admin.gas_defaults import TRANSFER_GAS, GasDefaults, evm_defaults,
 from pipeline.admin.nodes import check_nodes, checked_chain, compare_token
 from pipeline.admin.refusals import act
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Finality
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family, Finality
 from pipeline.settings import Settings
 
 

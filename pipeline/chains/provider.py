@@ -1,8 +1,7 @@
 """The one interface to every chain.
 
-A provider reads balances and blocks, estimates fees, builds, broadcasts and looks up transactions.
-It knows no database and never sees a private key: it hands out the digest that has to be signed and
-takes the signature back.
+A provider asks nodes: it reads balances and blocks, estimates fees, broadcasts and looks up transactions. It builds and
+signs nothing: the bytes are the codec's (``chains.codec``), from what ``prepare`` found out.
 
 Every amount is an ``int`` of raw units: sun or wei for the native coin, the token's own smallest unit
 for tokens. Every time is an aware ``datetime`` in UTC.
@@ -11,14 +10,14 @@ for tokens. Every time is an aware ``datetime`` in UTC.
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
+from pipeline.chains.codec import Codec, NumberedCodec
+from pipeline.chains.fees import EvmParameters, Fee, Parameters
 from pipeline.chains.values import (
     Balance,
     BalanceQuery,
     BlockContent,
     BlockRef,
     BroadcastReply,
-    Cost,
-    FeeEstimate,
     Finality,
     Lack,
     Payment,
@@ -27,7 +26,6 @@ from pipeline.chains.values import (
     TokenInfo,
     TokenTransfer,
     TransactionResult,
-    UnsignedTransaction,
     Verdict,
 )
 
@@ -35,6 +33,10 @@ from pipeline.chains.values import (
 class Provider(Protocol):
     """A chain. Every method raises ``chains.errors.ChainUnavailable`` when no node gave a usable answer in
     time, and ``chains.errors.WrongNetwork`` when a node turned out to belong to another network."""
+
+    @property
+    def codec(self) -> Codec:
+        """The encoding of its network."""
 
     async def check_network(self) -> None:
         """Compare the genesis block id (TRON) or chain id (EVM) of every node with the configured one.
@@ -65,7 +67,7 @@ class Provider(Protocol):
         Raises InvalidAddress, and NotAToken when there is no code or it does not answer as a token does.
         """
 
-    async def estimate(self, payment: Payment) -> FeeEstimate:
+    async def estimate(self, payment: Payment) -> Fee:
         """Simulate ``payment`` and price it, whether or not the sender holds a token transfer's fee already.
 
         Raises SimulationFailed when the chain says it would fail, its subclass InsufficientFunds when the sender
@@ -73,35 +75,16 @@ class Provider(Protocol):
         PermissionChanged when the key of the sender's address cannot sign for it alone (TRON).
         """
 
-    async def build(
-        self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
-    ) -> UnsignedTransaction:
-        """Build the bytes here, from local encoding only; nothing a node proposes is signed.
+    async def prepare(
+        self, payment: Payment, fee: Fee, lifetime_seconds: float, nonce: int | None = None
+    ) -> Parameters:
+        """All that ``codec.build`` takes besides the payment: reference block, expiration and prices of this moment.
 
         ``nonce`` is the sender's next one on EVM, reserved by the caller; TRON has none. ``lifetime_seconds`` is
-        TRON's, where two builds of one payment are two transactions; on EVM nothing expires, and the same nonce
-        makes the same transaction. Raises ValueError for a lifetime that the chain refuses, for a nonce on TRON
-        and for none on EVM.
+        TRON's, where two preparations of one payment make two transactions; on EVM nothing expires, and the same nonce
+        makes the same transaction. Raises ValueError for a lifetime that the chain refuses, for a nonce on TRON, for
+        none on EVM, and for a fee of another family.
         """
-
-    def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
-        """Join bytes and the 65-byte signature r‖s‖v; checks that it recovers to the sender.
-
-        Raises BadSignature."""
-
-    def decode(self, raw: bytes, sender: str | None = None) -> Payment:
-        """Read back what signed bytes (or ``UnsignedTransaction.raw``) would do. Of the asset only the contract counts:
-        it may have been added after the provider was made. Unsigned EVM bytes do not say whom they will be from, the
-        signature does: give ``sender``, which ``attach`` then holds against the signature.
-
-        Raises UndecodableTransaction when they do anything but one payment, or are from another than ``sender``."""
-
-    def cost_of(self, raw: bytes) -> Cost:
-        """The most that signed bytes (or ``UnsignedTransaction.raw``) can cost by what stands in them, whatever a node
-        says of prices. Raises UndecodableTransaction."""
-
-    def txid_of(self, raw: bytes) -> str:
-        """The txid of signed bytes. Raises UndecodableTransaction."""
 
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         """Send the bytes, to a further node only while the outcome is UNKNOWN, to each node once. ``repeat`` says how
@@ -129,9 +112,6 @@ class Provider(Protocol):
     def troubles(self) -> Mapping[str, str]:
         """By node that failed lately, without the parts of its URL that may be secret: how often, and with what. Such a
         node is asked after the others."""
-
-    def validate_address(self, address: str) -> str:
-        """The canonical form of ``address``. Raises InvalidAddress saying what is wrong (checksum, other chain)."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -161,6 +141,10 @@ class NumberedProvider(Provider, Protocol):
     """A chain whose transactions are numbered by their sender and can be replaced by others of that number (EVM)."""
 
     @property
+    def codec(self) -> NumberedCodec:
+        """The encoding of its network."""
+
+    @property
     def announces_blocks(self) -> bool:
         """Whether a node of it has a socket for ``heads``; elsewhere that polls."""
 
@@ -178,17 +162,15 @@ class NumberedProvider(Provider, Protocol):
         """How many transactions of an address there were up to block ``number``; None where the node has no state so
         old."""
 
-    def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
-        """The same payment with another nonce. Asks no node."""
-
-    async def bump(
+    async def prepare_replacement(
         self, signed: SignedTransaction, affordable: int | None = None, *, keep_gas_limit: bool = False
-    ) -> UnsignedTransaction:
-        """A replacement: same nonce, same payment, both fees +15 % and no less than the network asks for now, and the
-        gas limit that the payment needs now, no less than before.
+    ) -> EvmParameters:
+        """What a replacement is built from: same nonce, both fees +15 % and no less than the network asks for now, and
+        the gas limit that the payment needs now, no less than before.
 
         ``affordable`` is what the sender can spend on its fee. ``keep_gas_limit``: nothing is simulated, for a payment
-        that would fail now and whose nonce is to be used. Raises SimulationFailed, FeeCapTooLow."""
+        that would fail now and whose nonce is to be used. Raises SimulationFailed, FeeCapTooLow,
+        UndecodableTransaction."""
 
     async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
         """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""

@@ -9,6 +9,13 @@ from datetime import datetime
 from enum import StrEnum
 
 
+class Family(StrEnum):
+    """Chains that share keys, address form and encoding."""
+
+    TRON = "tron"
+    EVM = "evm"
+
+
 class Finality(StrEnum):
     """How sure a read must be."""
 
@@ -82,32 +89,14 @@ class Payment:
     amount: int
     """Raw units, greater than zero."""
 
-
-@dataclass(frozen=True, slots=True)
-class FeeEstimate:
-    """What a payment costs at this moment, by simulation with the real sender, receiver and amount."""
-
-    fee: int
-    """Native raw units the sender needs to hold (energy and bandwidth burned, account creation), margin included."""
-    fee_limit: int
-    """The cap to build the transaction with (TRON ``fee_limit`` in sun, 0 for a plain coin transfer; EVM: ``fee``)."""
-    energy: int = 0
-    bandwidth: int = 0
-    """Bytes that are paid for; 0 when the free allowance covers them."""
-    activation: int = 0
-    """Part of ``fee`` that creates the receiver's account, in native raw units."""
-    receiver_signs: bool = True
-    """TRON, of a coin payment: whether the key of the receiver's address alone can act for it. False: somebody has
-    changed its owner permission, and who has only that key gets nothing out again."""
-    gas_limit: int = 0
-    """EVM."""
-    max_fee: int = 0
-    """EVM, wei for a unit of gas, tip included; a legacy transaction's gas price. ``fee`` is gas_limit × max_fee and
-    ``l1_fee``."""
-    tip: int | None = None
-    """EVM, wei for a unit of gas to the block's producer (EIP-1559). None: a legacy transaction is built."""
-    l1_fee: int = 0
-    """Part of ``fee`` that a rollup charges for its data on L1 beside gas, native raw units."""
+    def does_as(self, other: "Payment") -> bool:
+        """Whether both move the same: of the asset only the contract counts."""
+        return (self.sender, self.receiver, self.asset.contract, self.amount) == (
+            other.sender,
+            other.receiver,
+            other.asset.contract,
+            other.amount,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +113,15 @@ class Cost:
 class UnsignedTransaction:
     """Bytes built here, and what was built into them."""
 
-    payment: Payment
+    payments: tuple[Payment, ...]
+    """What they do; one on TRON and EVM."""
     raw: bytes
     """Serialized without signature (TRON: ``raw_data``)."""
-    digest: bytes
-    """The 32 bytes to sign."""
+    digests: tuple[bytes, ...]
+    """The 32 bytes to sign, for each signature that it takes; one on TRON and EVM."""
     fee_cap: int
     """The most this transaction can cost its sender, native raw units; of a rollup's fee for L1, which nothing in the
-    bytes bounds, what is reckoned with."""
+    bytes bounds, what was estimated."""
     expiration: datetime | None = None
     """TRON: the chain refuses it in blocks from this time on."""
     ref_block: int | None = None
@@ -139,8 +129,18 @@ class UnsignedTransaction:
     it can be in no block up to there."""
     nonce: int | None = None
     """EVM."""
-    l1_fee: int = 0
-    """EVM: part of ``fee_cap``, see :class:`FeeEstimate`."""
+
+    @property
+    def payment(self) -> Payment:
+        """The only one. Raises ValueError where there are several."""
+        (payment,) = self.payments
+        return payment
+
+    @property
+    def digest(self) -> bytes:
+        """The only one. Raises ValueError where several signatures are needed."""
+        (digest,) = self.digests
+        return digest
 
 
 @dataclass(frozen=True, slots=True)

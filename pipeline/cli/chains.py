@@ -16,13 +16,13 @@ from pipeline.admin.gas_defaults import AMOUNTS
 from pipeline.admin.session import database
 from pipeline.chains.errors import ChainError
 from pipeline.chains.rpc.http import NodeConfig, origin
+from pipeline.chains.values import Family
 from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.policy import say_gaps
 from pipeline.config import ConfigError
 from pipeline.config.terms import LONGEST_SECONDS, human_amount
 from pipeline.db.statements import statement
-from pipeline.keys.derivation import Family
 from pipeline.settings import Settings
 from pipeline.units import InvalidAmount, to_human
 

@@ -7,13 +7,12 @@ tests hold it against bip-utils, tronpy and eth-account.
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-import base58
-from Crypto.Hash import keccak
-
+from pipeline.chains.evm.codec import address as evm_address
+from pipeline.chains.tron.codec import address as tron_address
+from pipeline.chains.values import Family
 from pipeline.curve import PrivateKey, PublicKey
 from pipeline.keys.mnemonic import to_seed
 
@@ -28,15 +27,12 @@ MAX_INDEX = 2**31 - 1
 _HARDENED = 2**31
 
 
-class Family(StrEnum):
-    """Chains that share keys and address form."""
-
-    TRON = "tron"
-    EVM = "evm"
-
-
 COIN_TYPES = {Family.TRON: 195, Family.EVM: 60}
 """SLIP-44."""
+_ADDRESS: Mapping[Family, Callable[[PublicKey], str]] = {
+    Family.TRON: tron_address.from_public_key,
+    Family.EVM: evm_address.from_public_key,
+}
 
 
 def derivation_path(family: Family, index: int) -> str:
@@ -46,10 +42,7 @@ def derivation_path(family: Family, index: int) -> str:
 
 def address_of(family: Family, public_key: PublicKey) -> str:
     """The address of a public key in the family's canonical form."""
-    tail = _keccak(public_key.format(compressed=False)[1:])[12:]
-    if family is Family.TRON:
-        return base58.b58encode_check(b"\x41" + tail).decode()
-    return _eip55(tail.hex())
+    return _ADDRESS[family](public_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +112,3 @@ def _checked(index: int) -> int:
     if not 0 <= index <= MAX_INDEX:
         raise ValueError(f"derivation index {index} is outside 0 to {MAX_INDEX}")
     return index
-
-
-def _keccak(data: bytes) -> bytes:
-    return keccak.new(digest_bits=256, data=data).digest()
-
-
-def _eip55(digits: str) -> str:
-    marks = _keccak(digits.encode()).hex()
-    return "0x" + "".join(digit.upper() if mark >= "8" else digit for digit, mark in zip(digits, marks, strict=False))

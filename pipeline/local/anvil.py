@@ -16,8 +16,7 @@ import aiohttp
 from eth_abi.abi import encode
 
 from pipeline.chains.evm.codec import address as evm_address
-from pipeline.chains.values import Asset
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Asset, Family
 from pipeline.local.audit import Movement
 from pipeline.local.network import GasRules
 

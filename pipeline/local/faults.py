@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, Protocol
 
+from pipeline.chains.values import Family
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import BROADCAST_ONLY, FaultKind
-from pipeline.keys.derivation import Family
 from pipeline.local.anvil_proxy import SEND, FaultProxy, Plan
 from pipeline.local.anvil_proxy import Fault as EvmFault
 from pipeline.local.network import LocalNetwork

@@ -8,7 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family, PrivateBranch, PublicBranch
+from pipeline.chains.values import Family
+from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, PrivateBranch, PublicBranch
 from pipeline.keys.mnemonic import generate
 from pipeline.signing.policy import NetworkPolicy, to_toml
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipeline.chains.values import Asset
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Asset, Family
 from pipeline.local.audit import Movement
 from pipeline.units import to_human
 

@@ -12,9 +12,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from pipeline.chains.values import Family
 from pipeline.db.session import open_session
 from pipeline.db.statements import statement
-from pipeline.keys.derivation import FIRST_USER_INDEX, Family
+from pipeline.keys.derivation import FIRST_USER_INDEX
 from pipeline.local.home import LocalHome
 from pipeline.local.network import LocalNetwork
 from pipeline.signing.networks import Network

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipeline.chains.values import Asset
+from pipeline.chains.values import Asset, Family
 from pipeline.devnet.client import DevnetClient
-from pipeline.keys.derivation import Family
 from pipeline.local.audit import Movement
 from pipeline.local.network import GasRules
 

@@ -2,8 +2,9 @@
 
 from typing import Protocol
 
+from pipeline.chains.values import Family
 from pipeline.curve import PrivateKey
-from pipeline.keys.derivation import Family, PrivateBranch
+from pipeline.keys.derivation import PrivateBranch
 from pipeline.keys.mnemonic import to_seed
 from pipeline.redaction import register_key
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family
 
 COIN_DECIMALS: Mapping[Family, int] = {Family.TRON: 6, Family.EVM: 18}
 """Of the native coin: 1 TRX = 1,000,000 sun; a coin of an EVM chain = 10^18 wei."""

@@ -33,7 +33,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm.codec import address as evm_address
 from pipeline.chains.tron.codec import address as tron_address
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family
 from pipeline.signing.errors import PolicyError, SigningRefused
 from pipeline.signing.networks import COIN_DECIMALS, NAMED, Network, network_named
 from pipeline.units import InvalidAmount, to_human, to_raw

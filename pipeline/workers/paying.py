@@ -21,7 +21,7 @@ from pipeline.catalog.chains import (
 )
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Provider
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.decide.prices import PriceWatch
 from pipeline.payments.intents import Kind

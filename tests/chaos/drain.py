@@ -2,9 +2,10 @@
 
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, Payment
-from pipeline.keys.derivation import GAS_INDEX, Family
+from pipeline.chains.values import Asset, Family, Payment
+from pipeline.keys.derivation import GAS_INDEX
 from pipeline.signing.local import LocalSigner
+from tests.building import build
 from tests.chaos.world import MNEMONIC, World
 
 
@@ -15,8 +16,8 @@ async def drain(world: World, leave: int) -> None:
     provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], [asset])
     amount = await world.devnet.balance(world.gas_address) - leave
     payment = Payment(world.gas_address, (await world.devnet.status()).faucet, asset, amount)
-    unsigned = await provider.build(payment, await provider.estimate(payment), 60)
+    unsigned = await build(provider, payment, await provider.estimate(payment), 60)
     signature = await LocalSigner(MNEMONIC).sign_digest(Family.TRON, GAS_INDEX, unsigned.digest)
-    await provider.broadcast(provider.attach(unsigned, signature))
+    await provider.broadcast(provider.codec.attach(unsigned, signature))
     await world.devnet.solidify()
     await provider.close()

@@ -17,11 +17,11 @@ from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, digest, enc
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc.fees import FeePolicy
 from pipeline.chains.rpc.http import Clock, NodeConfig
-from pipeline.chains.values import Asset
+from pipeline.chains.values import Asset, Family
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import Payment
-from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
+from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil_proxy import SEND
 from pipeline.payments.intents import Kind
 from pipeline.payments.reconcile.store import StrangerStore
@@ -104,7 +104,7 @@ class EvmWorld(World):
     ) -> tuple[int, Asset]:
         """One of contracts/Tokens.sol as an asset of the chain; thresholds in raw units."""
         deployed = await self.network.node.deploy(CONTRACTS / f"{name}.json", arguments)
-        contract = self.network.provider().validate_address(deployed)
+        contract = self.network.provider().codec.validate_address(deployed)
         row = await self.row(
             "INSERT INTO asset_on_chain (chain_id, symbol, contract_address, decimals, consolidate_flag_above, "
             "consolidate_execute_min) VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",

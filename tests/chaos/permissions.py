@@ -3,11 +3,11 @@
 import aiohttp
 
 from pipeline.chains.tron.codec import address
+from pipeline.chains.values import Family
 from pipeline.curve import PrivateKey
 from pipeline.devnet import encoding
 from pipeline.devnet.messages import AccountPermissionUpdateContract, Permission, Transaction
 from pipeline.devnet.permissions import default
-from pipeline.keys.derivation import Family
 from pipeline.signing.local import LocalSigner
 from tests.chains.devnet.hand import Api, Hand, new_key
 from tests.chaos.world import MNEMONIC, World

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.values import Asset
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Asset, Family
 from tests.chains.provider.evm_network import CHAIN_ID
 from tests.chaos.evm_world import FINNEY, GAS_FUNDS, EvmWorld
 from tests.chaos.fleet import Process, Zygote

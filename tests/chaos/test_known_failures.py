@@ -244,6 +244,6 @@ async def test_the_bytes_on_record_are_the_bytes_on_the_chain(world: World, desk
     await desk.settle()
     (attempt,) = await world.attempts()
     (payment,) = await world.paid_gas()
-    decoded = desk.real_provider.decode(bytes(attempt["signed_bytes"]))
+    decoded = desk.real_provider.codec.decode(bytes(attempt["signed_bytes"]))
     assert (decoded.sender, decoded.receiver, decoded.amount) == (payment.sender, payment.receiver, payment.amount)
     assert attempt["txid"] == payment.txid

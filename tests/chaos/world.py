@@ -19,11 +19,11 @@ from psycopg.types.json import Jsonb
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset
+from pipeline.chains.values import Asset, Family
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import DevnetClient, Payment
-from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, Family
+from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.payments.send.consolidations import Consolidations
 from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.payments.send.handler import PayingHandler

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family
 from pipeline.signing.ledger import SpendingLedger
 from pipeline.signing.rules import GAS_WALLET, ceiling_of
 from tests.db.cli_kit import Shell

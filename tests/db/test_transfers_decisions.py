@@ -6,8 +6,8 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from pipeline.chains.values import Balance, BalanceQuery, FeeEstimate, Finality
-from pipeline.keys.derivation import Family
+from pipeline.chains.fees import TronFee
+from pipeline.chains.values import Balance, BalanceQuery, Family, Finality
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
 from pipeline.signing.local import LocalSigner
 from tests.chaos.world import MNEMONIC, Desk, World
@@ -218,7 +218,7 @@ async def test_a_reverted_consolidation_rests_though_its_fee_called_for_gas(worl
     desk.queue.config = desk.queue.config.model_copy(update={"quiet_seconds": 3600})
     await store(world, wallet, native=7 * TRX, token=250 * USDT, block=block - 2)
 
-    async def too_little(estimate: FeeEstimate) -> FeeEstimate:
+    async def too_little(estimate: TronFee) -> TronFee:
         return replace(estimate, fee_limit=estimate.fee_limit * 8 // 10)
 
     desk.provider.after("estimate", too_little)

@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 
 from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, digest, encode, join, txid
-from pipeline.chains.values import Finality
+from pipeline.chains.values import Family, Finality
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of
-from pipeline.keys.derivation import GAS_INDEX, Family
+from pipeline.keys.derivation import GAS_INDEX
 from pipeline.local.anvil_proxy import SEND
 from pipeline.payments.intents import Kind
 from pipeline.queue.jobs import JobType

@@ -31,7 +31,7 @@ class TestStrangers:
         wallet, other = await evm.wallet(usdt=500 * USDT, trx=2 * FINNEY), await evm.wallet(usdt=250 * USDT, trx=FINNEY)
         await evm.network.finalize()
         thief = evm.network.node.accounts[3]
-        thief = evm_desk.real_provider.validate_address(thief)
+        thief = evm_desk.real_provider.codec.validate_address(thief)
         index = wallet.derivation_index
         if what == "the coin":
             txid = await evm.unbooked(0, thief, 7, index=index)

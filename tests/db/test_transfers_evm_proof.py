@@ -14,6 +14,7 @@ from pipeline.payments.intents import Kind
 from pipeline.payments.send.replacement_store import UpkeepStore
 from pipeline.payments.settle import settlement as settle
 from pipeline.queue.jobs import Defer, JobType, Parked
+from tests.building import bump
 from tests.chains.provider.evm_network import TRANSFER_TOPIC
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.db.paying_kit import states
@@ -29,7 +30,7 @@ async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
     """A replacement is sent and its row is lost with the database it was in; its txid."""
     await stuck(evm, desk)
     (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
-    unsigned = await desk.real_provider.bump(wanted.signed)  # type: ignore[attr-defined]
+    unsigned = await bump(desk.real_provider, wanted.signed)  # type: ignore[attr-defined]
     authority = await desk.sender.authority(wanted.owner.derivation_index)
     async with desk.sender.permit(unsigned, wanted.signed) as permit:
         signed = await desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)

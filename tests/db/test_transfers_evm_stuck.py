@@ -3,14 +3,15 @@
 import psycopg
 import pytest
 
-from pipeline.chains.values import Payment
+from pipeline.chains.values import Family, Payment
 from pipeline.db.pool import Pool
-from pipeline.keys.derivation import GAS_INDEX, Family
+from pipeline.keys.derivation import GAS_INDEX
 from pipeline.payments.authority import SigningRefused
 from pipeline.payments.intents import Kind
 from pipeline.payments.send.replacement_store import UpkeepStore
 from pipeline.payments.send.store import MovedOn
 from pipeline.queue.jobs import Defer, Failed, Job, JobType, Parked
+from tests.building import build, bump
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import Killed, claim, rescue, states
 from tests.seed import USDT, Wallet
@@ -35,9 +36,9 @@ async def outsider(evm: EvmWorld, desk: EvmDesk, nonce: int, receiver: str) -> s
     payment = Payment(evm.gas_address, receiver, desk.real_provider._coin, 7)  # type: ignore[attr-defined]
     signed = None
     estimate = await desk.real_provider.estimate(payment)
-    unsigned = await desk.real_provider.build(payment, estimate, 0, nonce)
+    unsigned = await build(desk.real_provider, payment, estimate, 0, nonce)
     signature = await desk.sender._signer.sign_digest(Family.EVM, GAS_INDEX, unsigned.digest)
-    signed = desk.real_provider.attach(unsigned, signature)
+    signed = desk.real_provider.codec.attach(unsigned, signature)
     await desk.real_provider.broadcast(signed)
     return signed.txid
 
@@ -119,7 +120,7 @@ class TestReplacement:
         await stuck(evm, evm_desk)
         (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
         assert await evm_desk.upkeep().round() == 1
-        unsigned = await other_evm_desk.real_provider.bump(wanted.signed)
+        unsigned = await bump(other_evm_desk.real_provider, wanted.signed)
         authority = await other_evm_desk.sender.authority(thirsty_evm.derivation_index)
         async with other_evm_desk.sender.permit(unsigned, wanted.signed) as permit:
             signed = await other_evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
@@ -132,7 +133,7 @@ class TestReplacement:
     ) -> None:
         await stuck(evm, evm_desk)
         (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
-        unsigned = await evm_desk.real_provider.bump(wanted.signed)
+        unsigned = await bump(evm_desk.real_provider, wanted.signed)
         authority = await evm_desk.sender.authority(thirsty_evm.derivation_index)
         async with evm_desk.sender.permit(unsigned, wanted.signed) as permit:
             signed = await evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
@@ -244,7 +245,7 @@ class TestOutsider:
 
 
 class TestKilled:
-    @pytest.mark.parametrize("step", ["build", "sender_nonces"])
+    @pytest.mark.parametrize("step", ["prepare", "sender_nonces"])
     async def test_before_signing_keeps_nobody_waiting(
         self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet, step: str
     ) -> None:
@@ -294,7 +295,7 @@ class TestKilled:
         assert len(await evm.paid_gas()) == 2
         await evm.assert_books_equal_chain()
 
-    @pytest.mark.parametrize("step", ["build", "sender_nonces"])
+    @pytest.mark.parametrize("step", ["prepare", "sender_nonces"])
     async def test_a_lease_that_is_lost_takes_no_nonce(
         self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet, step: str
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, SimulationFailed
-from pipeline.chains.values import FeeEstimate, UnsignedTransaction
+from pipeline.chains.fees import Parameters, TronFee
 from pipeline.config import RuntimeConfig
 from pipeline.devnet.faults import FaultKind
 from pipeline.payments.terms import Terms
@@ -140,7 +140,7 @@ class TestPurse:
         jobs = await desk.queue.enqueue_and_claim(GAS, 2)
         theirs: list[Outcome] = []
 
-        async def the_other_process(estimate: FeeEstimate) -> FeeEstimate:
+        async def the_other_process(estimate: TronFee) -> TronFee:
             theirs.extend(outcome for _, outcome in await other_desk.run(GAS, jobs[1:]))
             return estimate
 
@@ -217,12 +217,12 @@ class TestFeeMax:
     ) -> None:
         """What is signed is looked at once more, by the process and by the database."""
         await flagged(world)
-        build = desk.real_provider.build
+        prepare = desk.real_provider.prepare
 
-        async def dear(*arguments: Any) -> UnsignedTransaction:
-            return replace(await build(*arguments), fee_cap=21 * TRX)
+        async def dear(*arguments: Any) -> Parameters:
+            return replace(await prepare(*arguments), activation=21 * TRX)
 
-        monkeypatch.setattr(desk.real_provider, "build", dear)
+        monkeypatch.setattr(desk.real_provider, "prepare", dear)
         ((_, outcome),) = await desk.run(GAS)
         assert isinstance(outcome, Defer)
         assert "tron.fee_max" in outcome.reason

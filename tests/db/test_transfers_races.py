@@ -19,7 +19,7 @@ GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
 
 
 class TestLease:
-    @pytest.mark.parametrize("step", ["estimate", "build"])
+    @pytest.mark.parametrize("step", ["estimate", "prepare"])
     async def test_lost_between_steps_nothing_is_sent(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet, step: str
     ) -> None:
@@ -121,7 +121,7 @@ class TestResume:
         async def die() -> None:
             raise Killed
 
-        desk.provider.before("build", die)
+        desk.provider.before("prepare", die)
         with pytest.raises(Killed):
             await desk.run(GAS, [job])
         assert await states(world) == (["active"], ["requested"], [])
@@ -342,7 +342,7 @@ class TestEditedWallets:
         async def edit() -> None:
             await world.connection.execute("UPDATE wallets SET address = 'invalid' WHERE id = %s", [thirsty.id])
 
-        desk.provider.before("build", edit)
+        desk.provider.before("prepare", edit)
         await desk.run(GAS, [job])
         assert (await states(world))[2] == []
         await world.connection.execute("UPDATE job_logs SET run_at = now()")

@@ -10,7 +10,8 @@ import pytest
 from pipeline.admin.checks.findings import Findings, Level
 from pipeline.admin.checks.tron import check_signer
 from pipeline.chains.errors import ChainUnavailable, PermissionChanged
-from pipeline.chains.values import Asset, BroadcastOutcome, FeeEstimate, Payment
+from pipeline.chains.fees import TronFee
+from pipeline.chains.values import Asset, BroadcastOutcome, Payment
 from pipeline.devnet.faults import FaultKind
 from pipeline.payments.settle import standstill
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
@@ -97,15 +98,15 @@ class TestPermissions:
     ) -> None:
         """Taken over between the simulation and the broadcast: one signature, proved dead by the chain, and a dead
         letter."""
-        build = desk.real_provider.build
+        prepare = desk.real_provider.prepare
 
         async def too_late(*arguments: Any) -> Any:
-            unsigned = await build(*arguments)
+            parameters = await prepare(*arguments)
             await take_over(world, ready.derivation_index)
             await world.devnet.mine()
-            return unsigned
+            return parameters
 
-        desk.real_provider.build = too_late  # type: ignore[method-assign]
+        desk.real_provider.prepare = too_late  # type: ignore[method-assign]
         await desk.settlement.round()
         assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
         (attempt,) = await world.attempts()
@@ -212,7 +213,7 @@ class TestFees:
         await desk.settlement.round()
         estimate = desk.real_provider.estimate
 
-        async def generous(payment: Payment) -> FeeEstimate:
+        async def generous(payment: Payment) -> TronFee:
             """What would be enough for the two writes more that a fee takes."""
             found = replace(await estimate(payment), fee_limit=20 * TRX)
             await world.devnet.call(world.token, "setParams(uint256,uint256)", 100, 10 * USDT)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from psycopg import AsyncConnection
 
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family
 from pipeline.local.anvil import BNB, CHAIN_ID, AnvilNetwork, anvil_command, find_anvil
 from pipeline.local.anvil_proxy import SEND, Fault
 from pipeline.local.networks import NO_ANVIL

@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.keys.derivation import TREASURY_INDEX, Family
+from pipeline.chains.values import Family
+from pipeline.keys.derivation import TREASURY_INDEX
 from pipeline.local.anvil import AnvilNetwork, find_anvil
 from pipeline.local.home import LocalHome
 from pipeline.local.network import LocalNetwork

@@ -12,7 +12,8 @@ from typing import Any
 from loguru import logger
 from psycopg.types.json import Jsonb
 
-from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX, TREASURY_INDEX, Family, PrivateBranch
+from pipeline.chains.values import Family
+from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX, TREASURY_INDEX, PrivateBranch
 from pipeline.keys.mnemonic import to_seed
 from pipeline.settings import Settings
 from tests.policy import policy, write_policy

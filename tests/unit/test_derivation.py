@@ -7,13 +7,13 @@ from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.chains.values import Family
 from pipeline.keys import mnemonic
 from pipeline.keys.derivation import (
     FIRST_USER_INDEX,
     GAS_INDEX,
     MAX_INDEX,
     TREASURY_INDEX,
-    Family,
     PrivateBranch,
     derivation_path,
 )

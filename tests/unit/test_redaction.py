@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.keys.derivation import Family, PrivateBranch
+from pipeline.chains.values import Family
+from pipeline.keys.derivation import PrivateBranch
 from pipeline.redaction import (
     MOST_KEYS,
     REDACTED,

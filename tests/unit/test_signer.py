@@ -6,8 +6,9 @@ import pickle
 import pytest
 from eth_keys.datatypes import Signature
 
+from pipeline.chains.values import Family
 from pipeline.curve import PublicKey
-from pipeline.keys.derivation import Family, PrivateBranch, address_of
+from pipeline.keys.derivation import PrivateBranch, address_of
 from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.signing.local import LocalSigner
 from tests.witness import witness

@@ -16,9 +16,9 @@ from pipeline.admin.policy import treasury_of
 from pipeline.admin.session import Row
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, LyingNode, NotAToken, WrongNetwork
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Asset, BalanceQuery
+from pipeline.chains.values import Asset, BalanceQuery, Family
 from pipeline.db.statements import statement
-from pipeline.keys.derivation import GAS_INDEX, Family, PublicBranch
+from pipeline.keys.derivation import GAS_INDEX, PublicBranch
 from pipeline.settings import Settings, SettingsError
 from pipeline.units import parse_raw, to_human
 
@@ -199,7 +199,7 @@ async def _check_treasury(found: Findings, context: ChainContext, provider: Prov
         found.note(check, "the treasury is unknown without the mnemonic or a pinned address")
         return
     try:
-        provider.validate_address(treasury)
+        provider.codec.validate_address(treasury)
     except InvalidAddress as error:
         found.fail(check, f"treasury: {error}", "correct chains.treasury_address, or pin it (docs/operating.md)")
         return

@@ -12,8 +12,7 @@ from pipeline.catalog.access import access
 from pipeline.chains.errors import ChainError, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig, origin
-from pipeline.chains.values import BlockRef, Finality, Lack
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import BlockRef, Family, Finality, Lack
 from pipeline.log import span
 
 CHECKS = (

@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.evm.codec import address, transaction
-from pipeline.chains.evm.codec.transaction import Fees, RawTransfer
+from pipeline.chains.evm.codec.codec import EvmCodec, checked
+from pipeline.chains.evm.codec.transaction import Fees
 from pipeline.chains.evm.rpc import blocks, fees, heads, simulate, tokens, verdict
 from pipeline.chains.evm.rpc.abilities import read_lacks
 from pipeline.chains.evm.rpc.balances import EvmBalances
@@ -14,6 +14,7 @@ from pipeline.chains.evm.rpc.fees import NO_ORACLE, FeeBook, FeePolicy, Market
 from pipeline.chains.evm.rpc.l1_fee import L1Fees
 from pipeline.chains.evm.rpc.logs import TransferLogs
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, check_chain_id, reading, wanted
+from pipeline.chains.fees import EvmFee, EvmParameters, Fee
 from pipeline.chains.rpc.answers import MAX_COUNT, Odd, quantity
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
@@ -26,8 +27,6 @@ from pipeline.chains.values import (
     BlockContent,
     BlockRef,
     BroadcastReply,
-    Cost,
-    FeeEstimate,
     Finality,
     Lack,
     Payment,
@@ -36,7 +35,6 @@ from pipeline.chains.values import (
     TokenInfo,
     TokenTransfer,
     TransactionResult,
-    UnsignedTransaction,
     Verdict,
 )
 
@@ -77,7 +75,7 @@ class EvmProvider:
         clock: Clock | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        """``assets`` are what :meth:`decode` may name; the native coin among them gives the coin its symbol.
+        """``assets`` are those of :class:`EvmCodec`.
 
         Raises ValueError without nodes or for a chain id that is not above 0, InvalidAddress for an asset's contract.
         """
@@ -94,8 +92,7 @@ class EvmProvider:
             patience=patience,
             clock=clock,
         )
-        self._assets = {one.contract: one for one in map(_canonical, assets)}
-        self._coin = self._assets.setdefault(None, Asset("ETH", 18))
+        self.codec = EvmCodec(chain_id, assets)
         self._balances = EvmBalances(self._nodes)
         self._logs = TransferLogs(self._nodes)
         self._chain = chain
@@ -202,44 +199,32 @@ class EvmProvider:
 
         return await self._nodes.ask(ask)
 
-    async def estimate(self, payment: Payment) -> FeeEstimate:
+    async def estimate(self, payment: Payment) -> EvmFee:
         """Also raises FeeCapTooLow while the network asks for more than the policy's cap."""
-        payment = _checked(payment)
+        checked(payment)
         return await self._nodes.ask(
-            lambda node: simulate.estimate(node, self._fees, self._l1_fees, payment, self._coin)
+            lambda node: simulate.estimate(node, self._fees, self._l1_fees, payment, self.codec.coin)
         )
 
-    async def build(
-        self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
-    ) -> UnsignedTransaction:
+    async def prepare(
+        self, payment: Payment, fee: Fee, lifetime_seconds: float, nonce: int | None = None
+    ) -> EvmParameters:
         """``lifetime_seconds`` means nothing here: a transaction lives until its nonce is used.
 
-        Raises ValueError without a nonce, or for an estimate of another family.
+        Raises ValueError without a nonce, or for a fee of another family.
         """
-        payment = _checked(payment)
+        checked(payment)
+        if not isinstance(fee, EvmFee):
+            raise ValueError(f"a fee of another family given: {fee!r}")  # noqa: TRY004
         if nonce is None:
             raise ValueError("an EVM transaction needs the sender's nonce: reserve one")
-        transfer = RawTransfer(
-            chain_id=self._chain_id,
-            nonce=nonce,
-            receiver=payment.receiver,
-            amount=payment.amount,
-            contract=payment.asset.contract,
-            gas_limit=estimate.gas_limit,
-            fees=Fees(estimate.max_fee, estimate.tip),
-        )
-        return self._unsigned(payment, transfer, await self._final_number(), estimate.l1_fee)
+        return EvmParameters(nonce, fee.gas_limit, fee.max_fee, fee.tip, fee.l1_fee, await self._final_number())
 
-    def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
-        """The same payment with another nonce. Asks no node."""
-        transfer = replace(transaction.decode(unsigned.raw), nonce=nonce)
-        return self._unsigned(unsigned.payment, transfer, unsigned.ref_block, unsigned.l1_fee)
-
-    async def bump(
+    async def prepare_replacement(
         self, signed: SignedTransaction, affordable: int | None = None, *, keep_gas_limit: bool = False
-    ) -> UnsignedTransaction:
-        """A replacement: the same nonce and payment, both fees +15 % and no less than the network asks for now, and the
-        gas that the payment needs now, no less than before.
+    ) -> EvmParameters:
+        """What a replacement is built from: the same nonce, both fees +15 % and no less than the network asks for now,
+        and the gas that the payment needs now, no less than before.
 
         ``affordable`` is what its sender can spend on its fee, wei. ``keep_gas_limit``: as it is, for a payment that
         would fail now and whose nonce is to be used. Raises SimulationFailed when the chain says that it would fail,
@@ -247,7 +232,7 @@ class EvmProvider:
         as it is), UndecodableTransaction.
         """
         raw, _ = transaction.split(signed.raw)
-        transfer, payment = transaction.decode(raw), self.decode(signed.raw, signed.sender)
+        transfer, payment = transaction.decode(raw), self.codec.decode(signed.raw, signed.sender)
         if not keep_gas_limit:
             gas = await self._nodes.ask(lambda node: simulate.gas_now(node, self._fees.policy, payment))
             transfer = replace(transfer, gas_limit=max(transfer.gas_limit, gas))
@@ -258,47 +243,12 @@ class EvmProvider:
             cap = min(cap, max(0, affordable - l1_fee) // transfer.gas_limit)
         higher = fees.raised(transfer.fees, fees.asked_of(market, transfer.fees, self._fees.policy), cap, self._chain)
         ref_block = await self._final_number() if signed.ref_block is None else signed.ref_block
-        return self._unsigned(payment, transfer.at(higher), ref_block, l1_fee)
+        return EvmParameters(transfer.nonce, transfer.gas_limit, higher.max_fee, higher.tip, l1_fee, ref_block)
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
         """Whether the next block's base fee is above all that it offers. Raises UndecodableTransaction."""
         market = await self._fees.market()
         return transaction.decode(transaction.split(signed.raw)[0]).fees.max_fee < (market.base or 0)
-
-    def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
-        if len(signature) == 65 and signature[64] in (27, 28):
-            signature = signature[:64] + bytes([signature[64] - 27])
-        signer, sender = transaction.recover(unsigned.raw, signature), unsigned.payment.sender
-        if signer != sender:
-            raise BadSignature(f"the signature is {signer}'s, the payment is from {sender}: wrong derivation index")
-        raw = transaction.join(unsigned.raw, signature)
-        return SignedTransaction(
-            txid=transaction.txid(raw),
-            raw=raw,
-            sender=sender,
-            fee_cap=unsigned.fee_cap,
-            ref_block=unsigned.ref_block,
-            nonce=unsigned.nonce,
-        )
-
-    def decode(self, raw: bytes, sender: str | None = None) -> Payment:
-        found, signer = _read(raw)
-        if found.chain_id != self._chain_id:
-            raise UndecodableTransaction(f"it is for chain id {found.chain_id}, this chain's is {self._chain_id}")
-        if signer is None and sender is None:
-            raise UndecodableTransaction("unsigned EVM bytes do not name their sender: say who is to sign them")
-        if signer is not None and sender not in (None, signer):
-            raise UndecodableTransaction(f"it is signed by {signer}, not by {sender}")
-        asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
-        return Payment(signer or address.validate(sender or ""), found.receiver, asset, found.amount)
-
-    def cost_of(self, raw: bytes) -> Cost:
-        found, _ = _read(raw)
-        return Cost(found.fee_cap, found.gas_limit)
-
-    def txid_of(self, raw: bytes) -> str:
-        transaction.split(raw)
-        return transaction.txid(raw)
 
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         return await broadcast(self._nodes, signed, send, repeat)
@@ -330,55 +280,11 @@ class EvmProvider:
     def troubles(self) -> Mapping[str, str]:
         return self._nodes.troubles()
 
-    def validate_address(self, address_text: str) -> str:
-        return address.validate(address_text)
-
     async def close(self) -> None:
         await self._nodes.close()
-
-    def _unsigned(
-        self, payment: Payment, transfer: RawTransfer, ref_block: int | None, l1_fee: int
-    ) -> UnsignedTransaction:
-        raw = transaction.encode(transfer)
-        return UnsignedTransaction(
-            payment=payment,
-            raw=raw,
-            digest=transaction.digest(raw),
-            fee_cap=transfer.fee_cap + l1_fee,
-            ref_block=ref_block,
-            nonce=transfer.nonce,
-            l1_fee=l1_fee,
-        )
 
     async def _final_number(self) -> int:
         now = self._clock.monotonic()
         if self._final_height is None or now - self._final_read_at >= FINAL_HEIGHT_KEPT_SECONDS:
             self._final_height, self._final_read_at = (await self.block_ref(Finality.FINAL)).number, now
         return self._final_height
-
-
-def _read(raw: bytes) -> tuple[RawTransfer, str | None]:
-    """What unsigned or signed bytes say, and who signed them. Raises UndecodableTransaction."""
-    try:
-        return transaction.decode(raw), None
-    except UndecodableTransaction as unsigned:
-        try:
-            body, signature = transaction.split(raw)
-            return transaction.decode(body), transaction.recover(body, signature)
-        except (UndecodableTransaction, BadSignature) as signed:
-            raise UndecodableTransaction(f"neither unsigned ({unsigned}) nor signed ({signed})") from signed
-
-
-def _canonical(asset: Asset) -> Asset:
-    return asset if asset.contract is None else replace(asset, contract=address.validate(asset.contract))
-
-
-def _checked(payment: Payment) -> Payment:
-    """Raises InvalidAddress also for a form that is not checksummed, ValueError for an amount that is not above 0."""
-    for one in (payment.sender, payment.receiver, payment.asset.contract):
-        if one is not None and address.validate(one) != one:
-            # The effects found on the chain are compared as text.
-            raise InvalidAddress(f"address {one} is not in its checksummed form {address.validate(one)}: use that")
-    if payment.amount <= 0:
-        raise ValueError(f"payment of {payment.amount} raw units: it must be above 0")
-    return payment

@@ -5,16 +5,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from pipeline.chains.errors import BadSignature, UndecodableTransaction
+from pipeline.chains.fees import Fee, TronFee, TronParameters
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.rpc.nodes import PATIENCE, Nodes
 from pipeline.chains.rpc.receipts import find_gaps
-from pipeline.chains.tron.codec import address, transaction
-from pipeline.chains.tron.codec.transaction import RawTransfer
+from pipeline.chains.tron.codec import address
+from pipeline.chains.tron.codec.codec import TronCodec
 from pipeline.chains.tron.rpc import balances, blocks, tokens, verdict
 from pipeline.chains.tron.rpc.broadcast import send
-from pipeline.chains.tron.rpc.fees import FeeBook, Prices, most_burned, transaction_bytes
+from pipeline.chains.tron.rpc.fees import FeeBook, Prices
 from pipeline.chains.tron.rpc.node import TronNode, check_genesis
 from pipeline.chains.values import (
     Asset,
@@ -23,8 +23,6 @@ from pipeline.chains.values import (
     BlockContent,
     BlockRef,
     BroadcastReply,
-    Cost,
-    FeeEstimate,
     Finality,
     Lack,
     Payment,
@@ -32,14 +30,13 @@ from pipeline.chains.values import (
     SignedTransaction,
     TokenInfo,
     TransactionResult,
-    UnsignedTransaction,
     Verdict,
 )
-from pipeline.curve import PublicKey
 
 LONGEST_LIFETIME = timedelta(hours=24)
 """java-tron refuses an expiration further ahead of the head block."""
 _BLOCK_MILLISECONDS = 3000
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class TronProvider:
@@ -57,7 +54,7 @@ class TronProvider:
         patience: float = PATIENCE,
         death_margin: timedelta = verdict.DEATH_MARGIN,
     ) -> None:
-        """``assets`` are what :meth:`decode` knows by name; the native coin among them gives TRX its symbol.
+        """``assets`` are those of :class:`TronCodec`.
 
         Raises ValueError without nodes or for a genesis id that is not 64 hex digits.
         """
@@ -70,8 +67,7 @@ class TronProvider:
             patience=patience,
             clock=clock,
         )
-        self._assets = {one.contract: one for one in assets}
-        self._assets.setdefault(None, Asset("TRX", 6))
+        self.codec = TronCodec(assets)
         self._balances = balances.reader(self._nodes)
         self._fees = FeeBook(clock, self._nodes)
         self._death_margin = death_margin
@@ -95,16 +91,18 @@ class TronProvider:
         canonical = address.validate(contract)
         return await self._nodes.ask(lambda node: tokens.inspect(node, canonical))
 
-    async def estimate(self, payment: Payment) -> FeeEstimate:
+    async def estimate(self, payment: Payment) -> TronFee:
         _check(payment)
         return await self._nodes.ask(lambda node: self._fees.estimate(node, payment))
 
-    async def build(
-        self, payment: Payment, estimate: FeeEstimate, lifetime_seconds: float, nonce: int | None = None
-    ) -> UnsignedTransaction:
+    async def prepare(
+        self, payment: Payment, fee: Fee, lifetime_seconds: float, nonce: int | None = None
+    ) -> TronParameters:
         """Refers to the newest solid block and expires ``lifetime_seconds`` after the head block: the chain's clock
         counts, not ours. Raises ValueError for a lifetime outside (0, 24 h)."""
         _check(payment)
+        if not isinstance(fee, TronFee):
+            raise ValueError(f"a fee of another family given: {fee!r}")  # noqa: TRY004
         if nonce is not None:
             raise ValueError(f"nonce {nonce} given: TRON transactions have none")
         lifetime = timedelta(seconds=lifetime_seconds)
@@ -116,54 +114,17 @@ class TronProvider:
             return solid, await node.block_ref(Finality.HEAD), await self._fees.prices()
 
         solid, head, prices = await self._nodes.ask(ask)
-        raw = _encode(payment, estimate, solid, head, lifetime)
-        cap = estimate.fee_limit + transaction_bytes(payment, estimate.fee_limit) * prices.bandwidth
-        return UnsignedTransaction(
-            payment=payment,
-            raw=raw,
-            digest=transaction.digest(raw),
-            fee_cap=cap + (prices.activation if payment.asset.is_native else 0),
-            expiration=transaction.from_milliseconds(transaction.decode(raw).expiration_ms),
+        return TronParameters(
             ref_block=solid.number,
+            ref_block_id=solid.id,
+            expiration=head.timestamp + lifetime // _MILLISECOND * _MILLISECOND,
+            # The chain does not check it. A random one within the block keeps two equal payments of one moment from
+            # being one and the same transaction.
+            timestamp=head.timestamp + secrets.randbelow(_BLOCK_MILLISECONDS) * _MILLISECOND,
+            fee_limit=fee.fee_limit,
+            byte_price=prices.bandwidth,
+            activation=prices.activation,
         )
-
-    def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
-        sender = transaction.decode(unsigned.raw).sender
-        signer = _signer(transaction.digest(unsigned.raw), signature)
-        if signer != sender:
-            raise BadSignature(f"the signature is {signer}'s, the payment is from {sender}: wrong derivation index")
-        return SignedTransaction(
-            txid=transaction.txid(unsigned.raw),
-            raw=transaction.join(unsigned.raw, signature),
-            sender=sender,
-            fee_cap=unsigned.fee_cap,
-            expiration=unsigned.expiration,
-            ref_block=unsigned.ref_block,
-        )
-
-    def decode(self, raw: bytes, sender: str | None = None) -> Payment:
-        try:
-            found = transaction.decode(raw)
-        except UndecodableTransaction as unsigned:
-            try:
-                found = transaction.decode(transaction.split(raw)[0])
-            except UndecodableTransaction as signed:
-                raise UndecodableTransaction(f"neither unsigned ({unsigned}) nor signed ({signed})") from signed
-        if sender is not None and found.sender != sender:
-            raise UndecodableTransaction(f"it is from {found.sender}, not from {sender}")
-        asset = self._assets.get(found.contract) or Asset("token", 0, found.contract)
-        return Payment(found.sender, found.receiver, asset, found.amount)
-
-    def cost_of(self, raw: bytes) -> Cost:
-        try:
-            found = transaction.decode(raw)
-        except UndecodableTransaction:
-            raw, _ = transaction.split(raw)
-            found = transaction.decode(raw)
-        return Cost(most_burned(raw, found))
-
-    def txid_of(self, raw: bytes) -> str:
-        return transaction.txid(transaction.split(raw)[0])
 
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         return await broadcast(self._nodes, signed, send, repeat)
@@ -187,42 +148,8 @@ class TronProvider:
     def troubles(self) -> Mapping[str, str]:
         return self._nodes.troubles()
 
-    def validate_address(self, address_text: str) -> str:
-        return address.validate(address_text)
-
     async def close(self) -> None:
         await self._nodes.close()
-
-
-def _encode(payment: Payment, estimate: FeeEstimate, solid: BlockRef, head: BlockRef, lifetime: timedelta) -> bytes:
-    now = transaction.to_milliseconds(head.timestamp)
-    ref_bytes, ref_hash = transaction.ref_block(solid.id)
-    # The chain does not look at timestamp. A random one within the block keeps two equal payments
-    # of one moment from being one and the same transaction.
-    return transaction.encode(
-        RawTransfer(
-            sender=payment.sender,
-            receiver=payment.receiver,
-            amount=payment.amount,
-            contract=payment.asset.contract,
-            ref_block_bytes=ref_bytes,
-            ref_block_hash=ref_hash,
-            expiration_ms=now + lifetime // timedelta(milliseconds=1),
-            timestamp_ms=now + secrets.randbelow(_BLOCK_MILLISECONDS),
-            fee_limit=estimate.fee_limit,
-        )
-    )
-
-
-def _signer(digest: bytes, signature: bytes) -> str:
-    if len(signature) != transaction.SIGNATURE_BYTES:
-        raise BadSignature(f"a signature has {transaction.SIGNATURE_BYTES} bytes, this one {len(signature)}")
-    recovery = signature[64] - 27 if signature[64] >= 27 else signature[64]
-    try:
-        public = PublicKey.recover(digest, signature[:64] + bytes([recovery]))
-    except ValueError as error:
-        raise BadSignature(f"the signature recovers to no key: {error}") from error
-    return address.from_public_key(public)
 
 
 def _check(payment: Payment) -> None:

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from pipeline.chains.errors import ChainError
+from pipeline.chains.fees import Fee
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Balance, BalanceQuery, FeeEstimate, Finality, Payment
+from pipeline.chains.values import Balance, BalanceQuery, Finality, Payment
 from pipeline.payments.decide.decisions import Holdings
 from pipeline.payments.send.sender import Claimed, Sender
 from pipeline.payments.terms import Terms
@@ -31,14 +32,14 @@ async def read_holdings(
 
 async def estimates(
     sender: Sender, terms: Terms, payments: Sequence[Payment], slots: asyncio.Semaphore
-) -> list[FeeEstimate | ChainError]:
+) -> list[Fee | ChainError]:
     """Price payments concurrently; what failed, or is too dear by our own rules, stands in its place."""
 
-    async def one(payment: Payment) -> FeeEstimate | ChainError:
+    async def one(payment: Payment) -> Fee | ChainError:
         async with slots:
             try:
                 estimate = await sender.provider.estimate(payment)
-                terms.check_fee(max(estimate.fee, estimate.fee_limit))
+                terms.check_fee(estimate.highest)
             except ChainError as error:
                 return error
         return estimate

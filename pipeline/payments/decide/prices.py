@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from loguru import logger
 
 from pipeline.chains.errors import FeeCapTooLow
-from pipeline.chains.values import FeeEstimate
+from pipeline.chains.fees import Fee
 from pipeline.log import Seldom
 
 LONGEST_SECONDS = 3600.0
@@ -30,10 +30,10 @@ class PriceWatch:
         self._told = False
         self._seldom = Seldom(LONGEST_SECONDS)
 
-    def note(self, chain: str, priced: Sequence[FeeEstimate | Exception]) -> None:
+    def note(self, chain: str, priced: Sequence[Fee | Exception]) -> None:
         """What payments of one moment cost, or why they have no price."""
         dear = [one for one in priced if isinstance(one, FeeCapTooLow)]
-        if any(isinstance(one, FeeEstimate) for one in priced):
+        if any(not isinstance(one, Exception) for one in priced):
             self._since = None
             if self._told:
                 self._told = False

@@ -7,7 +7,8 @@ from typing import Any
 from loguru import logger
 
 from pipeline.chains.errors import InsufficientFunds, PermissionChanged, SimulationFailed
-from pipeline.chains.values import BalanceQuery, FeeEstimate, Finality, Payment
+from pipeline.chains.fees import Fee, TronFee
+from pipeline.chains.values import BalanceQuery, Finality, Payment
 from pipeline.log import Seldom
 from pipeline.payments.decide.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.payments.decide.gas import decide_gas
@@ -136,7 +137,7 @@ class GasTopups(PayingHandler):
                 decided.append((one, self._locked_out(terms, estimate)))
             elif isinstance(estimate, Exception):
                 decided.append((one, outcome_of(one.job, estimate)))
-            elif not estimate.receiver_signs:
+            elif isinstance(estimate, TronFee) and not estimate.receiver_signs:
                 decided.append((one, _not_ours_any_more(one.context.address)))
             else:
                 # Where less is missing more is sent: a top-up that its own fee exceeds would only burn gas.
@@ -181,10 +182,10 @@ class GasTopups(PayingHandler):
                 adopted += cost if transfer_id <= promised.newest else 0
 
 
-def _with_headroom(estimate: FeeEstimate) -> int:
+def _with_headroom(estimate: Fee) -> int:
     """On EVM the price moves between the top-up and the transfer that it is for, and a wallet that lacks one wei of its
     fee then is sent back for more: two full blocks' rise of the base fee is covered."""
-    return estimate.fee if not estimate.gas_limit else -(-estimate.fee * (100 + _HEADROOM_PERCENT) // 100)
+    return estimate.fee if not estimate.rises else -(-estimate.fee * (100 + _HEADROOM_PERCENT) // 100)
 
 
 def _too_dear(terms: Terms, fee: int, amount: int) -> Outcome:

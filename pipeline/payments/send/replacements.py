@@ -99,12 +99,13 @@ class Upkeep:
 
         Raises SimulationFailed, FeeCapTooLow."""
         try:
-            return await self._provider.bump(wanted.signed, affordable)
+            parameters = await self._provider.prepare_replacement(wanted.signed, affordable)
         except SimulationFailed as failing:
             if not wanted.is_overdue:
                 raise
             logger.error("transfer {} is offered again all the same, to use its nonce: {}", wanted.transfer_id, failing)
-            return await self._provider.bump(wanted.signed, affordable, keep_gas_limit=True)
+            parameters = await self._provider.prepare_replacement(wanted.signed, affordable, keep_gas_limit=True)
+        return self._provider.codec.build(wanted.payment, parameters)
 
     async def _is_poor(self, terms: Terms, wanted: Wanted) -> bool:
         """Whether it is the sender's coins that keep the offer down, and not a cap."""
@@ -126,7 +127,8 @@ class Upkeep:
             if void.owner.wallet_id is not None:
                 await self._sender.store.flag_needs_gas(void.owner.wallet_id)
             raise
-        unsigned = await self._provider.build(payment, estimate, terms.lifetime_seconds, void.nonce)
+        parameters = await self._provider.prepare(payment, estimate, terms.lifetime_seconds, void.nonce)
+        unsigned = self._provider.codec.build(payment, parameters)
         terms.check_fee(unsigned.fee_cap)
         authority = await self._sender.authority(void.owner.derivation_index)
         async with self._sender.permit(unsigned) as permit:

@@ -25,9 +25,10 @@ from loguru import logger
 from psycopg import Error as DatabaseTrouble
 
 from pipeline.chains.errors import ChainError, LyingNode
+from pipeline.chains.fees import Fee
 from pipeline.chains.provider import NumberedProvider, Provider
-from pipeline.chains.values import Cost, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
-from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX, Family
+from pipeline.chains.values import Cost, Family, Payment, SignedTransaction, UnsignedTransaction
+from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
 from pipeline.payments.authority import Authority, check_intent, check_wallet, signing_index
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.decide.prices import PriceWatch
@@ -65,7 +66,7 @@ class Order:
     kind: Kind
     asset: AssetTerms
     payment: Payment
-    estimate: FeeEstimate
+    estimate: Fee
     transfer_id: int | None = None
     """Set once its intent is committed."""
     priced_at: float = field(default_factory=time.monotonic)
@@ -198,7 +199,7 @@ class Sender:
         payment, cost = unsigned.payment, self._cost(unsigned)
         self.rules.allow(payment, cost)
         most = _leaving(payment) + cost.fee
-        already = 0 if replaces is None else _leaving(payment) + self.provider.cost_of(replaces.raw).fee
+        already = 0 if replaces is None else _leaving(payment) + self.provider.codec.cost_of(replaces.raw).fee
         of_gas_wallet = payment.sender == await self.gas_address()
         async with self.rules.permit(most, max(0, most - already), of_gas_wallet=of_gas_wallet) as permit:
             try:
@@ -212,18 +213,18 @@ class Sender:
         self, kind: Kind, payment: Payment, unsigned: UnsignedTransaction, authority: Authority, permit: Permit
     ) -> SignedTransaction:
         """Read the bytes back, hold them against the rules, and sign them. Raises SigningRefused, SigningDeferred."""
-        decoded = self.provider.decode(unsigned.raw, payment.sender)
+        decoded = self.provider.codec.decode(unsigned.raw, payment.sender)
         check_intent(decoded, payment)
         index = signing_index(kind, decoded, authority)
         cost = self._cost(unsigned)
         self.rules.allow(decoded, cost)
         permit.use(_leaving(decoded) + cost.fee)
         signature = await self._signer.sign_digest(self._family, index, unsigned.digest)
-        return self.provider.attach(unsigned, signature)
+        return self.provider.codec.attach(unsigned, signature)
 
     def _cost(self, unsigned: UnsignedTransaction) -> Cost:
         """What stands in the bytes, or what a node says beyond it (a part of the fee that no field bounds)."""
-        own = self.provider.cost_of(unsigned.raw)
+        own = self.provider.codec.cost_of(unsigned.raw)
         return Cost(max(own.fee, unsigned.fee_cap), own.gas)
 
     async def give_up(self, claimed: Claimed, reason: str) -> None:
@@ -235,7 +236,8 @@ class Sender:
     async def _sign(self, order: Order, terms: Terms) -> _Ready:
         job, payment = order.claimed.job, order.payment
         transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
-        unsigned = await self.provider.build(payment, order.estimate, terms.lifetime_seconds)
+        parameters = await self.provider.prepare(payment, order.estimate, terms.lifetime_seconds)
+        unsigned = self.provider.codec.build(payment, parameters)
         terms.check_fee(unsigned.fee_cap)
         async with self.permit(unsigned) as permit:
             signed = await self.sign(order.kind, payment, unsigned, order.claimed.authority, permit)
@@ -249,12 +251,13 @@ class Sender:
         transfer_id = order.transfer_id if order.transfer_id is not None else await self.open(order)
         if not payment.asset.is_native and time.monotonic() - order.priced_at > _SIMULATION_KEPT_SECONDS:
             estimate = await self.provider.estimate(payment)
-        unsigned = await self.provider.build(payment, estimate, terms.lifetime_seconds, 0)
+        parameters = await self.provider.prepare(payment, estimate, terms.lifetime_seconds, 0)
+        unsigned = self.provider.codec.build(payment, parameters)
         terms.check_fee(unsigned.fee_cap)
         permit = await permits.enter_async_context(self.permit(unsigned))
 
         async def sign(nonce: int) -> SignedTransaction:
-            numbers = numbered.renumber(unsigned, nonce)
+            numbers = numbered.codec.renumber(unsigned, nonce)
             return await self.sign(order.kind, payment, numbers, order.claimed.authority, permit)
 
         return Draft(transfer_id, sign)
@@ -321,7 +324,7 @@ class Sender:
         try:
             if asset is None:
                 raise SigningRefused(f"asset {intent.asset_id} is not active any more")
-            decoded = self.provider.decode(signed.raw)
+            decoded = self.provider.codec.decode(signed.raw)
             check_intent(decoded, intent.payment(asset.asset))
             signing_index(kind, decoded, claimed.authority)
             if (refusal := self.rules.refusal(decoded.asset.contract)) is not None:

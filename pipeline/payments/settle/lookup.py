@@ -10,7 +10,6 @@ from loguru import logger
 from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, UndecodableTransaction
 from pipeline.chains.provider import NumberedProvider, Provider
 from pipeline.chains.values import Fate, Verdict
-from pipeline.payments.authority import check_intent
 from pipeline.payments.discipline.nonce_queue import Payments, payments_of
 from pipeline.payments.intents import Kind, LiveAttempt
 from pipeline.payments.send.sender import short
@@ -19,7 +18,6 @@ from pipeline.payments.settle.booking import Finding
 from pipeline.payments.settle.effect import judge
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.states import TransferState
-from pipeline.signing.errors import SigningRefused
 from pipeline.units import to_human
 
 
@@ -172,9 +170,9 @@ class Fates:
         """Whether its txid is of bytes that make the payment; with such a txid nothing else can land."""
         signed = attempt.signed
         try:
-            check_intent(self._provider.decode(signed.raw, signed.sender), attempt.payment)
-            return self._provider.txid_of(signed.raw) == signed.txid
-        except (SigningRefused, UndecodableTransaction):
+            decoded = self._provider.codec.decode(signed.raw, signed.sender)
+            return decoded.does_as(attempt.payment) and self._provider.codec.txid_of(signed.raw) == signed.txid
+        except UndecodableTransaction:
             return False
 
     async def _look_up(self, payment: Payments) -> Known:

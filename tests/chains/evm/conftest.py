@@ -31,6 +31,6 @@ def deploy(network: EvmNetwork) -> Deploy:
 
     async def deployed(name: str, *, decimals: int = 18, arguments: str = "") -> Asset:
         contract = await network.node.deploy(CONTRACTS / f"{name}.json", arguments)
-        return Asset(name, decimals, network.provider().validate_address(contract))
+        return Asset(name, decimals, network.provider().codec.validate_address(contract))
 
     return deployed

@@ -10,6 +10,7 @@ from pipeline.chains.evm.rpc import blocks
 from pipeline.chains.evm.rpc.fees import FeePolicy, with_margin
 from pipeline.chains.evm.rpc.l1_fee import LOOKED_FOR_SECONDS, ORACLE
 from pipeline.chains.values import Fate, Finality, Payment
+from tests.building import build, bump
 from tests.chains.evm.rollup import Rollup, rollup
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 
@@ -57,7 +58,7 @@ async def test_it_is_reckoned_with_paid_and_booked(chain: Rollup, tokens: int) -
     provider = chain.network.provider()
     estimate = await provider.estimate(payment)
     assert estimate.l1_fee == with_margin(L1 + estimate.gas_limit * SCALAR // 10**6 + CONSTANT, 50)
-    assert estimate.fee == estimate.gas_limit * estimate.max_fee + estimate.l1_fee == estimate.fee_limit
+    assert estimate.fee == estimate.gas_limit * estimate.max_fee + estimate.l1_fee == estimate.highest
     cap, cost, booked = await paid(chain.network, provider, payment)
     assert cap == estimate.fee
     assert booked == cost
@@ -82,10 +83,10 @@ async def test_the_oracle_is_asked_about_the_very_bytes(chain: Rollup) -> None:
     await chain.store(ORACLE, 1, (10**6).to_bytes(32, "big"))
     provider = chain.network.provider(policy=FeePolicy(cap=20, l1_margin_percent=0))
     estimate = await provider.estimate(payment)
-    unsigned = await provider.build(payment, estimate, 0, 2**32 - 1)
+    unsigned = await build(provider, payment, estimate, 0, 2**32 - 1)
     assert estimate.l1_fee == (len(unsigned.raw) + 68) * 10**6
     assert unsigned.fee_cap == estimate.fee
-    assert provider.renumber(unsigned, 7).fee_cap == estimate.fee
+    assert provider.codec.renumber(unsigned, 7).fee_cap == estimate.fee
 
 
 async def test_a_replacement_reckons_with_what_l1_costs_by_then(chain: Rollup) -> None:
@@ -93,12 +94,13 @@ async def test_a_replacement_reckons_with_what_l1_costs_by_then(chain: Rollup) -
     provider = chain.network.provider()
     first = await chain.network.sign(provider, payment, PAYER)
     await chain.charge(L1)
-    bumped = await provider.bump(first)
-    assert bumped.l1_fee == L1 * 150 // 100
-    assert bumped.fee_cap > first.fee_cap * 115 // 100 + bumped.l1_fee - 1
-    assert (await provider.bump(first, affordable=bumped.fee_cap)).fee_cap == bumped.fee_cap
+    l1_fee = (await provider.prepare_replacement(first)).l1_fee
+    assert l1_fee == L1 * 150 // 100
+    bumped = await bump(provider, first)
+    assert bumped.fee_cap > first.fee_cap * 115 // 100 + l1_fee - 1
+    assert (await bump(provider, first, affordable=bumped.fee_cap)).fee_cap == bumped.fee_cap
     with pytest.raises(FeeCapTooLow, match="what its sender holds"):
-        await provider.bump(first, affordable=first.fee_cap + bumped.l1_fee)
+        await bump(provider, first, affordable=first.fee_cap + l1_fee)
 
 
 async def test_an_oracle_that_knows_no_operator_fee() -> None:

@@ -8,9 +8,9 @@ from pipeline.chains.errors import FeeCapTooLow, UndecodableTransaction
 from pipeline.chains.evm.codec import transaction
 from pipeline.chains.evm.provider import EvmProvider, SenderNonces
 from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy
-from pipeline.chains.values import BroadcastOutcome, Fate, Payment, SignedTransaction, UnsignedTransaction
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import BroadcastOutcome, Family, Fate, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.local.anvil_proxy import Fault
+from tests.building import build, bump
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 
 PAYER, RECEIVER = 40, 41
@@ -26,7 +26,7 @@ async def payment(network: EvmNetwork) -> Payment:
 
 
 async def signed_as(network: EvmNetwork, provider: EvmProvider, unsigned: UnsignedTransaction) -> SignedTransaction:
-    return provider.attach(unsigned, await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest))
+    return provider.codec.attach(unsigned, await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest))
 
 
 async def test_a_hundred_payments_in_one_block(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> None:
@@ -49,18 +49,18 @@ async def test_a_hundred_payments_in_one_block(network: EvmNetwork, provider: Ev
 async def test_a_nonce_is_needed(provider: EvmProvider, payment: Payment) -> None:
     estimate = await provider.estimate(payment)
     with pytest.raises(ValueError, match="needs the sender's nonce"):
-        await provider.build(payment, estimate, 180)
-    twice = [await provider.build(payment, estimate, 180, 3) for _ in range(2)]
+        await build(provider, payment, estimate, 180)
+    twice = [await build(provider, payment, estimate, 180, 3) for _ in range(2)]
     assert twice[0] == twice[1], "the nonce alone makes two payments two"
 
 
 async def test_unsigned_bytes_need_a_sender(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> None:
-    unsigned = await provider.build(payment, await provider.estimate(payment), 180, 0)
+    unsigned = await build(provider, payment, await provider.estimate(payment), 180, 0)
     with pytest.raises(UndecodableTransaction, match="do not name their sender"):
-        provider.decode(unsigned.raw)
+        provider.codec.decode(unsigned.raw)
     elsewhere = EvmProvider("other", 1, [*(node.config for node in provider._nodes.all)], [network.coin])
     with pytest.raises(UndecodableTransaction, match="for chain id 31337, this chain's is 1"):
-        elsewhere.decode(unsigned.raw, payment.sender)
+        elsewhere.codec.decode(unsigned.raw, payment.sender)
 
 
 async def test_a_stuck_one_is_replaced_and_paid_once(
@@ -68,7 +68,7 @@ async def test_a_stuck_one_is_replaced_and_paid_once(
 ) -> None:
     first = await network.sign(provider, payment, PAYER)
     await provider.broadcast(first)
-    bumped = await provider.bump(first)
+    bumped = await bump(provider, first)
     assert bumped.payment == payment
     assert bumped.nonce == first.nonce
     assert bumped.ref_block == first.ref_block, "its receipt may be as old as the first one's"
@@ -91,7 +91,7 @@ async def test_a_stuck_one_is_replaced_and_paid_once(
 async def test_the_first_may_win_all_the_same(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> None:
     first = await network.sign(provider, payment, PAYER)
     await provider.broadcast(first)
-    second = await signed_as(network, provider, await provider.bump(first))
+    second = await signed_as(network, provider, await bump(provider, first))
     await network.mine()
     late = await provider.broadcast(second)
     assert (late.outcome, late.code) == (BroadcastOutcome.REFUSED, "nonce too low")
@@ -107,7 +107,7 @@ async def test_a_replacement_that_offers_no_more_is_refused(
 ) -> None:
     await provider.broadcast(await network.sign(provider, payment, PAYER))
     estimate = await provider.estimate(payment)
-    rival = await provider.build(replace(payment, amount=999), estimate, 0, 0)
+    rival = await build(provider, replace(payment, amount=999), estimate, 0, 0)
     reply = await provider.broadcast(await signed_as(network, provider, rival))
     assert (reply.outcome, reply.code) == (BroadcastOutcome.REFUSED, "replacement underpriced"), reply
 
@@ -115,10 +115,10 @@ async def test_a_replacement_that_offers_no_more_is_refused(
 async def test_replacements_end_at_the_cap(network: EvmNetwork, payment: Payment) -> None:
     provider = network.provider(policy=FeePolicy(cap=20, replacement_cap=24))
     first = await network.sign(provider, payment, PAYER)
-    second = await signed_as(network, provider, await provider.bump(first))
+    second = await signed_as(network, provider, await bump(provider, first))
     assert (first.fee_cap, second.fee_cap) == (21_000 * 20, 21_000 * 24)
     with pytest.raises(FeeCapTooLow, match="a replacement on anvil needs"):
-        await provider.bump(second)
+        await bump(provider, second)
 
 
 async def test_replacements_end_at_what_the_sender_holds(
@@ -126,15 +126,15 @@ async def test_replacements_end_at_what_the_sender_holds(
 ) -> None:
     first = await network.sign(provider, payment, PAYER)
     with pytest.raises(FeeCapTooLow, match="or what its sender holds"):
-        await provider.bump(first, affordable=21_000 * 23 - 1)
-    assert (await provider.bump(first, affordable=21_000 * 23)).fee_cap == 21_000 * 23
+        await bump(provider, first, affordable=21_000 * 23 - 1)
+    assert (await bump(provider, first, affordable=21_000 * 23)).fee_cap == 21_000 * 23
 
 
 async def test_a_nonce_used_outside_is_told_from_a_replacement(
     network: EvmNetwork, provider: EvmProvider, payment: Payment
 ) -> None:
     first = await network.sign(provider, payment, PAYER)
-    second = await signed_as(network, provider, await provider.bump(first))
+    second = await signed_as(network, provider, await bump(provider, first))
     await network.doom(first, PAYER)
     assert [verdict.fate for verdict in await provider.verdicts([first, second])] == [Fate.OPEN] * 2, "not final yet"
     await network.finalize()
@@ -156,7 +156,7 @@ async def test_a_gap_is_filled_by_a_payment_to_oneself(
     await network.finalize()
     assert (await provider.sender_nonces(payment.sender)).pending == 0, "it waits for nonce 0"
     filler = replace(payment, receiver=payment.sender, amount=1)
-    unsigned = await provider.build(filler, await provider.estimate(filler), 0, 0)
+    unsigned = await build(provider, filler, await provider.estimate(filler), 0, 0)
     signed = await signed_as(network, provider, unsigned)
     await provider.broadcast(signed)
     await network.finalize()

@@ -8,8 +8,9 @@ import pytest
 from pipeline.chains.errors import InvalidAddress, NotAToken, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc.simulate import MOST_TOLERATED
-from pipeline.chains.values import Asset, Fate, FeeEstimate, Payment
-from pipeline.keys.derivation import Family
+from pipeline.chains.fees import EvmFee
+from pipeline.chains.values import Asset, Family, Fate, Payment
+from tests.building import build
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import EvmNetwork
 
@@ -94,10 +95,10 @@ async def test_a_fee_on_transfer_is_found_by_its_effect(network: EvmNetwork, dep
     network.token = await deploy("FeeToken")
     payment = await holding(network, network.token, 10_000)
     provider = network.provider()
-    estimate = FeeEstimate(fee=4_000_000, fee_limit=4_000_000, gas_limit=200_000, max_fee=20, tip=1)
-    unsigned = await provider.build(payment, estimate, 0, 0)
+    estimate = EvmFee(gas_limit=200_000, max_fee=20, tip=1)
+    unsigned = await build(provider, payment, estimate, 0, 0)
     signature = await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest)
-    signed = provider.attach(unsigned, signature)
+    signed = provider.codec.attach(unsigned, signature)
     await provider.broadcast(signed)
     await network.finalize()
     verdict = await provider.verdict(signed)
@@ -142,8 +143,8 @@ async def test_gas_that_runs_out_is_called_that(network: EvmNetwork, provider: E
     await network.finalize()
     payment = Payment(payer, await network.address(RECEIVER), network.token, 500)
     estimate = replace(await provider.estimate(payment), gas_limit=30_000)
-    unsigned = await provider.build(payment, estimate, 0, 0)
-    signed = provider.attach(unsigned, await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest))
+    unsigned = await build(provider, payment, estimate, 0, 0)
+    signed = provider.codec.attach(unsigned, await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest))
     await provider.broadcast(signed)
     await network.finalize()
     result = (await provider.verdict(signed)).result

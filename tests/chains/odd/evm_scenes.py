@@ -5,8 +5,8 @@ from typing import Any
 
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.rpc.http import Clock, NodeConfig
-from pipeline.chains.values import Asset, BalanceQuery, Finality, Payment, SignedTransaction
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Asset, BalanceQuery, Family, Finality, Payment, SignedTransaction
+from tests.building import build, bump
 from tests.chains.evm.conftest import CONTRACTS
 from tests.chains.odd.gate import Make
 from tests.chains.odd.recorded import Ask, Scene
@@ -69,14 +69,14 @@ class EvmScenes:
         await scene("balances by creation", lambda p: p.balances(balances))
 
         estimate = await self._asked(lambda p: p.estimate(token))
-        await scene("build", lambda p: p.build(token, estimate, 0, 0))
+        await scene("build", lambda p: build(p, token, estimate, 0, 0))
         first = await self._signed(token, PAYER, 0)
         second = await self._signed(coin, PAYER, 1)
         await scene("broadcast", lambda p: p.broadcast(first), frozenset({"result"}))
         await scene("broadcast again", lambda p: p.broadcast(first))
         await self._asked(lambda p: p.broadcast(second))
         await scene("sender_nonces", lambda p: p.sender_nonces(payer))
-        await scene("bump", lambda p: p.bump(second))
+        await scene("bump", lambda p: bump(p, second))
         await scene("outpriced", lambda p: p.outpriced(second))
         await scene("verdict open", lambda p: p.verdicts([first]))
         await network.mine()
@@ -105,7 +105,7 @@ class EvmScenes:
         await multicall3.stand(network.node)
         await scene("balances by Multicall3", lambda p: p.balances(balances))
         reverting = await network.node.deploy(CONTRACTS / "NoToken.json")
-        reverting = network.provider().validate_address(reverting)
+        reverting = network.provider().codec.validate_address(reverting)
         await scene("inspect what reverts", lambda p: p.inspect_token(reverting))
         return scenes, self.make
 
@@ -119,7 +119,9 @@ class EvmScenes:
 
     async def _signed(self, payment: Payment, index: int, nonce: int) -> SignedTransaction:
         provider = self.make()
-        unsigned = await provider.build(payment, await provider.estimate(payment), 0, nonce)
-        signed = provider.attach(unsigned, await self.network.signer.sign_digest(Family.EVM, index, unsigned.digest))
+        unsigned = await build(provider, payment, await provider.estimate(payment), 0, nonce)
+        signed = provider.codec.attach(
+            unsigned, await self.network.signer.sign_digest(Family.EVM, index, unsigned.digest)
+        )
         await provider.close()
         return signed

@@ -5,9 +5,9 @@ from typing import Any
 
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, BalanceQuery, Finality, Payment, SignedTransaction
+from pipeline.chains.values import Asset, BalanceQuery, Family, Finality, Payment, SignedTransaction
 from pipeline.devnet.faults import FaultKind
-from pipeline.keys.derivation import Family
+from tests.building import build
 from tests.chains.odd.gate import Make
 from tests.chains.odd.recorded import Ask, Scene
 from tests.chains.provider.network import FakeTime
@@ -66,11 +66,11 @@ class TronScenes:
 
         estimate = await self._asked(lambda p: p.estimate(token))
 
-        async def build(provider: Any) -> Any:
-            built = await provider.build(token, estimate, 180)  # its timestamp is drawn
+        async def without_time(provider: Any) -> Any:
+            built = await build(provider, token, estimate, 180)  # its timestamp is drawn
             return built.payment, built.fee_cap, built.expiration, built.ref_block
 
-        await scene("build", build, IN_A_BLOCK)
+        await scene("build", without_time, IN_A_BLOCK)
         first, second = await self._signed(token), await self._signed(coin)
         await scene("broadcast", lambda p: p.broadcast(first), frozenset({"txid"}))
         await scene("broadcast again", lambda p: p.broadcast(first), frozenset({"txid"}))
@@ -107,7 +107,9 @@ class TronScenes:
 
     async def _signed(self, payment: Payment) -> SignedTransaction:
         provider = self.make()
-        unsigned = await provider.build(payment, await provider.estimate(payment), 180)
-        signed = provider.attach(unsigned, await self.network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest))
+        unsigned = await build(provider, payment, await provider.estimate(payment), 180)
+        signed = provider.codec.attach(
+            unsigned, await self.network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest)
+        )
         await provider.close()
         return signed

@@ -11,12 +11,13 @@ from eth_abi.abi import encode
 from pipeline.chains.evm.codec import address as evm_address
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc.fees import FeePolicy
+from pipeline.chains.fees import Fee
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import Clock, NodeConfig
-from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Asset, Family, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.local.anvil_proxy import SEND, Fault
 from pipeline.signing.local import LocalSigner, Signer
+from tests.building import build
 from tests.chains.evm.anvil import BASE_FEE, FINALITY_DEPTH, Anvil, anvil
 from tests.chains.evm.proxy import OddNode
 from tests.chains.provider.network import FakeTime, Trouble
@@ -77,15 +78,15 @@ class EvmNetwork:
         return await self.signer.address(Family.EVM, index)
 
     async def build(
-        self, provider: Provider, payment: Payment, estimate: FeeEstimate, lifetime: float = 180
+        self, provider: Provider, payment: Payment, estimate: Fee, lifetime: float = 180
     ) -> UnsignedTransaction:
         nonce = self.nonces.get(payment.sender, 0)
         self.nonces[payment.sender] = nonce + 1
-        return await provider.build(payment, estimate, lifetime, nonce)
+        return await build(provider, payment, estimate, lifetime, nonce)
 
     async def sign(self, provider: Provider, payment: Payment, index: int, lifetime: float = 180) -> SignedTransaction:
         unsigned = await self.build(provider, payment, await provider.estimate(payment), lifetime)
-        return provider.attach(unsigned, await self.signer.sign_digest(Family.EVM, index, unsigned.digest))
+        return provider.codec.attach(unsigned, await self.signer.sign_digest(Family.EVM, index, unsigned.digest))
 
     async def fund(self, address: str, coins: int, tokens: int = 0) -> None:
         if coins:
@@ -136,8 +137,8 @@ class EvmNetwork:
         await self.node.send(self.node.accounts[1], signed.sender, value=10_000_000)
         await self.mine()
         payment = Payment(signed.sender, await self.address(index + 1), self.coin, 1)
-        unsigned = await provider.build(payment, await provider.estimate(payment), 0, signed.nonce)
-        other = provider.attach(unsigned, await self.signer.sign_digest(Family.EVM, index, unsigned.digest))
+        unsigned = await build(provider, payment, await provider.estimate(payment), 0, signed.nonce)
+        other = provider.codec.attach(unsigned, await self.signer.sign_digest(Family.EVM, index, unsigned.digest))
         await provider.broadcast(other)
         await self.mine()
 

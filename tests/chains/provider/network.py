@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from pipeline.chains.fees import Fee
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
+from pipeline.chains.values import Asset, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.signing.local import Signer
 
 
@@ -75,7 +76,7 @@ class TestNetwork(Protocol):
         """Ours at a derivation index."""
 
     async def build(
-        self, provider: Provider, payment: Payment, estimate: FeeEstimate, lifetime: float = 180
+        self, provider: Provider, payment: Payment, estimate: Fee, lifetime: float = 180
     ) -> UnsignedTransaction:
         """``provider.build``, with the sender's next nonce where there are nonces."""
 

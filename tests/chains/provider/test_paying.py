@@ -14,9 +14,11 @@ from pipeline.chains.errors import (
     SimulationFailed,
     UndecodableTransaction,
 )
+from pipeline.chains.fees import TronFee
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Asset, BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
 from pipeline.units import to_human
+from tests.building import build
 from tests.chains.provider.network import TestNetwork, Trouble
 
 PAYER, RECEIVER, SECOND_RECEIVER = 40, 41, 42
@@ -43,7 +45,7 @@ async def test_a_payment_from_estimate_to_final(network: TestNetwork, provider: 
     estimate = await provider.estimate(payment)
     signed = await network.sign(provider, payment, PAYER)
     assert signed.sender == payment.sender
-    assert provider.decode(signed.raw) == payment
+    assert provider.codec.decode(signed.raw) == payment
 
     before = await network.truth(payment.sender, network.coin, final=False)
     reply = await provider.broadcast(signed)
@@ -115,7 +117,7 @@ async def test_a_new_account_costs_more(network: TestNetwork, provider: Provider
     await network.finalize()
     result = (await provider.verdict(signed)).result
     assert result is not None
-    assert result.fee == new.fee if new.activation else 0 < result.fee <= new.fee
+    assert result.fee == new.fee if isinstance(new, TronFee) else 0 < result.fee <= new.fee
     assert (await provider.estimate(payment)).fee <= new.fee
 
 
@@ -138,7 +140,7 @@ async def test_a_token_transfer_is_priced_before_its_gas_is_there(network: TestN
     await network.finalize()
     estimate = await provider.estimate(Payment(payer, await network.address(RECEIVER), network.token, 500))
     assert estimate.fee > 0
-    assert estimate.fee_limit > 0
+    assert estimate.highest >= estimate.fee
 
 
 async def test_what_would_fail_is_not_estimated(network: TestNetwork, provider: Provider) -> None:
@@ -337,14 +339,14 @@ async def test_only_the_senders_signature_is_attached(
     network: TestNetwork, provider: Provider, payment: Payment
 ) -> None:
     unsigned = await network.build(provider, payment, await provider.estimate(payment))
-    assert provider.decode(unsigned.raw, payment.sender) == payment
+    assert provider.codec.decode(unsigned.raw, payment.sender) == payment
     with pytest.raises(UndecodableTransaction):
-        provider.decode((await network.sign(provider, payment, PAYER)).raw, payment.receiver)
+        provider.codec.decode((await network.sign(provider, payment, PAYER)).raw, payment.receiver)
     with pytest.raises(BadSignature, match=r"is from|recovers"):
         await network.sign(provider, payment, RECEIVER)
     for bad in (bytes(65), b"\xff" * 65, b"short"):
         with pytest.raises(BadSignature):
-            provider.attach(unsigned, bad)
+            provider.codec.attach(unsigned, bad)
 
 
 async def test_what_is_not_one_of_our_assets_is_not_decoded(
@@ -353,7 +355,7 @@ async def test_what_is_not_one_of_our_assets_is_not_decoded(
     signed = await network.sign(provider, payment, PAYER)
     for bad in (b"", b"\x00", signed.raw[:-1], signed.raw + b"\x00", signed.raw + signed.raw):
         with pytest.raises(UndecodableTransaction):
-            provider.decode(bad)
+            provider.codec.decode(bad)
 
 
 @pytest.mark.parametrize("lifetime", [0, -1, 24 * 3600])
@@ -363,4 +365,4 @@ async def test_lifetimes_that_the_chain_refuses(
     if not network.expires:
         pytest.skip("transactions of this chain do not expire")
     with pytest.raises(ValueError, match="lifetime"):
-        await provider.build(payment, await provider.estimate(payment), lifetime)
+        await build(provider, payment, await provider.estimate(payment), lifetime)

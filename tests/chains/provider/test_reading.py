@@ -153,8 +153,8 @@ async def test_only_bad_entries_ask_no_node(network: TestNetwork) -> None:
 
 async def test_addresses(network: TestNetwork, provider: Provider) -> None:
     wallet = await network.address(0)
-    assert provider.validate_address(wallet) == wallet
+    assert provider.codec.validate_address(wallet) == wallet
     with pytest.raises(InvalidAddress, match="empty"):
-        provider.validate_address("")
+        provider.codec.validate_address("")
     with pytest.raises(InvalidAddress, match="checksum"):
-        provider.validate_address(wallet[:-1] + ("a" if wallet[-1] != "a" else "b"))
+        provider.codec.validate_address(wallet[:-1] + ("a" if wallet[-1] != "a" else "b"))

@@ -8,9 +8,9 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.tron.codec import address, transaction
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, BalanceQuery, BroadcastOutcome, Fate, Finality, Payment
+from pipeline.chains.values import Asset, BalanceQuery, BroadcastOutcome, Family, Fate, Finality, Payment
 from pipeline.devnet.faults import FaultKind
-from pipeline.keys.derivation import Family
+from tests.building import build
 from tests.chains.provider.tron_network import TronNetwork, tron_network
 
 PAYER, RECEIVER = 40, 41
@@ -236,14 +236,14 @@ async def test_the_reference_is_solid_and_the_expiration_is_on_the_chains_clock(
 ) -> None:
     await network.pass_time(3600)
     await network.mine()
-    unsigned = await provider.build(token_payment, await provider.estimate(token_payment), 180)
+    unsigned = await build(provider, token_payment, await provider.estimate(token_payment), 180)
     head, solid = await provider.block_ref(Finality.HEAD), await provider.block_ref(Finality.FINAL)
     assert head.timestamp - solid.timestamp > timedelta(minutes=59), "the chain is an hour ahead of us"
     assert unsigned.expiration == head.timestamp + timedelta(seconds=180)
     assert unsigned.ref_block == solid.number
     raw = transaction.decode(unsigned.raw)
     assert (raw.ref_block_bytes, raw.ref_block_hash) == transaction.ref_block(solid.id)
-    signed = provider.attach(unsigned, await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest))
+    signed = provider.codec.attach(unsigned, await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest))
     assert signed.txid == unsigned.digest.hex()
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
 
@@ -251,9 +251,9 @@ async def test_the_reference_is_solid_and_the_expiration_is_on_the_chains_clock(
 async def test_signatures_with_27_and_28_are_taken_too(
     network: TronNetwork, provider: TronProvider, token_payment: Payment
 ) -> None:
-    unsigned = await provider.build(token_payment, await provider.estimate(token_payment), 180)
+    unsigned = await build(provider, token_payment, await provider.estimate(token_payment), 180)
     signature = await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest)
-    signed = provider.attach(unsigned, signature[:64] + bytes([signature[64] + 27]))
+    signed = provider.codec.attach(unsigned, signature[:64] + bytes([signature[64] + 27]))
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
     await network.finalize()
     assert (await provider.verdict(signed)).fate is Fate.FINAL

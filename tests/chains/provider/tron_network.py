@@ -6,15 +6,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from pipeline.chains.fees import Fee
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, FeeEstimate, Payment, SignedTransaction, UnsignedTransaction
+from pipeline.chains.values import Asset, Family, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
-from pipeline.keys.derivation import Family
 from pipeline.signing.local import LocalSigner, Signer
+from tests.building import build
 from tests.chains.provider.network import FakeTime, Trouble
 
 MNEMONIC = "abandon " * 11 + "about"
@@ -63,13 +64,13 @@ class TronNetwork:
         return await self.signer.address(Family.TRON, index)
 
     async def build(
-        self, provider: Provider, payment: Payment, estimate: FeeEstimate, lifetime: float = 180
+        self, provider: Provider, payment: Payment, estimate: Fee, lifetime: float = 180
     ) -> UnsignedTransaction:
-        return await provider.build(payment, estimate, lifetime)
+        return await build(provider, payment, estimate, lifetime)
 
     async def sign(self, provider: Provider, payment: Payment, index: int, lifetime: float = 180) -> SignedTransaction:
         unsigned = await self.build(provider, payment, await provider.estimate(payment), lifetime)
-        return provider.attach(unsigned, await self.signer.sign_digest(Family.TRON, index, unsigned.digest))
+        return provider.codec.attach(unsigned, await self.signer.sign_digest(Family.TRON, index, unsigned.digest))
 
     async def fund(self, address: str, coins: int, tokens: int = 0) -> None:
         if coins:

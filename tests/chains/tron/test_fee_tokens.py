@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.chains.errors import SimulationFailed
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, Effect, Payment
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Asset, Effect, Family, Payment
+from tests.building import build
 from tests.chains.provider.tron_network import TronNetwork
 from tests.chains.tron.artifacts import creation
 from tests.chains.tron.conftest import PAYER
@@ -74,8 +74,8 @@ async def test_a_fee_that_is_switched_on_before_the_block_shows_in_its_effects(
     """Two more writes: a fee limit as it is usual would not be enough for them, which is out of energy then."""
     payment = await of(network, token_payment, "SwitchedFeeToken")
     estimate = replace(await provider.estimate(payment), fee_limit=100_000_000)
-    unsigned = await provider.build(payment, estimate, 180)
-    signed = provider.attach(unsigned, await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest))
+    unsigned = await build(provider, payment, estimate, 180)
+    signed = provider.codec.attach(unsigned, await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest))
     await set_fee(network, payment, 100, 50)
     await provider.broadcast(signed)
     await network.finalize()

@@ -6,8 +6,8 @@ from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.codec import address, transaction
 from pipeline.chains.tron.codec.transaction import RawTransfer
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, Payment, SignedTransaction
-from pipeline.keys.derivation import Family, PrivateBranch
+from pipeline.chains.values import Asset, Family, Payment, SignedTransaction
+from pipeline.keys.derivation import PrivateBranch
 from tests.unit.chains.scripted_node import GENESIS, FakeTime, ScriptedNode
 
 USDT = Asset("USDT", 6, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t")

@@ -3,13 +3,13 @@
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable, FeeCapTooLow
-from pipeline.chains.values import FeeEstimate
+from pipeline.chains.fees import TronFee
 from pipeline.log import Seldom
 from pipeline.payments.decide import prices
 from pipeline.payments.decide.prices import LONGEST_SECONDS, PriceWatch
 
 DEAR = FeeCapTooLow(2, 1, "the base fee on bsc is 2 gwei, the cap is 1")
-CHEAP = FeeEstimate(fee=1, fee_limit=1)
+CHEAP = TronFee(fee=1, fee_limit=1)
 
 
 class Watched:
@@ -19,7 +19,7 @@ class Watched:
         self.watch = PriceWatch(self.told.append, lambda: self.now)
         monkeypatch.setattr(prices.time, "monotonic", lambda: self.now)
 
-    def after(self, seconds: float, *priced: FeeEstimate | Exception) -> int:
+    def after(self, seconds: float, *priced: TronFee | Exception) -> int:
         self.now += seconds
         self.watch.note("bsc", priced)
         return len(self.told)

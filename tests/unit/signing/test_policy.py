@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Family
 from pipeline.signing.errors import PolicyError, SigningRefused
 from pipeline.signing.networks import NAMED, Network, network_named
 from pipeline.signing.policy import Policy, load_policy, to_toml, treasury_variable

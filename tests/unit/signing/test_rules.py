@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.chains.values import Asset, Cost, Payment
-from pipeline.keys.derivation import Family
+from pipeline.chains.values import Asset, Cost, Family, Payment
 from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
 from pipeline.signing.ledger import SpendingLedger
 from pipeline.signing.rules import GAS_WALLET, WALLETS, SigningRules, ceiling_of

@@ -3,10 +3,9 @@
 import re
 from functools import lru_cache
 
-from Crypto.Hash import keccak
-
 from pipeline.chains.errors import InvalidAddress
 from pipeline.curve import PublicKey
+from pipeline.curve.keccak import keccak256
 
 ZERO = "0x" + "00" * 20
 
@@ -55,7 +54,7 @@ def from_word(digits: str) -> str:
 
 def from_public_key(public_key: PublicKey) -> str:
     """The address that a public key controls."""
-    return from_bytes(_keccak(public_key.format(compressed=False)[1:])[12:])
+    return from_bytes(keccak256(public_key.format(compressed=False)[1:])[12:])
 
 
 def validate(address: str) -> str:
@@ -101,10 +100,6 @@ def _checksummed(raw: bytes) -> str:
     """All 40 digits at once, as one number: this is most of what reading a balance costs here."""
     digits = raw.hex().encode()
     number = int.from_bytes(digits, "big")
-    upper = int.from_bytes(_keccak(digits).hex().encode().translate(_UPPER)[:40], "big")
+    upper = int.from_bytes(keccak256(digits).hex().encode().translate(_UPPER)[:40], "big")
     letters = (number & _LETTERS) >> 1
     return "0x" + (number ^ (upper & letters)).to_bytes(40, "big").decode()
-
-
-def _keccak(data: bytes) -> bytes:
-    return keccak.new(digest_bits=256, data=data).digest()

@@ -9,12 +9,12 @@ list, extra call data, coins sent along, or a number with leading zeros.
 from dataclasses import dataclass, replace
 
 import rlp
-from Crypto.Hash import keccak
 from rlp.exceptions import RLPException
 
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.evm.codec import address
 from pipeline.curve import PublicKey
+from pipeline.curve.keccak import keccak256
 
 TRANSFER_SELECTOR = bytes.fromhex("a9059cbb")
 """transfer(address,uint256)"""
@@ -129,12 +129,12 @@ def split(signed: bytes) -> tuple[bytes, bytes]:
 
 def digest(raw: bytes) -> bytes:
     """The 32 bytes to sign, of unsigned bytes."""
-    return _keccak(raw)
+    return keccak256(raw)
 
 
 def txid(signed: bytes) -> str:
     """The hash of a signed transaction: 0x and 64 lower-case hex digits."""
-    return "0x" + _keccak(signed).hex()
+    return "0x" + keccak256(signed).hex()
 
 
 def recover(raw: bytes, signature: bytes) -> str:
@@ -254,7 +254,3 @@ def _int(field: bytes | list[bytes], name: str) -> int:
     if not isinstance(field, bytes) or len(field) > 32:
         raise UndecodableTransaction(f"the {name} is not a number")
     return int.from_bytes(field, "big")
-
-
-def _keccak(data: bytes) -> bytes:
-    return keccak.new(digest_bits=256, data=data).digest()

@@ -10,13 +10,13 @@ used at a final block and that no transaction of its account has.
 from typing import Any
 
 import rlp
-from Crypto.Hash import keccak
 
 from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm.codec import address
 from pipeline.chains.rpc.answers import Odd, field, quantity, sequence
 from pipeline.chains.values import Authorization
 from pipeline.curve import PublicKey
+from pipeline.curve.keccak import keccak256
 
 _MAGIC = b"\x05"
 """Before the RLP of what is signed."""
@@ -41,7 +41,7 @@ def read(transaction: Any) -> tuple[Authorization, ...]:
 def digest(chain_id: int, delegate: str, nonce: int) -> bytes:
     """The 32 bytes that an account signs. Raises InvalidAddress."""
     fields = [_number(chain_id), address.to_bytes(delegate), _number(nonce)]
-    return keccak.new(digest_bits=256, data=_MAGIC + rlp.encode(fields)).digest()
+    return keccak256(_MAGIC + rlp.encode(fields))
 
 
 def _authorization(one: Any, chains: set[int]) -> Authorization | None:

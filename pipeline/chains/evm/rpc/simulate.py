@@ -11,8 +11,9 @@ from pipeline.chains.evm.codec.transaction import transfer_call
 from pipeline.chains.evm.rpc.fees import FeeBook, FeePolicy, with_margin
 from pipeline.chains.evm.rpc.l1_fee import L1Fees
 from pipeline.chains.evm.rpc.node import EvmNode, Request, RpcError, reading, wanted
+from pipeline.chains.fees import EvmFee
 from pipeline.chains.rpc.answers import MAX_COUNT, hex_bytes, quantity
-from pipeline.chains.values import Asset, FeeEstimate, Payment
+from pipeline.chains.values import Asset, Payment
 from pipeline.units import to_human
 
 MOST_TOLERATED = 10
@@ -27,7 +28,7 @@ _SAYS_NO = ("revert", "insufficient", "out of gas", "gas required exceeds", "inv
 _LACKS_COINS = ("insufficient funds", "insufficient balance", "balance too low", "exceeds balance")
 
 
-async def estimate(node: EvmNode, book: FeeBook, l1_fees: L1Fees, payment: Payment, coin: Asset) -> FeeEstimate:
+async def estimate(node: EvmNode, book: FeeBook, l1_fees: L1Fees, payment: Payment, coin: Asset) -> EvmFee:
     """Raises SimulationFailed, InsufficientFunds, NotAToken, FeeCapTooLow, NodeFailure."""
     fees, held, refused = await book.quote(), None, None
     if payment.asset.contract is None:
@@ -36,12 +37,12 @@ async def estimate(node: EvmNode, book: FeeBook, l1_fees: L1Fees, payment: Payme
         gas = await _token(node, payment, payment.asset.contract)
         gas = with_margin(gas, book.policy.gas_margin_percent)
     l1_fee = await l1_fees.of_payment(node, payment, gas, fees)
-    fee = gas * fees.max_fee + l1_fee
-    if held is not None and held < payment.amount + fee:
-        raise _short(payment, coin, held, payment.amount + fee, fee)
+    priced = EvmFee(gas_limit=gas, max_fee=fees.max_fee, tip=fees.tip, l1_fee=l1_fee)
+    if held is not None and held < payment.amount + priced.fee:
+        raise _short(payment, coin, held, payment.amount + priced.fee, priced.fee)
     if refused is not None:
         raise _refused(payment, refused)
-    return FeeEstimate(fee=fee, fee_limit=fee, gas_limit=gas, max_fee=fees.max_fee, tip=fees.tip, l1_fee=l1_fee)
+    return priced
 
 
 async def _coin(node: EvmNode, book: FeeBook, payment: Payment) -> tuple[int, int, RpcError | None]:

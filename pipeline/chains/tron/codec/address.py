@@ -8,10 +8,10 @@ import re
 from hashlib import sha256
 
 import base58
-from Crypto.Hash import keccak
 
 from pipeline.chains.errors import InvalidAddress
 from pipeline.curve import PublicKey
+from pipeline.curve.keccak import keccak256
 
 PREFIX = b"\x41"
 _OLD_TESTNET_PREFIX = 0xA0
@@ -69,8 +69,7 @@ def from_hex(digits: str) -> str:
 
 def from_public_key(public_key: PublicKey) -> str:
     """The address that a public key controls."""
-    digest = keccak.new(digest_bits=256, data=public_key.format(compressed=False)[1:]).digest()
-    return from_bytes(digest[12:])
+    return from_bytes(keccak256(public_key.format(compressed=False)[1:])[12:])
 
 
 def validate(address: str) -> str:

@@ -9,29 +9,21 @@ from statistics import median_high, median_low
 from typing import Any
 
 from pipeline.chains.errors import InsufficientFunds
+from pipeline.chains.fees import TronFee
 from pipeline.chains.rpc.answers import field, sequence, whole
 from pipeline.chains.rpc.http import Clock
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.chains.tron.codec import address
-from pipeline.chains.tron.codec.transaction import SIGNATURE_BYTES, RawTransfer, encode, join
+from pipeline.chains.tron.codec.size import transaction_bytes
 from pipeline.chains.tron.rpc import energy
 from pipeline.chains.tron.rpc.accounts import TronAccount, check_signer, read_account
 from pipeline.chains.tron.rpc.energy import ContractEnergy, DynamicEnergy
 from pipeline.chains.tron.rpc.node import TronNode, reading
 from pipeline.chains.tron.rpc.simulate import simulate
-from pipeline.chains.values import FeeEstimate, Finality, Payment
+from pipeline.chains.values import Finality, Payment
 from pipeline.units import TRX_DECIMALS, to_human
 
 PRICES_KEPT_SECONDS = 60.0
-RESULT_BYTES = 64
-"""Added by the chain to a transaction's size for the result that it will carry."""
-
-MOST_SUN_PER_BYTE = 1_000
-MOST_ACTIVATION = 1_100_000
-"""Sun: what the main network charges (getTransactionFee; getCreateNewAccountFeeInSystemContract and
-getCreateAccountFee). For a bound that no node's word changes; were the chain to vote for more, fees of bandwidth would
-be counted too low."""
-
 _PARAMETERS = (
     "getEnergyFee",
     "getTransactionFee",
@@ -91,7 +83,7 @@ class FeeBook:
             self._prices, self._read_at = Prices.median(await self._nodes.opinions(_read_prices)), now
         return self._prices
 
-    async def estimate(self, node: TronNode, payment: Payment) -> FeeEstimate:
+    async def estimate(self, node: TronNode, payment: Payment) -> TronFee:
         """Raises PermissionChanged, SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
         prices = await self.prices()
         resources = await node.call("getaccountresource", Finality.HEAD, {"address": address.to_hex(payment.sender)})
@@ -105,7 +97,7 @@ class FeeBook:
             staked = max(0, _resource(resources, "EnergyLimit") - _resource(resources, "EnergyUsed"))
             bandwidth = _paid_bytes(transaction_bytes(payment, fee_limit), prices, resources)
         fee = max(0, needed - staked) * prices.energy + bandwidth * prices.bandwidth
-        return FeeEstimate(fee=fee, fee_limit=fee_limit, energy=needed, bandwidth=bandwidth)
+        return TronFee(fee=fee, fee_limit=fee_limit, energy=needed, bandwidth=bandwidth)
 
     async def _energy(self, node: TronNode, payment: Payment, contract: str, prices: Prices) -> int:
         """What the transfer may use by the time it is in a block. Raises SimulationFailed, NotAToken, NodeFailure."""
@@ -123,33 +115,7 @@ class FeeBook:
         return found
 
 
-def transaction_bytes(payment: Payment, fee_limit: int) -> int:
-    """The bandwidth that a payment uses: its signed bytes and 64 for the result."""
-    # Heights and times of the real one have as many bytes as these.
-    raw = encode(
-        RawTransfer(
-            sender=payment.sender,
-            receiver=payment.receiver,
-            amount=payment.amount,
-            contract=payment.asset.contract,
-            ref_block_bytes=bytes(2),
-            ref_block_hash=bytes(8),
-            expiration_ms=2**41,
-            timestamp_ms=2**41,
-            fee_limit=fee_limit,
-        )
-    )
-    return len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
-
-
-def most_burned(raw: bytes, transfer: RawTransfer) -> int:
-    """The most sun that ``raw_data`` bytes can burn: the fee limit, every byte paid for, and a new account."""
-    size = len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
-    activation = MOST_ACTIVATION if transfer.contract is None else 0
-    return transfer.fee_limit + size * MOST_SUN_PER_BYTE + activation
-
-
-async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any, sender: TronAccount) -> FeeEstimate:
+async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any, sender: TronAccount) -> TronFee:
     receiver = await read_account(node, payment.receiver)
     held = sender.balance
     with reading(node, "account resources"):
@@ -166,7 +132,7 @@ async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any
             f"{payment.sender} holds {_trx(held)} TRX and needs {_trx(needed)} "
             f"({_trx(payment.amount)} to send, {_trx(fee)} fee): send TRX to it",
         )
-    return FeeEstimate(
+    return TronFee(
         fee=fee,
         fee_limit=0,
         bandwidth=bandwidth,
