@@ -153,7 +153,7 @@ class EvmWorld(World):
     async def payments(self) -> list[Payment]:
         """Everything that left an address of ours, in the order of the chain."""
         node, ours = self.network.node, {self.gas_address, *(wallet.address for wallet in self.wallets)}
-        canonical = self.network.provider(node.url).validate_address
+        canonical = self.network.provider(node.url).codec.validate_address
         found: list[Payment] = []
         for number in range(1, await node.height() + 1):
             block = await node.call("eth_getBlockByNumber", hex(number), True)

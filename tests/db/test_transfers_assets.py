@@ -249,7 +249,7 @@ async def test_two_tokens_on_tron(world: World, pool: Pool, confirming: Pool) ->
     await world.devnet.solidify()
     await world.flag(wallet, consolidation=True)
     desk = Desk(world, pool, confirming, tokens=[second])
-    desk.real_provider._assets[second] = Asset("USDD", 6, second)  # type: ignore[attr-defined]
+    desk.real_provider.codec._assets[second] = Asset("USDD", 6, second)  # type: ignore[attr-defined]
     ((_, outcome),) = await desk.run(CONSOLIDATION)
     assert outcome == Parked(), outcome
     await desk.settle()

@@ -33,7 +33,7 @@ async def stuck(evm: EvmWorld, desk: EvmDesk, base_fee: int = DEAR) -> None:
 
 async def outsider(evm: EvmWorld, desk: EvmDesk, nonce: int, receiver: str) -> str:
     """Somebody else who has the gas wallet's key uses a nonce; at a price that wins."""
-    payment = Payment(evm.gas_address, receiver, desk.real_provider._coin, 7)  # type: ignore[attr-defined]
+    payment = Payment(evm.gas_address, receiver, desk.real_provider.codec.coin, 7)  # type: ignore[attr-defined]
     signed = None
     estimate = await desk.real_provider.estimate(payment)
     unsigned = await build(desk.real_provider, payment, estimate, 0, nonce)
