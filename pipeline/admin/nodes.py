@@ -107,7 +107,7 @@ async def compare_token(provider: Provider, chain: str, stored: Mapping[str, Any
     for what, said in (("symbol", found.symbol), ("decimals", found.decimals)):
         if stored[what] is not None and stored[what] != said:
             raise InvalidValue(
-                f"{what} of {found.contract} on {chain} is {said!r} by its own word, not {stored[what]!r}",
+                f"{what} of {found.contract} on {chain} is {said!r} by its contract, not {stored[what]!r}",
                 f"nothing was changed: give {what} as the contract has it, or check the contract's address",
             )
     return found

@@ -37,7 +37,7 @@ ExecuteOption = Annotated[
 ]
 ToleranceOption = Annotated[
     int | None,
-    typer.Option(min=0, max=MOST_TOLERATED, help="Raw units that a transfer may arrive short: tokens kept as shares."),
+    typer.Option(min=0, max=MOST_TOLERATED, help="Raw units that a transfer may arrive short, for share-based tokens."),
 ]
 
 
@@ -48,17 +48,19 @@ def add(
     flag_above: FlagOption = None,
     execute_min: ExecuteOption = None,
     tolerance: ToleranceOption = None,
-    symbol: Annotated[str | None, typer.Option(help="What you take it for; refused if the contract disagrees.")] = None,
-    decimals: Annotated[int | None, typer.Option(min=0, max=36, help="Likewise.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Symbol you expect; refused if the contract has another.")] = None,
+    decimals: Annotated[int | None, typer.Option(min=0, max=36, help="Decimals you expect; likewise.")] = None,
     disabled: Annotated[bool, typer.Option("--disabled", help="Add it switched off.")] = False,
-    unchecked: Annotated[bool, typer.Option("--unchecked", help="Ask no node; needs --symbol and --decimals.")] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not ask the contract; needs --symbol and --decimals.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Watch and move one more token. Its contract is asked for code, symbol, decimals and a balance first.
 
     Every wallet of the chain gets a balance of it at once, and running processes take it up at the commit.
-    Without --execute-min a consolidation is sent from half of --flag-above on. Tokens that are kept as shares (stETH)
-    arrive 1 or 2 raw units short and are not moved without --tolerance 2.
+    Without --execute-min a consolidation is sent from half of --flag-above on. Share-based tokens (stETH) arrive
+    1 or 2 raw units short and are not moved without --tolerance 2.
 
     Example: [bold]flagpost assets add bsc 0x8AC76a51cc950d9822D68b83fE1Ad97B32Cd580d --flag-above '200 USDC'[/]
     Example: [bold]flagpost assets add ethereum 0x6B17… --symbol DAI --decimals 18 --flag-above '500 DAI'[/]
@@ -66,7 +68,7 @@ def add(
     if flag_above is None:
         raise usage("give --flag-above: the balance from which on it is worth moving, such as '200 USDT'")
     if unchecked and (symbol is None or decimals is None):
-        raise usage("--unchecked needs --symbol and --decimals: nobody else says what it is")
+        raise usage("--unchecked needs --symbol and --decimals: the contract is not asked")
     settings = Settings.load()
 
     async def take(connection: AsyncConnection[Any]) -> Token:
@@ -148,9 +150,9 @@ def thresholds(
     tolerance: ToleranceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show or change when a token is moved. A change judges all wallets of the chain anew, at once.
+    """Show or change when a token is moved. Flags of all wallets of the chain are evaluated anew, at once.
 
-    --tolerance is for tokens that are kept as shares and arrive 1 or 2 raw units short (stETH). No fee hides in it.
+    --tolerance is for share-based tokens, which arrive 1 or 2 raw units short (stETH); it is too small for a fee.
 
     Example: [bold]flagpost assets thresholds bsc USDT --flag-above '500 USDT' --execute-min '250 USDT'[/]
     """
@@ -192,7 +194,7 @@ def thresholds(
 def enable(
     chain: ChainArgument,
     token: SymbolArgument,
-    unchecked: Annotated[bool, typer.Option("--unchecked", help="Ask no node.")] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Do not ask the contract.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Switch a token on; its contract is asked for its symbol and decimals first.

@@ -33,7 +33,7 @@ NodeOption = Annotated[
     typer.Option("--node", help="Node URL, or a JSON object as in chains.nodes. May be repeated, best one first."),
 ]
 UncheckedOption = Annotated[
-    bool, typer.Option("--unchecked", help="Ask no node: where none can be reached from this machine.")
+    bool, typer.Option("--unchecked", help="Do not ask a node, where none can be reached from this machine.")
 ]
 NameArgument = Annotated[str, typer.Argument(help="Name of the chain: lower case, digits, hyphens.")]
 LARGEST_CHAIN_ID = 2**63 - 37

@@ -1,4 +1,4 @@
-"""``flagpost config``: what the system is told, changed while it runs."""
+"""``flagpost config``: the settings, changed while the system runs."""
 
 import json
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from pipeline.cli.output import CommandError, err, out, print_json, print_table
 from pipeline.config import ConfigEntry, RuntimeConfig
 from pipeline.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Configuration: show, set. Takes effect while the system runs.")
+app = typer.Typer(no_args_is_help=True, help="Settings: show, set. Running processes obey at once.")
 
 
 @app.command()

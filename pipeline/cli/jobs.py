@@ -67,10 +67,14 @@ class Type(StrEnum):
 def list_jobs(
     status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
     job_type: Annotated[Type | None, typer.Option("--type", help="Only this type.")] = None,
-    triggered_by: Annotated[str | None, typer.Option(help="event, sweep, manual, system, deposit, schedule.")] = None,
+    triggered_by: Annotated[
+        str | None, typer.Option(help="Only jobs triggered by: event, sweep, manual, system, deposit, schedule.")
+    ] = None,
     wallet: Annotated[str | None, typer.Option(help="Only this wallet's address.")] = None,
     since: Annotated[str | None, typer.Option(help="Created within: 30s, 15min, 2h, 7d.")] = None,
-    summaries: Annotated[bool, typer.Option("--summaries", help="The sweep's queue summaries too.")] = False,
+    summaries: Annotated[
+        bool, typer.Option("--summaries", help="Also the queue summaries that the sweep writes.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="At most so many.")] = 30,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,7 +17,12 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-START, LOOK, OPERATE, PROCESSES = "Start here", "Look", "Operate", "Processes, one line each in the Procfile"
+START, DAILY, OPERATE, PROCESSES = (
+    "Start here",
+    "Every day",
+    "Set up and operate",
+    "Processes, one line each in the Procfile",
+)
 
 
 class Entry(NamedTuple):
@@ -29,34 +34,35 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "up": Entry("up", "Everything on this machine: database, TRON and BSC, workers, customers who deposit.", START),
-    "demo": Entry("demo", "The same unattended, until everything has settled; prints the result as JSON.", START),
-    "doctor": Entry("doctor", "Check database, triggers, node, keys and funds, and say what to do.", START),
-    "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list, flag.", LOOK),
-    "jobs": Entry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", LOOK),
+    "up": Entry("up", "Run a demonstration on this machine: database, TRON, BSC, workers, deposits.", START),
+    "demo": Entry("demo", "Run it unattended until every deposit is in the treasury; check the result.", START),
+    "doctor": Entry("doctor", "Check database, nodes, keys and funds; say what to do about each fault.", START),
+    "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list, set flags.", DAILY),
+    "jobs": Entry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", DAILY),
     "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
     "chains": Entry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
     "assets": Entry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
-    "config": Entry("config", "Configuration: show, set. Takes effect while the system runs.", OPERATE),
-    "senders": Entry("senders", "Addresses that pay: list those that wait for a person, release one.", OPERATE),
-    "policy": Entry("policy", "What this host may sign: show, draft.", OPERATE),
+    "config": Entry("config", "Settings: show, set. Running processes obey at once.", OPERATE),
+    "senders": Entry("senders", "Paying addresses that are frozen or stuck: list, release.", OPERATE),
+    "policy": Entry("policy", "Signing policy of this host: show, draft a section.", OPERATE),
     "db": Entry("db", "The database: psql, url, start.", OPERATE),
-    "devnet": Entry("devnet", "The simulated TRON network, by itself.", OPERATE),
-    "sync": Entry("processes", "Read due balances from the chain, write them to the database.", PROCESSES),
-    "gas-topup": Entry("processes", "Send gas to wallets that need it.", PROCESSES),
-    "consolidation": Entry("processes", "Move tokens to the treasury.", PROCESSES),
-    "confirmations": Entry("processes", "Follow payments until they are final, settle their jobs.", PROCESSES),
-    "sweep": Entry("processes", "On a timer: what any lost event left behind, and what a dead worker held.", PROCESSES),
+    "devnet": Entry("devnet", "Run the simulated TRON network by itself.", OPERATE),
+    "sync": Entry("processes", "Reads due balances from the chain and writes them to the database.", PROCESSES),
+    "gas-topup": Entry("processes", "Sends gas to wallets whose needs_gas flag is raised.", PROCESSES),
+    "consolidation": Entry("processes", "Moves tokens of flagged wallets to the treasury.", PROCESSES),
+    "confirmations": Entry("processes", "Follows payments until they are final, then completes their jobs.", PROCESSES),
+    "sweep": Entry("processes", "On a timer: starts missed jobs, takes jobs over from dead workers.", PROCESSES),
 }
 
 
 _LINE_OF_A_PARAGRAPH = re.compile(r"(?<!\n)\n(?!\n|Example:)")
-"""The end of a line of a docstring that goes on; the help wraps as wide as the terminal is."""
+"""A line break inside a paragraph of a docstring; the help wraps as wide as the terminal is."""
 
 HELP = """
 Deposit wallets on TRON, BSC and Ethereum fill with tokens; Flagpost brings them to the treasury.
 
-A flag in Postgres says what a wallet needs, NOTIFY wakes who serves it, and a timer finds what a lost NOTIFY left.
+A flag in Postgres says what a wallet needs, NOTIFY wakes the process that acts on it, and a timer finds flags whose \
+NOTIFY was lost.
 
 [bold]flagpost up[/] shows all of it on this machine. With DATABASE_URL and FLAGPOST_* set, [bold]honcho start[/] \
 runs the same processes in production.

@@ -17,7 +17,9 @@ from pipeline.signing.ledger import SpendingLedger
 from pipeline.signing.policy import ContractPolicy, NetworkPolicy, to_toml
 from pipeline.signing.rules import GAS_WALLET, WALLETS, ceiling_of
 
-app = typer.Typer(no_args_is_help=True, help="What this host may sign: show, draft. No row of the database changes it.")
+app = typer.Typer(
+    no_args_is_help=True, help="Signing policy of this host: show, draft a section. No row of the database changes it."
+)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import age, err, out, print_json, print_table
 from pipeline.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Addresses that pay: list those that wait for a person, release one.")
+app = typer.Typer(no_args_is_help=True, help="Paying addresses that are frozen or stuck: list, release.")
 
 
 @app.command("list")

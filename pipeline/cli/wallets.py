@@ -27,7 +27,7 @@ from pipeline.units import parse_raw, to_human
 
 MOST_LISTED = 100_000
 
-app = typer.Typer(no_args_is_help=True, help="Deposit wallets: add, derive, import, list, flag.")
+app = typer.Typer(no_args_is_help=True, help="Deposit wallets: add, derive, import, list, set flags.")
 
 ChainOption = Annotated[str, typer.Option("--chain", help="Name of the chain, as in the table chains.")]
 
@@ -117,12 +117,14 @@ def derive(
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV (address,index,user_id) or JSON array.", dir_okay=False)],
     chain: ChainOption = "tron",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Take the good lines even if others are bad.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Add the valid lines even if others are invalid.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Watch every address of a file.
 
-    Each bad line is reported with its number; unless --skip-bad is given nothing is taken then (exit code 1).
+    Every invalid line is reported with its number, with exit code 1; without --skip-bad nothing is added then.
 
     Example: [bold]flagpost wallets import customers.csv --chain tron[/]
     """
@@ -159,7 +161,7 @@ def import_file(
             f"{report['already_there']} were there already, {len(problems)} bad"
         )
     if problems and not take and not as_json:
-        err.print("nothing was taken: correct the file, or take the good lines with --skip-bad")
+        err.print("nothing was added: correct the file, or add the valid lines with --skip-bad")
     if problems:
         raise typer.Exit(1)
 
@@ -198,12 +200,18 @@ def flag(
 def list_wallets(
     address: Annotated[str | None, typer.Argument(help="Only addresses containing this.")] = None,
     chain: Annotated[str | None, typer.Option(help="Only this chain.")] = None,
-    needs_gas: Annotated[bool | None, typer.Option("--needs-gas/--no-needs-gas", help="By this flag.")] = None,
+    needs_gas: Annotated[
+        bool | None, typer.Option("--needs-gas/--no-needs-gas", help="Only wallets with (or without) this flag.")
+    ] = None,
     needs_consolidation: Annotated[
-        bool | None, typer.Option("--needs-consolidation/--no-needs-consolidation", help="By this flag.")
+        bool | None,
+        typer.Option(
+            "--needs-consolidation/--no-needs-consolidation", help="Only wallets with (or without) this flag."
+        ),
     ] = None,
     foreign: Annotated[
-        bool | None, typer.Option("--foreign/--ours", help="Only wallets (not) of our mnemonic.")
+        bool | None,
+        typer.Option("--foreign/--ours", help="Only addresses that our mnemonic does not derive (or does)."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="At most so many.")] = 50,
     as_json: JsonOption = False,

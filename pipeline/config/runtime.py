@@ -29,50 +29,49 @@ class _Section(BaseModel):
 
 class SweepConfig(_Section):
     interval_seconds: Seconds = Field(
-        default=300, description="How often the sweep, and each listener itself, reads the flags"
+        default=300, description="Seconds between two full scans of the flags, by the sweep and by each listener"
     )
     batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=20, description="Jobs the sweep enqueues per statement"
     )
     grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        default=2, description="A flag younger than this is on its way to a listener and not a missed event"
+        default=2, description="Seconds a flag may be without a job before it counts as a missed event"
     )
 
 
 class CleanupConfig(_Section):
-    interval_seconds: Seconds = Field(default=600, description="How often stuck jobs are looked for")
+    interval_seconds: Seconds = Field(default=600, description="Seconds between two searches for stuck jobs")
     stuck_minutes: Annotated[int, Field(gt=0, le=10_080)] = Field(
-        default=10, description="A job of a silent worker counts as stuck after this"
+        default=10, description="Minutes without a change after which a job of a silent worker counts as stuck"
     )
 
 
 class SyncConfig(_Section):
-    batch: Annotated[int, Field(ge=1, le=5_000)] = Field(default=50, description="Balances read in one call")
+    batch: Annotated[int, Field(ge=1, le=5_000)] = Field(default=50, description="Balances read in one call to a node")
     largest_batch: Annotated[int, Field(ge=1, le=5_000)] = Field(
-        default=500, description="While more are due than one batch holds, each is twice the last, up to this many"
+        default=500, description="Largest batch: while more balances are due than one holds, each is twice the last"
     )
     lock_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
-        default=120, description="A balance that is being read is locked this long, then free for another sync"
+        default=120, description="Seconds a balance stays locked while it is read; then another sync may read it"
     )
     transfers_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=15,
-        description="How often transfers of tokens are looked for in new final blocks, whose wallets are then read at "
-        "once (EVM; two or three calls a look); 0: never",
+        description="Seconds between two reads of the Transfer logs in new final blocks; wallets named there are due "
+        "at once (EVM, two or three calls each); 0: never",
     )
-    idle_seconds: Seconds = Field(default=5, description="Longest sleep of a sync between two looks at what is due")
+    idle_seconds: Seconds = Field(default=5, description="Longest wait between two queries for due balances")
 
 
 class NotifyConfig(_Section):
     gate: bool = Field(
         default=True,
-        description="While flags change faster than listeners could answer, these look every 20 ms and no change rings "
-        "wallet_flags; false: every one rings, and writers wait for one another",
+        description="Under load poll every 20 ms and skip NOTIFY; false: one NOTIFY per statement",
     )
 
 
 class QueueConfig(_Section):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=16, description="Jobs one process holds at once"
+        default=16, description="Jobs one process runs at the same time"
     )
     enqueue_batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=1000, description="Flagged wallets a listener enqueues per statement"
@@ -80,12 +79,17 @@ class QueueConfig(_Section):
     max_retries: Annotated[int, Field(ge=1, le=100)] = Field(
         default=3, description="Attempts of a job before the dead letter"
     )
-    backoff_base_seconds: Seconds = Field(default=5, description="Wait before the second attempt; then it doubles")
-    backoff_cap_seconds: Seconds = Field(default=300, description="Longest wait between two attempts")
-    quiet_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] = Field(
-        default=3600, description="A wallet with a dead letter rests this long, unless its flag rises anew"
+    backoff_base_seconds: Seconds = Field(
+        default=5, description="Seconds before the second attempt; doubled for each further one"
     )
-    deadline_seconds: Seconds = Field(default=120, description="Longest run of one attempt; then it is rescued")
+    backoff_cap_seconds: Seconds = Field(default=300, description="Longest wait between two attempts, seconds")
+    quiet_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] = Field(
+        default=3600,
+        description="Seconds after a dead letter until the same flag starts a job again; one raised anew does not wait",
+    )
+    deadline_seconds: Seconds = Field(
+        default=120, description="Seconds one attempt may take; then another worker takes the job over"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +107,10 @@ class RuntimeConfig(_Section):
     """All of system_config. Missing keys have their defaults."""
 
     paused: bool = Field(
-        default=False, description="The whole system: workers finish what they hold and take nothing new"
+        default=False, description="Pauses the whole system: workers finish the jobs they hold and claim no new ones"
     )
     heartbeat_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
-        default=30, description="How often a worker says it lives"
+        default=30, description="Seconds between two heartbeats of a worker"
     )
     sweep: SweepConfig = SweepConfig()
     cleanup: CleanupConfig = CleanupConfig()

@@ -45,55 +45,67 @@ class _Column:
 
 
 CHAIN_TERMS: Mapping[str, _Column] = {
-    "is_active": _Column(Kind.FLAG, "Whether the chain is read and worked on"),
-    "gas_policy": _Column(Kind.POLICY, "threshold: keep every wallet in gas; on_demand: only where tokens are to move"),
-    "gas_flag_below": _Column(Kind.AMOUNT, "needs_gas rises below this balance"),
-    "gas_execute_below": _Column(Kind.AMOUNT, "A top-up is sent only below this balance, read at execution"),
-    "gas_amount": _Column(Kind.AMOUNT, "What a top-up sends under the policy threshold"),
-    "fee_reserve": _Column(Kind.AMOUNT, "A consolidation needs at least this balance for its fee"),
-    "gas_cooldown": _Column(Kind.DURATION, "Seconds between two top-ups of one wallet"),
-    "gas_max_per_topup": _Column(Kind.AMOUNT, "Limit of one top-up"),
-    "gas_max_per_wallet_day": _Column(Kind.AMOUNT, "Limit of gas per wallet and day"),
-    "gas_max_per_day": _Column(Kind.AMOUNT, "Limit of gas per day on this chain"),
-    "gas_max_total": _Column(Kind.AMOUNT, "Limit of gas over all time (null: none)", optional=True),
-    "fee_max": _Column(Kind.AMOUNT, "The most that one transaction may cost, whatever a node says"),
-    "fee_rise_max": _Column(
-        Kind.FACTOR, "A transaction may cost so many times what such payments cost in the last 24 hours"
+    "is_active": _Column(Kind.FLAG, "Whether balances are read and payments made on this chain"),
+    "gas_policy": _Column(
+        Kind.POLICY, "threshold: keep gas in every wallet; on_demand: send gas only where tokens are to be moved"
     ),
-    "topup_fee_multiple": _Column(Kind.FACTOR, "A top-up is worth at least so many times its own fee"),
-    "sync_interval": _Column(Kind.DURATION, "Seconds between two readings of a balance"),
-    "transaction_lifetime": _Column(Kind.DURATION, "Seconds until an unsent transaction expires on the chain"),
-    "clock_ahead": _Column(Kind.DURATION, "Seconds that a block's time may be ahead of the database's clock"),
+    "gas_flag_below": _Column(Kind.AMOUNT, "Balance below which the sync raises needs_gas"),
+    "gas_execute_below": _Column(Kind.AMOUNT, "Balance, read at execution, below which a top-up is sent"),
+    "gas_amount": _Column(Kind.AMOUNT, "Amount of a top-up under gas policy threshold"),
+    "fee_reserve": _Column(Kind.AMOUNT, "Native balance that a wallet needs for the fee of a consolidation"),
+    "gas_cooldown": _Column(Kind.DURATION, "Seconds between two top-ups of the same wallet"),
+    "gas_max_per_topup": _Column(Kind.AMOUNT, "Largest amount of one top-up"),
+    "gas_max_per_wallet_day": _Column(Kind.AMOUNT, "Most gas sent to one wallet in 24 hours"),
+    "gas_max_per_day": _Column(Kind.AMOUNT, "Most gas sent on this chain in 24 hours"),
+    "gas_max_total": _Column(Kind.AMOUNT, "Most gas sent on this chain in all (null: no limit)", optional=True),
+    "fee_max": _Column(Kind.AMOUNT, "Highest fee of one transaction, whatever a node estimates"),
+    "fee_rise_max": _Column(
+        Kind.FACTOR, "Highest fee of one transaction as a multiple of what such payments cost in the last 24 hours"
+    ),
+    "topup_fee_multiple": _Column(Kind.FACTOR, "A top-up sends at least this many times its own fee"),
+    "sync_interval": _Column(Kind.DURATION, "Seconds between two reads of a balance that nothing moved"),
+    "transaction_lifetime": _Column(
+        Kind.DURATION, "Seconds until a signed transaction expires that is in no block (TRON)"
+    ),
+    "clock_ahead": _Column(Kind.DURATION, "Seconds a block's time may be ahead of the database's clock"),
 }
 
 GWEI = 10**9
 
 EVM_TERMS: Mapping[str, _Column] = {
-    "replace_after_blocks": _Column(Kind.COUNT, "A stuck transaction is offered again for more after so many blocks"),
+    "replace_after_blocks": _Column(
+        Kind.COUNT, "Blocks after which a pending transaction is replaced with a higher fee"
+    ),
 }
 
 FEE_TERMS: Mapping[str, _Column] = {
     "legacy": _Column(
-        Kind.FLAG, "Gas price only, no base fee and tip (null: so where the base fee is 0)", optional=True
+        Kind.FLAG, "Legacy transactions, with a gas price alone (null: where the base fee is 0)", optional=True
     ),
-    "cap": _Column(Kind.GAS_PRICE, "A first offer is never higher; above it payments wait", default=500 * GWEI),
-    "replacement_cap": _Column(Kind.GAS_PRICE, "Highest offer for what is stuck (null: twice the cap)", optional=True),
-    "floor": _Column(Kind.GAS_PRICE, "Gas price (legacy) or tip is never lower", default=0),
-    "tip_percentile": _Column(Kind.PERCENT, "Which of the tips paid lately is offered", default=50),
-    "gas_margin_percent": _Column(Kind.COUNT, "Percents on the gas estimated for a token transfer", default=20),
+    "cap": _Column(Kind.GAS_PRICE, "Maximum gas price of a first attempt; payments wait above it", default=500 * GWEI),
+    "replacement_cap": _Column(
+        Kind.GAS_PRICE, "Maximum gas price of a replacement (null: twice fees.cap)", optional=True
+    ),
+    "floor": _Column(Kind.GAS_PRICE, "Minimum gas price (legacy) or tip", default=0),
+    "tip_percentile": _Column(
+        Kind.PERCENT, "Percentile of the tips paid in recent blocks that is used as tip", default=50
+    ),
+    "gas_margin_percent": _Column(Kind.COUNT, "Margin on the estimated gas of a token transfer, percent", default=20),
     "l1_oracle": _Column(
-        Kind.ORACLE, "Says what a rollup charges for L1 beside gas (null: the OP Stack's where it is)", optional=True
+        Kind.ORACLE,
+        "Contract that tells the L1 fee of a rollup (null: the OP Stack's, where there is one; none: no L1 fee)",
+        optional=True,
     ),
-    "l1_margin_percent": _Column(Kind.COUNT, "Percents on what that contract says", default=50),
+    "l1_margin_percent": _Column(Kind.COUNT, "Margin on the L1 fee that fees.l1_oracle tells, percent", default=50),
 }
 """The entries of chains.fees on EVM chains; a test holds them against ``chains.evm.fees.FeePolicy``."""
 
 ASSET_TERMS: Mapping[str, _Column] = {
-    "is_active": _Column(Kind.FLAG, "Whether the asset is read and consolidated"),
-    "consolidate_flag_above": _Column(Kind.AMOUNT, "needs_consolidation rises above this balance"),
-    "consolidate_execute_min": _Column(Kind.AMOUNT, "A consolidation is sent only from this balance on"),
+    "is_active": _Column(Kind.FLAG, "Whether balances of the token are read and consolidated"),
+    "consolidate_flag_above": _Column(Kind.AMOUNT, "Balance above which the sync raises needs_consolidation"),
+    "consolidate_execute_min": _Column(Kind.AMOUNT, "Smallest balance that a consolidation moves"),
     "transfer_tolerance": _Column(
-        Kind.AMOUNT, "A transfer counts as made that is short by so many raw units at the most (tokens kept as shares)"
+        Kind.AMOUNT, "Raw units a transfer may arrive short and still count as made (share-based tokens such as stETH)"
     ),
 }
 
@@ -325,7 +337,7 @@ def _check_fees(key: str, place: _Place, value: Any) -> None:
     fees = {**(place.fees or {}), place.column: value}
     known = {name: fees.get(name, column.default) for name, column in FEE_TERMS.items()}
     if known["cap"] <= known["floor"]:
-        raise ConfigError(f"{key}: fees.cap must be above fees.floor, or nothing could ever be offered")
+        raise ConfigError(f"{key}: fees.cap must be above fees.floor, or no gas price would be allowed")
     if known["replacement_cap"] is not None and known["replacement_cap"] < known["cap"]:
         raise ConfigError(f"{key}: fees.replacement_cap must not be below fees.cap")
 

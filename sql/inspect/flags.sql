@@ -25,7 +25,7 @@ WHERE s.wanted_job IS NOT NULL
 ORDER BY s.wanted_since
 LIMIT 30;
 
-\echo 'Flags that differ from what the rule says (set or served by hand or by a job; the next change of the balance decides)'
+\echo 'Flags that differ from what the rule says (set or cleared by hand or by a job; the next change of the balance decides)'
 SELECT c.name AS chain, w.address, w.needs_gas, r.needs_gas AS by_rule, w.needs_consolidation, r.needs_consolidation AS by_rule
 FROM wallet_flag_rule r
 JOIN wallets w ON w.id = r.wallet_id

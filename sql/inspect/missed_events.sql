@@ -1,5 +1,5 @@
 -- Work that no doorbell has brought to anybody within 10 seconds: the sweep takes it at its next turn. A few after a
--- restart are normal; a steady stream means that a listener is deaf (see workers.sql).
+-- restart are normal; a steady stream means that a listener receives no NOTIFY (see workers.sql).
 -- psql -f sql/inspect/missed_events.sql
 \set QUIET on
 \pset linestyle unicode
@@ -7,7 +7,7 @@
 \echo
 \echo 'Flagged wallets without a live job'
 SELECT c.name AS chain, w.wanted_job, count(*) AS wallets,
-       count(*) FILTER (WHERE dead.job_id IS NOT NULL) AS resting_after_failure,
+       count(*) FILTER (WHERE dead.job_id IS NOT NULL) AS waiting_after_failure,
        min(w.wanted_since) AS oldest
 FROM wallets w
 JOIN chains c ON c.id = w.chain_id

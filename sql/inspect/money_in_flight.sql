@@ -1,4 +1,4 @@
--- Payments that are decided and not settled. Whatever is broadcasting or included is looked up on the chain, never sent anew.
+-- Payments that are decided and not settled. One that is broadcasting or included is looked up on the chain, never paid anew.
 -- psql -f sql/inspect/money_in_flight.sql
 \set QUIET on
 \pset linestyle unicode
@@ -42,7 +42,7 @@ FROM chain_cursors k
 JOIN chains c ON c.id = k.chain_id
 ORDER BY c.name, k.purpose;
 
-\echo 'Should be empty: jobs that wait for the chain with nothing out, and payments that are out with no job waiting'
+\echo 'Should be empty: jobs that wait for the chain without a payment there, and payments there without a waiting job'
 SELECT 'job without payment' AS what, j.job_id, NULL AS transfer
 FROM job_logs j
 WHERE j.status = 'active' AND j.awaiting_chain

@@ -1,4 +1,4 @@
--- Lines of the senders on numbered chains (EVM): what waits, what is to be filled, what somebody else has used.
+-- Nonce queues of senders (EVM): which payments wait, which nonces need a self-transfer (void), which were used by others (lost).
 -- psql -f sql/inspect/nonces.sql
 \set QUIET on
 \pset linestyle unicode
@@ -17,10 +17,10 @@ HAVING count(*) FILTER (WHERE n.state IN ('reserved', 'void', 'lost')) > 0
 ORDER BY c.name, count(*) DESC
 LIMIT 50;
 
-\echo 'Senders that stand still: in doubt (the confirmation worker looks), held or stuck until SELECT release_sender(chain, sender)'
+\echo 'Senders that pay nothing: being reconciled by confirmations, frozen or stuck (flagpost senders release CHAIN SENDER)'
 SELECT c.name AS chain, s.sender, next_nonce(s.chain_id, s.sender) AS known_below, s.unknown_below,
-       date_trunc('second', clock_timestamp() - s.unknown_since) AS in_doubt_for,
-       date_trunc('second', clock_timestamp() - s.held_since) AS held_for, s.held,
+       date_trunc('second', clock_timestamp() - s.unknown_since) AS reconciling_for,
+       date_trunc('second', clock_timestamp() - s.held_since) AS frozen_for, s.held AS frozen,
        date_trunc('second', clock_timestamp() - s.stuck_since) AS stuck_for, s.stuck, s.unexplained, s.released
 FROM senders s
 JOIN chains c ON c.id = s.chain_id
@@ -28,9 +28,9 @@ WHERE s.unknown_below IS NOT NULL OR s.held IS NOT NULL OR s.stuck IS NOT NULL
 ORDER BY least(s.held_since, s.stuck_since, s.unknown_since)
 LIMIT 50;
 
-\echo 'The 50 first in line, with their attempts'
+\echo 'The 50 lowest open nonces, with their attempts'
 SELECT c.name AS chain, n.sender, n.nonce, n.state, t.id AS transfer, t.kind, t.state AS payment,
-       count(x.id) AS attempts, max(x.fee_cap) AS dearest, max(x.broadcast_count) AS sent,
+       count(x.id) AS attempts, max(x.fee_cap) AS highest_fee, max(x.broadcast_count) AS sent,
        date_trunc('second', clock_timestamp() - t.replace_wanted_at) AS replacement_wanted_for, t.error_message, n.used_by
 FROM nonces n
 JOIN chains c ON c.id = n.chain_id

@@ -1,10 +1,10 @@
--- What does not move, why, and what gets it going again. Nothing here waits for the chain: that is money_in_flight.sql.
+-- Jobs and balances that do not move, why, and the command that helps. Payments that wait for the chain: money_in_flight.sql.
 -- psql -f sql/inspect/stuck.sql
 \set QUIET on
 \pset linestyle unicode
 \pset null '-'
 \echo
-\echo 'Running jobs that the next cleanup takes from their worker: SELECT cleanup_stuck_jobs(10)'
+\echo 'Running jobs that the next cleanup takes from their worker: flagpost jobs cleanup-stuck'
 SELECT j.job_id, j.job_type, j.wallet_address, w.name AS worker, w.status,
        date_trunc('second', clock_timestamp() - w.last_heartbeat) AS silent,
        date_trunc('second', clock_timestamp() - j.updated_at) AS untouched,
@@ -37,7 +37,7 @@ GROUP BY c.name, a.symbol, b.last_error
 ORDER BY balances DESC
 LIMIT 20;
 
-\echo 'Dead letters of the last day, by reason: SELECT retry_failed_jobs(''gas-topup'', 24)'
+\echo 'Dead letters of the last day, by reason: flagpost jobs retry-failed'
 SELECT job_type, error_message, count(*) AS jobs, max(completed_at) AS latest
 FROM job_logs
 WHERE status = 'failed' AND completed_at > now() - interval '1 day'

@@ -1,4 +1,4 @@
--- The processes: who lives, who is silent, and whether the doorbells reach them.
+-- The processes: which are alive, which are silent, and whether NOTIFY reaches them.
 -- psql -f sql/inspect/workers.sql
 \set QUIET on
 \pset linestyle unicode
@@ -18,17 +18,17 @@ WHERE status <> 'stopped' OR last_heartbeat > clock_timestamp() - interval '1 da
 ORDER BY type, status, name
 LIMIT 100;
 
-\echo 'Who leads (until is at most 30 s ahead; a holder that is gone is replaced)'
+\echo 'Leaders (a lease lasts 30 s; a holder that died is replaced)'
 SELECT l.name, w.name AS holder, l.lease, l.until > clock_timestamp() AS valid,
        date_trunc('second', clock_timestamp() - l.taken_at) AS since,
        date_trunc('second', clock_timestamp() - l.renewed_at) AS renewed
 FROM leaderships l LEFT JOIN worker_registry w ON w.id = l.holder
 ORDER BY l.name;
 
-\echo 'Who waits for a lock, and for whom'
+\echo 'Sessions that wait for a lock, and the session that holds it'
 SELECT * FROM blocked_sessions('1 second');
 
-\echo 'Paused?'
+\echo 'The setting paused'
 SELECT key, value, updated_at FROM system_config WHERE key = 'paused';
 
 \echo 'Sessions of the project'

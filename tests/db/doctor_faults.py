@@ -183,8 +183,8 @@ FAULTS = (
         "processes.heartbeats",
         "INSERT INTO worker_registry (name, type, last_heartbeat)"
         " VALUES ('sync@here:1', 'sync', now() + interval '400 days')",
-        "sync@here:1 said that it lives at",
-        cure="UPDATE worker_registry SET last_heartbeat = now() WHERE name = 'sync@here:1'",
+        "the last heartbeat of sync@here:1 is of",
+        cure="start sweep, which corrects it",
     ),
     Fault("queue", job("a"), "gas-topup: 1 due, 0 later, 0 active", Level.NOTE),
     Fault(
@@ -243,7 +243,7 @@ FAULTS = (
         "queue.dead_letters",
         tuple(job(f"dead-{number}", "failed") for number in range(10)),
         "gas-topup: 10 of 10 jobs failed",
-        cure="retry_failed_jobs('gas-topup', 24)",
+        cure="flagpost jobs retry-failed --type gas-topup",
     ),
     Fault("queue.wallets", job("lost", wallet_id="NULL"), "1 waiting jobs have no wallet or no chain"),
     Fault("queue.wallets", job("half", chain_id="NULL"), "1 waiting jobs have no wallet or no chain"),
@@ -262,7 +262,7 @@ FAULTS = (
         "queue.leases",
         job("held", "active", lease_deadline="now() + interval '400 days'"),
         "1 attempts have a deadline later than any is given",
-        cure="UPDATE job_logs SET lease_deadline = now()",
+        cure="sweep, which corrects a deadline",
     ),
     Fault(
         "queue.stranded",
@@ -283,7 +283,7 @@ FAULTS = (
         "wallets.flags",
         "UPDATE wallet_balances SET on_chain_balance_raw = '500000000', on_chain_balance_human = 500, recheck = false"
         " WHERE id = (SELECT max(id) FROM wallet_balances)",
-        "1 wallets have balances that call for a flag, and nobody raised it",
+        "1 wallets have balances that call for a flag that is not raised",
     ),
     Fault(
         "wallets.units",
@@ -293,7 +293,7 @@ FAULTS = (
     Fault(
         "wallets.flag_times",
         "UPDATE wallets SET needs_gas = true",
-        "2 flags are up since nobody knows when",
+        "2 flags have no time since when they are raised",
         Level.WARN,
     ),
     Fault(
@@ -329,7 +329,7 @@ FAULTS = (
     Fault(
         "money.out",
         OUT_WITH_NONCE,
-        "tron: 1 payments are in no block, whatever was offered for them, for 60 min",
+        "tron: 1 payments are in no block, though replaced with higher fees, for 60 min",
     ),
     Fault(
         "money.out",
@@ -346,8 +346,8 @@ FAULTS = (
         "senders.held",
         "INSERT INTO senders (chain_id, sender, held, held_since)"
         " SELECT id, '0xabc', 'nonce 7 was used by tx 0x1', now() FROM chains",
-        "tron: 0xabc has been held for 0 s and pays nothing: nonce 7 was used by tx 0x1",
-        cure="SELECT release_sender('tron', '0xabc')",
+        "tron: 0xabc has been frozen for 0 s and pays nothing: nonce 7 was used by tx 0x1",
+        cure="flagpost senders release tron 0xabc",
     ),
     Fault(
         "senders.stuck",
@@ -361,25 +361,25 @@ FAULTS = (
         "INSERT INTO senders (chain_id, sender, stuck, stuck_since, unexplained)"
         " SELECT id, '0xabc', 'who knows', now() - interval '2 hours', '{[1,3)}' FROM chains",
         "tron: 0xabc has stood still for 2 h: who knows",
-        cure="SELECT release_sender('tron', '0xabc')",
+        cure="flagpost senders release tron 0xabc",
     ),
     Fault(
         "senders.unknown",
         "INSERT INTO senders (chain_id, sender, unknown_below, unknown_since)"
         " SELECT id, '0xabc', 9, now() - interval '2 hours' FROM chains",
-        "tron: 0xabc has made transactions that are not recorded, looked into for 2 h",
+        "tron: 0xabc has made transactions that are missing from the database, being reconciled for 2 h",
         cure="confirmations runs",
     ),
     Fault(
         "money.void_nonces",
         "INSERT INTO nonces (chain_id, sender, nonce, state, updated_at)"
         " SELECT id, '0xabc', 9, 'void', now() - interval '1 hour' FROM chains",
-        "tron: 1 nonces of 0xabc wait to be filled",
+        "tron: 1 nonces of 0xabc have had no transaction for",
     ),
     Fault(
         "money.replacements",
         (*OUT_WITH_NONCE, "UPDATE transfers SET replace_wanted_at = now() - interval '1 hour'"),
-        "tron: 1 payments have been waiting for 60 min to be offered for more; one is of T-gas",
+        "tron: 1 payments have waited 60 min to be replaced with a higher fee; one is of T-gas",
     ),
     Fault(
         "money.contradictions",
@@ -445,7 +445,7 @@ FAULTS = (
         "money.cursors",
         "INSERT INTO chain_cursors (chain_id, purpose, block_number, block_id, block_time)"
         " SELECT id, 'confirmations', 999999999, 'x', now() + interval '1 hour' FROM chains",
-        "tron: final blocks are booked as read up to 999999999",
+        "tron: final blocks are recorded as read up to 999999999",
         cure="paused true",
     ),
     Fault(

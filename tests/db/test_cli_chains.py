@@ -296,7 +296,7 @@ def test_a_token_is_what_its_contract_says(bsc, evm, sql):
 def test_a_token_that_is_not_what_it_is_taken_for_is_refused(bsc, evm, sql):
     add = ["assets", "add", "bsc"]
     assert "decimals of" in bsc.fails(*add, evm.token.contract, "--flag-above", "1 USDT", "--decimals", "18")
-    assert "is 'USDT' by its own word, not 'USDC'" in bsc.fails(
+    assert "is 'USDT' by its contract, not 'USDC'" in bsc.fails(
         *add, evm.token.contract, "--flag-above", "1 USDC", "--symbol", "USDC"
     )
     assert "has no code on this chain" in bsc.fails(*add, NOBODY, "--flag-above", "1 USDT")

@@ -121,7 +121,7 @@ def test_a_cursor_beyond_the_chain(nile: Shell, sql: Callable[..., Any]) -> None
     sql("UPDATE chain_cursors SET block_number = 999999999")
     ((level, message),) = said(nile, "nile.cursor")
     assert level == "fail"
-    assert message.startswith("final blocks of nile are booked as read up to 999999999, and the nodes have ")
+    assert message.startswith("final blocks of nile are recorded as read up to 999999999, and the nodes have ")
 
 
 def test_a_gas_wallet_that_cannot_pay_one_more(nile: Shell, network: Network, sql: Callable[..., Any]) -> None:

@@ -166,13 +166,13 @@ async def _check_tokens(found: Findings, context: ChainContext, provider: Provid
         if said.decimals != token.decimals:
             found.fail(
                 check,
-                f"{token.contract} has {said.decimals} decimals by its own word, here it has {token.decimals}",
+                f"{token.contract} has {said.decimals} decimals by its contract, {token.decimals} in asset_on_chain",
                 f"flagpost assets disable {context.name} {token.symbol}, and add it anew",
             )
         elif said.symbol != token.symbol:
             found.warn(
                 check,
-                f"{token.contract} calls itself {said.symbol}, it is {token.symbol} here",
+                f"{token.contract} calls itself {said.symbol}, asset_on_chain calls it {token.symbol}",
                 "make sure that it is the right contract",
             )
         else:

@@ -174,7 +174,7 @@ def answered(found: Findings, connection: Connection, check: Check, chain: str =
         found.fail(
             name,
             f"{f'{chain}: ' if chain else ''}{unknown}: {type(error).__name__}: {said}",
-            "a fault of doctor's, or of what it asked: report it; what it would have found is not known",
+            "an error in doctor, or in what it asked: report it",
         )
 
 

@@ -30,7 +30,7 @@ async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], p
         )
         return
     price = TRANSFER_GAS * offer.max_fee + l1_fee
-    text = f"{name}: {asked}, offered up to {_gwei(offer.max_fee)} gwei (cap {_gwei(policy.cap)}); "
+    text = f"{name}: {asked}, max fee {_gwei(offer.max_fee)} gwei (cap {_gwei(policy.cap)}); "
     text += f"a token transfer needs up to {coins(price)}"
     text += f", {coins(l1_fee)} of it for its data on L1" if l1_fee else ""
     most, amount = parse_raw(chain["gas_max_per_topup"]), parse_raw(chain["gas_amount"])

@@ -1,4 +1,4 @@
-"""Doctor's questions about payments: what is out for too long, who cannot pay, what the records contradict."""
+"""Doctor's questions about payments: which take too long, who cannot pay, where the records contradict each other."""
 
 from collections.abc import Iterator
 
@@ -37,8 +37,8 @@ def _cursors(examination: Examination) -> Iterator[Trouble]:
         name = row["chain"]
         if row["beyond"]:
             yield Trouble(
-                f"{name}: final blocks are booked as read up to {row['block_number']} of {row['block_time']}, which is "
-                "in the future: nothing is settled, and payments would be called dead too early",
+                f"{name}: final blocks are recorded as read up to {row['block_number']} of {row['block_time']}, which "
+                "is in the future: nothing is settled, and payments would be called expired too early",
                 cure="flagpost config set paused true; find out who wrote chain_cursors, and delete the row",
                 ids=row["ids"],
             )
@@ -69,16 +69,16 @@ CHECKS = (
     ),
     Check(
         "money.void_nonces",
-        right="no nonce waits to be filled",
+        right="no reserved nonce is left without a transaction",
         statement="money_void_nonces",
-        says="{chain}: {nonces} nonces of {sender} wait to be filled since {since}, and later payments behind them",
-        cure="start gas-topup and consolidation; the coin of {sender} has to pay for it",
+        says="{chain}: {nonces} nonces of {sender} have had no transaction for {since}; later payments wait for them",
+        cure="start gas-topup and consolidation, which fill them with self-transfers; {sender} needs coins for the fee",
     ),
     Check(
         "money.replacements",
-        right="no payment waits for higher fees",
+        right="no payment waits to be replaced with a higher fee",
         statement="money_replacements",
-        says="{chain}: {payments} payments have been waiting for {since} to be offered for more; one is of {sender}",
+        says="{chain}: {payments} payments have waited {since} to be replaced with a higher fee; one is of {sender}",
         cure="start gas-topup and consolidation; their logs say what keeps them from signing",
     ),
     Check(

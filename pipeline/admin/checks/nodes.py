@@ -20,7 +20,7 @@ CHECKS = (
     Check("CHAIN.receipts", right="every node keeps receipts", cure="use a node that keeps them, or name a second one"),
     Check(
         "CHAIN.cursor",
-        right="nothing is booked as read that the nodes do not have",
+        right="no final block is recorded as read that the nodes do not have",
         cure="compare with a block explorer; DELETE FROM chain_cursors …",
     ),
 )
@@ -103,7 +103,7 @@ def _compare_nodes(found: Findings, context: ChainContext, heads: Sequence[Heads
     if rows and rows[0]["block_number"] > highest + BLOCKS_BEYOND:
         found.fail(
             f"{context.name}.cursor",
-            f"final blocks of {context.name} are booked as read up to {rows[0]['block_number']}, and the nodes have "
+            f"final blocks of {context.name} are recorded as read up to {rows[0]['block_number']}, and the nodes have "
             f"{highest}: nothing is settled",
             "compare with a block explorer; if the nodes are right, find out who wrote chain_cursors; delete the row",
         )

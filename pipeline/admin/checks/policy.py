@@ -51,7 +51,7 @@ def check_policy(found: Findings, connection: Connection, settings: Settings) ->
         for one in missing:
             found.fail(
                 f"{row['name']}.policy",
-                f"{one}: nothing of it is signed, and flags for it are served by nobody",
+                f"{one}: nothing of it is signed, and its flags stay up",
                 f"if it is yours: flagpost policy draft {row['name']}; if not, find out who wrote the row",
             )
         network = network_of(row)
@@ -80,7 +80,7 @@ def _check_ledger(found: Findings, ledger: SpendingLedger) -> None:
         found.fail("policy.ledger", str(error), place)
         return
     except OSError as error:  # of a directory that this user may not search
-        said = f"{ledger.path} cannot be looked for, and this user signs nothing: {error.strerror}"
+        said = f"{ledger.path} cannot be found, and this user signs nothing: {error.strerror}"
         found.fail("policy.ledger", said, f"where another user signs, run doctor as that one; else {place}")
         return
     found.ok("policy.ledger", f"what is signed is counted in {ledger.path}")

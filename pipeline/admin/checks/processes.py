@@ -8,8 +8,8 @@ CHECKS = (
         "processes.heartbeats",
         right="no heartbeat lies in the future",
         statement="processes_ahead",
-        says="{name} said that it lives at {last_heartbeat}, {ahead} from now: it counts as alive until then",
-        cure="a clock was wrong: UPDATE worker_registry SET last_heartbeat = now() WHERE name = '{name}'",
+        says="the last heartbeat of {name} is of {last_heartbeat}, {ahead} from now: it counts as alive until then",
+        cure="a clock was wrong: start sweep, which corrects it",
     ),
     Check(
         "processes.troubles",

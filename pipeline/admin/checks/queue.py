@@ -1,4 +1,4 @@
-"""Doctor's questions about the queue: does work stand still, and why."""
+"""Doctor's questions about the queue: which jobs do not run, and why."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ CHECKS = (
         statement="queue_dead_letters",
         says="{job_type}: {failed} of {ended} jobs failed within a day ({percent} %); the newest says: {newest_error}",
         cure="see: flagpost jobs list --status failed --type {job_type}; "
-        "when it is mended: SELECT retry_failed_jobs('{job_type}', 24)",
+        "once the cause is mended: flagpost jobs retry-failed --type {job_type}",
         level=Level.WARN,
     ),
     Check(
@@ -71,15 +71,15 @@ CHECKS = (
         right="no job waits longer than a backoff is long",
         statement="queue_times",
         says="{job_type}: {jobs} jobs are due until {latest}, {why}: {examples}",
-        cure="UPDATE job_logs SET run_at = now() WHERE job_id = 'JOB'; a clock was wrong, or somebody wrote the time",
+        cure="start sweep, which corrects times of a wrong clock; one that a person wrote: flagpost jobs cancel JOB",
     ),
     Check(
         "queue.leases",
         right="every attempt is rescued in time",
         statement="queue_leases",
         says="{jobs} attempts {why} ({earliest} to {latest}): {examples}",
-        cure="see that any of gas-topup, consolidation, confirmations, sweep runs; a deadline too late: "
-        "UPDATE job_logs SET lease_deadline = now() WHERE job_id = 'JOB'",
+        cure="see that any of gas-topup, consolidation, confirmations runs, and sweep, which corrects a deadline that "
+        "a wrong clock wrote",
     ),
     Check(
         "queue.stranded",
@@ -93,7 +93,7 @@ CHECKS = (
         right="no unsent payment is left of a job that has ended",
         statement="queue_ended_payments",
         says="{chain}: {payments} payments never left though their jobs have ended: "
-        "their wallets are not served any more: {examples}",
+        "their wallets get no further job: {examples}",
         cure="start confirmations, which gives them up; see that triggers fire (triggers)",
     ),
 )

@@ -1,4 +1,4 @@
-"""Doctor's questions about senders: does one of them stand still, and what is its way out."""
+"""Doctor's questions about senders: which of them pays nothing, and what lets it pay again."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ def _held(examination: Examination) -> Iterator[Trouble]:
     for row in examination.rows_once("senders"):
         if row["held"] is not None:
             yield Trouble(
-                f"{_who(row)} has been held for {_since(row['held_since'])} and pays nothing: {row['held']}",
+                f"{_who(row)} has been frozen for {_since(row['held_since'])} and pays nothing: {row['held']}",
                 cure=f"find out who has its key; if it is explained: {_release(row)}",
                 ids=[row["sender"]],
             )
@@ -32,7 +32,7 @@ def _unknown(examination: Examination) -> Iterator[Trouble]:
     for row in examination.rows_once("senders"):
         if row["stuck"] is None and row["looked_into_since"] is not None:
             yield Trouble(
-                f"{_who(row)} has made transactions that are not recorded, looked into for "
+                f"{_who(row)} has made transactions that are missing from the database, being reconciled for "
                 f"{_since(row['looked_into_since'])}: it pays nothing meanwhile",
                 cure="see that confirmations runs and has a node with all blocks; what nobody can explain: "
                 f"{_release(row)}",
@@ -43,14 +43,14 @@ def _unknown(examination: Examination) -> Iterator[Trouble]:
 CHECKS = (
     Check(
         "senders.held",
-        right="no sender is held for people",
+        right="no sender is frozen",
         ask=_held,
-        cure="find out who has its key; SELECT release_sender(…)",
+        cure="find out who has its key; flagpost senders release CHAIN SENDER",
     ),
     Check("senders.stuck", right="no sender stands still", ask=_stuck, cure="do what it says"),
     Check(
         "senders.unknown",
-        right="what senders did elsewhere is found within the hour",
+        right="unrecorded transactions of senders are reconciled within the hour",
         ask=_unknown,
         cure="start confirmations, with a node that has all blocks",
     ),
@@ -62,7 +62,7 @@ def _who(row: Row) -> str:
 
 
 def _release(row: Row) -> str:
-    return f"SELECT release_sender('{row['chain']}', '{row['sender']}')"
+    return f"flagpost senders release {row['chain']} {row['sender']}"
 
 
 def _since(moment: datetime) -> str:

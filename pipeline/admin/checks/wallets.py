@@ -36,9 +36,7 @@ CHECKS = (
     Check(
         "wallets.flags",
         right="every balance that calls for a flag has raised it",
-        ask=_compared(
-            "flags", "{wallets} wallets have balances that call for a flag, and nobody raised it: {examples}"
-        ),
+        ask=_compared("flags", "{wallets} wallets have balances that call for a flag that is not raised: {examples}"),
         cure=_MENDED,
     ),
     Check(
@@ -49,9 +47,9 @@ CHECKS = (
     ),
     Check(
         "wallets.flag_times",
-        right="every flag knows since when it is up",
+        right="every flag has the time since when it is raised",
         statement="wallets_flag_times",
-        says="{wallets} flags are up since nobody knows when, and count as old as their wallet: {examples}",
+        says="{wallets} flags have no time since when they are raised, and count as old as their wallet: {examples}",
         cure=_MENDED,
         level=Level.WARN,
     ),
@@ -67,15 +65,13 @@ CHECKS = (
         right="every balance is due within its interval",
         statement="wallets_beyond",
         says="{chain}: {balances} {symbol} balances are not due until {latest}, and not read before",
-        cure="UPDATE wallet_balances SET next_check_at = now() WHERE next_check_at > now() + interval '2 hours'; "
-        "a clock was wrong, or somebody wrote the time",
+        cure="start sync, which makes them due: a clock was wrong, or somebody wrote the time",
     ),
     Check(
         "wallets.locks",
         right="every lock of the sync ends soon",
         statement="wallets_locked",
         says="{balances} balances are locked until {latest} by {locked_by}, and not read before",
-        cure="UPDATE wallet_balances SET processing_status = 'idle', locked_until = NULL, locked_by = NULL "
-        "WHERE locked_until > now() + interval '2 hours'",
+        cure="start sync, which unlocks them: a clock was wrong, or somebody wrote the time",
     ),
 )

@@ -1,4 +1,4 @@
--- Payments that have been waiting for 10 minutes for a signature with higher fees: nobody with the keys serves the chain.
+-- Payments that have been waiting for 10 minutes for a signature with higher fees: no process with the keys works on the chain.
 SELECT c.name AS chain, count(*) AS payments, now() - min(t.replace_wanted_at) AS since,
        (array_agg(t.from_address ORDER BY t.replace_wanted_at))[1] AS sender, (array_agg(t.id))[:100] AS ids
 FROM transfers t

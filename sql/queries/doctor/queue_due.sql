@@ -12,7 +12,7 @@ WITH overdue AS (
            (array_agg(o.job_id ORDER BY o.run_at))[:3] AS examples, (array_agg(o.id ORDER BY o.run_at))[:100] AS ids
     FROM overdue o
     GROUP BY o.job_type, o.chain_id
-), judged AS (
+), explained AS (
     SELECT d.*, c.name AS chain, c.is_active,
            EXISTS (SELECT FROM worker_registry w
                    WHERE w.type = d.job_type AND w.status = 'running'
@@ -32,5 +32,5 @@ SELECT j.job_type, j.chain, j.jobs, now() - j.oldest AS since, j.examples, j.ids
             WHEN NOT j.alive THEN format('no %%s runs', j.job_type)
             WHEN j.taken_lately OR j.job_type = 'sync' THEN format('%%s is behind', j.job_type)
             ELSE format('%%s runs and takes none of them', j.job_type) END AS why
-FROM judged j
+FROM explained j
 ORDER BY j.job_type, j.chain

@@ -1,4 +1,4 @@
--- Flags older than two sweeps without a live job and without a dead letter that they rest for. Looks at the 5,000 oldest of each
+-- Flags older than two sweeps without a live job and without a dead letter that they wait for. Reads the 5,000 oldest of each
 -- kind.
 SELECT job.type AS job_type, c.name AS chain, count(*) AS wallets, now() - min(f.wanted_since) AS since,
        (array_agg(f.address ORDER BY f.wanted_since))[:3] AS examples, (array_agg(f.id ORDER BY f.wanted_since))[:100] AS ids,

@@ -1,5 +1,5 @@
 -- Waiting jobs that are due later than any backoff makes them wait. What an operator planned (pending, not tried yet) is only
--- told. At most 10,000 are looked at.
+-- told. At most 10,000 are read.
 SELECT j.job_type, count(*) AS jobs, max(j.run_at)::text AS latest, (array_agg(j.job_id))[:3] AS examples,
        (array_agg(j.id))[:100] AS ids,
        CASE WHEN j.planned THEN 'note' ELSE 'fail' END AS level,

@@ -1,5 +1,5 @@
 -- Jobs that were put off again and again for an hour: their work stands still until somebody does what they wait for. One reason of
--- each type and chain. At most 10,000 are looked at.
+-- each type and chain. At most 10,000 are read.
 SELECT w.job_type, c.name AS chain, count(*) AS jobs, now() - min(w.created_at) AS since,
        (array_agg(w.error_message ORDER BY w.updated_at DESC))[1] AS reason, (array_agg(w.id ORDER BY w.created_at))[:100] AS ids
 FROM (

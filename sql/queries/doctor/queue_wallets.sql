@@ -1,5 +1,5 @@
 -- Waiting jobs without wallet or chain, which nobody can claim: triggers/job_wallets.sql did not fire. Read by the index of live
--- jobs, where those without a wallet stand together; of the others at most 10,000 are looked at.
+-- jobs, where those without a wallet stand together; of the others at most 10,000 are read.
 SELECT count(*) AS jobs, (array_agg(j.job_id))[:3] AS examples, (array_agg(j.id))[:100] AS ids
 FROM (
     (SELECT j.id, j.job_id FROM job_logs j

@@ -1,2 +1,2 @@
--- Rings a bell of our own, for the NOTIFY round trip. Wakes nobody else: no process listens there.
+-- Sends a NOTIFY on a channel of doctor's own, for the round trip; no process listens there.
 SELECT pg_notify('flagpost_doctor', %(token)s);

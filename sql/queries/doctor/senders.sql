@@ -1,4 +1,4 @@
--- Senders that pay nothing now, or of whom a person has to judge something (EVM): held, stuck, or looked into for over an hour,
+-- Senders that pay nothing now, or of whom a person has to judge something (EVM): frozen, stuck, or being reconciled for over an hour,
 -- which the confirmation worker would have said if it ran. An index of few rows.
 SELECT c.name AS chain, s.sender, s.held, s.held_since, s.stuck, s.stuck_since, s.unexplained IS NOT NULL AS unexplained,
        CASE WHEN s.unknown_since < clock_timestamp() - interval '1 hour' THEN s.unknown_since END AS looked_into_since
