@@ -67,7 +67,7 @@ def test_a_contract_that_the_policy_does_not_have(bsc: Shell, database: str, hom
     ((level, message, todo),) = said(bsc, "bsc.policy")
     assert level == "fail"
     assert ANOTHER in message
-    assert "flags for it are served by nobody" in message
+    assert "nothing of it is signed, and its flags stay up" in message
     assert "flagpost policy draft bsc" in todo
     assert "find out who wrote the row" in todo
 

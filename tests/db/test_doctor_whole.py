@@ -176,7 +176,7 @@ class TestFilesOfAnotherUser:
         found = by_check(shell)
         ((level, message, todo),) = [(one["level"], one["message"], one["todo"]) for one in found["policy.ledger"]]
         assert level == "fail"
-        assert message.endswith("signed.jsonl cannot be looked for, and this user signs nothing: Permission denied")
+        assert message.endswith("signed.jsonl cannot be accessed, and this user signs nothing: Permission denied")
         assert "run doctor as that one" in todo
         assert LATER - found.keys() == set()
         assert "cannot be" in shell.fails("policy", "show") or "Permission denied" in shell.fails("policy", "show")

@@ -80,7 +80,7 @@ def _check_ledger(found: Findings, ledger: SpendingLedger) -> None:
         found.fail("policy.ledger", str(error), place)
         return
     except OSError as error:  # of a directory that this user may not search
-        said = f"{ledger.path} cannot be found, and this user signs nothing: {error.strerror}"
+        said = f"{ledger.path} cannot be accessed, and this user signs nothing: {error.strerror}"
         found.fail("policy.ledger", said, f"where another user signs, run doctor as that one; else {place}")
         return
     found.ok("policy.ledger", f"what is signed is counted in {ledger.path}")
