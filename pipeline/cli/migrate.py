@@ -1,4 +1,4 @@
-"""`flagpost migrate`."""
+"""``flagpost migrate``: brings the database to this version."""
 
 import asyncio
 
@@ -6,7 +6,8 @@ import psycopg
 import typer
 
 from pipeline.admin.session import read_only, ready_dsn, speaks_to_a_pooler, unreachable
-from pipeline.cli.output import CommandError
+from pipeline.cli.acting import JsonOption
+from pipeline.cli.output import CommandError, print_json
 from pipeline.db.dsn import behind_pooler, without_password
 from pipeline.db.errors import WrongSession
 from pipeline.db.migrate import Connect, Migrated
@@ -14,7 +15,7 @@ from pipeline.db.migrate import migrate as migrate_database
 from pipeline.settings import Settings
 
 
-def migrate() -> None:
+def migrate(as_json: JsonOption = False) -> None:
     """Bring the database to this version of the schema.
 
     New tables and columns are applied once, functions, views, triggers and roles every time; sequences that are behind
@@ -31,6 +32,9 @@ def migrate() -> None:
         raise read_only(error) from None
     except psycopg.OperationalError as error:
         raise unreachable(settings, dsn, error) from None
+    if as_json:
+        print_json({"version": done.version, "applied": list(done.applied), "advanced_sequences": list(done.advanced)})
+        return
     for name in done.applied:
         typer.echo(f"applied {name}")
     if done.connect is not None:
