@@ -184,13 +184,18 @@ class BroadcastReply:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Tokens or coins that a transaction moved, from its Transfer logs or its own value."""
+    """Tokens or coins that a transaction moved: who, to whom, what, and where in the transaction it says so."""
 
     contract: str | None
     """None: the native coin."""
     sender: str
     receiver: str
     amount: int
+    place: str | None
+    """``v``: the transaction's own value; ``l3``: the log at position 3 of its receipt; ``i3``: the internal transfer
+    at position 3; ``o3``: the output at position 3; positions count from 0 in the transaction, so that a reorg that
+    takes it into another block changes none. Txid and place name an effect for good. None: read where no receipt was
+    at hand (logs of many blocks)."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for an amount that no chain can have moved: a node made it up."""
@@ -205,7 +210,7 @@ class TokenTransfer:
     block: int
     txid: str
     effect: Effect
-    """Its ``contract`` is a token's."""
+    """Its ``contract`` is a token's; it has no place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +236,7 @@ class TransactionResult:
     fee: int
     """Native raw units that it cost its sender, all parts together."""
     effects: tuple[Effect, ...]
+    """Of any number of payments, in the order of their places."""
     message: str = ""
     """The chain's word for a failure, e.g. ``OUT_OF_ENERGY``, ``REVERT``."""
     sender: str | None = None
@@ -240,9 +246,13 @@ class TransactionResult:
     """EVM: whose nonces it may have used beside; also where it failed."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a fee that no chain can have taken: a node made it up."""
+        """Raises ValueError for a fee that no chain can have taken: a node made it up; and for two effects in one
+        place."""
         if self.fee < 0:
             raise ValueError(f"a negative fee, {self.fee}")
+        places = [effect.place for effect in self.effects]
+        if len(set(places)) != len(places):
+            raise ValueError(f"two effects in one place of transaction {self.txid}: {places}")
 
     def moved(self, payment: Payment) -> int | None:
         """What arrived of a payment, raw units: its amount, within its asset's tolerance. None: it did not happen."""

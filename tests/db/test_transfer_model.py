@@ -205,7 +205,8 @@ class Payments(Life):
         payment = self.pick(data, *OUT)
         attempt = self.live(payment)
         block = BlockRef(self.cursor.number + 1, f"b{self.cursor.number + 1}", self.cursor.timestamp)
-        effect = Effect(USDT_CONTRACT, attempt.payment.sender, attempt.payment.receiver, attempt.payment.amount)
+        moved = attempt.payment
+        effect = Effect(USDT_CONTRACT, moved.sender, moved.receiver, moved.amount, "l0")
         result = TransactionResult(attempt.signed.txid, block, success, 7, (effect,) if success else ())
         before, self.cursor = self.cursor, block
         self.run(self.settlements.settle_block(self.chain.id, before, block, [Finding(attempt, result)]))

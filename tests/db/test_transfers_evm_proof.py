@@ -47,7 +47,7 @@ async def did_more(evm: EvmWorld, desk: EvmDesk, pool: Pool, monkeypatch: pytest
         content = await block(number, finality)
         if content is None:
             return None
-        more = Effect(evm.token, evm.gas_address, evm.treasury, 1)
+        more = Effect(evm.token, evm.gas_address, evm.treasury, 1, "l9")
         found = [
             replace(one, effects=(*one.effects, more)) if one.txid == txid else one for one in content.transactions
         ]

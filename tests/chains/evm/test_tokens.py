@@ -105,7 +105,7 @@ async def test_a_fee_on_transfer_is_found_by_its_effect(network: EvmNetwork, dep
     assert verdict.fate is Fate.FINAL
     assert verdict.result is not None
     assert verdict.result.success
-    assert [effect.amount for effect in verdict.result.effects] == [9_900, 100]
+    assert [(one.amount, one.place) for one in verdict.result.effects] == [(9_900, "l0"), (100, "l1")]
     assert not verdict.result.did(payment)
 
 

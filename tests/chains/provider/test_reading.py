@@ -72,6 +72,8 @@ async def test_a_block_shows_every_payment_of_it(network: TestNetwork, provider:
         for contract, amount in ((None, number * 1_000_000), (network.token.contract, number))
     }
     assert all(one.success and one.block == content.block for one in content.transactions)
+    # A log's place is the one in its receipt, wherever its transaction stands in the block.
+    assert {(effect.contract is None, effect.place) for effect in effects} == {(True, "v"), (False, "l0")}
 
 
 async def test_final_balances_are_behind_head(network: TestNetwork, provider: Provider) -> None:

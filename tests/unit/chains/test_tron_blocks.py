@@ -1,6 +1,7 @@
 """What a block says was done: only what its bytes and receipts prove."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ async def test_a_block_with_a_coin_and_a_token_payment() -> None:
         assert (content.block.number, content.block.id, content.parent_id) == (7, block_id(7), block_id(6))
         coin, token = content.transactions
         assert coin.did(COIN)
-        assert coin.effects == (Effect(None, SENDER, RECEIVER, 5_000_000),)
+        assert coin.effects == (Effect(None, SENDER, RECEIVER, 5_000_000, "v"),)
         assert token.did(TOKEN)
         assert token.fee == 345_000
         assert not coin.did(TOKEN)
@@ -108,6 +109,20 @@ async def test_success_without_the_exact_log_is_not_the_payment(change: str) -> 
         await provider.close()
 
 
+async def test_a_log_keeps_its_place_behind_logs_that_are_no_transfer() -> None:
+    other = transfer_log(TOKEN) | {"topics": ["22" * 32]}
+    async with scripted_node() as node:
+        logs = [other, transfer_log(TOKEN), other, transfer_log(TOKEN)]
+        serve(node, [listed(TOKEN_TX)], [receipt(TOKEN_TX, 7, log=logs, **SUCCESS)])
+        provider = provider_of(node)
+        found = await provider.find(TOKEN_TX.txid, Finality.FINAL)
+        assert found is not None
+        assert [effect.place for effect in found.effects] == ["l1", "l3"]
+        with pytest.raises(ValueError, match="two effects in one place"):
+            replace(found, effects=(found.effects[0], replace(found.effects[1], place="l1")))
+        await provider.close()
+
+
 @pytest.mark.parametrize("what", ["fee", "amount"])
 async def test_negative_sums_are_no_answer(what: str) -> None:
     """The books would refuse them, and whoever writes the books would end with that."""
@@ -129,13 +144,14 @@ async def test_coins_moved_inside_a_contract_count_unless_rejected() -> None:
         ours, theirs = "41" + "11" * 20, "41" + "22" * 20
         return {"caller_address": ours, "transferTo_address": theirs, "callValueInfo": [{"callValue": amount}]} | fields
 
-    inners = [inner(1), inner(2, rejected=True), inner(3, callValueInfo=[{"callValue": 3, "tokenId": "1000001"}, {}])]
+    third = inner(3, callValueInfo=[{"callValue": 3, "tokenId": "1000001"}, {}, {"callValue": 4}])
+    inners = [inner(1), inner(2, rejected=True), third]
     async with scripted_node() as node:
         serve(node, [listed(TOKEN_TX)], [receipt(TOKEN_TX, 7, internal_transactions=inners, **SUCCESS)])
         provider = provider_of(node)
         found = await provider.find(TOKEN_TX.txid, Finality.FINAL)
         assert found is not None
-        assert [(effect.contract, effect.amount) for effect in found.effects] == [(None, 1)]
+        assert [(one.contract, one.amount, one.place) for one in found.effects] == [(None, 1, "i0"), (None, 4, "i4")]
         await provider.close()
 
 

@@ -199,12 +199,15 @@ def _sender(transaction: Any, receipt: Any) -> str:
 
 def _effects(block: BlockRef, txid: str, transaction: Any, receipt: Any) -> tuple[Effect, ...]:
     value, to = quantity(field(transaction, "value"), "value"), field(transaction, "to")
-    own = [Effect(None, _address(field(transaction, "from")), _address(to), value)] if value and to is not None else []
-    moved = (_logged(block, txid, log) for log in sequence(field(receipt, "logs"), "logs"))
+    own = []
+    if value and to is not None:
+        own.append(Effect(None, _address(field(transaction, "from")), _address(to), value, "v"))
+    logs = enumerate(sequence(field(receipt, "logs"), "logs"))
+    moved = (_logged(block, txid, log, f"l{position}") for position, log in logs)
     return (*own, *(effect for effect in moved if effect is not None))
 
 
-def _logged(block: BlockRef, txid: str, log: Any) -> Effect | None:
+def _logged(block: BlockRef, txid: str, log: Any, place: str) -> Effect | None:
     """The Transfer that a log of a receipt records. Raises Odd for a log of another transaction or block, as far as it
     names one, and for one that is taken back: in a receipt none is, and without it a payment would seem not to have
     happened."""
@@ -215,12 +218,12 @@ def _logged(block: BlockRef, txid: str, log: Any) -> Effect | None:
         found = fields.get(name)
         if found is not None and found != wanted_value and hash_text(found, name) != wanted_value:
             raise Odd(f"a log's {name}", found, wanted_value)
-    return log_transfer(fields)
+    return log_transfer(fields, place)
 
 
-def log_transfer(log: Any) -> Effect | None:
-    """The Transfer that a log records; None for any other event, an NFT's Transfer (four topics) among them, and for
-    words in the place of addresses: a contract may log what it likes. Raises Odd."""
+def log_transfer(log: Any, place: str | None) -> Effect | None:
+    """The Transfer that a log records, in the ``place`` of its effect; None for any other event, an NFT's Transfer
+    (four topics) among them, and for words in the place of addresses: a contract may log what it likes. Raises Odd."""
     fields = mapping(log, "a log")
     topics, data = sequence(fields.get("topics"), "topics", 4), fields.get("data")
     if len(topics) != 3 or (topics[0] != TRANSFER_TOPIC and hash_text(topics[0], "a topic") != TRANSFER_TOPIC):
@@ -229,7 +232,7 @@ def log_transfer(log: Any) -> Effect | None:
     amount = hex_bytes(data, "data", "0x")
     if len(amount) != 32 or sender is None or receiver is None:
         return None
-    return Effect(_address(fields.get("address")), sender, receiver, int.from_bytes(amount, "big"))
+    return Effect(_address(fields.get("address")), sender, receiver, int.from_bytes(amount, "big"), place)
 
 
 def _party(topic: Any) -> str | None:

@@ -5,6 +5,7 @@ Every vendor has limits of its own on blocks and results, and words of its own f
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.chains.errors import ChainError
@@ -91,7 +92,7 @@ async def _by_receipts(node: EvmNode, number: int, contracts: frozenset[str]) ->
     if content is None:
         raise NodeFailure("behind", f"{node.name} does not have final block {number}")
     return [
-        TokenTransfer(number, result.txid, effect)
+        TokenTransfer(number, result.txid, replace(effect, place=None))
         for result in content.transactions
         for effect in result.effects
         if effect.contract in contracts
@@ -103,7 +104,7 @@ def _transfer(log: Any, first: int, last: int, contracts: frozenset[str]) -> Tok
     number = quantity(field(log, "blockNumber"), "blockNumber", MAX_HEIGHT)
     if field(log, "removed"):
         return None
-    effect = log_transfer(log)
+    effect = log_transfer(log, None)  # its logIndex counts over the block
     if effect is None:
         return None
     if not first <= number <= last:

@@ -162,12 +162,15 @@ def _result(node: TronNode, block: BlockRef, txid: str, transaction: Any, info: 
 
 def _effects(raw: bytes, info: Any) -> tuple[Effect, ...]:
     effects = [_own_value(raw)]
-    effects += [log_transfer(log) for log in _listed(info, "log")]
+    effects += [log_transfer(log, f"l{position}") for position, log in enumerate(_listed(info, "log"))]
+    position = 0
     for inner in _listed(info, "internal_transactions"):
         if field(inner, "rejected") not in (True, False, None):
             raise Odd("rejected", field(inner, "rejected"), "true or false")
+        values = _listed(inner, "callValueInfo")
         if not field(inner, "rejected"):
-            effects += _inner_values(inner)
+            effects += _inner_values(inner, values, position)
+        position += len(values)
     return tuple(effect for effect in effects if effect is not None)
 
 
@@ -194,33 +197,34 @@ def _own_value(raw: bytes) -> Effect | None:
         raise Odd("raw_data_hex", raw.hex(), "a transaction") from error
     if amount == 0:
         return None
-    return Effect(None, _address(sender), _address(receiver), amount)
+    return Effect(None, _address(sender), _address(receiver), amount, "v")
 
 
-def log_transfer(log: Any) -> Effect | None:
-    """The Transfer that a log records; None for any other event: a contract may log what it likes. Raises Odd."""
+def log_transfer(log: Any, place: str | None) -> Effect | None:
+    """The Transfer that a log records, in the ``place`` of its effect; None for any other event: a contract may log
+    what it likes. Raises Odd."""
     topics = [hex_bytes(topic, "a topic") for topic in _listed(log, "topics")]
     data = hex_bytes("" if field(log, "data") is None else field(log, "data"), "data")
     if len(topics) != 3 or topics[0] != TRANSFER_TOPIC or len(data) != 32:
         return None
     contract, sender, receiver = hex_bytes(field(log, "address"), "address"), topics[1], topics[2]
-    return Effect(
-        _address(contract[-20:]), _address(sender[-20:]), _address(receiver[-20:]), int.from_bytes(data, "big")
-    )
+    token, payer, payee = (_address(party[-20:]) for party in (contract, sender, receiver))
+    return Effect(token, payer, payee, int.from_bytes(data, "big"), place)
 
 
-def _inner_values(inner: Any) -> list[Effect | None]:
-    """Coins that a contract moved; TRC10 tokens (with a tokenId) are none. Raises Odd."""
-    values = [
-        (whole(field(value, "callValue"), "callValue", missing=0), field(value, "tokenId"))
-        for value in _listed(inner, "callValueInfo")
+def _inner_values(inner: Any, values: Sequence[Any], first: int) -> list[Effect]:
+    """Coins that a contract moved, the first of ``values`` in place ``first``; TRC10 tokens (with a tokenId) are none.
+    Raises Odd."""
+    amounts = [
+        (position, amount)
+        for position, value in enumerate(values, first)
+        if (amount := whole(field(value, "callValue"), "callValue", missing=0)) and not field(value, "tokenId")
     ]
-    amounts = [amount for amount, token in values if amount and not token]
     if not amounts:
         return []
     parties = (hex_bytes(field(inner, name), name) for name in ("caller_address", "transferTo_address"))
     sender, receiver = map(_address, parties)
-    return [Effect(None, sender, receiver, amount) for amount in amounts]
+    return [Effect(None, sender, receiver, amount, f"i{position}") for position, amount in amounts]
 
 
 def _address(raw: bytes) -> str:

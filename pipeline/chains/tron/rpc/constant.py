@@ -66,7 +66,8 @@ def _transfers(answer: Any) -> tuple[Effect, ...]:
     logs = field(answer, "logs")
     if logs is None:
         return ()
-    return tuple(effect for log in sequence(logs, "logs", _MOST_LOGS) if (effect := log_transfer(log)) is not None)
+    found = (log_transfer(log, f"l{position}") for position, log in enumerate(sequence(logs, "logs", _MOST_LOGS)))
+    return tuple(effect for effect in found if effect is not None)
 
 
 def _rets(answer: Any) -> list[Any]:
