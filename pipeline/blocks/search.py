@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.chains.errors import LyingNode
+from pipeline.chains.errors import InconsistentNode
 from pipeline.chains.values import BlockContent, BlockRef, TransactionResult
 from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.reconcile.nonce_uses import NonceUse, uses_in
@@ -39,7 +39,7 @@ async def search(attempts: Sequence[LiveAttempt], read: ReadBlock) -> Evidence:
     one at or past its expiration. ``read`` gives final blocks, None for one that the node does not have.
 
     Attempts of about the same time share their blocks. Those without reference or expiration are left out. Raises
-    LyingNode where a final block does not follow the one before, and what ``read`` raises.
+    InconsistentNode where a final block does not follow the one before, and what ``read`` raises.
     """
     evidence = Evidence()
     later = sorted((one for one in attempts if _window(one) is not None), key=lambda one: _window(one) or 0)
@@ -54,7 +54,7 @@ async def search(attempts: Sequence[LiveAttempt], read: ReadBlock) -> Evidence:
                 return evidence
             if above is not None and content.parent_id != above.id:
                 found = f"final block {content.block.number} does not follow final block {above.number} {above.id}"
-                raise LyingNode(f"{found}: the nodes contradict each other, nothing is called dead")
+                raise InconsistentNode(f"{found}: the nodes contradict each other, nothing is called dead")
             above = content.block
             while later and _window(later[0]) == above.number:
                 one = later.pop(0)
@@ -91,7 +91,7 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
     else is named as the user of the nonce, and all are absent; or nothing is proved: the blocks could not be read to
     the end, or do not show the user.
 
-    Raises LyingNode where a final block does not follow the one before, and what ``read`` raises.
+    Raises InconsistentNode where a final block does not follow the one before, and what ``read`` raises.
     """
     starts = [one.signed.ref_block for one in payment if one.signed.ref_block is not None]
     if len(starts) < len(payment):
@@ -107,7 +107,7 @@ async def search_up_to(payment: Sequence[LiveAttempt], last: BlockRef, read: Rea
                 return Evidence()
             if above is not None and content.parent_id != above.id:
                 found = f"final block {content.block.number} does not follow final block {above.number} {above.id}"
-                raise LyingNode(f"{found}: the nodes contradict each other, nothing is called dead")
+                raise InconsistentNode(f"{found}: the nodes contradict each other, nothing is called dead")
             above = content.block
             if unreadable := content.unreadable & by_txid.keys():
                 return Evidence(listed={by_txid[txid].id: above for txid in unreadable})

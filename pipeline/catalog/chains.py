@@ -11,7 +11,7 @@ from loguru import logger
 from psycopg.rows import dict_row
 
 from pipeline.catalog.access import access
-from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
+from pipeline.chains.errors import ChainError, InconsistentNode, WrongNetwork
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider
 from pipeline.config import ConfigError
@@ -44,16 +44,6 @@ class ChainRow:
     """EVM."""
     is_active: bool = True
     """Switched off: nothing new is paid, and what is out is followed to its end."""
-
-    @property
-    def numbers_transactions(self) -> bool:
-        """Whether its provider is a ``NumberedProvider``."""
-        return self.family == "evm"
-
-    @property
-    def lists_transfers(self) -> bool:
-        """Whether its provider is a ``LogProvider``."""
-        return self.family == "evm"
 
 
 OpenChain = Callable[[ChainRow], Provider]
@@ -298,6 +288,6 @@ def complain(
             f"another node in {variable} or chains.nodes"
         )
     runtime.troubles.say(_source(row), f"{row.name}: {said}")
-    serious = isinstance(error, WrongNetwork | LyingNode) or not isinstance(error, ChainError)
+    serious = isinstance(error, WrongNetwork | InconsistentNode) or not isinstance(error, ChainError)
     level = "ERROR" if serious or lasting_seconds >= ALARM_SECONDS else "WARNING"
     logger.log(level, "{} {}: {}; trying again in {:g} s", runtime.worker.type, row.name, said, retry_seconds)

@@ -13,7 +13,7 @@ class WrongNetwork(ChainError):
     """A node belongs to another network than the one configured: its genesis or chain id differs."""
 
 
-class LyingNode(ChainError):
+class InconsistentNode(ChainError):
     """A node answered with another txid or another block than the one computed or asked for."""
 
 

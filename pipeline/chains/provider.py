@@ -8,6 +8,7 @@ for tokens. Every time is an aware ``datetime`` in UTC.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.chains.codec import Codec, NumberedCodec
@@ -30,6 +31,16 @@ from pipeline.chains.values import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a chain offers beyond ``Provider``: each the provider itself in that role, None where it has it not."""
+
+    numbered: "NumberedProvider | None" = None
+    logs: "LogProvider | None" = None
+    heads: "HeadProvider | None" = None
+    gas: "GasProvider | None" = None
+
+
 class Provider(Protocol):
     """A chain. Every method raises ``chains.errors.ChainUnavailable`` when no node gave a usable answer in
     time, and ``chains.errors.WrongNetwork`` when a node turned out to belong to another network."""
@@ -37,6 +48,10 @@ class Provider(Protocol):
     @property
     def codec(self) -> Codec:
         """The encoding of its network."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it offers beyond this."""
 
     async def check_network(self) -> None:
         """Compare the genesis block id (TRON) or chain id (EVM) of every node with the configured one.
@@ -92,7 +107,7 @@ class Provider(Protocol):
 
         Never raises for what a node or the network does (silence, a ban, another network): that is outcome UNKNOWN.
 
-        Raises LyingNode if a node answers with another txid and no other one takes or refuses the bytes.
+        Raises InconsistentNode if a node answers with another txid and no other one takes or refuses the bytes.
         """
 
     async def find(self, txid: str, finality: Finality) -> TransactionResult | None:
@@ -144,13 +159,6 @@ class NumberedProvider(Provider, Protocol):
     def codec(self) -> NumberedCodec:
         """The encoding of its network."""
 
-    @property
-    def announces_blocks(self) -> bool:
-        """Whether a node of it has a socket for ``heads``; elsewhere that polls."""
-
-    def heads(self) -> AsyncGenerator[BlockRef, None]:
-        """The head now and each new one, for ever: a wake-up, no truth. Raises nothing that a node does."""
-
     async def sender_nonces(self, sender: str) -> NonceCounts:
         """For the reservation of nonces."""
 
@@ -176,7 +184,7 @@ class NumberedProvider(Provider, Protocol):
         """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
-        """Whether the next block is too dear for it: it waits until fees fall, or is replaced."""
+        """Whether its max fee is below the next block's base fee: it waits until fees fall, or is replaced."""
 
 
 class LogProvider(Provider, Protocol):
@@ -185,3 +193,32 @@ class LogProvider(Provider, Protocol):
     async def transfers(self, first: int, last: int, contracts: Sequence[str]) -> list[TokenTransfer]:
         """The transfers of these tokens in the final blocks ``first`` to ``last``, in their order. Coins are not
         among them. Raises ChainUnavailable also when no node has all of these blocks as final."""
+
+
+class HeadProvider(Provider, Protocol):
+    """A chain of which a node announces new blocks (EVM over a WebSocket)."""
+
+    def heads(self) -> AsyncGenerator[BlockRef, None]:
+        """The head now and each new one, for ever: a wake-up, no truth. Raises nothing that a node does."""
+
+
+class GasPrices(Protocol):
+    """What the network asks for now, wei for a unit of gas."""
+
+    @property
+    def base(self) -> int | None:
+        """Of the next block; None where there is none."""
+
+    @property
+    def gas_price(self) -> int:
+        """The node's own advice for legacy transactions."""
+
+
+class GasProvider(Provider, Protocol):
+    """A chain whose fees are gas at a price, and on a rollup a part for L1 (EVM)."""
+
+    async def market(self) -> GasPrices:
+        """What the network asks for now."""
+
+    async def l1_fee(self, gas_limit: int) -> int:
+        """What a rollup charges for the L1 part of a token transfer, wei, margin included; 0 elsewhere."""

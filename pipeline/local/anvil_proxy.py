@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
-from Crypto.Hash import keccak
+
+from pipeline.curve.keccak import keccak256
 
 SEND = "eth_sendRawTransaction"
 
@@ -193,4 +194,4 @@ def _falsified_receipt(answer: dict[str, Any]) -> dict[str, Any]:
 
 def txid(raw: str) -> str:
     """The hash of signed bytes in hex."""
-    return "0x" + keccak.new(digest_bits=256, data=bytes.fromhex(raw[2:])).hexdigest()
+    return "0x" + keccak256(bytes.fromhex(raw[2:])).hex()

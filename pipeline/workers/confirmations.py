@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from loguru import logger
 
@@ -24,8 +24,8 @@ from pipeline.catalog.chains import (
     keep_going,
     until_the_network_is_right,
 )
-from pipeline.chains.errors import ChainError, LyingNode, WrongNetwork
-from pipeline.chains.provider import NumberedProvider, Provider
+from pipeline.chains.errors import ChainError, InconsistentNode, WrongNetwork
+from pipeline.chains.provider import Provider
 from pipeline.log import Seldom
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.reconcile.store import StrangerStore
@@ -91,8 +91,7 @@ class Following:
         self.provider = provider
         self._of = of
         stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
-        numbered = cast(NumberedProvider, provider) if row.numbers_transactions else None
-        self._announcing = numbered if numbered is not None and numbered.announces_blocks else None
+        numbered, self._announcing = provider.capabilities.numbered, provider.capabilities.heads
         self._announced = asyncio.Event()
         numbering = None
         if numbered is not None:
@@ -138,7 +137,7 @@ class Following:
                         logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
                     await self._nap(DATABASE_RETRY_SECONDS, wake=False)
                 except ChainError as error:
-                    serious = isinstance(error, WrongNetwork | LyingNode)
+                    serious = isinstance(error, WrongNetwork | InconsistentNode)
                     pause = CONTRADICTION_RETRY_SECONDS if serious else NODE_RETRY_SECONDS
                     pause = min(pause, 10 * self.row.block_seconds)
                     now = asyncio.get_running_loop().time()

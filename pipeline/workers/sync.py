@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from loguru import logger
 from psycopg.rows import TupleRow, dict_row, scalar_row
@@ -31,7 +31,7 @@ from pipeline.catalog.chains import (
     until_the_network_is_right,
 )
 from pipeline.chains.errors import ChainError
-from pipeline.chains.provider import LogProvider, Provider
+from pipeline.chains.provider import Provider
 from pipeline.chains.values import Asset, Balance, BalanceQuery, Finality
 from pipeline.db.statements import statement
 from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
@@ -133,8 +133,8 @@ class ChainSync:
         self._unanswered = 0
         self._next_bound = 0.0
         self._moved: MovedWallets | None = None
-        if row.lists_transfers:
-            self._moved = MovedWallets(runtime, row, cast(LogProvider, provider), time.monotonic)
+        if (logs := provider.capabilities.logs) is not None:
+            self._moved = MovedWallets(runtime, row, logs, time.monotonic)
         self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"sync {row.name}")
 
     def ring(self) -> None:

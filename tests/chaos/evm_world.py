@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from Crypto.Hash import keccak
 from psycopg.types.json import Jsonb
 
 from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, digest, encode, join
@@ -19,6 +18,7 @@ from pipeline.chains.evm.rpc.fees import FeePolicy
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.values import Asset, Family
 from pipeline.config import QueueConfig
+from pipeline.curve.keccak import keccak256
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
@@ -117,7 +117,7 @@ class EvmWorld(World):
 
     async def call(self, asset: Asset, signature: str, *words: int) -> None:
         """Call a token as its deployer; needs a block."""
-        selector = keccak.new(digest_bits=256, data=signature.encode()).hexdigest()[:8]
+        selector = keccak256(signature.encode()).hex()[:8]
         data = "0x" + selector + "".join(f"{word:064x}" for word in words)
         await self.network.node.send(self.network.node.accounts[0], asset.contract, data=data)
 

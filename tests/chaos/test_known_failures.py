@@ -111,7 +111,7 @@ async def test_signs_the_txid_the_node_returns(world: World, desk: Desk, wallet:
     await world.devnet.add_fault(FaultKind.FALSE_TXID, BROADCAST, count=1)
     assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
     (attempt,) = await world.attempts()
-    assert attempt["last_result"].startswith("lying node")
+    assert attempt["last_result"].startswith("inconsistent node")
     await desk.settle()
     assert [one.txid for one in await world.paid_gas()] == [attempt["txid"]]
 

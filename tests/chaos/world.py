@@ -7,7 +7,7 @@ import inspect
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.provider import Provider
+from pipeline.chains.provider import Capabilities, Provider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, Family
@@ -227,6 +227,14 @@ class Interposed:
     def after(self, method: str, hook: Callable[[Any], Awaitable[Any]]) -> None:
         """Give the next result of ``method`` to ``hook`` and return what it makes of it."""
         self._hooks["after", method] = hook
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The provider's, reached through this one."""
+        mine: Any = self
+        found = self._provider.capabilities
+        names = [one.name for one in fields(Capabilities)]
+        return Capabilities(**{name: mine for name in names if getattr(found, name) is not None})
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._provider, name)

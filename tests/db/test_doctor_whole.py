@@ -12,7 +12,7 @@ from pipeline.admin.checks import chain as check_chain
 from pipeline.admin.checks import locks as check_locks
 from pipeline.admin.checks.chain import check_chain as check_one
 from pipeline.admin.checks.findings import Findings
-from pipeline.chains.errors import ChainUnavailable, LyingNode, NotAToken, SimulationFailed, WrongNetwork
+from pipeline.chains.errors import ChainUnavailable, InconsistentNode, NotAToken, SimulationFailed, WrongNetwork
 from tests.db.cli_kit import Shell
 from tests.db.doctor_kit import ASKED
 from tests.db.logins import login
@@ -67,7 +67,7 @@ def test_a_login_of_any_role_is_told_what_it_may_not_ask(shell: Shell, database:
     ("error", "check", "said"),
     [
         (WrongNetwork("one address, two networks"), "node", "one: one address, two networks"),
-        (LyingNode("another block"), "node", "one: another block"),
+        (InconsistentNode("another block"), "node", "one: another block"),
         (ChainUnavailable("no node"), "node", "one: no node"),
         (SimulationFailed("it would fail"), "assets", "one: it would fail"),
         (NotAToken("no token"), "assets", "one: no token"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.errors import ChainUnavailable, InconsistentNode
 from pipeline.chains.values import BlockContent, BlockRef, TransactionResult
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.queue.jobs import JobType
@@ -130,7 +130,7 @@ async def test_a_final_block_that_only_one_answer_names_is_not_booked_as_read(
         return false(ref)
 
     desk.provider.after("block_ref", once)
-    with contextlib.suppress(LyingNode):  # refused, or not there yet
+    with contextlib.suppress(InconsistentNode):  # refused, or not there yet
         await desk.settlement.round()
     assert await rows(world.connection, CURSOR) == [before]
     await desk.settlement.round()
@@ -145,7 +145,7 @@ async def test_a_block_is_settled_once_the_next_one_follows_it(world: World, des
         return replace(ref, id="ab" * 32)
 
     desk.provider.after("block_ref", once)
-    with pytest.raises(LyingNode, match="nothing of it is booked"):
+    with pytest.raises(InconsistentNode, match="nothing of it is booked"):
         await desk.settlement.round()
     await desk.settlement.round()
     assert [row["state"] for row in await world.transfers()] == ["final"]

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from Crypto.Hash import keccak
-
 from pipeline.chains.evm.codec import address, transaction
 from pipeline.chains.evm.codec.transaction import TRANSFER_SELECTOR
 from pipeline.chains.evm.rpc.balances import MULTICALL3
+from pipeline.curve.keccak import keccak256
 from tests.simulation.evm_chain import CHAIN_ID, FINAL_LAG, PLAIN_GAS, TOKEN, TOKEN_GAS, Block, Receipt, Refused, State
 
 if TYPE_CHECKING:
@@ -253,7 +252,7 @@ def _words(*values: int) -> str:
 
 
 def hash_of(data: bytes) -> str:
-    return "0x" + keccak.new(digest_bits=256, data=data).hexdigest()
+    return "0x" + keccak256(data).hex()
 
 
 def bytes_of(digits: str) -> bytes:

@@ -14,7 +14,14 @@ from pipeline.admin.checks.tron import check_signer
 from pipeline.admin.errors import ActionError
 from pipeline.admin.policy import treasury_of
 from pipeline.admin.session import Row
-from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, LyingNode, NotAToken, WrongNetwork
+from pipeline.chains.errors import (
+    ChainError,
+    ChainUnavailable,
+    InconsistentNode,
+    InvalidAddress,
+    NotAToken,
+    WrongNetwork,
+)
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Asset, BalanceQuery, Family
 from pipeline.db.statements import statement
@@ -111,7 +118,7 @@ async def _ask_nodes(found: Findings, context: ChainContext, provider: Provider)
         with answered(found, context.examination.connection, _named(check), context.name):
             try:
                 await question()
-            except (ChainUnavailable, WrongNetwork, LyingNode) as error:
+            except (ChainUnavailable, WrongNetwork, InconsistentNode) as error:
                 found.fail(f"{context.name}.node", f"{context.name}: {error}", "run doctor again; check the node")
                 return
             except ChainError as error:

@@ -15,6 +15,7 @@ from pipeline.chains.evm.rpc.l1_fee import L1Fees
 from pipeline.chains.evm.rpc.logs import TransferLogs
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, check_chain_id, reading, wanted
 from pipeline.chains.fees import EvmFee, EvmParameters, Fee
+from pipeline.chains.provider import Capabilities
 from pipeline.chains.rpc.answers import MAX_COUNT, Odd, quantity
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
@@ -103,6 +104,11 @@ class EvmProvider:
         self._final_height: int | None = None
         self._final_read_at = 0.0
 
+    @property
+    def capabilities(self) -> Capabilities:
+        announces_blocks = any(node.config.ws_url is not None for node in self._nodes.all)
+        return Capabilities(numbered=self, logs=self, heads=self if announces_blocks else None, gas=self)
+
     async def check_network(self) -> None:
         await self._nodes.check_all()
 
@@ -114,10 +120,6 @@ class EvmProvider:
 
     async def block(self, number: int, finality: Finality) -> BlockContent | None:
         return await self._nodes.ask(lambda node: blocks.read_block(node, number, finality))
-
-    @property
-    def announces_blocks(self) -> bool:
-        return any(node.config.ws_url is not None for node in self._nodes.all)
 
     def heads(self) -> AsyncGenerator[BlockRef, None]:
         """The head now and each new one, for ever: a wake-up. Raises nothing that a node does."""

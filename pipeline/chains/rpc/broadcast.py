@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from pipeline.chains.errors import LyingNode, WrongNetwork
+from pipeline.chains.errors import InconsistentNode, WrongNetwork
 from pipeline.chains.rpc.http import Node, NodeFailure
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.chains.values import BroadcastOutcome, BroadcastReply, SignedTransaction
@@ -30,10 +30,10 @@ async def broadcast(
     begins with another node, because one that takes them and hands them on to nobody looks like any other.
 
     A node that answers with another txid is left for the next one, too: it may have thrown the bytes away. Raises that
-    LyingNode where no other node took or refused them.
+    InconsistentNode where no other node took or refused them.
     """
     replies: list[BroadcastReply] = []
-    lies: list[LyingNode] = []
+    contradictions: list[InconsistentNode] = []
     for node in nodes.in_order(repeat):
         try:
             replies.append(await nodes.try_one(node, lambda node: send(node, signed)))
@@ -41,13 +41,13 @@ async def broadcast(
             replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, failure.code, str(failure)))
         except WrongNetwork as error:
             replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, "wrong network", str(error)))
-        except LyingNode as lie:
-            lies.append(lie)
-            replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, "another txid", str(lie)))
+        except InconsistentNode as contradiction:
+            contradictions.append(contradiction)
+            replies.append(BroadcastReply(BroadcastOutcome.UNKNOWN, "another txid", str(contradiction)))
         if replies[-1].outcome is not BroadcastOutcome.UNKNOWN:
             return _strongest(replies)
-    if lies:
-        raise lies[0]
+    if contradictions:
+        raise contradictions[0]
     return _strongest(replies)
 
 

@@ -5,8 +5,8 @@ different nodes heights go backwards, and two half answers prove nothing.
 
 A node that fails, contradicts itself or turns out to be of another network is asked after the others for a while, and
 the next one does the work anew from its beginning. A question ends in an error only when no node has a sound answer:
-LyingNode where one was false, WrongNetwork where one is of another network, else ChainUnavailable. What two nodes say
-of one another (a block that does not follow the one before it) is for the callers: nothing is booked then.
+InconsistentNode where one was false, WrongNetwork where one is of another network, else ChainUnavailable. What two
+nodes say of one another (a block that does not follow the one before it) is for the callers: nothing is booked then.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from loguru import logger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, WrongNetwork
+from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNode, WrongNetwork
 from pipeline.chains.rpc.answers import unforeseen
 from pipeline.chains.rpc.http import Clock, Node, NodeFailure
 
@@ -48,7 +48,7 @@ class Partial(NodeFailure):
 class _NoneAnswered(Exception):
     """One round through all nodes gave no sound answer; every node is in one of the lists."""
 
-    def __init__(self, failures: list[NodeFailure], refused: list[LyingNode | WrongNetwork]) -> None:
+    def __init__(self, failures: list[NodeFailure], refused: list[InconsistentNode | WrongNetwork]) -> None:
         super().__init__("; ".join(str(one) for one in (*refused, *failures)))
         self.failures = failures
         self.refused = refused
@@ -78,8 +78,8 @@ class Nodes(Generic[N]):
     async def ask(self, work: Callable[[N], Awaitable[T]]) -> T:
         """The answer of the first node that gives a sound one, trying again over ``patience`` seconds.
 
-        Raises ChainUnavailable, WrongNetwork, LyingNode, and the errors of the chains room that ``work`` raises as an
-        answer. Anything else that it raises is a failure of the node.
+        Raises ChainUnavailable, WrongNetwork, InconsistentNode, and the errors of the chains room that ``work`` raises
+        as an answer. Anything else that it raises is a failure of the node.
         """
         deadline = self._clock.monotonic() + self._patience
         retrying = AsyncRetrying(
@@ -105,13 +105,13 @@ class Nodes(Generic[N]):
                 answers[node.name if node.name not in answers else f"{node.name} ({number})"] = await self.try_one(
                     node, work
                 )
-            except (NodeFailure, LyingNode, WrongNetwork):
+            except (NodeFailure, InconsistentNode, WrongNetwork):
                 continue  # noted
         return answers
 
     async def try_one(self, node: N, work: Callable[[N], Awaitable[T]]) -> T:
-        """The answer of ``node`` alone, once; how it did is remembered. Raises NodeFailure, WrongNetwork, LyingNode,
-        and the errors of the chains room that ``work`` raises as an answer."""
+        """The answer of ``node`` alone, once; how it did is remembered. Raises NodeFailure, WrongNetwork,
+        InconsistentNode, and the errors of the chains room that ``work`` raises as an answer."""
         try:
             await self.verify(node)
             answer = await work(node)
@@ -121,7 +121,7 @@ class Nodes(Generic[N]):
         except NodeFailure as failure:
             self.failed(node, failure)
             raise
-        except (LyingNode, WrongNetwork) as refused:
+        except (InconsistentNode, WrongNetwork) as refused:
             self.distrust(node, refused)
             raise
         except ChainError:
@@ -159,7 +159,7 @@ class Nodes(Generic[N]):
         """One node's answer, or none."""
         try:
             return [await self.try_one(node, work)]
-        except (NodeFailure, LyingNode, WrongNetwork):
+        except (NodeFailure, InconsistentNode, WrongNetwork):
             return []  # noted
 
     def in_order(self, turn: int = 0) -> list[N]:
@@ -191,7 +191,7 @@ class Nodes(Generic[N]):
             logger.info("{}: {} answers again after {} failures", self.chain, node.name, node.failures)
         node.failures, node.resting_until = 0, 0.0
 
-    def distrust(self, node: N, refused: LyingNode | WrongNetwork) -> None:
+    def distrust(self, node: N, refused: InconsistentNode | WrongNetwork) -> None:
         """Ask a node that gave a false answer after the others, and compare its network again before."""
         node.resting_until = self._clock.monotonic() + LONGEST_REST
         node.verified = False
@@ -231,13 +231,13 @@ class Nodes(Generic[N]):
 
     async def _round(self, work: Callable[[N], Awaitable[T]]) -> T:
         failures: list[NodeFailure] = []
-        refused: list[LyingNode | WrongNetwork] = []
+        refused: list[InconsistentNode | WrongNetwork] = []
         for node in self.in_order():
             try:
                 return await self.try_one(node, work)
             except NodeFailure as failure:
                 failures.append(failure)
-            except (LyingNode, WrongNetwork) as refusal:
+            except (InconsistentNode, WrongNetwork) as refusal:
                 refused.append(refusal)
         partial = min((one for one in failures if isinstance(one, Partial)), key=lambda one: one.lacking, default=None)
         if partial is not None:
@@ -249,7 +249,7 @@ class Nodes(Generic[N]):
         """Remember what went wrong, and say it: each node once in a while."""
         node.troubles += 1
         node.trouble, node.troubled_at = str(trouble), self._clock.monotonic()
-        level = "ERROR" if isinstance(trouble, LyingNode | WrongNetwork) else "WARNING"
+        level = "ERROR" if isinstance(trouble, InconsistentNode | WrongNetwork) else "WARNING"
         logger.log(level if node.complaint.due() else "DEBUG", "{}: {}", self.chain, trouble)
 
     def _wait(self, state: RetryCallState) -> float:

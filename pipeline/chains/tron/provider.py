@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from pipeline.chains.fees import Fee, TronFee, TronParameters
+from pipeline.chains.provider import Capabilities
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.rpc.nodes import PATIENCE, Nodes
@@ -71,6 +72,10 @@ class TronProvider:
         self._balances = balances.reader(self._nodes)
         self._fees = FeeBook(clock, self._nodes)
         self._death_margin = death_margin
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
 
     async def check_network(self) -> None:
         await self._nodes.check_all()

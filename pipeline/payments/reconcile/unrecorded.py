@@ -22,7 +22,7 @@ from collections.abc import Collection, Container, Sequence
 from loguru import logger
 
 from pipeline.blocks.search import ReadBlock
-from pipeline.chains.errors import ChainError, LyingNode
+from pipeline.chains.errors import ChainError, InconsistentNode
 from pipeline.chains.provider import NonceCounts, NumberedProvider
 from pipeline.chains.values import BlockContent, BlockRef
 from pipeline.payments.reconcile.nonce_uses import NonceSearch, uses_in
@@ -257,7 +257,8 @@ class Strangers:
 
     async def _extend(self, one: Doubted, wanted: set[int] | None, top: BlockRef, bottom: int) -> NonceSearch | None:
         """Read on, first up to ``top`` and then down to ``bottom``, as far as one round goes. None: ``bottom`` was not
-        reached, nor (if any are named) all that are wanted. Raises LyingNode where the blocks do not hang together."""
+        reached, nor (if any are named) all that are wanted. Raises InconsistentNode where the blocks do not hang
+        together."""
         sender = one.sender
         search = self._searches.get(sender)
         if search is None:
@@ -265,7 +266,9 @@ class Strangers:
             if newest is None:
                 return None
             if newest.block.id != top.id:
-                raise LyingNode(f"final block {top.number} is {newest.block.id}, and {top.id} was booked as read")
+                raise InconsistentNode(
+                    f"final block {top.number} is {newest.block.id}, and {top.id} was booked as read"
+                )
             search = self._searches[sender] = NonceSearch(top.number, top, newest)
             await self._note(search, sender, newest)
         while search.highest.number < top.number:
@@ -383,7 +386,7 @@ def _runs(nonces: Sequence[int], found: Container[int]) -> list[tuple[int, int]]
 
 def _hangs_on(content: BlockContent, parent_id: str) -> None:
     if content.parent_id != parent_id:
-        raise LyingNode(
+        raise InconsistentNode(
             f"final block {content.block.number} does not follow block {parent_id}: the nodes contradict each other, "
             "nothing is taken into the books"
         )

@@ -20,7 +20,7 @@ from pipeline.chains.errors import (
     ChainError,
     ChainUnavailable,
     FeeCapTooLow,
-    LyingNode,
+    InconsistentNode,
     PermissionChanged,
     WrongNetwork,
 )
@@ -197,7 +197,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Defer(_FEES_PAUSE_SECONDS, str(trouble))
         case ChainUnavailable():
             return Defer(_CHAIN_PAUSE_SECONDS, f"no node answers: {trouble}")
-        case WrongNetwork() | LyingNode():
+        case WrongNetwork() | InconsistentNode():
             logger.error("{}: {}", job, trouble)
             return Defer(_WRONG_NETWORK_PAUSE_SECONDS, str(trouble))
         case ChainError():

@@ -18,13 +18,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TypeVar, cast
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from loguru import logger
 from psycopg import Error as DatabaseTrouble
 
-from pipeline.chains.errors import ChainError, LyingNode
+from pipeline.chains.errors import ChainError, InconsistentNode
 from pipeline.chains.fees import Fee
 from pipeline.chains.provider import NumberedProvider, Provider
 from pipeline.chains.values import Cost, Family, Payment, SignedTransaction, UnsignedTransaction
@@ -110,7 +110,7 @@ class Sender:
     @property
     def numbered(self) -> NumberedProvider | None:
         """The provider, if transactions of its chain have nonces."""
-        return cast(NumberedProvider, self.provider) if self._family is Family.EVM else None
+        return self.provider.capabilities.numbered
 
     async def authority(self, wallet_index: int | None) -> Authority:
         """What we derive ourselves for the wallet that the database says is ours at this index; an index that has no
@@ -360,9 +360,9 @@ async def send_bytes(provider: Provider, signed: SignedTransaction, repeat: int 
     nothing."""
     try:
         reply = await provider.broadcast(signed, repeat)
-    except LyingNode as lie:
-        logger.error("tx {}: {}", short(signed.txid), lie)
-        return f"lying node: {lie}"
+    except InconsistentNode as contradiction:
+        logger.error("tx {}: {}", short(signed.txid), contradiction)
+        return f"inconsistent node: {contradiction}"
     except ChainError as error:
         return f"{type(error).__name__}: {error}"
     return f"{reply.outcome}: {reply.code} {reply.message}".strip()

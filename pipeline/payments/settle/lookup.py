@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode, UndecodableTransaction
+from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNode, UndecodableTransaction
 from pipeline.chains.provider import NumberedProvider, Provider
 from pipeline.chains.values import Fate, Verdict
 from pipeline.payments.discipline.nonce_queue import Payments, payments_of
@@ -96,8 +96,8 @@ class Fates:
 
     async def _check_failure(self, finding: Finding) -> None:
         """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
-        may show that something else arrived. Raises LyingNode where one does, ChainUnavailable where none answers:
-        nothing is booked then."""
+        may show that something else arrived. Raises InconsistentNode where one does, ChainUnavailable where none
+        answers: nothing is booked then."""
         judged, payment = finding.judged, finding.attempt.payment
         if judged.error is None:
             return
@@ -109,7 +109,7 @@ class Fates:
             paid = judged.state is TransferState.FINAL
             told = "paid otherwise than intended" if paid else "did not pay"
             names = ", ".join(contradicting)
-            raise LyingNode(
+            raise InconsistentNode(
                 f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} {told}, {names} "
                 f"{'something else' if paid else 'that it did'}. Nothing of it is booked until they agree: take "
                 "the wrong one out of the chain's nodes"

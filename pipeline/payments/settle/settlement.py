@@ -20,7 +20,7 @@ import psycopg
 from loguru import logger
 
 from pipeline.blocks.trail import Trail
-from pipeline.chains.errors import ChainError, ChainUnavailable, LyingNode
+from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNode
 from pipeline.chains.provider import NumberedProvider, Provider
 from pipeline.chains.values import BlockContent, BlockRef, Finality
 from pipeline.payments.crashpoints import CrashPoint, crash_here
@@ -110,7 +110,8 @@ class Settlement:
     async def round(self) -> int:
         """Look once at the chain and book what it shows; how many payments are still out, and senders in doubt.
 
-        Raises ChainUnavailable, WrongNetwork, LyingNode, psycopg.Error: nothing is half booked, call it again."""
+        Raises ChainUnavailable, WrongNetwork, InconsistentNode, psycopg.Error: nothing is half booked, call it
+        again."""
         try:
             return await self._round()
         except CursorMoved as moved:
@@ -248,7 +249,7 @@ class Settlement:
                 if content is None:
                     return await self._book(booked, proved)
                 if content.parent_id != above.id:
-                    raise LyingNode(
+                    raise InconsistentNode(
                         f"final block {content.block.number} does not follow block {above.number} {above.id} that was "
                         "final before: a node of another network, or the network was set up anew. Nothing is booked "
                         "until the nodes agree with chain_cursors"
@@ -258,7 +259,7 @@ class Settlement:
                 found = [Finding(by_txid[one.txid], one) for one in content.transactions if one.txid in by_txid]
                 unclear = [by_txid[txid] for txid in sorted(content.unreadable & by_txid.keys())]
         if above.number == final.number and above.id != final.id:
-            raise LyingNode(
+            raise InconsistentNode(
                 f"final block {final.number} is {final.id} by one answer and {above.id} by another: "
                 "nothing of it is booked"
             )
@@ -300,7 +301,7 @@ class Settlement:
         if content is None:
             return False
         if content.block.id != final.id:
-            raise LyingNode(
+            raise InconsistentNode(
                 f"final block {final.number} is {final.id} by one answer and {content.block.id} by another: "
                 "it is not booked as read"
             )

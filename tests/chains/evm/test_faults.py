@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode, SimulationFailed
+from pipeline.chains.errors import ChainUnavailable, InconsistentNode, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
@@ -90,10 +90,10 @@ async def test_the_receipt_of_another_transaction_is_refused(
 ) -> None:
     signed = await sent(network, provider, payment)
     network.proxy.plan(Fault.OTHER_RECEIPT, "eth_getTransactionReceipt")
-    with pytest.raises(LyingNode, match=f"gave the receipt of .* for transaction {signed.txid}"):
+    with pytest.raises(InconsistentNode, match=f"gave the receipt of .* for transaction {signed.txid}"):
         await provider.find(signed.txid, Finality.FINAL)
     network.proxy.plan(Fault.OTHER_RECEIPT, "eth_getTransactionReceipt")
-    with pytest.raises(LyingNode):
+    with pytest.raises(InconsistentNode):
         await provider.verdict(signed)
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.chains.errors import (
     BadSignature,
+    InconsistentNode,
     InsufficientFunds,
     InvalidAddress,
-    LyingNode,
     NotAToken,
     SimulationFailed,
     UndecodableTransaction,
@@ -247,12 +247,12 @@ async def test_what_never_arrived_is_unknown_and_sent_again(
 async def test_a_false_txid_is_named_a_lie(network: TestNetwork, provider: Provider, payment: Payment) -> None:
     signed = await network.sign(provider, payment, PAYER)
     await network.trouble(Trouble.FALSE_TXID, sending=True)
-    with pytest.raises(LyingNode, match=signed.txid):
+    with pytest.raises(InconsistentNode, match=signed.txid):
         await provider.broadcast(signed)
     await network.finalize()
     assert (await provider.verdict(signed)).fate is Fate.FINAL, "it landed all the same"
     await network.trouble(Trouble.FALSE_TXID, count=None)
-    with pytest.raises(LyingNode):
+    with pytest.raises(InconsistentNode):
         await provider.find(signed.txid, Finality.FINAL)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chains.errors import LyingNode
+from pipeline.chains.errors import InconsistentNode
 from pipeline.chains.rpc import answers
 from pipeline.chains.rpc.answers import FUTURE_SECONDS, MAX_INT64, MAX_UINT256, Odd
 from pipeline.chains.rpc.http import Node, NodeConfig, NodeFailure
@@ -144,6 +144,6 @@ async def test_reading_makes_a_failure_of_the_node() -> None:
     unforeseen = r"unknown form \(ZeroDivisionError: by \\x1b\)"
     with pytest.raises(NodeFailure, match=unforeseen), answers.reading(node, "a block"):
         raise ZeroDivisionError("by \x1b")
-    with pytest.raises(LyingNode), answers.reading(node, "a block"):
-        raise LyingNode("a lie stays one")
+    with pytest.raises(InconsistentNode), answers.reading(node, "a block"):
+        raise InconsistentNode("a lie stays one")
     await node.close()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode, SimulationFailed, WrongNetwork
+from pipeline.chains.errors import ChainUnavailable, InconsistentNode, SimulationFailed, WrongNetwork
 from pipeline.chains.rpc.http import Clock, Node, NodeConfig, NodeFailure
 from pipeline.chains.rpc.nodes import Nodes, Partial
 from tests.unit.chains.scripted_node import Answer, FakeTime, ScriptedNode, scripted_node
@@ -170,7 +170,7 @@ async def test_a_node_that_gives_false_answers_is_asked_last_and_the_next_one_an
 
         async def lie(node: Node) -> Any:
             if node.name == first.url:
-                raise LyingNode(f"{node.name} lies")
+                raise InconsistentNode(f"{node.name} lies")
             return await ask(node)
 
         assert await nodes.ask(lie) == 2
@@ -185,9 +185,9 @@ async def test_where_every_answer_is_false_it_is_said_at_once() -> None:
         nodes = nodes_of(time, Verifier(), first, second)
 
         async def lie(node: Node) -> Any:
-            raise LyingNode(f"{node.name} lies")
+            raise InconsistentNode(f"{node.name} lies")
 
-        with pytest.raises(LyingNode, match=f"{first.url} lies; {second.url} lies"):
+        with pytest.raises(InconsistentNode, match=f"{first.url} lies; {second.url} lies"):
             await nodes.ask(lie)
         assert time.slept == []
         await nodes.close()
@@ -199,10 +199,10 @@ async def test_a_false_answer_is_told_even_where_another_node_is_away() -> None:
 
         async def lie(node: Node) -> Any:
             if node.name == first.url:
-                raise LyingNode(f"{node.name} lies")
+                raise InconsistentNode(f"{node.name} lies")
             return await ask(node)
 
-        with pytest.raises(LyingNode, match=f"{first.url} lies; .*HTTP 404"):
+        with pytest.raises(InconsistentNode, match=f"{first.url} lies; .*HTTP 404"):
             await nodes.ask(lie)
         await nodes.close()
 

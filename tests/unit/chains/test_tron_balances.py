@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode
+from pipeline.chains.errors import ChainUnavailable, InconsistentNode
 from pipeline.chains.values import BalanceQuery, Finality
 from tests.unit.chains.scripted_node import scripted_node
 from tests.unit.chains.tron_answers import SENDER, START_MS, TRX, header, provider_of
@@ -59,6 +59,6 @@ async def test_another_block_than_the_one_read_at_is_a_lie() -> None:
         walletsolidity_triggerconstantcontract=returned(5), walletsolidity_getblock=header(NUMBER + 1)
     ) as node:
         provider = provider_of(node)
-        with pytest.raises(LyingNode, match="asked for block 70 and answered block 71"):
+        with pytest.raises(InconsistentNode, match="asked for block 70 and answered block 71"):
             await provider.balances([BalanceQuery(SENDER, TRX)])
         await provider.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.errors import ChainUnavailable, LyingNode, WrongNetwork
+from pipeline.chains.errors import ChainUnavailable, InconsistentNode, WrongNetwork
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Effect, Finality, Payment
@@ -190,11 +190,13 @@ async def test_lies_are_named(lie: str) -> None:
             block["blockID"] = block_id(9)
         else:
             node.answers["walletsolidity/gettransactioninfobyid"] = receipt(COIN_TX, 7)
-            with pytest.raises(LyingNode, match=f"asked for transaction {TOKEN_TX.txid} and answered {COIN_TX.txid}"):
+            with pytest.raises(
+                InconsistentNode, match=f"asked for transaction {TOKEN_TX.txid} and answered {COIN_TX.txid}"
+            ):
                 await provider.find(TOKEN_TX.txid, Finality.FINAL)
         if lie != "info":
             node.answers["walletsolidity/getblockbynum"] = block
-            with pytest.raises(LyingNode, match=node.url):
+            with pytest.raises(InconsistentNode, match=node.url):
                 await provider.block(7, Finality.FINAL)
         await provider.close()
 
@@ -207,7 +209,7 @@ async def test_answers_of_another_shape_are_usable_errors(answer: Any) -> None:
         node.answers["walletsolidity/getblockbynum"] = lambda body: answer
         node.answers["walletsolidity/gettransactioninfobyblocknum"] = []
         provider = provider_of(node)
-        with pytest.raises((ChainUnavailable, LyingNode), match=node.url):
+        with pytest.raises((ChainUnavailable, InconsistentNode), match=node.url):
             await provider.block(7, Finality.FINAL)
         await provider.close()
 
@@ -347,7 +349,7 @@ async def test_a_blocks_id_is_that_of_its_header(
         ]
         for header_now in false:
             node.answers["wallet/getblock"] = {"blockID": block, "block_header": {"raw_data": header_now}}
-            with pytest.raises(LyingNode, match=f"the id {block}, its header has"):
+            with pytest.raises(InconsistentNode, match=f"the id {block}, its header has"):
                 await provider.block_ref(Finality.HEAD)
         node.answers["wallet/getblock"] = {"blockID": block, "block_header": {"raw_data": {**raw, "new_field": 1}}}
         assert (await provider.block_ref(Finality.HEAD)).id == block, "of a later version of the protocol"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.chains.errors import LyingNode
+from pipeline.chains.errors import InconsistentNode
 from pipeline.chains.values import BroadcastOutcome, Payment
 from tests.unit.chains.scripted_node import Answer, scripted_node
 from tests.unit.chains.tron_answers import RECEIVER, SENDER, TRX, provider_of, signed_payment
@@ -100,7 +100,7 @@ async def test_a_refusal_is_not_taken_to_another_node() -> None:
 async def test_another_txid_is_a_lie() -> None:
     async with scripted_node(wallet_broadcasthex=reply("SUCCESS") | {"txid": "ab" * 32}) as node:
         provider = provider_of(node)
-        with pytest.raises(LyingNode, match=f"answered the broadcast of {SIGNED.txid} with txid abab"):
+        with pytest.raises(InconsistentNode, match=f"answered the broadcast of {SIGNED.txid} with txid abab"):
             await provider.broadcast(SIGNED)
         await provider.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from loguru import logger
 
-from pipeline.chains.errors import InvalidAddress, LyingNode
+from pipeline.chains.errors import InconsistentNode, InvalidAddress
 from pipeline.chains.evm.codec import address
 from pipeline.chains.evm.rpc import delegations, l1_fee
 from pipeline.chains.evm.rpc.node import (
@@ -48,7 +48,7 @@ async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockCon
     """Block ``number`` with all results, None when this node does not have it at that finality. A transaction that
     makes no sense is listed as unreadable: a stranger's must not hold up ours.
 
-    Raises LyingNode, Partial where receipts are missing, NodeFailure (also when a reorg came between block and
+    Raises InconsistentNode, Partial where receipts are missing, NodeFailure (also when a reorg came between block and
     receipts).
     """
     requests: list[Request] = [("eth_getBlockByNumber", [hex(number), True])]
@@ -93,7 +93,7 @@ async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockCon
 async def read_transaction(node: EvmNode, txid: str, finality: Finality) -> TransactionResult | None:
     """The result of one transaction, None when this node knows of none at that finality.
 
-    Raises LyingNode for another transaction's receipt, NodeFailure.
+    Raises InconsistentNode for another transaction's receipt, NodeFailure.
     """
     # Before the receipt: what is final now was included before.
     final = await node.block_ref(Finality.FINAL) if finality is Finality.FINAL else None
@@ -113,7 +113,7 @@ async def read_transaction(node: EvmNode, txid: str, finality: Finality) -> Tran
     with reading(node, f"transaction {txid}"):
         found = hash_text(field(transaction, "hash"), "hash")
     if found != txid:
-        raise LyingNode(f"node {node.name} was asked for transaction {txid} and answered {found}")
+        raise InconsistentNode(f"node {node.name} was asked for transaction {txid} and answered {found}")
     _check_place(node, block, txid, transaction, receipt)
     return _result(node, block, txid, transaction, receipt)
 
@@ -146,7 +146,7 @@ async def _receipts(node: EvmNode, block: BlockRef, txids: Sequence[str], answer
         with reading(node, f"the receipt of {txid}"):
             named = hash_text(field(found, "transactionHash"), "transactionHash")
         if named != txid:
-            raise LyingNode(f"node {node.name} gave the receipt of {named} for transaction {txid}")
+            raise InconsistentNode(f"node {node.name} gave the receipt of {named} for transaction {txid}")
         receipts[txid] = found
     if txids and not receipts.keys() & set(txids):
         raise NodeFailure("no receipts", f"{node.name} has no receipts of block {block.number}")
@@ -158,7 +158,7 @@ async def _each_receipt(node: EvmNode, txids: Sequence[str]) -> list[Any]:
 
 
 def _check_place(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt: Any) -> None:
-    """Raises LyingNode for the receipt of another transaction, NodeFailure for one of another block."""
+    """Raises InconsistentNode for the receipt of another transaction, NodeFailure for one of another block."""
     with reading(node, f"a transaction of block {block.number}"):
         receipt_of = hash_text(field(receipt, "transactionHash"), "transactionHash")
         places = {hash_text(field(receipt, "blockHash"), "blockHash")}
@@ -166,7 +166,7 @@ def _check_place(node: EvmNode, block: BlockRef, txid: str, transaction: Any, re
         if field(transaction, "blockHash") is not None:
             places.add(hash_text(field(transaction, "blockHash"), "blockHash"))
     if receipt_of != txid:
-        raise LyingNode(f"node {node.name} gave the receipt of {receipt_of} for transaction {txid}")
+        raise InconsistentNode(f"node {node.name} gave the receipt of {receipt_of} for transaction {txid}")
     if places != {block.id} or heights != {block.number}:
         other = ", ".join(sorted(places - {block.id})) or ", ".join(map(str, heights))
         raise NodeFailure(

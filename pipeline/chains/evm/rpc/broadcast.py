@@ -1,6 +1,6 @@
 """What an EVM node's answer to a broadcast means. Nodes agree on no codes, so their words are read."""
 
-from pipeline.chains.errors import LyingNode
+from pipeline.chains.errors import InconsistentNode
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, hash_text, reading
 from pipeline.chains.rpc.answers import field
 from pipeline.chains.values import BroadcastOutcome, BroadcastReply, SignedTransaction
@@ -44,7 +44,7 @@ pool among it, says nothing about the transaction: UNKNOWN."""
 
 
 async def send(node: EvmNode, signed: SignedTransaction) -> BroadcastReply:
-    """One attempt at one node. Raises NodeFailure, and LyingNode when it answers with another hash."""
+    """One attempt at one node. Raises NodeFailure, and InconsistentNode when it answers with another hash."""
     try:
         answer = await node.call("eth_sendRawTransaction", "0x" + signed.raw.hex())
     except RpcError as error:
@@ -59,7 +59,7 @@ async def send(node: EvmNode, signed: SignedTransaction) -> BroadcastReply:
     with reading(node, "eth_sendRawTransaction"):
         echoed = hash_text(answer, "the hash")
     if echoed != signed.txid:
-        raise LyingNode(f"node {node.name} answered the broadcast of {signed.txid} with hash {echoed}")
+        raise InconsistentNode(f"node {node.name} answered the broadcast of {signed.txid} with hash {echoed}")
     return BroadcastReply(BroadcastOutcome.ACCEPTED, "accepted")
 
 

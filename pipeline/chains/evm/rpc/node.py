@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.chains.errors import LyingNode, WrongNetwork
+from pipeline.chains.errors import InconsistentNode, WrongNetwork
 from pipeline.chains.evm.rpc.batches import Batches
 from pipeline.chains.evm.rpc.replies import LIMIT_EXCEEDED as LIMIT_EXCEEDED
 from pipeline.chains.evm.rpc.replies import METHOD_NOT_FOUND as METHOD_NOT_FOUND
@@ -81,7 +81,7 @@ class EvmNode(Node):
             raise
 
     async def block_ref(self, finality: Finality, number: int | None = None) -> BlockRef:
-        """The newest block of that finality, or the one at ``number``. Raises LyingNode for another number,
+        """The newest block of that finality, or the one at ``number``. Raises InconsistentNode for another number,
         NodeFailure, also for a final block far above the newest one."""
         if number is not None:
             return self._ref(await self.call("eth_getBlockByNumber", hex(number), False), number)
@@ -118,7 +118,7 @@ async def check_chain_id(node: EvmNode, chain_id: int) -> None:
 
 
 def block_ref(node: EvmNode, answer: Any, number: int | None = None) -> BlockRef:
-    """The block that a raw answer describes. Raises LyingNode when it is not ``number``, NodeFailure."""
+    """The block that a raw answer describes. Raises InconsistentNode when it is not ``number``, NodeFailure."""
     with reading(node, "a block"):
         ref = BlockRef(
             quantity(field(answer, "number"), "number", MAX_HEIGHT),
@@ -126,5 +126,5 @@ def block_ref(node: EvmNode, answer: Any, number: int | None = None) -> BlockRef
             moment(quantity(field(answer, "timestamp"), "timestamp"), node.now, "timestamp"),
         )
     if number is not None and ref.number != number:
-        raise LyingNode(f"node {node.name} was asked for block {number} and answered block {ref.number}")
+        raise InconsistentNode(f"node {node.name} was asked for block {number} and answered block {ref.number}")
     return ref

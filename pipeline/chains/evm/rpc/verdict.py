@@ -18,7 +18,7 @@ async def read_verdicts(node: EvmNode, attempts: Sequence[SignedTransaction]) ->
     """The fates of all transactions that share a sender and a nonce; at most one of them is FINAL.
 
     All DEAD means that somebody else used the nonce: the evidence says so.
-    Raises ValueError for attempts that do not share it, LyingNode, NodeFailure.
+    Raises ValueError for attempts that do not share it, InconsistentNode, NodeFailure.
     """
     sender, nonce = shared(attempts)
     # The height first: a block that became final between the two questions could hold what was not found yet.

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from loguru import logger
 
-from pipeline.chains.errors import InvalidAddress, LyingNode
+from pipeline.chains.errors import InconsistentNode, InvalidAddress
 from pipeline.chains.rpc.answers import MAX_HEIGHT, Odd, bare_hash, field, hex_bytes, mapping, sequence, text, whole
 from pipeline.chains.rpc.http import TOO_LARGE, NodeFailure
 from pipeline.chains.rpc.nodes import Partial
@@ -31,8 +31,8 @@ async def read_block(node: TronNode, number: int, finality: Finality) -> BlockCo
     """Block ``number`` with all results, None when this node does not have it at that finality. A transaction that
     makes no sense is listed as unreadable: a stranger's must not hold up ours.
 
-    Raises LyingNode, Partial where receipts are missing, NodeFailure (also when all are: ``[]`` is what a node without
-    the block says).
+    Raises InconsistentNode, Partial where receipts are missing, NodeFailure (also when all are: ``[]`` is what a node
+    without the block says).
     """
     answer = await node.call("getblockbynum", finality, {"num": number})
     if answer == {}:
@@ -69,7 +69,7 @@ async def read_block(node: TronNode, number: int, finality: Finality) -> BlockCo
 async def read_transaction(node: TronNode, wanted: str, finality: Finality) -> TransactionResult | None:
     """The result of one transaction, None when this node knows of none at that finality.
 
-    Raises LyingNode, NodeFailure.
+    Raises InconsistentNode, NodeFailure.
     """
     info = await node.call("gettransactioninfobyid", finality, {"value": wanted})
     if info == {}:
@@ -77,7 +77,7 @@ async def read_transaction(node: TronNode, wanted: str, finality: Finality) -> T
     with reading(node, f"transaction {wanted}"):
         number, found = whole(field(info, "blockNumber"), "blockNumber", MAX_HEIGHT), bare_hash(field(info, "id"), "id")
     if found != wanted:
-        raise LyingNode(f"node {node.name} was asked for transaction {wanted} and answered {found}")
+        raise InconsistentNode(f"node {node.name} was asked for transaction {wanted} and answered {found}")
     answer = await node.call("getblockbynum", finality, {"num": number})
     if answer == {}:
         raise NodeFailure("no block", f"{node.name} says {wanted} is in block {number} but does not have that block")
@@ -98,7 +98,7 @@ def _transactions(block: Any) -> list[Any]:
 
 async def _receipts(node: TronNode, block: BlockRef, finality: Finality, txids: Sequence[str]) -> dict[str, Any]:
     """The receipts of a block by transaction. A few that its list lacks are asked for singly; what is missing then,
-    this node does not have. Raises LyingNode, NodeFailure."""
+    this node does not have. Raises InconsistentNode, NodeFailure."""
     wanted = set(txids)
     answer = await _list_of_receipts(node, block, finality)
     with reading(node, f"receipts of block {block.number}"):
@@ -113,7 +113,7 @@ async def _receipts(node: TronNode, block: BlockRef, finality: Finality, txids: 
         with reading(node, f"the receipt of {txid}"):
             found = bare_hash(field(info, "id"), "id")
         if found != txid:
-            raise LyingNode(f"node {node.name} was asked for transaction {txid} and answered {found}")
+            raise InconsistentNode(f"node {node.name} was asked for transaction {txid} and answered {found}")
         infos[txid] = info
     if not infos:
         raise NodeFailure("no receipts", f"{node.name} has no receipts for block {block.number}")
@@ -133,13 +133,15 @@ async def _list_of_receipts(node: TronNode, block: BlockRef, finality: Finality)
 
 
 def _txid(node: TronNode, block: BlockRef, transaction: Any) -> str:
-    """The id of a transaction by its bytes. Raises LyingNode where another one is named, NodeFailure without bytes:
-    then nothing can be told of the block."""
+    """The id of a transaction by its bytes. Raises InconsistentNode where another one is named, NodeFailure without
+    bytes: then nothing can be told of the block."""
     with reading(node, f"a transaction of block {block.number}"):
         claimed = bare_hash(field(transaction, "txID"), "txID")
         computed = txid_of(hex_bytes(field(transaction, "raw_data_hex"), "raw_data_hex"))
     if claimed != computed:
-        raise LyingNode(f"node {node.name} lists txid {claimed} in block {block.number}, its bytes have {computed}")
+        raise InconsistentNode(
+            f"node {node.name} lists txid {claimed} in block {block.number}, its bytes have {computed}"
+        )
     return computed
 
 

@@ -1,6 +1,6 @@
 """What a TRON node's answer to a broadcast means."""
 
-from pipeline.chains.errors import LyingNode
+from pipeline.chains.errors import InconsistentNode
 from pipeline.chains.rpc.answers import bare_hash, field, text
 from pipeline.chains.tron.rpc.node import TronNode, decoded_message, reading
 from pipeline.chains.values import BroadcastOutcome, BroadcastReply, Finality, SignedTransaction
@@ -21,7 +21,7 @@ code not listed say nothing about the transaction: UNKNOWN."""
 
 
 async def send(node: TronNode, signed: SignedTransaction) -> BroadcastReply:
-    """One attempt at one node. Raises NodeFailure, and LyingNode when it answers with another txid."""
+    """One attempt at one node. Raises NodeFailure, and InconsistentNode when it answers with another txid."""
     answer = await node.call("broadcasthex", Finality.HEAD, {"transaction": signed.raw.hex()})
     with reading(node, "a broadcast"):
         accepted, echoed = field(answer, "result") is True, field(answer, "txid")
@@ -29,7 +29,7 @@ async def send(node: TronNode, signed: SignedTransaction) -> BroadcastReply:
         message = decoded_message(field(answer, "message"))
         found = None if echoed is None else bare_hash(echoed, "txid")
     if found is not None and found != signed.txid:
-        raise LyingNode(f"node {node.name} answered the broadcast of {signed.txid} with txid {found}")
+        raise InconsistentNode(f"node {node.name} answered the broadcast of {signed.txid} with txid {found}")
     outcome = _OUTCOMES.get(code, BroadcastOutcome.UNKNOWN)
     if outcome is BroadcastOutcome.ACCEPTED and not accepted:
         outcome = BroadcastOutcome.UNKNOWN

@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Any
 
-from pipeline.chains.errors import LyingNode, WrongNetwork
+from pipeline.chains.errors import InconsistentNode, WrongNetwork
 from pipeline.chains.rpc.answers import MAX_HEIGHT, MAX_INT32, MAX_INT64, bare_hash, field, hex_bytes, moment, whole
 from pipeline.chains.rpc.answers import reading as reading
 from pipeline.chains.rpc.http import JsonObject, Node, NodeFailure, origin
@@ -52,7 +52,7 @@ class TronNode(Node):
         return answer
 
     async def block_ref(self, finality: Finality, number: int | None = None) -> BlockRef:
-        """The newest block of that finality, or the one at ``number``. Raises LyingNode for another number."""
+        """The newest block of that finality, or the one at ``number``. Raises InconsistentNode for another number."""
         if self.has_block_headers:
             body: JsonObject = {"detail": False} | ({} if number is None else {"id_or_num": str(number)})
             try:
@@ -90,7 +90,7 @@ async def check_genesis(node: TronNode, genesis: str) -> None:
 
 
 def block_ref(node: TronNode, answer: Any, number: int | None) -> BlockRef:
-    """The block that an answer describes. Raises LyingNode when it is not ``number`` or its id is another's."""
+    """The block that an answer describes. Raises InconsistentNode when it is not ``number`` or its id is another's."""
     with reading(node, "a block"):
         header = field(field(answer, "block_header"), "raw_data")
         # A value of 0 is left out of java-tron's JSON: block 0 has neither.
@@ -99,13 +99,13 @@ def block_ref(node: TronNode, answer: Any, number: int | None) -> BlockRef:
         milliseconds = whole(field(header, "timestamp"), "timestamp", missing=0)
         moment(milliseconds / 1000, node.now, "timestamp")
     if number is not None and found != number:
-        raise LyingNode(f"node {node.name} was asked for block {number} and answered block {found}")
+        raise InconsistentNode(f"node {node.name} was asked for block {number} and answered block {found}")
     if int(block_id[:16], 16) != found:
-        raise LyingNode(f"node {node.name} gives block {found} the id {block_id}, which is not of that height")
+        raise InconsistentNode(f"node {node.name} gives block {found} the id {block_id}, which is not of that height")
     with reading(node, "a block's header"):
         computed = _id_of(header, found)
     if computed not in (None, block_id):
-        raise LyingNode(f"node {node.name} gives block {found} the id {block_id}, its header has {computed}")
+        raise InconsistentNode(f"node {node.name} gives block {found} the id {block_id}, its header has {computed}")
     return BlockRef(found, block_id, from_milliseconds(milliseconds))
 
 

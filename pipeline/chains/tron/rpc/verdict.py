@@ -14,7 +14,7 @@ blocks that one of them may be behind the other."""
 
 
 async def read_verdict(node: TronNode, signed: SignedTransaction, margin: timedelta = DEATH_MARGIN) -> Verdict:
-    """FINAL, DEAD or OPEN. Raises LyingNode, NodeFailure; UndecodableTransaction for bytes that are no payment.
+    """FINAL, DEAD or OPEN. Raises InconsistentNode, NodeFailure; UndecodableTransaction for bytes that are no payment.
 
     The order matters: the solid height is read before the lookup, or a block solidified between the two
     could hold what the lookup did not find yet; and again after it, in case a node further behind answered.
