@@ -179,7 +179,7 @@ async def _sized(settings: Settings, new: NewChain) -> tuple[GasDefaults, int, l
     async with checked_chain(settings, chain) as provider:
         warnings = await check_nodes(provider, new.name)
         head = await provider.block_ref(Finality.HEAD)
-        defaults = tron_defaults() if new.family == Family.TRON else await _evm_defaults(provider)
+        defaults = await _gas_defaults(provider)
         return defaults, head.number, warnings
 
 
@@ -187,8 +187,6 @@ def _unasked(family: Family) -> GasDefaults:
     return tron_defaults() if family == Family.TRON else evm_defaults(None)
 
 
-async def _evm_defaults(provider: Provider) -> GasDefaults:
-    from pipeline.chains.evm.provider import EvmProvider  # only where a chain of that family is opened
-
-    assert isinstance(provider, EvmProvider)  # noqa: S101 - for the type checker
-    return evm_defaults(await provider.market(), await provider.l1_fee(TRANSFER_GAS))
+async def _gas_defaults(provider: Provider) -> GasDefaults:
+    gas = provider.capabilities.gas
+    return tron_defaults() if gas is None else evm_defaults(await gas.market(), await gas.l1_fee(TRANSFER_GAS))

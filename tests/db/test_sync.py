@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.catalog.chains import ChainRow
 from pipeline.chains.errors import ChainUnavailable, WrongNetwork
-from pipeline.chains.provider import Provider
+from pipeline.chains.provider import Capabilities, Provider
 from pipeline.chains.values import Balance, BalanceQuery, BlockRef, Finality
 from pipeline.config import ConfigError
 from pipeline.db.pool import Connection
@@ -20,6 +20,8 @@ from tests.seed import TRX, USDT, Chain, add_wallets
 
 class Ledger:
     """What a chain says: amounts by address and contract at one final block."""
+
+    capabilities = Capabilities()
 
     def __init__(self) -> None:
         self.amounts: dict[tuple[str, str | None], int] = {}
