@@ -115,7 +115,7 @@ class Provider(Protocol):
 
     async def find_everywhere(self, txid: str) -> Mapping[str, TransactionResult | None]:
         """What each node by itself has of a transaction in its final blocks, None for nothing; by the node's name, each
-        asked once. Nodes that do not answer are left out. For what the word of one node is not enough."""
+        asked once. Nodes that do not answer are left out. For what one node's answer is not enough evidence of."""
 
     async def verdict(self, signed: SignedTransaction) -> Verdict:
         """Prove a transaction final or dead, asking one and the same node for all of the proof (money.md 4, 5)."""

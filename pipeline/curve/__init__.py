@@ -2,7 +2,7 @@
 
 libsecp256k1 does it, through one of two bindings, and nothing above imports those. Signatures are deterministic
 (RFC 6979) with a low s, so that any sound implementation makes the same bytes; the tests ask others. Lengths are
-checked here: a binding may pad what is too short, or not look at what is too long.
+checked here: a binding may pad what is too short, or ignore what is too long.
 """
 
 import sys

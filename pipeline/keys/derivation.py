@@ -21,7 +21,7 @@ GAS_INDEX = 0
 TREASURY_INDEX = 1
 """Where consolidated tokens go, unless another address is pinned."""
 FIRST_USER_INDEX = 10
-"""Customers' wallets; 2 to 9 are reserved for the house."""
+"""Customers' wallets; 2 to 9 are reserved for the operator's own."""
 MAX_INDEX = 2**31 - 1
 
 _HARDENED = 2**31

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from psycopg.types.json import Jsonb
 
-from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, digest, encode, join
+from pipeline.chains.evm.codec.transaction import EvmTransfer, GasPrice, digest, encode, join
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc.fees import FeePolicy
 from pipeline.chains.rpc.http import Clock, NodeConfig
@@ -133,9 +133,9 @@ class EvmWorld(World):
     ) -> str:
         """A transaction signed with a key of ours, into the pool, that no book knows; its txid. ``fee`` in wei for a
         unit of gas; 0: one that wins."""
-        fees = Fees(fee, 1) if fee else Fees(50_000_000, 40_000_000)
+        fees = GasPrice(fee, 1) if fee else GasPrice(50_000_000, 40_000_000)
         raw = encode(
-            RawTransfer(CHAIN_ID, nonce, receiver, amount, contract, 21_000 if contract is None else 100_000, fees)
+            EvmTransfer(CHAIN_ID, nonce, receiver, amount, contract, 21_000 if contract is None else 100_000, fees)
         )
         signed = join(raw, await LocalSigner(MNEMONIC).sign_digest(Family.EVM, index, digest(raw)))
         return str(await self.network.node.call(SEND, "0x" + signed.hex()))

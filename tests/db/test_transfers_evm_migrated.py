@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, digest, encode, join, txid
+from pipeline.chains.evm.codec.transaction import EvmTransfer, GasPrice, digest, encode, join, txid
 from pipeline.chains.values import Family, Finality
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import pool_of
@@ -73,7 +73,7 @@ class OldBooks(EvmWorld):
         if state == "requested":
             return b""
         raw = encode(
-            RawTransfer(CHAIN_ID, nonce, receiver, amount, contract, 21_000 if gas else 100_000, Fees(1_000, 1))
+            EvmTransfer(CHAIN_ID, nonce, receiver, amount, contract, 21_000 if gas else 100_000, GasPrice(1_000, 1))
         )
         index = GAS_INDEX if gas else wallet.derivation_index
         signed = join(raw, await LocalSigner(MNEMONIC).sign_digest(Family.EVM, index or 0, digest(raw)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.chains.evm.codec import address
-from pipeline.chains.evm.codec.transaction import RawTransfer
+from pipeline.chains.evm.codec.transaction import EvmTransfer
 
 CHAIN_ID = 31_337
 TOKEN = address.validate("0x" + "70" * 20)
@@ -26,7 +26,7 @@ class Pooled:
 
     txid: str
     sender: str
-    transfer: RawTransfer
+    transfer: EvmTransfer
 
     @property
     def gas_limit(self) -> int:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from pipeline.chains.evm.codec import address, transaction
 from pipeline.chains.evm.codec.codec import EvmCodec, checked
-from pipeline.chains.evm.codec.transaction import Fees
+from pipeline.chains.evm.codec.transaction import GasPrice
 from pipeline.chains.evm.rpc import blocks, fees, heads, simulate, tokens, verdict
 from pipeline.chains.evm.rpc.abilities import read_lacks
 from pipeline.chains.evm.rpc.balances import EvmBalances
 from pipeline.chains.evm.rpc.broadcast import send
-from pipeline.chains.evm.rpc.fees import NO_ORACLE, FeeBook, FeePolicy, Market
+from pipeline.chains.evm.rpc.fees import NO_ORACLE, EvmFees, FeePolicy, Market
 from pipeline.chains.evm.rpc.l1_fee import L1Fees
 from pipeline.chains.evm.rpc.logs import TransferLogs
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, check_chain_id, reading, wanted
@@ -97,7 +97,7 @@ class EvmProvider:
         self._balances = EvmBalances(self._nodes)
         self._logs = TransferLogs(self._nodes)
         self._chain = chain
-        self._fees = FeeBook(chain, policy, clock, self._nodes)
+        self._fees = EvmFees(chain, policy, clock, self._nodes)
         self._l1_fees = L1Fees(chain, chain_id, policy, clock)
         self._block_seconds = block_seconds
         self._clock = clock
@@ -148,7 +148,7 @@ class EvmProvider:
         payment = Payment(somebody, somebody, asset, 2**128 - 1)
 
         async def ask(node: EvmNode) -> int:
-            offer = fees.asked_of(await self._fees.market(), Fees(0, 0), self._fees.policy)
+            offer = fees.asked_of(await self._fees.market(), GasPrice(0, 0), self._fees.policy)
             return await self._l1_fees.of_payment(node, payment, gas_limit, offer)
 
         return await self._nodes.ask(ask)

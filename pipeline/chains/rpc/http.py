@@ -47,7 +47,7 @@ _SHORTEST_SECRET = 16
 """Characters of a part of a path or query that may be a key."""
 
 _MESSAGE_BYTES = 2_000
-"""Of an answer that is no JSON: what is looked at for a reason."""
+"""Of an answer that is no JSON: how much of it is read for a reason."""
 _SUSPENDED_FOR = re.compile(r"(?:suspended|banned|blocked)\D{0,20}?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
 

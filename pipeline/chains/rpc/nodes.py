@@ -3,8 +3,8 @@
 Work is a function of one node, so that everything it asks is answered by the same node: behind
 different nodes heights go backwards, and two half answers prove nothing.
 
-A node that fails, contradicts itself or turns out to be of another network is asked after the others for a while, and
-the next one does the work anew from its beginning. A question ends in an error only when no node has a sound answer:
+A node that fails, contradicts itself or turns out to be of another network is asked last until its back-off has passed,
+and the next one does the work anew from its beginning. A question ends in an error only when no node answers soundly:
 InconsistentNode where one was false, WrongNetwork where one is of another network, else ChainUnavailable. What two
 nodes say of one another (a block that does not follow the one before it) is for the callers: nothing is booked then.
 """
@@ -181,7 +181,7 @@ class Nodes(Generic[N]):
             node.verified = True
 
     def failed(self, node: N, failure: NodeFailure) -> None:
-        """Ask ``node`` after the others for a while, the longer the more often it failed in a row."""
+        """Deprioritise a failing node, with exponential back-off."""
         node.failures += 1
         node.resting_until = self._clock.monotonic() + min(2.0 ** (node.failures - 1), LONGEST_REST)
         self._note(node, failure)

@@ -33,7 +33,7 @@ def parse(body: bytes) -> Any:
 
 
 def _check_size(body: bytes) -> None:
-    """Raises NotJson for more levels or values than an answer has. Reads no string: a stranger's text may have
+    """Raises NotJson for more levels or values than an answer has. Reads no string: text from outside may have
     brackets."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")

@@ -15,7 +15,7 @@ from pipeline.chains.tron.codec import address
 from pipeline.chains.tron.codec.codec import TronCodec
 from pipeline.chains.tron.rpc import balances, blocks, tokens, verdict
 from pipeline.chains.tron.rpc.broadcast import send
-from pipeline.chains.tron.rpc.fees import FeeBook, Prices
+from pipeline.chains.tron.rpc.fees import Prices, TronFees
 from pipeline.chains.tron.rpc.node import TronNode, check_genesis
 from pipeline.chains.values import (
     Asset,
@@ -70,7 +70,7 @@ class TronProvider:
         )
         self.codec = TronCodec(assets)
         self._balances = balances.reader(self._nodes)
-        self._fees = FeeBook(clock, self._nodes)
+        self._fees = TronFees(clock, self._nodes)
         self._death_margin = death_margin
 
     @property

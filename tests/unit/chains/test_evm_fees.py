@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.chains.errors import FeeCapTooLow
-from pipeline.chains.evm.codec.transaction import Fees
+from pipeline.chains.evm.codec.transaction import GasPrice
 from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy, Market, asked_of, choose, raised, with_margin
 
 ETHEREUM = Market(base=20 * GWEI, tip=2 * GWEI, gas_price=22 * GWEI)
@@ -14,19 +14,19 @@ OLD = Market(base=None, tip=5 * GWEI, gas_price=5 * GWEI)
 @pytest.mark.parametrize(
     ("market", "policy", "fees"),
     [
-        (ETHEREUM, FeePolicy(), Fees(42 * GWEI, 2 * GWEI)),
-        (ETHEREUM, FeePolicy(floor=3 * GWEI), Fees(43 * GWEI, 3 * GWEI)),
-        (ETHEREUM, FeePolicy(cap=30 * GWEI), Fees(30 * GWEI, 2 * GWEI)),
-        (ETHEREUM, FeePolicy(cap=21 * GWEI), Fees(21 * GWEI, GWEI)),
-        (ETHEREUM, FeePolicy(cap=20 * GWEI), Fees(20 * GWEI, 0)),
-        (ETHEREUM, FeePolicy(legacy=True), Fees(22 * GWEI, None)),
-        (BSC, FeePolicy(), Fees(GWEI // 10, None)),
-        (BSC, FeePolicy(floor=GWEI), Fees(GWEI, None)),
-        (BSC, FeePolicy(legacy=False), Fees(GWEI // 10, GWEI // 10)),
-        (OLD, FeePolicy(), Fees(5 * GWEI, None)),
+        (ETHEREUM, FeePolicy(), GasPrice(42 * GWEI, 2 * GWEI)),
+        (ETHEREUM, FeePolicy(floor=3 * GWEI), GasPrice(43 * GWEI, 3 * GWEI)),
+        (ETHEREUM, FeePolicy(cap=30 * GWEI), GasPrice(30 * GWEI, 2 * GWEI)),
+        (ETHEREUM, FeePolicy(cap=21 * GWEI), GasPrice(21 * GWEI, GWEI)),
+        (ETHEREUM, FeePolicy(cap=20 * GWEI), GasPrice(20 * GWEI, 0)),
+        (ETHEREUM, FeePolicy(legacy=True), GasPrice(22 * GWEI, None)),
+        (BSC, FeePolicy(), GasPrice(GWEI // 10, None)),
+        (BSC, FeePolicy(floor=GWEI), GasPrice(GWEI, None)),
+        (BSC, FeePolicy(legacy=False), GasPrice(GWEI // 10, GWEI // 10)),
+        (OLD, FeePolicy(), GasPrice(5 * GWEI, None)),
     ],
 )
-def test_what_is_offered(market: Market, policy: FeePolicy, fees: Fees) -> None:
+def test_what_is_offered(market: Market, policy: FeePolicy, fees: GasPrice) -> None:
     assert choose(market, policy, "a-chain") == fees
 
 
@@ -49,21 +49,21 @@ def test_a_cap_below_the_market_waits_and_says_so(market: Market, policy: FeePol
 @pytest.mark.parametrize(
     ("old", "now", "fees"),
     [
-        (Fees(100, 10), Fees(50, 5), Fees(115, 12)),
-        (Fees(100, 10), Fees(300, 30), Fees(300, 30)),
-        (Fees(100, None), Fees(50, None), Fees(115, None)),
-        (Fees(100, None), Fees(200, 20), Fees(200, None)),
-        (Fees(100, 10), Fees(2000, 10), Fees(1000, 12)),
-        (Fees(1, 0), Fees(1, 0), Fees(2, 1)),
+        (GasPrice(100, 10), GasPrice(50, 5), GasPrice(115, 12)),
+        (GasPrice(100, 10), GasPrice(300, 30), GasPrice(300, 30)),
+        (GasPrice(100, None), GasPrice(50, None), GasPrice(115, None)),
+        (GasPrice(100, None), GasPrice(200, 20), GasPrice(200, None)),
+        (GasPrice(100, 10), GasPrice(2000, 10), GasPrice(1000, 12)),
+        (GasPrice(1, 0), GasPrice(1, 0), GasPrice(2, 1)),
     ],
 )
-def test_a_replacement_is_raised_to_the_market(old: Fees, now: Fees, fees: Fees) -> None:
+def test_a_replacement_is_raised_to_the_market(old: GasPrice, now: GasPrice, fees: GasPrice) -> None:
     assert raised(old, now, 1000, "a-chain") == fees
 
 
 def test_a_replacement_above_the_cap_is_not_made() -> None:
     with pytest.raises(FeeCapTooLow, match="it stays as it is") as caught:
-        raised(Fees(100, 10), Fees(1, 1), 114, "a-chain")
+        raised(GasPrice(100, 10), GasPrice(1, 1), 114, "a-chain")
     assert (caught.value.needed, caught.value.cap) == (115, 114)
 
 
@@ -74,9 +74,9 @@ def test_an_offer_at_the_cap_can_still_be_replaced() -> None:
 
 @pytest.mark.parametrize(
     ("like", "asked"),
-    [(Fees(1, None), Fees(22 * GWEI, None)), (Fees(1, 1), Fees(42 * GWEI, 2 * GWEI))],
+    [(GasPrice(1, None), GasPrice(22 * GWEI, None)), (GasPrice(1, 1), GasPrice(42 * GWEI, 2 * GWEI))],
 )
-def test_a_replacement_keeps_its_envelope(like: Fees, asked: Fees) -> None:
+def test_a_replacement_keeps_its_envelope(like: GasPrice, asked: GasPrice) -> None:
     assert asked_of(ETHEREUM, like, FeePolicy(cap=1 * GWEI)) == asked
 
 
@@ -87,9 +87,12 @@ def test_margins_round_up() -> None:
 
 @pytest.mark.parametrize(
     ("like", "asked"),
-    [(Fees(100 * GWEI, 2 * GWEI), Fees(27 * GWEI, 25 * GWEI)), (Fees(5 * GWEI, None), Fees(25 * GWEI, None))],
+    [
+        (GasPrice(100 * GWEI, 2 * GWEI), GasPrice(27 * GWEI, 25 * GWEI)),
+        (GasPrice(5 * GWEI, None), GasPrice(25 * GWEI, None)),
+    ],
 )
-def test_a_replacement_does_not_offer_far_more_than_the_last_blocks_were_paid(like: Fees, asked: Fees) -> None:
+def test_a_replacement_does_not_offer_far_more_than_the_last_blocks_were_paid(like: GasPrice, asked: GasPrice) -> None:
     """A node hides a payment until it is replaced, and names a tip of its own then."""
     made_up = Market(base=1 * GWEI, tip=400 * GWEI, gas_price=401 * GWEI, paid=1 * GWEI)
     assert asked_of(made_up, like, FeePolicy(cap=500 * GWEI)) == asked

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.evm.codec import address, transaction
-from pipeline.chains.evm.codec.transaction import Fees, RawTransfer
+from pipeline.chains.evm.codec.transaction import EvmTransfer, GasPrice
 from pipeline.curve import PrivateKey
 
 KEY = PrivateKey(bytes.fromhex("4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"))
@@ -21,26 +21,26 @@ TOKEN = "0xdAC17F958D2ee523a2206206994597C13D831ec7"
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 transfers = st.builds(
-    RawTransfer,
+    EvmTransfer,
     chain_id=st.sampled_from([1, 56, 31337, 2**40]),
     nonce=st.integers(0, 2**32),
     receiver=st.binary(min_size=20, max_size=20).map(address.from_bytes),
     amount=st.integers(1, 2**256 - 1),
     contract=st.none() | st.just(TOKEN),
     gas_limit=st.integers(21_000, 10**7),
-    fees=st.builds(Fees, st.integers(10**6, 10**12), st.none() | st.integers(0, 10**6)),
+    fees=st.builds(GasPrice, st.integers(10**6, 10**12), st.none() | st.integers(0, 10**6)),
 )
-PLAIN = RawTransfer(1, 7, RECEIVER, 10**18, None, 21_000, Fees(3 * 10**9, 10**9))
+PLAIN = EvmTransfer(1, 7, RECEIVER, 10**18, None, 21_000, GasPrice(3 * 10**9, 10**9))
 IN_TOKENS = replace(PLAIN, contract=TOKEN, gas_limit=65_000)
 
 
-def signed(transfer: RawTransfer) -> bytes:
+def signed(transfer: EvmTransfer) -> bytes:
     raw = transaction.encode(transfer)
     return transaction.join(raw, KEY.sign(transaction.digest(raw)))
 
 
 @given(transfers)
-def test_the_same_bytes_as_eth_account(transfer: RawTransfer) -> None:
+def test_the_same_bytes_as_eth_account(transfer: EvmTransfer) -> None:
     token = transfer.contract is not None
     fees = transfer.fees
     theirs = Account.from_key(KEY.secret).sign_transaction(
@@ -65,7 +65,7 @@ def test_the_same_bytes_as_eth_account(transfer: RawTransfer) -> None:
 
 
 @given(transfers)
-def test_reading_gives_what_was_built(transfer: RawTransfer) -> None:
+def test_reading_gives_what_was_built(transfer: EvmTransfer) -> None:
     raw = transaction.encode(transfer)
     assert transaction.decode(raw) == transfer
     body, signature = transaction.split(signed(transfer))
@@ -74,7 +74,7 @@ def test_reading_gives_what_was_built(transfer: RawTransfer) -> None:
 
 
 @given(transfers, st.data())
-def test_a_flipped_bit_is_another_payment_or_none(transfer: RawTransfer, data: st.DataObject) -> None:
+def test_a_flipped_bit_is_another_payment_or_none(transfer: EvmTransfer, data: st.DataObject) -> None:
     raw = bytearray(transaction.encode(transfer))
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with contextlib.suppress(UndecodableTransaction):
@@ -88,7 +88,7 @@ def test_noise_is_refused_and_nothing_worse(noise: bytes) -> None:
             read(noise)
 
 
-def fields_of(transfer: RawTransfer) -> list[bytes]:
+def fields_of(transfer: EvmTransfer) -> list[bytes]:
     return list(rlp.decode(transaction.encode(transfer)[1:]))
 
 
@@ -131,7 +131,7 @@ def test_other_envelopes_are_refused(kind: bytes) -> None:
 
 
 def test_a_legacy_transaction_of_any_chain_is_refused() -> None:
-    raw = transaction.encode(replace(PLAIN, fees=Fees(5, None)))
+    raw = transaction.encode(replace(PLAIN, fees=GasPrice(5, None)))
     r_s = KEY.sign(transaction.digest(raw))
     fields = [*rlp.decode(raw)[:6], b"\x1b", r_s[:32], r_s[32:64]]
     with pytest.raises(UndecodableTransaction, match="replay protection"):
@@ -155,7 +155,7 @@ def test_what_is_no_signature(signature: bytes) -> None:
 
 @given(st.integers(0, 10**12), st.none() | st.integers(0, 10**12))
 def test_a_bump_is_at_least_15_percent_and_a_wei(max_fee: int, tip: int | None) -> None:
-    fees = Fees(max_fee, tip)
+    fees = GasPrice(max_fee, tip)
     bumped = fees.bumped()
     for before, after in ((fees.max_fee, bumped.max_fee), (fees.tip, bumped.tip)):
         if before is None or after is None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.chains.errors import UndecodableTransaction
 from pipeline.chains.tron.codec import address, transaction
-from pipeline.chains.tron.codec.transaction import RawTransfer
+from pipeline.chains.tron.codec.transaction import TronTransfer
 from pipeline.devnet.messages import RawData, Transaction, TriggerSmartContract
 
 SENDER = "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH"
@@ -18,12 +18,12 @@ RECEIVER = "TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK"
 USDT = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 BLOCK = "000000000384f1d3a5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c"
 BYTES, HASH = transaction.ref_block(BLOCK)
-TRX = RawTransfer(SENDER, RECEIVER, 5_000_000, None, BYTES, HASH, 1_760_000_060_000, 1_760_000_000_000)
+TRX = TronTransfer(SENDER, RECEIVER, 5_000_000, None, BYTES, HASH, 1_760_000_060_000, 1_760_000_000_000)
 TOKEN = replace(TRX, contract=USDT, amount=250_123_456, fee_limit=15_000_000)
 
 addresses = st.binary(min_size=20, max_size=20).map(address.from_bytes)
 transfers = st.builds(
-    RawTransfer,
+    TronTransfer,
     sender=addresses,
     receiver=addresses,
     amount=st.integers(1, 2**63 - 1),
@@ -37,7 +37,7 @@ transfers = st.builds(
 
 
 @given(transfer=transfers)
-def test_round_trip(transfer: RawTransfer) -> None:
+def test_round_trip(transfer: TronTransfer) -> None:
     raw = transaction.encode(transfer)
     assert transaction.decode(raw) == transfer
     signed = transaction.join(raw, bytes(65))

@@ -16,11 +16,11 @@ from tronpy.proto import tron_pb2
 from tronpy.proto.transaction import _raw_data_to_protobuf
 
 from pipeline.chains.tron.codec import transaction
-from pipeline.chains.tron.codec.transaction import RawTransfer
+from pipeline.chains.tron.codec.transaction import TronTransfer
 from tests.unit.chains.test_tron_transaction import BLOCK, BYTES, HASH, RECEIVER, TOKEN, TRX, transfers
 
 
-def _theirs(transfer: RawTransfer) -> tuple[bytes, str]:
+def _theirs(transfer: TronTransfer) -> tuple[bytes, str]:
     """The same payment through tronpy's own offline builder: bytes and txid."""
     client = Tron(network="nile")
     if transfer.contract is None:
@@ -43,13 +43,13 @@ def _theirs(transfer: RawTransfer) -> tuple[bytes, str]:
 
 
 @pytest.mark.parametrize("transfer", [TRX, TOKEN], ids=["trx", "token"])
-def test_bytes_and_txid_are_tronpys(transfer: RawTransfer) -> None:
+def test_bytes_and_txid_are_tronpys(transfer: TronTransfer) -> None:
     raw = transaction.encode(transfer)
     assert (raw, transaction.txid(raw)) == _theirs(transfer)
 
 
 @given(transfer=transfers)
-def test_random_payments_are_tronpys_bytes(transfer: RawTransfer) -> None:
+def test_random_payments_are_tronpys_bytes(transfer: TronTransfer) -> None:
     transfer = replace(
         transfer, ref_block_bytes=BYTES, ref_block_hash=HASH, fee_limit=transfer.fee_limit if transfer.contract else 0
     )
@@ -63,7 +63,7 @@ def test_abi_encoding_is_tronpys() -> None:
 
 
 @given(transfer=transfers)
-def test_tronpy_reads_the_signed_bytes(transfer: RawTransfer) -> None:
+def test_tronpy_reads_the_signed_bytes(transfer: TronTransfer) -> None:
     raw = transaction.encode(transfer)
     parsed = tron_pb2.Transaction.FromString(transaction.join(raw, bytes(65)))
     assert parsed.raw_data.SerializeToString() == raw

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.tron.codec import address, transaction
-from pipeline.chains.tron.codec.transaction import RawTransfer
+from pipeline.chains.tron.codec.transaction import TronTransfer
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, Family, Payment, SignedTransaction
 from pipeline.keys.derivation import PrivateBranch
@@ -50,7 +50,7 @@ def header(number: int, at_ms: int | None = None) -> dict[str, Any]:
 def signed_payment(payment: Payment, *, ref: int = 100, expiration_ms: int = START_MS + 60_000) -> SignedTransaction:
     ref_bytes, ref_hash = transaction.ref_block(block_id(ref))
     raw = transaction.encode(
-        RawTransfer(
+        TronTransfer(
             payment.sender, payment.receiver, payment.amount, payment.asset.contract, ref_bytes, ref_hash,
             expiration_ms, START_MS, 10_000_000 if payment.asset.contract else 0,
         )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.evm.codec import address, transaction
-from pipeline.chains.evm.codec.transaction import Fees, RawTransfer
+from pipeline.chains.evm.codec.transaction import EvmTransfer, GasPrice
 from pipeline.chains.fees import EvmParameters, Parameters
 from pipeline.chains.values import Asset, Cost, Family, Payment, SignedTransaction, UnsignedTransaction
 
@@ -39,14 +39,14 @@ class EvmCodec:
         if not isinstance(parameters, EvmParameters):
             raise ValueError(f"{type(parameters).__name__} given: an EVM transaction is built from EvmParameters")  # noqa: TRY004
         checked(payment)
-        transfer = RawTransfer(
+        transfer = EvmTransfer(
             chain_id=self._chain_id,
             nonce=parameters.nonce,
             receiver=payment.receiver,
             amount=payment.amount,
             contract=payment.asset.contract,
             gas_limit=parameters.gas_limit,
-            fees=Fees(parameters.max_fee, parameters.tip),
+            fees=GasPrice(parameters.max_fee, parameters.tip),
         )
         return _unsigned(payment, transfer, parameters.ref_block, parameters.l1_fee)
 
@@ -101,7 +101,7 @@ def checked(payment: Payment) -> Payment:
     return payment
 
 
-def _unsigned(payment: Payment, transfer: RawTransfer, ref_block: int | None, l1_fee: int) -> UnsignedTransaction:
+def _unsigned(payment: Payment, transfer: EvmTransfer, ref_block: int | None, l1_fee: int) -> UnsignedTransaction:
     raw = transaction.encode(transfer)
     return UnsignedTransaction(
         payments=(payment,),
@@ -113,7 +113,7 @@ def _unsigned(payment: Payment, transfer: RawTransfer, ref_block: int | None, l1
     )
 
 
-def _read(raw: bytes) -> tuple[RawTransfer, str | None]:
+def _read(raw: bytes) -> tuple[EvmTransfer, str | None]:
     """What unsigned or signed bytes say, and who signed them. Raises UndecodableTransaction."""
     try:
         return transaction.decode(raw), None

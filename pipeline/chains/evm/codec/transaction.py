@@ -29,7 +29,7 @@ _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
 @dataclass(frozen=True, slots=True)
-class Fees:
+class GasPrice:
     """What a unit of gas may cost, in wei."""
 
     max_fee: int
@@ -37,13 +37,13 @@ class Fees:
     tip: int | None
     """The part above the base fee that goes to the block's producer. None: legacy."""
 
-    def bumped(self, percent: int = BUMP_PERCENT) -> "Fees":
+    def bumped(self, percent: int = BUMP_PERCENT) -> "GasPrice":
         """Both fees raised by ``percent``, rounded up, and by one wei at least."""
-        return Fees(_raised(self.max_fee, percent), None if self.tip is None else _raised(self.tip, percent))
+        return GasPrice(_raised(self.max_fee, percent), None if self.tip is None else _raised(self.tip, percent))
 
 
 @dataclass(frozen=True, slots=True)
-class RawTransfer:
+class EvmTransfer:
     """Everything that a payment's bytes say. The sender is not among it: the signature names it."""
 
     chain_id: int
@@ -54,19 +54,19 @@ class RawTransfer:
     contract: str | None
     """None: the native coin."""
     gas_limit: int
-    fees: Fees
+    fees: GasPrice
 
     @property
     def fee_cap(self) -> int:
         """The most it can cost, wei."""
         return self.gas_limit * self.fees.max_fee
 
-    def at(self, fees: Fees) -> "RawTransfer":
+    def at(self, fees: GasPrice) -> "EvmTransfer":
         """The same payment with the same nonce at other fees."""
         return replace(self, fees=fees)
 
 
-def encode(transfer: RawTransfer) -> bytes:
+def encode(transfer: EvmTransfer) -> bytes:
     """The bytes whose keccak256 is signed. Raises InvalidAddress, ValueError for a number out of range."""
     fields = _fields(transfer)
     if transfer.fees.tip is None:
@@ -76,7 +76,7 @@ def encode(transfer: RawTransfer) -> bytes:
     return DYNAMIC_FEE + typed
 
 
-def decode(raw: bytes) -> RawTransfer:
+def decode(raw: bytes) -> EvmTransfer:
     """Read unsigned bytes back. Raises UndecodableTransaction unless they are exactly one payment."""
     dynamic = raw[:1] == DYNAMIC_FEE
     fields = _list(raw[1:] if dynamic else raw)
@@ -154,7 +154,7 @@ def transfer_call(receiver: str, amount: int) -> bytes:
     return TRANSFER_SELECTOR + address.to_bytes(receiver).rjust(32, b"\0") + amount.to_bytes(32, "big")
 
 
-def _fields(transfer: RawTransfer) -> list[bytes | list[bytes]]:
+def _fields(transfer: EvmTransfer) -> list[bytes | list[bytes]]:
     """The unsigned fields in the envelope's order."""
     if transfer.amount <= 0 or transfer.amount > _MAX_UINT256:
         raise ValueError(f"amount {transfer.amount} is not between 1 and 2^256-1")
@@ -178,19 +178,21 @@ def _fields(transfer: RawTransfer) -> list[bytes | list[bytes]]:
     return [*head, *tail, []]
 
 
-def _read_dynamic(fields: list[bytes | list[bytes]]) -> RawTransfer:
+def _read_dynamic(fields: list[bytes | list[bytes]]) -> EvmTransfer:
     chain_id, nonce, tip, max_fee, gas = (_int(field, "number") for field in fields[:5])
     if fields[8] != []:
         raise UndecodableTransaction("the transaction carries an access list")
-    return _read_payment(fields[5:8], chain_id, nonce, gas, Fees(max_fee, tip))
+    return _read_payment(fields[5:8], chain_id, nonce, gas, GasPrice(max_fee, tip))
 
 
-def _read_legacy(fields: list[bytes | list[bytes]], chain_id: int) -> RawTransfer:
+def _read_legacy(fields: list[bytes | list[bytes]], chain_id: int) -> EvmTransfer:
     nonce, price, gas = (_int(field, "number") for field in fields[:3])
-    return _read_payment(fields[3:6], chain_id, nonce, gas, Fees(price, None))
+    return _read_payment(fields[3:6], chain_id, nonce, gas, GasPrice(price, None))
 
 
-def _read_payment(fields: list[bytes | list[bytes]], chain_id: int, nonce: int, gas: int, fees: Fees) -> RawTransfer:
+def _read_payment(
+    fields: list[bytes | list[bytes]], chain_id: int, nonce: int, gas: int, fees: GasPrice
+) -> EvmTransfer:
     to, data = fields[0], fields[2]
     value = _int(fields[1], "value")
     if not isinstance(to, bytes) or len(to) != 20:
@@ -198,13 +200,13 @@ def _read_payment(fields: list[bytes | list[bytes]], chain_id: int, nonce: int, 
     if not isinstance(data, bytes):
         raise UndecodableTransaction("the call data is not bytes")
     if not data:
-        return RawTransfer(chain_id, nonce, address.from_bytes(to), value, None, gas, fees)
+        return EvmTransfer(chain_id, nonce, address.from_bytes(to), value, None, gas, fees)
     if data[:4] != TRANSFER_SELECTOR or len(data) != 68:
         raise UndecodableTransaction("the call is not transfer(address,uint256)")
     if value:
         raise UndecodableTransaction(f"the token transfer sends {value} wei along")
     receiver, amount = address.from_bytes(data[16:36]), int.from_bytes(data[36:], "big")
-    return RawTransfer(chain_id, nonce, receiver, amount, address.from_bytes(to), gas, fees)
+    return EvmTransfer(chain_id, nonce, receiver, amount, address.from_bytes(to), gas, fees)
 
 
 def _list(data: bytes) -> list[bytes | list[bytes]]:
@@ -217,14 +219,14 @@ def _list(data: bytes) -> list[bytes | list[bytes]]:
     return fields
 
 
-def _again(transfer: RawTransfer) -> bytes:
+def _again(transfer: EvmTransfer) -> bytes:
     try:
         return encode(transfer)
     except (InvalidAddress, ValueError) as error:
         raise UndecodableTransaction(f"not a payment: {error}") from error
 
 
-def _only_that(transfer: RawTransfer, raw: bytes, again: bytes) -> RawTransfer:
+def _only_that(transfer: EvmTransfer, raw: bytes, again: bytes) -> EvmTransfer:
     if again != raw:
         raise UndecodableTransaction("the transaction carries more than a payment, or a number in another form")
     return transfer

@@ -46,7 +46,7 @@ _FINALIZED: Request = ("eth_getBlockByNumber", ["finalized", False])
 
 async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockContent | None:
     """Block ``number`` with all results, None when this node does not have it at that finality. A transaction that
-    makes no sense is listed as unreadable: a stranger's must not hold up ours.
+    makes no sense is listed as unreadable: one of somebody else must not hold up ours.
 
     Raises InconsistentNode, Partial where receipts are missing, NodeFailure (also when a reorg came between block and
     receipts).

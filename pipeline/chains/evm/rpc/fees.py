@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.chains.errors import FeeCapTooLow, InvalidAddress
 from pipeline.chains.evm.codec import address
-from pipeline.chains.evm.codec.transaction import Fees
+from pipeline.chains.evm.codec.transaction import GasPrice
 from pipeline.chains.evm.rpc.node import EvmNode, reading, wanted
 from pipeline.chains.rpc.answers import MAX_PRICE, Odd, field, quantity, sequence
 from pipeline.chains.rpc.http import Clock
@@ -104,7 +104,7 @@ class Market:
         )
 
 
-class FeeBook:
+class EvmFees:
     """The price of gas, shortly kept. One for each provider."""
 
     def __init__(self, chain: str, policy: FeePolicy, clock: Clock, nodes: Nodes[EvmNode]) -> None:
@@ -116,7 +116,7 @@ class FeeBook:
         self._read_at = 0.0
         self._being_read: asyncio.Task[Market] | None = None
 
-    async def quote(self) -> Fees:
+    async def quote(self) -> GasPrice:
         """What a transaction offers now. Raises FeeCapTooLow, ChainUnavailable."""
         return choose(await self.market(), self.policy, self._chain)
 
@@ -135,7 +135,7 @@ class FeeBook:
         return Market.median(await self._nodes.opinions(lambda node: _read(node, self.policy.tip_percentile)))
 
 
-def choose(market: Market, policy: FeePolicy, chain: str) -> Fees:
+def choose(market: Market, policy: FeePolicy, chain: str) -> GasPrice:
     """What the network asks for, within the cap. Raises FeeCapTooLow when the cap would leave it in the pool."""
     legacy = policy.legacy if policy.legacy is not None else not market.base
     base, offer = market.base or 0, _asked(market, policy, legacy)
@@ -148,10 +148,10 @@ def choose(market: Market, policy: FeePolicy, chain: str) -> Fees:
         _within_cap(offer.max_fee, policy, chain, "gas price")
     _within_cap(base + (0 if legacy else policy.floor), policy, chain, "base fee")
     max_fee = min(offer.max_fee, policy.cap)
-    return Fees(max_fee, None if offer.tip is None else min(offer.tip, max_fee - base))
+    return GasPrice(max_fee, None if offer.tip is None else min(offer.tip, max_fee - base))
 
 
-def asked_of(market: Market, like: Fees, policy: FeePolicy) -> Fees:
+def asked_of(market: Market, like: GasPrice, policy: FeePolicy) -> GasPrice:
     """What the network asks for now of a transaction in the envelope of ``like``, without any cap; no more than is near
     what the last blocks were paid."""
     asked = _asked(market, policy, like.tip is None)
@@ -159,21 +159,21 @@ def asked_of(market: Market, like: Fees, policy: FeePolicy) -> Fees:
         return asked
     base = market.base or 0
     if asked.tip is None:
-        return Fees(min(asked.max_fee, _most(base + market.paid, policy)), None)
+        return GasPrice(min(asked.max_fee, _most(base + market.paid, policy)), None)
     tip = min(asked.tip, _most(market.paid, policy))
-    return Fees(asked.max_fee - (asked.tip - tip), tip)
+    return GasPrice(asked.max_fee - (asked.tip - tip), tip)
 
 
-def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
-    """Fees for a replacement: both +15 %, and no less than what the network asks for now.
+def raised(fees: GasPrice, now: GasPrice, cap: int, chain: str) -> GasPrice:
+    """The price of a replacement: both +15 %, and no less than what the network asks for now.
 
     Raises FeeCapTooLow when that is above the cap; the transaction in the pool then stays as it is.
     """
     bumped = fees.bumped()
     if fees.tip is None or bumped.tip is None:
-        higher = Fees(max(bumped.max_fee, now.max_fee), None)
+        higher = GasPrice(max(bumped.max_fee, now.max_fee), None)
     else:
-        higher = Fees(max(bumped.max_fee, now.max_fee), max(bumped.tip, now.tip or 0))
+        higher = GasPrice(max(bumped.max_fee, now.max_fee), max(bumped.tip, now.tip or 0))
     if bumped.max_fee > cap:
         raise FeeCapTooLow(
             bumped.max_fee,
@@ -182,7 +182,7 @@ def raised(fees: Fees, now: Fees, cap: int, chain: str) -> Fees:
             f"it may offer (fee option replacement_cap, fee_max, or what its sender holds): it stays as it is",
         )
     max_fee = min(higher.max_fee, cap)
-    return Fees(max_fee, None if higher.tip is None else min(higher.tip, max_fee))
+    return GasPrice(max_fee, None if higher.tip is None else min(higher.tip, max_fee))
 
 
 def _most(paid: int, policy: FeePolicy) -> int:
@@ -204,12 +204,12 @@ def _not_far_above(asked: int, paid: int, policy: FeePolicy, chain: str) -> None
         )
 
 
-def _asked(market: Market, policy: FeePolicy, legacy: bool) -> Fees:
+def _asked(market: Market, policy: FeePolicy, legacy: bool) -> GasPrice:
     """Twice the base fee and a tip (six full blocks in a row may come between), or the gas price."""
     if legacy:
-        return Fees(max(market.gas_price, policy.floor), None)
+        return GasPrice(max(market.gas_price, policy.floor), None)
     tip = max(market.tip, policy.floor)
-    return Fees(2 * (market.base or 0) + tip, tip)
+    return GasPrice(2 * (market.base or 0) + tip, tip)
 
 
 def with_margin(gas: int, percent: int) -> int:

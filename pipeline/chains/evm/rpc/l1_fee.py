@@ -13,7 +13,7 @@ Sources: Optimism's specs, execution engine of Ecotone, Fjord, Isthmus and Jovia
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.chains.evm.codec.transaction import Fees, RawTransfer, encode
+from pipeline.chains.evm.codec.transaction import EvmTransfer, GasPrice, encode
 from pipeline.chains.evm.rpc.fees import FeePolicy, with_margin
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, reading, wanted
 from pipeline.chains.rpc.answers import Odd, field, hex_bytes, quantity
@@ -23,7 +23,7 @@ from pipeline.chains.values import Payment
 ORACLE = "0x420000000000000000000000000000000000000F"
 """GasPriceOracle, in the genesis of every OP Stack chain. Nobody has a key to this address."""
 LOOKED_FOR_SECONDS = 3600.0
-"""Between two looks for an oracle where there was none: a chain may become a rollup (Celo did)."""
+"""Interval between searches for an oracle where there was none: a chain may become a rollup (Celo did)."""
 
 _GET_L1_FEE = bytes.fromhex("49948e0e")
 """getL1Fee(bytes)"""
@@ -50,13 +50,13 @@ class L1Fees:
         self._looked_at: float | None = None
         """When there was none at the place where one would be."""
 
-    async def of_payment(self, node: EvmNode, payment: Payment, gas_limit: int, fees: Fees) -> int:
+    async def of_payment(self, node: EvmNode, payment: Payment, gas_limit: int, fees: GasPrice) -> int:
         """The part for L1 of a payment that is not numbered yet, wei, margin included. Raises NodeFailure."""
         contract = payment.asset.contract
-        transfer = RawTransfer(self._chain_id, _NONCE, payment.receiver, payment.amount, contract, gas_limit, fees)
+        transfer = EvmTransfer(self._chain_id, _NONCE, payment.receiver, payment.amount, contract, gas_limit, fees)
         return await self.of_transfer(node, transfer)
 
-    async def of_transfer(self, node: EvmNode, transfer: RawTransfer) -> int:
+    async def of_transfer(self, node: EvmNode, transfer: EvmTransfer) -> int:
         """The part for L1 of a transaction, wei, margin included; 0 where the chain charges none.
 
         Raises NodeFailure."""

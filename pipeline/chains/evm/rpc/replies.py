@@ -61,7 +61,7 @@ def result_of(node: Node, method: str, answer: Any) -> Any:
 
 
 def wanted(answer: Any) -> Any:
-    """A batch's answer that has to be there: its error is raised."""
+    """Return the result of one call of a batch, or raise its RPC error."""
     if isinstance(answer, NodeFailure):
         raise answer
     return answer

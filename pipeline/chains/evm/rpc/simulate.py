@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.chains.errors import InsufficientFunds, NotAToken, SimulationFailed
 from pipeline.chains.evm.codec import abi, address
 from pipeline.chains.evm.codec.transaction import transfer_call
-from pipeline.chains.evm.rpc.fees import FeeBook, FeePolicy, with_margin
+from pipeline.chains.evm.rpc.fees import EvmFees, FeePolicy, with_margin
 from pipeline.chains.evm.rpc.l1_fee import L1Fees
 from pipeline.chains.evm.rpc.node import EvmNode, Request, RpcError, reading, wanted
 from pipeline.chains.fees import EvmFee
@@ -28,14 +28,14 @@ _SAYS_NO = ("revert", "insufficient", "out of gas", "gas required exceeds", "inv
 _LACKS_COINS = ("insufficient funds", "insufficient balance", "balance too low", "exceeds balance")
 
 
-async def estimate(node: EvmNode, book: FeeBook, l1_fees: L1Fees, payment: Payment, coin: Asset) -> EvmFee:
+async def estimate(node: EvmNode, prices: EvmFees, l1_fees: L1Fees, payment: Payment, coin: Asset) -> EvmFee:
     """Raises SimulationFailed, InsufficientFunds, NotAToken, FeeCapTooLow, NodeFailure."""
-    fees, held, refused = await book.quote(), None, None
+    fees, held, refused = await prices.quote(), None, None
     if payment.asset.contract is None:
-        gas, held, refused = await _coin(node, book, payment)
+        gas, held, refused = await _coin(node, prices, payment)
     else:
         gas = await _token(node, payment, payment.asset.contract)
-        gas = with_margin(gas, book.policy.gas_margin_percent)
+        gas = with_margin(gas, prices.policy.gas_margin_percent)
     l1_fee = await l1_fees.of_payment(node, payment, gas, fees)
     priced = EvmFee(gas_limit=gas, max_fee=fees.max_fee, tip=fees.tip, l1_fee=l1_fee)
     if held is not None and held < payment.amount + priced.fee:
@@ -45,7 +45,7 @@ async def estimate(node: EvmNode, book: FeeBook, l1_fees: L1Fees, payment: Payme
     return priced
 
 
-async def _coin(node: EvmNode, book: FeeBook, payment: Payment) -> tuple[int, int, RpcError | None]:
+async def _coin(node: EvmNode, prices: EvmFees, payment: Payment) -> tuple[int, int, RpcError | None]:
     """The gas limit, what the sender holds (wei), and why the node would not estimate it: a sender that is short has
     its estimate refused, and the error it deserves says how much is missing."""
     pooled, held, gas = await node.batch(
@@ -61,7 +61,7 @@ async def _coin(node: EvmNode, book: FeeBook, payment: Payment) -> tuple[int, in
         balance = min(quantity(final, "the balance"), quantity(pending, "the balance with what is pending"))
     if isinstance(gas, RpcError):
         return PLAIN_GAS, balance, gas
-    return _coin_limit(_gas(node, gas), book.policy), balance, None
+    return _coin_limit(_gas(node, gas), prices.policy), balance, None
 
 
 async def gas_now(node: EvmNode, policy: FeePolicy, payment: Payment) -> int:

@@ -7,7 +7,7 @@ from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.fees import Parameters, TronParameters
 from pipeline.chains.tron.codec import address, transaction
 from pipeline.chains.tron.codec.size import MOST_ACTIVATION, MOST_SUN_PER_BYTE, most_burned, size_of
-from pipeline.chains.tron.codec.transaction import RawTransfer
+from pipeline.chains.tron.codec.transaction import TronTransfer
 from pipeline.chains.values import Asset, Cost, Family, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.curve import PublicKey
 
@@ -32,7 +32,7 @@ class TronCodec:
             raise ValueError(f"payment of {payment.amount} raw units: it must be above 0")
         ref_bytes, ref_hash = transaction.ref_block(parameters.ref_block_id)
         raw = transaction.encode(
-            RawTransfer(
+            TronTransfer(
                 sender=payment.sender,
                 receiver=payment.receiver,
                 amount=payment.amount,

@@ -1,6 +1,6 @@
 """How many bytes a payment uses on TRON, and the most that they burn."""
 
-from pipeline.chains.tron.codec.transaction import SIGNATURE_BYTES, RawTransfer, encode, join
+from pipeline.chains.tron.codec.transaction import SIGNATURE_BYTES, TronTransfer, encode, join
 from pipeline.chains.values import Payment
 
 RESULT_BYTES = 64
@@ -17,7 +17,7 @@ def transaction_bytes(payment: Payment, fee_limit: int) -> int:
     # Heights and times of the real one have as many bytes as these.
     return size_of(
         encode(
-            RawTransfer(
+            TronTransfer(
                 sender=payment.sender,
                 receiver=payment.receiver,
                 amount=payment.amount,
@@ -37,7 +37,7 @@ def size_of(raw: bytes) -> int:
     return len(join(raw, bytes(SIGNATURE_BYTES))) + RESULT_BYTES
 
 
-def most_burned(raw: bytes, transfer: RawTransfer) -> int:
+def most_burned(raw: bytes, transfer: TronTransfer) -> int:
     """The most sun that ``raw_data`` bytes can burn: the fee limit, every byte paid for, and a new account."""
     activation = MOST_ACTIVATION if transfer.contract is None else 0
     return transfer.fee_limit + size_of(raw) * MOST_SUN_PER_BYTE + activation

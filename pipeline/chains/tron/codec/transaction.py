@@ -29,7 +29,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class RawTransfer:
+class TronTransfer:
     """Everything that a payment's ``raw_data`` says."""
 
     sender: str
@@ -56,7 +56,7 @@ def ref_block(block_id: str) -> tuple[bytes, bytes]:
     return raw[6:8], raw[8:16]
 
 
-def encode(transfer: RawTransfer) -> bytes:
+def encode(transfer: TronTransfer) -> bytes:
     """The ``raw_data`` bytes. Raises InvalidAddress, ValueError for an amount out of range."""
     raw: bytes = messages.RawData(
         ref_block_bytes=transfer.ref_block_bytes,
@@ -69,7 +69,7 @@ def encode(transfer: RawTransfer) -> bytes:
     return raw
 
 
-def decode(raw: bytes) -> RawTransfer:
+def decode(raw: bytes) -> TronTransfer:
     """Read ``raw_data`` back. Raises UndecodableTransaction unless it is exactly one payment."""
     message = messages.RawData()
     try:
@@ -144,7 +144,7 @@ def from_milliseconds(milliseconds: int) -> datetime:
     return _EPOCH + milliseconds * _MILLISECOND
 
 
-def _contract(transfer: RawTransfer) -> Any:
+def _contract(transfer: TronTransfer) -> Any:
     if transfer.amount <= 0:
         raise ValueError(f"amount {transfer.amount} is not above zero")
     if transfer.contract is None:
@@ -167,7 +167,7 @@ def _contract(transfer: RawTransfer) -> Any:
     return messages.Contract(type=kind, parameter=packed)
 
 
-def _read(message: Any) -> RawTransfer:
+def _read(message: Any) -> TronTransfer:
     contract = message.contract[0]
     if contract.type == messages.TRANSFER:
         coin = messages.TransferContract.FromString(contract.parameter.value)
@@ -181,7 +181,7 @@ def _read(message: Any) -> RawTransfer:
         amount, token = int.from_bytes(call.data[36:], "big"), address.from_bytes(call.contract_address)
     else:
         raise ValueError(f"contract type {contract.type} is neither TransferContract nor TriggerSmartContract")
-    return RawTransfer(
+    return TronTransfer(
         sender=address.from_bytes(sender),
         receiver=address.from_bytes(receiver),
         amount=amount,

@@ -65,7 +65,7 @@ class Prices:
         )
 
 
-class FeeBook:
+class TronFees:
     """Prices and estimates. One for each provider."""
 
     def __init__(self, clock: Clock, nodes: Nodes[TronNode]) -> None:

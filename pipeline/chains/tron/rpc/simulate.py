@@ -39,7 +39,7 @@ async def simulate(node: TronNode, payment: Payment, contract: str) -> Tried:
         raise _failed(payment, _revert_reason(call.returned) or call.message or call.code or "no reason given")
     if call.energy == 0:
         raise NodeFailure("shape", f"{node.name} simulated a transfer and does not say how much energy it used")
-    # What transfer() returns is not looked at: USDT on TRON returns false when it succeeds.
+    # The return value of transfer() is not read: USDT on TRON returns false when it succeeds.
     _check_arrival(payment, call)
     return call
 
