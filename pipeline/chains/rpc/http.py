@@ -321,7 +321,7 @@ def _positive(name: str, value: object) -> float:
 
 def _url(name: str, value: object, scheme: str = "http") -> str:
     if not isinstance(value, str) or not re.match(rf"{scheme}s?://[^/?#]+", value) or not _has_host(value):
-        found = f"'{_without_secrets(value)}'" if isinstance(value, str) else repr(value)
+        found = f"'{without_secrets(value)}'" if isinstance(value, str) else repr(value)
         raise ValueError(f"node field {name} is {found}: it must be a URL like {scheme}://host:8090")
     return value.rstrip("/")
 
@@ -334,7 +334,7 @@ def _has_host(url: str) -> bool:
         return False
 
 
-def _without_secrets(url: str) -> str:
+def without_secrets(url: str) -> str:
     """What of something that should be a URL may be shown: no user, path or query."""
     scheme, separator, rest = url.rpartition("://")
     return printable(scheme + separator + re.split(r"[/?#]", rest)[0].rpartition("@")[2], 80)
@@ -354,7 +354,7 @@ def _register_secrets(config: NodeConfig) -> None:
 
 
 def _redirected(place: str, what: str, reply: Reply) -> NodeFailure:
-    target = _without_secrets(reply.headers.get("Location", ""))
+    target = without_secrets(reply.headers.get("Location", ""))
     return NodeFailure(
         f"http {reply.status}",
         f"{place} sends {what} on to {target or 'nowhere'} (HTTP {reply.status}), which is not followed: if the node "

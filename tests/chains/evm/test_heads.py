@@ -1,8 +1,12 @@
 """New blocks wake us: by announcement, by polling without one, and across every kind of break."""
 
 import asyncio
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -234,3 +238,104 @@ async def test_odd_announcements_are_polled_around(network: EvmNetwork, monkeypa
     assert announcer.connections >= len(ODD)
     assert "no announcements of new blocks" in "".join(lines)
     assert "secret-path" not in "".join(lines), "a key may stand in the path"
+
+
+async def polled_with_a_warning(network: EvmNetwork, url: str) -> str:
+    """Heads come although the socket at ``url`` cannot be opened; what is logged of it."""
+    lines: list[str] = []
+    warned = asyncio.Event()
+
+    def write(line: str) -> None:
+        lines.append(str(line))
+        warned.set()
+
+    sink = logger.add(write)
+    provider = following(network, NodeConfig(network.url, ws_url=url))
+    async with aclosing(provider.heads()) as heads:
+        for _ in range(2):
+            await network.mine()
+            await seen(heads, network.node)
+        await asyncio.wait_for(warned.wait(), PATIENCE)
+    logger.remove(sink)
+    return "".join(lines)
+
+
+@asynccontextmanager
+async def answering(handler: "web._RequestHandler", context: ssl.SSLContext | None = None) -> AsyncGenerator[str, None]:
+    """``host:port`` of a server whose every path is ``handler``."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_redirected_handshake_is_not_followed(network: EvmNetwork, elsewhere: bool) -> None:
+    announcer, asked = Announcer(network), 0
+    async with announcer.running() as url:
+
+        async def redirect(request: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            return web.Response(status=307, headers={"Location": url if elsewhere else "/secret-path-0123456789"})
+
+        async with answering(redirect) as place:
+            said = await polled_with_a_warning(network, f"ws://{place}/another-secret-path")
+    assert announcer.connections == 0
+    assert asked == 1
+    assert "redirects to" in said
+    assert "secret-path" not in said
+
+
+async def test_no_proxy_of_the_environment_sees_a_key(network: EvmNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def proxy(request: web.Request) -> web.Response:
+        asked.append(request.raw_path)
+        return web.Response(status=502)
+
+    announcer = Announcer(network)
+    async with answering(proxy) as place, announcer.running() as url:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "socks_proxy"):
+            monkeypatch.setenv(name, f"http://{place}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        provider = following(network, NodeConfig(network.url, ws_url=url))
+        async with aclosing(provider.heads()) as heads:
+            while not announcer.connections:
+                await network.mine()
+                await seen(heads, network.node)
+    assert not asked
+
+
+async def test_a_certificate_that_is_not_trusted_is_refused(network: EvmNetwork, tmp_path: Path) -> None:
+    context = self_signed(tmp_path)
+    asked = 0
+
+    async def count(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response()
+
+    async with answering(count, context) as place:
+        said = await polled_with_a_warning(network, f"wss://{place}/secret-path-0123456789")
+    assert asked == 0
+    assert "certificate" in said
+    assert "secret-path" not in said
+
+
+def self_signed(directory: Path) -> ssl.SSLContext:
+    """A certificate of 127.0.0.1 that it signed itself."""
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is missing")
+    subprocess.run([*make, *subject, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context

@@ -1,38 +1,46 @@
-"""New blocks as they come: over a node's WebSocket where one is configured, by polling elsewhere and meanwhile.
+"""Follow new blocks: over a node's WebSocket where one is configured, by polling elsewhere and while it reconnects.
 
-A head is a wake-up, no truth: whoever is woken reads for himself. A stream that falls silent is taken for dead.
+A head is a hint to read, never a fact: its receiver reads the block from a node. A subscription that falls silent is
+closed and opened again.
 """
 
 import asyncio
+import json
+import logging
 import random
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from itertools import cycle
-from typing import Any
+from typing import Any, Self
 
-import aiohttp
 from loguru import logger
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from pipeline.chains.errors import ChainError, WrongNetwork
 from pipeline.chains.evm.rpc.node import EvmNode, block_ref, reading
 from pipeline.chains.evm.rpc.replies import body_of, result_of
 from pipeline.chains.rpc.answers import field, quantity, unforeseen
-from pipeline.chains.rpc.http import KEY_PLACE, NodeFailure, origin
+from pipeline.chains.rpc.http import KEY_PLACE, NodeFailure, origin, without_secrets
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.chains.rpc.parse import NotJson, parse
 from pipeline.chains.values import BlockRef, Finality
 from pipeline.printable import printable
 
 SILENCE_BLOCKS = 10
-"""Block times without a head after which a socket is given up."""
+"""Block times without a head after which a subscription counts as dead."""
 SHORTEST_SILENCE = 5.0
 PING_SECONDS = 10.0
-GOODBYE_SECONDS = 0.5
-"""A dead peer does not answer it."""
+CLOSE_SECONDS = 0.5
+"""How long a close waits for the peer's close frame; a dead peer sends none."""
 MESSAGE_LIMIT = 2**20
 """Bytes of one message. A header has about 2 kB, on proof-of-authority chains a few more."""
 RECONNECT_SECONDS = 5.0
-"""Polled in between; grows with each failure in a row, up to ten times this."""
+"""Before the next connection, with polling meanwhile; grows with each failure in a row, up to ten times this."""
+
+_SILENT = logging.getLogger("flagpost.websockets")
+"""The library logs the request line at DEBUG, and an API key may stand in it. What fails is raised, and logged here."""
+_SILENT.disabled = True
 
 
 async def follow(nodes: Nodes[EvmNode], chain_id: int, poll_seconds: float) -> AsyncGenerator[BlockRef, None]:
@@ -104,15 +112,14 @@ class _Announcer:
         url = (node.config.ws_url or "").replace(KEY_PLACE, node.any_key or "")
         name = origin(url)
         try:
-            session = aiohttp.ClientSession(middlewares=[_stay_at(name)])
-            async with session, await _connect(session, url) as socket:
+            async with _Handshake.with_limits(url) as socket:
                 await self._follow(node, _Announcements(node, name, socket))
         except ChainError:
             raise
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            # What the library says of a handshake holds the URL, and the key may be in it.
-            why = printable(str(error).replace(url, name)) or type(error).__name__
-            raise NodeFailure("connection", f"the socket of {name} cannot be had: {why}") from error
+        except ConnectionClosed as error:
+            raise NodeFailure("connection", f"{name} closed its socket ({_said(error, url, name)})") from error
+        except (WebSocketException, OSError, TimeoutError) as error:
+            raise NodeFailure("connection", f"cannot open the socket of {name}: {_said(error, url, name)}") from error
         except Exception as error:
             raise unforeseen(node, "on its socket", error) from error
 
@@ -140,7 +147,7 @@ class _Announcer:
 class _Announcements:
     """One connection to a node's socket."""
 
-    def __init__(self, node: EvmNode, name: str, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, node: EvmNode, name: str, socket: ClientConnection) -> None:
         self._node = node
         self._name = name
         self._socket = socket
@@ -169,7 +176,7 @@ class _Announcements:
 
     async def _call(self, number: int, method: str, *params: Any) -> Any:
         """Raises RpcError, NodeFailure."""
-        await self._socket.send_json(body_of(number, method, params))
+        await self._socket.send(json.dumps(body_of(number, method, params)))
         try:
             async with asyncio.timeout(SHORTEST_SILENCE):
                 while True:
@@ -181,10 +188,8 @@ class _Announcements:
             raise NodeFailure("timeout", f"{self._name} did not answer {method} on its socket") from None
 
     async def _receive(self) -> Any:
-        message = await self._socket.receive()
-        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-            raise NodeFailure("connection", f"{self._name} closed its socket")
-        body = message.data if isinstance(message.data, bytes) else message.data.encode("utf-8", "replace")
+        # As bytes whatever the frame's type: text that is not UTF-8 is for the parser to refuse.
+        body = await self._socket.recv(decode=False)
         try:
             return parse(body)
         except NotJson as error:
@@ -193,24 +198,33 @@ class _Announcements:
             ) from error
 
 
-async def _connect(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
-    """The socket. Nothing of it is inflated, and a message has its limit while it is read."""
-    async with asyncio.timeout(SHORTEST_SILENCE):
-        return await session.ws_connect(
+class _Handshake(connect):
+    """Opens a socket at the configured URL and nowhere else."""
+
+    @classmethod
+    def with_limits(cls, url: str) -> Self:
+        """A handshake with our limits: no compression, so that no small message inflates to a large one; no proxy from
+        the environment, as for HTTP; certificates of ``wss`` are verified by the library's default context."""
+        return cls(
             url,
-            heartbeat=PING_SECONDS,
-            max_msg_size=MESSAGE_LIMIT,
-            compress=0,
-            timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_SECONDS),
+            compression=None,
+            proxy=None,
+            open_timeout=SHORTEST_SILENCE,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PING_SECONDS / 2,
+            close_timeout=CLOSE_SECONDS,
+            max_size=MESSAGE_LIMIT,
+            logger=_SILENT,
         )
 
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Never follow one: the URL may hold a key, and another place may be another network."""
+        if isinstance(exc, InvalidStatus) and 300 <= exc.response.status_code < 400:
+            target = without_secrets(exc.response.headers.get("Location", ""))
+            return WebSocketException(f"it redirects to {target or 'nowhere'}, which is not followed")
+        return exc
 
-def _stay_at(place: str) -> aiohttp.ClientMiddlewareType:
-    """A handshake that is redirected is not followed to another place."""
 
-    async def stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        if origin(str(request.url)) != place:
-            raise aiohttp.ClientError(f"it sends the connection on to {origin(str(request.url))}")
-        return await handler(request)
-
-    return stay
+def _said(error: Exception, url: str, name: str) -> str:
+    """What the library says, without the URL, which may hold a key."""
+    return printable(str(error).replace(url, name)) or type(error).__name__
