@@ -36,7 +36,7 @@ from pipeline.local.tron import TronNetwork
 READY_WITHIN_SECONDS = 60.0
 """For the database (initdb included) and the network to answer."""
 LOOK_EVERY_SECONDS = 0.05
-NO_NODE = (aiohttp.ClientError, TimeoutError)
+NO_NODE = (aiohttp.ClientError, ConnectionError, TimeoutError)
 """What a network that is not up yet gives."""
 
 Result = TypeVar("Result")

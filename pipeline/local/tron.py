@@ -1,14 +1,23 @@
 """The simulated TRON network as the local mode sees it."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.chains.values import Asset, Family
 from pipeline.devnet.client import DevnetClient
 from pipeline.local.audit import Movement
 from pipeline.local.network import GasRules
 
+if TYPE_CHECKING:
+    from pipeline.local.tron_customer import TronCustomer
+
 TRX = 1_000_000
 """Sun."""
+CUSTOMERS_NODE = "customers"
+CUSTOMER_TRX = 10_000_000 * TRX
+CUSTOMER_TOKENS = 10**15
+"""Raw units. Both last for weeks of `flagpost up`, and each start gives as much again."""
 
 THRESHOLD_FLAG_BELOW = 5 * TRX
 ON_DEMAND_FLAG_BELOW = 1 * TRX
@@ -36,6 +45,8 @@ class TronNetwork:
     def __init__(self, url: str) -> None:
         self.url = self.node_url = url
         self.client = DevnetClient(url)
+        self._customer: TronCustomer | None = None
+        self._customer_opening = asyncio.Lock()
 
     async def network_id(self) -> str:
         return (await self.client.status()).genesis_id
@@ -53,7 +64,11 @@ class TronNetwork:
         await self.client.solidify()
 
     async def deposit(self, token: str, address: str, raw: int) -> None:
-        await self.client.send_token(token, address, raw)
+        customer = await self._ready_customer(token)
+        if customer is None:
+            await self.client.send_token(token, address, raw)
+        else:
+            await customer.send_token(token, address, raw)
 
     async def balance(self, address: str, token: str | None = None, *, final: bool = False) -> int:
         return await self.client.balance(address, token, solid=final)
@@ -69,6 +84,32 @@ class TronNetwork:
 
     async def close(self) -> None:
         await self.client.close()
+        if self._customer is not None:
+            await self._customer.close()
+
+    async def _ready_customer(self, token: str) -> "TronCustomer | None":
+        """Who deposits, with funds; None where tronpy does not install: the network's faucet pays there."""
+        try:
+            # Here, for it takes half a second that only the process of the customers has to spend.
+            from pipeline.local.tron_customer import TronCustomer
+        except ModuleNotFoundError:
+            return None
+        async with self._customer_opening:
+            if self._customer is None:
+                # Behind a node of its own, so that a fault at the workers' node meets the workers alone.
+                customer = TronCustomer(await self._customers_node())
+                await self.client.faucet(customer.address, CUSTOMER_TRX)
+                await self.client.mint(token, customer.address, CUSTOMER_TOKENS)
+                await self.client.solidify()
+                self._customer = customer
+        return self._customer
+
+    async def _customers_node(self) -> str:
+        """The URL of the customers' node, which an earlier process may have started."""
+        for node in (await self.client.status()).nodes:
+            if node.name == CUSTOMERS_NODE:
+                return node.url
+        return (await self.client.start_node(CUSTOMERS_NODE)).url
 
 
 def devnet_command(port: int, block_time: float, solid_lag: int) -> str:
