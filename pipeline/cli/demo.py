@@ -1,4 +1,4 @@
-"""``flagpost demo``: the pipeline unattended, judged by what the chain holds afterwards."""
+"""``flagpost demo``: the pipeline unattended, and its result as the chain has it."""
 
 import asyncio
 import contextlib
@@ -37,24 +37,28 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Give up after so many seconds.")] = 600,
     lossy_notify: Annotated[
-        bool, typer.Option("--lossy-notify", help="Listeners ignore every NOTIFY: only the sweep works.")
+        bool, typer.Option("--lossy-notify", help="Drop every NOTIFY, so that only the sweep finds work.")
     ] = False,
     faults: Annotated[
         bool,
-        typer.Option("--faults", help="Nodes misbehave all the time: lost, late and false answers, bans; see --seed."),
+        typer.Option(
+            "--faults", help="Inject faults into the nodes: lost, late and false answers, bans; drawn by --seed."
+        ),
     ] = False,
-    gas_policy: Annotated[GasPolicy, typer.Option(help="Whom to send gas.")] = GasPolicy.THRESHOLD,
-    instances: Annotated[int, typer.Option(min=1, max=16, help="Of each process.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same number pays the same deposits, and draws the same faults.")] = 1,
+    gas_policy: Annotated[
+        GasPolicy, typer.Option(help="Gas for all wallets, or on demand only.")
+    ] = GasPolicy.THRESHOLD,
+    instances: Annotated[int, typer.Option(min=1, max=16, help="Instances of each process.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the deposits and of the faults.")] = 1,
     block_time: Annotated[float, typer.Option(min=0.1, help="Seconds between blocks of the simulated network.")] = 1.0,
     solid_lag: Annotated[int, typer.Option(min=1, help="Blocks until a block is final.")] = 2,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the home with its logs, and print where it is.")] = False,
 ) -> None:
-    """Deposits go in, all processes run, and the chains are asked what arrived.
+    """Run all processes unattended while customers deposit, then check on the chains what the treasuries received.
 
-    Everything is its own: a temporary home, an embedded database (or a fresh one on the server of DATABASE_URL), a
-    simulated TRON network, a real EVM node (anvil) as BSC. The result is read from the chains. Exit code 0 only when
-    every treasury received exactly what was due. With several chains the totals are in raw units with `decimals`.
+    It uses a temporary home, an embedded database (or a new one on the server of DATABASE_URL), a simulated TRON
+    network, and anvil, a real EVM node, as BSC. Exit code 0 only when every treasury received exactly what was due.
+    With several chains the totals are in raw units with `decimals`.
 
     Example: [bold]flagpost demo --wallets 200 --deposits 200 --json[/]
     Example: [bold]flagpost demo --chains tron,bsc --wallets 100 --deposits 100 --faults[/]
@@ -83,7 +87,7 @@ def demo(
         for failure in outcome.failures:
             err.print(f"{BAD} {escape(failure)}")
     if not outcome.settled:
-        err.print(f"{BAD} the time was up before everything had settled; try a longer --timeout")
+        err.print(f"{BAD} not everything had settled when --timeout ended the run; try a longer one")
     if as_json:
         print_json(outcome.as_json())
     else:
@@ -148,9 +152,9 @@ def _summary(outcome: local_demo.Outcome) -> None:
         f"{BAD if report['double_payments'] else OK} {report['double_payments']} double payments, "
         f"{report['gas_topups']} gas top-ups, {report['consolidations']} consolidations"
     )
-    swept = f"{report['missed_events_swept']} found by the sweep alone"
+    swept = f"{report['missed_events_swept']} found by the sweep, not by NOTIFY"
     out.print(f"{BAD if report['jobs_failed'] else OK} {report['jobs_failed']} jobs failed, {swept}")
     if outcome.order.faulty:
-        out.print(f"  {outcome.node_faults} calls met a fault of a node")
+        out.print(f"  {outcome.node_faults} calls of workers met an injected fault")
     latency = report["latency_ms"]["flag_to_start"]
     out.print(f"  flag to start: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all")

@@ -1,8 +1,7 @@
-"""Customers of the local mode: they deposit, and the screen tells what comes of it.
+"""Customers of the local mode: they deposit, and their process prints what follows from it.
 
-Three lines of the story are printed here, because only here somebody sees all of it: the deposit, the flags it
-raised (heard on the bell, like a person at ``LISTEN wallet_flags``), and the treasury's total read from the chain.
-What happens in between is said by the workers that do it.
+It prints each deposit, the flags that it raised (received by ``LISTEN wallet_flags``, as anybody in psql may), and the
+treasury's total as read from the chain. The workers log what they do in between.
 """
 
 import asyncio
@@ -34,12 +33,12 @@ def draw_amount(dice: random.Random, decimals: int) -> int:
 
 
 async def live(dsn: str, chains: Sequence[Seeded], *, every: float, dice: random.Random) -> None:
-    """Deposit and tell, until cancelled. ``every``: seconds between two deposits on average, whatever the chain."""
+    """Deposit and print, until cancelled. ``every``: seconds between two deposits on average, whatever the chain."""
     async with asyncio.TaskGroup() as tasks:
         for chain in chains:
             tasks.create_task(_deposit(chain, every * len(chains), dice))
-            tasks.create_task(_tell_treasury(chain, "" if len(chains) == 1 else f"{chain.network.chain} "))
-        tasks.create_task(_tell_flags(dsn))
+            tasks.create_task(_print_treasury(chain, "" if len(chains) == 1 else f"{chain.network.chain} "))
+        tasks.create_task(_print_flags(dsn))
 
 
 async def _deposit(chain: Seeded, every: float, dice: random.Random) -> None:
@@ -54,7 +53,7 @@ async def _deposit(chain: Seeded, every: float, dice: random.Random) -> None:
         await asyncio.sleep(dice.uniform(every / 2, every * 3 / 2))
 
 
-async def _tell_treasury(chain: Seeded, name: str) -> None:
+async def _print_treasury(chain: Seeded, name: str) -> None:
     decimals = chain.network.token_decimals
     known = await chain.network.balance(chain.treasury, chain.token, final=True)
     typer.echo(f"treasury {name}{money(known, decimals)}")
@@ -71,22 +70,22 @@ async def _tell_treasury(chain: Seeded, name: str) -> None:
             known = now
 
 
-async def _tell_flags(dsn: str) -> None:
+async def _print_flags(dsn: str) -> None:
     while True:
         try:
             async with (
-                await open_session(dsn, "up", tuple_row) as bell,
+                await open_session(dsn, "up", tuple_row) as notifications,
                 await open_session(dsn, "up", dict_row) as connection,
             ):
-                await bell.execute("LISTEN wallet_flags")
-                await bell.execute(statement("listener/hear_every_bell"))
-                async for note in bell.notifies():
-                    await _tell_wallets(connection, _wallets(note.payload))
+                await notifications.execute("LISTEN wallet_flags")
+                await notifications.execute(statement("listener/hear_every_bell"))
+                async for note in notifications.notifies():
+                    await _print_wallets(connection, _wallets(note.payload))
         except psycopg.OperationalError:
             await asyncio.sleep(RECONNECT_SECONDS)  # the workers say that the database is away
 
 
-async def _tell_wallets(connection: AsyncConnection[dict[str, Any]], wallets: Sequence[str]) -> None:
+async def _print_wallets(connection: AsyncConnection[dict[str, Any]], wallets: Sequence[str]) -> None:
     rows = await connection.execute(statement("local/flags"), {"addresses": list(wallets)})
     async for row in rows:
         if row["needs_gas"]:
@@ -100,6 +99,6 @@ def _wallets(payload: str) -> list[str]:
     try:
         parsed = json.loads(payload)
     except json.JSONDecodeError:
-        return []  # anybody may ring with anything
+        return []  # anybody may notify with any payload
     wallets = parsed.get("wallets") if isinstance(parsed, dict) else None
     return [wallet for wallet in wallets if isinstance(wallet, str)] if isinstance(wallets, list) else []

@@ -1,6 +1,6 @@
-"""The whole pipeline unattended: deposits go in, and the chains are asked what came out.
+"""Runs the whole pipeline unattended: customers deposit, and the result is read from the chains.
 
-Every process is a real one, launched from the Procfile. Nothing is mocked but TRON's network, and that is a strict one.
+Every process is a real one, launched from the Procfile. Only TRON's network is simulated, by a strict node.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil import BNB
 from pipeline.local.audit import Audit, Intended, Movement, audit
 from pipeline.local.customers import draw_amount
-from pipeline.local.faults import misbehave
+from pipeline.local.faults import inject_faults
 from pipeline.local.procfile import Phase
 from pipeline.local.seed import Seeded, Terms
 from pipeline.local.stand import Stand, open_stand
@@ -54,7 +54,7 @@ class Order:
     chains: tuple[str, ...] = ("tron",)
     lossy_notify: bool = False
     faulty: bool = False
-    """Whether nodes misbehave, until everything has settled."""
+    """Inject faults into the nodes until everything has settled."""
     gas_policy: str = "threshold"
     seed: int = 1
     instances: int = 1
@@ -64,7 +64,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it has come, for a progress bar. Raw units with ``decimals``, of all chains together."""
+    """State of a run, for a progress bar. Raw units with ``decimals``, of all chains together."""
 
     what: str
     received: int
@@ -74,7 +74,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ChainOutcome:
-    """What came of it on one chain. Amounts in raw units of its USDT (1 USDT is 10 ^ decimals)."""
+    """Result on one chain. Amounts in raw units of its USDT (1 USDT is 10 ^ decimals)."""
 
     chain: str
     decimals: int
@@ -110,7 +110,7 @@ class ChainOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it, on each chain and in all."""
+    """Result on each chain and in total."""
 
     order: Order
     chains: tuple[ChainOutcome, ...]
@@ -119,7 +119,7 @@ class Outcome:
     jobs: dict[str, Any]
     seconds: float
     node_faults: int
-    """Calls of workers that met one."""
+    """Calls of workers that met a fault."""
     failures: tuple[str, ...]
 
     @property
@@ -134,7 +134,7 @@ class Outcome:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Each wrong payment in words."""
+        """A description of each wrong payment."""
         return tuple(f"{chain.chain}: {fault}" for chain in self.chains for fault in chain.audit.faults)
 
     def total(self, raw: Callable[[ChainOutcome], int]) -> int:
@@ -176,7 +176,7 @@ async def play(order: Order, home: Path, server: str | None, tell: Callable[[Pro
         await stand.start_workers(order.instances)
         started = time.monotonic()
         paying = asyncio.create_task(_deposit(stand, order))
-        beside = [asyncio.create_task(misbehave(stand.mischiefs, order.seed))] if order.faulty else []
+        beside = [asyncio.create_task(inject_faults(stand.injectors, order.seed))] if order.faulty else []
         try:
             settled = await _until_settled(stand, order, paying, beside, started + order.timeout, tell)
         finally:
@@ -184,7 +184,7 @@ async def play(order: Order, home: Path, server: str | None, tell: Callable[[Pro
                 task.cancel()
             await asyncio.gather(paying, *beside, return_exceptions=True)
         seconds = time.monotonic() - started
-        node_faults = sum([await one.calm() for one in stand.mischiefs])
+        node_faults = sum([await injector.clear() for injector in stand.injectors])
         await stand.fleet.stop(Phase.WORK)
         return await _outcome(stand, order, settled=settled, seconds=seconds, node_faults=node_faults)
 
@@ -207,7 +207,7 @@ def _terms(order: Order) -> Terms:
 
 async def _deposit(stand: Stand, order: Order) -> dict[str, int]:
     """Pay every deposit into a wallet; what was paid in all, by chain. The same seed pays the same amounts."""
-    dice = random.Random(order.seed)  # noqa: S311 - a rehearsal, repeatable on purpose
+    dice = random.Random(order.seed)  # noqa: S311 - repeatable on purpose, no secret
     spread = min(LONGEST_SPREAD_SECONDS, order.deposits * SPREAD_SECONDS_PER_DEPOSIT)
 
     async def pay(turns: asyncio.Semaphore, chain: Seeded, after: float, wallet: str, amount: int) -> int:
@@ -267,7 +267,7 @@ async def _until_settled(
 
 
 async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float, node_faults: int) -> Outcome:
-    """Read the chains first, and only then what the database thinks of it."""
+    """Compare the chains with the database. The chains are read first: they are the result, the database a record."""
     movements = {chain.chain_id: await chain.network.movements() for chain in stand.chains}
     async with await open_session(stand.dsn, "demo", dict_row) as connection:
         payments = await (await connection.execute(statement("demo/payments"))).fetchall()

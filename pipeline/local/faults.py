@@ -1,8 +1,8 @@
-"""Nodes that misbehave, as real ones do: each fault is drawn from a seed, meets a few calls, and is over.
+"""Injects faults into the local nodes: drawn from a seed, each for a few calls and a limited time.
 
-The workers are left as they are; what they are told by a node is late, false, somebody else's, or nothing. A fault does
-not wait for its calls: else those of a quiet minute would meet the last payment one after the other. Only the first of
-each network takes whatever call comes, so that the shortest run meets some.
+Workers are unchanged; a node answers them late, falsely, with another transaction's answer, or not at all. A fault that
+no call has met by the next draw is removed: else the faults of an idle minute would all meet the last payment. Only the
+first fault of each network takes any call, so that the shortest run has at least one.
 """
 
 import asyncio
@@ -21,56 +21,56 @@ from pipeline.local.tron import TronNetwork
 
 BROADCAST = "wallet/broadcasthex"
 EVERY_SECONDS = 0.5
-"""Between two draws for a network. A fault that has met no call by then is over."""
+"""Between two draws for a network."""
 SHARE = 0.5
-"""Of the draws that are a fault."""
+"""Of the draws that inject a fault."""
 LATE_SECONDS = (0.2, 0.7, 2.5)
 BAN_SECONDS = 2.0
 """Of an EVM node, which is the only one of its network here. TRON's are drawn."""
 
 
-class Mischief(Protocol):
-    """What can be done to the nodes of one network."""
+class FaultInjector(Protocol):
+    """Injects faults into the nodes of one network."""
 
-    async def spoil(self, dice: Random) -> None:
-        """End what is left of the last fault, and begin another one or none; one for any call until some were met."""
+    async def inject(self, dice: Random) -> None:
+        """Remove the last fault and draw the next one or none; until a call has met one, a fault for any call."""
 
-    async def calm(self) -> int:
-        """End it. Returns how many calls were met since the start."""
+    async def clear(self) -> int:
+        """Remove all faults. Returns how many calls have met one since the start."""
 
 
-async def misbehave(mischiefs: Sequence[Mischief], seed: int) -> None:
-    """Until cancelled: a fault for every network, again and again."""
-    dice = Random(seed)  # noqa: S311 - a rehearsal, repeatable on purpose
+async def inject_faults(injectors: Sequence[FaultInjector], seed: int) -> None:
+    """Draw faults for every network until cancelled."""
+    dice = Random(seed)  # noqa: S311 - repeatable on purpose, no secret
     while True:
-        for one in mischiefs:
-            await one.spoil(dice)
+        for injector in injectors:
+            await injector.inject(dice)
         await asyncio.sleep(EVERY_SECONDS)
 
 
 @asynccontextmanager
-async def mischief_at(network: LocalNetwork) -> AsyncIterator[Mischief]:
-    """Make a network's node one that can misbehave; workers are to be told of ``network.node_url`` after that."""
+async def fault_injector(network: LocalNetwork) -> AsyncIterator[FaultInjector]:
+    """An injector for a network's node. ``network.node_url`` may change: workers must be given it after this."""
     if isinstance(network, TronNetwork):
-        yield TronMischief(network.client)
+        yield TronFaults(network.client)
     elif network.family is Family.EVM:
         async with FaultProxy.before(network.url) as proxy:
             network.node_url = proxy.url
-            yield EvmMischief(proxy)
+            yield EvmFaults(proxy)
     else:
-        raise ValueError(f"nobody knows how a node of {network.chain} misbehaves")
+        raise ValueError(f"no fault injector exists for a node of {network.chain}")
 
 
-class TronMischief:
-    """By the simulated network's own switches."""
+class TronFaults:
+    """Through the control API of the simulated network."""
 
     def __init__(self, client: DevnetClient) -> None:
         self._client = client
         self._met = 0
         self._rule: tuple[int, int] | None = None
-        """The last one: its id, and how many calls it is for."""
+        """The current one: its id, and how many calls it is for."""
 
-    async def spoil(self, dice: Random) -> None:
+    async def inject(self, dice: Random) -> None:
         await self._end()
         fault = tron_fault(dice, nodes=("main",))
         if not self._met:
@@ -79,7 +79,7 @@ class TronMischief:
             count = fault["count"]
             self._rule = await self._client.add_fault(FaultKind(fault.pop("fault")), **fault), count
 
-    async def calm(self) -> int:
+    async def clear(self) -> int:
         await self._end()
         await self._client.clear_faults()
         return self._met
@@ -93,16 +93,16 @@ class TronMischief:
         self._met += count - sum(left)
 
 
-class EvmMischief:
-    """By a proxy in front of the node."""
+class EvmFaults:
+    """Through a proxy in front of the node."""
 
     def __init__(self, proxy: FaultProxy) -> None:
         self._proxy = proxy
         self._met = 0
         self._plan: tuple[Plan, int] | None = None
-        """The last one, and how many calls it is for."""
+        """The current one, and how many calls it is for."""
 
-    async def spoil(self, dice: Random) -> None:
+    async def inject(self, dice: Random) -> None:
         self._end()
         fault = evm_fault(dice)
         if not self._met:
@@ -112,7 +112,7 @@ class EvmMischief:
             seconds = BAN_SECONDS if kind is EvmFault.BANNED else fault.get("seconds")
             self._plan = self._proxy.plan(kind, fault["method"], count, seconds=seconds), count
 
-    async def calm(self) -> int:
+    async def clear(self) -> int:
         self._end()
         self._proxy.calm()
         return self._met

@@ -25,7 +25,7 @@ from pipeline.db.session import open_session
 from pipeline.db.statements import statement
 from pipeline.devnet.client import DevnetClient
 from pipeline.embedded.cluster import embedded_dsn
-from pipeline.local.faults import Mischief, mischief_at
+from pipeline.local.faults import FaultInjector, fault_injector
 from pipeline.local.fleet import Fleet
 from pipeline.local.home import LocalHome
 from pipeline.local.networks import place
@@ -55,8 +55,8 @@ class Stand:
     fleet: Fleet
     chains: tuple[Seeded, ...]
     workers_env: dict[str, str]
-    mischiefs: tuple[Mischief, ...] = ()
-    """Of each network, where nodes can misbehave."""
+    injectors: tuple[FaultInjector, ...] = ()
+    """One for each network of a stand with faults."""
 
     @property
     def seeded(self) -> Seeded:
@@ -97,15 +97,15 @@ async def open_stand(
     """Start database and networks, migrate and seed; afterwards stop all processes in order.
 
     ``path`` is the home, which must exist. ``server``: DSN of a server on which a fresh database is created, and
-    dropped at the end; None for the embedded one. ``faulty``: its nodes can be made to misbehave. Raises NotReady,
+    dropped at the end; None for the embedded one. ``faulty``: faults can be injected into its nodes. Raises NotReady,
     ProcessEnded, CannotPlay.
     """
     home = LocalHome(path)
     places = place(home, chains, block_time, solid_lag, kept=False)
     async with _database_of_our_own(server) as database, AsyncExitStack() as stack:
         dsn = database or embedded_dsn(path)
-        open_to_faults = places if faulty else []
-        mischiefs = [await stack.enter_async_context(mischief_at(one.network)) for one in open_to_faults]
+        with_faults = places if faulty else []
+        injectors = [await stack.enter_async_context(fault_injector(one.network)) for one in with_faults]
         async with Fleet(child_environment(path, database), path / "logs") as fleet:
             nodes = [one.line for one in places]
             await fleet.start(nodes if database else [Line("db", "flagpost db start", Phase.DATABASE), *nodes])
@@ -114,7 +114,7 @@ async def open_stand(
                 for one in places:
                     await until_answered(one.network.network_id, NO_NODE, fleet.check)
                 seeded = await seed(dsn, [one.network for one in places], home, terms)
-                yield Stand(home, dsn, fleet, tuple(seeded), dict(workers_env or {}), tuple(mischiefs))
+                yield Stand(home, dsn, fleet, tuple(seeded), dict(workers_env or {}), tuple(injectors))
             finally:
                 for one in places:
                     await one.network.close()

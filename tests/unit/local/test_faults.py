@@ -1,4 +1,4 @@
-"""Faults of nodes: none waits for its calls but the first, which takes any, and those that met one are counted."""
+"""Injected faults: all but the first are removed at the next draw, the first takes any call, and calls are counted."""
 
 from random import Random
 from typing import Any
@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from pipeline.devnet.faults import Fault, Faults
 from pipeline.local.anvil_proxy import SEND, FaultProxy
-from pipeline.local.faults import EvmMischief, TronMischief
+from pipeline.local.faults import EvmFaults, TronFaults
 
 DRAWS = 40
 
@@ -34,19 +34,19 @@ class Control:
 
 async def test_a_fault_of_tron_meets_its_calls_or_is_over() -> None:
     control = Control()
-    mischief = TronMischief(control)  # type: ignore[arg-type]
-    dice, spoilt, drawn = Random(1), 0, 0
+    injector = TronFaults(control)  # type: ignore[arg-type]
+    dice, met, drawn = Random(1), 0, 0
     for number in range(DRAWS):
-        await mischief.spoil(dice)
+        await injector.inject(dice)
         assert len(control.node.rules) <= 1
         for rule in list(control.node.rules):
             drawn += 1
             if number % 2:
                 assert control.node.take(rule.path.replace("*", "broadcasthex")) is not None
-                spoilt += 1
+                met += 1
                 control.node._refusing = None
-    assert 0 < spoilt < drawn < DRAWS
-    assert await mischief.calm() == spoilt
+    assert 0 < met < drawn < DRAWS
+    assert await injector.clear() == met
     assert control.node.rules == []
 
 
@@ -54,14 +54,14 @@ async def test_a_fault_of_tron_meets_its_calls_or_is_over() -> None:
 async def test_until_one_was_met_a_fault_takes_any_call(seed: int) -> None:
     """A run of a few seconds is not without."""
     control = Control()
-    mischiefs = TronMischief(control), EvmMischief(FaultProxy("", None))  # type: ignore[arg-type]
+    injectors = TronFaults(control), EvmFaults(FaultProxy("", None))  # type: ignore[arg-type]
     dice = Random(seed)
     for _ in range(3):
-        for mischief in mischiefs:
-            await mischief.spoil(dice)
-        assert [plan.method for plan in mischiefs[1]._proxy.plans] == [None]
+        for injector in injectors:
+            await injector.inject(dice)
+        assert [plan.method for plan in injectors[1]._proxy.plans] == [None]
     assert control.node.take("walletsolidity/getnowblock") is not None
-    assert await mischiefs[0].calm() == 1
+    assert await injectors[0].clear() == 1
 
 
 async def test_a_fault_of_evm_meets_its_calls_or_is_over() -> None:
@@ -75,15 +75,15 @@ async def test_a_fault_of_evm_meets_its_calls_or_is_over() -> None:
         FaultProxy.before(str(node.make_url("/"))) as proxy,
         aiohttp.ClientSession() as session,
     ):
-        mischief = EvmMischief(proxy)
-        dice, spoilt, drawn = Random(1), 0, 0
+        injector = EvmFaults(proxy)
+        dice, met, drawn = Random(1), 0, 0
         for number in range(DRAWS):
-            await mischief.spoil(dice)
+            await injector.inject(dice)
             assert len(proxy.plans) <= 1
             for plan in list(proxy.plans):
                 drawn += 1
                 if number % 2:
-                    spoilt += 1
+                    met += 1
                     plan.seconds = None if plan.seconds is None else 0.0
                     call = {"jsonrpc": "2.0", "id": 1, "method": plan.method or SEND, "params": ["0x00"]}
                     try:
@@ -91,6 +91,6 @@ async def test_a_fault_of_evm_meets_its_calls_or_is_over() -> None:
                             await reply.read()
                     except aiohttp.ClientError:
                         continue
-        assert 0 < spoilt < drawn < DRAWS
-        assert await mischief.calm() == spoilt
+        assert 0 < met < drawn < DRAWS
+        assert await injector.clear() == met
         assert proxy.plans == []
