@@ -15,7 +15,7 @@ FROM (
     FROM wallet_balances b
     JOIN asset_on_chain a ON a.id = b.asset_on_chain_id
     JOIN chains c ON c.id = a.chain_id
-    WHERE b.wallet_id = ANY (ARRAY(SELECT r.wallet_id FROM wallet_balances r WHERE r.id = ANY (%(ids)s::bigint[])))
+    WHERE b.wallet_id = ANY (ARRAY(SELECT r.wallet_id FROM wallet_balances r WHERE r.id = ANY (%(ids)s::uuid[])))
     GROUP BY b.wallet_id
 ) due
 WHERE w.id = due.wallet_id AND (w.needs_gas <> due.gas OR w.needs_consolidation <> due.tokens)

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
 import base58
 
@@ -21,7 +23,7 @@ FIRST_USER_INDEX = 10
 class Wallet:
     """One row of ``wallets``."""
 
-    id: int
+    id: UUID
     address: str
     derivation_index: int | None
 
@@ -31,8 +33,8 @@ class Chain:
     """The chain ``tron`` with its coin and one token."""
 
     id: int
-    native_id: int
-    token_id: int
+    native_id: UUID
+    token_id: UUID
     wallets: list[Wallet] = field(default_factory=list)
 
 
@@ -74,16 +76,8 @@ async def seed_tron(connection: Connection, wallets: int = 0, *, gas_policy: str
 
 
 async def any_clock(connection: Connection) -> None:
-    """Blocks may be of any time: clocks of simulated networks are moved. Versions before 0015 have no such bound."""
-    await connection.execute(
-        """
-        DO $$ BEGIN
-            UPDATE chains SET clock_ahead = '10 years';
-        EXCEPTION WHEN undefined_column THEN
-            NULL;
-        END $$
-        """
-    )
+    """Blocks may be of any time: clocks of simulated networks are moved."""
+    await connection.execute("UPDATE chains SET clock_ahead = '10 years'")
 
 
 async def add_wallets(connection: Connection, chain: Chain, count: int) -> Sequence[Wallet]:
@@ -103,7 +97,7 @@ async def add_wallets(connection: Connection, chain: Chain, count: int) -> Seque
     return added
 
 
-async def set_balance(connection: Connection, wallet: Wallet, asset_id: int, raw: int) -> None:
+async def set_balance(connection: Connection, wallet: Wallet, asset_id: UUID, raw: int) -> None:
     """What the balance sync does when it has read ``raw``."""
     await connection.execute(
         """
@@ -115,6 +109,6 @@ async def set_balance(connection: Connection, wallet: Wallet, asset_id: int, raw
     )
 
 
-async def _one(cursor: object) -> int:
+async def _one(cursor: object) -> Any:
     row = await cursor.fetchone()  # type: ignore[attr-defined]
-    return int(row[0])
+    return row[0]

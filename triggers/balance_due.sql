@@ -10,7 +10,7 @@ AS $$
 DECLARE
     at_present timestamptz := clock_timestamp();
     due integer;
-    wallet_ids bigint[];
+    wallet_ids uuid[];
 BEGIN
     IF NOT EXISTS (SELECT FROM new_rows n WHERE n.next_check_at <= at_present) THEN
         RETURN NULL;

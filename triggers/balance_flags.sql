@@ -15,14 +15,14 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    moved_wallets bigint[];
-    moved_assets integer[];
+    moved_wallets uuid[];
+    moved_assets uuid[];
     moved_amounts text[];
-    reread_wallets bigint[];
-    reread_assets integer[];
-    by_token bigint[];
-    by_coin bigint[];
-    coins integer[];
+    reread_wallets uuid[];
+    reread_assets uuid[];
+    by_token uuid[];
+    by_coin uuid[];
+    coins uuid[];
 BEGIN
     IF TG_OP = 'INSERT' THEN
         SELECT array_agg(n.wallet_id), array_agg(n.asset_on_chain_id) INTO reread_wallets, reread_assets

@@ -54,5 +54,3 @@ FOR EACH ROW WHEN (NEW.needs_gas OR NEW.needs_consolidation) EXECUTE FUNCTION ke
 
 CREATE OR REPLACE TRIGGER flag_times_update BEFORE UPDATE ON wallets
 FOR EACH ROW EXECUTE FUNCTION keep_flag_times();
--- An earlier version left updated_at to a second trigger.
-DROP TRIGGER IF EXISTS updated_at ON wallets;

@@ -16,7 +16,6 @@
 -- the time of the next possible top-up (ISO 8601).
 
 -- Counts a payment in the hour in which it was asked for.
-DROP FUNCTION IF EXISTS count_gas(integer, timestamptz, numeric);
 CREATE OR REPLACE FUNCTION count_gas(payment transfers) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
@@ -243,6 +242,3 @@ CREATE OR REPLACE TRIGGER gas_budgets_settled AFTER UPDATE ON transfers
 FOR EACH ROW WHEN (NEW.kind IN ('gas', 'gap') AND NEW.state IN ('rejected', 'final', 'reverted')
                    AND OLD.state NOT IN ('rejected', 'final', 'reverted'))
 EXECUTE FUNCTION settle_gas_budget();
--- An earlier version gave back what was rejected, and counted no fees.
-DROP TRIGGER IF EXISTS gas_budgets_return ON transfers;
-DROP FUNCTION IF EXISTS return_gas_budget();

@@ -12,7 +12,7 @@
 
 -- Why a wallet's next payment of an asset has to wait: bytes of an earlier one that were given up, though they may be out.
 -- NULL: it need not.
-CREATE OR REPLACE FUNCTION bytes_given_up(p_chain_id integer, p_wallet_id bigint, p_asset_id integer) RETURNS text
+CREATE OR REPLACE FUNCTION bytes_given_up(p_chain_id integer, p_wallet_id uuid, p_asset_id uuid) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$

@@ -29,7 +29,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    waiting bigint[];
+    waiting uuid[];
     ended record;
 BEGIN
     -- Asked first and by itself: a job of this kind is rare, balances are written all the time.

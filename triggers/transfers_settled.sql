@@ -8,10 +8,10 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    gas bigint[];
-    consolidated bigint[];
-    moved_coin bigint[];
-    moved_all bigint[];
+    gas uuid[];
+    consolidated uuid[];
+    moved_coin uuid[];
+    moved_all uuid[];
     settled bigint[];
 BEGIN
     SELECT array_agg(s.wallet_id) FILTER (WHERE s.state = 'final' AND s.kind = 'gas'),

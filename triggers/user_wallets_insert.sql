@@ -25,8 +25,9 @@ BEGIN
     IF coalesce(NEW.on_chain_balance, NEW.balance) IS NOT NULL THEN
         UPDATE wallet_balances b SET on_chain_balance_human = coalesce(NEW.on_chain_balance, NEW.balance)
         WHERE b.wallet_id = NEW.id AND b.asset_on_chain_id = (
-            SELECT min(a.id) FROM asset_on_chain a
-            WHERE a.chain_id = chain.id AND a.contract_address IS NOT NULL AND a.is_active);
+            SELECT a.id FROM asset_on_chain a
+            WHERE a.chain_id = chain.id AND a.contract_address IS NOT NULL AND a.is_active
+            ORDER BY a.id LIMIT 1);
     END IF;
     IF NEW.trx_balance IS NOT NULL THEN
         UPDATE wallet_balances b SET on_chain_balance_human = NEW.trx_balance

@@ -49,7 +49,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    changed bigint[] := ARRAY(
+    changed uuid[] := ARRAY(
         SELECT n.id FROM (
             SELECT id, chain_id, address, derivation_index FROM new_rows
             EXCEPT

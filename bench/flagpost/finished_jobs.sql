@@ -10,7 +10,7 @@ SELECT (lpad(to_hex(n * 4294967295 / %(jobs)s::bigint), 8, '0') || '-0000-4000-8
        jsonb_build_object('flagged_at', ended.at, 'wait_ms', 1.234, 'duration_ms', 5.678), 0,
        ended.at, 1, ended.at, ended.at, ended.at, ended.at
 FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
-JOIN wallets w ON w.id = 1 + n %% %(wallets)s
+JOIN wallets w ON w.id = ('00000000-0000-7000-8000-' || lpad(to_hex(1 + n %% %(wallets)s), 12, '0'))::uuid
 CROSS JOIN LATERAL (
     SELECT now() - interval '2 hours' - (%(jobs)s - n) * (interval '365 days' / %(jobs)s::bigint) AS at
 ) AS ended

@@ -14,8 +14,7 @@ from psycopg.rows import TupleRow
 
 from pipeline.db.statements import statement
 
-_DRAWN = re.compile(r"^(chains|asset_on_chain|wallets|wallet_balances|transfers|chain_transactions|nonces|system_config"
-                    r"|admin_actions)_pkey$|^job_logs_job_id_key$")  # fmt: skip
+_DRAWN = re.compile(r"^(chains|transfers|chain_transactions|nonces)_pkey$|^job_logs_job_id_key$")
 """Constraints over what a sequence gives: ids, and the job_id that the queue makes of job_logs.seq."""
 
 

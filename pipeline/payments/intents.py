@@ -38,7 +38,7 @@ class Intent:
     job: UUID
     """``job_logs.id`` of the job that decided it; not always the one that found it."""
     state: TransferState
-    asset_id: int
+    asset_id: UUID
     sender: str
     receiver: str
     amount: int
@@ -58,7 +58,7 @@ class Intent:
 class Paid:
     """A final payment of a job."""
 
-    asset_id: int
+    asset_id: UUID
     transfer: int
     txid: str | None
 
@@ -68,7 +68,7 @@ class Context:
     """Everything a worker knows of one job before it decides."""
 
     job: UUID
-    wallet_id: int
+    wallet_id: UUID
     address: str
     derivation_index: int | None
     needs_gas: bool
@@ -98,7 +98,7 @@ class Context:
             needs_consolidation=row["needs_consolidation"],
             known_block=row["known_block"],
             intents=tuple(_intent(one) for one in rows if one["transfer_id"] is not None),
-            paid=tuple(Paid(one["asset"], one["transfer"], one["txid"]) for one in row["paid"] or ()),
+            paid=tuple(Paid(UUID(one["asset"]), one["transfer"], one["txid"]) for one in row["paid"] or ()),
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from pipeline.chains.errors import FeeCapTooLow
 from pipeline.chains.values import Asset
@@ -24,7 +25,7 @@ class GasPolicy(StrEnum):
 class AssetTerms:
     """One asset and its thresholds, raw units."""
 
-    id: int
+    id: UUID
     asset: Asset
     execute_min: int | None
     """Tokens: the least balance that is worth a consolidation. None for the native coin."""
@@ -54,10 +55,10 @@ class Terms:
     native: AssetTerms
     tokens: tuple[AssetTerms, ...]
     """Active tokens in the order of their ids."""
-    refused: Mapping[int, str] = field(default_factory=dict)
+    refused: Mapping[UUID, str] = field(default_factory=dict)
     """Tokens among them that this host may not move, by id, and why: their contracts are not in its policy."""
 
-    def asset(self, asset_id: int) -> AssetTerms | None:
+    def asset(self, asset_id: UUID) -> AssetTerms | None:
         """The terms of an asset, None when it is not active."""
         return next((one for one in (self.native, *self.tokens) if one.id == asset_id), None)
 

@@ -46,7 +46,7 @@ class Job:
     job_id: str
     """The name people use, such as ``gas-topup-17``."""
     job_type: JobType
-    wallet_id: int
+    wallet_id: UUID
     wallet_address: str
     chain_id: int
     lease: int

@@ -192,7 +192,7 @@ class JobQueue:
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
             "after_since": "-infinity",
-            "after_wallet_id": 0,
+            "after_wallet_id": UUID(int=0),
         }
         jobs = after_rest = 0
         while parameters["after_wallet_id"] is not None:

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from loguru import logger
 from psycopg.rows import dict_row, scalar_row
@@ -24,6 +25,8 @@ PAGE = 5_000
 """Wallets compared in one statement, 50 ms."""
 WALLETS_A_SECOND = 700
 """Compared on average, whatever the interval of the sweep: 0.7 % of a processor."""
+FIRST = UUID(int=0)
+"""Before every wallet's id: where a round begins."""
 JOBS = 1_000
 """Waiting jobs mended in one sweep, at most."""
 
@@ -32,8 +35,8 @@ class Repairs:
     """The comparing of one sweep process."""
 
     def __init__(self, runtime: "Runtime", page: int = PAGE) -> None:
-        self.up_to = 0
-        """Id of the wallet up to which this round has compared; the next one begins at 0."""
+        self.up_to = FIRST
+        """Id of the wallet up to which this round has compared."""
         self.rounds = 0
         """Since the start: how often all wallets were compared."""
         self._runtime = runtime
@@ -42,18 +45,18 @@ class Repairs:
         self._of_round: Counter[str] = Counter()
         self._of_last_round: Counter[str] = Counter()
 
-    def stats(self) -> Mapping[str, int]:
+    def stats(self) -> Mapping[str, int | str]:
         """How far this process has compared, for the one that acts next; nothing if it never acted."""
-        if not self.up_to and not self.rounds:
+        if self.up_to == FIRST and not self.rounds:
             return {}
-        return {"compared_up_to": self.up_to, "compared_all": self.rounds}
+        return {"compared_up_to": str(self.up_to), "compared_all": self.rounds}
 
     async def resume(self) -> None:
         """Go on where the sweep that acted before stopped. Raises psycopg errors."""
         async with self._runtime.pool.connection() as connection:
             cursor = connection.cursor(row_factory=scalar_row)
             await cursor.execute(statement("sweep/compared_up_to"))
-            self.up_to = next(iter(await cursor.fetchall()), 0)
+            self.up_to = next(iter(await cursor.fetchall()), FIRST)
 
     def forget(self) -> None:
         """Say nothing in the registry any more: another sweep compares."""
@@ -75,7 +78,7 @@ class Repairs:
             up_to = row.pop("up_to")
             found.update(row)
             self._of_round.update(row)
-            self.up_to = up_to or 0
+            self.up_to = up_to or FIRST
             if up_to is None:
                 self._end_round()
                 break

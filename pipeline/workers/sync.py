@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from loguru import logger
 from psycopg.rows import TupleRow, dict_row, scalar_row
@@ -66,8 +67,8 @@ class Batch:
 class _Due:
     """One claimed balance."""
 
-    id: int
-    wallet_id: int
+    id: UUID
+    wallet_id: UUID
     known_raw: str
     known_error: str | None
     query: BalanceQuery
@@ -260,7 +261,7 @@ class ChainSync:
 
     async def _store(
         self, lock: str, due: Sequence[_Due], balances: Sequence[Balance]
-    ) -> dict[int, tuple[str, datetime]]:
+    ) -> dict[UUID, tuple[str, datetime]]:
         """Balance id → outcome and time, for those that were still ours."""
         async with self._runtime.pool.connection() as connection:
             cursor = await connection.execute(
@@ -277,7 +278,7 @@ class ChainSync:
             return {balance_id: (outcome, at) for balance_id, outcome, at in await cursor.fetchall()}
 
     async def _tell(
-        self, due: Sequence[_Due], balances: Sequence[Balance], stored: Mapping[int, tuple[str, datetime]]
+        self, due: Sequence[_Due], balances: Sequence[Balance], stored: Mapping[UUID, tuple[str, datetime]]
     ) -> None:
         """Count, and say in one line what moved."""
         kinds = Counter(outcome for outcome, _ in stored.values())

@@ -8,20 +8,19 @@
 -- `settled` are the payments that moved them: a read of a block before theirs is older than what is known (a node that is
 -- behind), and nothing is decided from one.
 -- Locks in the order of id, as everybody who writes several balances should.
-DROP FUNCTION IF EXISTS make_balances_due_after_payments(bigint[], bigint[]);
-CREATE OR REPLACE FUNCTION make_balances_due_after_payments(all_of bigint[], coin_of bigint[], settled bigint[]) RETURNS integer
+CREATE OR REPLACE FUNCTION make_balances_due_after_payments(all_of uuid[], coin_of uuid[], settled bigint[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    coins integer[] := ARRAY(SELECT a.id FROM asset_on_chain a WHERE a.contract_address IS NULL);
-    balance_ids bigint[] := ARRAY(
+    coins uuid[] := ARRAY(SELECT a.id FROM asset_on_chain a WHERE a.contract_address IS NULL);
+    balance_ids uuid[] := ARRAY(
         SELECT b.id FROM wallet_balances b
         WHERE b.wallet_id = ANY (all_of || coin_of)
           AND (b.wallet_id = ANY (all_of) OR b.asset_on_chain_id = ANY (coins))
         ORDER BY b.id FOR NO KEY UPDATE
     );
-    ids bigint[];
+    ids uuid[];
     blocks bigint[];
 BEGIN
     SELECT array_agg(b.id), array_agg(greatest(b.block_number, landed.block_number)) INTO ids, blocks
@@ -47,11 +46,11 @@ BEGIN
     RETURN cardinality(balance_ids);
 END
 $$;
-REVOKE ALL ON FUNCTION make_balances_due_after_payments(bigint[], bigint[], bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION make_balances_due_after_payments(uuid[], uuid[], bigint[]) FROM PUBLIC;
 
 -- Makes all balances of these wallets due at once; returns how many balances. Rings balance_due.
-CREATE OR REPLACE FUNCTION make_balances_due(wallet_ids bigint[]) RETURNS integer
+CREATE OR REPLACE FUNCTION make_balances_due(wallet_ids uuid[]) RETURNS integer
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT make_balances_due_after_payments(wallet_ids, '{}', '{}') $$;
-REVOKE ALL ON FUNCTION make_balances_due(bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION make_balances_due(uuid[]) FROM PUBLIC;

@@ -11,18 +11,18 @@
 -- do, because what a transfer costs is not known here: the wallet would be read and asked about without end, as long as
 -- its transfer is under way. The flag for consolidation is still up, and its job asks for gas where there is too little.
 -- SECURITY DEFINER, because the executors may not lock balances.
-CREATE OR REPLACE FUNCTION clear_served_flags(wallet_ids bigint[], job_types text[], started_ats timestamptz[])
-RETURNS TABLE (wallet_id bigint, job_type text, cleared boolean)
+CREATE OR REPLACE FUNCTION clear_served_flags(wallet_ids uuid[], job_types text[], started_ats timestamptz[])
+RETURNS TABLE (wallet_id uuid, job_type text, cleared boolean)
 LANGUAGE plpgsql STRICT SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    standing bigint[];
+    standing uuid[];
     lowered bigint[];
-    lowered_gas bigint[];
-    lowered_consolidation bigint[];
-    doubtful bigint[];
+    lowered_gas uuid[];
+    lowered_consolidation uuid[];
+    doubtful uuid[];
 BEGIN
     -- Where no flag is up there is nothing to lower, and so nothing to lock: a job that somebody typed, a flag that was
     -- taken back. One that rises from here on stays up, and is followed by a job of its own.
@@ -79,4 +79,4 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION clear_served_flags(uuid[], text[], timestamptz[]) FROM PUBLIC;

@@ -9,7 +9,7 @@
 -- Locks before it looks, so that two transactions that change two balances of one wallet at the same time cannot
 -- both judge by half of the picture: the second waits here, and its next statement sees what the first committed.
 -- lock_thresholds does the same against a change of thresholds (triggers/thresholds.sql).
-CREATE OR REPLACE FUNCTION evaluate_flags(wallet_ids bigint[]) RETURNS integer
+CREATE OR REPLACE FUNCTION evaluate_flags(wallet_ids uuid[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -31,11 +31,11 @@ BEGIN
     RETURN changed;
 END
 $$;
-REVOKE ALL ON FUNCTION evaluate_flags(bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evaluate_flags(uuid[]) FROM PUBLIC;
 
 -- Sets needs_gas alone by the rule, where only the native balance is news: a flag for consolidation that somebody set
 -- by hand outlives the top-up it had to wait for. Locks as evaluate_flags does; returns how many changed.
-CREATE OR REPLACE FUNCTION evaluate_gas_flags(wallet_ids bigint[]) RETURNS integer
+CREATE OR REPLACE FUNCTION evaluate_gas_flags(wallet_ids uuid[]) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -55,4 +55,4 @@ BEGIN
     RETURN changed;
 END
 $$;
-REVOKE ALL ON FUNCTION evaluate_gas_flags(bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION evaluate_gas_flags(uuid[]) FROM PUBLIC;

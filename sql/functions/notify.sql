@@ -46,7 +46,7 @@ $$;
 --
 -- Guarantees: never more than 20 addresses of at most 64 characters, so that a payload stays under the
 -- 8,000 bytes of a NOTIFY whatever an operator has written into wallets.address.
-CREATE OR REPLACE FUNCTION addresses_of(wallet_ids bigint[]) RETURNS jsonb
+CREATE OR REPLACE FUNCTION addresses_of(wallet_ids uuid[]) RETURNS jsonb
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$

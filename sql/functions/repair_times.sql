@@ -19,7 +19,7 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     ahead timestamptz := now() + interval '1 minute';
-    found_flags bigint[];
+    found_flags uuid[];
     found_jobs uuid[];
     found_leases uuid[];
     found_attempts bigint[];

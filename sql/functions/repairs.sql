@@ -12,7 +12,7 @@
 --
 -- One pass over the balances finds who may be concerned, by the thresholds of wallet_flag_rule; the rule itself, which costs
 -- three times as much, is asked about those alone.
-CREATE OR REPLACE FUNCTION compare_balances(p_after bigint, p_up_to bigint) RETURNS TABLE (wrong_units bigint[], unjudged bigint[])
+CREATE OR REPLACE FUNCTION compare_balances(p_after uuid, p_up_to uuid) RETURNS TABLE (wrong_units uuid[], unjudged uuid[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -60,7 +60,7 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-REVOKE ALL ON FUNCTION compare_balances(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION compare_balances(uuid, uuid) FROM PUBLIC;
 
 -- Compares the next `p_wallets` wallets behind the id `p_after` with what triggers keep of them; `up_to` is the last of them,
 -- NULL where there is none left. Counts what was missing:
@@ -69,9 +69,9 @@ REVOKE ALL ON FUNCTION compare_balances(bigint, bigint) FROM PUBLIC;
 --   flags_judged       an amount that decided no flag: the wallet's balances are read again at once, and decide
 --   flag_times_set     a flag that is up since nobody knows when
 --   jobs_completed     a job that waits without chain or address
-CREATE OR REPLACE FUNCTION repair_wallets(p_after bigint, p_wallets integer)
+CREATE OR REPLACE FUNCTION repair_wallets(p_after uuid, p_wallets integer)
 RETURNS TABLE (
-    up_to bigint, balances_created bigint, units_corrected bigint, flags_judged bigint, flag_times_set bigint,
+    up_to uuid, balances_created bigint, units_corrected bigint, flags_judged bigint, flag_times_set bigint,
     jobs_completed bigint
 )
 LANGUAGE plpgsql SECURITY DEFINER
@@ -79,10 +79,11 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     found record;
-    wrong bigint[];
+    wrong uuid[];
 BEGIN
-    SELECT max(page.id) INTO up_to
-    FROM (SELECT w.id FROM wallets w WHERE w.id > p_after ORDER BY w.id LIMIT p_wallets) page;
+    SELECT page.id INTO up_to
+    FROM (SELECT w.id FROM wallets w WHERE w.id > p_after ORDER BY w.id LIMIT p_wallets) page
+    ORDER BY page.id DESC LIMIT 1;
     balances_created := 0;
     units_corrected := 0;
     flags_judged := 0;
@@ -144,7 +145,7 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-REVOKE ALL ON FUNCTION repair_wallets(bigint, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION repair_wallets(uuid, integer) FROM PUBLIC;
 
 -- Waiting jobs that nobody can claim or end, as job_wallets and sync_jobs did not fire for them; up to `p_jobs` of each kind:
 --   jobs_completed   a job got the wallet of its address
@@ -158,7 +159,7 @@ AS $$
 DECLARE
     job record;
     refusal text;
-    syncs bigint[];
+    syncs uuid[];
 BEGIN
     jobs_completed := 0;
     jobs_refused := 0;
@@ -166,7 +167,7 @@ BEGIN
         SELECT j.id, j.job_id, j.wallet_address, found.*
         FROM job_logs j
         CROSS JOIN LATERAL (
-            SELECT count(*) AS matches, min(w.id) AS wallet_id, min(w.chain_id) AS chain_id,
+            SELECT count(*) AS matches, (array_agg(w.id))[1] AS wallet_id, (array_agg(w.chain_id))[1] AS chain_id,
                    (array_agg(w.user_id))[1] AS user_id
             FROM wallets w JOIN chains c ON c.id = w.chain_id
             WHERE w.address = j.wallet_address

@@ -1,7 +1,13 @@
 -- Chains, their assets, and who owns a wallet.
 --
--- Guarantees: a threshold is a whole number of raw units (sun, wei) and never negative; thresholds
--- that contradict each other cannot be stored; every chain has at most one native coin.
+-- Guarantees before any application code runs: a threshold is a whole number of raw units (sun, wei) and never negative; thresholds
+-- that contradict each other cannot be stored; every chain has at most one native coin, and a bound on what one transaction may
+-- cost; two rows never name the same network.
+--
+-- Ids of rows that operators name are UUIDs in the order of time (version 7, RFC 9562: milliseconds since 1970, then a 4096th of
+-- one, then chance). Random ids would spread the versions that each job leaves behind over the whole primary key; in the order of time
+-- the live rows share a few pages at its end. The default is spelled out in each table, because uuidv7() is not there before
+-- Postgres 18, and a function of ours would have to be granted to whoever may insert.
 
 -- On a Supabase database auth.users is there and is left alone; elsewhere a minimal one stands in.
 CREATE SCHEMA IF NOT EXISTS auth;
@@ -44,9 +50,27 @@ CREATE TABLE chains (
     gas_max_per_day raw_amount NOT NULL,
     gas_max_total raw_amount,                -- NULL: no limit over all time
 
+    -- The most that one transaction may cost, native raw units, whatever a node says of prices and of energy or gas. A row that
+    -- names none gets gas_max_per_topup (triggers/chain_fee_max.sql).
+    fee_max raw_amount NOT NULL CHECK (fee_max > 0),
+    -- A top-up is worth at least so many times its own fee: less than that is never sent, more is sent instead.
+    topup_fee_multiple numeric NOT NULL DEFAULT 3
+        CONSTRAINT topups_are_worth_their_fee CHECK (topup_fee_multiple BETWEEN 1 AND 1000),
+    -- A transaction may cost so many times what payments of its kind cost on average in the last 24 hours; a 400th of fee_max
+    -- counts as usual in any case.
+    fee_rise_max numeric NOT NULL DEFAULT 20
+        CONSTRAINT fees_rise_within_bounds CHECK (fee_rise_max BETWEEN 2 AND 1000000),
+    -- How fees are chosen (EVM): {"cap": 500000000000, …} in wei for a unit of gas. Empty: the defaults.
+    fees jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(fees) = 'object'),
+    -- EVM: a transaction that is next in its sender's nonce queue and in none of so many blocks is replaced with higher fees.
+    replace_after_blocks integer NOT NULL DEFAULT 6 CHECK (replace_after_blocks >= 1),
+
     sync_interval interval NOT NULL DEFAULT '5 minutes' CHECK (sync_interval > '0'),
     block_time interval NOT NULL DEFAULT '3 seconds' CHECK (block_time > '0'),
     transaction_lifetime interval NOT NULL DEFAULT '3 minutes' CHECK (transaction_lifetime > '0'),
+    -- How far the time of a block may be ahead of this server's clock (triggers/cursors.sql). Chains and servers agree within
+    -- seconds.
+    clock_ahead interval NOT NULL DEFAULT '2 minutes' CHECK (clock_ahead > '0'),
 
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -59,11 +83,19 @@ CREATE TABLE chains (
     CONSTRAINT a_topup_fits_its_own_limit CHECK (gas_amount <= gas_max_per_topup),
     CONSTRAINT gas_limits_grow CHECK (
         gas_max_per_topup <= gas_max_per_wallet_day AND gas_max_per_wallet_day <= gas_max_per_day
+    ),
+    -- What is added to now: an interval of 200,000 years ends beyond all times, and with it every statement that adds it.
+    CONSTRAINT intervals_are_at_most_a_year CHECK (
+        sync_interval <= '366 days' AND gas_cooldown BETWEEN '0' AND '366 days'
+        AND block_time <= '1 day' AND transaction_lifetime <= '1 day'
     )
 );
 
 CREATE TABLE asset_on_chain (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT (
+        overlay(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 4096000)::bigint), 15, '0') PLACING '-7' FROM 13 FOR 0)
+            || substr(gen_random_uuid()::text, 19)
+    )::uuid,
     chain_id integer NOT NULL REFERENCES chains (id),
     symbol text NOT NULL CHECK (symbol <> ''),
     contract_address text,                   -- NULL: the native coin
@@ -71,6 +103,10 @@ CREATE TABLE asset_on_chain (
     is_active boolean NOT NULL DEFAULT true,
     consolidate_flag_above raw_amount,       -- needs_consolidation rises above this token balance
     consolidate_execute_min raw_amount,      -- a consolidation is sent only from this balance on
+    -- Tokens that are kept as shares (stETH and its like) move by whole shares, and arrive 1 or 2 raw units short. Such a transfer
+    -- counts as made; 0 for all others. A token that takes a fee takes a ten-thousandth at the least: it cannot hide in ten
+    -- units that are no millionth of the smallest payment.
+    transfer_tolerance raw_amount NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
 
@@ -81,6 +117,11 @@ CREATE TABLE asset_on_chain (
     ),
     CONSTRAINT consolidation_is_executed_where_it_is_flagged CHECK (
         consolidate_execute_min > 0 AND consolidate_execute_min <= consolidate_flag_above
+    ),
+    CONSTRAINT a_tolerance_is_ten_units_at_the_most CHECK (transfer_tolerance <= 10),
+    CONSTRAINT a_tolerance_is_a_millionth_at_the_most CHECK (
+        transfer_tolerance = 0
+        OR (consolidate_execute_min IS NOT NULL AND transfer_tolerance * 1000000 <= consolidate_execute_min)
     )
 );
 CREATE UNIQUE INDEX asset_on_chain_one_native_coin ON asset_on_chain (chain_id) WHERE contract_address IS NULL;

@@ -1,7 +1,7 @@
 -- The queue.
 --
--- Guarantees, whoever inserts: one live job per wallet and type; a status moves only along
--- state_transitions; a finished job does not change; every claim raises the lease.
+-- Guarantees before any application code runs, whoever inserts: one live job per wallet and type; a status moves only along
+-- state_transitions; a finished job does not change; every claim raises the lease; a job is due at a time that can be counted with.
 
 -- Allowed state changes of jobs, transfers and chain_transactions, as data: triggers enforce them
 -- (triggers/job_transitions.sql, triggers/money_transitions.sql), tests walk them. Rows come from
@@ -16,14 +16,17 @@ CREATE TABLE state_transitions (
 
 CREATE SEQUENCE job_logs_seq AS bigint;
 CREATE TABLE job_logs (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    id uuid PRIMARY KEY DEFAULT (
+        overlay(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 4096000)::bigint), 15, '0') PLACING '-7' FROM 13 FOR 0)
+            || substr(gen_random_uuid()::text, 19)
+    )::uuid,
     seq bigint NOT NULL DEFAULT nextval('job_logs_seq'),   -- order of arrival
     job_id text NOT NULL UNIQUE DEFAULT gen_random_uuid()::text,
     job_type text NOT NULL CHECK (job_type IN ('sync', 'gas-topup', 'consolidation', 'deposit-detection', 'withdrawal')),
     status text NOT NULL DEFAULT 'pending'
         CHECK (status IN ('pending', 'active', 'retrying', 'completed', 'failed', 'cancelled')),
     wallet_address text,
-    wallet_id bigint REFERENCES wallets (id),
+    wallet_id uuid REFERENCES wallets (id),
     chain_id integer REFERENCES chains (id),
     user_id uuid REFERENCES auth.users (id),
     triggered_by text NOT NULL DEFAULT 'manual'
@@ -35,7 +38,7 @@ CREATE TABLE job_logs (
     max_retries integer NOT NULL DEFAULT 3 CHECK (max_retries >= 0),
     run_at timestamptz NOT NULL DEFAULT now(),
     lease bigint NOT NULL DEFAULT 0,         -- raised by every claim; every later write of that attempt names it
-    leased_by uuid,                          -- worker_registry.id, on purpose without a foreign key
+    leased_by uuid,                          -- the process that holds it, on purpose without a foreign key
     lease_deadline timestamptz,              -- past it the attempt is rescued even from a live worker
     -- Handed over to the confirmation worker: a transaction of this job may land, no worker holds it.
     awaiting_chain boolean NOT NULL DEFAULT false,
@@ -46,13 +49,22 @@ CREATE TABLE job_logs (
     CONSTRAINT only_active_jobs_await_the_chain CHECK (NOT awaiting_chain OR status = 'active'),
     CONSTRAINT finished_jobs_have_an_end CHECK (
         (status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)
+    ),
+    CONSTRAINT times_are_between_1970_and_2100 CHECK (
+        run_at >= '1970-01-01 00:00:00+00' AND run_at < '2100-01-01 00:00:00+00'
+        AND started_at >= '1970-01-01 00:00:00+00' AND started_at < '2100-01-01 00:00:00+00'
+        AND lease_deadline >= '1970-01-01 00:00:00+00' AND lease_deadline < '2100-01-01 00:00:00+00'
     )
 ) WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 ALTER SEQUENCE job_logs_seq OWNED BY job_logs.seq;
 
 CREATE UNIQUE INDEX job_logs_one_live_job_per_wallet_and_type ON job_logs (wallet_id, job_type)
     WHERE status IN ('pending', 'active', 'retrying');
-CREATE INDEX job_logs_claim ON job_logs (job_type, priority DESC, run_at, seq) WHERE status IN ('pending', 'retrying');
+-- Waiting jobs are said by what they are not (sql/queries/queue/enqueue_and_claim.sql). Said by what they are, IN ('pending',
+-- 'retrying'), they are live jobs as well, and the planner, who sees two small indexes, may look for them in that of all live
+-- jobs: over every job that ran since the last vacuum.
+CREATE INDEX job_logs_claim ON job_logs (job_type, priority DESC, run_at, seq)
+    WHERE status NOT IN ('active', 'completed', 'failed', 'cancelled');
 CREATE INDEX job_logs_leased ON job_logs (lease_deadline) WHERE status = 'active' AND NOT awaiting_chain;
 CREATE INDEX job_logs_dead_letters ON job_logs (wallet_id, job_type, completed_at) WHERE status = 'failed';
 CREATE INDEX job_logs_history ON job_logs (created_at DESC);

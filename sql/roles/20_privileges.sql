@@ -128,19 +128,19 @@ GRANT EXECUTE ON FUNCTION blocked_sessions(interval)
     TO pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION schema_version()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
-GRANT EXECUTE ON FUNCTION clear_served_flags(bigint[], text[], timestamptz[]) TO pipeline_executor;
+GRANT EXECUTE ON FUNCTION clear_served_flags(uuid[], text[], timestamptz[]) TO pipeline_executor;
 -- A sequence that is behind its rows stops whoever inserts: they may move it past them, and nobody back.
 GRANT EXECUTE ON FUNCTION advance_sequences() TO pipeline_executor, pipeline_confirmations, pipeline_web;
-GRANT EXECUTE ON FUNCTION sequences_behind(), compare_balances(bigint, bigint) TO pipeline_executor, pipeline_web, pipeline_readonly;
-GRANT EXECUTE ON FUNCTION repair_wallets(bigint, integer), repair_jobs(integer) TO pipeline_executor;
+GRANT EXECUTE ON FUNCTION sequences_behind(), compare_balances(uuid, uuid) TO pipeline_executor, pipeline_web, pipeline_readonly;
+GRANT EXECUTE ON FUNCTION repair_wallets(uuid, integer), repair_jobs(integer) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval), mark_silent_workers(interval)
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION doubt_sender(integer, text, bigint) TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION hold_sender(integer, text, text) TO pipeline_confirmations;
-GRANT EXECUTE ON FUNCTION make_balances_due(bigint[]) TO pipeline_executor, pipeline_deposits, pipeline_web;
-GRANT EXECUTE ON FUNCTION evaluate_flags(bigint[]) TO pipeline_executor, pipeline_web;
+GRANT EXECUTE ON FUNCTION make_balances_due(uuid[]) TO pipeline_executor, pipeline_deposits, pipeline_web;
+GRANT EXECUTE ON FUNCTION evaluate_flags(uuid[]) TO pipeline_executor, pipeline_web;
 
 -- What an admin may do, through functions that write admin_actions: the web reads, calls these, and writes nothing by itself.
 GRANT EXECUTE ON FUNCTION

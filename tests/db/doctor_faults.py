@@ -30,7 +30,7 @@ class Fault:
 def job(name: str, status: str = "pending", kind: str = "gas-topup", **columns: str) -> str:
     """A statement that inserts a job of the first wallet; columns as SQL."""
     values = {
-        "wallet_id": "(SELECT min(id) FROM wallets)",
+        "wallet_id": "(SELECT id FROM wallets ORDER BY id LIMIT 1)",
         "wallet_address": "(SELECT address FROM wallets ORDER BY id LIMIT 1)",
         "chain_id": "(SELECT id FROM chains WHERE name = 'tron')",
         "run_at": "now()",
@@ -60,7 +60,8 @@ def payment(state: str, *, kind: str = "gas", of: str = "job", age: str = "0", k
     return f"""
         INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,
                                idempotency_key, state, settled_at, created_at, updated_at)
-        SELECT '{kind}', j.id, j.chain_id, j.wallet_id, (SELECT min(id) FROM asset_on_chain), 'T-gas', j.wallet_address,
+        SELECT '{kind}', j.id, j.chain_id, j.wallet_id,
+               (SELECT id FROM asset_on_chain ORDER BY id LIMIT 1), 'T-gas', j.wallet_address,
                5000000, '{key}', '{state}', {settled}, now() - interval '{age}', now() - interval '{age}'
         FROM job_logs j WHERE j.job_id = '{of}'
     """  # noqa: S608
@@ -82,7 +83,7 @@ AWAITING = job("job", "active", awaiting_chain="true")
 OLD_JOB = job("old", run_at="now() - interval '1 hour'")
 OUT = (AWAITING, payment("broadcasting"), attempt("broadcasting"))
 OUT_WITH_NONCE = (AWAITING, payment("broadcasting"), attempt("broadcasting", nonce="4"))
-SECOND = "(SELECT max(id) FROM wallets)"
+SECOND = "(SELECT id FROM wallets ORDER BY id DESC LIMIT 1)"
 WORKER = "INSERT INTO worker_registry (name, type) VALUES ('gas-topup@here:1', 'gas-topup')"
 
 FAULTS = (
@@ -169,7 +170,9 @@ FAULTS = (
         "table chain_cursors belongs to pipeline_web",
         cure="ALTER TABLE chain_cursors OWNER TO",
     ),
-    Fault("sequences", "SELECT setval('wallets_id_seq', 1)", "wallets_id_seq had drawn 1, and wallets.id goes up to 2"),
+    Fault(
+        "sequences", "SELECT setval('chains_id_seq', 1, false)", "chains_id_seq had drawn 0, and chains.id goes up to"
+    ),
     Fault("sequences", (job("a"), "SELECT setval('job_logs_seq', 1, false)"), "job_logs_seq had drawn 0"),
     Fault(
         "processes.troubles",
@@ -223,7 +226,7 @@ FAULTS = (
     Fault(
         "queue.flags",
         "UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 hour'"
-        " WHERE id = (SELECT min(id) FROM wallets)",
+        " WHERE id = (SELECT id FROM wallets ORDER BY id LIMIT 1)",
         "tron: 1 wallets have wanted gas-topup for 60 min and have no job",
         cure="start gas-topup and sweep",
     ),
@@ -282,12 +285,12 @@ FAULTS = (
     Fault(
         "wallets.flags",
         "UPDATE wallet_balances SET on_chain_balance_raw = '500000000', on_chain_balance_human = 500, recheck = false"
-        " WHERE id = (SELECT max(id) FROM wallet_balances)",
+        " WHERE id = (SELECT id FROM wallet_balances ORDER BY id DESC LIMIT 1)",
         "1 wallets have balances that call for a flag that is not raised",
     ),
     Fault(
         "wallets.units",
-        "UPDATE wallet_balances SET unit = 10 WHERE id = (SELECT max(id) FROM wallet_balances)",
+        "UPDATE wallet_balances SET unit = 10 WHERE id = (SELECT id FROM wallet_balances ORDER BY id DESC LIMIT 1)",
         "1 wallets have balances in another unit than their asset's",
     ),
     Fault(
@@ -306,7 +309,7 @@ FAULTS = (
         "wallets.unread",
         "UPDATE wallet_balances SET next_check_at = now() - interval '1 hour';"
         "UPDATE wallet_balances SET processing_status = 'processing', locked_by = 'x',"
-        " locked_until = now() + interval '1 minute' WHERE id = (SELECT min(id) FROM wallet_balances)",
+        " locked_until = now() + interval '1 minute' WHERE id = (SELECT id FROM wallet_balances ORDER BY id LIMIT 1)",
         "sync is behind",
         Level.WARN,
     ),

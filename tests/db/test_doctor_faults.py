@@ -110,7 +110,7 @@ def test_migrate_cures_what_it_says_it_does(seeded: psycopg.Connection, database
         "ALTER FUNCTION schema_version() SECURITY INVOKER",
         "ALTER TABLE job_logs DISABLE ROW LEVEL SECURITY",
         "ALTER POLICY flagpost_pipeline_executor_update ON transfers USING (true)",
-        "SELECT setval('wallets_id_seq', 1)",
+        "SELECT setval('chains_id_seq', 1)",
     ):
         seeded.execute(statement)  # type: ignore[call-overload]
     asyncio.run(migrate(database))
@@ -121,6 +121,6 @@ def test_only_the_newest_wallets_are_compared_unless_all_are_wanted(
     seeded: psycopg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.admin.checks.check.NEWEST", 1)
-    seeded.execute("DELETE FROM wallet_balances WHERE wallet_id = (SELECT min(id) FROM wallets)")
+    seeded.execute("DELETE FROM wallet_balances WHERE wallet_id = (SELECT id FROM wallets ORDER BY id LIMIT 1)")
     assert found(database, "wallets.balances") == []
     assert len(found(database, "wallets.balances", full=True)) == 2

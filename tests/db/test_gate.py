@@ -372,7 +372,7 @@ async def test_a_worker_serves_a_storm_and_is_hardly_rung(
 
         async def flag(session: Connection, first: int) -> None:
             await session.execute("SET synchronous_commit = off")
-            for (wallet_id,) in await rows(session, "SELECT id FROM wallets WHERE id %% 4 = %s", first):
+            for (wallet_id,) in await rows(session, "SELECT id FROM wallets WHERE derivation_index %% 4 = %s", first):
                 await session.execute(FLAG, [wallet_id])
 
         await asyncio.gather(*(flag(session, number) for number, session in enumerate(sessions)))

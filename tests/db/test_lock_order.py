@@ -70,7 +70,7 @@ async def test_a_job_that_served_no_flag_waits_for_nobody(connection: Connection
         await other.execute("UPDATE wallets SET needs_gas = true WHERE id = %s", [wallet.id])
         await other.execute("UPDATE wallet_balances SET last_checked = now() WHERE wallet_id = %s", [wallet.id])
         await connection.execute("SET lock_timeout = '5 s'")
-        asked = "SELECT cleared FROM clear_served_flags(ARRAY[%s]::bigint[], '{gas-topup}', ARRAY[now()])"
+        asked = "SELECT cleared FROM clear_served_flags(ARRAY[%s]::uuid[], '{gas-topup}', ARRAY[now()])"
         assert await rows(connection, asked, wallet.id) == [(False,)]
         await other.commit()
     # It was raised before the job started and seen by nobody: it stays, and is followed by a job.
@@ -86,7 +86,7 @@ async def test_a_flag_lowered_against_the_balances_we_know_is_decided_afresh(
     await set_balance(connection, wallet, tron.token_id, 250 * USDT)
     cleared = await rows(
         connection,
-        "SELECT cleared FROM clear_served_flags(ARRAY[%s]::bigint[], '{consolidation}', ARRAY[now()])",
+        "SELECT cleared FROM clear_served_flags(ARRAY[%s]::uuid[], '{consolidation}', ARRAY[now()])",
         wallet.id,
     )
     assert cleared == [(True,)]
@@ -108,7 +108,7 @@ async def test_a_wallet_between_the_gas_thresholds_is_not_read_again_and_again(
     await set_balance(connection, wallet, tron.native_id, 3 * TRX)
     await set_balance(connection, wallet, tron.token_id, 0)
     await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '1 hour'")
-    await connection.execute("SELECT clear_served_flags(ARRAY[%s]::bigint[], '{gas-topup}', ARRAY[now()])", [wallet.id])
+    await connection.execute("SELECT clear_served_flags(ARRAY[%s]::uuid[], '{gas-topup}', ARRAY[now()])", [wallet.id])
     (state,) = await rows(
         connection,
         "SELECT w.needs_gas, bool_or(b.recheck) AS recheck"
@@ -125,7 +125,7 @@ async def test_gas_that_is_enough_on_demand_is_not_asked_for_again_and_again(
     (wallet,) = await add_wallets(connection, tron, 1)
     await set_balance(connection, wallet, tron.token_id, 250 * USDT)
     await set_balance(connection, wallet, tron.native_id, TRX // 2)
-    await connection.execute("SELECT clear_served_flags(ARRAY[%s]::bigint[], '{gas-topup}', ARRAY[now()])", [wallet.id])
+    await connection.execute("SELECT clear_served_flags(ARRAY[%s]::uuid[], '{gas-topup}', ARRAY[now()])", [wallet.id])
     (state,) = await rows(
         connection,
         "SELECT w.needs_gas, w.needs_consolidation, bool_or(b.recheck) AS recheck"

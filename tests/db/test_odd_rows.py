@@ -17,7 +17,6 @@ from psycopg.rows import scalar_row
 
 from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.config import RuntimeConfig
-from pipeline.db.migrate import Schema, migrate
 from pipeline.db.pool import Connection, pool_of
 from pipeline.db.values import LONGEST_INTEGER, TimeBeyond, adapters, loads
 from pipeline.queue.jobs import Done, JobType, Retry
@@ -154,47 +153,6 @@ async def test_a_chain_whose_row_has_odd_numbers_keeps_no_other_waiting(
         await watch.until(lambda: watch.read == 2)
         assert runtime.last_error is not None
         assert runtime.last_error.startswith("odd: ")
-
-
-async def test_what_was_written_before_such_times_were_refused_is_mended(empty_database: str) -> None:
-    """A waiting job that nobody can wait for is given up, and says so: its wallet is free. What runs goes on."""
-    schema = Schema.of_this_version()
-    place = next(n for n, one in enumerate(schema.migrations) if one.name.endswith("bounded_times"))
-    await migrate(empty_database, Schema(schema.migrations[:place], []))
-    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
-        await connection.execute("DELETE FROM asset_on_chain")
-        await connection.execute("DELETE FROM chains")
-        chain = await seed_tron(connection)
-        wallets = await add_wallets(connection, chain, 5)
-        for wallet, status, moment in zip(
-            wallets,
-            ("pending", "retrying", "pending", "failed", "active"),
-            ("20000-01-01 00:00+00", "2100-01-01 00:00+00", *[ODD_TIMES[3]] * 3),
-            strict=True,
-        ):
-            await connection.execute(
-                "INSERT INTO job_logs (job_id, job_type, wallet_id, chain_id, wallet_address, status, run_at,"
-                " completed_at) VALUES (%s, 'gas-topup', %s, %s, 'T', %s, %s, CASE WHEN %s = 'failed' THEN now() END)",
-                [f"{status}-{wallet.id}", wallet.id, chain.id, status, moment, status],
-            )
-        await connection.execute(
-            "INSERT INTO wallet_balances (wallet_id, asset_on_chain_id, unit, next_check_at)"
-            " SELECT id, %s, 1000000, 'infinity' FROM wallets",
-            [chain.native_id],
-        )
-        await connection.execute("UPDATE wallets SET needs_gas = true, needs_gas_since = '-infinity'")
-        await connection.execute("UPDATE chains SET sync_interval = '200000 years'")
-    await migrate(empty_database)
-    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
-        found = dict(await rows(connection, "SELECT status, count(*) FROM job_logs GROUP BY status"))
-        assert found == {"cancelled": 2, "pending": 1, "failed": 1, "active": 1}
-        said = await rows(connection, "SELECT error_message FROM job_logs WHERE status = 'cancelled' ORDER BY job_id")
-        assert said[0][0].startswith("run_at 20000-01-01 00:00:00+00 is no time that can come")
-        now = datetime.now(UTC)
-        assert await value(connection, "SELECT max(next_check_at) FROM wallet_balances") <= now
-        assert await value(connection, "SELECT min(wanted_since) FROM wallets") > now - timedelta(minutes=5)
-        assert await value(connection, "SELECT sync_interval FROM chains") == timedelta(days=366)
-        await connection.execute("UPDATE job_logs SET run_at = now() WHERE status NOT IN ('completed', 'cancelled')")
 
 
 @pytest.mark.parametrize("moment", ODD_TIMES)

@@ -5,7 +5,7 @@ triggers and foreign keys plan by themselves counts, too."""
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -38,16 +38,19 @@ untouched = itertools.count(10_000, 1_000)
 
 NOW = """
 -- Flags, a third with a job that waits; jobs of workers that are gone; balances that are due.
-UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 minute' WHERE id BETWEEN 1001 AND 2500;
+UPDATE wallets SET needs_gas = true, needs_gas_since = now() - interval '1 minute'
+WHERE derivation_index BETWEEN 1001 AND 2500;
 INSERT INTO job_logs (job_id, job_type, wallet_address, wallet_id, chain_id)
-SELECT 'waiting-' || w.id, 'gas-topup', w.address, w.id, w.chain_id FROM wallets w WHERE w.id BETWEEN 2001 AND 2500;
+SELECT 'waiting-' || w.id, 'gas-topup', w.address, w.id, w.chain_id FROM wallets w
+WHERE w.derivation_index BETWEEN 2001 AND 2500;
 UPDATE job_logs SET run_at = now() + interval '1 hour' WHERE job_id BETWEEN 'waiting-2451' AND 'waiting-2500';
 INSERT INTO job_logs (job_id, job_type, status, wallet_address, wallet_id, chain_id,
                       lease, leased_by, lease_deadline, started_at, updated_at)
 SELECT 'lost-' || w.id, 'gas-topup', 'active', w.address, w.id, w.chain_id,
        1, gen_random_uuid(), now() + interval '1 hour', now() - interval '1 hour', now() - interval '1 hour'
-FROM wallets w WHERE w.id BETWEEN 3001 AND 3200;
-UPDATE wallet_balances SET next_check_at = now() - interval '1 minute' WHERE wallet_id BETWEEN 4001 AND 4500;
+FROM wallets w WHERE w.derivation_index BETWEEN 3001 AND 3200;
+UPDATE wallet_balances SET next_check_at = now() - interval '1 minute'
+WHERE wallet_id IN (SELECT w.id FROM wallets w WHERE w.derivation_index BETWEEN 4001 AND 4500);
 ANALYZE wallets;
 ANALYZE wallet_balances;
 ANALYZE job_logs
@@ -132,7 +135,9 @@ async def test_a_look_at_what_is_new(executor: Pool, queue: JobQueue) -> None:
 async def test_sweep(executor: Pool, queue: JobQueue, large: str) -> None:
     first = next(untouched)
     async with await psycopg.AsyncConnection.connect(large, autocommit=True) as admin:
-        await admin.execute("UPDATE wallets SET needs_gas = true WHERE id BETWEEN %s AND %s", [first, first + 199])
+        await admin.execute(
+            "UPDATE wallets SET needs_gas = true WHERE derivation_index BETWEEN %s AND %s", [first, first + 199]
+        )
     async with few_rows_read(executor):
         assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=BATCH)).jobs >= 200
 
@@ -163,12 +168,12 @@ async def test_next_due(executor: Pool, queue: JobQueue) -> None:
 async def test_comparing_wallets_with_their_balances(executor: Pool) -> None:
     """Pages of a thousand: each table is read by a range of an index."""
     async with few_rows_read(executor), executor.connection() as session:
-        after = 150_000
+        after = UUID("00000000-0000-7000-8000-" + f"{150_000:012x}")
         for _ in range(REPEATED):
             parameters = {"after": after, "wallets": 1_000}
             compared = await session.execute(statement("sweep/repair_wallets"), parameters, prepare=True)
             ((after, *found),) = await compared.fetchall()
-            assert (after % 1_000, found) == (0, [0] * 5)
+            assert ((after.int & 0xFFFFFFFFFFFF) % 1_000, found) == (0, [0] * 5)
             await session.execute(statement("sweep/repair_jobs"), {"jobs": 1_000}, prepare=True)
 
 

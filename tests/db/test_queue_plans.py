@@ -1,7 +1,7 @@
 """The queue's statements read what they need, whatever the statistics say. Counted in buffers, not in time."""
 
 from collections.abc import AsyncIterator
-from uuid import RFC_4122, uuid4
+from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 from psycopg import AsyncConnection
@@ -68,7 +68,7 @@ async def test_a_burst_on_an_empty_queue(
     cursor = await connection.execute("SELECT wanted_since FROM wallets ORDER BY wanted_since, id")
     since = [row[0] for row in await cursor.fetchall()]
     for after in since[::300]:
-        place = {"after_since": after, "after_wallet_id": 0}
+        place = {"after_since": after, "after_wallet_id": UUID(int=0)}
         pages.append(await buffers(session, "queue/enqueue_flagged", parameters | place))
     assert max(pages) < 300 * 60, pages
 
@@ -77,12 +77,12 @@ async def test_a_page_of_flags_is_read_and_not_sorted_out_of_all(
     session: Connection, connection: Connection, database: str, tron: Chain
 ) -> None:
     fill(database, 50_000, 0, lambda _: None)
-    await connection.execute("UPDATE wallets SET needs_gas = true WHERE id <= 20000")
+    await connection.execute("UPDATE wallets SET needs_gas = true WHERE derivation_index <= 20010")
     await connection.execute("VACUUM ANALYZE wallets")
     async with queue_of(database) as queue:
         parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 1000, 0, None)
     for _ in range(3):
-        place = {"after_since": "-infinity", "after_wallet_id": 0}
+        place = {"after_since": "-infinity", "after_wallet_id": UUID(int=0)}
         plan = await explained(session, "queue/enqueue_flagged", parameters | place)
         assert rows_of(plan, "wallets") <= 1000
 

@@ -119,7 +119,7 @@ async def test_a_flag_that_was_lowered_stays_down(connection: Connection, tron: 
     await flag(connection, by_hand.id, by_job.id, gas=False, tokens=False)
     await rows(
         connection,
-        "SELECT * FROM clear_served_flags(ARRAY[%s]::bigint[], ARRAY['gas-topup'], ARRAY[now()])",
+        "SELECT * FROM clear_served_flags(ARRAY[%s]::uuid[], ARRAY['gas-topup'], ARRAY[now()])",
         by_job.id,
     )
     assert await repair(connection) == {}

@@ -188,7 +188,8 @@ async def test_what_a_dead_sync_had_locked_is_due_at_once(connection: Connection
     await connection.execute(
         """
         UPDATE wallet_balances SET processing_status = 'processing', locked_until = now() + interval '2 min',
-            locked_by = CASE WHEN wallet_id %% 2 = 0 THEN %s ELSE 'somebody at psql' END
+            locked_by = CASE WHEN wallet_id = (SELECT id FROM wallets ORDER BY id LIMIT 1) THEN %s
+                             ELSE 'somebody at psql' END
         """,
         [f"{worker}:tron:7"],
     )

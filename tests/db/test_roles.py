@@ -468,7 +468,7 @@ async def _version(dsn: str) -> int:
 
 async def test_what_was_granted_by_hand_is_gone_after_migrate(connection: Connection, database: str) -> None:
     await connection.execute("GRANT DELETE, INSERT ON wallets TO pipeline_sync")
-    await connection.execute("GRANT EXECUTE ON FUNCTION evaluate_flags(bigint[]) TO PUBLIC")
+    await connection.execute("GRANT EXECUTE ON FUNCTION evaluate_flags(uuid[]) TO PUBLIC")
     await connection.execute(
         "CREATE POLICY flagpost_pipeline_sync_all ON wallets FOR ALL TO pipeline_sync USING (true)"
     )
@@ -479,7 +479,7 @@ async def test_what_was_granted_by_hand_is_gone_after_migrate(connection: Connec
         return await rows(
             connection,
             "SELECT has_table_privilege('pipeline_sync', 'wallets', 'DELETE, INSERT'),"
-            " has_function_privilege('pipeline_readonly', 'evaluate_flags(bigint[])', 'EXECUTE'),"
+            " has_function_privilege('pipeline_readonly', 'evaluate_flags(uuid[])', 'EXECUTE'),"
             " (SELECT count(*) FROM pg_policies WHERE policyname = 'flagpost_pipeline_sync_all'),"
             " (SELECT count(*) FROM pg_policies WHERE policyname = 'flagpost_pipeline_sync_update')",
         )

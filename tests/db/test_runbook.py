@@ -92,7 +92,9 @@ async def test_counting_and_unlocking_by_hand(
 
 
 async def test_breaking_a_wallet_on_purpose(connection: Connection, wallet: Wallet, bells: Bells) -> None:
-    await connection.execute("UPDATE wallets SET address='invalid' WHERE id = (SELECT min(id) FROM wallets)")
+    await connection.execute(
+        "UPDATE wallets SET address='invalid' WHERE id = (SELECT id FROM wallets ORDER BY id LIMIT 1)"
+    )
     assert await bells.rung() == [("balance_due", {"balances": 2, "wallets": ["invalid"]})]
     await connection.execute("UPDATE wallets SET address = 'invalid'")
     assert await bells.rung() == []

@@ -22,6 +22,14 @@ from tests.seed import USDT, Chain, Wallet, add_wallets, seed_tron
 from tests.servers import Server
 
 GAS = JobType.GAS_TOPUP
+FAR = """
+INSERT INTO chains (id, name, network_id, is_active, family, gas_flag_below, gas_execute_below, gas_amount, fee_reserve,
+                    gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, fee_max)
+OVERRIDING SYSTEM VALUE
+SELECT 50000000, 'far', repeat('0', 64), false, family, gas_flag_below, gas_execute_below, gas_amount, fee_reserve,
+       gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, fee_max
+FROM chains WHERE id = %s
+"""
 
 
 async def set_back(connection: Connection, *sequences: str, to: int = 1) -> None:
@@ -29,8 +37,27 @@ async def set_back(connection: Connection, *sequences: str, to: int = 1) -> None
         await connection.execute("SELECT setval(%s, %s)", [name, to])
 
 
+async def add_chains(connection: Connection, like: Chain, count: int) -> None:
+    """Rows with ids of a sequence."""
+    await connection.execute(
+        """
+        INSERT INTO chains (name, network_id, is_active, family, gas_flag_below, gas_execute_below, gas_amount,
+                            fee_reserve, gas_max_per_topup, gas_max_per_wallet_day, gas_max_per_day, fee_max)
+        SELECT 'c' || drawn.id, drawn.id, false, c.family, c.gas_flag_below, c.gas_execute_below, c.gas_amount,
+               c.fee_reserve, c.gas_max_per_topup, c.gas_max_per_wallet_day, c.gas_max_per_day, c.fee_max
+        FROM chains c, LATERAL (
+            SELECT repeat('0', 16) || replace(gen_random_uuid()::text || c.id, '-', '') || 'aaaaaaaaaaaaaaaa' AS id
+            FROM generate_series(1, %s)
+        ) drawn
+        WHERE c.id = %s
+        """,
+        [count, like.id],
+    )
+
+
 async def used(connection: Connection, chain: Chain, count: int) -> Sequence[Wallet]:
-    """Wallets, each with a job that has ended, named as the queue names them."""
+    """Wallets, each with a job that has ended, named as the queue names them; and as many chains."""
+    await add_chains(connection, chain, count)
     wallets = await add_wallets(connection, chain, count)
     for wallet in wallets:
         await connection.execute(
@@ -68,36 +95,33 @@ async def test_nothing_is_behind_in_order(connection: Connection, tron: Chain) -
 
 async def test_sequences_are_moved_past_their_rows_and_never_back(connection: Connection, tron: Chain) -> None:
     await used(connection, tron, 5)
-    await set_back(connection, "job_logs_seq", "wallets_id_seq", to=2)
+    await set_back(connection, "job_logs_seq", "chains_id_seq", to=2)
     await connection.execute("SELECT setval('nonces_id_seq', 1000)")
-    assert await behind(connection) == {"job_logs_seq": 3, "wallets_id_seq": 3}
+    (chains,) = await rows(connection, "SELECT max(id) AS last FROM chains")
+    assert await behind(connection) == {"chains_id_seq": chains["last"] - 2, "job_logs_seq": 3}
     moved = await rows(connection, "SELECT sequence_name, last_drawn, highest FROM advance_sequences()")
-    assert [tuple(row.values()) for row in moved] == [("job_logs_seq", 2, 5), ("wallets_id_seq", 2, 5)]
+    assert [tuple(row.values()) for row in moved] == [("chains_id_seq", 2, chains["last"]), ("job_logs_seq", 2, 5)]
     assert await behind(connection) == {}
-    names = ("job_logs_seq", "wallets_id_seq", "nonces_id_seq")
+    names = ("job_logs_seq", "chains_id_seq", "nonces_id_seq")
     drawn = [(await rows(connection, "SELECT nextval(%s) AS number", name))[0]["number"] for name in names]
-    assert drawn == [6, 6, 1001]
+    assert drawn == [6, chains["last"] + 1, 1001]
 
 
 async def test_a_large_gap_is_moved_over_at_once(connection: Connection, tron: Chain) -> None:
-    await connection.execute(
-        "INSERT INTO wallets (id, chain_id, address) OVERRIDING SYSTEM VALUE VALUES (50000000, %s, 'T-far')", [tron.id]
-    )
+    await connection.execute(FAR, [tron.id])
     await rows(connection, "SELECT * FROM advance_sequences()")
-    (wallet,) = await add_wallets(connection, tron, 1)
-    assert wallet.id == 50_000_001
+    await add_chains(connection, tron, 1)
+    assert await rows(connection, "SELECT max(id) FROM chains") == [{"max": 50_000_001}]
 
 
 async def test_several_who_move_a_sequence_move_it_once(database: str, connection: Connection, tron: Chain) -> None:
     """Each draws right after it has moved: what one drew, no other moves below."""
-    await connection.execute(
-        "INSERT INTO wallets (id, chain_id, address) OVERRIDING SYSTEM VALUE VALUES (50000000, %s, 'T-far')", [tron.id]
-    )
+    await connection.execute(FAR, [tron.id])
 
     async def move_and_draw() -> list[int]:
         async with await AsyncConnection.connect(database, autocommit=True) as session:
             await session.execute("SELECT * FROM advance_sequences()")
-            found = await session.execute("SELECT nextval('wallets_id_seq') FROM generate_series(1, 100)")
+            found = await session.execute("SELECT nextval('chains_id_seq') FROM generate_series(1, 100)")
             return [row[0] for row in await found.fetchall()]
 
     drawn = [number for numbers in await asyncio.gather(*(move_and_draw() for _ in range(8))) for number in numbers]
@@ -151,7 +175,7 @@ async def test_a_worker_runs_on_over_a_restore(connection: Connection, database:
 
 async def test_a_process_moves_them_as_it_starts(connection: Connection, database: str, tron: Chain) -> None:
     await used(connection, tron, 3)
-    await set_back(connection, "job_logs_seq", "transfers_id_seq", "wallets_id_seq")
+    await set_back(connection, "job_logs_seq", "transfers_id_seq", "chains_id_seq")
     async with running(executor(Script()), database):
         assert await behind(connection) == {}
 
@@ -162,7 +186,7 @@ async def test_the_sweep_moves_them(connection: Connection, database: str, tron:
     async with running(Sweep(observer=cycles), database):
         await cycles.until(lambda _: True)
         await used(connection, tron, 3)
-        await set_back(connection, "wallets_id_seq", "wallet_balances_id_seq")
+        await set_back(connection, "chains_id_seq", "transfers_id_seq")
         for _ in range(2):  # one may be under way
             await cycles.until(lambda _: True)
         assert await behind(connection) == {}
@@ -176,8 +200,8 @@ async def test_the_sweep_moves_them(connection: Connection, database: str, tron:
 
 async def test_migrate_moves_them_and_says_so(connection: Connection, database: str, tron: Chain) -> None:
     await used(connection, tron, 3)
-    await set_back(connection, "job_logs_seq", "wallets_id_seq")
-    assert (await migrate(database)).advanced == ("job_logs_seq", "wallets_id_seq")
+    await set_back(connection, "job_logs_seq", "chains_id_seq")
+    assert (await migrate(database)).advanced == ("chains_id_seq", "job_logs_seq")
     assert (await migrate(database)).advanced == ()
 
 

@@ -178,7 +178,7 @@ async def test_make_balances_due_waits_for_the_writer(connection: Connection, tr
     async with second_session(database) as other:
         async with connection.transaction():
             await set_balance(connection, wallet, tron.native_id, TRX)
-            asking = asyncio.create_task(other.execute("SELECT make_balances_due(ARRAY[%s]::bigint[])", [wallet.id]))
+            asking = asyncio.create_task(other.execute("SELECT make_balances_due(ARRAY[%s]::uuid[])", [wallet.id]))
             await until_blocked(connection, other)
         assert await (await asking).fetchall() == [(2,)]
     assert await rows(connection, "SELECT DISTINCT recheck, next_check_at <= now() FROM wallet_balances") == [

@@ -136,7 +136,7 @@ async def test_a_recheck_decides_even_if_the_amount_is_equal(connection: Connect
     await connection.execute("UPDATE wallets SET needs_consolidation = false WHERE id = %s", [wallet.id])
     await hold(connection, tron, wallet.id, ENOUGH, TO_MOVE)
     assert await flags(connection, wallet.id) == (False, False)  # equal: decides nothing
-    await connection.execute("SELECT make_balances_due(ARRAY[%s]::bigint[])", [wallet.id])
+    await connection.execute("SELECT make_balances_due(ARRAY[%s]::uuid[])", [wallet.id])
     assert await flags(connection, wallet.id) == (False, False)  # asked for, not read yet
     await hold(connection, tron, wallet.id, ENOUGH, TO_MOVE)
     assert await flags(connection, wallet.id) == (False, True)
@@ -147,14 +147,14 @@ async def test_the_stale_half_of_a_wallet_decides_nothing(connection: Connection
     (wallet,) = await add_wallets(connection, tron, 1)
     await hold(connection, tron, wallet.id, ENOUGH, TO_MOVE)
     await connection.execute("UPDATE wallets SET needs_consolidation = false WHERE id = %s", [wallet.id])
-    await connection.execute("SELECT make_balances_due(ARRAY[%s]::bigint[])", [wallet.id])
+    await connection.execute("SELECT make_balances_due(ARRAY[%s]::uuid[])", [wallet.id])
     await set_balance(connection, wallet, tron.native_id, LOW)
     assert await flags(connection, wallet.id) == (True, False)  # the tokens may be gone
     await set_balance(connection, wallet, tron.token_id, 0)
     assert await flags(connection, wallet.id) == (True, False)
 
     await hold(connection, tron, wallet.id, ENOUGH, TO_MOVE)
-    await connection.execute("SELECT make_balances_due(ARRAY[%s]::bigint[])", [wallet.id])
+    await connection.execute("SELECT make_balances_due(ARRAY[%s]::uuid[])", [wallet.id])
     await set_balance(connection, wallet, tron.native_id, LOW)
     assert await flags(connection, wallet.id) == (True, True)  # nor does a standing flag fall
 

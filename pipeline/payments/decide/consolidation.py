@@ -1,6 +1,7 @@
 """Whether a wallet's tokens move to the treasury now. Pure."""
 
 from collections.abc import Collection
+from uuid import UUID
 
 from pipeline.payments.decide.decisions import Holdings, NeedsGas, Pay, Skip, Wait, native_needed, ready_tokens
 from pipeline.payments.terms import Terms
@@ -11,7 +12,7 @@ price."""
 
 
 def plan_consolidation(
-    terms: Terms, final: Holdings, head: Holdings, paid: Collection[int] = ()
+    terms: Terms, final: Holdings, head: Holdings, paid: Collection[UUID] = ()
 ) -> tuple[Pay, ...] | Skip | Wait:
     """What would be moved, one payment a token: the whole balance of a final block, as far as the newest block still
     shows it. ``paid`` are the assets that this job has moved already. Tokens that are just leaving stop no other."""

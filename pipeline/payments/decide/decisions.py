@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from pipeline.payments.terms import AssetTerms, Terms
 
@@ -11,8 +12,8 @@ class Holdings:
     """What a wallet holds, raw units by asset id."""
 
     native: int
-    tokens: Mapping[int, int]
-    unreadable: Mapping[int, str] = field(default_factory=dict)
+    tokens: Mapping[UUID, int]
+    unreadable: Mapping[UUID, str] = field(default_factory=dict)
     """Active tokens whose balance could not be read or that this host may not move, and why. They count as not held:
     one bad row of asset_on_chain, or a token that destroyed itself, must not stop the coin and the other tokens."""
 
@@ -47,7 +48,7 @@ class NeedsGas:
     reason: str
 
 
-def ready_tokens(terms: Terms, holdings: Holdings, paid: Collection[int] = ()) -> tuple[Pay, ...]:
+def ready_tokens(terms: Terms, holdings: Holdings, paid: Collection[UUID] = ()) -> tuple[Pay, ...]:
     """The transfers that a consolidation of this wallet would make: of every token with enough to move all of it, by
     id. ``paid`` are the assets that its job has moved already."""
     return tuple(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from pipeline.chains.errors import ChainError
 from pipeline.chains.fees import Fee
@@ -54,8 +55,8 @@ def _holdings(terms: Terms, one: Claimed, balances: Sequence[Balance], finality:
     native, *tokens = balances
     if native.raw is None:
         return Retry(f"wallet {one.context.address}: {native.error or 'the balance could not be read'}")
-    held: dict[int, int] = {}
-    unreadable: dict[int, str] = {}
+    held: dict[UUID, int] = {}
+    unreadable: dict[UUID, str] = {}
     for token, balance in zip(terms.tokens, tokens, strict=True):
         if token.id in terms.refused:
             unreadable[token.id] = f"{token.asset.symbol}: {terms.refused[token.id]}"

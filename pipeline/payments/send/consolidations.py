@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
+from uuid import UUID
 
 from pipeline.chains.errors import ChainError, NotAToken, SimulationFailed
 from pipeline.chains.values import Finality, Payment
@@ -27,7 +28,7 @@ class Consolidations(PayingHandler):
 
     def __init__(self, senders: Mapping[int, Sender], **options: Any) -> None:
         super().__init__(senders, **options)
-        self._sent_for_gas: dict[int, float] = {}
+        self._sent_for_gas: dict[UUID, float] = {}
         """When, by wallet, in this order; those of the last seconds."""
 
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:

@@ -27,7 +27,7 @@ _AT_ONCE = 200
 class Owner:
     """The wallet a payment is for or from, as the database has it; nothing of it is believed at signing."""
 
-    wallet_id: int | None
+    wallet_id: UUID | None
     address: str | None
     derivation_index: int | None
 
@@ -61,7 +61,7 @@ class Void:
     id: int
     sender: str
     nonce: int
-    asset_id: int
+    asset_id: UUID
     """The native coin's."""
     owner: Owner
 

@@ -72,8 +72,9 @@ class Upkeep:
             return 0
         except FeeCapTooLow as capped:
             await self._store.decline(wanted, str(capped))
-            if wanted.kind is Kind.CONSOLIDATION and await self._is_poor(terms, wanted):
-                await self._sender.store.flag_needs_gas(wanted.owner.wallet_id or 0)
+            wallet_id = wanted.owner.wallet_id
+            if wanted.kind is Kind.CONSOLIDATION and wallet_id is not None and await self._is_poor(terms, wanted):
+                await self._sender.store.flag_needs_gas(wallet_id)
             logger.warning("transfer {}: {}", wanted.transfer_id, capped)
             return 0
         authority = await self._sender.authority(wanted.owner.derivation_index)

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 from loguru import logger
@@ -280,7 +281,7 @@ class Sender:
             for order, one in zip(orders.payments, kept, strict=False)
         ]
 
-    async def _give_up_others(self, claimed: Claimed, assets: set[int]) -> None:
+    async def _give_up_others(self, claimed: Claimed, assets: set[UUID]) -> None:
         """Unsent intents of this job that were decided once and are not now."""
         for intent in claimed.context.own:
             if intent.asset_id not in assets:

@@ -161,12 +161,12 @@ class TransferStore:
         (row,) = await self._rows("payments/send/gas_in_flight", **parameters)
         return Promised(parse_raw(row["promised"]), row["unsigned"], row["newest"])
 
-    async def flag_needs_gas(self, wallet_id: int) -> None:
+    async def flag_needs_gas(self, wallet_id: UUID) -> None:
         """Gas first: raise needs_gas, which rings the gas listener."""
         await self._rows("payments/send/flag_needs_gas", wallet_id=wallet_id)
 
     async def request(
-        self, job: Job, kind: Kind, asset_id: int, payment: Payment, fee: int, purse: Purse | None = None
+        self, job: Job, kind: Kind, asset_id: UUID, payment: Payment, fee: int, purse: Purse | None = None
     ) -> int:
         """Write the intent down; returns its id. ``fee`` is the most that its transaction is to cost, native raw units:
         budgets count it with the amount. ``purse``: if the sender has that much to give, after all that others asked it
@@ -288,7 +288,7 @@ class TransferStore:
             crash_here(CrashPoint.REJECT_OPEN)
         crash_here(CrashPoint.REJECT_AFTER)
 
-    async def reject_orphans(self, chain_id: int, wallet_id: int | None = None) -> list[int]:
+    async def reject_orphans(self, chain_id: int, wallet_id: UUID | None = None) -> list[int]:
         """Give up payments that never left and whose jobs have finished; returns their ids."""
         async with self._pool.connection() as conn, conn.transaction():
             found = await _ids(conn, "payments/send/lock_orphans", chain_id=chain_id, wallet_id=wallet_id)

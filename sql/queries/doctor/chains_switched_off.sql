@@ -3,7 +3,7 @@
 SELECT format('%%s is switched off and has %%s payments out', c.name, payments.live) AS text, payments.ids
 FROM chains c
 CROSS JOIN LATERAL (
-    SELECT count(*) AS live, (array_agg(t.id))[:100] AS ids
+    SELECT count(*) AS live, (array_agg(t.id::text))[:100] AS ids
     FROM (SELECT t.id FROM transfers t
           WHERE t.chain_id = c.id AND t.state NOT IN ('final', 'reverted', 'rejected') LIMIT 1000) t
 ) payments
@@ -13,7 +13,7 @@ SELECT format('%%s of %%s is switched off, and %%s wallets hold some', a.symbol,
 FROM asset_on_chain a
 JOIN chains c ON c.id = a.chain_id AND c.is_active
 CROSS JOIN LATERAL (
-    SELECT count(*) AS wallets, (array_agg(b.wallet_id))[:100] AS ids
+    SELECT count(*) AS wallets, (array_agg(b.wallet_id::text))[:100] AS ids
     FROM (SELECT b.wallet_id, b.on_chain_balance_raw FROM wallet_balances b
           WHERE b.asset_on_chain_id = a.id LIMIT %(newest)s::bigint) b
     WHERE b.on_chain_balance_raw <> '0'

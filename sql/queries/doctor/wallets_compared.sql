@@ -2,9 +2,11 @@
 -- its asset's decimals say, and those whose balances call for a flag that nobody raised or lowered.
 SELECT found.kind, count(*) AS wallets, (array_agg(w.address ORDER BY w.id))[:3] AS examples,
        (array_agg(w.id ORDER BY w.id))[:100] AS ids
-FROM (SELECT coalesce((SELECT max(w.id) FROM wallets w), 0) AS last,
+FROM (SELECT coalesce((SELECT w.id FROM wallets w ORDER BY w.id DESC LIMIT 1),
+                      '00000000-0000-0000-0000-000000000000') AS last,
              coalesce((SELECT w.id FROM wallets w WHERE %(newest)s::bigint IS NOT NULL
-                       ORDER BY w.id DESC OFFSET %(newest)s::bigint LIMIT 1), 0) AS first) range
+                       ORDER BY w.id DESC OFFSET %(newest)s::bigint LIMIT 1),
+                      '00000000-0000-0000-0000-000000000000') AS first) range
 CROSS JOIN LATERAL compare_balances(range.first, range.last) compared
 CROSS JOIN LATERAL (
     SELECT 'units' AS kind, unnest(compared.wrong_units) AS wallet_id

@@ -23,7 +23,7 @@ WITH flagged AS (
     WHERE w.wanted_job = %(job_type)s
       AND (w.wanted_since, w.id) > (
           greatest(%(after_since)s::timestamptz, now() - make_interval(secs => %(newer_than_seconds)s)),
-          %(after_wallet_id)s::bigint)
+          %(after_wallet_id)s::uuid)
       AND w.chain_id = ANY (ARRAY(
           SELECT id FROM chains
           WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))

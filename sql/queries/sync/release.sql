@@ -10,4 +10,4 @@ UPDATE wallet_balances SET
                           now() + make_interval(secs => %(retry_seconds)s)),
     last_error = coalesce(%(error)s, last_error),
     last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE now() END
-WHERE id = ANY (%(ids)s::bigint[]) AND locked_by = %(lock)s
+WHERE id = ANY (%(ids)s::uuid[]) AND locked_by = %(lock)s

@@ -14,7 +14,7 @@
 -- The rows are locked in the order of id before any is written, as settlement does, or the two could deadlock;
 -- count(*), because EXISTS would stop at the first.
 WITH locked AS MATERIALIZED (
-    SELECT b.id FROM wallet_balances b WHERE b.id = ANY (%(ids)s::bigint[]) ORDER BY b.id FOR NO KEY UPDATE
+    SELECT b.id FROM wallet_balances b WHERE b.id = ANY (%(ids)s::uuid[]) ORDER BY b.id FOR NO KEY UPDATE
 )
 UPDATE wallet_balances b SET
     on_chain_balance_raw = CASE WHEN r.block_number >= coalesce(b.block_number, 0) AND r.error IS NULL
@@ -37,8 +37,8 @@ UPDATE wallet_balances b SET
     sync_count = b.sync_count + (r.error IS NULL)::integer,
     error_count = b.error_count + (r.error IS NOT NULL)::integer,
     updated_at = now()
-FROM unnest(%(ids)s::bigint[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)s::text[],
-            array_fill(%(lock)s::text, ARRAY[cardinality(%(ids)s::bigint[])])) AS r (id, raw, block_number, error, lock),
+FROM unnest(%(ids)s::uuid[], %(raws)s::text[], %(blocks)s::bigint[], %(errors)s::text[],
+            array_fill(%(lock)s::text, ARRAY[cardinality(%(ids)s::uuid[])])) AS r (id, raw, block_number, error, lock),
      asset_on_chain a JOIN chains c ON c.id = a.chain_id
 WHERE b.id = r.id AND b.locked_by = r.lock AND a.id = b.asset_on_chain_id
   AND (SELECT count(*) FROM locked) > 0

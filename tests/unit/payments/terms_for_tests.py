@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from pipeline.chains.values import Asset
 from pipeline.payments.terms import AssetTerms, GasPolicy, Terms
@@ -22,10 +23,10 @@ DEFAULT = Terms(
     topup_fee_multiple=Decimal(3),
     block_seconds=3.0,
     lifetime_seconds=180.0,
-    native=AssetTerms(1, Asset("TRX", 6), None),
+    native=AssetTerms(UUID(int=1), Asset("TRX", 6), None),
     tokens=(
-        AssetTerms(2, Asset("USDT", 6, "T-usdt"), 100 * USDT),
-        AssetTerms(3, Asset("USDC", 6, "T-usdc"), 50 * USDT),
+        AssetTerms(UUID(int=2), Asset("USDT", 6, "T-usdt"), 100 * USDT),
+        AssetTerms(UUID(int=3), Asset("USDC", 6, "T-usdc"), 50 * USDT),
     ),
 )
 

@@ -9,12 +9,17 @@ from pipeline.payments.decide.gas import decide_gas
 from pipeline.payments.terms import GasPolicy, Terms
 from tests.unit.payments.terms_for_tests import TRX, USDT, terms
 
+FIRST, SECOND = (token.id for token in terms().tokens)
+
 coins = st.integers(0, 200 * TRX)
 tokens = st.integers(0, 1_000 * USDT)
 fees = st.none() | st.integers(0, 80 * TRX)
 policies = st.sampled_from(GasPolicy)
 holdings = st.builds(
-    lambda native, first, second: Holdings(native, {2: first, 3: second}), native=coins, first=tokens, second=tokens
+    lambda native, first, second: Holdings(native, {FIRST: first, SECOND: second}),
+    native=coins,
+    first=tokens,
+    second=tokens,
 )
 
 
@@ -32,7 +37,7 @@ def rules(draw: st.DrawFn) -> Terms:
 
 
 def held(native: int, first: int = 0, second: int = 0) -> Holdings:
-    return Holdings(native, {2: first, 3: second})
+    return Holdings(native, {FIRST: first, SECOND: second})
 
 
 class TestThresholdPolicy:
@@ -125,8 +130,8 @@ def test_a_consolidation_moves_the_whole_balance_of_every_asset(rule: Terms, wal
 
 def test_what_the_job_has_moved_already_is_not_moved_again() -> None:
     wallet = held(0, 100 * USDT, 100 * USDT)
-    assert plan_consolidation(terms(), wallet, wallet, [2]) == (Pay(terms().tokens[1], 100 * USDT),)
-    assert isinstance(plan_consolidation(terms(), wallet, wallet, [2, 3]), Skip)
+    assert plan_consolidation(terms(), wallet, wallet, [FIRST]) == (Pay(terms().tokens[1], 100 * USDT),)
+    assert isinstance(plan_consolidation(terms(), wallet, wallet, [FIRST, SECOND]), Skip)
 
 
 def test_tokens_that_are_leaving_stop_no_other() -> None:

@@ -5,7 +5,7 @@ SELECT t.id
   JOIN job_logs j ON j.id = t.job_id
  WHERE t.chain_id = %(chain_id)s
    AND t.state IN ('requested', 'signed', 'expired')
-   AND (%(wallet_id)s::bigint IS NULL OR t.wallet_id = %(wallet_id)s)
+   AND (%(wallet_id)s::uuid IS NULL OR t.wallet_id = %(wallet_id)s)
    AND j.status IN ('completed', 'failed', 'cancelled')
  ORDER BY j.id
    FOR UPDATE OF j SKIP LOCKED;

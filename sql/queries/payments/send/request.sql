@@ -7,7 +7,7 @@ INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, fro
                        idempotency_key)
 SELECT %(kind)s, j.id, j.chain_id, j.wallet_id, %(asset_id)s, %(from_address)s, %(to_address)s, %(amount)s,
        %(fee_reserved)s,
-       format('%%s:%%s:%%s:%%s', %(kind)s::text, j.id, %(asset_id)s::int,
+       format('%%s:%%s:%%s:%%s', %(kind)s::text, j.id, %(asset_id)s::uuid,
               (SELECT count(*) FROM transfers
                 WHERE job_id = j.id AND kind = %(kind)s AND asset_on_chain_id = %(asset_id)s
                   AND state IN ('final', 'reverted', 'rejected')))
