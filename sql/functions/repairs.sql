@@ -106,8 +106,8 @@ BEGIN
     JOIN asset_on_chain a ON a.chain_id = w.chain_id AND a.is_active
     WHERE w.id > p_after AND w.id <= up_to
       AND NOT EXISTS (
-          SELECT FROM wallet_balances b
-          WHERE b.wallet_id > p_after AND b.wallet_id <= up_to AND b.wallet_id = w.id AND b.asset_on_chain_id = a.id)
+          -- OFFSET 0 keeps the probe of each wallet and asset apart: of a range of UUIDs the planner cannot tell how wide it is.
+          SELECT FROM wallet_balances b WHERE b.wallet_id = w.id AND b.asset_on_chain_id = a.id OFFSET 0)
     ORDER BY w.id, a.id
     ON CONFLICT (wallet_id, asset_on_chain_id) DO NOTHING;
     GET DIAGNOSTICS balances_created = ROW_COUNT;

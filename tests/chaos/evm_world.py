@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
@@ -206,11 +206,11 @@ class EvmWorld(World):
         await self.network.node.call("anvil_setNextBlockBaseFeePerGas", hex(wei))
 
 
-async def _describe(connection: Connection, rules: EvmRules, url: str, token: str) -> tuple[int, int, int]:
-    async def one(query: str, *parameters: Any) -> int:
+async def _describe(connection: Connection, rules: EvmRules, url: str, token: str) -> tuple[int, UUID, UUID]:
+    async def one(query: str, *parameters: Any) -> Any:
         row = await (await connection.execute(query, parameters)).fetchone()  # type: ignore[arg-type]
         assert row is not None
-        return int(row[0])
+        return row[0]
 
     chain = await one(
         """

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pipeline.signing.policy import NetworkPolicy
 from tests.chaos.ledger import Landed, Ledger
@@ -22,8 +23,8 @@ class Ground(ABC):
     name: str
     """Of the chain."""
     chain_id: int
-    coin_id: int
-    token_id: int
+    coin_id: UUID
+    token_id: UUID
     token: str
     gas_wallet: str
     treasury: str

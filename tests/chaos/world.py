@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import dict_row
@@ -61,8 +61,8 @@ class World:
     connection: Connection
     devnet: DevnetClient
     chain_id: int
-    native_id: int
-    token_id: int
+    native_id: UUID
+    token_id: UUID
     genesis: str
     token: str
     gas_address: str
@@ -169,11 +169,11 @@ class World:
         assert all(count == 1 for count in happened.values())
 
 
-async def _describe(connection: Connection, rules: Rules, genesis: str, url: str, token: str) -> tuple[int, int, int]:
-    async def one(query: str, *parameters: Any) -> int:
+async def _describe(connection: Connection, rules: Rules, genesis: str, url: str, token: str) -> tuple[int, UUID, UUID]:
+    async def one(query: str, *parameters: Any) -> Any:
         row = await (await connection.execute(query, parameters)).fetchone()  # type: ignore[arg-type]
         assert row is not None
-        return int(row[0])
+        return row[0]
 
     chain = await one(
         """

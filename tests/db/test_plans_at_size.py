@@ -57,6 +57,11 @@ ANALYZE job_logs
 """
 
 
+def numbered(wallet: int) -> UUID:
+    """The id that bench/flagpost/wallets.sql gives the wallet of that number."""
+    return UUID(f"00000000-0000-7000-8000-{wallet:012x}")
+
+
 @pytest.fixture(scope="module")
 def large(server_dsn: str, template: str) -> Iterator[str]:
     """The DSN of a database that has been in use for years; its sessions tell their plans."""
@@ -168,7 +173,7 @@ async def test_next_due(executor: Pool, queue: JobQueue) -> None:
 async def test_comparing_wallets_with_their_balances(executor: Pool) -> None:
     """Pages of a thousand: each table is read by a range of an index."""
     async with few_rows_read(executor), executor.connection() as session:
-        after = UUID("00000000-0000-7000-8000-" + f"{150_000:012x}")
+        after = numbered(150_000)
         for _ in range(REPEATED):
             parameters = {"after": after, "wallets": 1_000}
             compared = await session.execute(statement("sweep/repair_wallets"), parameters, prepare=True)
@@ -234,7 +239,7 @@ async def test_flags_raised_by_hand(planned: str) -> None:
     async with await psycopg.AsyncConnection.connect(planned, autocommit=True) as session:
         plans = Plans(session)
         for first in range(start := next(untouched), start + REPEATED * BATCH, BATCH):
-            wallets = list(range(first, first + BATCH))
+            wallets = [numbered(number) for number in range(first, first + BATCH)]
             await session.execute("UPDATE wallets SET needs_gas = true WHERE id = ANY (%s)", [wallets], prepare=True)
             await session.execute(
                 "UPDATE wallets SET needs_consolidation = NOT needs_consolidation WHERE id = %s",

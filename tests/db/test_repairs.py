@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -36,7 +37,7 @@ async def load_wallets(connection: Connection, chain: Chain, count: int) -> list
 async def repair(connection: Connection) -> dict[str, int]:
     """One pass over all wallets and waiting jobs; what was done, without zeros."""
     (jobs,) = await rows(connection, "SELECT * FROM repair_jobs(100)")
-    (wallets,) = await rows(connection, "SELECT * FROM repair_wallets(0, 1000)")
+    (wallets,) = await rows(connection, "SELECT * FROM repair_wallets('00000000-0000-0000-0000-000000000000', 1000)")
     wallets.pop("up_to")
     done = {kind: jobs.get(kind, 0) + wallets.get(kind, 0) for kind in {**jobs, **wallets}}
     return {kind: count for kind, count in done.items() if count}
@@ -252,7 +253,7 @@ async def test_a_round_takes_several_sweeps_and_another_process_goes_on(
     async with executor_pool(database) as pool:
         first = Repairs(Alone(pool), page=3)  # type: ignore[arg-type]
         assert await first.cycle(interval_seconds=0.001) == {"balances_created": 6}
-        assert first.stats() == {"compared_up_to": wallets[2].id, "compared_all": 0}
+        assert first.stats() == {"compared_up_to": str(wallets[2].id), "compared_all": 0}
         await connection.execute(
             "INSERT INTO worker_registry (name, type, status, stats) VALUES ('sweep@gone:1', 'sweep', 'stopped', %s)",
             [Jsonb(dict(first.stats()))],
@@ -261,7 +262,7 @@ async def test_a_round_takes_several_sweeps_and_another_process_goes_on(
         await second.resume()
         assert await second.cycle(interval_seconds=1.5 * 3 / WALLETS_A_SECOND) == {"balances_created": 8}
         assert await second.cycle(interval_seconds=0.001) == {}
-        assert (second.up_to, second.rounds) == (0, 1)
+        assert (second.up_to, second.rounds) == (UUID(int=0), 1)
 
 
 async def test_what_comes_back_in_the_next_round_is_an_alarm(

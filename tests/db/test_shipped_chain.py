@@ -57,6 +57,8 @@ async def test_evm_chains_are_shipped_switched_off_with_what_their_contracts_say
     assert {(name, active, network, len(nodes)) for name, _, active, network, nodes, *_ in rows} == {
         ("bsc", False, "56", 0),
         ("ethereum", False, "1", 0),
+        ("bsc-testnet", False, "97", 0),
+        ("sepolia", False, "11155111", 0),
     }
     assert [(row[0], row[6], row[8]) for row in rows] == [
         ("bsc", "BNB", 18),
@@ -64,6 +66,8 @@ async def test_evm_chains_are_shipped_switched_off_with_what_their_contracts_say
         ("ethereum", "ETH", 18),
         ("ethereum", "USDT", 6),
         ("ethereum", "USDC", 6),
+        ("bsc-testnet", "tBNB", 18),
+        ("sepolia", "ETH", 18),
     ]
     for *_, fees, _, contract, _ in rows:
         FeePolicy.parse(fees)

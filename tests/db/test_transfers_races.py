@@ -315,7 +315,12 @@ class TestOperators:
 
     @pytest.mark.parametrize(
         "edit",
-        ["amount = amount + 1", "to_address = 'T-thief'", "idempotency_key = 'another'", "asset_on_chain_id = 2"],
+        [
+            "amount = amount + 1",
+            "to_address = 'T-thief'",
+            "idempotency_key = 'another'",
+            "asset_on_chain_id = gen_random_uuid()",
+        ],
     )
     async def test_what_a_payment_is_cannot_be_edited(
         self, world: World, desk: Desk, thirsty: Wallet, edit: str
