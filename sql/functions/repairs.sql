@@ -48,8 +48,8 @@ BEGIN
         WHERE b.wallet_id > p_after AND b.wallet_id <= p_up_to
         GROUP BY b.wallet_id
     ) held
-    JOIN wallets w ON w.id = held.wallet_id
-    WHERE w.id > p_after AND w.id <= p_up_to;
+    -- A probe for each wallet: of a range of UUIDs the planner cannot tell how wide it is.
+    CROSS JOIN LATERAL (SELECT one.* FROM wallets one WHERE one.id = held.wallet_id OFFSET 0) w;
 
     IF unjudged IS NOT NULL THEN
         SELECT array_agg(w.id) INTO unjudged
@@ -106,7 +106,7 @@ BEGIN
     JOIN asset_on_chain a ON a.chain_id = w.chain_id AND a.is_active
     WHERE w.id > p_after AND w.id <= up_to
       AND NOT EXISTS (
-          -- OFFSET 0 keeps the probe of each wallet and asset apart: of a range of UUIDs the planner cannot tell how wide it is.
+          -- A probe for each wallet and asset, likewise.
           SELECT FROM wallet_balances b WHERE b.wallet_id = w.id AND b.asset_on_chain_id = a.id OFFSET 0)
     ORDER BY w.id, a.id
     ON CONFLICT (wallet_id, asset_on_chain_id) DO NOTHING;
