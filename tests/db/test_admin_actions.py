@@ -2,7 +2,7 @@
 in the trail, too."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -120,7 +120,7 @@ class TestWallets:
         [
             ("add_wallets('trn', ARRAY['A'])", "no chain is called 'trn'; there are: tron"),
             ("add_wallets('tron', ARRAY['A', 'B'], ARRAY[1, 1])", "wallets_chain_id_derivation_index_key"),
-            (f"add_wallets('tron', ARRAY['A'], NULL, ARRAY['{uuid4()}'::uuid])", "no such user"),
+            (f"add_wallets('tron', ARRAY['A'], NULL, ARRAY['00000000-0000-4000-8000-000000000001'::uuid])", "no such user"),
         ],
     )
     async def test_all_or_nothing(self, connection: Connection, wallet: Wallet, call: str, said: str) -> None:
