@@ -13,6 +13,10 @@ from pipeline.db.pool import Connection
 from tests.db.sessions import rows, value
 from tests.seed import Chain, Wallet, add_wallets
 
+NOBODY = "00000000-0000-4000-8000-000000000001"
+"""No user has this id."""
+
+
 TRAIL = "SELECT action_type, target_type, target_id, details FROM admin_actions ORDER BY id"
 WHO = {"login", "role", "program"}
 CHAIN = (
@@ -120,7 +124,7 @@ class TestWallets:
         [
             ("add_wallets('trn', ARRAY['A'])", "no chain is called 'trn'; there are: tron"),
             ("add_wallets('tron', ARRAY['A', 'B'], ARRAY[1, 1])", "wallets_chain_id_derivation_index_key"),
-            (f"add_wallets('tron', ARRAY['A'], NULL, ARRAY['00000000-0000-4000-8000-000000000001'::uuid])", "no such user"),
+            (f"add_wallets('tron', ARRAY['A'], NULL, ARRAY['{NOBODY}'::uuid])", "no such user"),
         ],
     )
     async def test_all_or_nothing(self, connection: Connection, wallet: Wallet, call: str, said: str) -> None:
