@@ -84,8 +84,8 @@ class Enqueued:
 class JobQueue:
     """The queue as one worker sees it.
 
-    ``worker_id`` is its id in worker_registry; ``chain_ids`` None means every active chain. The configuration may be
-    replaced while it runs. Connections of ``pool`` are in autocommit.
+    ``worker_id`` is its incarnation in worker_registry; ``chain_ids`` None means every active chain. The configuration
+    may be replaced while it runs. Connections of ``pool`` are in autocommit.
     """
 
     def __init__(

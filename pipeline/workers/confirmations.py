@@ -97,7 +97,7 @@ class Following:
         if numbered is not None:
             numbering = Numbering(numbered, StrangerStore(runtime.pool), row.replace_after_blocks)
         self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
-        self._leader = Leader(runtime.pool, runtime.registration.id, f"confirmations {row.name}")
+        self._leader = Leader(runtime.pool, runtime.registration.incarnation, f"confirmations {row.name}")
         self._lease: int | None = None
         """Under which this process led in the last turn."""
         self._next_tidy = 0.0

@@ -93,7 +93,7 @@ class Executor:
         """Work until told to stop; then finish what is held within the grace, and hand back the rest."""
         self._runtime = runtime
         self._queue = JobQueue(
-            runtime.pool, runtime.registration.id, chain_ids=self.chain_ids, config=runtime.config.queue
+            runtime.pool, runtime.registration.incarnation, chain_ids=self.chain_ids, config=runtime.config.queue
         )
         self._next_sweep = _now() + runtime.config.sweep.interval_seconds
         runtime.watch(self._changed)

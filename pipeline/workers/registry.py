@@ -14,10 +14,13 @@ from pipeline.db.statements import statement
 
 
 class Registration:
-    """The row of one process. Its id is drawn here, not in the database, so that it survives a lost row."""
+    """The row of one process. Its incarnation is drawn here, not in the database, so that it survives a lost row."""
 
     def __init__(self, pool: Pool, worker_type: str, *, blockchain: str | None = None) -> None:
-        self.id: UUID = uuid4()
+        self.incarnation: UUID = uuid4()
+        """Names this process in leases, locks and leaderships; no other process ever has it, whatever its slot."""
+        self.slot: str | None = None
+        """The row's id, such as ``tron-gas-topup-001``; another one after the row was lost. None: not registered."""
         self.type = worker_type
         self.blockchain = blockchain
         self.pid = os.getpid()
@@ -30,12 +33,13 @@ class Registration:
         self._known_status = "running"
 
     async def register(self) -> None:
-        """Enter the row as running. Raises psycopg errors; FP015 and FP016 where the database refuses."""
-        async with self._pool.connection() as connection:
-            await connection.execute(
+        """Enter the row as running, in the lowest slot that is free. Raises psycopg errors; FP015 and FP016 where the
+        database refuses."""
+        async with self._pool.connection() as connection, connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(
                 statement("workers/register"),
                 {
-                    "id": self.id,
+                    "incarnation": self.incarnation,
                     "name": self.name,
                     "type": self.type,
                     "blockchain": self.blockchain,
@@ -45,6 +49,7 @@ class Registration:
                     "token": self._token,
                 },
             )
+            self.slot = await cursor.fetchone()
         self._known_status = "running"
 
     async def heartbeat(
@@ -73,7 +78,7 @@ class Registration:
             await cursor.execute(
                 statement("workers/heartbeat"),
                 {
-                    "id": self.id,
+                    "incarnation": self.incarnation,
                     "known_status": self._known_status,
                     "status": status,
                     "last_error": last_error,

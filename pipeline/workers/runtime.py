@@ -105,7 +105,7 @@ class Runtime:
             [*worker.channels, "config"],
             name=worker.type,
             role=worker.role,
-            worker_id=self.registration.id,
+            worker_id=self.registration.incarnation,
             gated=GATED if GATED in worker.channels else None,
             lossy=settings.lossy_notify,
             on_reconnect=self._reconnected,
@@ -211,7 +211,7 @@ class Runtime:
         watching = [asyncio.create_task(watcher) for watcher in watchers]
         working = asyncio.create_task(self.worker.run(self), name=self.worker.type)
         self.ready.set()
-        logger.info("{}: ready as {}{}", self.worker.type, self.registration.name, " (paused)" if self.paused else "")
+        logger.info("{}: ready as {}{}", self.worker.type, self.registration.slot, " (paused)" if self.paused else "")
         stopping = asyncio.create_task(self.stopping.wait())
         try:
             await asyncio.wait({working, stopping, *watching}, return_when=asyncio.FIRST_COMPLETED)

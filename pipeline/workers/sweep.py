@@ -98,8 +98,8 @@ class Sweep:
     async def run(self, runtime: Runtime) -> None:
         """Act or stand by until told to stop."""
         self._runtime = runtime
-        self._queue = JobQueue(runtime.pool, runtime.registration.id, chain_ids=self._chain_ids)
-        self._leader = Leader(runtime.pool, runtime.registration.id, "sweep")
+        self._queue = JobQueue(runtime.pool, runtime.registration.incarnation, chain_ids=self._chain_ids)
+        self._leader = Leader(runtime.pool, runtime.registration.incarnation, "sweep")
         self._statements = Statements(runtime)
         times = self._times = Times(runtime)
         repairs = self._repairs = Repairs(runtime)

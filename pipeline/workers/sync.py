@@ -229,7 +229,8 @@ class ChainSync:
     async def _claim(self, size: int) -> tuple[str, list[_Due]]:
         """Up to ``size`` due balances, and the lock they are under."""
         self._claims += 1
-        lock = f"{self._runtime.registration.id}:{self.row.name}:{self._claims}"
+        process = self._runtime.registration
+        lock = f"{process.slot}:{process.incarnation}:{self.row.name}:{self._claims}"
         parameters = {
             "lock": lock,
             "lock_seconds": self._runtime.config.sync.lock_seconds,

@@ -30,9 +30,9 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT EXISTS (
         SELECT FROM worker_registry w
-        WHERE w.id = p_worker_id
+        WHERE w.incarnation = p_worker_id
           AND (w.status = 'stopped'
-               OR (w.session_lost_at < clock_timestamp() - interval '5 seconds' AND w.id = ANY (dead_workers()))))
+               OR (w.session_lost_at < clock_timestamp() - interval '5 seconds' AND w.incarnation = ANY (dead_workers()))))
 $$;
 
 -- Takes the leadership for a worker, or renews it, for p_length (60 s at the most). The number of its lease; NULL: another
@@ -108,7 +108,7 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT l.name, least(l.until, l.renewed_at + l.length), w.name
     FROM leaderships l
-    LEFT JOIN worker_registry w ON w.id = l.holder
+    LEFT JOIN worker_registry w ON w.incarnation = l.holder
     LEFT JOIN chains c ON l.name LIKE '% %' AND c.name = substr(l.name, position(' ' IN l.name) + 1)
     WHERE NOT is_led(l, clock_timestamp())
       AND least(l.until, l.renewed_at + l.length) <= clock_timestamp() - longer_than

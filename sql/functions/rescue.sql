@@ -17,14 +17,14 @@ AS $$
 DECLARE
     dead uuid[] := dead_workers();
 BEGIN
-    -- What the sync left behind when it was killed; a lock begins with the id of its worker (pipeline/workers/sync.py).
+    -- What the sync left behind when it was killed; a lock names the slot and the incarnation of its worker (pipeline/workers/sync.py).
     -- Due at once (triggers/balance_locks.sql); what had expired was due before, and rings nobody.
     UPDATE wallet_balances b SET processing_status = 'idle', locked_by = NULL, locked_until = NULL
     WHERE b.id = ANY (ARRAY(
         SELECT left_behind.id
         FROM wallet_balances left_behind
         WHERE left_behind.processing_status = 'processing'
-          AND (left_behind.locked_until <= now() OR split_part(left_behind.locked_by, ':', 1) = ANY (dead::text[]))
+          AND (left_behind.locked_until <= now() OR split_part(left_behind.locked_by, ':', 2) = ANY (dead::text[]))
         ORDER BY left_behind.id
         FOR NO KEY UPDATE SKIP LOCKED
     ));
@@ -36,14 +36,14 @@ BEGIN
                     THEN format('the attempt ran past its deadline, %s', date_trunc('second', j.lease_deadline))
                     WHEN w.id IS NULL THEN 'its worker is not registered'
                     WHEN w.status = 'stopped' THEN format('its worker %s was stopped', w.name)
-                    WHEN w.id = ANY (dead) THEN format('its worker %s died', w.name)
+                    WHEN w.incarnation = ANY (dead) THEN format('its worker %s died', w.name)
                     ELSE format('its worker %s has been silent since %s', w.name, date_trunc('second', w.last_heartbeat))
                END AS reason
         FROM job_logs j
-        LEFT JOIN worker_registry w ON w.id = j.leased_by
+        LEFT JOIN worker_registry w ON w.incarnation = j.leased_by
         WHERE j.status = 'active' AND NOT j.awaiting_chain
           AND (j.lease_deadline < now()
-               OR w.id = ANY (dead)
+               OR w.incarnation = ANY (dead)
                OR (j.updated_at < now() - older_than
                    AND (w.id IS NULL OR w.status = 'stopped' OR w.last_heartbeat < now() - stale)))
           AND NOT EXISTS (

@@ -2,15 +2,15 @@
 -- else (pipeline_sync) can still be seen alive.
 --
 -- Guarantees: a role registers workers of its own types only (worker_types), and at most 200 that live; a worker changes its own
--- row only, which it proves by the secret that it registered with; what an operator wrote into `status` since the
+-- row only, which it proves by the secret that it registered with; a slot has one process (worker_slots.sql); what an operator wrote into `status` since the
 -- worker last looked is never overwritten, but handed back to the worker; nobody is called dead whose session is there.
 
 -- The advisory lock that a worker's LISTEN session holds for as long as it lives. Shared, so that the session which follows
 -- a half-open one need not wait for it. Where somebody else holds it alone, the worker is judged by its heartbeats.
-CREATE OR REPLACE FUNCTION worker_session_key(worker_id uuid) RETURNS bigint
+CREATE OR REPLACE FUNCTION worker_session_key(p_incarnation uuid) RETURNS bigint
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
-AS $$ SELECT hashtextextended('flagpost: worker ' || worker_id::text, 0) $$;
+AS $$ SELECT hashtextextended('flagpost: worker ' || p_incarnation::text, 0) $$;
 
 -- The keys of all workers whose session is there, held by logins that can be workers: nobody else keeps a dead one alive. A
 -- process that is killed loses its sessions within milliseconds; one that is frozen or cut off keeps them, and is judged by its
@@ -25,16 +25,16 @@ AS $$
       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
 $$;
 
--- Workers that died: their session has been gone for 5 s, and they have not been heard of since it was missed. One that
+-- Incarnations of workers that died: their session has been gone for 5 s, and they have not been heard of since it was missed. One that
 -- lives is back within a second, and says that it lives every 2 s as long as it is not (pipeline/workers/runtime.py).
 CREATE OR REPLACE FUNCTION dead_workers() RETURNS uuid[]
 LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    SELECT coalesce(array_agg(w.id), '{}')
+    SELECT coalesce(array_agg(w.incarnation), '{}')
     FROM worker_registry w
     WHERE w.session_lost_at < clock_timestamp() - interval '5 seconds'
-      AND worker_session_key(w.id) <> ALL ((SELECT worker_sessions())::bigint[])
+      AND worker_session_key(w.incarnation) <> ALL ((SELECT worker_sessions())::bigint[])
 $$;
 
 -- Whether the caller may write rows of workers of that type: the owner of this schema, and the role that they act as.
@@ -51,16 +51,25 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT caller_acts_as(current_user)
-        OR (may_be_worker(w.type) AND coalesce(w.token_hash = sha256(convert_to(p_token, 'UTF8')), w.token_hash IS NULL))
+        OR coalesce(may_be_worker(w.type) AND w.token_hash = sha256(convert_to(p_token, 'UTF8')), false)
 $$;
 
--- Registers a process, or registers it again after its row was deleted. p_worker_id is drawn by the worker, so that it survives
--- a database that was restored under it, and so is p_token, which it has to know from then on (NULL: an older version). Raises
--- FP015 where the caller may not, FP016 above 200 live workers of its role; ended ones are forgotten beyond 1,000 of a role.
+-- What outlives the process that said it: how far the sweep has compared wallets (sql/queries/sweep/compared_up_to.sql).
+CREATE OR REPLACE FUNCTION lasting_stats(p_stats jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT CASE WHEN p_stats ? 'compared_up_to' THEN jsonb_build_object('compared_up_to', p_stats -> 'compared_up_to') ELSE '{}' END
+$$;
+
+-- Registers a process in the lowest slot that is free, or again in the one it has; returns the slot. p_incarnation is drawn by the
+-- process, so that it survives a database that was restored under it, and so is p_token, which it has to know from then on.
+-- p_blockchain: names of the chains it serves, with commas; NULL: all. Raises FP015 where the caller may not, FP016 above
+-- 200 live workers of its role; ended ones are forgotten beyond 1,000 of a role.
 CREATE OR REPLACE FUNCTION register_worker(
-    p_worker_id uuid, p_name text, p_type text, p_blockchain text,
-    p_pid integer, p_host text, p_port integer, p_config jsonb, p_token text DEFAULT NULL
-) RETURNS void
+    p_incarnation uuid, p_name text, p_type text, p_blockchain text,
+    p_pid integer, p_host text, p_port integer, p_config jsonb, p_token text
+) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -69,26 +78,29 @@ DECLARE
     kin text[] := ARRAY(SELECT t.type FROM worker_types t WHERE t.role = allowed);
     known worker_registry;
     living integer;
+    sessions bigint[];
+    slot text;
+    taken text;
 BEGIN
     IF NOT may_be_worker(p_type) THEN
         RAISE EXCEPTION '% may not register a worker of type "%"', calling_role(), p_type USING
             ERRCODE = 'FP015',
             HINT = coalesce('Workers of this type act as ' || allowed || '.', 'The types: SELECT * FROM worker_types.');
     END IF;
-    -- One after the other, so that the number of them holds whoever registers at the same moment.
+    -- One after the other, so that two never find the same slot free, and the number of them holds.
     PERFORM lock_row(format('workers of %s', allowed));
 
-    SELECT * INTO known FROM worker_registry w WHERE w.id = p_worker_id;
+    SELECT * INTO known FROM worker_registry w WHERE w.incarnation = p_incarnation;
     IF FOUND THEN
         IF NOT is_own_row(known, p_token) THEN
-            RAISE EXCEPTION 'worker % is registered by another process, as %', p_worker_id, known.name USING
+            RAISE EXCEPTION 'worker % is registered by another process, as %', p_incarnation, known.id USING
                 ERRCODE = 'FP015', HINT = 'Start this process again: it draws a new id.';
         END IF;
         UPDATE worker_registry SET
             status = 'running', last_heartbeat = clock_timestamp(), last_error = NULL, config = coalesce(p_config, '{}'),
             session_lost_at = NULL
-        WHERE id = p_worker_id;
-        RETURN;
+        WHERE incarnation = p_incarnation;
+        RETURN known.id;
     END IF;
 
     SELECT count(*) INTO living FROM worker_registry w
@@ -104,19 +116,37 @@ BEGIN
         WHERE w.type = ANY (kin)
           AND (w.status IN ('stopped', 'error') OR w.last_heartbeat <= clock_timestamp() - interval '60 seconds')
         ORDER BY w.last_heartbeat DESC OFFSET 1000));
-    INSERT INTO worker_registry (id, name, type, blockchain, pid, host, port, config, status, last_heartbeat, token_hash)
-    VALUES (p_worker_id, p_name, p_type, p_blockchain, p_pid, p_host, p_port, coalesce(p_config, '{}'),
-            'running', clock_timestamp(), sha256(convert_to(p_token, 'UTF8')));
+
+    WHILE taken IS NULL LOOP
+        sessions := worker_sessions();
+        slot := free_slot(slot_prefix(p_blockchain, p_type), sessions);
+        INSERT INTO worker_registry AS w (
+            id, incarnation, name, type, blockchain, pid, host, port, config, status, last_heartbeat, token_hash
+        ) VALUES (
+            slot, p_incarnation, p_name, p_type, p_blockchain, p_pid, p_host, p_port, coalesce(p_config, '{}'),
+            'running', clock_timestamp(), sha256(convert_to(p_token, 'UTF8'))
+        )
+        -- A heartbeat of the process that had it may have come in between: then it is not free, and the next one is tried.
+        ON CONFLICT (id) DO UPDATE SET
+            incarnation = excluded.incarnation, name = excluded.name, type = excluded.type, blockchain = excluded.blockchain,
+            pid = excluded.pid, host = excluded.host, port = excluded.port, config = excluded.config, status = 'running',
+            last_heartbeat = excluded.last_heartbeat, token_hash = excluded.token_hash, last_error = NULL,
+            stats = lasting_stats(w.stats), session_seen = false, session_lost_at = NULL, created_at = clock_timestamp()
+        WHERE slot_is_free(w, sessions)
+        RETURNING w.id INTO taken;
+    END LOOP;
+    RETURN taken;
 END
 $$;
 
--- Says that a worker lives, and returns the status its row has now; NULL when the row is gone.
+-- Says that a worker lives, and returns the status its row has now; NULL, and nothing is written, when the row is gone or its slot has
+-- another process: it registers again then.
 -- p_known_status is what the worker last saw there: if the row says something else, an operator wrote
 -- it, and it stays. What the sweep wrote about a silent worker ('error', 'stopped') is healed by any heartbeat,
 -- and a worker that goes says so whatever stands there. p_last_error is all that is wrong with it now: '' takes back what it
 -- said before, NULL leaves it. Raises FP015 for a row of another process.
 CREATE OR REPLACE FUNCTION worker_heartbeat(
-    p_worker_id uuid, p_known_status text, p_status text, p_last_error text, p_stats jsonb, p_token text DEFAULT NULL
+    p_incarnation uuid, p_known_status text, p_status text, p_last_error text, p_stats jsonb, p_token text
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -130,13 +160,13 @@ BEGIN
                       THEN p_status ELSE w.status END,
         last_heartbeat = clock_timestamp(),
         last_error = CASE WHEN p_last_error IS NULL THEN w.last_error ELSE nullif(p_last_error, '') END,
-        stats = coalesce(p_stats, w.stats),
-        session_seen = w.session_seen OR worker_session_key(w.id) = ANY (worker_sessions()),
+        stats = coalesce(lasting_stats(w.stats) || p_stats, w.stats),
+        session_seen = w.session_seen OR worker_session_key(w.incarnation) = ANY (worker_sessions()),
         session_lost_at = NULL
-    WHERE w.id = p_worker_id AND is_own_row(w, p_token)
+    WHERE w.incarnation = p_incarnation AND is_own_row(w, p_token)
     RETURNING w.status INTO now_status;
     IF NOT FOUND THEN
-        SELECT w.name INTO other_name FROM worker_registry w WHERE w.id = p_worker_id;
+        SELECT w.name INTO other_name FROM worker_registry w WHERE w.incarnation = p_incarnation;
         IF FOUND THEN
             RAISE EXCEPTION '% may not write the row of worker %', calling_role(), other_name USING
                 ERRCODE = 'FP015', HINT = 'A process writes its own row only; an operator writes status as the owner.';
@@ -158,7 +188,7 @@ AS $$
     WHERE id = ANY (ARRAY(
         SELECT w.id FROM worker_registry w
         WHERE w.session_seen AND w.session_lost_at IS NULL AND w.status <> 'stopped'
-          AND worker_session_key(w.id) <> ALL ((SELECT worker_sessions())::bigint[])
+          AND worker_session_key(w.incarnation) <> ALL ((SELECT worker_sessions())::bigint[])
         FOR UPDATE SKIP LOCKED));
     UPDATE worker_registry SET
         status = 'error',
@@ -168,7 +198,7 @@ AS $$
     WHERE id = ANY (ARRAY(
         SELECT w.id FROM worker_registry w
         WHERE w.status IN ('running', 'paused')
-          AND (w.last_heartbeat < clock_timestamp() - stale OR w.id = ANY ((SELECT dead_workers())::uuid[]))
+          AND (w.last_heartbeat < clock_timestamp() - stale OR w.incarnation = ANY ((SELECT dead_workers())::uuid[]))
         FOR UPDATE SKIP LOCKED))
     RETURNING name
 $$;

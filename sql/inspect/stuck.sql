@@ -5,16 +5,16 @@
 \pset null '-'
 \echo
 \echo 'Running jobs that the next cleanup takes from their worker: flagpost jobs cleanup-stuck'
-SELECT j.job_id, j.job_type, j.wallet_address, w.name AS worker, w.status,
+SELECT j.job_id, j.job_type, j.wallet_address, w.id AS worker, w.status,
        date_trunc('second', clock_timestamp() - w.last_heartbeat) AS silent,
        date_trunc('second', clock_timestamp() - j.updated_at) AS untouched,
        j.lease_deadline < clock_timestamp() AS past_deadline
 FROM job_logs j
-LEFT JOIN worker_registry w ON w.id = j.leased_by
+LEFT JOIN worker_registry w ON w.incarnation = j.leased_by
 WHERE j.status = 'active' AND NOT j.awaiting_chain
   AND (j.lease_deadline < clock_timestamp()
        OR w.id IS NULL OR w.status = 'stopped' OR w.last_heartbeat < clock_timestamp() - interval '60 seconds'
-       OR w.id = ANY (dead_workers()))
+       OR w.incarnation = ANY (dead_workers()))
 ORDER BY j.updated_at
 LIMIT 50;
 

@@ -5,24 +5,24 @@
 \pset null '-'
 \echo
 \echo 'Workers (silent at 60 s)'
-SELECT name, type, blockchain,
+SELECT id AS slot, type, blockchain,
        CASE WHEN status IN ('running', 'paused') AND last_heartbeat < clock_timestamp() - interval '60 seconds'
             THEN status || ', silent' ELSE status END AS status,
        host, pid,
        date_trunc('second', clock_timestamp() - last_heartbeat) AS heartbeat,
        date_trunc('second', clock_timestamp() - created_at) AS age,
-       (SELECT count(*) FROM job_logs j WHERE j.leased_by = w.id AND j.status = 'active') AS jobs,
+       (SELECT count(*) FROM job_logs j WHERE j.leased_by = w.incarnation AND j.status = 'active') AS jobs,
        stats, last_error
 FROM worker_registry w
 WHERE status <> 'stopped' OR last_heartbeat > clock_timestamp() - interval '1 day'
-ORDER BY type, status, name
+ORDER BY type, status, id
 LIMIT 100;
 
 \echo 'Leaders (a lease lasts 30 s; a holder that died is replaced)'
-SELECT l.name, w.name AS holder, l.lease, l.until > clock_timestamp() AS valid,
+SELECT l.name, w.id AS holder, l.lease, l.until > clock_timestamp() AS valid,
        date_trunc('second', clock_timestamp() - l.taken_at) AS since,
        date_trunc('second', clock_timestamp() - l.renewed_at) AS renewed
-FROM leaderships l LEFT JOIN worker_registry w ON w.id = l.holder
+FROM leaderships l LEFT JOIN worker_registry w ON w.incarnation = l.holder
 ORDER BY l.name;
 
 \echo 'Sessions that wait for a lock, and the session that holds it'

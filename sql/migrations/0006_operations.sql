@@ -1,7 +1,8 @@
 -- Running the system: its configuration, its processes, who of them acts, and what people did to it.
 --
 -- Guarantees before any application code runs: of several processes of a type one leads at a time; an advisory lock is for whoever
--- may connect, so none of them decides about money, flags or who acts; a process writes its own row only.
+-- may connect, so none of them decides about money, flags or who acts; a process writes its own row only; two processes never have
+-- one slot, and who takes a slot over takes over nothing else: leases, locks and leaderships name the incarnation.
 
 CREATE TABLE system_config (
     id uuid PRIMARY KEY DEFAULT (
@@ -22,7 +23,12 @@ CREATE TABLE worker_types (
 );
 
 CREATE TABLE worker_registry (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    -- The slot: chain, type and number, unique over hosts: tron-gas-topup-001; bsc+tron-sync-001 serves both, all-sweep-001 every
+    -- chain. A process takes the lowest number that is free (sql/functions/worker_slots.sql).
+    id text PRIMARY KEY CONSTRAINT a_slot_is_chain_type_and_number CHECK (id ~ '^[a-z][a-z0-9+-]*-[0-9]{3,}$'),
+    -- The process that has the slot: drawn by it at its start, and what job_logs.leased_by, wallet_balances.locked_by and
+    -- leaderships.holder name. So nothing that a slot's last process held counts as held by its next one.
+    incarnation uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     name text NOT NULL,
     type text NOT NULL,
     blockchain text,
@@ -53,7 +59,7 @@ CREATE INDEX worker_registry_live ON worker_registry (type, last_heartbeat) WHER
 -- Of several processes of a type one acts at a time (sql/functions/leaderships.sql).
 CREATE TABLE leaderships (
     name text PRIMARY KEY,                       -- 'sweep', 'confirmations tron'
-    holder uuid,                                 -- worker_registry.id; NULL: given up by its last holder
+    holder uuid,                                 -- worker_registry.incarnation; NULL: given up by its last holder
     lease bigint NOT NULL DEFAULT 0,             -- raised by each change of hands
     length interval NOT NULL DEFAULT '30 seconds',
     until timestamptz NOT NULL DEFAULT '-infinity',

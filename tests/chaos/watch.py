@@ -29,7 +29,7 @@ class Watch:
     _open: dict[tuple[str, int], float] = field(default_factory=dict)
     """(job, lease) → when its worker was dead for the first time."""
     _pids: dict[str, int] = field(default_factory=dict)
-    """By worker_registry.id, also of rows that were deleted."""
+    """By worker_registry.incarnation, also of rows that were deleted."""
     _looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -60,7 +60,9 @@ class Watch:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
-        rows = await self.database.eyes.ask("SELECT id::text, pid FROM worker_registry WHERE pid IS NOT NULL")
+        rows = await self.database.eyes.ask(
+            "SELECT incarnation::text AS id, pid FROM worker_registry WHERE pid IS NOT NULL"
+        )
         self._pids |= {row["id"]: row["pid"] for row in rows}
         held = await self.database.eyes.ask(
             "SELECT id::text, lease, leased_by::text FROM job_logs WHERE status = 'active' AND NOT awaiting_chain"

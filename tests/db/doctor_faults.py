@@ -84,7 +84,7 @@ OLD_JOB = job("old", run_at="now() - interval '1 hour'")
 OUT = (AWAITING, payment("broadcasting"), attempt("broadcasting"))
 OUT_WITH_NONCE = (AWAITING, payment("broadcasting"), attempt("broadcasting", nonce="4"))
 SECOND = "(SELECT id FROM wallets ORDER BY id DESC LIMIT 1)"
-WORKER = "INSERT INTO worker_registry (name, type) VALUES ('gas-topup@here:1', 'gas-topup')"
+WORKER = "INSERT INTO worker_registry (id, name, type) VALUES ('all-gas-topup-001', 'gas-topup@here:1', 'gas-topup')"
 
 FAULTS = (
     Fault(
@@ -176,16 +176,16 @@ FAULTS = (
     Fault("sequences", (job("a"), "SELECT setval('job_logs_seq', 1, false)"), "job_logs_seq had drawn 0"),
     Fault(
         "processes.troubles",
-        "INSERT INTO worker_registry (name, type, last_error) SELECT 'sync@' || n, 'sync', 'no node answers'"
-        " FROM generate_series(1, 5) AS n",
+        "INSERT INTO worker_registry (id, name, type, last_error) SELECT 'all-sync-00' || n, 'sync@' || n, 'sync',"
+        " 'no node answers' FROM generate_series(1, 5) AS n",
         "sync@1, sync@2, sync@3 and 2 more: no node answers",
         Level.WARN,
         cure="do what it says",
     ),
     Fault(
         "processes.heartbeats",
-        "INSERT INTO worker_registry (name, type, last_heartbeat)"
-        " VALUES ('sync@here:1', 'sync', now() + interval '400 days')",
+        "INSERT INTO worker_registry (id, name, type, last_heartbeat)"
+        " VALUES ('all-sync-001', 'sync@here:1', 'sync', now() + interval '400 days')",
         "the last heartbeat of sync@here:1 is of",
         cure="start sweep, which corrects it",
     ),

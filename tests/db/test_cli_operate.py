@@ -192,8 +192,8 @@ def test_doctor_finds_a_missing_or_bad_mnemonic(shell, words, message):
 
 def test_doctor_reports_silent_processes(shell, sql):
     sql(
-        "INSERT INTO worker_registry (name, type, last_heartbeat) VALUES"
-        " ('a', 'sync', now()), ('b', 'gas-topup', now() - interval '5 minutes')"
+        "INSERT INTO worker_registry (id, name, type, last_heartbeat) VALUES"
+        " ('all-sync-001', 'a', 'sync', now()), ('all-gas-topup-001', 'b', 'gas-topup', now() - interval '5 minutes')"
     )
     answer = shell("doctor")
     assert "gas-topup: 1 without a heartbeat" in answer.out
@@ -204,7 +204,7 @@ def test_doctor_says_that_the_system_is_paused_and_how_to_go_on(shell, sql):
     shell("config", "set", "paused", "true")
     sql(
         "INSERT INTO worker_registry (id, name, type, status, last_heartbeat)"
-        " VALUES (gen_random_uuid(), 'sync@here:1', 'sync', 'paused', now())"
+        " VALUES ('all-sync-001', 'sync@here:1', 'sync', 'paused', now())"
     )
     out = shell("doctor").out
     assert "! the whole system is paused" in out

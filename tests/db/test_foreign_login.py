@@ -39,8 +39,8 @@ WITHOUT_RIGHTS = (
     "PREPARE hold AS SELECT FROM flagpost_locks.named FOR UPDATE",
     "SELECT lead('sweep', gen_random_uuid(), '30 s')",
     "SELECT stop_leading('sweep', gen_random_uuid())",
-    "SELECT register_worker(gen_random_uuid(), 'w', 'sync', NULL, 1, 'h', NULL, '{}')",
-    "SELECT worker_heartbeat(gen_random_uuid(), 'running', 'paused', NULL, NULL)",
+    "SELECT register_worker(gen_random_uuid(), 'w', 'sync', NULL, 1, 'h', NULL, '{}', 'secret')",
+    "SELECT worker_heartbeat(gen_random_uuid(), 'running', 'paused', NULL, NULL, 'secret')",
     "LOCK TABLE schema_migrations IN SHARE UPDATE EXCLUSIVE MODE",
 )
 
@@ -130,7 +130,7 @@ class TestTheSessionOfAWorker:
         """Its key is held alone before it connects again: it is judged by its heartbeats, which come every 2 s then."""
         script = Script()
         async with running(executor(script), database) as runtime:
-            key = await value(connection, self.KEY, runtime.registration.id)
+            key = await value(connection, self.KEY, runtime.registration.incarnation)
             taking = asyncio.create_task(foreign.execute("SELECT pg_advisory_lock(%s)", [key]))
             await until_blocked(connection, foreign)
             before, reconnects = runtime.heartbeats, runtime.listener.reconnects

@@ -20,8 +20,8 @@ from tests.seed import Chain, Wallet, add_wallets
 async def new_worker(connection: Connection, *, silent: timedelta = timedelta(0), status: str = "running") -> UUID:
     return await value(
         connection,
-        "INSERT INTO worker_registry (name, type, status, last_heartbeat) VALUES ('w1', 'gas-topup', %s, now() - %s)"
-        " RETURNING id",
+        "INSERT INTO worker_registry (id, name, type, status, last_heartbeat)"
+        " VALUES ('all-gas-topup-001', 'w1', 'gas-topup', %s, now() - %s) RETURNING incarnation",
         status,
         silent,
     )

@@ -32,7 +32,7 @@ ATTACKS = {
     "keep gas from being sent": "SELECT lock_gas(1)",
     "keep nonces from being reserved": "SELECT lock_sender(1, 'T')",
     "lead": "SELECT lead('sweep', gen_random_uuid(), '1 min')",
-    "register workers": "SELECT register_worker(gen_random_uuid(), 'w', 'sync', NULL, 1, 'h', NULL, '{}')",
+    "register workers": "SELECT register_worker(gen_random_uuid(), 'w', 'sync', NULL, 1, 'h', NULL, '{}', 'secret')",
     "look into the queue": "SELECT get_job_queue_stats()",
     "learn who leads": "SELECT worker_sessions()",
     "read the ledger": "SELECT FROM schema_migrations",

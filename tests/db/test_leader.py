@@ -47,8 +47,8 @@ async def standby(pool: Pool) -> AsyncIterator[Leader]:
 
 async def add_worker(connection: Connection, worker_id: UUID, status: str, lost: timedelta | None) -> None:
     await connection.execute(
-        "INSERT INTO worker_registry (id, name, type, status, session_seen, session_lost_at)"
-        " VALUES (%s, 'c1', 'confirmations', %s, true, now() - %s::interval)",
+        "INSERT INTO worker_registry (id, incarnation, name, type, status, session_seen, session_lost_at)"
+        " VALUES ('tron-confirmations-001', %s, 'c1', 'confirmations', %s, true, now() - %s::interval)",
         [worker_id, status, lost],
     )
 

@@ -31,13 +31,27 @@ async def session(database: str) -> AsyncIterator[Connection]:
 
 def worker(worker_type: str, **changes: Any) -> Mapping[str, Any]:
     """Parameters of workers/register."""
-    made = {"id": uuid4(), "name": "w", "type": worker_type, "blockchain": None, "pid": 1, "host": "h", "config": None}
+    made = {
+        "incarnation": uuid4(),
+        "name": "w",
+        "type": worker_type,
+        "blockchain": None,
+        "pid": 1,
+        "host": "h",
+        "config": None,
+    }
     return {**made, "token": "the secret of its own", **changes}
 
 
 async def heartbeat(session: Connection, of: Mapping[str, Any], **changes: Any) -> str | None:
     """What the row says then."""
-    said = {"id": of["id"], "known_status": "running", "status": "running", "last_error": None, "stats": None}
+    said = {
+        "incarnation": of["incarnation"],
+        "known_status": "running",
+        "status": "running",
+        "last_error": None,
+        "stats": None,
+    }
     row = await (
         await session.execute(statement("workers/heartbeat"), {**said, "token": of["token"], **changes})
     ).fetchone()
@@ -104,30 +118,20 @@ class TestARole:
         of = await register(connection, worker("sync"))
         assert await heartbeat(connection, of, token=None, status="paused") == "paused"
 
-
-class TestAnOlderProcess:
-    """It knows no secret, and goes on while the database is migrated under it."""
-
-    OLD_REGISTER = "SELECT register_worker(%s, 'w', 'gas-topup', NULL, 1, 'h', NULL, '{}')"
-    OLD_HEARTBEAT = "SELECT worker_heartbeat(%s, 'running', 'running', NULL, NULL)"
-
-    async def test_is_its_roles(self, connection: Connection) -> None:
-        of = uuid4()
+    async def test_without_a_secret_writes_nothing_more(self, connection: Connection) -> None:
         await connection.execute("SET ROLE pipeline_executor")
-        await connection.execute(self.OLD_REGISTER, [of])
-        assert await value(connection, self.OLD_HEARTBEAT, of) == "running"
-        await connection.execute("SET ROLE pipeline_sync")
+        of = await register(connection, worker("gas-topup", token=None))
         with pytest.raises(psycopg.Error, match="may not write"):
-            await connection.execute(self.OLD_HEARTBEAT, [of])
+            await heartbeat(connection, of)
 
 
 class TestHowMany:
     async def fill(self, connection: Connection, worker_type: str, count: int, status: str, ago: str) -> None:
         await connection.execute(
             "INSERT INTO worker_registry (id, name, type, status, last_heartbeat)"
-            " SELECT gen_random_uuid(), n::text, %s, %s, now() - %s::interval - n * interval '1 ms'"
-            " FROM generate_series(1, %s) AS n",
-            [worker_type, status, ago, count],
+            " SELECT format('all-%%s-%%s', %s::text, lpad(n::text, greatest(3, length(n::text)), '0')), n::text, %s,"
+            " %s, now() - %s::interval - n * interval '1 ms' FROM generate_series(1, %s) AS n",
+            [worker_type, worker_type, status, ago, count],
         )
 
     async def test_live_at_once(self, connection: Connection, session: Connection) -> None:
@@ -162,7 +166,7 @@ async def test_a_process_writes_its_row_by_its_secret(connection: Connection, da
         first, second = Registration(pool, "gas-topup"), Registration(pool, "gas-topup")
         await first.register()
         await first.heartbeat(paused=False)
-        second.id = UUID(str(first.id))
+        second.incarnation = UUID(str(first.incarnation))
         with pytest.raises(psycopg.Error, match="may not write"):
             await second.heartbeat(paused=True)
         await first.deregister()

@@ -255,7 +255,8 @@ async def test_a_round_takes_several_sweeps_and_another_process_goes_on(
         assert await first.cycle(interval_seconds=0.001) == {"balances_created": 6}
         assert first.stats() == {"compared_up_to": str(wallets[2].id), "compared_all": 0}
         await connection.execute(
-            "INSERT INTO worker_registry (name, type, status, stats) VALUES ('sweep@gone:1', 'sweep', 'stopped', %s)",
+            "INSERT INTO worker_registry (id, name, type, status, stats)"
+            " VALUES ('all-sweep-001', 'sweep@gone:1', 'sweep', 'stopped', %s)",
             [Jsonb(dict(first.stats()))],
         )
         second = Repairs(Alone(pool), page=3)  # type: ignore[arg-type]

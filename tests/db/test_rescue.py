@@ -34,8 +34,9 @@ async def add_worker(
     """A registered worker whose session was missed so long ago (None: not missed)."""
     return await value(
         connection,
-        "INSERT INTO worker_registry (id, name, type, session_seen, session_lost_at)"
-        " VALUES (%s, 'w1', 'gas-topup', %s, now() - %s::interval) RETURNING id",
+        "INSERT INTO worker_registry (id, incarnation, name, type, session_seen, session_lost_at)"
+        " SELECT format('all-gas-topup-%%s', to_char(count(*) + 1, 'FM000')), %s, 'w1', 'gas-topup', %s,"
+        " now() - %s::interval FROM worker_registry RETURNING incarnation",
         worker or uuid4(),
         seen,
         lost,
@@ -99,14 +100,14 @@ class TestWhoIsDead:
     async def test_it_has_been_heard_of_since(self, connection: Connection, tron: Chain) -> None:
         worker = await add_worker(connection, LATE)
         await hold_job(connection, tron, worker)
-        await connection.execute("SELECT worker_heartbeat(%s, 'running', 'running', NULL, NULL)", [worker])
+        await connection.execute("SELECT worker_heartbeat(%s, 'running', 'running', NULL, NULL, NULL)", [worker])
         assert await rescue(connection) == []
 
     async def test_never_one_whose_session_was_not_seen(self, connection: Connection, tron: Chain) -> None:
         """A process of an older version has none that could be missed."""
         worker = await add_worker(connection, None, seen=False)
         await hold_job(connection, tron, worker)
-        await connection.execute("SELECT worker_heartbeat(%s, 'running', 'running', NULL, NULL)", [worker])
+        await connection.execute("SELECT worker_heartbeat(%s, 'running', 'running', NULL, NULL, NULL)", [worker])
         assert await rescue(connection) == []
         assert await value(connection, "SELECT session_lost_at FROM worker_registry") is None
 
@@ -123,7 +124,7 @@ class TestWhoIsDead:
     async def test_called_dead_by_mistake_it_goes_on(self, connection: Connection, tron: Chain) -> None:
         worker = await add_worker(connection, LATE)
         await rescue(connection)
-        await connection.execute("SELECT worker_heartbeat(%s, 'running', 'running', NULL, NULL)", [worker])
+        await connection.execute("SELECT worker_heartbeat(%s, 'running', 'running', NULL, NULL, NULL)", [worker])
         assert await rows(connection, "SELECT status, session_lost_at FROM worker_registry") == [("running", None)]
 
 
@@ -191,7 +192,7 @@ async def test_what_a_dead_sync_had_locked_is_due_at_once(connection: Connection
             locked_by = CASE WHEN wallet_id = (SELECT id FROM wallets ORDER BY id LIMIT 1) THEN %s
                              ELSE 'somebody at psql' END
         """,
-        [f"{worker}:tron:7"],
+        [f"tron-sync-001:{worker}:tron:7"],
     )
     async with bells_of(database, connection) as bells:
         await rescue(connection)

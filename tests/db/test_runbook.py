@@ -254,8 +254,8 @@ async def busy_day(connection: Connection, tron: Chain, wallet: Wallet) -> Walle
         [wallets[0].id],
     )
     await connection.execute(
-        "INSERT INTO worker_registry (name, type, blockchain, last_heartbeat)"
-        " VALUES ('gas-topup-1', 'gas-topup', 'tron', now() - interval '2 minutes')"
+        "INSERT INTO worker_registry (id, name, type, blockchain, last_heartbeat)"
+        " VALUES ('tron-gas-topup-001', 'gas-topup@here:1', 'gas-topup', 'tron', now() - interval '2 minutes')"
     )
     await connection.execute(
         "INSERT INTO job_logs (job_type, status, data)"
@@ -275,7 +275,7 @@ async def busy_day(connection: Connection, tron: Chain, wallet: Wallet) -> Walle
         ("queue.sql", ["consolidation", "withdrawal", "swept"]),
         ("slow_jobs.sql", ["OUT_OF_ENERGY", "99999"]),
         ("stuck.sql", ["sync-dead", "checksum of TBroken is wrong", "OUT_OF_ENERGY", "consolidation"]),
-        ("workers.sql", ["gas-topup-1", "running, silent"]),
+        ("workers.sql", ["tron-gas-topup-001", "running, silent"]),
     ],
 )
 async def test_scripts_show_what_there_is(database: str, busy_day: Wallet, script: str, shown: list[str]) -> None:

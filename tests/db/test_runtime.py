@@ -62,7 +62,7 @@ async def line_with(lines: asyncio.Queue[str], text: str) -> str:
 async def test_register_heartbeat_and_deregister(connection: Connection, database: str, tron: Chain) -> None:
     async with running(executor(Script()), database) as runtime:
         (row,) = await registry(connection)
-        assert row["id"] == runtime.registration.id
+        assert (row["id"], row["incarnation"]) == ("all-gas-topup-001", runtime.registration.incarnation)
         assert (row["type"], row["status"], row["last_error"]) == ("gas-topup", "running", None)
         assert str(row["pid"]) in str(row["name"])
         await heartbeat(runtime)
@@ -72,7 +72,7 @@ async def test_register_heartbeat_and_deregister(connection: Connection, databas
         assert later["stats"]["listening"] is True
         await connection.execute("DELETE FROM worker_registry")
         await heartbeat(runtime)
-        assert [row["id"] for row in await registry(connection)] == [runtime.registration.id]
+        assert [row["incarnation"] for row in await registry(connection)] == [runtime.registration.incarnation]
     (row,) = await registry(connection)
     assert row["status"] == "stopped"
 

@@ -177,8 +177,9 @@ async def test_jobs_of_a_silent_worker_are_rescued_and_those_of_a_live_one_are_n
         await configure(connection, paused=True)  # so that it does not take what is rescued
         await connection.execute(
             """
-            INSERT INTO worker_registry (id, name, type, last_heartbeat)
-            VALUES ('00000000-0000-0000-0000-000000000001', 'gas-topup@gone:1', 'gas-topup', now() - interval '2 min')
+            INSERT INTO worker_registry (id, incarnation, name, type, last_heartbeat)
+            VALUES ('all-gas-topup-009', '00000000-0000-0000-0000-000000000001', 'gas-topup@gone:1', 'gas-topup',
+                    now() - interval '2 min')
             """
         )
         for name, wallet, waiting in (("abandoned", silent, False), ("in-the-air", landing, True)):

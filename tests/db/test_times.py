@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -166,8 +165,8 @@ async def test_the_sweep_sets_back_what_lies_ahead_and_says_how_many(
             (held, _) = await queue.enqueue_and_claim(GAS, 2)
             await flag(connection, fourth.id, gas=False, tokens=True)
             await connection.execute(
-                "INSERT INTO worker_registry (id, name, type, session_lost_at) VALUES (%s, 'gone', 'sync', now())",
-                [uuid4()],
+                "INSERT INTO worker_registry (id, name, type, session_lost_at)"
+                " VALUES ('all-sync-001', 'gone', 'sync', now())"
             )
         before = await rows(connection, "SELECT status, run_at FROM job_logs WHERE run_at > now() + interval '1 year'")
         assert len(before) == 3

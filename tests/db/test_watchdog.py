@@ -141,7 +141,9 @@ class TestDoctor:
     ) -> None:
         await connection.execute(LED, ["confirmations tron", None, "2 min", "2 min"])
         assert "leaders" not in await self.found(shell), "nothing runs, and doctor says so otherwise"
-        await connection.execute("INSERT INTO worker_registry (name, type) VALUES ('w1', 'gas-topup')")
+        await connection.execute(
+            "INSERT INTO worker_registry (id, name, type) VALUES ('all-gas-topup-001', 'w1', 'gas-topup')"
+        )
         level, message, todo = (await self.found(shell))["leaders"]
         assert (level, todo) == ("fail", "start it: flagpost confirmations")
         assert message.startswith("nobody has led confirmations tron since ")

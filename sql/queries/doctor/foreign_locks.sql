@@ -4,7 +4,7 @@ WITH ours (key, what) AS (
     SELECT bell_key(held_by), 'who needs wallet_flags (' || held_by || ')'
     FROM unnest(ARRAY['asleep', 'awake', 'silent']) AS held_by
     UNION ALL
-    SELECT worker_session_key(w.id), 'the session of ' || w.name FROM worker_registry w
+    SELECT worker_session_key(w.incarnation), 'the session of ' || w.name FROM worker_registry w
 ), held AS (
     SELECT l.pid, l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AS is_advisory,
            l.classid::bigint << 32 | l.objid::bigint AS key

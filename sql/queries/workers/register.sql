@@ -1,2 +1,2 @@
--- Enters this process into worker_registry.
-SELECT register_worker(%(id)s, %(name)s, %(type)s, %(blockchain)s, %(pid)s, %(host)s, NULL, %(config)s, %(token)s)
+-- Enters this process into worker_registry; its slot.
+SELECT register_worker(%(incarnation)s, %(name)s, %(type)s, %(blockchain)s, %(pid)s, %(host)s, NULL, %(config)s, %(token)s)

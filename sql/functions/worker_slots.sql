@@ -1,0 +1,46 @@
+-- Slots of processes: worker_registry.id, such as tron-gas-topup-001.
+--
+-- Guarantees: a slot is taken from a process only if that process was stopped, died or has been silent for a minute, its session is
+-- gone, and it holds nothing any more: no job that nobody waits for on the chain, no lock on a balance, no leadership. So the
+-- evidence that a process is gone stays until all that it held was rescued. One that lives nevertheless (it was frozen, and held
+-- nothing) finds no row of its own at its next heartbeat, and registers again in another slot.
+
+-- The part of a slot before its number, for a process that serves these chains (names with commas; NULL: all).
+CREATE OR REPLACE FUNCTION slot_prefix(p_blockchain text, p_type text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT coalesce(string_agg(chain.name, '+' ORDER BY chain.name COLLATE "C"), 'all') || '-' || p_type || '-'
+    FROM (SELECT DISTINCT btrim(name) AS name FROM unnest(string_to_array(p_blockchain, ',')) AS name WHERE btrim(name) <> '') chain
+$$;
+
+-- Whether a process may take this row's slot. p_sessions: worker_sessions(), of the same statement or later than the row.
+CREATE OR REPLACE FUNCTION slot_is_free(w worker_registry, p_sessions bigint[]) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT (w.status = 'stopped' OR w.last_heartbeat < clock_timestamp() - interval '60 seconds'
+            OR coalesce(w.session_lost_at < clock_timestamp() - interval '5 seconds', false))
+       AND worker_session_key(w.incarnation) <> ALL (p_sessions)
+       AND NOT EXISTS (SELECT FROM job_logs j
+                       WHERE j.status = 'active' AND NOT j.awaiting_chain AND j.leased_by = w.incarnation)
+       AND NOT EXISTS (SELECT FROM wallet_balances b
+                       WHERE b.processing_status = 'processing' AND b.locked_until > clock_timestamp()
+                         AND split_part(b.locked_by, ':', 2) = w.incarnation::text)
+       AND NOT EXISTS (SELECT FROM leaderships l
+                       WHERE l.holder = w.incarnation AND l.until > clock_timestamp()
+                         AND l.until <= clock_timestamp() + l.length + interval '1 second')
+$$;
+
+-- The lowest number that is free, as a slot.
+CREATE OR REPLACE FUNCTION free_slot(p_prefix text, p_sessions bigint[]) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT n.slot
+    FROM (SELECT i, p_prefix || lpad(i::text, greatest(3, length(i::text)), '0') AS slot FROM generate_series(1, 9999) AS i) n
+    LEFT JOIN worker_registry w ON w.id = n.slot
+    WHERE w.id IS NULL OR slot_is_free(w, p_sessions)
+    ORDER BY n.i
+    LIMIT 1
+$$;
