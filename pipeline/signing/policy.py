@@ -16,8 +16,8 @@
     gas_max = 150000                     # EVM: units of gas that one call may use
 
 Networks and contracts that are not listed are not signed for. The networks that Flagpost ships (TRON, BSC, Ethereum
-with USDT) have a policy without a file; a section with the same family and id replaces it. No row of the database
-changes any of this.
+with USDT; Nile, BSC testnet and Sepolia without tokens) have a policy without a file; a section with the same family
+and id replaces it. No row of the database changes any of this.
 """
 
 import json
@@ -306,6 +306,9 @@ def _shipped() -> Sequence[NetworkPolicy]:
                 "USDC": "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48",
             },
         ),
+        _known("nile", "100", "10000", {}),
+        _known("bsc-testnet", "0.005", "2", {}),
+        _known("sepolia", "0.02", "2", {}),
     )
 
 

@@ -30,7 +30,7 @@ WITH shipped AS (
         20000000000000000, 50000000000000000, 2000000000000000000, 20000000000000000, '12 seconds',
         '{"cap": 200000000000}', 6
     ), (
-        'tron-nile', 'tron', false, '0000000000000000d698d4192c56cb6be724a558448e2684802de4d6cd8690dc', 'threshold',
+        'nile', 'tron', false, '0000000000000000d698d4192c56cb6be724a558448e2684802de4d6cd8690dc', 'threshold',
         5000000, 1000000, 5000000, 1000000,
         50000000, 100000000, 10000000000, 100000000, '3 seconds', '{}', 6
     ), (
@@ -61,7 +61,7 @@ JOIN (VALUES
     (6, 'ethereum', 'USDT', '0xdAC17F958D2ee523a2206206994597C13D831ec7', 6, true, 200000000, 100000000),
     -- An ERC20 as the standard says.
     (7, 'ethereum', 'USDC', '0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48', 6, false, 200000000, 100000000),
-    (8, 'tron-nile', 'TRX', NULL, 6, true, NULL, NULL),
+    (8, 'nile', 'TRX', NULL, 6, true, NULL, NULL),
     (9, 'bsc-testnet', 'tBNB', NULL, 18, true, NULL, NULL),
     (10, 'sepolia', 'ETH', NULL, 18, true, NULL, NULL)
 ) AS asset (place, chain, symbol, contract, decimals, is_active, flag_above, execute_min) ON asset.chain = shipped.name

@@ -5,6 +5,8 @@ from psycopg import AsyncConnection
 from pipeline.chains.evm.codec.address import validate
 from pipeline.chains.evm.rpc.fees import FeePolicy
 from pipeline.db.migrate import migrate
+from pipeline.signing.networks import Network
+from pipeline.signing.policy import load_policy
 
 
 async def test_a_wallet_can_be_inserted_right_after_the_first_migrate(empty_database: str) -> None:
@@ -72,3 +74,22 @@ async def test_evm_chains_are_shipped_switched_off_with_what_their_contracts_say
     for *_, fees, _, contract, _ in rows:
         FeePolicy.parse(fees)
         assert contract is None or validate(contract) == contract
+
+
+async def test_the_signing_policy_knows_the_shipped_networks_and_their_tokens(empty_database: str) -> None:
+    await migrate(empty_database)
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        found = await connection.execute(
+            """
+            SELECT c.name, c.family, c.network_id, array_agg(a.contract_address ORDER BY a.contract_address)
+                   FILTER (WHERE a.contract_address IS NOT NULL), count(*) FILTER (WHERE a.contract_address IS NULL)
+            FROM chains c JOIN asset_on_chain a ON a.chain_id = c.id
+            GROUP BY c.name, c.family, c.network_id
+            """
+        )
+        rows = await found.fetchall()
+    shipped = load_policy(None, {}).networks
+    assert {
+        (name, Network.of(family, network_id), frozenset(tokens or ())) for name, family, network_id, tokens, _ in rows
+    } == {(one.name, network, frozenset(one.contracts)) for network, one in shipped.items()}
+    assert [coins for *_, coins in rows] == [1] * 6

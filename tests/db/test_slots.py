@@ -219,8 +219,8 @@ class TestWhatTheLastOneHeld:
     async def test_is_not_the_next_ones(
         self, connection: Connection, database: str, first: Mapping[str, Any], wallet: Wallet
     ) -> None:
-        """A claim of the dead process came through after its slot was taken: the next one does not give that job back as
-        its own, and the job is rescued although the slot has a live process."""
+        """A claim of the dead process came through after its slot was taken: the next one does not give that job back
+        as its own, and the job is rescued although the slot has a live process."""
         await end(connection, first, "dead")
         second = topup()
         assert await slot_of(connection, second) == SLOT
