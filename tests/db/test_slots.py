@@ -19,9 +19,11 @@ from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.db.test_registry import heartbeat, worker
 from tests.db.test_rescue import session_of
 from tests.db.worker_kit import executor_pool
+from tests.patience import PATIENCE
 from tests.seed import Chain, Wallet, add_wallets
 
 SLOT = "tron-gas-topup-001"
+SESSIONS = "SELECT worker_session_key(%s) = ANY (worker_sessions())"
 GONE: Mapping[str, str] = {
     "stopped": "status = 'stopped'",
     "silent": "last_heartbeat = now() - interval '61 seconds'",
@@ -125,6 +127,9 @@ class TestTakingOver:
         await end(connection, first, how)
         async with session_of(first["incarnation"], database):
             assert await slot_of(connection, topup()) == "tron-gas-topup-002"
+        async with asyncio.timeout(PATIENCE):
+            while await value(connection, SESSIONS, first["incarnation"]):  # noqa: ASYNC110 -- nothing signals its end
+                await asyncio.sleep(0.005)
         assert await slot_of(connection, topup()) == SLOT
 
     async def test_a_late_heartbeat_changes_nothing(self, connection: Connection, first: Mapping[str, Any]) -> None:
