@@ -28,9 +28,10 @@ from pipeline.chains.errors import ChainError, InconsistentNode, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.log import Seldom
 from pipeline.payments.crashpoints import arm
-from pipeline.payments.reconcile.store import StrangerStore
+from pipeline.payments.reconcile.store import ReconciliationStore
 from pipeline.payments.send.store import TransferStore, refused_by_guard
-from pipeline.payments.settle.settlement import Numbering, Settlement
+from pipeline.payments.settle.numbered import Numbering
+from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.settings import Settings
 from pipeline.workers.leader import Leader
@@ -95,7 +96,7 @@ class Following:
         self._announced = asyncio.Event()
         numbering = None
         if numbered is not None:
-            numbering = Numbering(numbered, StrangerStore(runtime.pool), row.replace_after_blocks)
+            numbering = Numbering(numbered, ReconciliationStore(runtime.pool), row.replace_after_blocks)
         self._settlement = Settlement(row.id, *stores, provider, row.block_seconds, numbering)
         self._leader = Leader(runtime.pool, runtime.registration.incarnation, f"confirmations {row.name}")
         self._lease: int | None = None
@@ -157,7 +158,7 @@ class Following:
             return
         if self._leader.lease != self._lease:
             self._lease = self._leader.lease
-            self._settlement.begin_anew()
+            self._settlement.reset()
         now = asyncio.get_running_loop().time()
         if now >= self._next_tidy:
             alarms = await self._settlement.tidy()

@@ -24,12 +24,13 @@ from pipeline.devnet.client import Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil_proxy import SEND
 from pipeline.payments.intents import Kind
-from pipeline.payments.reconcile.store import StrangerStore
+from pipeline.payments.reconcile.store import ReconciliationStore
 from pipeline.payments.send.replacement_store import UpkeepStore
 from pipeline.payments.send.replacements import Upkeep
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
-from pipeline.payments.settle.settlement import Numbering, Settlement
+from pipeline.payments.settle.numbered import Numbering
+from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.queue import JobQueue
 from pipeline.signing.local import LocalSigner
@@ -279,7 +280,7 @@ class EvmDesk(Desk):
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 
     def new_settlement(self) -> Settlement:
-        numbering = Numbering(self.provider, StrangerStore(self.confirming), 3)  # type: ignore[arg-type]
+        numbering = Numbering(self.provider, ReconciliationStore(self.confirming), 3)  # type: ignore[arg-type]
         return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 1.0, numbering)  # type: ignore[arg-type]
 
     def upkeep(self, kind: Kind = Kind.GAS) -> Upkeep:

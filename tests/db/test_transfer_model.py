@@ -18,9 +18,9 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from pipeline.chains.values import Asset, BlockRef, Effect, Payment, SignedTransaction, TransactionResult
 from pipeline.db.pool import Connection, pool_of
+from pipeline.payments.ending import Finding
 from pipeline.payments.intents import Kind, LiveAttempt
 from pipeline.payments.send.store import LeaseLost, MayStillLand, MovedOn, StepRefused, TransferStore
-from pipeline.payments.settle.booking import Finding
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.jobs import Job, JobType
 from tests.db.money import TREASURY
@@ -210,7 +210,7 @@ class Payments(Life):
         result = TransactionResult(attempt.signed.txid, block, success, 7, (effect,) if success else ())
         before, self.cursor = self.cursor, block
         self.run(self.settlements.settle_block(self.chain.id, before, block, [Finding(attempt, result)]))
-        again = self.run(self.settlements.settle_straggler(Finding(attempt, result)))
+        again = self.run(self.settlements.settle_one(Finding(attempt, result)))
         assert again == []
         if success:
             (key,) = self.run(_keys(self.connection, payment.id))

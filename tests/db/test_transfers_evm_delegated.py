@@ -3,7 +3,7 @@ sender is held, as somebody has its key. Its bytes with that nonce are proved de
 
 import pytest
 
-from pipeline.payments.reconcile import unrecorded as strangers
+from pipeline.payments.reconcile import nonce_search
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.delegation_kit import WRITER, delegated
@@ -160,8 +160,8 @@ class TestCarriedAgain:
         self, evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It was used before anything that is looked at."""
-        monkeypatch.setattr(strangers, "_BLOCKS_A_ROUND", 8)
-        monkeypatch.setattr(evm_desk.settlement._strangers, "_look_back", 8)
+        monkeypatch.setattr(nonce_search, "BLOCKS_A_ROUND", 8)
+        monkeypatch.setattr(evm_desk.settlement._strategy._reconciliation, "_look_back", 8)
         await delegated(evm, rich.derivation_index, 0)
         await evm.network.mine(30)
         await delegated(evm, rich.derivation_index, 0, sponsor=7)

@@ -9,9 +9,9 @@ import pytest
 from pipeline.chains.evm.provider import SenderNonces
 from pipeline.chains.values import Asset, Finality, Payment
 from pipeline.payments.intents import Kind
-from pipeline.payments.reconcile import unrecorded as strangers
+from pipeline.payments.reconcile import reconciliation
 from pipeline.payments.reconcile.nonce_uses import NonceUse
-from pipeline.payments.reconcile.store import StrangerStore
+from pipeline.payments.reconcile.store import ReconciliationStore
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
@@ -144,8 +144,8 @@ class TestTwoConfirmationWorkers:
             result = await evm_desk.real_provider.find(each, Finality.FINAL)
             assert result is not None
             use = NonceUse(known.gas_address, result.nonce or 0, result)
-            stores = [StrangerStore(desk.confirming) for desk in (evm_desk, other_evm_desk)]
-            await asyncio.gather(*(store.account_for(known.chain_id, use, final) for store in stores))
+            stores = [ReconciliationStore(desk.confirming) for desk in (evm_desk, other_evm_desk)]
+            await asyncio.gather(*(store.record(known.chain_id, use, final) for store in stores))
         assert await known.nonces() == [(0, "used"), (1, "used"), (2, "lost")]
         assert len(await known.rows("SELECT FROM transfers WHERE found_on_chain")) == 1
         row = await known.row("SELECT held FROM senders WHERE sender = %s", known.gas_address)
@@ -169,7 +169,7 @@ class TestTwoConfirmationWorkers:
             async with asking.transaction():
                 await asking.execute("SELECT lock_gas(%s)", [known.chain_id])
                 use = NonceUse(known.gas_address, 1, result)
-                taken = asyncio.create_task(StrangerStore(evm_desk.confirming).account_for(known.chain_id, use, final))
+                taken = asyncio.create_task(ReconciliationStore(evm_desk.confirming).record(known.chain_id, use, final))
                 await until_one_waits(known.connection)
                 await asking.execute("UPDATE gas_spending SET topups = topups WHERE chain_id = %s", [known.chain_id])
             accounted = await taken
@@ -187,7 +187,7 @@ class TestAudit:
         assert txid in alarm
 
     async def test_all_others_by_turns(self, evm: EvmWorld, evm_desk: EvmDesk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(strangers, "_AUDITED_AT_ONCE", 2)
+        monkeypatch.setattr(reconciliation, "_AUDITED_AT_ONCE", 2)
         wallets = [await evm.wallet(usdt=250 * USDT, trx=2 * FINNEY) for _ in range(5)]
         await evm.network.finalize()
         await evm.connection.execute("UPDATE wallets SET needs_consolidation = true")

@@ -12,8 +12,8 @@ import pytest
 from pipeline.chains.evm.provider import SenderNonces
 from pipeline.chains.values import BlockContent, BlockRef, Finality
 from pipeline.db.pool import Pool
-from pipeline.payments.discipline.nonce_queue import Payments
-from pipeline.payments.reconcile import unrecorded as strangers
+from pipeline.payments.reconcile import reconciliation
+from pipeline.payments.settle.attempts import PaymentAttempts
 from pipeline.queue.jobs import JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
@@ -192,7 +192,7 @@ class TestUnexplained:
     async def test_more_than_anybody_believes(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(strangers, "_MOST_UNKNOWN", 50)
+        monkeypatch.setattr(reconciliation, "_MOST_MISSING", 50)
         await jumped(known, 200)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
@@ -230,13 +230,13 @@ class TestWhatWasShown:
         assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()] * 3
         await known.network.node.call("anvil_dropAllTransactions")
         await jumped(known, 4)
-        burials = evm_desk.settlement._burials
-        overtaken = burials.overtaken
+        superseded = evm_desk.settlement._strategy._superseded
+        prove = superseded.prove
 
-        async def without_the_second(read_up_to: BlockRef, head: BlockRef, past: Sequence[Payments]) -> None:
-            await overtaken(read_up_to, head, [one for one in past if one[0].signed.nonce != 2])
+        async def without_the_second(read_up_to: BlockRef, head: BlockRef, past: Sequence[PaymentAttempts]) -> None:
+            await prove(read_up_to, head, [one for one in past if one[0].signed.nonce != 2])
 
-        monkeypatch.setattr(burials, "overtaken", without_the_second)
+        monkeypatch.setattr(superseded, "prove", without_the_second)
         await rounds(known, evm_desk, 4)
         row = await known.row("SELECT stuck, unexplained::text FROM senders WHERE sender = %s", known.gas_address)
         assert row["unexplained"] == "{[1,2),[3,4)}"
@@ -312,7 +312,7 @@ class TestEndless:
     async def test_a_pool_full_of_what_nobody_knows(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(strangers, "_WIDEST_GAP", 2)
+        monkeypatch.setattr(reconciliation, "_WIDEST_GAP", 2)
         real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
 
         async def four_more(sender: str) -> SenderNonces:

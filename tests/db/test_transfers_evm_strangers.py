@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
 from pipeline.payments.intents import Kind
-from pipeline.payments.reconcile import unrecorded as strangers
+from pipeline.payments.reconcile import nonce_search, reconciliation
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
@@ -93,7 +93,7 @@ class TestLostCommits:
         self, known: EvmWorld, evm_desk: EvmDesk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The search goes on over several rounds, and waits for the last of them."""
-        monkeypatch.setattr(strangers, "_BLOCKS_A_ROUND", 16)
+        monkeypatch.setattr(nonce_search, "BLOCKS_A_ROUND", 16)
         wallets = [await known.wallet() for _ in range(3)]
         for nonce, wallet in enumerate(wallets, start=1):
             await known.unbooked(nonce, wallet.address, FINNEY)
@@ -238,7 +238,7 @@ class TestPool:
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its pool holds ever more that nobody knows, and each costs coins: so many a day and no more."""
-        monkeypatch.setattr(strangers, "_WIDEST_GAP", 5)
+        monkeypatch.setattr(reconciliation, "_WIDEST_GAP", 5)
         real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
 
         async def three_more(sender: str) -> SenderNonces:
@@ -325,6 +325,6 @@ class TestGivenUpBytes:
 
 
 def test_kinds_that_can_be_adopted_have_a_job() -> None:
-    from pipeline.payments.settle.booking import _JOB_TYPES
+    from pipeline.payments.reconcile.recording import _JOB_TYPES
 
     assert set(_JOB_TYPES) == set(Kind) - {Kind.GAP}

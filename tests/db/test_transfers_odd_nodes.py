@@ -145,7 +145,7 @@ async def test_a_block_is_settled_once_the_next_one_follows_it(world: World, des
         return replace(ref, id="ab" * 32)
 
     desk.provider.after("block_ref", once)
-    with pytest.raises(InconsistentNode, match="nothing of it is booked"):
+    with pytest.raises(InconsistentNode, match="nothing is concluded from either"):
         await desk.settlement.round()
     await desk.settlement.round()
     assert [row["state"] for row in await world.transfers()] == ["final"]

@@ -183,7 +183,7 @@ async def test_a_buried_payment_that_is_on_the_chain_raises_an_alarm(world: Worl
     )
     (alarm,) = await desk.settlement.tidy()
     assert (await world.attempts())[0]["txid"] in alarm
-    assert "booked expired and stands in final block" in alarm
+    assert "stored as expired and stands in final block" in alarm
 
 
 async def test_one_buried_that_cannot_be_looked_up_hides_no_other(world: World, desk: Desk) -> None:
@@ -216,7 +216,7 @@ async def test_final_blocks_booked_far_beyond_what_the_nodes_have_raise_an_alarm
     await desk.settlement.round()
     assert await states(world) == (["broadcasting"], ["broadcasting"])
     (alarm,) = await desk.settlement.tidy()
-    assert "are booked as read" in alarm
+    assert "final blocks were read up to" in alarm
     await world.connection.execute("DELETE FROM chain_cursors")
     await desk.settlement.round()
     await desk.settlement.round()

@@ -6,12 +6,12 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from pipeline.blocks.cursor import CursorMoved
 from pipeline.chains.values import Fate, Finality, Verdict
 from pipeline.db.pool import pool_of
 from pipeline.db.statements import statement
+from pipeline.payments.ending import Finding
 from pipeline.payments.intents import Kind, LiveAttempt, signed_from_row
-from pipeline.payments.settle.booking import Finding
-from pipeline.payments.settle.store import CursorMoved
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import claim, leave_signed, outlived, states
@@ -236,7 +236,7 @@ class TestConfirmations:
         (attempt,) = await desk.books.live(world.chain_id)
         finding = await self.found(desk, attempt)
         hollow = Finding(attempt, replace(finding.result, effects=()))
-        await desk.books.settle_straggler(hollow)
+        await desk.books.settle_one(hollow)
         (transfer,) = await world.transfers()
         assert transfer["state"] == "reverted"
         assert transfer["error_message"].startswith("effect absent")
@@ -250,9 +250,9 @@ class TestConfirmations:
         await world.devnet.mine()
         (attempt,) = await desk.books.live(world.chain_id)
         finding = await self.found(desk, attempt)
-        assert len(await desk.books.settle_straggler(finding)) == 1
+        assert len(await desk.books.settle_one(finding)) == 1
         before = await world.rows("SELECT * FROM job_logs, transfers, chain_transactions")
-        assert await desk.books.settle_straggler(finding) == []
+        assert await desk.books.settle_one(finding) == []
         assert await world.rows("SELECT * FROM job_logs, transfers, chain_transactions") == before
 
     @staticmethod

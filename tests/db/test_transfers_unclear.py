@@ -137,7 +137,7 @@ class TestWaitsAlone:
         await evm.network.node.call("anvil_dropAllTransactions")
         await outsider(evm, evm_desk, 0, evm.treasury)
         await rounds(evm, evm_desk, 1)
-        reading, block = evm_desk.settlement._burials, evm_desk.real_provider.block
+        reading, block = evm_desk.settlement._strategy._superseded, evm_desk.real_provider.block
         top = await evm.network.node.height()
 
         async def lacks_receipts(number: int) -> BlockContent | None:

@@ -1,12 +1,12 @@
 """What used a nonce of a sender (EVM): a transaction of its own, or a delegation (EIP-7702) in somebody else's."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from pipeline.chains.values import BlockContent, BlockRef, Payment, TransactionResult
+from pipeline.chains.values import BlockContent, Payment, TransactionResult
 
 UNEXPLAINED = "unexplained"
-"""In place of a txid: the final blocks do not show what it was, and a person has vouched for it (release_sender)."""
+"""In place of a txid: the final blocks do not show what it was, and an operator has released it (release_sender)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class NonceUse:
     sender: str
     nonce: int
     result: TransactionResult | None
-    """The transaction; None: the blocks do not show it, and a person has vouched for it."""
+    """The transaction; None: the blocks do not show it, and an operator has released it."""
     delegate: str | None = None
     """The contract whose code the sender takes for its own, where the transaction is somebody else's and carried the
     sender's delegation."""
@@ -37,7 +37,7 @@ class NonceUse:
     def __str__(self) -> str:
         """``nonce 3 was used by tx 0x… in final block 17``."""
         if self.result is None:
-            return f"nonce {self.nonce} was used by what the final blocks do not show, and a person released its sender"
+            return f"nonce {self.nonce} was used by what no final block shows, and an operator released its sender"
         where = f"tx {self.result.txid} in final block {self.result.block.number}"
         if self.delegate is None:
             return f"nonce {self.nonce} was used by {where}"
@@ -60,38 +60,3 @@ def uses_in(content: BlockContent, sender: str) -> Iterator[NonceUse]:
         for one in result.authorizations:
             if one.authority == sender:
                 yield NonceUse(sender, one.nonce, result, one.delegate)
-
-
-@dataclass(slots=True)
-class NonceSearch:
-    """Final blocks read backwards for what used nonces of one sender, each the parent of the one read before."""
-
-    began: int
-    """Height."""
-    highest: BlockRef
-    lowest: BlockContent
-    found: dict[int, NonceUse] = field(default_factory=dict)
-    """By nonce."""
-    unsure: set[int] = field(default_factory=set)
-    """Nonces whose use is a delegation of which no node says that it was accepted."""
-
-    def note(self, use: NonceUse, *, sure: bool) -> None:
-        """A transaction of the sender itself, and else the earliest delegation, is what used a nonce."""
-        known = self.found.get(use.nonce)
-        if known is not None and (known.delegate is None or (use.delegate is not None and not _is_before(use, known))):
-            return
-        self.found[use.nonce] = use
-        self.unsure.discard(use.nonce)
-        if not sure:
-            self.unsure.add(use.nonce)
-
-    def shows(self, wanted: set[int], bottom: int) -> bool:
-        """Whether reading further down, to ``bottom``, could show nothing else of these nonces: a transaction of the
-        sender goes before a delegation that nobody confirms. Where no block is known below, ``bottom`` is 0, and the
-        whole chain is not read for that."""
-        return self.found.keys() - (self.unsure if bottom else set()) >= wanted
-
-
-def _is_before(use: NonceUse, other: NonceUse) -> bool:
-    """Whether a delegation is in an earlier block than another."""
-    return bool(use.result and other.result and use.result.block.number < other.result.block.number)

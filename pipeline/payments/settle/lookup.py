@@ -1,70 +1,71 @@
-"""What one node knows of payments: what it shows final is settled, of the rest it says whether they are dead."""
+"""Looks payments up by their txids: what a node shows final is settled, of the rest it says whether they are dead."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNode, UndecodableTransaction
-from pipeline.chains.provider import NumberedProvider, Provider
+from pipeline.chains.provider import Provider
 from pipeline.chains.values import Fate, Verdict
-from pipeline.payments.discipline.nonce_queue import Payments, payments_of
-from pipeline.payments.intents import Kind, LiveAttempt
-from pipeline.payments.send.sender import short
+from pipeline.payments.effect import judge
+from pipeline.payments.ending import Finding
+from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.send.store import refused_by_guard
-from pipeline.payments.settle.booking import Finding
-from pipeline.payments.settle.effect import judge
+from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, describe
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.states import TransferState
-from pipeline.units import to_human
+
+AskVerdicts = Callable[[PaymentAttempts], Awaitable[list[Verdict]]]
+"""What one node can prove of each attempt of a payment; as ``SettlementStrategy.verdicts``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LookedUp:
     """What one node knows of a payment."""
 
-    payment: Payments
+    attempts: PaymentAttempts
     settled: bool = False
     dead: str | None = None
     """Its evidence."""
 
 
-class Fates:
-    """Looks payments up by their txids, and settles what is found one by one."""
+class Lookup:
+    """Of the payments of one chain. Settles what is found one by one."""
 
     def __init__(
-        self, store: SettlementStore, provider: Provider, numbered: NumberedProvider | None, slots: asyncio.Semaphore
+        self, store: SettlementStore, provider: Provider, verdicts: AskVerdicts, slots: asyncio.Semaphore
     ) -> None:
         self._store = store
         self._provider = provider
-        self._numbered = numbered
+        self._verdicts = verdicts
         self._slots = slots
         self._alarms: dict[int, str] = {}
         """By transfer, what keeps it from being settled; it is tried again."""
-        self._doubts: dict[int, str] = {}
+        self._disputes: dict[int, str] = {}
         """By transfer, what its nodes disagree about."""
         self._otherwise: list[str] = []
 
     def alarms(self) -> list[str]:
-        """Payments that the chain has decided and that cannot be booked: the database refuses it, or nodes disagree."""
-        return [*self._alarms.values(), *self._doubts.values()]
+        """Payments that the chain has decided and that cannot be stored: the database refuses it, or nodes disagree."""
+        return [*self._alarms.values(), *self._disputes.values()]
 
-    def doubt(self, transfer_id: int, why: str) -> None:
+    def dispute(self, transfer_id: int, why: str) -> None:
         """What nodes say of this payment contradicts itself; it is asked again."""
-        if transfer_id not in self._doubts:
+        if transfer_id not in self._disputes:
             logger.error("{}", why)
-        self._doubts[transfer_id] = why
+        self._disputes[transfer_id] = why
 
-    def is_doubted(self, transfer_id: int) -> bool:
+    def is_disputed(self, transfer_id: int) -> bool:
         """Whether there is such an alarm."""
-        return transfer_id in self._doubts
+        return transfer_id in self._disputes
 
     def forget_but(self, transfers: set[int]) -> None:
         """Only these are out."""
         self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
-        self._doubts = {transfer: why for transfer, why in self._doubts.items() if transfer in transfers}
+        self._disputes = {transfer: why for transfer, why in self._disputes.items() if transfer in transfers}
 
     def is_foreign(self, finding: Finding) -> bool:
         """Whether a transaction with the txid of an attempt is another one than was signed; people are told."""
@@ -80,24 +81,24 @@ class Fates:
         self._alarms[attempt.transfer_id] = alarm
         return True
 
-    async def look_up(self, attempts: Sequence[LiveAttempt]) -> list[Known]:
+    async def look_up(self, attempts: Sequence[LiveAttempt]) -> list[LookedUp]:
         """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
-        return await asyncio.gather(*map(self._look_up, payments_of(attempts)))
+        return await asyncio.gather(*map(self._look_up, by_payment(attempts)))
 
     async def is_agreed(self, finding: Finding) -> bool:
         """Whether no node shows the end of a payment otherwise. False: people are told, and it is to be asked again."""
         try:
             await self._check_failure(finding)
-        except ChainError as doubt:
-            self.doubt(finding.attempt.transfer_id, str(doubt))
+        except ChainError as dispute:
+            self.dispute(finding.attempt.transfer_id, str(dispute))
             return False
-        self._doubts.pop(finding.attempt.transfer_id, None)
+        self._disputes.pop(finding.attempt.transfer_id, None)
         return True
 
     async def _check_failure(self, finding: Finding) -> None:
         """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
         may show that something else arrived. Raises InconsistentNode where one does, ChainUnavailable where none
-        answers: nothing is booked then."""
+        answers: nothing is stored then."""
         judged, payment = finding.judged, finding.attempt.payment
         if judged.error is None:
             return
@@ -111,17 +112,11 @@ class Fates:
             names = ", ".join(contradicting)
             raise InconsistentNode(
                 f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} {told}, {names} "
-                f"{'something else' if paid else 'that it did'}. Nothing of it is booked until they agree: take "
+                f"{'something else' if paid else 'that it did'}. Nothing of it is settled until they agree: take "
                 "the wrong one out of the chain's nodes"
             )
         if not found:
             raise ChainUnavailable(f"{judged.error}; no node confirms it now")
-
-    async def who_denies(self, sender: str, nonce: int) -> str | None:
-        """A node that does not count a nonce as used by final blocks; None: all that answer do. What people vouch for
-        hangs on it that it is used at all. Raises ChainUnavailable when none answers."""
-        assert self._numbered is not None  # noqa: S101 - only asked of numbered chains
-        return await denied(self._numbered, sender, nonce)
 
     async def settle(self, finding: Finding) -> bool:
         """A row that the database refuses, or that nodes disagree about, holds up none of the others. False: they
@@ -131,14 +126,14 @@ class Fates:
         if not await self.is_agreed(finding):
             return False
         try:
-            rows = await self._store.settle_straggler(finding)
+            rows = await self._store.settle_one(finding)
         except psycopg.Error as error:
             if not refused_by_guard(error):
                 raise
             transfer, result = finding.attempt.transfer_id, finding.result
             alarm = (
                 f"transfer {transfer} is in final block {result.block.number} (tx {result.txid}) and the database "
-                f"refuses to book it: {error}"
+                f"refuses to settle it: {error}"
             )
             if transfer not in self._alarms:
                 logger.error("{}", alarm)
@@ -147,10 +142,10 @@ class Fates:
         self.tell([finding], {row["attempt_id"] for row in rows})
         return True
 
-    def tell(self, findings: Sequence[Finding], booked: set[int]) -> None:
-        """One line for each payment that was settled."""
+    def tell(self, findings: Sequence[Finding], settled: set[int]) -> None:
+        """Log each payment whose attempt was settled."""
         for finding in findings:
-            if finding.attempt.id not in booked:
+            if finding.attempt.id not in settled:
                 continue
             where, judged = f"block {finding.result.block.number}", finding.judged
             if judged.state is TransferState.REVERTED:
@@ -175,41 +170,20 @@ class Fates:
         except UndecodableTransaction:
             return False
 
-    async def _look_up(self, payment: Payments) -> Known:
+    async def _look_up(self, attempts: PaymentAttempts) -> LookedUp:
         """All live attempts of one payment, because what one of them did not do another may have done. One that nobody
         can tell anything of holds up none of the others, and is asked after in the next round."""
         async with self._slots:
             try:
-                verdicts = await self._verdicts(payment)
+                verdicts = await self._verdicts(attempts)
             except ChainError as trouble:
-                logger.warning("{} cannot be looked up now: {}", describe(payment[0]), trouble)
-                return Known(payment)
-        for attempt, verdict in zip(payment, verdicts, strict=True):
+                logger.warning("{} cannot be looked up now: {}", describe(attempts[0]), trouble)
+                return LookedUp(attempts)
+        for attempt, verdict in zip(attempts, verdicts, strict=True):
             if verdict.fate is Fate.FINAL and verdict.result is not None:
                 finding = Finding(attempt, verdict.result)
                 if self.is_foreign(finding):
-                    return Known(payment)
-                return Known(payment, settled=await self.settle(finding))
+                    return LookedUp(attempts)
+                return LookedUp(attempts, settled=await self.settle(finding))
         dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
-        return Known(payment, dead=verdicts[0].evidence if dead else None)
-
-    async def _verdicts(self, payment: Payments) -> list[Verdict]:
-        if self._numbered is None:
-            return [await self._provider.verdict(attempt.signed) for attempt in payment]
-        return await self._numbered.verdicts([attempt.signed for attempt in payment])
-
-
-async def denied(provider: NumberedProvider, sender: str, nonce: int) -> str | None:
-    """As ``Fates.who_denies``."""
-    counts = await provider.finalized_everywhere(sender)
-    if not counts:
-        raise ChainUnavailable(f"no node says how many final transactions {sender} has made")
-    return next((f"node {name} counts {count}" for name, count in counts.items() if count <= nonce), None)
-
-
-def describe(attempt: LiveAttempt) -> str:
-    """``gas 0x… ← 0.001 BNB (tx ab12cd34…)``."""
-    payment = attempt.payment
-    arrow = "←" if attempt.kind == Kind.GAS else "→"
-    amount = f"{to_human(payment.amount, payment.asset.decimals)} {payment.asset.symbol}"
-    return f"{attempt.kind} {attempt.wallet} {arrow} {amount} (tx {short(attempt.signed.txid)})"
+        return LookedUp(attempts, dead=verdicts[0].evidence if dead else None)

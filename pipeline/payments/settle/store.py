@@ -1,4 +1,4 @@
-"""What became of payments on the chain, as the database books it: each method is one commit.
+"""What became of payments on the chain, in the database: each method is one commit.
 
 Everybody locks in the same order, job, payment, attempt. Nothing here reads a chain.
 """
@@ -8,33 +8,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
+from pipeline.blocks.cursor import Cursor
 from pipeline.chains.values import BlockRef, SignedTransaction
 from pipeline.db.rows import fetch
+from pipeline.payments.blocked import Blocked
 from pipeline.payments.crashpoints import CrashPoint, crash_here
+from pipeline.payments.ending import Finding, include, lock, release_jobs, settle
 from pipeline.payments.intents import LiveAttempt, signed_from_row
-from pipeline.payments.settle.booking import (
-    Accounted,
-    Finding,
-    Proof,
-    account_for,
+from pipeline.payments.nonces import Nonces, Released
+from pipeline.payments.reconcile.recording import (
+    NonceProof,
+    Recorded,
     count_sender,
     identify,
-    include,
-    lock,
-    release_jobs,
-    settle,
+    record,
     settle_found,
 )
-from pipeline.payments.settle.stuck import Nonces, Released, Stuck
 from pipeline.units import parse_raw
-
-
-class CursorMoved(Exception):
-    """Another confirmation worker has read on; what this one read was not booked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +41,26 @@ class Repeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Buried:
+class ExpiredAttempt:
     """An attempt that was proved dead, or given up unsent."""
 
     txid: str
     transfer_id: int
     state: str
     turn: datetime | None
-    """When it was buried, where it is looked up by turns; None: a short while ago."""
+    """When it expired, where it is looked up by turns; None: a short while ago."""
 
 
 @dataclass(frozen=True, slots=True)
-class FirstInLine:
+class FirstInQueue:
     """A payment that its sender's others wait behind (EVM)."""
 
     since: datetime
     """Nothing of its sender has got into a block."""
     error_message: str | None
-    """Why it could not be offered again for more."""
+    """Why it could not be replaced."""
     replace_wanted_at: datetime | None
-    """Somebody with the keys is to offer it again, and has not."""
+    """A replacement is requested, and not signed yet."""
     last_result: str | None
     """What a node said of the newest attempt."""
     attempts: int
@@ -88,14 +81,14 @@ class SettlementStore:
         return [LiveAttempt.from_row(row) for row in await self._rows("payments/settle/live", chain_id=chain_id)]
 
     async def cursor(self, chain_id: int) -> BlockRef | None:
-        """The final block up to which everything is booked; None before the first."""
-        rows = await self._rows("payments/settle/cursor", chain_id=chain_id)
-        return BlockRef(rows[0]["block_number"], rows[0]["block_id"], rows[0]["block_time"]) if rows else None
+        """The final block up to which everything is settled; None before the first."""
+        async with self._pool.connection() as conn:
+            return await _cursor(chain_id).read(conn)
 
     async def advance(self, chain_id: int, start: BlockRef | None, to: BlockRef) -> None:
-        """Book that no live attempt is in the blocks after ``start`` up to ``to``. Raises CursorMoved."""
+        """Store that no live attempt is in the blocks after ``start`` up to ``to``. Raises CursorMoved."""
         async with self._pool.connection() as conn, conn.transaction():
-            await _advance(conn, chain_id, start, to)
+            await _cursor(chain_id).advance(conn, start, to)
 
     async def include(self, seen: Sequence[tuple[LiveAttempt, BlockRef]]) -> set[int]:
         """Mark attempts as included in the block where each was seen; the ids that moved."""
@@ -122,12 +115,12 @@ class SettlementStore:
         crash_here(CrashPoint.SETTLE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
             rows = await settle(conn, findings)
-            await _advance(conn, chain_id, start, block)
+            await _cursor(chain_id).advance(conn, start, block)
             crash_here(CrashPoint.SETTLE_OPEN)
         crash_here(CrashPoint.SETTLE_AFTER)
         return rows
 
-    async def settle_straggler(self, finding: Finding) -> list[DictRow]:
+    async def settle_one(self, finding: Finding) -> list[DictRow]:
         """Settle one payment that was looked up by its txid; the cursor stays where it is."""
         crash_here(CrashPoint.SETTLE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
@@ -136,26 +129,26 @@ class SettlementStore:
         crash_here(CrashPoint.SETTLE_AFTER)
         return rows
 
-    async def settle_found(self, chain_id: int, payment: Sequence[LiveAttempt], proof: Proof) -> bool:
+    async def settle_found(self, chain_id: int, attempts: Sequence[LiveAttempt], proof: NonceProof) -> bool:
         """Settle a payment by a transaction that did it and is none of its attempts; False: it is not out any more."""
         crash_here(CrashPoint.SETTLE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            await lock(conn, payment)
+            await lock(conn, attempts)
             await count_sender(conn, chain_id, proof)
-            rows = await settle_found(conn, payment, proof)
+            rows = await settle_found(conn, attempts, proof)
             crash_here(CrashPoint.SETTLE_OPEN)
         crash_here(CrashPoint.SETTLE_AFTER)
         return bool(rows)
 
     async def expire(
-        self, chain_id: int, attempts: Sequence[LiveAttempt], reason: str, proof: Proof | None = None
-    ) -> Accounted | None:
-        """Book the proof that a payment is dead, by all attempts of it, and what used its nonce instead (``proof``).
-        None when the proof is void: one of them is not broadcasting any more, or there is another."""
+        self, chain_id: int, attempts: Sequence[LiveAttempt], reason: str, proof: NonceProof | None = None
+    ) -> Recorded | None:
+        """Store the proof that a payment can never land, by all attempts of it, and what used its nonce instead
+        (``proof``). None when the proof is void: one of them is not broadcasting any more, or there is another."""
         crash_here(CrashPoint.EXPIRE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():
-            stranger = None if proof is None else await identify(conn, chain_id, proof.user)
-            await lock(conn, attempts, stranger)
+            unrecorded = None if proof is None else await identify(conn, chain_id, proof.use)
+            await lock(conn, attempts, None if unrecorded is None else unrecorded.superseded)
             if proof is not None:
                 await count_sender(conn, chain_id, proof)
             rows = await fetch(
@@ -163,22 +156,24 @@ class SettlementStore:
                 "payments/settle/expire",
                 attempt_ids=[attempt.id for attempt in attempts],
                 reason=reason,
-                used_by=None if proof is None else proof.user.txid,
+                used_by=None if proof is None else proof.use.txid,
             )
-            accounted = Accounted(None, reason) if rows else None
+            recorded = None
             if rows:
-                if stranger is not None:
-                    accounted = await account_for(conn, chain_id, stranger)
+                recorded = Recorded(None, reason) if unrecorded is None else await record(conn, chain_id, unrecorded)
                 given_up = await release_jobs(conn, attempts)
-                accounted = None if accounted is None else replace(accounted, given_up=tuple(given_up))
+                recorded = replace(recorded, given_up=tuple(given_up))
                 await fetch(conn, "payments/settle/reject_gaps", transfer_ids=[row["id"] for row in rows])
             crash_here(CrashPoint.EXPIRE_OPEN)
         crash_here(CrashPoint.EXPIRE_AFTER)
-        return accounted
+        return recorded
 
-    async def buried(self, chain_id: int, after: datetime | None) -> list[Buried]:
-        """What was buried in the last minutes, and the next few that were buried ``after`` (None: the oldest)."""
-        return [Buried(**row) for row in await self._rows("payments/settle/buried", chain_id=chain_id, after=after)]
+    async def expired(self, chain_id: int, after: datetime | None) -> list[ExpiredAttempt]:
+        """What expired in the last minutes, and the next few that expired ``after`` (None: the oldest)."""
+        return [
+            ExpiredAttempt(**row)
+            for row in await self._rows("payments/settle/expired_attempts", chain_id=chain_id, after=after)
+        ]
 
     async def claim_repeats(
         self, chain_id: int, chain_time: datetime, base_seconds: float, cap_seconds: float, limit: int
@@ -198,20 +193,20 @@ class SettlementStore:
         crash_here(CrashPoint.REBROADCAST_AFTER)
         return [Repeat(row["attempt_id"], signed_from_row(row), row["broadcast_count"]) for row in rows]
 
-    async def want_replacement(self, transfer_ids: Sequence[int]) -> list[int]:
-        """Ask those who have the keys to offer payments again for more; which were not asked for already."""
+    async def request_replacement(self, transfer_ids: Sequence[int]) -> list[int]:
+        """Request replacements of payments; for which none was requested before."""
         async with self._pool.connection() as conn, conn.transaction():
-            rows = await fetch(conn, "payments/settle/want_replacement", transfer_ids=list(transfer_ids))
+            rows = await fetch(conn, "payments/settle/request_replacement", transfer_ids=list(transfer_ids))
             crash_here(CrashPoint.WANT_OPEN)
         crash_here(CrashPoint.WANT_AFTER)
         return [row["id"] for row in rows]
 
-    async def set_aside(self, transfer_id: int, reason: str) -> None:
-        """Nobody is to offer the payment again for more; it says why."""
+    async def decline_replacement(self, transfer_id: int, reason: str) -> None:
+        """Have a payment not replaced, and store why."""
         await self._rows("payments/send/decline_replacement", transfer_id=transfer_id, reason=reason)
 
     async def released(self, chain_id: int, senders: Sequence[str]) -> dict[str, Released]:
-        """What a person has vouched for of senders (``release_sender``), where one has."""
+        """What an operator has released of senders (``release_sender``), where one has."""
         rows = await self._rows("payments/settle/released", chain_id=chain_id, senders=list(senders))
         return {row["sender"]: Released(Nonces.from_column(row["released"]), row["released_at"]) for row in rows}
 
@@ -220,25 +215,27 @@ class SettlementStore:
         rows = await self._rows("payments/settle/chain_name", chain_id=chain_id)
         return str(rows[0]["name"])
 
-    async def first_in_line(self, transfer_id: int) -> FirstInLine | None:
+    async def first_in_queue(self, transfer_id: int) -> FirstInQueue | None:
         """How it stands with a payment that its sender's others wait behind; None: it is not out any more."""
-        rows = await self._rows("payments/settle/first_in_line", transfer_id=transfer_id)
-        return None if not rows else FirstInLine(**{**rows[0], "fee_cap": parse_raw(rows[0]["fee_cap"])})
+        rows = await self._rows("payments/settle/first_in_queue", transfer_id=transfer_id)
+        return None if not rows else FirstInQueue(**{**rows[0], "fee_cap": parse_raw(rows[0]["fee_cap"])})
 
-    async def mark_stuck(self, chain_id: int, stuck: Mapping[str, Stuck]) -> None:
-        """Say which senders stand still, and why."""
+    async def mark_blocked(self, chain_id: int, blocked: Mapping[str, Blocked]) -> None:
+        """Store which senders are blocked, and why."""
         await self._rows(
-            "payments/settle/mark_stuck",
+            "payments/settle/mark_blocked",
             chain_id=chain_id,
-            senders=list(stuck),
-            reasons=[one.reason for one in stuck.values()],
-            unexplained=[one.unexplained.column if one.unexplained else None for one in stuck.values()],
+            senders=list(blocked),
+            reasons=[one.reason for one in blocked.values()],
+            unexplained=[one.unexplained.column if one.unexplained else None for one in blocked.values()],
         )
 
-    async def clear_stuck(self, chain_id: int, moved: Sequence[str], still: Sequence[str], *, knows_all: bool) -> None:
-        """Some senders move on; with ``knows_all`` all do but those that stand ``still``."""
-        parameters = {"moved": list(moved), "still": list(still), "knows_all": knows_all}
-        await self._rows("payments/settle/clear_stuck", chain_id=chain_id, **parameters)
+    async def clear_blocked(
+        self, chain_id: int, cleared: Sequence[str], blocked: Sequence[str], *, knows_all: bool
+    ) -> None:
+        """Some senders are blocked no more; with ``knows_all`` all but those that are ``blocked``."""
+        parameters = {"cleared": list(cleared), "blocked": list(blocked), "knows_all": knows_all}
+        await self._rows("payments/settle/clear_blocked", chain_id=chain_id, **parameters)
 
     async def release_stranded(self, chain_id: int) -> int:
         """Give jobs back to the queue that wait for the chain with nothing out; how many."""
@@ -249,15 +246,5 @@ class SettlementStore:
             return await fetch(conn, name, **parameters)
 
 
-async def _advance(conn: AsyncConnection[Any], chain_id: int, start: BlockRef | None, to: BlockRef) -> None:
-    rows = await fetch(
-        conn,
-        "payments/settle/advance_cursor",
-        chain_id=chain_id,
-        block_number=to.number,
-        block_id=to.id,
-        block_time=to.timestamp,
-        expected_id=None if start is None else start.id,
-    )
-    if not rows:
-        raise CursorMoved(f"chain {chain_id}: another confirmation worker has read on")
+def _cursor(chain_id: int) -> Cursor:
+    return Cursor(chain_id, "confirmations")

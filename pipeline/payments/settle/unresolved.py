@@ -3,33 +3,34 @@ nodes disagree about it.
 
 Each holds up only itself. The blocks after its own are settled; it stays 'included' in that block, which is a row and
 outlives this process, and is looked up in every round until it is settled. It is neither sent again nor replaced nor
-buried meanwhile: a result that cannot be read proves nothing, and certainly not that the payment is not there.
+called expired meanwhile: a result that cannot be read proves nothing, and certainly not that the payment is not there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 from loguru import logger
 
-from pipeline.blocks.search import ReadBlock
+from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainError
 from pipeline.chains.values import BlockRef
+from pipeline.payments.ending import Finding
 from pipeline.payments.intents import LiveAttempt
-from pipeline.payments.settle.booking import Finding
-from pipeline.payments.settle.lookup import Fates, describe
+from pipeline.payments.settle.attempts import describe
+from pipeline.payments.settle.lookup import Lookup
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.states import AttemptState
 
 
-class Unclear:
+class UnresolvedPayments:
     """Those of one chain."""
 
     def __init__(
-        self, store: SettlementStore, fates: Fates, read: ReadBlock, troubles: Callable[[], Mapping[str, str]]
+        self, store: SettlementStore, lookup: Lookup, blocks: BlockFollower, troubles: Callable[[], Mapping[str, str]]
     ) -> None:
-        """``read`` gives final blocks; ``troubles`` says which nodes failed lately, and why."""
+        """``troubles`` says which nodes failed lately, and why."""
         self._store = store
-        self._fates = fates
-        self._read = read
+        self._lookup = lookup
+        self._final = blocks
         self._troubles = troubles
         self._blocks: dict[int, str | None] = {}
         """By attempt, the id of the final block that lists it."""
@@ -37,15 +38,15 @@ class Unclear:
         """Attempts whose block could not be read in this round."""
 
     async def note(self, attempt: LiveAttempt, block: BlockRef) -> None:
-        """A final block lists an attempt. In the books before the cursor passes that block. Raises psycopg.Error."""
+        """A final block lists an attempt. Stored before the cursor passes that block. Raises psycopg.Error."""
         await self._store.include([(attempt, block)])
         self._blocks[attempt.id] = block.id
-        logger.warning("{} is in final block {}, and how it ended is not clear", describe(attempt), block.number)
+        logger.warning("{} is in final block {}, and how it ended cannot be told yet", describe(attempt), block.number)
 
     async def settle(self, finding: Finding) -> None:
         """Settle what is in a final block; where nodes disagree about it, or none confirms it now, it is asked after.
         Raises psycopg.Error."""
-        if not await self._fates.settle(finding):
+        if not await self._lookup.settle(finding):
             await self.note(finding.attempt, finding.result.block)
 
     def holds(self, attempt: LiveAttempt) -> bool:
@@ -66,11 +67,11 @@ class Unclear:
         self._unread.clear()
         self._blocks = {one.id: one.block_id for one in passed if self.holds(one) or await self._is_listed(one)}
         transfers = {one.transfer_id: one for one in passed if self.holds(one)}
-        looked_up = await self._fates.look_up([one for one in live if one.transfer_id in transfers])
+        looked_up = await self._lookup.look_up([one for one in live if one.transfer_id in transfers])
         for known in looked_up:
-            attempt = transfers[known.payment[0].transfer_id]
-            if not known.settled and not self._fates.is_doubted(attempt.transfer_id):
-                self._fates.doubt(attempt.transfer_id, self._why(attempt))
+            attempt = transfers[known.attempts[0].transfer_id]
+            if not known.settled and not self._lookup.is_disputed(attempt.transfer_id):
+                self._lookup.dispute(attempt.transfer_id, self._why(attempt))
         return any(known.settled for known in looked_up)
 
     async def _is_listed(self, attempt: LiveAttempt) -> bool:
@@ -78,7 +79,7 @@ class Unclear:
         no node has any more says nothing."""
         assert attempt.block_number is not None  # noqa: S101 - asked of included ones only
         try:
-            content = await self._read(attempt.block_number)
+            content = await self._final.at(attempt.block_number)
         except ChainError as trouble:
             logger.warning("block {} of {} cannot be read now: {}", attempt.block_number, describe(attempt), trouble)
             self._unread.add(attempt.id)
@@ -89,7 +90,7 @@ class Unclear:
         result = next((one for one in content.transactions if one.txid == txid), None)
         if result is None:
             return txid in content.unreadable
-        return not self._fates.is_foreign(Finding(attempt, result))
+        return not self._lookup.is_foreign(Finding(attempt, result))
 
     def _why(self, attempt: LiveAttempt) -> str:
         troubles = "; ".join(self._troubles().values()) or "what they give makes no sense"

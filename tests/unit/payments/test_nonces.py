@@ -4,7 +4,7 @@ import pytest
 from psycopg.types.multirange import Multirange
 from psycopg.types.range import Range
 
-from pipeline.payments.settle.stuck import Nonces
+from pipeline.payments.nonces import Nonces
 
 
 @pytest.mark.parametrize(

@@ -2,5 +2,5 @@
 UPDATE senders
    SET stuck = NULL, stuck_since = NULL, unexplained = NULL
  WHERE chain_id = %(chain_id)s AND stuck IS NOT NULL
-   AND (sender = ANY (%(moved)s::text[]) OR (%(knows_all)s::boolean AND sender <> ALL (%(still)s::text[])))
+   AND (sender = ANY (%(cleared)s::text[]) OR (%(knows_all)s::boolean AND sender <> ALL (%(blocked)s::text[])))
 RETURNING sender;
