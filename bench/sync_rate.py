@@ -32,11 +32,12 @@ from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from bench.evm_balances import ABI
 from bench.evm_stand import ASSETS, CHAIN_ID, ETHER, Stand, line, stand, wallet_address
+from pipeline.balances.batch import Batch
 from pipeline.catalog.chains import ChainRow
 from pipeline.chains.open import open_provider
 from pipeline.chains.provider import Provider
 from pipeline.workers import sync
-from pipeline.workers.sync import Batch, Sync
+from pipeline.workers.sync import Sync
 from tests.db.worker_kit import configure, running
 
 ROUND_TRIP_SECONDS = 0.02

@@ -9,6 +9,8 @@ from typing import Any
 
 LIMIT = 300
 """Characters of a foreign text that are kept."""
+LONGEST_REASON = 4_000
+"""Characters of an error: that of a chain names each of its nodes."""
 
 _brief = reprlib.Repr()
 _brief.maxlevel = 2
@@ -31,6 +33,11 @@ def printable(text: str, limit: int | None = LIMIT) -> str:
         text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
         cut = cut or (limit is not None and len(text) > limit)
     return text[: limit - 1] + "…" if cut and limit is not None else text
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line, safe to show and to store, whoever wrote parts of it."""
+    return printable(" ".join(str(error).split()), LONGEST_REASON) or type(error).__name__
 
 
 def shown(value: Any) -> str:

@@ -14,6 +14,7 @@ from pipeline.admin.chains import find as find_chain
 from pipeline.admin.errors import Conflict
 from pipeline.admin.nodes import checked_chain, compare_token
 from pipeline.admin.refusals import act
+from pipeline.catalog.chains import ChainRow
 from pipeline.settings import Settings
 from pipeline.units import parse_raw
 
@@ -89,7 +90,7 @@ async def describe(
             raise Conflict(f"{address} is on {chain} already as {one['symbol']}{off}")
     if ask_nodes:
         wanted = {"contract_address": address, "symbol": symbol, "decimals": decimals}
-        async with checked_chain(settings, row) as provider:
+        async with checked_chain(settings, ChainRow.of(row)) as provider:
             found = await compare_token(provider, chain, wanted)
         symbol, decimals = found.symbol, found.decimals
     assert symbol is not None  # noqa: S101 - for the type checker: given where nobody is asked
@@ -171,7 +172,7 @@ async def enable(
     NodeUnavailable, InvalidValue."""
     row = await _row(connection, chain, token)
     if ask_nodes:
-        async with checked_chain(settings, await find_chain(connection, chain)) as provider:
+        async with checked_chain(settings, ChainRow.of(await find_chain(connection, chain))) as provider:
             await compare_token(provider, chain, row)
     await act(connection, "assets/set_active", chain=chain, token=token, active=True, admin=admin)
     return Token.of(row)

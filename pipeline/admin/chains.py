@@ -10,10 +10,11 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from pipeline.admin.errors import Conflict
+from pipeline.admin.errors import Conflict, NotFound
 from pipeline.admin.gas_defaults import TRANSFER_GAS, GasDefaults, evm_defaults, tron_defaults
 from pipeline.admin.nodes import check_nodes, checked_chain, compare_token
 from pipeline.admin.refusals import act
+from pipeline.catalog.chains import ChainRow, UnknownChain, find_chains
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Family, Finality
 from pipeline.settings import Settings
@@ -68,8 +69,11 @@ class SwitchedChain:
 
 
 async def find(connection: AsyncConnection[Any], name: str) -> DictRow:
-    """The chain's row, with what opening it takes. Raises NotFound, naming the chains there are."""
-    (row,) = await act(connection, "chains/get", chain=name)
+    """The chain's row (``catalog.chains.find_chains``). Raises NotFound, naming the chains there are."""
+    try:
+        (row,) = await find_chains(connection, [name])
+    except UnknownChain as error:
+        raise NotFound(str(error), "Add it: flagpost chains add --help") from None
     return row
 
 
@@ -127,7 +131,7 @@ async def enable(
     ]
     warnings: list[str] = []
     if ask_nodes:
-        async with checked_chain(settings, chain, nodes) as provider:
+        async with checked_chain(settings, ChainRow.of(chain), nodes) as provider:
             warnings += await check_nodes(provider, name)
             for token in tokens:
                 await compare_token(provider, name, token)
@@ -168,14 +172,7 @@ async def _refuse_known(connection: AsyncConnection[Any], new: NewChain) -> None
 
 async def _sized(settings: Settings, new: NewChain) -> tuple[GasDefaults, int, list[str]]:
     """Gas amounts that fit, the newest block, and warnings. Raises NodeUnavailable, InvalidValue."""
-    chain: dict[str, Any] = {
-        "name": new.name,
-        "family": new.family.value,
-        "network_id": new.network_id,
-        "nodes": list(new.nodes),
-        "fees": {},
-        "block_seconds": new.block_seconds,
-    }
+    chain = ChainRow(0, new.name, new.family.value, new.network_id, tuple(new.nodes), new.block_seconds)
     async with checked_chain(settings, chain) as provider:
         warnings = await check_nodes(provider, new.name)
         head = await provider.block_ref(Finality.HEAD)

@@ -6,10 +6,10 @@ from typing import Any
 
 from pipeline.admin.errors import InvalidValue, NodeUnavailable
 from pipeline.catalog.access import access
+from pipeline.catalog.chains import ChainRow, open_chain
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
-from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Asset, TokenInfo
+from pipeline.chains.values import TokenInfo
 from pipeline.settings import Settings
 
 PATIENCE_SECONDS = 4.0
@@ -22,38 +22,25 @@ def nodes_variable(name: str) -> str:
     return f"FLAGPOST_NODES_{name.upper().replace('-', '_')}"
 
 
-def open_chain(
-    settings: Settings, chain: Mapping[str, Any], assets: Sequence[Asset] = (), nodes: Sequence[Any] = ()
-) -> Provider:
-    """A provider over ``nodes``, else those of the environment, else those of the row. Raises InvalidValue,
-    NodeUnavailable."""
-    name = chain["name"]
+def opened(settings: Settings, chain: ChainRow, nodes: Sequence[Any] = ()) -> Provider:
+    """A provider over ``nodes``, else those that are configured. Raises InvalidValue, NodeUnavailable."""
     try:
-        to = access(settings, name, chain["nodes"], nodes)
-    except ValueError as error:
-        raise InvalidValue(str(error), NOTHING_CHANGED) from None
-    if not to.nodes:
-        raise NodeUnavailable(
-            f"{name} has no node to be checked with", f"name one: --node URL, or set {nodes_variable(name)}"
-        )
-    options = options_of(chain["family"], chain["fees"], chain["block_seconds"])
-    try:
-        return open_provider(
-            *(chain["family"], name, chain["network_id"], to.nodes, to.api_keys, assets, options),
-            patience=PATIENCE_SECONDS,
-        )
+        if not access(settings, chain.name, chain.nodes, nodes).nodes:
+            raise NodeUnavailable(
+                f"{chain.name} has no node to be checked with",
+                f"name one: --node URL, or set {nodes_variable(chain.name)}",
+            )
+        return open_chain(settings, chain, nodes=nodes, patience=PATIENCE_SECONDS)
     except (ValueError, ChainError) as error:
         raise InvalidValue(str(error), NOTHING_CHANGED) from None
 
 
 @asynccontextmanager
-async def checked_chain(
-    settings: Settings, chain: Mapping[str, Any], nodes: Sequence[Any] = ()
-) -> AsyncIterator[Provider]:
+async def checked_chain(settings: Settings, chain: ChainRow, nodes: Sequence[Any] = ()) -> AsyncIterator[Provider]:
     """A provider whose nodes answer and are of the right network. Raises InvalidValue, NodeUnavailable."""
-    provider = open_chain(settings, chain, nodes=nodes)
+    provider = opened(settings, chain, nodes)
     try:
-        with said_plainly(chain["name"]):
+        with said_plainly(chain.name):
             await provider.check_network()
             yield provider
     finally:

@@ -17,6 +17,7 @@ from pipeline.db.dsn import behind_pooler, database_dsn, without_password
 from pipeline.db.errors import WrongSession
 from pipeline.db.session import pooler_dsn, session_dsn, settle, settle_now
 from pipeline.db.values import adapters
+from pipeline.embedded.cluster import with_database
 from pipeline.embedded.ready import wait_until_ready
 from pipeline.settings import Settings
 
@@ -56,7 +57,7 @@ def ready_dsn(settings: Settings) -> str:
     ActionError if nobody serves that."""
     if settings.database_url is None and not wait_until_ready(settings.home):
         raise not_running(settings)
-    return database_dsn(settings)
+    return database_dsn(with_database(settings))
 
 
 def speaks_to_a_pooler(error: Exception) -> bool:

@@ -1,101 +1,48 @@
-"""The chains a process works on: rows of ``chains`` opened as providers, and followed as they come, change and go."""
+"""Chains: found by name in the table ``chains``, and opened as providers. The only place for either."""
 
-import asyncio
-import contextlib
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Self
 
-from loguru import logger
-from psycopg.rows import dict_row
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
 
-from pipeline.catalog.access import access
-from pipeline.chains.errors import ChainError, InconsistentNode, WrongNetwork
+from pipeline.catalog.access import Named, access
 from pipeline.chains.open import open_provider, options_of
 from pipeline.chains.provider import Provider
+from pipeline.chains.rpc.nodes import PATIENCE
+from pipeline.chains.values import Asset
 from pipeline.config import ConfigError
 from pipeline.db.pool import Pool
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch, fetch_values
 from pipeline.settings import Settings
-from pipeline.workers.runtime import Runtime, Stopped, reason
 
-RETRY_SECONDS = (2.0, 4.0, 8.0, 16.0, 30.0)
-"""Waits after the first, second, … call in a row that no node answered; the last one repeats."""
-ALARM_SECONDS = 60.0
-"""Without a sound answer, after which it is an alarm."""
-LASTING_SECONDS = 60.0
-"""Work that went well for so long begins again with the shortest wait."""
+
+class UnknownChain(ConfigError):
+    """A name that no chain has; the message names those there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChainRow:
-    """What opening a chain takes, out of ``chains``."""
+    """What opening a chain and working on it takes, out of ``chains``. Work begins anew when any of it changes."""
 
     id: int
     name: str
     family: str
     network_id: str
-    nodes: tuple[str | Mapping[str, Any], ...]
+    nodes: tuple[Named, ...]
     block_seconds: float = 3.0
     fees: Mapping[str, Any] = field(default_factory=dict)
-    """EVM: how fees are chosen (``chains.evm.fees.FeePolicy``)."""
+    """EVM: how fees are chosen (``chains.evm.rpc.fees.FeePolicy``)."""
     replace_after_blocks: int = 6
     """EVM."""
     is_active: bool = True
-    """Switched off: nothing new is paid, and what is out is followed to its end."""
+    """Switched off: nothing new is paid, and payments that are out are followed to their end."""
 
-
-OpenChain = Callable[[ChainRow], Provider]
-
-
-class Served(Protocol):
-    """Work on one chain. It begins when it is made, and goes on until it is closed (``keep_going``)."""
-
-    row: ChainRow
-    provider: Provider
-    task: asyncio.Task[None]
-
-    def ring(self) -> None:
-        """Look again: something may have changed."""
-
-    async def close(self) -> None:
-        """End the work, close the connections to the nodes."""
-
-
-S = TypeVar("S", bound=Served)
-
-
-def chain_opener(settings: Settings) -> OpenChain:
-    """Opens chains with the nodes and keys of the environment, else with the nodes of the row. Raises ValueError for
-    keys whose nodes the environment does not name."""
-
-    def open_chain(chain: ChainRow) -> Provider:
-        to = access(settings, chain.name, chain.nodes)
-        options = options_of(chain.family, chain.fees, chain.block_seconds)
-        return open_provider(chain.family, chain.name, chain.network_id, to.nodes, to.api_keys, options=options)
-
-    return open_chain
-
-
-async def active_chains(pool: Pool, names: Sequence[str] | None, *, with_money_out: bool = False) -> list[ChainRow]:
-    """The active chains, or those of ``names``; ``with_money_out`` adds those that are switched off while payments of
-    theirs are under way. Raises ConfigError for a name that is no chain."""
-    wanted = None if names is None else list(names)
-    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement("catalog/chains"), {"names": wanted})
-        rows = await cursor.fetchall()
-        owing = set()
-        if with_money_out:
-            await cursor.execute(statement("catalog/chains_with_money_out"))
-            owing = {row["chain_id"] for row in await cursor.fetchall()}
-    unknown = set(wanted or ()) - {row["name"] for row in rows}
-    if unknown:
-        raise ConfigError(
-            f"there is no chain {', '.join(sorted(unknown))} in the table chains; see: flagpost chains list"
-        )
-    return [
-        ChainRow(
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """From a row of ``catalog/chains``."""
+        return cls(
             row["id"],
             row["name"],
             row["family"],
@@ -106,188 +53,55 @@ async def active_chains(pool: Pool, names: Sequence[str] | None, *, with_money_o
             row["replace_after_blocks"],
             row["is_active"],
         )
-        for row in rows
-        if row["is_active"] or row["id"] in owing
-    ]
 
 
-class Chains(Generic[S]):
-    """One ``S`` for each chain that a process works on, made anew when its row changes."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        open_chain: OpenChain,
-        names: Sequence[str] | None,
-        start: Callable[[ChainRow, Provider], S],
-        *,
-        with_money_out: bool = False,
-    ) -> None:
-        """``names`` None: every active chain. ``start`` raises ValueError, ChainError or ConfigError for a
-        configuration that it cannot work with."""
-        self.served: dict[int, S] = {}
-        self._runtime = runtime
-        self._open_chain = open_chain
-        self._names = names
-        self._start = start
-        self._with_money_out = with_money_out
-        self._refused: dict[int, ChainRow] = {}
-        self._changed = asyncio.Event()
-
-    async def serve(self, channel: str) -> None:
-        """``follow`` until told to stop, and ring every chain for NOTIFY ``channel`` and whenever something may have
-        changed. What is under way then ends by itself within the grace. Raises what ``follow`` raises."""
-        self._runtime.watch(self.ring)
-        self._runtime.listener.watch(channel, self.ring)
-        tasks = [
-            asyncio.create_task(self.follow()),
-            asyncio.create_task(self._runtime.stopping.wait()),
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        except Stopped:
-            pass
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.ring()
-            await self.close(self._runtime.grace_seconds)
-
-    async def follow(self) -> None:
-        """Until cancelled: look at the rows now and whenever the configuration changes. A chain that cannot be opened
-        is left alone until its row changes. Raises ConfigError for a name that is no chain, and what ends a chain's
-        work."""
-        self._runtime.watch(self._changed.set)
-        while True:
-            self._changed.clear()
-            await self.look()
-            with contextlib.suppress(TimeoutError):
-                # The bell may be lost: a chain that was added is served a heartbeat later then.
-                async with asyncio.timeout(self._runtime.config.heartbeat_seconds):
-                    await self._changed.wait()
-
-    async def look(self) -> None:
-        """Compare what is served with the rows."""
-        rows = await self._runtime.persist(
-            "reading chains",
-            lambda: active_chains(self._runtime.pool, self._names, with_money_out=self._with_money_out),
-        )
-        wanted = {row.id: row for row in rows}
-        for chain_id, one in list(self.served.items()):
-            if one.task.done():
-                one.task.result()  # it ends by an error only
-            if wanted.get(chain_id) != one.row:
-                logger.info("{} {}: its row has changed", self._runtime.worker.type, one.row.name)
-                await self.served.pop(chain_id).close()
-                all_is_well(self._runtime, one.row)
-        for chain_id, row in list(self._refused.items()):
-            if wanted.get(chain_id) != row:
-                del self._refused[chain_id]
-                all_is_well(self._runtime, row)
-        if not rows:
-            said = "{}: there is no active chain: flagpost chains enable, or flagpost chains add"
-            logger.warning(said, self._runtime.worker.type)
-        for row in rows:
-            if row.id not in self.served and self._refused.get(row.id) != row:
-                self._begin(row)
-
-    async def close(self, grace_seconds: float = 0.0) -> None:
-        """End all work; what has not ended by itself after ``grace_seconds`` is cancelled."""
-        if self.served and grace_seconds > 0:
-            await asyncio.wait([one.task for one in self.served.values()], timeout=grace_seconds)
-        for one in self.served.values():
-            await one.close()
-
-    def troubles(self) -> Mapping[str, Mapping[str, str]]:
-        """By chain, the nodes that failed lately: for worker_registry.stats."""
-        found = {one.row.name: one.provider.troubles() for one in self.served.values()}
-        return {name: nodes for name, nodes in found.items() if nodes}
-
-    def ring(self) -> None:
-        """Every chain looks for what there is to do."""
-        for one in self.served.values():
-            one.ring()
-
-    def _begin(self, row: ChainRow) -> None:
-        try:
-            one = self._start(row, self._open_chain(row))
-        except (ValueError, ChainError, ConfigError) as error:
-            self._refused[row.id] = row
-            self._runtime.troubles.say(_source(row), f"{row.name}: {reason(error)}")
-            said = "{} {}: not served until its configuration changes: {}"
-            logger.error(said, self._runtime.worker.type, row.name, reason(error))
-            return
-        one.task.add_done_callback(lambda _: self._changed.set())
-        self.served[row.id] = one
+OpenChain = Callable[[ChainRow], Provider]
 
 
-async def keep_going(runtime: Runtime, row: ChainRow, work: Callable[[], Awaitable[None]]) -> None:
-    """The work on one chain, begun anew after any error that nobody expected: it is logged with its traceback and shown
-    in worker_registry, the pause grows, and the other chains of this process go on. Returns when the work does; raises
-    Stopped."""
-    failures = 0
-    while True:
-        began = time.monotonic()
-        try:
-            await work()
-        except Stopped:
-            raise
-        except Exception as error:
-            if time.monotonic() - began > LASTING_SECONDS:
-                failures = 0
-            seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
-            failures += 1
-            # Nothing takes it back before the process ends: whoever is to report it has to see it.
-            runtime.troubles.say(f"fault on {row.name}", f"{row.name}: {type(error).__name__}: {reason(error)}")
-            said = "{} {}: an error that nobody expected: {}; its work begins anew in {:g} s"
-            logger.opt(exception=error).error(said, runtime.worker.type, row.name, reason(error), seconds)
-            await runtime.sleep(seconds)
-        else:
-            return
+def open_chain(
+    settings: Settings,
+    chain: ChainRow,
+    *,
+    nodes: Sequence[Named] = (),
+    assets: Sequence[Asset] = (),
+    patience: float = PATIENCE,
+) -> Provider:
+    """The chain over ``nodes``, else those of the environment, else those of its row, with the environment's API keys.
+    Nothing is asked of a node yet. ``patience``: over how many seconds a question is tried.
+
+    Raises ValueError naming what is wrong with the configuration (keys whose nodes the environment does not name among
+    it), InvalidAddress for an asset's contract.
+    """
+    to = access(settings, chain.name, chain.nodes, nodes)
+    options = options_of(chain.family, chain.fees, chain.block_seconds)
+    return open_provider(
+        chain.family, chain.name, chain.network_id, to.nodes, to.api_keys, assets, options, patience=patience
+    )
 
 
-async def until_the_network_is_right(runtime: Runtime, row: ChainRow, provider: Provider) -> None:
-    """Wait until a node of the right network answers, and say why it takes so long; the row may be corrected meanwhile.
-    Raises Stopped."""
-    unanswered = 0
-    while True:
-        try:
-            await provider.check_network()
-        except ChainError as error:
-            seconds = RETRY_SECONDS[min(unanswered, len(RETRY_SECONDS) - 1)]
-            unanswered += 1
-            complain(runtime, row, error, seconds)
-            await runtime.sleep(seconds)
-        else:
-            all_is_well(runtime, row)
-            return
+def chain_opener(settings: Settings) -> OpenChain:
+    """``open_chain`` with the nodes that are configured."""
+    return lambda chain: open_chain(settings, chain)
 
 
-def all_is_well(runtime: Runtime, row: ChainRow) -> None:
-    """What ``complain`` said of the chain is over."""
-    runtime.troubles.say(_source(row), "")
+async def find_chains(connection: AsyncConnection[Any], names: Sequence[str] | None = None) -> list[DictRow]:
+    """The chains of these names, or all: rows of ``catalog/chains``, which ``ChainRow.of`` takes. Raises UnknownChain
+    for a name that no chain has."""
+    rows = await fetch(connection, "catalog/chains")
+    if names is None:
+        return rows
+    known = {row["name"] for row in rows}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        there = f"there are: {', '.join(sorted(known))}" if known else "there is none yet"
+        raise UnknownChain(f"no chain is called {', '.join(map(repr, unknown))}; {there}")
+    return [row for row in rows if row["name"] in names]
 
 
-def _source(row: ChainRow) -> str:
-    return f"chain {row.id}"
-
-
-def complain(
-    runtime: Runtime, row: ChainRow, error: Exception, retry_seconds: float, lasting_seconds: float = 0.0
-) -> None:
-    """Say what is wrong with a chain, its nodes or what the database refuses of them, in the log and in
-    worker_registry. What has lasted for ALARM_SECONDS is an error, and says what to do."""
-    said = reason(error)
-    if lasting_seconds >= ALARM_SECONDS:
-        variable = f"FLAGPOST_NODES_{row.name.upper().replace('-', '_')}"
-        said = (
-            f"for {lasting_seconds:.0f} s nothing of this chain could be read or booked: {said}. If it stays so, name "
-            f"another node in {variable} or chains.nodes"
-        )
-    runtime.troubles.say(_source(row), f"{row.name}: {said}")
-    serious = isinstance(error, WrongNetwork | InconsistentNode) or not isinstance(error, ChainError)
-    level = "ERROR" if serious or lasting_seconds >= ALARM_SECONDS else "WARNING"
-    logger.log(level, "{} {}: {}; trying again in {:g} s", runtime.worker.type, row.name, said, retry_seconds)
+async def working_chains(pool: Pool, names: Sequence[str] | None, *, with_money_out: bool = False) -> list[ChainRow]:
+    """The active chains, or those of ``names``; ``with_money_out`` adds those that are switched off while payments of
+    theirs are under way. Raises UnknownChain."""
+    async with pool.connection() as connection:
+        chains = [ChainRow.of(row) for row in await find_chains(connection, names)]
+        owing = set(await fetch_values(connection, "catalog/chains_with_money_out")) if with_money_out else set()
+    return [chain for chain in chains if chain.is_active or chain.id in owing]

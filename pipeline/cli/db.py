@@ -11,6 +11,7 @@ from pipeline.admin.session import ready_dsn
 from pipeline.cli.output import CommandError
 from pipeline.db.dsn import as_url, behind_pooler, database_dsn, without_password
 from pipeline.embedded.binaries import bundled_binaries
+from pipeline.embedded.cluster import with_database
 from pipeline.settings import Settings, environment_of_child
 
 _ASKS_NO_SERVER = {"--help", "-?", "--version", "-V"}
@@ -31,7 +32,7 @@ def psql(context: typer.Context) -> None:
     executable = _psql()
     settings = Settings.load()
     asks = not _ASKS_NO_SERVER.intersection(context.args)
-    dsn = ready_dsn(settings) if asks else database_dsn(settings)
+    dsn = ready_dsn(settings) if asks else database_dsn(with_database(settings))
     shown, secrets = _on_a_command_line(dsn, pooler=behind_pooler(settings))
     os.execve(executable, [executable, shown, *context.args], environment_of_child(**secrets))  # noqa: S606 - psql itself, no shell
 

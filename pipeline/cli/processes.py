@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.embedded.cluster import with_database
 from pipeline.settings import Settings
 from pipeline.workers.runtime import Worker, serve
 
@@ -23,7 +24,7 @@ def sync(chain: ChainOption = None) -> None:
     from pipeline.catalog.chains import chain_opener
     from pipeline.workers.sync import Sync
 
-    settings = Settings.load()
+    settings = with_database(Settings.load())
     _serve(settings, Sync(chain_opener(settings), chain_names=chain))
 
 
@@ -36,7 +37,7 @@ def gas_topup(chain: ChainOption = None) -> None:
     """
     from pipeline.workers import gas_topup
 
-    settings = Settings.load()
+    settings = with_database(Settings.load())
     _serve(settings, _signing(lambda: gas_topup.create(settings, chains=chain)))
 
 
@@ -50,7 +51,7 @@ def consolidation(chain: ChainOption = None) -> None:
     """
     from pipeline.workers import consolidation
 
-    settings = Settings.load()
+    settings = with_database(Settings.load())
     _serve(settings, _signing(lambda: consolidation.create(settings, chains=chain)))
 
 
@@ -63,7 +64,7 @@ def confirmations(chain: ChainOption = None) -> None:
     """
     from pipeline.workers import confirmations
 
-    settings = Settings.load()
+    settings = with_database(Settings.load())
     _serve(settings, confirmations.create(settings, chains=chain))
 
 
@@ -76,7 +77,7 @@ def sweep() -> None:
     """
     from pipeline.workers.sweep import Sweep
 
-    _serve(Settings.load(), Sweep())
+    _serve(with_database(Settings.load()), Sweep())
 
 
 def _signing(create: Callable[[], Worker]) -> Worker:

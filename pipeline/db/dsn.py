@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.embedded.cluster import embedded_dsn
+from pipeline.db.errors import NoDatabase
 from pipeline.settings import Settings
 
 APPLICATION_PREFIX = "flagpost"
@@ -15,8 +15,11 @@ _SECRET = frozenset({"password", "sslpassword", "oauth_client_secret"})
 
 
 def database_dsn(settings: Settings) -> str:
-    """DATABASE_URL, or the embedded server of ``settings.home`` (whether it runs or not)."""
-    return settings.database_url or embedded_dsn(settings.home)
+    """DATABASE_URL. Whoever composes a process has set it to the embedded server of the home where nobody named a
+    database (``embedded.cluster.with_database``); raises NoDatabase where it did not."""
+    if settings.database_url is None:
+        raise NoDatabase("no database is named: set DATABASE_URL")
+    return settings.database_url
 
 
 def listen_dsn(settings: Settings) -> str:

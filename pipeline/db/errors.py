@@ -9,6 +9,10 @@ class DatabaseError(Exception):
     """Base of all errors of the database room."""
 
 
+class NoDatabase(DatabaseError):
+    """A connection is wanted, and nobody named a database."""
+
+
 class EmbeddedServerError(DatabaseError):
     """The embedded server could not be prepared, started or stopped."""
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from pipeline.db.errors import EmbeddedServerError
 from pipeline.embedded.binaries import SHARED_STATE, Account, run_as, server_account
+from pipeline.settings import Settings
 
 SUPERUSER = "postgres"
 DATABASE = "flagpost"
@@ -30,6 +31,13 @@ def embedded_dsn(home: Path, database: str = DATABASE) -> str:
     """How to reach the embedded server of ``home``, whether it runs or not."""
     sockets = quote(str(socket_directory(home.absolute())), safe="")
     return f"postgresql://{SUPERUSER}@/{database}?host={sockets}&port={PORT}"
+
+
+def with_database(settings: Settings) -> Settings:
+    """``settings`` with a database: DATABASE_URL, or the embedded server of their home, whether it runs or not."""
+    if settings.database_url is not None:
+        return settings
+    return settings.model_copy(update={"database_url": embedded_dsn(settings.home)})
 
 
 def socket_directory(home: Path) -> Path:

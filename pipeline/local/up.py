@@ -14,6 +14,7 @@ import typer
 
 from pipeline.db.dsn import database_dsn
 from pipeline.db.migrate import migrate
+from pipeline.embedded.cluster import with_database
 from pipeline.local.anvil import BNB
 from pipeline.local.customers import live
 from pipeline.local.home import LocalHome
@@ -105,14 +106,14 @@ async def customers(
         # Without --seed the chain's height decides: another day pays other deposits.
         number = await chains[0].network.height() if dice_seed is None else dice_seed
         dice = random.Random(number)  # noqa: S311 - customers, not keys
-        await live(database_dsn(settings), chains, every=every, dice=dice)
+        await live(database_dsn(with_database(settings)), chains, every=every, dice=dice)
 
 
 @contextlib.asynccontextmanager
 async def _prepared(
     settings: Settings, nodes: Sequence[str], wallets: int, *, say: bool
 ) -> AsyncIterator[list[Seeded]]:
-    dsn, home = database_dsn(settings), LocalHome(settings.home)
+    dsn, home = database_dsn(with_database(settings)), LocalHome(settings.home)
     done = await until_answered(lambda: migrate(dsn), psycopg.OperationalError)
     if say:
         news = f": {', '.join(done.applied)}" if done.applied else " already"

@@ -6,18 +6,16 @@ Few and cheap questions, each a statement of doctor's (``sql/queries/doctor``), 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loguru import logger
 from psycopg.rows import dict_row
 
+from pipeline.config import RuntimeConfig
 from pipeline.db.statements import statement
 from pipeline.log import Seldom, span
+from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
-
-if TYPE_CHECKING:
-    from pipeline.config import RuntimeConfig
-    from pipeline.workers.runtime import Runtime
 
 AGAIN_SECONDS = 3600.0
 """An alarm that lasts is said again."""
@@ -46,7 +44,7 @@ def worded(text: str, row: Mapping[str, Any]) -> str:
     return text.format_map({name: _plainly(value) for name, value in row.items()})
 
 
-def parameters(config: "RuntimeConfig") -> Mapping[str, Any]:
+def parameters(config: RuntimeConfig) -> Mapping[str, Any]:
     """What doctor's statements are asked with, as far as the configuration says it."""
     return {
         "paused": config.paused,
@@ -61,7 +59,7 @@ def parameters(config: "RuntimeConfig") -> Mapping[str, Any]:
 class Alarms:
     """What stands still at the moment, as one process knows it."""
 
-    def __init__(self, runtime: "Runtime") -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._statements = Statements(runtime)
         self._now: dict[tuple[str, ...], str] = {}

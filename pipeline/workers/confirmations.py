@@ -15,17 +15,10 @@ from typing import Any
 
 from loguru import logger
 
-from pipeline.catalog.chains import (
-    ChainRow,
-    Chains,
-    all_is_well,
-    chain_opener,
-    complain,
-    keep_going,
-    until_the_network_is_right,
-)
+from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.chains.errors import ChainError, InconsistentNode, WrongNetwork
 from pipeline.chains.provider import Provider
+from pipeline.db.errors import DATABASE_GONE
 from pipeline.log import Seldom
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.reconcile.store import ReconciliationStore
@@ -33,9 +26,12 @@ from pipeline.payments.send.store import TransferStore, refused_by_guard
 from pipeline.payments.settle.numbered import Numbering
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
+from pipeline.printable import reason
 from pipeline.settings import Settings
+from pipeline.workers.chains import Chains, all_is_well, complain, keep_going, until_the_network_is_right
 from pipeline.workers.leader import Leader
-from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, Worker, reason
+from pipeline.workers.process import Stopped
+from pipeline.workers.runtime import Runtime, Worker
 
 STANDBY_SECONDS = 2.0
 """Between two attempts to lead: how long payments go unwatched after the leader dies."""
@@ -108,7 +104,7 @@ class Following:
         self._gone = Seldom()
         self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"confirmations {row.name}")
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         self._bell.set()
 
     async def close(self) -> None:

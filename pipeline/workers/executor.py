@@ -18,11 +18,14 @@ from uuid import UUID
 import psycopg
 from loguru import logger
 
+from pipeline.db.errors import DATABASE_GONE
+from pipeline.printable import reason
 from pipeline.queue.due_jobs import DUE_CHECK_SECONDS, Waiting
 from pipeline.queue.flag_scan import Looks
 from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.queue import Exchange, JobQueue
-from pipeline.workers.runtime import DATABASE_GONE, HAND_BACK_SECONDS, Runtime, Stopped, reason
+from pipeline.workers.process import Stopped
+from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime
 
 CHANNELS = ("wallet_flags", "jobs")
 

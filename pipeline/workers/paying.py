@@ -10,18 +10,11 @@ from typing import Any
 
 from loguru import logger
 
-from pipeline.catalog.chains import (
-    ChainRow,
-    Chains,
-    all_is_well,
-    chain_opener,
-    complain,
-    keep_going,
-    until_the_network_is_right,
-)
+from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Family
+from pipeline.db.errors import DATABASE_GONE
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.decide.prices import PriceWatch
 from pipeline.payments.intents import Kind
@@ -30,6 +23,7 @@ from pipeline.payments.send.replacement_store import UpkeepStore
 from pipeline.payments.send.replacements import Upkeep
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
+from pipeline.printable import reason
 from pipeline.queue.jobs import Defer, Job, JobType, Outcome
 from pipeline.settings import Settings
 from pipeline.signing.errors import PolicyError
@@ -38,8 +32,10 @@ from pipeline.signing.local import LocalSigner, Signer
 from pipeline.signing.networks import Network
 from pipeline.signing.policy import NetworkPolicy, Policy, load_policy
 from pipeline.signing.rules import SigningRules
+from pipeline.workers.chains import Chains, all_is_well, complain, keep_going, until_the_network_is_right
 from pipeline.workers.executor import CHANNELS, Executor
-from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
+from pipeline.workers.process import Stopped
+from pipeline.workers.runtime import Runtime
 
 UPKEEP_SECONDS = 15.0
 """Between two looks for what needs a signature and was not rung for."""
@@ -96,7 +92,7 @@ class PayingExecutor(Executor):
         chains = self._following = Chains(runtime, open_chain, self._names, begin, with_money_out=True)
         following = asyncio.create_task(chains.follow())
         following.add_done_callback(lambda task: runtime.stop())
-        runtime.listener.watch(SIGNATURES, chains.ring)
+        runtime.listener.watch(SIGNATURES, chains.wake)
         try:
             await super().run(runtime)
         finally:
@@ -142,7 +138,7 @@ class Paying:
         """Show it in the registry."""
         self._runtime.troubles.say(f"prices of {self.row.name}", alarm)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Something that is out may need another signature. Jobs have a bell of their own."""
         self._bell.set()
 

@@ -9,17 +9,15 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from loguru import logger
 from psycopg.rows import dict_row, scalar_row
 
 from pipeline.db.statements import statement
+from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
-
-if TYPE_CHECKING:
-    from pipeline.workers.runtime import Runtime
 
 PAGE = 5_000
 """Wallets compared in one statement, 50 ms."""
@@ -34,7 +32,7 @@ JOBS = 1_000
 class Repairs:
     """The comparing of one sweep process."""
 
-    def __init__(self, runtime: "Runtime", page: int = PAGE) -> None:
+    def __init__(self, runtime: Runtime, page: int = PAGE) -> None:
         self.up_to = FIRST
         """Id of the wallet up to which this round has compared."""
         self.rounds = 0

@@ -6,16 +6,13 @@ heartbeats. Several that look at once share what they find (SKIP LOCKED), and th
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from loguru import logger
 from psycopg.rows import dict_row, scalar_row
 
 from pipeline.db.statements import statement
+from pipeline.workers.process import Process
 from pipeline.workers.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from pipeline.workers.runtime import Runtime
 
 LOOK_SECONDS = 2.5
 """Between two looks, at most. A killed process is found at the second one, at least 5 s after the first missed it."""
@@ -28,22 +25,22 @@ OLDER_SECONDS = 60.0
 class Rescue:
     """The looks of one process."""
 
-    def __init__(self, runtime: "Runtime", look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, process: Process, look_seconds: float = LOOK_SECONDS) -> None:
         self.counts: Counter[str] = Counter()
         """What this process found since the start: jobs ``rescued``, workers newly ``silent``."""
-        self._runtime = runtime
-        self._watchdog = Watchdog(runtime)
+        self._process = process
+        self._watchdog = Watchdog(process)
         self._look_seconds = look_seconds
 
     async def keep_looking(self) -> None:
         """Look until told to stop: raises Stopped."""
         while True:
-            await self._runtime.persist("looking for dead workers", self._look)
+            await self._process.persist("looking for dead workers", self._look)
             spread = random.uniform(self._look_seconds / 2, self._look_seconds)  # noqa: S311 - spreads looks, guards nothing
-            await self._runtime.sleep(spread)
+            await self._process.sleep(spread)
 
     async def _look(self) -> None:
-        async with self._runtime.pool.connection() as connection:
+        async with self._process.pool.connection() as connection:
             cursor = connection.cursor(row_factory=scalar_row)
             await cursor.execute(statement("rescue/mark_workers"), {"stale_seconds": STALE_SECONDS}, prepare=True)
             silent = await cursor.fetchall()

@@ -10,10 +10,9 @@ nobody has to sleep to see it.
 import asyncio
 import contextlib
 import os
-import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from loguru import logger
 from psycopg import AsyncConnection
@@ -23,32 +22,25 @@ from psycopg.rows import TupleRow
 from pipeline.config import RuntimeConfig
 from pipeline.db import sequences
 from pipeline.db.dsn import behind_pooler, database_dsn, listen_dsn, without_password
-from pipeline.db.errors import DATABASE_GONE as DATABASE_GONE
-from pipeline.db.errors import WrongSession
+from pipeline.db.errors import DATABASE_GONE, WrongSession
 from pipeline.db.listener import Listener
-from pipeline.db.pool import Pool, create_pool
+from pipeline.db.pool import create_pool
 from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settle
 from pipeline.db.statements import statement
-from pipeline.printable import printable
+from pipeline.printable import reason
 from pipeline.settings import Settings
+from pipeline.workers.process import Process, Stopped
 from pipeline.workers.registry import Registration
 from pipeline.workers.rescue import LOOK_SECONDS, Rescue
-from pipeline.workers.troubles import Troubles
-
-Result = TypeVar("Result")
 
 RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
 """Processes of these roles look for what others left behind; the rest may not touch jobs, and insert nothing."""
 START_RETRY_SECONDS = 3.0
 """Between two attempts, and two lines, while the database or its schema is not there yet."""
-LONGEST_RETRY_SECONDS = 1.0
-"""Between two attempts of a statement whose connection was lost; recovery is promised within 2 s."""
 SESSIONLESS_HEARTBEAT_SECONDS = 2.0
 """Between heartbeats while nobody sees the LISTEN session: who has neither for 5 s is dead (``dead_workers``)."""
 GATED = "wallet_flags"
 """The channel whose bells may rest while they come in faster than anybody could answer them (``db.gate``)."""
-LONGEST_REASON = 4_000
-"""Characters of an error: that of a chain names each of its nodes."""
 GRACE_SECONDS = 4.0
 """From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
 HAND_BACK_SECONDS = 3.0
@@ -74,11 +66,7 @@ class Worker(Protocol):
         """Counts for worker_registry.stats."""
 
 
-class Stopped(Exception):
-    """The process was told to stop while it waited."""
-
-
-class Runtime:
+class Runtime(Process):
     """One process from start to end. ``await Runtime(settings, worker).run()``; ``stop()`` ends it from any task."""
 
     def __init__(
@@ -91,14 +79,14 @@ class Runtime:
         start_retry_seconds: float = START_RETRY_SECONDS,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        super().__init__(
+            worker.type,
+            create_pool(settings, worker.type, role=worker.role, min_size=1, max_size=pool_size, index_plans=True),
+        )
         self.settings = settings
         self.worker = worker
         self.grace_seconds = grace_seconds
         self.config = RuntimeConfig()
-        self.troubles = Troubles(self.beat)
-        self.pool: Pool = create_pool(
-            settings, worker.type, role=worker.role, min_size=1, max_size=pool_size, index_plans=True
-        )
         self.registration = Registration(self.pool, worker.type, blockchain=worker.blockchain)
         self.listener = Listener(
             listen_dsn(settings),
@@ -115,14 +103,11 @@ class Runtime:
         self.rescue = Rescue(self, look_seconds)
         self.ready = asyncio.Event()
         """Set once the process is registered and listens."""
-        self.stopping = asyncio.Event()
-        """Set by the first signal: take nothing new."""
         self.heartbeats = 0
         self.beaten = asyncio.Condition()
         """Notified after each heartbeat: for tests, instead of a sleep."""
         self._start_retry_seconds = start_retry_seconds
         self._watchers: list[Callable[[], None]] = []
-        self._beat = asyncio.Event()
 
     @property
     def last_error(self) -> str | None:
@@ -144,10 +129,6 @@ class Runtime:
             logger.info("{}: stopping", self.worker.type)
             self.stopping.set()
             self._announce()
-
-    def beat(self) -> None:
-        """Send a heartbeat now, because there is something to show."""
-        self._beat.set()
 
     async def run(self) -> None:
         """Live from waiting for the database until stopped. Raises what ``Worker.run`` raises."""
@@ -171,17 +152,6 @@ class Runtime:
                 await self.listener.close()
                 await self._deregister()
 
-    async def persist(self, what: str, action: Callable[[], Awaitable[Result]]) -> Result:
-        """``action`` until it goes through, however long the database is away. Raises Stopped when told to stop."""
-        pause = 0.05
-        while True:
-            try:
-                return await action()
-            except DATABASE_GONE as error:
-                logger.warning("{}: {}: {}; trying again", self.worker.type, what, reason(error))
-                await self.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, guards nothing
-                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
-
     async def advance_sequences(self) -> None:
         """Move sequences that are behind their rows past them, before anybody meets one; for roles that insert rows.
         Raises psycopg errors."""
@@ -195,14 +165,6 @@ class Runtime:
             await self.advance_sequences()
         except QueryCanceled as error:  # else at the first number that is taken, or by the sweep
             logger.warning("{}: sequences were not compared: {}", self.worker.type, reason(error))
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait. Raises Stopped as soon as the process is told to stop."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.stopping.wait()
-        if self.stopping.is_set():
-            raise Stopped
 
     async def _work(self) -> None:
         watchers = [self._heartbeats(), self._say_alive_without_session()]
@@ -349,11 +311,6 @@ class Runtime:
     def _announce(self) -> None:
         for callback in self._watchers:
             callback()
-
-
-def reason(error: BaseException) -> str:
-    """An error in one line, safe to show and to store, whoever wrote parts of it."""
-    return printable(" ".join(str(error).split()), LONGEST_REASON) or type(error).__name__
 
 
 def serve(settings: Settings, worker: Worker, **options: Any) -> int:

@@ -7,13 +7,12 @@ cancelled them). What has several things to do one after the other leaves such a
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from loguru import logger
 from psycopg.errors import QueryCanceled
 
-if TYPE_CHECKING:
-    from pipeline.workers.runtime import Runtime
+from pipeline.workers.process import Process
 
 Result = TypeVar("Result")
 
@@ -30,8 +29,8 @@ class TooSlow(Exception):
 class Statements:
     """The statements of one part of a process, and which of them are left out."""
 
-    def __init__(self, runtime: "Runtime") -> None:
-        self._runtime = runtime
+    def __init__(self, process: Process) -> None:
+        self._process = process
         self._left_out: dict[str, float] = {}
         """Until when by name; the time may have passed, then it is asked once."""
 
@@ -53,10 +52,10 @@ class Statements:
                         raise TooSlow(name) from error
             raise AssertionError("the last try returns or raises")
 
-        answer = await self._runtime.persist(what, tried)
+        answer = await self._process.persist(what, tried)
         if self._left_out.pop(name, None) is not None:
             logger.info("{} is answered again", name)
-            self._runtime.troubles.say(f"slow {name}", "")
+            self._process.troubles.say(f"slow {name}", "")
         return answer
 
     def _leave_out(self, name: str, what: str, error: QueryCanceled, rest_seconds: float) -> None:
@@ -68,4 +67,4 @@ class Statements:
         if name not in self._left_out:
             logger.error("{}", said)
         self._left_out[name] = time.monotonic() + rest_seconds
-        self._runtime.troubles.say(f"slow {name}", said)
+        self._process.troubles.say(f"slow {name}", said)

@@ -19,13 +19,16 @@ from loguru import logger
 from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
+from pipeline.db.errors import DATABASE_GONE
 from pipeline.db.statements import statement
+from pipeline.printable import reason
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
 from pipeline.workers.alarms import Alarms
 from pipeline.workers.leader import Leader
+from pipeline.workers.process import Stopped
 from pipeline.workers.repairs import Repairs
-from pipeline.workers.runtime import DATABASE_GONE, Runtime, Stopped, reason
+from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
 from pipeline.workers.times import REPAIR_SECONDS, Times
 

@@ -2,16 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from loguru import logger
 from psycopg.rows import dict_row
 
 from pipeline.db.statements import statement
+from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
-
-if TYPE_CHECKING:
-    from pipeline.workers.runtime import Runtime
 
 REPAIR = "sweep/repair_times"
 REPAIR_SECONDS = 30.0
@@ -23,7 +20,7 @@ PAGE = 5_000
 class Times:
     """The repairs of one sweep process, made while it leads."""
 
-    def __init__(self, runtime: "Runtime") -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self.repaired: Counter[str] = Counter()
         """Rows set back since the start, by kind: flags, jobs, leases, workers, attempts."""
         self._runtime = runtime

@@ -4,16 +4,13 @@ A session that waits for a lock says nothing until it is over, and where nobody 
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from loguru import logger
 from psycopg.rows import dict_row
 
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
-
-if TYPE_CHECKING:
-    from pipeline.workers.runtime import Runtime
+from pipeline.workers.process import Process
 
 LOOK_SECONDS = 4.0
 """Between two looks. A lock of ours is waited for 10 s at the most (sql/functions/lock_rows.sql), and told before."""
@@ -28,8 +25,8 @@ SAY_AGAIN_SECONDS = 30.0
 class Watchdog:
     """The looks of one process."""
 
-    def __init__(self, runtime: "Runtime") -> None:
-        self._runtime = runtime
+    def __init__(self, process: Process) -> None:
+        self._process = process
         self._next_look = 0.0
         self._said_at: dict[str, float] = {}
 
@@ -46,7 +43,7 @@ class Watchdog:
             if what not in self._said_at or now >= self._said_at[what] + SAY_AGAIN_SECONDS:
                 self._said_at[what] = now
                 logger.error("{}", message)
-        self._runtime.troubles.say("watchdog", "; ".join(found.values()))
+        self._process.troubles.say("watchdog", "; ".join(found.values()))
 
     async def _blocked(self, connection: Connection) -> dict[str, str]:
         """By whom is waited for."""

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from pipeline.db.errors import DATABASE_GONE
 from pipeline.db.pool import Connection, Pool, pool_of
 from pipeline.workers import leader as leaders
 from pipeline.workers.leader import Leader
-from pipeline.workers.runtime import DATABASE_GONE
 from tests.db.sessions import rows, value
 from tests.db.worker_kit import PATIENCE, Door
 from tests.seed import Chain

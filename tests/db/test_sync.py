@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from pipeline.balances.batch import Batch
 from pipeline.catalog.chains import ChainRow
 from pipeline.chains.errors import ChainUnavailable, WrongNetwork
 from pipeline.chains.provider import Capabilities, Provider
 from pipeline.chains.values import Balance, BalanceQuery, BlockRef, Finality
 from pipeline.config import ConfigError
 from pipeline.db.pool import Connection
-from pipeline.workers.sync import BATCHES_AT_ONCE, Batch, Sync
+from pipeline.workers.sync import BATCHES_AT_ONCE, Sync
 from tests.db.worker_kit import PATIENCE, Door, configure, heartbeat, rows, running
 from tests.seed import TRX, USDT, Chain, add_wallets
 
@@ -278,7 +279,7 @@ async def test_an_error_that_nobody_expected_ends_nothing(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Honcho ends all lines when one ends."""
-    monkeypatch.setattr("pipeline.catalog.chains.RETRY_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr("pipeline.workers.chains.RETRY_SECONDS", (0.05, 0.1))
     await add_wallets(connection, tron, 1)
     ledger, watch = Ledger(), Watch()
     ledger.fault = ZeroDivisionError("of a node: \x00\ud800\x1b[31m\nforged")
@@ -443,7 +444,7 @@ async def test_the_database_goes_away_while_it_reads(connection: Connection, dat
 
 
 async def test_an_unknown_chain_is_named(connection: Connection, database: str, tron: Chain) -> None:
-    with pytest.raises(ConfigError, match="there is no chain trn"):
+    with pytest.raises(ConfigError, match="no chain is called 'trn'; there are: tron"):
         async with running(sync_of(Ledger(), chain_names=["trn"]), database) as runtime:
             await asyncio.wait_for(runtime.stopping.wait(), PATIENCE)
 

@@ -154,7 +154,7 @@ async def test_a_block_is_settled_once_the_next_one_follows_it(world: World, des
 async def test_what_nobody_expected_ends_no_confirmation_worker(
     world: World, desk: Desk, paid: Wallet, database: str, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
-    monkeypatch.setattr("pipeline.catalog.chains.RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr("pipeline.workers.chains.RETRY_SECONDS", (0.05,))
     real, calls = Settlement.round, []
 
     async def broken(settlement: Settlement) -> int:
@@ -175,7 +175,7 @@ async def test_what_nobody_expected_ends_no_confirmation_worker(
 async def test_standing_still_for_a_minute_is_an_alarm_that_says_what_to_do(
     world: World, desk: Desk, paid: Wallet, database: str, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
-    monkeypatch.setattr("pipeline.catalog.chains.ALARM_SECONDS", 0.3)
+    monkeypatch.setattr("pipeline.workers.chains.ALARM_SECONDS", 0.3)
     monkeypatch.setattr("pipeline.workers.confirmations.NODE_RETRY_SECONDS", 0.05)
 
     async def unreadable(settlement: Settlement) -> int:

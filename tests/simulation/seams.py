@@ -11,7 +11,6 @@ from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.catalog import chains
 from pipeline.chains.evm import provider as evm_provider
 from pipeline.chains.rpc import http, nodes
 from pipeline.chains.rpc.http import Clock as NodeClock
@@ -24,7 +23,7 @@ from pipeline.payments.send import sender as send
 from pipeline.payments.send import store
 from pipeline.settings import Settings
 from pipeline.signing import ledger
-from pipeline.workers import registry, runtime, sweep, sync
+from pipeline.workers import chains, registry, runtime, sweep, sync
 from tests.simulation.clock import WallClock
 from tests.simulation.connection import Connection, Pool
 from tests.simulation.database import SEARCH_PATH

@@ -81,7 +81,7 @@ async def check_chain(found: Findings, examination: Examination, chain: Row) -> 
         pinned_treasury=_pinned_treasury(settings, chain),
         examination=examination,
     )
-    if chain["native_symbol"] is None:
+    if chain["coin"] is None:
         found.fail(
             f"{context.name}.assets",
             f"{context.name} has no native coin",
@@ -132,7 +132,7 @@ def _named(check: str) -> Check:
 
 def _coin(chain: Row) -> tuple[str, int]:
     default = ("TRX", 6) if chain["family"] == Family.TRON else ("coin", 18)
-    return (chain["native_symbol"], chain["native_decimals"]) if chain["native_symbol"] else default
+    return (chain["coin"], chain["coin_decimals"]) if chain["coin"] else default
 
 
 def _derive(name: str) -> str:

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pipeline.admin.checks.check import Examination
 from pipeline.admin.nodes import PATIENCE_SECONDS
 from pipeline.admin.session import Row
-from pipeline.catalog.access import access
-from pipeline.chains.open import open_provider, options_of
+from pipeline.catalog.chains import ChainRow, open_chain
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import Asset
@@ -52,13 +51,10 @@ class ChainContext:
 
     def provider(self, nodes: Sequence[NodeConfig]) -> Provider:
         """Over these nodes. Raises ValueError for a network_id that is none."""
-        return open_provider(
-            self.chain["family"],
-            self.name,
-            self.chain["network_id"],
-            [asdict(node) for node in nodes],
-            access(self.settings, self.name, self.chain["nodes"]).api_keys,
-            [self.native, *self.tokens],
-            options_of(self.chain["family"], self.chain["fees"], self.chain["block_seconds"]),
+        return open_chain(
+            self.settings,
+            ChainRow.of(self.chain),
+            nodes=[asdict(node) for node in nodes],
+            assets=[self.native, *self.tokens],
             patience=PATIENCE_SECONDS,
         )

@@ -12,6 +12,7 @@ from pipeline.admin.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import listen_dsn
 from pipeline.db.session import session_dsn
 from pipeline.db.statements import statement
+from pipeline.embedded.cluster import with_database
 from pipeline.settings import Settings
 
 OLDEST_VERSION = 15
@@ -51,7 +52,9 @@ def check_notify(found: Findings, connection: Connection, settings: Settings) ->
     token = secrets.token_hex(8)
     try:
         with psycopg.connect(
-            session_dsn(listen_dsn(settings), "doctor"), autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            session_dsn(listen_dsn(with_database(settings)), "doctor"),
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
         ) as listening:
             listening.execute("LISTEN flagpost_doctor")
             started = time.perf_counter()

@@ -119,7 +119,7 @@ def _check_config(found: Findings, settings: Settings) -> RuntimeConfig:
 
 
 def _active_chains(found: Findings, connection: Connection) -> list[dict[str, Any]]:
-    chains = connection.execute(statement("doctor/chains")).fetchall()
+    chains = [row for row in connection.execute(statement("catalog/chains")).fetchall() if row["is_active"]]
     if not chains:
         found.warn(
             "chains", "there is no active chain", "see: flagpost chains list; switch one on: flagpost chains enable"

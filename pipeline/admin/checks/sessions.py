@@ -8,6 +8,7 @@ from pipeline.admin.session import CONNECT_TIMEOUT_SECONDS, Connection
 from pipeline.db.dsn import behind_pooler, database_dsn, listen_dsn, with_application
 from pipeline.db.session import Session, ask_session
 from pipeline.db.statements import statement
+from pipeline.embedded.cluster import with_database
 from pipeline.settings import Settings
 
 CHECKS = (
@@ -95,6 +96,7 @@ def check_shadows(found: Findings, connection: Connection) -> None:
 
 def _ways(settings: Settings) -> list[tuple[str, bool, str]]:
     """DSN, whether it goes through a pooler, and the variable that names it."""
+    settings = with_database(settings)
     ways = [(database_dsn(settings), behind_pooler(settings), "DATABASE_URL")]
     if behind_pooler(settings):
         ways.append((listen_dsn(settings), False, "FLAGPOST_LISTEN_URL"))

@@ -1,5 +1,4 @@
--- Chains with payments under way, or nonces to be filled: these are followed to their end even when the chain has been switched
--- off.
+-- Ids of the chains with payments under way, or nonces to be filled: these are followed to their end even when switched off.
 SELECT c.id AS chain_id
   FROM chains c
  WHERE EXISTS (SELECT FROM transfers t
