@@ -67,7 +67,7 @@ class BalanceStore:
         async with self._pool.connection() as connection:
             return await execute(connection, "sync/bound_schedules", chain_id=self._chain_id, rows=rows)
 
-    async def flags_raised(self, wallet_ids: Collection[int], since: datetime) -> tuple[int, int]:
+    async def flags_raised(self, wallet_ids: Collection[UUID], since: datetime) -> tuple[int, int]:
         """How many of these wallets got needs_gas, and how many became ready to consolidate, since then."""
         async with self._pool.connection() as connection:
             row = await fetch_one(connection, "sync/raised", since=since, wallet_ids=list(wallet_ids))

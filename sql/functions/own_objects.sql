@@ -85,7 +85,8 @@ AS $$
         'reread_changed_wallets()', 'rescue_jobs(interval, interval)', 'reserve_gap(bigint, bigint)',
         'reserve_nonce(bigint, bigint)', 'restrict_connect()', 'retry_failed_jobs(text, integer, uuid)', 'rights_of_others()',
         'ring_balance_due()', 'ring_config()', 'ring_doubt()', 'ring_jobs()', 'ring_signatures()', 'ring_transfers()',
-        'ring_wallet_flags()', 'schema_version()', 'sequences_behind()', 'set_updated_at()', 'settle_flags()', 'slot_is_free(worker_registry, bigint[])', 'slot_prefix(text, text)',
+        'ring_wallet_flags()', 'schema_version()', 'sequences_behind()', 'set_updated_at()', 'settle_flags()',
+        'slot_is_free(worker_registry, bigint[])', 'slot_prefix(text, text)',
         'settle_gas_budget()', 'stay_awake()', 'stop_leading(text, uuid)', 'usual_fee(integer, text)',
         'void_nonces(integer, text, bigint)', 'worker_has_ended(uuid)', 'worker_heartbeat(uuid, text, text, text, jsonb, text)',
         'worker_pids()', 'worker_session_key(uuid)', 'worker_sessions()'

@@ -185,10 +185,10 @@ class TestConfirmations:
         """Another process may have led between two of its turns."""
         begun: asyncio.Queue[Settlement] = asyncio.Queue()
 
-        def begin_anew(settlement: Settlement) -> None:
+        def reset(settlement: Settlement) -> None:
             begun.put_nowait(settlement)
 
-        monkeypatch.setattr(Settlement, "begin_anew", begin_anew)
+        monkeypatch.setattr(Settlement, "reset", reset)
         async with running(Confirmations(), database), asyncio.timeout(PATIENCE):
             first = await begun.get()
             await world.connection.execute("UPDATE leaderships SET lease = lease + 1")
