@@ -40,6 +40,7 @@ COMMANDS = {
     "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list, set flags.", DAILY),
     "jobs": Entry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", DAILY),
     "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
+    "adopt": Entry("adopt", "Take over a database that has the runbooks' own tables; a dry run first.", OPERATE),
     "chains": Entry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
     "assets": Entry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
     "config": Entry("config", "Settings: show, set. Running processes obey at once.", OPERATE),

@@ -138,6 +138,12 @@ async def migrate(dsn: str, schema: Schema | None = None, *, pooler: bool = Fals
     raise AssertionError("unreachable")
 
 
+async def migrate_within(connection: Connection, schema: Schema | None = None) -> Migrated:
+    """Migrate within the transaction that ``connection`` is in, which its owner commits. Raises as ``migrate``."""
+    await _check_server(connection)
+    return await _migrate(connection, schema or Schema.of_this_version())
+
+
 async def installed_version(connection: Connection) -> int:
     """The schema version of the database, 0 if it was never migrated."""
     if not await _has_ledger(connection):

@@ -47,7 +47,8 @@ AS $$
         'add_chain(text, text, text, text, integer, numeric, numeric, numeric, numeric, numeric, numeric, numeric, text, jsonb, '
             'interval, interval, boolean, uuid)',
         'add_wallets(text, text[], bigint[], uuid[], uuid)', 'asset_named(text, text)', 'chain_named(text)', 'job_named(text)',
-        'node_origins(jsonb)', 'retry_job(text, boolean, uuid)', 'set_asset_active(text, text, boolean, uuid)',
+        'held_since_adoption()', 'node_origins(jsonb)', 'release_adopted_wallets(text[], uuid)',
+        'retry_job(text, boolean, uuid)', 'set_asset_active(text, text, boolean, uuid)',
         'set_asset_rule(text, text, text, text, uuid)', 'set_asset_thresholds(text, text, numeric, numeric, integer, uuid)',
         'set_chain_active(text, boolean, jsonb, uuid)', 'set_chain_rule(text, text, text, uuid)',
         'set_system_config(text, jsonb, text, uuid)', 'set_wallet_flags(text, boolean, boolean, text, uuid)',

@@ -9,13 +9,20 @@
 -- the live rows share a few pages at its end. The default is spelled out in each table, because uuidv7() is not there before
 -- Postgres 18, and a function of ours would have to be granted to whoever may insert.
 
--- On a Supabase database auth.users is there and is left alone; elsewhere a minimal one stands in.
-CREATE SCHEMA IF NOT EXISTS auth;
-CREATE TABLE IF NOT EXISTS auth.users (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    email text,
-    created_at timestamptz NOT NULL DEFAULT now()
-);
+-- On a Supabase database auth.users is there and is left alone; elsewhere a minimal one stands in. Asked first, because there the schema
+-- belongs to somebody else, and IF NOT EXISTS needs the right to create what is there already.
+DO $$
+BEGIN
+    IF to_regclass('auth.users') IS NULL THEN
+        CREATE SCHEMA IF NOT EXISTS auth;
+        CREATE TABLE auth.users (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            email text,
+            created_at timestamptz NOT NULL DEFAULT now()
+        );
+    END IF;
+END
+$$;
 
 -- Money is a whole number of the chain's smallest unit; 78 digits hold every uint256. The precision
 -- is a check and not numeric(78, 0), because that type would quietly round 1.5 to 2.

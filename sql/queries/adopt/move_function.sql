@@ -1,0 +1,2 @@
+-- Out of the way of ours of the same name.
+ALTER FUNCTION {function} SET SCHEMA adopted;

@@ -1,0 +1,2 @@
+-- From here on rows are held to the rules again.
+ALTER TABLE {table} ENABLE TRIGGER {trigger};
