@@ -200,7 +200,7 @@ class TestStandsStill:
             await evm.connection.execute("SELECT release_sender('bsc', %s)", [evm.gas_address])
         else:
             await evm.connection.execute("UPDATE senders SET stuck = NULL, stuck_since = NULL")
-            evm_desk.settlement.begin_anew()
+            evm_desk.settlement.reset()
         assert await marked(evm) is None
         await blocks(evm, evm_desk, 10 if by == "release" else 1, TOO_DEAR)
         assert await marked(evm) == alarm

@@ -87,7 +87,7 @@ class TestStrangers:
             reasons(await evm_desk.run(CONSOLIDATION))
         await rounds(evm, evm_desk, 4)
         assert (await evm.row("SELECT used_by FROM nonces WHERE sender = %s", wallet.address))["used_by"] == txid
-        assert any("is held" in alarm and txid in alarm for alarm in await evm_desk.settlement.tidy())
+        assert any("is frozen" in alarm and txid in alarm for alarm in await evm_desk.settlement.tidy())
         assert [one.sender for one in await evm.swept() if one.amount] == [other.address]
 
     async def test_gas_to_somebody_who_is_no_customer(

@@ -352,12 +352,12 @@ class TestEndless:
         await looked_for(evm, timedelta(hours=1))
         await used(1)
         (alarm,) = await evm_desk.settlement.tidy()
-        assert "has not ended for an hour: it goes on making transactions" in alarm
+        assert "has not ended for an hour: it goes on sending transactions" in alarm
         await released(evm)
         await used(2)
         await rounds(evm, evm_desk)
         held = await evm_desk.settlement.tidy()
-        assert any("is held" in alarm for alarm in held), "what it does from now on is nobody's of ours"
+        assert any("is frozen" in alarm for alarm in held), "what it does from now on is nobody's of ours"
         await released(evm)
         evm.outsiders.update(txids)
         await goes_on(evm, evm_desk, thirsty_evm.address)

@@ -320,7 +320,7 @@ class TestGivenUpBytes:
         await known.network.finalize()
         assert await evm_desk.upkeep().round() == 0
         await rounds(known, evm_desk)
-        assert any("is held" in alarm for alarm in await evm_desk.settlement.tidy())
+        assert any("is frozen" in alarm for alarm in await evm_desk.settlement.tidy())
         assert len(await known.paid_gas()) == 2
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.values import BlockContent, Fate, Finality, Verdict
 from pipeline.queue.jobs import JobType, Parked
@@ -145,15 +146,15 @@ class TestWaitsAlone:
                 raise ChainUnavailable(f"no node gives all receipts of block {number}")
             return await block(number, Finality.FINAL)
 
-        read = reading._read
-        reading._read = lacks_receipts
+        blocks = reading._blocks
+        reading._blocks = BlockFollower(lacks_receipts)
         await evm.connection.execute("UPDATE chain_transactions SET last_broadcast_at = now() - interval '1 hour'")
         await rounds(evm, evm_desk, 3)
         assert (await states(evm))[1] == ["broadcasting"]
         assert (await evm.attempts())[0]["broadcast_count"] > 1, "what comes after that in a round is done"
         (alarm,) = await evm_desk.settlement.tidy()
         assert "no node gives all receipts" in alarm
-        reading._read = read
+        reading._blocks = blocks
         await rounds(evm, evm_desk, 1)
         assert (await states(evm))[1] == ["expired"]
 

@@ -1,4 +1,4 @@
-"""What is stuck and needs a signature (EVM), done by the processes that have the keys; line.py finds it.
+"""What is stuck and needs a signature (EVM), done by the processes that have the keys; nonce_queue.py finds it.
 
     replacement   the same nonce, the same payment, both fees +15 %, the gas that it needs now, within the cap, fee_max
                   and what the sender holds

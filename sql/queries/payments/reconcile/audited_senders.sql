@@ -1,5 +1,5 @@
--- Senders whose count is compared with the books though nobody pays: who pays gas, and the next few of all in the order of
--- their addresses. Those in doubt are looked into anyway.
+-- Senders whose count is compared with what is recorded though nobody pays: who pays gas, and the next few of all in the order of
+-- their addresses. Those that are being reconciled are compared anyway.
 (SELECT t.from_address AS sender, true AS pays_gas
    FROM transfers t
   WHERE t.chain_id = %(chain_id)s AND t.kind = 'gas'

@@ -1,5 +1,5 @@
 -- The final block that holds the newest transaction of a sender below a nonce: what used that nonce is not before it. No
--- row: none is known.
+-- row: none is recorded.
 SELECT a.block_number
   FROM chain_transactions a
  WHERE a.chain_id = %(chain_id)s AND a.sender = %(sender)s AND a.nonce < %(nonce)s AND a.state IN ('final', 'reverted')

@@ -1,4 +1,4 @@
--- Nonces from `first` to `last`, that no payment has, were used by what no block shows, and a person has vouched for it.
+-- Nonces from `first` to `last`, that no payment has, were used by what no block shows, and an operator has released it.
 WITH known AS (
     UPDATE nonces SET state = 'lost', used_by = %(used_by)s
      WHERE chain_id = %(chain_id)s AND sender = %(sender)s AND nonce BETWEEN %(first)s AND %(last)s AND state = 'void'

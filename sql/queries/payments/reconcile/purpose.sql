@@ -1,6 +1,6 @@
 -- Which payment of ours a transaction was that moved one thing and no more: the kind, the wallet that it served, and the asset. As
 -- gas counts a coin from a sender that pays gas to a customer's wallet, as consolidation a token of a customer's wallet to where
--- others go. No row: none of ours, or one that the books have given up.
+-- others go. No row: none of ours, or one that was given up.
 SELECT found.kind, found.wallet_id, found.asset_id
   FROM (
         SELECT 'gas' AS kind, w.id AS wallet_id, coin.id AS asset_id

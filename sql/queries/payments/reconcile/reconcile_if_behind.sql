@@ -1,3 +1,3 @@
--- Doubts a sender of whom a node showed more than the books know by now: all of ours was in them before it was sent.
+-- Has a sender reconciled of whom a node counted more than is recorded by now: a payment is recorded before it is sent.
 SELECT doubt_sender(%(chain_id)s, %(sender)s, %(counted)s) AS doubted
  WHERE %(counted)s > next_nonce(%(chain_id)s, %(sender)s);

@@ -1,4 +1,4 @@
--- The transaction that made a payment, found in a final block and in no book: an attempt without bytes. Run under the locks of
+-- The transaction that made a payment, found in a final block and not recorded: an attempt without bytes. Run under the locks of
 -- job and payment, in one commit with settle.sql. No row: the payment is in no state for it.
 WITH payment AS (
     UPDATE transfers t SET state = 'included', replace_wanted_at = NULL

@@ -1,7 +1,7 @@
--- Senders that may have made transactions which the books do not know, the next few in the order of their addresses; their void
--- nonces are looked for, too. `looked_for`: seconds. `filling`: gaps are to use up nonces that a pool held, and have not yet.
--- `released`: what a person has vouched for, which says nothing of a doubt that arose later. `filled`: how many nonces were
--- declared void in the last day, of its last 1,000.
+-- Senders that may have made transactions which are not recorded, the next few in the order of their addresses; their void nonces
+-- are looked for, too. `looked_for`: seconds. `filling`: self-transfers are to use up nonces that a mempool held, and have not
+-- yet. `released`: what an operator has released, which says nothing of a difference that arose later. `filled`: how many
+-- nonces were declared void in the last day, of its last 1,000.
 SELECT c.name AS chain, s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender) AS next_nonce, s.unknown_below,
        CASE WHEN s.released_at > s.unknown_since THEN s.released END AS released,
        extract(epoch FROM clock_timestamp() - s.unknown_since)::float8 AS looked_for,

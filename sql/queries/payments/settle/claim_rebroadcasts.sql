@@ -1,5 +1,5 @@
--- The attempts whose bytes are to be sent again: in no block (nor another of the same payment), not yet past their end on the chain's own
--- clock, and quiet for block_seconds × 2^n since the n-th send (capped). Counted before they are sent.
+-- The attempts whose bytes are to be sent again: in no block (nor another of the same payment), not past their expiration on the
+-- chain's own clock, and not sent for block_seconds × 2^n since the n-th send (capped). Counted before they are sent.
 UPDATE chain_transactions
    SET last_broadcast_at = clock_timestamp(), broadcast_count = broadcast_count + 1
  WHERE id = ANY (ARRAY(

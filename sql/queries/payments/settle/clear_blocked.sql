@@ -1,4 +1,4 @@
--- Senders that move on: those of a chain that moved, and with `knows_all` every other one that is not named as standing still.
+-- Senders that are blocked no more: the `cleared` ones, and with `knows_all` every other one that is not among the `blocked`.
 UPDATE senders
    SET stuck = NULL, stuck_since = NULL, unexplained = NULL
  WHERE chain_id = %(chain_id)s AND stuck IS NOT NULL

@@ -1,5 +1,5 @@
--- The payment that is first in the line of its sender: since when nothing of that sender has got into a block, why it could not
--- be offered again for more, what a node said of its newest attempt, and how many payments wait behind it.
+-- The payment that is first in the nonce queue of its sender: since when nothing of that sender has got into a block, why it could
+-- not be replaced, what a node said of its newest attempt, and how many payments wait behind it.
 WITH first AS (
     SELECT t.chain_id, t.from_address AS sender, t.error_message, t.replace_wanted_at, min(a.nonce) AS nonce,
            min(a.first_broadcast_at) AS sent_at, (array_agg(a.last_result ORDER BY a.attempt DESC))[1] AS last_result,

@@ -1,5 +1,5 @@
--- Says of senders that they stand still, why, and of which nonces a person has to judge what used them (a multirange as text; NULL:
--- of none).
+-- Stores of senders that they are blocked, why, and of which nonces an operator has to judge what used them (a multirange as text;
+-- NULL: of none).
 UPDATE senders s
    SET stuck = said.reason, stuck_since = coalesce(s.stuck_since, clock_timestamp()), unexplained = said.unexplained
   FROM (SELECT n.sender, n.reason, n.unexplained::int8multirange AS unexplained

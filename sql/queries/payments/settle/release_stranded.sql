@@ -1,5 +1,5 @@
--- Jobs that wait for the chain though nothing of theirs is out. The protocol leaves none behind; a row edited by hand
--- can. They go back to the queue, where their payments are looked at again.
+-- Jobs that wait for the chain though nothing of theirs is out. The protocol leaves none behind; a row edited by hand can.
+-- They go back to the queue, where their payments are read again.
 UPDATE job_logs
    SET status = 'retrying', awaiting_chain = false, run_at = clock_timestamp(),
        error_message = 'was waiting for the chain with no payment out'

@@ -1,4 +1,4 @@
--- Attempts whose block was forked away: out there again, with the very same bytes, due to be sent at once.
+-- Attempts whose block was forked away: broadcasting again, with the very same bytes, due to be sent at once.
 WITH attempts AS (
     UPDATE chain_transactions
        SET state = 'broadcasting', block_number = NULL, block_id = NULL, block_time = NULL,
