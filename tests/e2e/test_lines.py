@@ -29,7 +29,7 @@ async def test_a_line_runs_alone_and_twice_and_stops(stand, name):
         first.line("ready as")
         second.line("ready as")
         assert registered(stand.dsn, name) == ["running", "running"]
-        assert first.stop(signal.SIGTERM) == 0
+        assert first.stop(signal.SIGTERM) == 0, first.said
         assert second.stop(signal.SIGINT) == 0
     assert registered(stand.dsn, name) == ["stopped", "stopped"]
 
