@@ -25,18 +25,19 @@ class Finding:
     result: TransactionResult
 
     @property
-    def judged(self) -> Judged:
-        """How its payment ends."""
-        return judge(self.attempt.payment, self.result)
+    def judged(self) -> list[Judged]:
+        """How each of its payments ends."""
+        return judge(self.attempt.payments, self.result)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An attempt that decides its payment."""
+    """A payment that an attempt decides."""
 
     attempt_id: int
+    transfer_id: int
     fee: int
-    """Native raw units that it cost its sender."""
+    """Native raw units that the transaction cost its sender, all its payments together."""
     judged: Judged
 
 
@@ -47,7 +48,7 @@ async def lock(
     ``superseded``: further payments with their jobs."""
     others = superseded or {}
     await fetch(conn, "payments/lock_jobs", job_ids=[*_jobs(attempts), *others.values()])
-    numbered = [attempt.transfer_id for attempt in attempts if attempt.signed.nonce is not None]
+    numbered = [one.id for attempt in attempts if attempt.signed.nonce is not None for one in attempt.transfers]
     if numbered or others:
         await fetch(conn, "payments/lock_transfers", transfer_ids=[*numbered, *others])
 
@@ -70,17 +71,27 @@ async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> lis
     attempts = [finding.attempt for finding in findings]
     await lock(conn, attempts)
     await include(conn, [(finding.attempt, finding.result.block) for finding in findings])
-    rows = await end(conn, [Ended(one.attempt.id, one.result.fee, one.judged) for one in findings])
+    rows = await end(conn, [ended for finding in findings for ended in _ended(finding)])
     await release_jobs(conn, attempts)
     return rows
 
 
+def _ended(finding: Finding) -> list[Ended]:
+    attempt, fee = finding.attempt, finding.result.fee
+    return [
+        Ended(attempt.id, transfer.id, fee, judged)
+        for transfer, judged in zip(attempt.transfers, finding.judged, strict=True)
+    ]
+
+
 async def end(conn: AsyncConnection[Any], ended: Sequence[Ended]) -> list[DictRow]:
-    """End the payments of attempts that are included. A row for each that was not ended before."""
+    """End payments of attempts that are included: all those of an attempt at once. A row for each that was not ended
+    before."""
     return await fetch(
         conn,
         "payments/settle/settle",
         attempt_ids=[one.attempt_id for one in ended],
+        transfer_ids=[one.transfer_id for one in ended],
         states=[one.judged.state.value for one in ended],
         fees=[one.fee for one in ended],
         errors=[one.judged.error for one in ended],
@@ -96,4 +107,4 @@ async def release_jobs(conn: AsyncConnection[Any], attempts: Sequence[LiveAttemp
 
 
 def _jobs(attempts: Sequence[LiveAttempt]) -> list[UUID]:
-    return [attempt.job for attempt in attempts if attempt.job is not None]
+    return [job for attempt in attempts for job in attempt.jobs]

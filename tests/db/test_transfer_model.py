@@ -205,7 +205,7 @@ class Payments(Life):
         payment = self.pick(data, *OUT)
         attempt = self.live(payment)
         block = BlockRef(self.cursor.number + 1, f"b{self.cursor.number + 1}", self.cursor.timestamp)
-        moved = attempt.payment
+        moved = attempt.payments[0]
         effect = Effect(USDT_CONTRACT, moved.sender, moved.receiver, moved.amount, "l0")
         result = TransactionResult(attempt.signed.txid, block, success, 7, (effect,) if success else ())
         before, self.cursor = self.cursor, block
@@ -272,7 +272,7 @@ class Payments(Life):
         assert self.run(self.settlements.release_stranded(self.chain.id)) == 0
 
     def live(self, payment: Modelled) -> LiveAttempt:
-        (found,) = [one for one in self.run(self.settlements.live(self.chain.id)) if one.transfer_id == payment.id]
+        (found,) = [one for one in self.run(self.settlements.live(self.chain.id)) if one.bundle_id == payment.id]
         assert found.id == self.last(payment)
         return found
 

@@ -188,5 +188,5 @@ async def test_standing_still_for_a_minute_is_an_alarm_that_says_what_to_do(
             await heartbeat(runtime)
         await heartbeat(runtime)
         (worker,) = await rows(world.connection, "SELECT last_error FROM worker_registry")
-    assert "nothing of this chain could be read or booked: http://node lacks 1 of the 2" in worker["last_error"]
+    assert "nothing of this chain could be read or recorded: http://node lacks 1 of the 2" in worker["last_error"]
     assert any("ERROR" in line and said in line for line in lines)

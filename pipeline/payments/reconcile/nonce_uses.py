@@ -1,9 +1,10 @@
 """What used a nonce of a sender (EVM): a transaction of its own, or a delegation (EIP-7702) in somebody else's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.chains.values import BlockContent, Payment, TransactionResult
+from pipeline.payments.effect import did_all
 
 UNEXPLAINED = "unexplained"
 """In place of a txid: the final blocks do not show what it was, and an operator has released it (release_sender)."""
@@ -26,13 +27,13 @@ class NonceUse:
         """Of the transaction, or ``UNEXPLAINED``."""
         return UNEXPLAINED if self.result is None else self.result.txid
 
-    def did(self, payment: Payment) -> bool:
-        """Whether a payment of the sender was made by it."""
-        return self._own is not None and self._own.did(payment)
+    def did(self, payments: Sequence[Payment]) -> bool:
+        """Whether it made all these payments of the sender."""
+        return self._own is not None and did_all(payments, self._own)
 
-    def did_only(self, payment: Payment) -> bool:
-        """Whether it made that payment, and moved nothing else."""
-        return self._own is not None and self._own.did_only(payment)
+    def did_only(self, payments: Sequence[Payment]) -> bool:
+        """Whether it made all these payments, and moved nothing else."""
+        return self.did(payments) and self._own is not None and len(self._own.effects) == len(payments)
 
     def __str__(self) -> str:
         """``nonce 3 was used by tx 0x… in final block 17``."""

@@ -82,10 +82,14 @@ async def settle_found(conn: AsyncConnection[Any], attempts: Sequence[LiveAttemp
     await lock(conn, attempts)
     result = proof.use.result
     assert result is not None  # noqa: S101 - it made the payment
-    found = await _record_attempt(conn, attempts[0].transfer_id, result)
+    transfers = attempts[0].transfers
+    found = await _record_attempt(conn, transfers[0].id, result)
     if found is None:
         return []
-    rows = await end(conn, [Ended(found, result.fee, judge(attempts[0].payment, result))])
+    judged = judge(attempts[0].payments, result)
+    rows = await end(
+        conn, [Ended(found, one.id, result.fee, ends) for one, ends in zip(transfers, judged, strict=True)]
+    )
     await release_jobs(conn, attempts)
     return rows
 
@@ -166,7 +170,7 @@ async def _record_payment(
     await fetch(conn, "payments/reconcile/take_nonce", transfer_id=transfer["id"], **nonce)
     found = await _record_attempt(conn, transfer["id"], result)
     assert found is not None  # noqa: S101 - it was just requested
-    await end(conn, [Ended(found, result.fee, Judged(TransferState.FINAL))])
+    await end(conn, [Ended(found, int(transfer["id"]), result.fee, Judged(TransferState.FINAL, place=effect.place))])
     return int(transfer["id"])
 
 

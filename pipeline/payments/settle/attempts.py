@@ -1,20 +1,21 @@
-"""The live attempts of a payment: one where they expire, several that share a nonce where they are replaced."""
+"""The live attempts of a payment, or of a bundle of payments: one where they expire, several that share a nonce where
+they are replaced."""
 
 from collections.abc import Sequence
 
-from pipeline.payments.intents import Kind, LiveAttempt
+from pipeline.payments.intents import Kind, LiveAttempt, LiveTransfer
 from pipeline.payments.send.sender import short
 from pipeline.units import to_human
 
 PaymentAttempts = Sequence[LiveAttempt]
-"""All live attempts of one payment, oldest first; not empty."""
+"""All live attempts of one payment or bundle, oldest first; not empty."""
 
 
 def by_payment(attempts: Sequence[LiveAttempt]) -> list[PaymentAttempts]:
     """Attempts by payment, oldest first."""
     grouped: dict[int, list[LiveAttempt]] = {}
     for attempt in sorted(attempts, key=lambda attempt: attempt.id):
-        grouped.setdefault(attempt.transfer_id, []).append(attempt)
+        grouped.setdefault(attempt.bundle_id, []).append(attempt)
     return list(grouped.values())
 
 
@@ -26,10 +27,21 @@ def nonce_of(attempt: LiveAttempt) -> int:
 
 def describe(attempt: LiveAttempt) -> str:
     """``gas 0x… ← 0.001 BNB (tx ab12cd34…)``."""
-    payment = attempt.payment
-    arrow = "←" if attempt.kind == Kind.GAS else "→"
+    return f"{', '.join(map(describe_transfer, attempt.transfers))} (tx {short(attempt.signed.txid)})"
+
+
+def describe_transfer(transfer: LiveTransfer) -> str:
+    """``gas 0x… ← 0.001 BNB``."""
+    payment = transfer.payment
+    arrow = "←" if transfer.kind == Kind.GAS else "→"
     amount = f"{to_human(payment.amount, payment.asset.decimals)} {payment.asset.symbol}"
-    return f"{attempt.kind} {attempt.wallet} {arrow} {amount} (tx {short(attempt.signed.txid)})"
+    return f"{transfer.kind} {transfer.wallet} {arrow} {amount}"
+
+
+def name_of(attempt: LiveAttempt) -> str:
+    """``transfer 5``, or ``transfers 5, 6``."""
+    ids = ", ".join(str(transfer.id) for transfer in attempt.transfers)
+    return f"transfer{'s' if len(attempt.transfers) > 1 else ''} {ids}"
 
 
 def txids(attempts: PaymentAttempts) -> str:

@@ -17,7 +17,7 @@ from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import BlockContent, BlockRef, Verdict
 from pipeline.payments.intents import LiveAttempt
-from pipeline.payments.settle.attempts import PaymentAttempts, describe, txids
+from pipeline.payments.settle.attempts import PaymentAttempts, describe, name_of, txids
 from pipeline.payments.settle.lookup import Lookup
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.settle.strategy import Evidence, View, settle_evidence
@@ -46,7 +46,7 @@ class ExpiringStrategy:
         self._unresolved = unresolved
         self._blocks = blocks
         self._alarms: dict[int, str] = {}
-        """By transfer, what keeps it from being proved; it is tried again."""
+        """By bundle, what keeps it from being proved; it is tried again."""
 
     async def verdicts(self, attempts: PaymentAttempts) -> list[Verdict]:
         return [await self._provider.verdict(attempt.signed) for attempt in attempts]
@@ -64,8 +64,8 @@ class ExpiringStrategy:
     async def audit(self) -> None:
         """As for ``reconcile``."""
 
-    def forget_but(self, transfers: set[int]) -> None:
-        self._alarms = {transfer: alarm for transfer, alarm in self._alarms.items() if transfer in transfers}
+    def forget_but(self, bundles: set[int]) -> None:
+        self._alarms = {bundle: alarm for bundle, alarm in self._alarms.items() if bundle in bundles}
 
     async def prove(self, view: View) -> None:
         """Prove everything that is over by the chain's own clock."""
@@ -85,7 +85,7 @@ class ExpiringStrategy:
                 logger.warning("{}, but its blocks cannot all be read there: not proved", said[attempt.id])
         for attempt in unproved.values():
             if attempt.id in proved:
-                self._alarms.pop(attempt.transfer_id, None)
+                self._alarms.pop(attempt.bundle_id, None)
             else:
                 self._tell_unproved(attempt, view.read_up_to)
 
@@ -113,12 +113,12 @@ class ExpiringStrategy:
         if expiration is None or read_up_to.timestamp - expiration <= _LONGEST_UNPROVED:
             return
         alarm = (
-            f"transfer {attempt.transfer_id} expired at {expiration.isoformat()} and no node proves that it never "
+            f"{name_of(attempt)} expired at {expiration.isoformat()} and no node proves that it never "
             f"landed: that takes one which has all blocks from {attempt.signed.ref_block} on. Nothing is done yet"
         )
-        if attempt.transfer_id not in self._alarms:
+        if attempt.bundle_id not in self._alarms:
             logger.error("{}", alarm)
-        self._alarms[attempt.transfer_id] = alarm
+        self._alarms[attempt.bundle_id] = alarm
 
 
 def _is_over(attempt: LiveAttempt, read_up_to: BlockRef) -> bool:

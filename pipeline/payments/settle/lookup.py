@@ -10,11 +10,12 @@ from loguru import logger
 from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNode, UndecodableTransaction
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Fate, Verdict
-from pipeline.payments.effect import judge
+from pipeline.payments.effect import Judged, judge
 from pipeline.payments.ending import Finding
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.intents import LiveAttempt, LiveTransfer
+from pipeline.payments.send.sender import short
 from pipeline.payments.send.store import refused_by_guard
-from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, describe
+from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, describe, describe_transfer, name_of
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.states import TransferState
 
@@ -43,29 +44,29 @@ class Lookup:
         self._verdicts = verdicts
         self._slots = slots
         self._alarms: dict[int, str] = {}
-        """By transfer, what keeps it from being settled; it is tried again."""
+        """By bundle, what keeps it from being settled; it is tried again."""
         self._disputes: dict[int, str] = {}
-        """By transfer, what its nodes disagree about."""
+        """By bundle, what its nodes disagree about."""
         self._otherwise: list[str] = []
 
     def alarms(self) -> list[str]:
         """Payments that the chain has decided and that cannot be stored: the database refuses it, or nodes disagree."""
         return [*self._alarms.values(), *self._disputes.values()]
 
-    def dispute(self, transfer_id: int, why: str) -> None:
+    def dispute(self, bundle_id: int, why: str) -> None:
         """What nodes say of this payment contradicts itself; it is asked again."""
-        if transfer_id not in self._disputes:
+        if bundle_id not in self._disputes:
             logger.error("{}", why)
-        self._disputes[transfer_id] = why
+        self._disputes[bundle_id] = why
 
-    def is_disputed(self, transfer_id: int) -> bool:
+    def is_disputed(self, bundle_id: int) -> bool:
         """Whether there is such an alarm."""
-        return transfer_id in self._disputes
+        return bundle_id in self._disputes
 
-    def forget_but(self, transfers: set[int]) -> None:
+    def forget_but(self, bundles: set[int]) -> None:
         """Only these are out."""
-        self._alarms = {transfer: why for transfer, why in self._alarms.items() if transfer in transfers}
-        self._disputes = {transfer: why for transfer, why in self._disputes.items() if transfer in transfers}
+        self._alarms = {bundle: why for bundle, why in self._alarms.items() if bundle in bundles}
+        self._disputes = {bundle: why for bundle, why in self._disputes.items() if bundle in bundles}
 
     def is_foreign(self, finding: Finding) -> bool:
         """Whether a transaction with the txid of an attempt is another one than was signed; people are told."""
@@ -73,12 +74,12 @@ class Lookup:
         if attempt.is_made_by(result) and (attempt.signed.nonce is not None or self._has_its_bytes(attempt)):
             return False
         alarm = (
-            f"attempt {attempt.id} of transfer {attempt.transfer_id} has the txid of another transaction: "
+            f"attempt {attempt.id} of {name_of(attempt)} has the txid of another transaction: "
             f"{result.txid} is not what was signed. It decides nothing; find out who wrote it into chain_transactions"
         )
-        if attempt.transfer_id not in self._alarms:
+        if attempt.bundle_id not in self._alarms:
             logger.critical("{}", alarm)
-        self._alarms[attempt.transfer_id] = alarm
+        self._alarms[attempt.bundle_id] = alarm
         return True
 
     async def look_up(self, attempts: Sequence[LiveAttempt]) -> list[LookedUp]:
@@ -90,33 +91,35 @@ class Lookup:
         try:
             await self._check_failure(finding)
         except ChainError as dispute:
-            self.dispute(finding.attempt.transfer_id, str(dispute))
+            self.dispute(finding.attempt.bundle_id, str(dispute))
             return False
-        self._disputes.pop(finding.attempt.transfer_id, None)
+        self._disputes.pop(finding.attempt.bundle_id, None)
         return True
 
     async def _check_failure(self, finding: Finding) -> None:
         """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
         may show that something else arrived. Raises InconsistentNode where one does, ChainUnavailable where none
         answers: nothing is stored then."""
-        judged, payment = finding.judged, finding.attempt.payment
-        if judged.error is None:
+        judged = finding.judged
+        wrong = next((one for one in judged if one.error is not None), None)
+        if wrong is None:
             return
         txid = finding.result.txid
         said = await self._provider.find_everywhere(txid)
-        found = {name: judge(payment, result) for name, result in said.items() if result is not None}
-        contradicting = [name for name, other in found.items() if not other.agrees(judged)]
+        payments = finding.attempt.payments
+        found = {name: judge(payments, result) for name, result in said.items() if result is not None}
+        contradicting = [name for name, others in found.items() if not _agree(judged, others)]
         if contradicting:
-            paid = judged.state is TransferState.FINAL
+            paid = wrong.state is TransferState.FINAL
             told = "paid otherwise than intended" if paid else "did not pay"
             names = ", ".join(contradicting)
             raise InconsistentNode(
-                f"transfer {finding.attempt.transfer_id}: a node shows that tx {txid} {told}, {names} "
+                f"{name_of(finding.attempt)}: a node shows that tx {txid} {told}, {names} "
                 f"{'something else' if paid else 'that it did'}. Nothing of it is settled until they agree: take "
                 "the wrong one out of the chain's nodes"
             )
         if not found:
-            raise ChainUnavailable(f"{judged.error}; no node confirms it now")
+            raise ChainUnavailable(f"{wrong.error}; no node confirms it now")
 
     async def settle(self, finding: Finding) -> bool:
         """A row that the database refuses, or that nodes disagree about, holds up none of the others. False: they
@@ -130,14 +133,14 @@ class Lookup:
         except psycopg.Error as error:
             if not refused_by_guard(error):
                 raise
-            transfer, result = finding.attempt.transfer_id, finding.result
+            bundle, result = finding.attempt.bundle_id, finding.result
             alarm = (
-                f"transfer {transfer} is in final block {result.block.number} (tx {result.txid}) and the database "
+                f"{name_of(finding.attempt)}: in final block {result.block.number} (tx {result.txid}) and the database "
                 f"refuses to settle it: {error}"
             )
-            if transfer not in self._alarms:
+            if bundle not in self._alarms:
                 logger.error("{}", alarm)
-            self._alarms[transfer] = alarm
+            self._alarms[bundle] = alarm
             return True
         self.tell([finding], {row["attempt_id"] for row in rows})
         return True
@@ -147,14 +150,18 @@ class Lookup:
         for finding in findings:
             if finding.attempt.id not in settled:
                 continue
-            where, judged = f"block {finding.result.block.number}", finding.judged
-            if judged.state is TransferState.REVERTED:
-                logger.error("reverted {} in {}: {}", describe(finding.attempt), where, judged.error)
-            elif judged.error is not None:
-                self._otherwise.append(f"transfer {finding.attempt.transfer_id}: {judged.error}")
-                logger.critical("settled otherwise {} in {}: {}", describe(finding.attempt), where, judged.error)
-            else:
-                logger.success("settled {} in {}", describe(finding.attempt), where)
+            where = f"(tx {short(finding.result.txid)}) in block {finding.result.block.number}"
+            for transfer, judged in zip(finding.attempt.transfers, finding.judged, strict=True):
+                self._tell(transfer, judged, f"{describe_transfer(transfer)} {where}")
+
+    def _tell(self, transfer: LiveTransfer, judged: Judged, described: str) -> None:
+        if judged.state is TransferState.REVERTED:
+            logger.error("reverted {}: {}", described, judged.error)
+        elif judged.error is not None:
+            self._otherwise.append(f"transfer {transfer.id}: {judged.error}")
+            logger.critical("settled otherwise {}: {}", described, judged.error)
+        else:
+            logger.success("settled {}", described)
 
     def take_otherwise(self) -> list[str]:
         """Payments that were settled otherwise than intended, since this was asked last."""
@@ -165,8 +172,10 @@ class Lookup:
         """Whether its txid is of bytes that make the payment; with such a txid nothing else can land."""
         signed = attempt.signed
         try:
-            decoded = self._provider.codec.decode(signed.raw, signed.sender)
-            return decoded.does_as(attempt.payment) and self._provider.codec.txid_of(signed.raw) == signed.txid
+            decoded = (self._provider.codec.decode(signed.raw, signed.sender),)
+            if self._provider.codec.txid_of(signed.raw) != signed.txid or len(decoded) != len(attempt.payments):
+                return False
+            return all(one.does_as(other) for one, other in zip(decoded, attempt.payments, strict=True))
         except UndecodableTransaction:
             return False
 
@@ -187,3 +196,7 @@ class Lookup:
                 return LookedUp(attempts, settled=await self.settle(finding))
         dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
         return LookedUp(attempts, dead=verdicts[0].evidence if dead else None)
+
+
+def _agree(judged: Sequence[Judged], others: Sequence[Judged]) -> bool:
+    return all(one.agrees(other) for one, other in zip(judged, others, strict=True))

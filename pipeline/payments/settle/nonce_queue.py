@@ -25,9 +25,8 @@ from pipeline.chains.provider import NumberedProvider
 from pipeline.chains.values import BlockRef
 from pipeline.payments.blocked import Blocked
 from pipeline.payments.intents import LiveAttempt
-from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, nonce_of
+from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, describe_transfer, name_of, nonce_of
 from pipeline.payments.settle.store import FirstInQueue, SettlementStore
-from pipeline.units import to_human
 
 _PATIENCE_BLOCKS = 1
 """Blocks that pass before anything is asked about a payment: most are in the next one."""
@@ -136,7 +135,7 @@ class NonceQueues:
         if sent_at is None or head.timestamp - sent_at < self._longest:
             self._blocked.pop(sender, None)
             return
-        found = await self._store.first_in_queue(first[0].transfer_id)
+        found = await self._store.first_in_queue(first[0].transfers[0].id)
         if found is None or head.timestamp - found.since < self._longest:
             self._blocked.pop(sender, None)
             return
@@ -158,7 +157,9 @@ class NonceQueues:
         if not stuck:
             return
         self._asked |= {one.id: height for one in stuck}
-        for transfer_id in await self._store.request_replacement([one.transfer_id for one in stuck]):
+        for transfer_id in await self._store.request_replacement(
+            [transfer.id for one in stuck for transfer in one.transfers]
+        ):
             logger.info("transfer {} is in no block after {} blocks: a replacement is requested", transfer_id, waited)
 
     async def _is_outpriced(self, attempt: LiveAttempt) -> bool:
@@ -166,17 +167,15 @@ class NonceQueues:
             return await self._provider.outpriced(attempt.signed)
         except UndecodableTransaction as nonsense:
             # Nobody signed it, whoever wrote it. It keeps its own payment waiting, and none of the others.
-            logger.error("the bytes of tx {}, transfer {}: {}", attempt.signed.txid, attempt.transfer_id, nonsense)
+            logger.error("the bytes of tx {}, {}: {}", attempt.signed.txid, name_of(attempt), nonsense)
             return False
 
 
 def _why_blocked(sender: str, first: PaymentAttempts, found: FirstInQueue) -> str:
     newest = first[-1]
-    asset = newest.payment.asset
     said = [
-        f"transfer {newest.transfer_id} ({newest.kind} {newest.wallet}, "
-        f"{to_human(newest.payment.amount, asset.decimals)} {asset.symbol}, nonce {newest.signed.nonce} of {sender}) "
-        f"is first in its nonce queue and in no block since {found.since:%Y-%m-%d %H:%M:%S} UTC; newest tx "
+        f"{name_of(newest)} ({', '.join(map(describe_transfer, newest.transfers))}; nonce {newest.signed.nonce} of "
+        f"{sender}) is first in its nonce queue and in no block since {found.since:%Y-%m-%d %H:%M:%S} UTC; newest tx "
         f"{newest.signed.txid}",
         "Nothing new of its sender is signed behind it",
     ]

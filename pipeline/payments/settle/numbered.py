@@ -67,7 +67,7 @@ class NumberedStrategy:
         """What an operator can release goes before what he cannot."""
         return {**self._queues.blocked(), **self._reconciliation.blocked(), **self._superseded.blocked()}
 
-    def forget_but(self, transfers: set[int]) -> None:
-        self._superseded.forget_but(transfers)
-        if not transfers:
+    def forget_but(self, bundles: set[int]) -> None:
+        self._superseded.forget_but(bundles)
+        if not bundles:
             self._queues.clear()

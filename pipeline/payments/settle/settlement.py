@@ -12,6 +12,7 @@ that goes out later cannot be in a block that was final before.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from loguru import logger
 
@@ -20,6 +21,7 @@ from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import BlockContent, BlockRef, Finality, Verdict
+from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.attempts import PaymentAttempts
 from pipeline.payments.settle.blocked_senders import BlockedSenders
@@ -102,7 +104,7 @@ class Settlement:
             return await self._round()
         except CursorMoved as moved:
             logger.info("{}", moved)
-            return len(await self._store.live(self.chain_id))
+            return _count(await self._store.live(self.chain_id))
         except ChainError as trouble:
             self._progress.failed(trouble)
             raise
@@ -110,7 +112,7 @@ class Settlement:
     async def _round(self) -> int:
         final = await self._provider.block_ref(Finality.FINAL)
         live = await self._store.live(self.chain_id)
-        out = {attempt.transfer_id for attempt in live}
+        out = {attempt.bundle_id for attempt in live}
         self._lookup.forget_but(out)
         self._strategy.forget_but(out)
         cursor = await self._store.cursor(self.chain_id)
@@ -130,7 +132,7 @@ class Settlement:
         self._progress.compare_finality(read_up_to, head)
         await self._strategy.prove(View(read_up_to, head, live, waiting))
         await self._rebroadcasts.send()
-        return len({attempt.transfer_id for attempt in live}) + await self._reconcile(read_up_to)
+        return _count(live) + await self._reconcile(read_up_to)
 
     async def _reconcile(self, read_up_to: BlockRef) -> int:
         """How many senders are being reconciled. What another process wrote of blocked ones stays until this one has
@@ -169,3 +171,8 @@ class Settlement:
 
     async def _head_block(self, number: int) -> BlockContent | None:
         return await self._provider.block(number, Finality.HEAD)
+
+
+def _count(live: Sequence[LiveAttempt]) -> int:
+    """Of payments."""
+    return len({transfer.id for attempt in live for transfer in attempt.transfers})

@@ -78,7 +78,7 @@ class SettlementStore:
 
     async def live(self, chain_id: int) -> list[LiveAttempt]:
         """Every attempt that may be in a block."""
-        return [LiveAttempt.from_row(row) for row in await self._rows("payments/settle/live", chain_id=chain_id)]
+        return LiveAttempt.from_rows(await self._rows("payments/settle/live", chain_id=chain_id))
 
     async def cursor(self, chain_id: int) -> BlockRef | None:
         """The final block up to which everything is settled; None before the first."""
@@ -201,9 +201,11 @@ class SettlementStore:
         crash_here(CrashPoint.WANT_AFTER)
         return [row["id"] for row in rows]
 
-    async def decline_replacement(self, transfer_id: int, reason: str) -> None:
-        """Have a payment not replaced, and store why."""
-        await self._rows("payments/send/decline_replacement", transfer_id=transfer_id, reason=reason)
+    async def decline_replacement(self, attempt: LiveAttempt, reason: str) -> None:
+        """Have the payments of an attempt not replaced, and store why."""
+        async with self._pool.connection() as conn, conn.transaction():
+            for transfer in attempt.transfers:
+                await fetch(conn, "payments/send/decline_replacement", transfer_id=transfer.id, reason=reason)
 
     async def released(self, chain_id: int, senders: Sequence[str]) -> dict[str, Released]:
         """What an operator has released of senders (``release_sender``), where one has."""

@@ -57,7 +57,7 @@ class SettlementStrategy(Protocol):
     def blocked(self) -> Mapping[str, Blocked] | None:
         """By sender, why it pays nothing now; None where no sender is ever blocked."""
 
-    def forget_but(self, transfers: set[int]) -> None:
+    def forget_but(self, bundles: set[int]) -> None:
         """Only these are out."""
 
 

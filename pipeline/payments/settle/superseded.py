@@ -26,7 +26,7 @@ from pipeline.payments.nonces import Nonces, Released
 from pipeline.payments.reconcile.nonce_counts import node_that_denies
 from pipeline.payments.reconcile.nonce_uses import NonceUse, uses_in
 from pipeline.payments.reconcile.recording import NonceProof
-from pipeline.payments.settle.attempts import PaymentAttempts, describe, nonce_of, txids
+from pipeline.payments.settle.attempts import PaymentAttempts, describe, name_of, nonce_of, txids
 from pipeline.payments.settle.lookup import LookedUp, Lookup
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.settle.strategy import Evidence, settle_evidence
@@ -67,15 +67,15 @@ class SupersededPayments:
         self._blocks = blocks
         self._longest_pause = longest_pause
         self._first_seen: dict[int, int] = {}
-        """By transfer, the head when its nonce was first seen used without it."""
+        """By bundle, the head when its nonce was first seen used without it."""
         self._searched: dict[int, int] = {}
-        """By transfer, the final block up to which this was searched for in vain."""
+        """By bundle, the final block up to which this was searched for in vain."""
         self._judged: set[int] = set()
         """Payments that were judged since an operator released their sender."""
         self._alarms: dict[int, _Alarm] = {}
-        """By transfer, what keeps it from being proved; it is tried again."""
+        """By bundle, what keeps it from being proved; it is tried again."""
         self._set_aside: dict[int, _Alarm] = {}
-        """By transfer, why it is for an operator to decide: what used its nonce did the same, and more."""
+        """By bundle, why it is for an operator to decide: what used its nonce did the same, and more."""
 
     def alarms(self) -> list[str]:
         return [one.blocked.reason for one in (*self._set_aside.values(), *self._alarms.values())]
@@ -93,11 +93,11 @@ class SupersededPayments:
             for sender, some in shown.items()
         }
 
-    def forget_but(self, transfers: set[int]) -> None:
+    def forget_but(self, bundles: set[int]) -> None:
         """Only these are out."""
-        self._alarms = {transfer: alarm for transfer, alarm in self._alarms.items() if transfer in transfers}
-        self._set_aside = {transfer: alarm for transfer, alarm in self._set_aside.items() if transfer in transfers}
-        self._judged &= transfers
+        self._alarms = {bundle: alarm for bundle, alarm in self._alarms.items() if bundle in bundles}
+        self._set_aside = {bundle: alarm for bundle, alarm in self._set_aside.items() if bundle in bundles}
+        self._judged &= bundles
 
     async def undecided(self, live: Sequence[LiveAttempt]) -> list[LiveAttempt]:
         """Without those that are for an operator, who has not released them yet."""
@@ -105,11 +105,11 @@ class SupersededPayments:
             senders = [alarm.attempt.signed.sender for alarm in self._set_aside.values()]
             released = await self._store.released(self._chain_id, senders)
             self._set_aside = {
-                transfer: alarm
-                for transfer, alarm in self._set_aside.items()
+                bundle: alarm
+                for bundle, alarm in self._set_aside.items()
                 if not _is_released([alarm.attempt], released)
             }
-        return [attempt for attempt in live if attempt.transfer_id not in self._set_aside]
+        return [attempt for attempt in live if attempt.bundle_id not in self._set_aside]
 
     async def prove(self, read_up_to: BlockRef, head: BlockRef, past: Sequence[PaymentAttempts]) -> None:
         """Ask after payments whose nonce is used in a final block, once the final blocks were read beyond all blocks
@@ -122,17 +122,17 @@ class SupersededPayments:
         senders = {known.attempts[0].signed.sender for known in open_ones}
         released = await self._store.released(self._chain_id, list(senders)) if senders else {}
         for known in open_ones:
-            transfer = known.attempts[0].transfer_id
-            until = self._first_seen[transfer] = first_seen.get(transfer, head.number)
+            bundle = known.attempts[0].bundle_id
+            until = self._first_seen[bundle] = first_seen.get(bundle, head.number)
             if read_up_to.number < until:
                 continue
             is_released = _is_released(known.attempts, released)
-            last = searched.get(transfer)
-            if last is not None and not (is_released and transfer not in self._judged):
+            last = searched.get(bundle)
+            if last is not None and not (is_released and bundle not in self._judged):
                 # Nothing but another node's answers can change it: the pause doubles.
                 pause = max(1, min(self._longest_pause, last - until))
                 if read_up_to.number < last + pause:
-                    self._searched[transfer] = last
+                    self._searched[bundle] = last
                     continue
             try:
                 await self._judge(known, read_up_to, is_released=is_released)
@@ -140,7 +140,7 @@ class SupersededPayments:
                 # What cannot be read for one payment delays none of the others; it is tried in the next round.
                 self._tell_unread(known.attempts[0], trouble)
                 continue
-            self._searched[transfer] = read_up_to.number
+            self._searched[bundle] = read_up_to.number
 
     async def _judge(self, known: LookedUp, read_up_to: BlockRef, *, is_released: bool) -> None:
         """Search the final blocks for a payment whose nonce is used in them. ``is_released``: an operator says that
@@ -148,11 +148,11 @@ class SupersededPayments:
         attempts, said = known.attempts, known.dead
         first = attempts[0]
         if is_released:
-            self._judged.add(first.transfer_id)
+            self._judged.add(first.bundle_id)
         evidence = await search_nonce(attempts, self._blocks, read_up_to)
         words = {} if said is None else {one.id: said for one in attempts}
         if await settle_evidence(attempts, evidence, words, self._unresolved):
-            self._alarms.pop(first.transfer_id, None)
+            self._alarms.pop(first.bundle_id, None)
             return
         use, denied = evidence.use, None
         if use is None and is_released and (evidence.complete or said is not None):
@@ -162,20 +162,20 @@ class SupersededPayments:
             await self._tell_unexplained(attempts, denied or said, complete=evidence.complete)
             return
         proof = NonceProof(use, read_up_to)
-        if use.did_only(first.payment) or (is_released and use.did(first.payment)):
+        if use.did_only(first.payments) or (is_released and use.did(first.payments)):
             await self._settle_found(attempts, proof)
-        elif use.did(first.payment):
+        elif use.did(first.payments):
             await self._leave_to_operator(first, proof)
         elif said is None and not is_released:
             await self._tell_unindexed(attempts, use)
         else:
-            self._alarms.pop(first.transfer_id, None)
+            self._alarms.pop(first.bundle_id, None)
             why = f"{use}; in none of the final blocks up to {read_up_to.number}"
             await self._expire(attempts, why if said is None else f"{said}; {why}", proof)
 
     async def _settle_found(self, attempts: PaymentAttempts, proof: NonceProof) -> None:
         if await self._store.settle_found(self._chain_id, attempts, proof):
-            self._alarms.pop(attempts[0].transfer_id, None)
+            self._alarms.pop(attempts[0].bundle_id, None)
             logger.critical(
                 "{} was made by a transaction that was not recorded in the database ({}): settled as found on the "
                 "chain",
@@ -184,12 +184,12 @@ class SupersededPayments:
 
     async def _leave_to_operator(self, first: LiveAttempt, proof: NonceProof) -> None:
         reason = (
-            f"transfer {first.transfer_id} was made by tx {proof.use.txid}, which is not recorded in the database and "
+            f"{name_of(first)} was made by tx {proof.use.txid}, which is not recorded in the database and "
             f"did more than that ({proof.use}; {first.signed.sender}). It is not made again; compare transfers with "
             f"the chain, and to settle it by that transaction, {await self._release(first)}"
         )
-        self._set_aside[first.transfer_id] = _Alarm(first, Blocked(reason, _only(first)))
-        await self._store.decline_replacement(first.transfer_id, reason)
+        self._set_aside[first.bundle_id] = _Alarm(first, Blocked(reason, _only(first)))
+        await self._store.decline_replacement(first, reason)
         logger.critical("{}", reason)
 
     async def _expire(self, attempts: PaymentAttempts, evidence: str, proof: NonceProof) -> None:
@@ -207,10 +207,10 @@ class SupersededPayments:
 
     def _tell_unread(self, attempt: LiveAttempt, trouble: ChainUnavailable) -> None:
         logger.warning("{}: what used its nonce cannot be found out now: {}", describe(attempt), trouble)
-        if attempt.transfer_id not in self._alarms:
+        if attempt.bundle_id not in self._alarms:
             self._alarm(
                 attempt,
-                f"transfer {attempt.transfer_id}: nonce {attempt.signed.nonce} of {attempt.signed.sender} is used, and "
+                f"{name_of(attempt)}: nonce {attempt.signed.nonce} of {attempt.signed.sender} is used, and "
                 f"the final blocks that show by what cannot be read: {trouble}. Nothing is done yet. Give the chain "
                 "another node (FLAGPOST_NODES_…, or chains.nodes)",
             )
@@ -219,7 +219,7 @@ class SupersededPayments:
         first = attempts[0]
         self._alarm(
             first,
-            f"transfer {first.transfer_id}: {use}, but no node calls it dead: none has an index that reaches back "
+            f"{name_of(first)}: {use}, but no node calls it dead: none has an index that reaches back "
             f"so far. Nothing is done. Give the chain a node with all receipts; or look for {txids(attempts)} in a "
             f"block explorer, and if there is none of them, {await self._release(first)}",
             _only(first),
@@ -235,7 +235,7 @@ class SupersededPayments:
             why = "the final blocks that show by what cannot all be read: give the chain a node with all blocks"
         self._alarm(
             first,
-            f"transfer {first.transfer_id}: {said or 'no node finds it'}. Nonce {nonce} of {sender} is used, and "
+            f"{name_of(first)}: {said or 'no node finds it'}. Nonce {nonce} of {sender} is used, and "
             f"{why}: not proved, nothing is done. Look at {sender} in a block explorer: if its transactions there go "
             f"beyond nonce {nonce}, and neither {txids(attempts)} nor another one made this payment, "
             f"{await self._release(first)}",
@@ -248,9 +248,9 @@ class SupersededPayments:
         return f"release it: SELECT release_sender('{chain}', '{attempt.signed.sender}')"
 
     def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: Nonces | None = None) -> None:
-        if attempt.transfer_id not in self._alarms:
+        if attempt.bundle_id not in self._alarms:
             logger.error("{}", reason)
-        self._alarms[attempt.transfer_id] = _Alarm(attempt, Blocked(reason, unexplained))
+        self._alarms[attempt.bundle_id] = _Alarm(attempt, Blocked(reason, unexplained))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pipeline.chains.errors import ChainError
 from pipeline.chains.values import BlockRef
 from pipeline.payments.ending import Finding
 from pipeline.payments.intents import LiveAttempt
-from pipeline.payments.settle.attempts import describe
+from pipeline.payments.settle.attempts import describe, name_of
 from pipeline.payments.settle.lookup import Lookup
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.states import AttemptState
@@ -66,12 +66,12 @@ class UnresolvedPayments:
         ]
         self._unread.clear()
         self._blocks = {one.id: one.block_id for one in passed if self.holds(one) or await self._is_listed(one)}
-        transfers = {one.transfer_id: one for one in passed if self.holds(one)}
-        looked_up = await self._lookup.look_up([one for one in live if one.transfer_id in transfers])
+        bundles = {one.bundle_id: one for one in passed if self.holds(one)}
+        looked_up = await self._lookup.look_up([one for one in live if one.bundle_id in bundles])
         for known in looked_up:
-            attempt = transfers[known.attempts[0].transfer_id]
-            if not known.settled and not self._lookup.is_disputed(attempt.transfer_id):
-                self._lookup.dispute(attempt.transfer_id, self._why(attempt))
+            attempt = bundles[known.attempts[0].bundle_id]
+            if not known.settled and not self._lookup.is_disputed(attempt.bundle_id):
+                self._lookup.dispute(attempt.bundle_id, self._why(attempt))
         return any(known.settled for known in looked_up)
 
     async def _is_listed(self, attempt: LiveAttempt) -> bool:
@@ -95,7 +95,7 @@ class UnresolvedPayments:
     def _why(self, attempt: LiveAttempt) -> str:
         troubles = "; ".join(self._troubles().values()) or "what they give makes no sense"
         return (
-            f"transfer {attempt.transfer_id}: what became of tx {attempt.signed.txid} in final block "
+            f"{name_of(attempt)}: what became of tx {attempt.signed.txid} in final block "
             f"{attempt.block_number} could not be read: no node that was asked gives a whole receipt of it "
             f"({troubles}). It is neither settled nor made again, and asked after until it can be read; nothing else "
             "waits for it. Give the chain another node (FLAGPOST_NODES_…, or chains.nodes)"

@@ -1,4 +1,4 @@
--- Everything of one chain that may be out there, with what it was meant to do: the attempts to look for in blocks.
+-- Every attempt of one chain that may be in a block, with what it was meant to do: a row for each payment that it carries.
 SELECT a.id AS attempt_id,
        a.txid,
        a.signed_bytes,
@@ -11,6 +11,7 @@ SELECT a.id AS attempt_id,
        a.block_number,
        a.block_id,
        a.first_broadcast_at,
+       a.transfer_id AS bundle_id,
        t.id AS transfer_id,
        t.kind,
        t.job_id,

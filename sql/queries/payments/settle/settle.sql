@@ -1,25 +1,27 @@
--- One final block's worth of payments, settled together: attempt and payment; their jobs follow in release_jobs.sql.
--- `state` is 'final' where the money has moved, else 'reverted' with the reason; a final one has a reason, too, where it
+-- One final block's worth of payments, settled together: attempt and payments; their jobs follow in release_jobs.sql. A row of
+-- `facts` is a payment that an attempt decides; an attempt that carries several is 'final' if any of them is. `state` is 'final' where the money has moved, else 'reverted' with the reason; a final one has a reason, too, where it
 -- moved otherwise than intended, and says what `arrived` where that is not its amount. Everything here is
 -- 'included' already (include.sql ran first in the same transaction); a row that another worker settled before is left alone.
 -- The other attempts of the payment shared the nonce that is used now: they can never land.
 WITH facts AS (
-    SELECT * FROM unnest(%(attempt_ids)s::bigint[], %(states)s::text[], %(fees)s::numeric[], %(errors)s::text[],
-                         %(arrived)s::numeric[])
-        AS f (attempt_id, state, fee, error, arrived)
+    SELECT * FROM unnest(%(attempt_ids)s::bigint[], %(transfer_ids)s::bigint[], %(states)s::text[], %(fees)s::numeric[],
+                         %(errors)s::text[], %(arrived)s::numeric[])
+        AS f (attempt_id, transfer_id, state, fee, error, arrived)
 ), attempts AS (
     UPDATE chain_transactions a
-       SET state = facts.state, fee_paid = facts.fee
-      FROM facts
-     WHERE a.id = facts.attempt_id AND a.state = 'included'
-    RETURNING a.id, a.transfer_id, a.txid, facts.state, facts.fee, facts.error, facts.arrived
+       SET state = decided.state, fee_paid = decided.fee
+      FROM (SELECT attempt_id, min(fee) AS fee, CASE WHEN bool_or(state = 'final') THEN 'final' ELSE 'reverted' END AS state
+              FROM facts GROUP BY attempt_id) decided
+     WHERE a.id = decided.attempt_id AND a.state = 'included'
+    RETURNING a.id, a.txid
 ), settled AS (
     UPDATE transfers t
-       SET state = attempts.state, fee_paid = attempts.fee, error_message = attempts.error, arrived = attempts.arrived,
+       SET state = facts.state, fee_paid = facts.fee, error_message = facts.error, arrived = facts.arrived,
            settled_at = clock_timestamp(), replace_wanted_at = NULL
-      FROM attempts
-     WHERE t.id = attempts.transfer_id AND t.state = 'included'
-    RETURNING t.id, t.job_id, attempts.id AS attempt_id, attempts.txid, attempts.state, attempts.error
+      FROM facts
+      JOIN attempts ON attempts.id = facts.attempt_id
+     WHERE t.id = facts.transfer_id AND t.state = 'included'
+    RETURNING t.id, t.job_id, attempts.id AS attempt_id, attempts.txid, facts.state, facts.error
 ), siblings AS (
     UPDATE chain_transactions s
        SET state = 'replaced',
