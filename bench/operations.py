@@ -13,9 +13,9 @@ from psycopg.rows import dict_row
 from bench.statements import text
 from pipeline.db.pool import Connection, Pool, pool_of
 from pipeline.db.statements import statement
-from pipeline.queue.flag_scan import COMPLETE_SECONDS, MARGIN_SECONDS
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
+from pipeline.queue.schedule import FULL_SCAN_SECONDS, MARGIN_SECONDS, Scan
 from pipeline.workers.rescue import STALE_SECONDS
 
 MANY = 500
@@ -40,10 +40,10 @@ class Side:
         await self.admin.execute(text("flagpost/flag_range"), {"first": first, "last": last})
 
     async def claim(self, capacity: int) -> list[Job]:
-        """As a listener does it that has looked at all flags within the last second, and knows of no job that waits."""
-        reach = COMPLETE_SECONDS + MARGIN_SECONDS
+        """As a listener does it after a full scan within the last second, and knows of no job that waits."""
+        reach = FULL_SCAN_SECONDS + MARGIN_SECONDS
         exchange = await self.queue.exchange(
-            (), JobType.GAS_TOPUP, capacity, newer_than_seconds=reach, due_within_seconds=reach
+            (), JobType.GAS_TOPUP, capacity, Scan(newer_than_seconds=reach, due_within_seconds=reach)
         )
         return exchange.claimed
 
@@ -108,7 +108,7 @@ async def finish_one(side: Side) -> float:
 async def claim_many(side: Side) -> float:
     """``MANY`` jobs that wait."""
     await side.flag(1, MANY)
-    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=MANY)
+    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=MANY)
     started = time.perf_counter()
     jobs = await side.queue.claim(JobType.GAS_TOPUP, MANY)
     taken = time.perf_counter() - started
@@ -120,7 +120,7 @@ async def sweep(side: Side) -> float:
     """``MANY`` flags that nobody has heard of."""
     await side.flag(1, MANY)
     started = time.perf_counter()
-    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=MANY)
+    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=MANY)
     taken = time.perf_counter() - started
     await side.finish(await side.queue.claim(JobType.GAS_TOPUP, MANY))
     return taken
@@ -129,7 +129,7 @@ async def sweep(side: Side) -> float:
 async def sweep_idle(side: Side) -> float:
     """The sweep when all is well."""
     started = time.perf_counter()
-    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=MANY)
+    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=MANY)
     return time.perf_counter() - started
 
 

@@ -29,6 +29,7 @@ from pipeline.db.pool import pool_of
 from pipeline.log import configure_logging
 from pipeline.queue.jobs import Done, Job, JobType, Outcome, TriggeredBy
 from pipeline.queue.queue import JobQueue
+from pipeline.queue.schedule import Scan
 from pipeline.settings import Settings
 from pipeline.workers.executor import Executor
 from pipeline.workers.runtime import Runtime, serve
@@ -54,12 +55,12 @@ class Idler(Executor):
             announcing.cancel()
 
     async def _announce(self) -> None:
-        await self.looked.wait()
+        await self.scanned.wait()
         say(ready=True)
 
 
 class Traced(Idler):
-    """Notes when it is rung, asks for jobs and has them: times in ns of the monotonic clock."""
+    """Notes when it is notified, asks for jobs and has them: times in ns of the monotonic clock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,13 +68,13 @@ class Traced(Idler):
         self.asked: list[int] = []
         self.answered: list[int] = []
 
-    def _heard(self) -> None:
+    def _flags_notified(self) -> None:
         self.rung.append(time.monotonic_ns())
-        super()._heard()
+        super()._flags_notified()
 
-    async def _exchange(self, room: int, triggered_by: TriggeredBy, **options: Any) -> list[Job] | None:
+    async def _exchange(self, room: int, scan: Scan) -> list[Job] | None:
         before = time.monotonic_ns()
-        claimed = await super()._exchange(room, triggered_by, **options)
+        claimed = await super()._exchange(room, scan)
         if claimed:
             self.asked.append(before)
             self.answered.append(time.monotonic_ns())
@@ -145,7 +146,7 @@ async def _bulk(options: argparse.Namespace) -> dict[str, Any]:
         queue = JobQueue(pool, uuid4())
         await queue.next_due(JobType.GAS_TOPUP)  # connected, and it is not the first statement
         before = time.monotonic_ns()
-        enqueued = await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=options.chunk)
+        enqueued = await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=options.chunk)
         after = time.monotonic_ns()
     return {"before": before, "after": after, "rows": enqueued.jobs}
 

@@ -28,7 +28,7 @@ class TriggeredBy(StrEnum):
     """Values of ``job_logs.triggered_by``."""
 
     SYSTEM = "system"
-    """A listener that looked again after finishing a batch, or at its start."""
+    """A listener that claimed again after finishing a batch, or at its start."""
     MANUAL = "manual"
     DEPOSIT = "deposit"
     SCHEDULE = "schedule"
@@ -57,7 +57,7 @@ class Job:
     """Attempts in all; the last one that fails makes a dead letter."""
     triggered_by: TriggeredBy
     json: str
-    """What ``job_logs.data`` said when it was claimed, as text: most handlers never look."""
+    """What ``job_logs.data`` said when it was claimed, as text: most handlers never read it."""
 
     @property
     def data(self) -> Mapping[str, Any]:

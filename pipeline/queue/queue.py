@@ -9,19 +9,21 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg import AsyncCursor
-from psycopg.rows import AsyncRowFactory, DictRow, TupleRow, dict_row, scalar_row, tuple_row
+from psycopg.rows import DictRow, TupleRow, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
+from pipeline.db.rows import fetch_one, fetch_value, fetch_values
 from pipeline.db.sequences import NumberTaken
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.retries import Backoff
+from pipeline.queue.schedule import Scan
 
-Row = TypeVar("Row")
 Result = TypeVar("Result")
 
+EVERYTHING = Scan()
 NUMBERS_TRIED = 3
 """Attempts to enqueue under numbers that turn out to be taken, before it counts as a failure of the database. One is
 enough where an operator called a job by a number that was not drawn yet."""
@@ -74,11 +76,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """What a look at the flags added to the queue."""
+    """What a flag scan added to the queue."""
 
     jobs: int
     after_rest: int
-    """Of these, wallets that had rested since a dead letter; the others had been overlooked, or not reached yet."""
+    """Of these, wallets that had rested since a dead letter; the others had been missed, or not reached yet."""
 
 
 class JobQueue:
@@ -97,29 +99,16 @@ class JobQueue:
         self.config = config or QueueConfig()
 
     async def exchange(
-        self,
-        outcomes: Sequence[tuple[Job, Outcome]],
-        job_type: JobType,
-        capacity: int,
-        triggered_by: TriggeredBy = TriggeredBy.EVENT,
-        *,
-        enqueue: bool = True,
-        min_age_seconds: float = 0,
-        newer_than_seconds: float | None = None,
-        due_within_seconds: float | None = None,
+        self, outcomes: Sequence[tuple[Job, Outcome]], job_type: JobType, capacity: int, scan: Scan = EVERYTHING
     ) -> Exchange:
-        """Write outcomes, then claim due jobs and take flagged wallets, in one round trip and one transaction.
+        """Write outcomes, then claim due jobs and take flagged wallets, as far as ``scan`` reads them: one round trip,
+        one transaction.
 
         Because the claim comes after the outcomes, a wallet whose flag is still up when its job ends gets the next
-        job here. Flags younger than ``min_age_seconds`` are left alone, and so are those older than
-        ``newer_than_seconds`` (None: no flag is too old); without ``enqueue`` no flag is read. Jobs that fell due more
-        than ``due_within_seconds`` ago are left alone, too (None: none is).
+        job here.
         """
         written = self._finish_parameters(outcomes)
-        batch = self.config.enqueue_batch if enqueue else 0
-        wanted = self._claim_parameters(
-            job_type, capacity, triggered_by, batch, min_age_seconds, newer_than_seconds, due_within_seconds
-        )
+        wanted = self._claim_parameters(job_type, capacity, scan)
         finished, claimed = await _with_free_numbers(lambda: self._exchange(written, job_type, wanted))
         parked = frozenset(job.id for job, outcome in outcomes if isinstance(outcome, Parked))
         return Exchange(finished | parked, claimed)
@@ -143,11 +132,11 @@ class JobQueue:
         self, job_type: JobType, capacity: int, triggered_by: TriggeredBy = TriggeredBy.EVENT
     ) -> list[Job]:
         """Up to ``capacity`` jobs: due ones first, then flagged wallets without a live job."""
-        return (await self.exchange((), job_type, capacity, triggered_by)).claimed
+        return (await self.exchange((), job_type, capacity, Scan(triggered_by))).claimed
 
     async def claim(self, job_type: JobType, capacity: int) -> list[Job]:
         """Up to ``capacity`` due jobs; no flag is read."""
-        return (await self.exchange((), job_type, capacity, enqueue=False)).claimed
+        return (await self.exchange((), job_type, capacity, Scan(flags=False))).claimed
 
     async def finish(self, outcomes: Sequence[tuple[Job, Outcome]]) -> frozenset[UUID]:
         """Write outcomes; the ids of the jobs that were still ours (a lost lease changes nothing)."""
@@ -155,40 +144,25 @@ class JobQueue:
 
     async def hand_back(self, jobs: Sequence[Job]) -> frozenset[UUID]:
         """Give claimed jobs back without using up an attempt; the ids of those that were still ours."""
-        parameters = {"ids": [job.id for job in jobs], "leases": [job.lease for job in jobs]}
+        leases = {"ids": [job.id for job in jobs], "leases": [job.lease for job in jobs]}
         async with self.pool.connection() as connection:
-            cursor = _cursor(connection, scalar_row)
-            await cursor.execute(statement("queue/hand_back"), parameters)
-            return frozenset(await cursor.fetchall())
+            return frozenset(await fetch_values(connection, "queue/hand_back", **leases))
 
     async def release_unheld(self, held: Sequence[Job]) -> frozenset[UUID]:
         """Give back what this worker claimed without hearing of it (the reply was lost): all but ``held``."""
         parameters = {"worker_id": self.worker_id, "held": [job.id for job in held]}
         async with self.pool.connection() as connection:
-            cursor = _cursor(connection, scalar_row)
-            await cursor.execute(statement("queue/release_unheld"), parameters)
-            return frozenset(await cursor.fetchall())
+            return frozenset(await fetch_values(connection, "queue/release_unheld", **parameters))
 
-    async def enqueue_flagged(
-        self,
-        job_type: JobType,
-        triggered_by: TriggeredBy,
-        *,
-        batch: int,
-        min_age_seconds: float = 0,
-        newer_than_seconds: float | None = None,
-    ) -> Enqueued:
-        """Queue a job for every flagged wallet without a live one, ``batch`` per statement.
-
-        Flags younger than ``min_age_seconds`` are left alone, and so are those older than ``newer_than_seconds``.
-        """
+    async def enqueue_flagged(self, job_type: JobType, scan: Scan, *, batch: int) -> Enqueued:
+        """Queue a job for every flagged wallet without a live one that ``scan`` reads, ``batch`` per statement."""
         parameters: dict[str, Any] = {
             "job_type": job_type,
             "chain_ids": self.chain_ids,
-            "triggered_by": triggered_by,
+            "triggered_by": scan.triggered_by,
             "batch": batch,
-            "min_age_seconds": min_age_seconds,
-            "newer_than_seconds": newer_than_seconds,
+            "min_age_seconds": scan.min_age_seconds,
+            "newer_than_seconds": scan.newer_than_seconds,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
             "after_since": "-infinity",
@@ -204,42 +178,28 @@ class JobQueue:
 
     async def _enqueue_page(self, parameters: Mapping[str, Any]) -> DictRow:
         async with self.pool.connection() as connection:
-            cursor = _cursor(connection, dict_row)
-            await cursor.execute(statement("queue/enqueue_flagged"), parameters, prepare=True)
-            (page,) = await cursor.fetchall()
-            return page
+            return await fetch_one(connection, "queue/enqueue_flagged", **parameters)
 
     async def next_due(self, job_type: JobType) -> float | None:
         """Seconds until the next waiting job is due; 0 or less if one is due now, None if none waits."""
         async with self.pool.connection() as connection:
-            cursor = _cursor(connection, scalar_row)
-            await cursor.execute(
-                statement("queue/next_due"), {"job_type": job_type, "chain_ids": self.chain_ids}, prepare=True
+            seconds: float | None = await fetch_value(
+                connection, "queue/next_due", job_type=job_type, chain_ids=self.chain_ids
             )
-            seconds: float | None = (await cursor.fetchall())[0]
             return seconds
 
-    def _claim_parameters(
-        self,
-        job_type: JobType,
-        capacity: int,
-        triggered_by: TriggeredBy,
-        batch: int,
-        min_age_seconds: float,
-        newer_than_seconds: float | None,
-        due_within_seconds: float | None = None,
-    ) -> dict[str, Any]:
+    def _claim_parameters(self, job_type: JobType, capacity: int, scan: Scan) -> dict[str, Any]:
         return {
             "job_type": job_type,
             "chain_ids": self.chain_ids,
             "capacity": capacity,
             "worker_id": self.worker_id,
             "deadline_seconds": self.config.deadline_seconds,
-            "triggered_by": triggered_by,
-            "batch": batch,
-            "min_age_seconds": min_age_seconds,
-            "newer_than_seconds": newer_than_seconds,
-            "due_within_seconds": due_within_seconds,
+            "triggered_by": scan.triggered_by,
+            "batch": self.config.enqueue_batch if scan.flags else 0,
+            "min_age_seconds": scan.min_age_seconds,
+            "newer_than_seconds": scan.newer_than_seconds,
+            "due_within_seconds": scan.due_within_seconds,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
         }
@@ -270,12 +230,12 @@ class JobQueue:
         }
 
     async def _finish(self, connection: Connection, parameters: Mapping[str, Any]) -> AsyncCursor[UUID]:
-        cursor = _cursor(connection, scalar_row)
+        cursor = connection.cursor(row_factory=scalar_row)
         await cursor.execute(statement("queue/finish"), parameters, prepare=True)
         return cursor
 
     async def _claim(self, connection: Connection, parameters: Mapping[str, Any]) -> AsyncCursor[TupleRow]:
-        cursor = _cursor(connection, tuple_row)
+        cursor = connection.cursor(row_factory=tuple_row)
         await cursor.execute(statement("queue/enqueue_and_claim"), parameters, prepare=True)
         return cursor
 
@@ -287,10 +247,6 @@ async def _with_free_numbers(action: Callable[[], Awaitable[Result]]) -> Result:
         with contextlib.suppress(NumberTaken):
             return await action()
     return await action()
-
-
-def _cursor(connection: Connection, row_factory: AsyncRowFactory[Row]) -> AsyncCursor[Row]:
-    return connection.cursor(row_factory=row_factory)
 
 
 def _array(values: Iterable[str]) -> str:

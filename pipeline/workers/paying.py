@@ -5,7 +5,7 @@ The mnemonic is read here, in the processes that sign, and nowhere else.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loguru import logger
@@ -24,7 +24,7 @@ from pipeline.payments.send.replacements import Upkeep
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
 from pipeline.printable import reason
-from pipeline.queue.jobs import Defer, Job, JobType, Outcome
+from pipeline.queue.jobs import JobType
 from pipeline.settings import Settings
 from pipeline.signing.errors import PolicyError
 from pipeline.signing.ledger import SpendingLedger
@@ -66,11 +66,13 @@ class PayingExecutor(Executor):
         self._signer: Signer = LocalSigner(settings.mnemonic().get_secret_value())
         self._policy = load_policy(settings.signing_policy, settings.treasury)
         self._ledger = SpendingLedger(settings.spending_ledger)
-        self._make_handler = make_handler
         self._names = chains
         self._following: Chains[Paying] | None = None
         self._senders: dict[int, Sender] = {}
-        super().__init__(job_type, _no_handler, chain_ids=(), blockchain=None if chains is None else ",".join(chains))
+        handler = make_handler(self._senders)
+        self._kind = handler.kind
+        blockchain = None if chains is None else ",".join(chains)
+        super().__init__(job_type, handler.handle, chain_ids=(), blockchain=blockchain)
 
     def stats(self) -> Mapping[str, Any]:
         """What an executor counts, and nodes that failed lately."""
@@ -84,10 +86,8 @@ class PayingExecutor(Executor):
         def begin(row: ChainRow, provider: Provider) -> Paying:
             rules = SigningRules(_policy_of(self._policy, row), self._ledger)
             sender = Sender(store, provider, self._signer, Family(row.family), rules)
-            return Paying(runtime, row, provider, sender, handler.kind, self._serve)
+            return Paying(runtime, row, provider, sender, self._kind, self._serve)
 
-        handler = self._make_handler(self._senders)
-        self.handler = handler.handle
         open_chain = chain_opener(settings)
         chains = self._following = Chains(runtime, open_chain, self._names, begin, with_money_out=True)
         following = asyncio.create_task(chains.follow())
@@ -184,9 +184,3 @@ def _policy_of(policy: Policy, row: ChainRow) -> NetworkPolicy:
     except ValueError as error:
         raise PolicyError(f"chain {row.name}: {error}") from None
     return policy.of(network, row.name)
-
-
-async def _no_handler(jobs: Sequence[Job]) -> AsyncIterator[tuple[Job, Outcome]]:
-    """Stands in until the chains are open, and is never called."""
-    for job in jobs:
-        yield job, Defer(1.0, "the chains are not open yet")

@@ -24,6 +24,7 @@ from pipeline.db.statements import statement
 from pipeline.printable import reason
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
+from pipeline.queue.schedule import Scan
 from pipeline.workers.alarms import Alarms
 from pipeline.workers.leader import Leader
 from pipeline.workers.process import Stopped
@@ -179,12 +180,8 @@ class Sweep:
     async def _enqueue(self, job_type: JobType) -> Enqueued:
         """Of one type: where its flags take too long, those of the others are enqueued all the same."""
         config = self._runtime.config.sweep
-        enqueue = partial(
-            self._queue.enqueue_flagged,
-            *(job_type, TriggeredBy.SWEEP),
-            batch=config.batch,
-            min_age_seconds=config.grace_seconds,
-        )
+        scan = Scan(TriggeredBy.SWEEP, min_age_seconds=config.grace_seconds)
+        enqueue = partial(self._queue.enqueue_flagged, job_type, scan, batch=config.batch)
         name, what = f"queue/enqueue_flagged of {job_type.value}", f"sweeping flags for {job_type.value}"
         try:
             return await self._statements.ask(name, what, enqueue, rest_seconds=0.0)

@@ -19,6 +19,7 @@ from pipeline.db.pool import Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Done, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
+from pipeline.queue.schedule import Scan
 from tests.databases import fresh_database
 from tests.db.doctor_kit import ASKED, examination
 from tests.db.nested_plans import SETTINGS, Plans
@@ -134,7 +135,7 @@ async def test_a_look_at_what_is_new(executor: Pool, queue: JobQueue) -> None:
     """Another statement to the server, because its bounds are numbers here."""
     async with few_rows_read(executor):
         for _ in range(REPEATED):
-            await queue.exchange((), GAS, BATCH, newer_than_seconds=2.0, due_within_seconds=2.0)
+            await queue.exchange((), GAS, BATCH, Scan(newer_than_seconds=2.0, due_within_seconds=2.0))
 
 
 async def test_sweep(executor: Pool, queue: JobQueue, large: str) -> None:
@@ -144,7 +145,7 @@ async def test_sweep(executor: Pool, queue: JobQueue, large: str) -> None:
             "UPDATE wallets SET needs_gas = true WHERE derivation_index BETWEEN %s AND %s", [first, first + 199]
         )
     async with few_rows_read(executor):
-        assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=BATCH)).jobs >= 200
+        assert (await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=BATCH)).jobs >= 200
 
 
 async def test_finish(executor: Pool, queue: JobQueue) -> None:

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry, TriggeredBy
+from pipeline.queue.schedule import Scan
 from tests.db.worker_kit import flag, jobs, queue_of, rows, statuses
 from tests.patience import PATIENCE
 from tests.seed import USDT, Chain, add_wallets, set_balance
@@ -74,7 +75,7 @@ async def test_one_live_job_per_wallet_and_type_whoever_inserts(
         await typed(connection, "by-hand-again", wallet.address)
     await flag(connection, wallet.id)
     async with queue_of(database) as queue:
-        assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=20)).jobs == 0
+        assert (await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=20)).jobs == 0
         (job,) = await queue.enqueue_and_claim(GAS, 5)
         assert job.job_id == "by-hand"
         assert await queue.enqueue_and_claim(GAS, 5) == []
@@ -89,7 +90,7 @@ async def test_many_at_once_enqueue_every_wallet_exactly_once(
     await flag(connection, *[wallet.id for wallet in wallets])
     async with queue_of(database) as one, queue_of(database) as two:
         claims = [queue.enqueue_and_claim(GAS, 40) for queue in (one, two) * 3]
-        sweeps = [queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=50) for queue in (one, two)]
+        sweeps = [queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=50) for queue in (one, two)]
         done = await asyncio.gather(*claims, *sweeps)
     claimed = [job.wallet_id for batch in done[:6] for job in batch]  # type: ignore[union-attr]
     assert len(claimed) == len(set(claimed))
@@ -138,7 +139,7 @@ async def test_inactive_and_foreign_chains_are_left_alone(connection: Connection
         assert await other.next_due(GAS) is None
         await connection.execute("UPDATE chains SET is_active = false")
         assert await queue.enqueue_and_claim(GAS, 5) == []
-        assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=20)).jobs == 0
+        assert (await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=20)).jobs == 0
         assert await queue.next_due(GAS) is None
         await connection.execute("UPDATE chains SET is_active = true")
         assert {job.wallet_id for job in await queue.enqueue_and_claim(GAS, 5)} == {here.id, there.id}
@@ -225,7 +226,7 @@ async def test_retries_end_in_a_dead_letter_which_rests(connection: Connection, 
 
         # The flag is still up, and the wallet rests …
         assert await queue.enqueue_and_claim(GAS, 1) == []
-        assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=20)).jobs == 0
+        assert (await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=20)).jobs == 0
         # … until the flag rises anew,
         await flag(connection, wallet.id, gas=False)
         await flag(connection, wallet.id)
@@ -234,7 +235,7 @@ async def test_retries_end_in_a_dead_letter_which_rests(connection: Connection, 
         assert await queue.enqueue_and_claim(GAS, 1) == []
         # … or the quiet period is over; the sweep knows that nobody had overlooked it.
         queue.config = QueueConfig(quiet_seconds=0)
-        found = await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=20)
+        found = await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=20)
     assert (found.jobs, found.after_rest) == (1, 1)
 
 
@@ -247,11 +248,11 @@ async def test_done_keeps_the_flag_if_a_balance_changed_meanwhile(
         (job,) = await queue.enqueue_and_claim(TOKENS, 1)
         await set_balance(connection, wallet, tron.token_id, 300 * USDT)
         # The next job comes in the same exchange: the change that arrived mid-run is not lost.
-        exchange = await queue.exchange([(job, Done(clear_flag=True))], TOKENS, 1, TriggeredBy.SYSTEM)
+        exchange = await queue.exchange([(job, Done(clear_flag=True))], TOKENS, 1, Scan(TriggeredBy.SYSTEM))
         assert exchange.finished == {job.id}
         (again,) = exchange.claimed
         assert again.id != job.id
-        exchange = await queue.exchange([(again, Done(clear_flag=True))], TOKENS, 1, TriggeredBy.SYSTEM)
+        exchange = await queue.exchange([(again, Done(clear_flag=True))], TOKENS, 1, Scan(TriggeredBy.SYSTEM))
         assert exchange.claimed == []
     (row,) = await rows(connection, "SELECT needs_consolidation FROM wallets")
     assert not row["needs_consolidation"]
@@ -338,14 +339,14 @@ async def test_young_flags_are_left_to_their_listener(connection: Connection, da
     await connection.execute("ALTER TABLE wallets DISABLE TRIGGER ALL")
     await connection.execute("UPDATE wallets SET needs_gas_since = now() - interval '1 minute' WHERE id = %s", [old.id])
     async with queue_of(database) as queue:
-        assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=20, min_age_seconds=30)).jobs == 1
+        assert (await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP, min_age_seconds=30), batch=20)).jobs == 1
     assert [row["wallet_id"] for row in await jobs(connection)] == [old.id]
 
 
 async def test_the_sweep_pages_through_everything(connection: Connection, database: str, tron: Chain) -> None:
     await flag(connection, *[wallet.id for wallet in await add_wallets(connection, tron, 60)])
     async with queue_of(database) as queue:
-        assert (await queue.enqueue_flagged(GAS, TriggeredBy.SWEEP, batch=20)).jobs == 60
+        assert (await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=20)).jobs == 60
     assert {row["triggered_by"] for row in await jobs(connection)} == {"sweep"}
 
 

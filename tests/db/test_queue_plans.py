@@ -11,6 +11,7 @@ from pipeline.db.pool import Connection
 from pipeline.db.session import session_dsn
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
+from pipeline.queue.schedule import Scan
 from tests.db.plans import buffers, explained, rows_of, thrown_away
 from tests.db.worker_kit import executor_pool, flag, queue_of
 from tests.seed import Chain, add_wallets
@@ -48,9 +49,9 @@ async def session(request: pytest.FixtureRequest, database: str) -> AsyncIterato
 
 async def test_enqueue_costs_by_the_batch(session: Connection, database: str, crowded: Chain) -> None:
     async with queue_of(database) as queue:
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan()) | {"batch": 500}
         first = await buffers(session, "queue/enqueue_and_claim", parameters)
-        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=500)
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=500)
     assert first < 500 * 60, "some 25 pages a job: five indexes, three keys, the table itself"
 
 
@@ -64,7 +65,7 @@ async def test_a_burst_on_an_empty_queue(
     await connection.execute("VACUUM ANALYZE")
     pages = []
     async with queue_of(database) as queue:
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 300, 0, None)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, Scan(TriggeredBy.SWEEP)) | {"batch": 300}
     cursor = await connection.execute("SELECT wanted_since FROM wallets ORDER BY wanted_since, id")
     since = [row[0] for row in await cursor.fetchall()]
     for after in since[::300]:
@@ -80,7 +81,7 @@ async def test_a_page_of_flags_is_read_and_not_sorted_out_of_all(
     await connection.execute("UPDATE wallets SET needs_gas = true WHERE derivation_index <= 20010")
     await connection.execute("VACUUM ANALYZE wallets")
     async with queue_of(database) as queue:
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, TriggeredBy.SWEEP, 1000, 0, None)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, Scan(TriggeredBy.SWEEP)) | {"batch": 1000}
     for _ in range(3):
         place = {"after_since": "-infinity", "after_wallet_id": UUID(int=0)}
         plan = await explained(session, "queue/enqueue_flagged", parameters | place)
@@ -89,8 +90,8 @@ async def test_a_page_of_flags_is_read_and_not_sorted_out_of_all(
 
 async def test_claiming_costs_by_the_job(session: Connection, database: str, crowded: Chain) -> None:
     async with queue_of(database) as queue:
-        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
-        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=1000)
+        parameters = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan()) | {"batch": 500}
         for _ in range(7):
             assert await buffers(session, "queue/enqueue_and_claim", parameters) < 50 * 60
 
@@ -100,7 +101,7 @@ async def test_finishing_costs_by_the_job(
 ) -> None:
     async with executor_pool(database) as pool:
         queue = JobQueue(pool, uuid4())
-        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=1000)
         await connection.execute("VACUUM ANALYZE job_logs")  # when no job was active
         held: list[Job] = await queue.claim(JobType.GAS_TOPUP, 1_400)
         for start in range(0, 1_400, 200):
@@ -145,9 +146,9 @@ async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
             await flag(connection, *wallets[start : start + 500])
             held = await queue.enqueue_and_claim(JobType.GAS_TOPUP, 500)
             await queue.finish([(job, Done(clear_flag=True)) for job in held])
-        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, None)
+        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan()) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
-        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, 0.001)
+        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan(newer_than_seconds=0.001)) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
 
 
@@ -156,12 +157,14 @@ async def test_nor_are_jobs_that_waited_and_are_gone(
 ) -> None:
     async with queue_of(database) as queue:
         await flag(connection, *wallets)
-        await queue.enqueue_flagged(JobType.GAS_TOPUP, TriggeredBy.SWEEP, batch=1000)
+        await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=1000)
         while held := await queue.claim(JobType.GAS_TOPUP, 500):
             await queue.finish([(job, Done(clear_flag=True)) for job in held])
-        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, 0.001)
+        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan(newer_than_seconds=0.001)) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
-        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, TriggeredBy.EVENT, 500, 0, 0.001, 0.001)
+        recent = queue._claim_parameters(
+            JobType.GAS_TOPUP, 50, Scan(newer_than_seconds=0.001, due_within_seconds=0.001)
+        ) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
 
 

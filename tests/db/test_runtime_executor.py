@@ -1,7 +1,6 @@
 """The executor's loop on a real database: what wakes it, what it holds, and what two of them share."""
 
 import asyncio
-import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
-from pipeline.queue import flag_scan as looks
+from pipeline.queue import schedule
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Retry
 from pipeline.queue.queue import Exchange, JobQueue
 from pipeline.workers.executor import Executor
@@ -61,7 +60,7 @@ async def test_a_flag_that_is_served_asks_for_nothing_but_its_job(
         return await ask(self, job_type)
 
     monkeypatch.setattr(JobQueue, "next_due", counted)
-    monkeypatch.setattr("pipeline.queue.due_jobs.DUE_CHECK_SECONDS", PATIENCE)
+    monkeypatch.setattr("pipeline.queue.schedule.DUE_CHECK_SECONDS", PATIENCE)
     script = Script(answer=lambda job: Retry("no") if job.wallet_id == wallets[-1].id else Done(clear_flag=True))
     async with running(executor(script), database) as runtime:
         at_first = asked
@@ -75,12 +74,12 @@ async def test_a_flag_that_is_served_asks_for_nothing_but_its_job(
         assert asked == 2, "a job of our own waits for its next attempt"
 
 
-async def test_a_job_that_rings_while_others_are_claimed_is_taken_at_once(
+async def test_a_job_that_is_added_while_others_are_claimed_is_taken_at_once(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its bell comes after the tables were read and before their answer is."""
+    """Its NOTIFY comes after the tables were read and before their answer does."""
     flagged, by_hand = await add_wallets(connection, tron, 2)
-    monkeypatch.setattr("pipeline.queue.due_jobs.DUE_CHECK_SECONDS", 2 * PATIENCE)
+    monkeypatch.setattr("pipeline.queue.schedule.DUE_CHECK_SECONDS", 2 * PATIENCE)
     exchange = JobQueue.exchange
     between: list[Runtime] = []
 
@@ -106,12 +105,12 @@ async def test_a_job_that_rings_while_others_are_claimed_is_taken_at_once(
     assert {job.wallet_id for job in script.started} == {flagged.id, by_hand.id}
 
 
-async def test_what_no_bell_told_of_is_found_however_often_others_are_put_off(
+async def test_what_no_notify_told_of_is_found_however_often_others_are_put_off(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each outcome that waits asks anew what is due; none of that puts off the look at all that wait."""
+    """Each outcome that waits asks anew what is due; none of that puts off the reading of all that wait."""
     silent, *wallets = await add_wallets(connection, tron, 200)
-    monkeypatch.setattr("pipeline.queue.due_jobs.DUE_CHECK_SECONDS", 0.3)
+    monkeypatch.setattr("pipeline.queue.schedule.DUE_CHECK_SECONDS", 0.3)
     script = Script(answer=lambda _: Defer(300, "the budget is spent"))
     async with running(executor(script), database):
         async with connection.transaction():
@@ -352,16 +351,16 @@ async def test_lossy_listeners_live_by_their_timer(connection: Connection, datab
     async with running(executor(script), database, lossy=True) as runtime:
         await flag(connection, *[wallet.id for wallet in wallets])
         await script.until_written(5)
-        assert runtime.listener.received["wallet_flags"] >= 1, "it was rung, and did not hear"
+        assert runtime.listener.received["wallet_flags"] >= 1, "it was notified, and ignored it"
     assert {job.triggered_by for job in script.started} == {"sweep"}
 
 
-async def test_a_flag_from_a_long_transaction_is_found_by_the_next_complete_look(
+async def test_a_flag_from_a_long_transaction_is_found_by_the_next_full_scan(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Looks in between read what is new; this was raised before the last complete one, and committed after it."""
-    monkeypatch.setattr(looks, "COMPLETE_SECONDS", 0.5)
-    monkeypatch.setattr(looks, "MARGIN_SECONDS", 0.0)
+    """Scans in between read what is new; this was raised before the last full one, and committed after it."""
+    monkeypatch.setattr(schedule, "FULL_SCAN_SECONDS", 0.5)
+    monkeypatch.setattr(schedule, "MARGIN_SECONDS", 0.0)
     slow, quick, last = await add_wallets(connection, tron, 3)
     script = Script()
     worker = executor(script)
@@ -370,7 +369,7 @@ async def test_a_flag_from_a_long_transaction_is_found_by_the_next_complete_look
         await flag(connection, quick.id)
         await script.until_written(1)
         async with asyncio.timeout(PATIENCE):
-            while worker.looks.next_owed < math.inf:  # noqa: ASYNC110 - the complete look, which cannot see it
+            while worker.schedule.full_scan_owed:  # noqa: ASYNC110 - until the full scan, which cannot see it
                 await asyncio.sleep(0.01)
         await flag(connection, last.id)
         await operator.commit()

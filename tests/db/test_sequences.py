@@ -12,7 +12,8 @@ from psycopg import AsyncConnection, sql
 from pipeline.db.migrate import migrate
 from pipeline.db.pool import Connection
 from pipeline.db.sequences import _DRAWN
-from pipeline.queue.jobs import Defer, JobType, Parked
+from pipeline.queue.jobs import Defer, JobType, Parked, TriggeredBy
+from pipeline.queue.schedule import Scan
 from pipeline.workers.sweep import Sweep
 from tests.chaos.world import Desk, World
 from tests.db.test_sweep import Cycles, often
@@ -154,7 +155,7 @@ async def test_no_flag_is_dropped_by_the_sweep(connection: Connection, database:
     await set_back(connection, "job_logs_seq")
     await flag(connection, *[wallet.id for wallet in wallets])
     async with queue_of(database) as queue:
-        assert (await queue.enqueue_flagged(GAS, "sweep", batch=3)).jobs == 10  # type: ignore[arg-type]
+        assert (await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=3)).jobs == 10
 
 
 async def test_a_worker_runs_on_over_a_restore(connection: Connection, database: str, tron: Chain) -> None:

@@ -10,7 +10,8 @@ import pytest
 from loguru import logger
 
 from pipeline.db.pool import Connection
-from pipeline.queue.jobs import Defer, Failed, JobType
+from pipeline.queue.jobs import Defer, Failed, JobType, TriggeredBy
+from pipeline.queue.schedule import Scan
 from pipeline.workers.sweep import Sweep
 from pipeline.workers.sync import Sync
 from tests.db.money import new_attempt, new_job, new_transfer
@@ -313,7 +314,7 @@ async def test_a_clock_that_went_back_leaves_nothing_waiting(
     async with queue_of(database) as queue:
         async with clock_ahead(connection, by="40 minutes"):
             await flag(connection, wallet.id)
-            await queue.enqueue_flagged(GAS, "sweep", batch=5)  # type: ignore[arg-type]
+            await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=5)
         assert await queue.claim(GAS, 1) == []
         async with repairing(database):
             pass

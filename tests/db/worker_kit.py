@@ -46,7 +46,7 @@ async def running(worker: Worker, dsn: str, *, lossy: bool = False, **options: A
             if life.done():
                 life.result()
             if isinstance(worker, Executor) and not runtime.paused:
-                await worker.looked.wait()
+                await worker.scanned.wait()
         yield runtime
     finally:
         runtime.stop()

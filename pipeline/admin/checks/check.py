@@ -97,11 +97,18 @@ class Examination:
     def rows(self, name: str, **more: Any) -> list[Row]:
         """The rows of ``sql/queries/doctor/<name>.sql``, in a transaction of its own and within ``LIMIT_SECONDS``.
         ``more`` parameters than every statement may use. Raises psycopg errors."""
+        return self._rows(f"doctor/{name}", {**self.parameters, **more})
+
+    def active_chains(self) -> list[Row]:
+        """The chains that are switched on (``catalog/chains``). Raises psycopg errors."""
+        return [row for row in self._rows("catalog/chains", {}) if row["is_active"]]
+
+    def _rows(self, name: str, parameters: Mapping[str, Any]) -> list[Row]:
         seconds = FULL_LIMIT_SECONDS if self.full else LIMIT_SECONDS
         begin = {"milliseconds": str(round(seconds * 1000)), "scans": "on" if self.full else "off"}
         with self.connection.transaction():
             self.connection.execute(statement("doctor/begin"), begin)
-            cursor = self.connection.execute(statement(f"doctor/{name}"), {**self.parameters, **more})
+            cursor = self.connection.execute(statement(name), parameters)
             return list(cursor.fetchall())
 
     def rows_once(self, name: str) -> list[Row]:

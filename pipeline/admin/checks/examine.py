@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 import psycopg
 
@@ -25,7 +24,6 @@ from pipeline.admin.errors import ActionError
 from pipeline.admin.session import Connection, Row, async_database, database
 from pipeline.config import RuntimeConfig
 from pipeline.db.migrate import Schema, installed_version
-from pipeline.db.statements import statement
 from pipeline.settings import Settings
 
 TOPICS = (
@@ -98,7 +96,7 @@ def _examine(
         examiner.ask(topic)
     chains: list[Row] = []
     with answered(found, connection, known["chains"]):
-        chains += _active_chains(found, connection)
+        chains += _active_chains(found, examination)
     for chain in chains:
         found.about(chain["name"])
         with answered(found, connection, known["CHAIN.node"], chain["name"]):
@@ -118,8 +116,8 @@ def _check_config(found: Findings, settings: Settings) -> RuntimeConfig:
     return config
 
 
-def _active_chains(found: Findings, connection: Connection) -> list[dict[str, Any]]:
-    chains = [row for row in connection.execute(statement("catalog/chains")).fetchall() if row["is_active"]]
+def _active_chains(found: Findings, examination: Examination) -> list[Row]:
+    chains = examination.active_chains()
     if not chains:
         found.warn(
             "chains", "there is no active chain", "see: flagpost chains list; switch one on: flagpost chains enable"

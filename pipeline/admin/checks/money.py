@@ -12,7 +12,7 @@ from pipeline.workers.alarms import PAYMENTS_OUT
 
 def _treasury(examination: Examination) -> Iterator[Trouble]:
     """Tokens sent there would go round in circles, or to somebody who is a customer."""
-    for chain in examination.rows("money_chains"):
+    for chain in examination.active_chains():
         name = chain["name"]
         try:
             pinned = treasury_of(examination.settings, chain)

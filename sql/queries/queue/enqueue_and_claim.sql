@@ -8,16 +8,16 @@
 -- inactive chains are left alone. While due jobs fill the capacity no flag is read. A job_id that is taken is an error
 -- and no job less: its sequence is behind (pipeline/db/sequences.py).
 --
--- Flags that rose longer ago than %(newer_than_seconds)s are not looked at; NULL looks at all of them. Every flag that ever rose
--- leaves an entry in the index by which they are read, until vacuum takes it away, which it cannot while some session holds an
--- old transaction: a look at all walks over all of those, 0.15 µs each (pipeline/queue/flag_scan.py says who looks how far).
--- So does every job that ever waited in its index: those that fell due longer ago than %(due_within_seconds)s are not visited
--- (pipeline/queue/due_jobs.py; before Postgres 18 their entries are read, a tenth of the cost).
+-- An incremental scan leaves out flags that rose longer ago than %(newer_than_seconds)s; NULL is a full scan. Every flag that
+-- ever rose leaves an entry in the index by which they are read, until vacuum removes it, which it cannot while some session
+-- holds an old transaction: a full scan walks over all of those, 0.15 µs each (pipeline/queue/schedule.py says when which scan is
+-- made). So does every job that ever waited in its index: those that fell due longer ago than %(due_within_seconds)s are not
+-- visited (NULL: all are; before Postgres 18 their entries are read, a tenth of the cost).
 --
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
--- Waiting jobs are said by what they are not, as in their index (migration 0011): said otherwise, the planner may take the index of
+-- Waiting jobs are selected by what they are not, as in their index (job_logs_claim): written otherwise, the planner may take the index of
 -- all live jobs for them.
 --
 -- The claimed ids go through an array on purpose: written as a join with a CTE the plan flips to a scan of

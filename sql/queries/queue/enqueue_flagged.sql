@@ -1,5 +1,5 @@
 -- Queues a job for each flagged wallet of a batch that has no live job, and says where to go on. after_rest
--- counts those among them that had rested since a dead letter: they were not overlooked by anybody.
+-- counts those among them that had rested since a dead letter: nobody missed them.
 --
 -- Guarantees: one live job per wallet and type, whoever else inserts at this moment; the same rest for
 -- dead letters and inactive chains as in queue/enqueue_and_claim. Flags younger than %(min_age_seconds)s
@@ -12,7 +12,7 @@
 -- wallet whenever the statistics are older than a burst.
 --
 -- Pages by the time of the flag, oldest first: next_since and next_wallet_id are NULL behind the last page. Flags that rose
--- longer ago than %(newer_than_seconds)s are not looked at (NULL: all are), as in queue/enqueue_and_claim.
+-- longer ago than %(newer_than_seconds)s are left out (NULL: none is), as in queue/enqueue_and_claim.
 WITH flagged AS (
     SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since,
            EXISTS (

@@ -1,11 +1,11 @@
 -- Seconds until the next waiting job of a type is due: 0 or less if one is due now, NULL if none waits.
 --
--- What fell due longer than 10 s ago and still waits is left out: it is locked by somebody's open transaction, or the last look at all
--- that waits was before it (pipeline/queue/due_jobs.py: the next one is within 10 s). Thereby the entries that claimed jobs leave
--- in the index are not walked over.
+-- What fell due longer than 10 s ago and still waits is left out: it is locked by somebody's open transaction, or it fell due after
+-- the last claim that read all waiting jobs (pipeline/queue/schedule.py: the next one is within 10 s). Thereby the entries that
+-- claimed jobs leave in the index are not walked over.
 --
 -- One probe of job_logs_claim per priority, because the index is ordered by priority before run_at; its condition is spelled as
--- there (migration 0011).
+-- there.
 SELECT extract(epoch FROM min(due.run_at) - clock_timestamp())::double precision AS seconds
 FROM generate_series(-10, 10) AS level (priority)
 CROSS JOIN LATERAL (
