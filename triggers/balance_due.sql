@@ -1,9 +1,9 @@
--- Balances that become due from outside the sync ring balance_due once per statement:
+-- Balances that become due from outside the sync NOTIFY balance_due once per statement:
 -- {"balances": 3, "wallets": ["T…", …]}, at most 20 wallets named.
 --
--- The sync's own statements move next_check_at into the future and so ring nobody; nor does one that was due already.
+-- The sync's own statements move next_check_at into the future and so notify nobody; nor does one that was due already.
 
-CREATE OR REPLACE FUNCTION ring_balance_due() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_balance_due() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -37,8 +37,8 @@ $$;
 
 CREATE OR REPLACE TRIGGER balance_due_insert AFTER INSERT ON wallet_balances
 REFERENCING NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION ring_balance_due();
+FOR EACH STATEMENT EXECUTE FUNCTION notify_balance_due();
 
 CREATE OR REPLACE TRIGGER balance_due_update AFTER UPDATE ON wallet_balances
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION ring_balance_due();
+FOR EACH STATEMENT EXECUTE FUNCTION notify_balance_due();

@@ -1,9 +1,9 @@
--- A change of the configuration (system_config, chains, asset_on_chain) rings config once per statement, so that it is
+-- A change of the configuration (system_config, chains, asset_on_chain) notifies config once per statement, so that it is
 -- obeyed without a restart: {"table": "system_config", "keys": ["paused"]}. Chains are named by name, assets as chain/symbol.
 --
--- A row written with the same content rings nobody.
+-- A row written with the same content notifies nobody.
 
-CREATE OR REPLACE FUNCTION ring_config() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_config() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -48,11 +48,11 @@ DECLARE
 BEGIN
     FOREACH watched IN ARRAY ARRAY['system_config', 'chains', 'asset_on_chain'] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER config_changed_insert AFTER INSERT ON %I
-            REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION ring_config()', watched);
+            REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION notify_config()', watched);
         EXECUTE format('CREATE OR REPLACE TRIGGER config_changed_update AFTER UPDATE ON %I
-            REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION ring_config()', watched);
+            REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION notify_config()', watched);
         EXECUTE format('CREATE OR REPLACE TRIGGER config_changed_delete AFTER DELETE ON %I
-            REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION ring_config()', watched);
+            REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION notify_config()', watched);
     END LOOP;
 END
 $$;

@@ -1,7 +1,7 @@
--- Jobs that come due ring jobs once per statement: {"gas-topup": 3}. Due is: waiting (pending, retrying) with run_at reached,
--- inserted so or changed to it. Jobs inserted as active (enqueued and claimed at once) ring nobody.
+-- Jobs that become due NOTIFY jobs once per statement: {"gas-topup": 3}. Due is: waiting (pending, retrying) with run_at reached,
+-- inserted so or changed to it. Jobs inserted as active (enqueued and claimed at once) notify nobody.
 
-CREATE OR REPLACE FUNCTION ring_jobs() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_jobs() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -44,8 +44,8 @@ $$;
 
 CREATE OR REPLACE TRIGGER jobs_due_insert AFTER INSERT ON job_logs
 REFERENCING NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION ring_jobs();
+FOR EACH STATEMENT EXECUTE FUNCTION notify_jobs();
 
 CREATE OR REPLACE TRIGGER jobs_due_update AFTER UPDATE ON job_logs
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION ring_jobs();
+FOR EACH STATEMENT EXECUTE FUNCTION notify_jobs();

@@ -1,7 +1,7 @@
 -- What is proved about a sender only grows: its first nonce is decided once, the count of its final transactions and the block
 -- it was read at never go back (nor the time at which a person vouched for it), and that block is one that the final blocks were read up
 -- to. A sender about whom there is
--- a doubt rings transfers: {"doubt": "bsc"}.
+-- a doubt notifies transfers: {"doubt": "bsc"}.
 
 CREATE OR REPLACE FUNCTION check_sender() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION ring_doubt() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_doubt() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -49,7 +49,7 @@ CREATE OR REPLACE TRIGGER senders_checked BEFORE INSERT OR UPDATE ON senders
 FOR EACH ROW EXECUTE FUNCTION check_sender();
 
 CREATE OR REPLACE TRIGGER senders_doubted AFTER INSERT OR UPDATE ON senders
-FOR EACH ROW WHEN (NEW.unknown_below IS NOT NULL) EXECUTE FUNCTION ring_doubt();
+FOR EACH ROW WHEN (NEW.unknown_below IS NOT NULL) EXECUTE FUNCTION notify_doubt();
 
 CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON senders
 FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();

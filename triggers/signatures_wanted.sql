@@ -1,7 +1,7 @@
--- Work for somebody with the keys rings signatures, by chain: {"chain": "bsc"}. That is a payment that is to be offered
+-- Work for somebody with the keys notifies signatures, by chain: {"chain": "bsc"}. That is a payment that is to be offered
 -- again for more, and a nonce that is to be filled.
 
-CREATE OR REPLACE FUNCTION ring_signatures() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_signatures() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -13,9 +13,9 @@ $$;
 
 CREATE OR REPLACE TRIGGER signatures_wanted AFTER UPDATE ON transfers
 FOR EACH ROW WHEN (NEW.replace_wanted_at IS NOT NULL AND OLD.replace_wanted_at IS DISTINCT FROM NEW.replace_wanted_at)
-EXECUTE FUNCTION ring_signatures();
+EXECUTE FUNCTION notify_signatures();
 
 CREATE OR REPLACE TRIGGER signatures_wanted_new AFTER INSERT ON nonces
-FOR EACH ROW WHEN (NEW.state = 'void') EXECUTE FUNCTION ring_signatures();
+FOR EACH ROW WHEN (NEW.state = 'void') EXECUTE FUNCTION notify_signatures();
 CREATE OR REPLACE TRIGGER signatures_wanted AFTER UPDATE ON nonces
-FOR EACH ROW WHEN (NEW.state = 'void' AND OLD.state <> 'void') EXECUTE FUNCTION ring_signatures();
+FOR EACH ROW WHEN (NEW.state = 'void' AND OLD.state <> 'void') EXECUTE FUNCTION notify_signatures();

@@ -1,7 +1,7 @@
--- Payments that may be on their way ring transfers once per statement, by chain: {"tron": 3}. That is when they enter
+-- Payments that may be on their way notify transfers once per statement, by chain: {"tron": 3}. That is when they enter
 -- broadcasting, also after their block was forked away.
 
-CREATE OR REPLACE FUNCTION ring_transfers() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_transfers() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -28,4 +28,4 @@ $$;
 
 CREATE OR REPLACE TRIGGER transfers_broadcasting AFTER UPDATE ON transfers
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION ring_transfers();
+FOR EACH STATEMENT EXECUTE FUNCTION notify_transfers();

@@ -1,7 +1,7 @@
 -- A settled payment has served its flag and moved balances: final gas lowers needs_gas, a final consolidation
 -- needs_consolidation, once all tokens that its job moves are there; after either, and after a reverted one, the
 -- balances that it moved are read again at once and decide the flags afresh, so that a flag lowered too early rises
--- (and rings) again. Gas moves the native coin alone. What a node that is behind read before that block decides nothing.
+-- (and notifies) again. Gas moves the native coin alone. What a node that is behind read before that block decides nothing.
 
 CREATE OR REPLACE FUNCTION settle_flags() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

@@ -1,14 +1,14 @@
--- Flags that rise so that there is work ring wallet_flags once per statement:
+-- Flags that rise so that there is work NOTIFY wallet_flags once per statement:
 -- {"needs_gas": 2, "ready_to_consolidate": 1, "wallets": ["T…", …]}, at most 20 wallets named, by at most 64 characters
 -- each, so that a payload stays under the 8,000 bytes of a NOTIFY whatever an operator has written into wallets.address.
 --
 -- Work is: needs_gas rose; or the wallet became ready to consolidate, which it also does when needs_gas falls
--- while needs_consolidation stands (gas comes first). The same value written again rings nobody.
+-- while needs_consolidation stands (gas comes first). The same value written again notifies nobody.
 --
--- Nor does a statement in the middle of a storm, while a listener looks by itself and none relies on the bell
+-- Nor does a statement in the middle of a storm, while a listener polls and none waits for NOTIFY
 -- (sql/functions/doorbell.sql). That is asked first, because it costs a tenth of finding out what to say.
 
-CREATE OR REPLACE FUNCTION ring_wallet_flags() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_wallet_flags() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -17,15 +17,15 @@ DECLARE
     ready bigint;
     addresses jsonb;
     -- Each lock is let go in the expression that took it: nothing can come in between. Whoever meets another writer there
-    -- rings for nothing.
-    needless boolean := CASE
-        WHEN pg_try_advisory_lock_shared(bell_key('awake')) THEN NOT pg_advisory_unlock_shared(bell_key('awake'))
-        WHEN NOT pg_try_advisory_xact_lock_shared(bell_key('silent')) THEN false
-        WHEN pg_try_advisory_lock(bell_key('asleep')) THEN pg_advisory_unlock(bell_key('asleep'))
+    -- notifies for nothing.
+    suppressed boolean := CASE
+        WHEN pg_try_advisory_lock_shared(notify_lock('polling')) THEN NOT pg_advisory_unlock_shared(notify_lock('polling'))
+        WHEN NOT pg_try_advisory_xact_lock_shared(notify_lock('suppressed')) THEN false
+        WHEN pg_try_advisory_lock(notify_lock('waiting')) THEN pg_advisory_unlock(notify_lock('waiting'))
         ELSE false
     END;
 BEGIN
-    IF needless THEN
+    IF suppressed THEN
         RETURN NULL;
     END IF;
 
@@ -62,8 +62,8 @@ $$;
 
 CREATE OR REPLACE TRIGGER wallet_flags_insert AFTER INSERT ON wallets
 REFERENCING NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION ring_wallet_flags();
+FOR EACH STATEMENT EXECUTE FUNCTION notify_wallet_flags();
 
 CREATE OR REPLACE TRIGGER wallet_flags_update AFTER UPDATE ON wallets
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION ring_wallet_flags();
+FOR EACH STATEMENT EXECUTE FUNCTION notify_wallet_flags();

@@ -3,12 +3,12 @@
     connecting → LISTEN → listening ──(error, ping unanswered)──▶ lost → (jittered pause) → connecting
 
 A NOTIFY only calls who watches its channel; what there is to do stands in the tables. Who keeps the call in an
-``asyncio.Event`` clears it *before* it looks there, or a wake-up that arrives in between is lost. Every LISTEN but the
-first rings all channels, because nobody knows what was rung in the meantime; before the first one there was nobody to
-miss anything: who starts looks at the tables after ``start`` has returned.
+``asyncio.Event`` clears it *before* reading them, or a wake-up that arrives in between is lost. Every LISTEN but the
+first calls the watchers of all channels, because nobody knows what was notified in the meantime; before the first one
+there was nobody to miss anything: who starts reads the tables after ``start`` has returned.
 
 The connection is in autocommit, is never pooled and runs no statement but the ping, those by which the gate
-(``db.gate``) moves locks in a storm, and those about a queue that is too full (``db.notification_queue``):
+(``db.notify_gate``) moves locks in a storm, and those about a queue that is too full (``db.notification_queue``):
 ``notifies()`` holds the connection's lock, and breaking out of it loses the rest of the packet, so it is left only at
 its own end (``stop_after``, ``timeout``).
 """
@@ -67,7 +67,7 @@ class Listener:
         Intervals in seconds."""
         self.channels = tuple(channels)
         self.lossy = lossy
-        self.gate = Gate(self._ring_gated)
+        self.gate = Gate(self._poll_gated)
         """Of the channel ``gated``; without one it has nothing to do."""
         self.queue = NotificationQueue(self._poll)
         """How full the server's queue is."""
@@ -155,7 +155,7 @@ class Listener:
                 if not self._closing.is_set():
                     self._say_lost(error)
             except Exception:
-                # A doorbell that dies silently leaves the process to its sweep for ever.
+                # A doorbell that fails unnoticed leaves the process to its sweep for ever.
                 logger.exception("LISTEN connection failed, connecting again")
             finally:
                 self._set_listening(False)
@@ -249,7 +249,7 @@ class Listener:
                     await self.gate.step(connection)
                 continue
             async for notification in connection.notifies(timeout=min(remaining, left, unpolled), stop_after=1):
-                self._ring(notification)
+                self._receive(notification)
 
     async def _ping(self, connection: Connection) -> None:
         """Ask something of the same session. TCP keepalives do not see a proxy that is stuck."""
@@ -291,7 +291,7 @@ class Listener:
         finally:
             timer.cancel()
 
-    def _ring(self, notification: Notify) -> None:
+    def _receive(self, notification: Notify) -> None:
         channel = notification.channel
         self.received[channel] += 1
         self.heard.set()
@@ -299,14 +299,14 @@ class Listener:
             return
         self._call(channel)
         if channel == self._gated:
-            self.gate.heard()
+            self.gate.notified()
 
-    def _ring_gated(self) -> None:
+    def _poll_gated(self) -> None:
         if self._gated is not None and not self.lossy:
             self._call(self._gated)
 
     def _poll(self) -> None:
-        """Somebody may have been unable to notify: whoever watches looks by itself."""
+        """Somebody may have been unable to notify: whoever watches reads the tables."""
         if not self.lossy:
             for channel in self.channels:
                 self._call(channel)
@@ -316,8 +316,8 @@ class Listener:
             try:
                 callback()
             except Exception:
-                # It is one watcher's fault, and the others have to hear of the next bell, too.
-                logger.exception("What was to be done when {} rang failed", channel)
+                # It is one watcher's fault, and the others have to hear of the next NOTIFY, too.
+                logger.exception("What was to be done at NOTIFY {} failed", channel)
 
     def _set_listening(self, listening: bool) -> None:
         (self.listening if listening else self.lost).set()

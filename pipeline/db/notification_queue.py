@@ -4,7 +4,7 @@
 
 The queue keeps what was notified since the slowest listener of the whole server, and one in an open transaction is as
 slow as that is long. Commits would fail once it is full, so from half of it on nobody notifies any more
-(sql/functions/notify.sql), and listeners look at the tables by themselves.
+(sql/functions/notify.sql), and listeners poll the tables.
 """
 
 import time

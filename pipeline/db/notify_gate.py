@@ -1,12 +1,13 @@
-"""The gate before a doorbell: while bells come faster than anybody could answer them, a listener asks not to be rung.
+"""Whether a listener waits for NOTIFY or polls, while notifications come faster than anybody could answer them.
 
-    settling ──(nobody silent)──▶ asleep ──(a burst of bells)──▶ awake ──(nobody silent, or long enough)──▶ settling
+    settling ──(no writer is suppressed)──▶ waiting ──(a burst of notifications)──▶ polling
+        ◀──────────────────────────────(no writer is suppressed, or long enough)───────┘
 
-*Asleep* it relies on being rung. *Awake* it rings its own process every few milliseconds, and whoever changes a flag is
-*silent*: rings nobody, and spares all others the wait for that commit. *Settling* it is asleep, too, but somebody who
-was silent has not committed yet, or somebody else holds the lock by which it would be seen asleep: until that is over
-it rings its own process as well. The locks by which writers and listeners know of each other, and why no flag is
-missed, stand in sql/functions/doorbell.sql.
+*Waiting* it relies on NOTIFY. *Polling* it calls its own process every few milliseconds, and whoever changes a flag
+*suppresses* NOTIFY, which spares all others the wait for that commit. *Settling* it waits, too, but a writer that
+suppressed its NOTIFY has not committed yet, or somebody else holds the lock by which it would be seen waiting: until
+that is over it polls as well. The locks by which writers and listeners know of each other, and why no flag is missed,
+stand in sql/functions/doorbell.sql.
 """
 
 import asyncio
@@ -16,115 +17,111 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from pipeline.db.pool import Connection
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch_value
 
 BURST = 8
 BURST_SECONDS = 0.08
-"""So many bells within so many seconds are a burst: writers that wait for one another's commits come to 100 a second
-even on a slow disk, and a bell every 20 ms is better answered at once."""
-LOOK_SECONDS = 0.02
-"""Between two looks of who is awake: the most that a flag waits for one."""
-LONGEST_AWAKE_SECONDS = 1.0
-"""Then it is asleep for a moment: a transaction left open at a prompt would keep it awake for ever."""
+"""So many notifications within so many seconds are a burst: writers that wait for one another's commits come to 100 a
+second even on a slow disk, and a NOTIFY every 20 ms is better answered at once."""
+POLL_SECONDS = 0.02
+"""Between two polls: the most that a flag waits for one."""
+LONGEST_POLLING_SECONDS = 1.0
+"""Then it waits for a moment: a transaction left open at a prompt would keep it polling for ever."""
 LONGEST_PAUSE = 0.25
-"""Seconds between two looks of who is settling: the most that flags of a silent transaction wait after its commit."""
+"""Seconds between two polls while settling: the most that flags of a suppressed transaction wait after its commit."""
 
 
 class _State(Enum):
     SETTLING = auto()
-    ASLEEP = auto()
-    WAKING = auto()
+    WAITING = auto()
+    BURST = auto()
     """A burst was heard; nobody knows of it yet."""
-    AWAKE = auto()
+    POLLING = auto()
 
 
 class Gate:
-    """The bells of one channel, as the owner of a LISTEN session hears them.
+    """The notifications of one channel, as the owner of a LISTEN session hears them.
 
     The locks belong to that session: methods that take a connection take this one, and none is used after an error.
     """
 
-    def __init__(self, ring: Callable[[], None], *, burst: int = BURST, look_seconds: float = LOOK_SECONDS) -> None:
-        """``ring`` is called where there may be flags that no bell told of."""
+    def __init__(self, poll: Callable[[], None], *, burst: int = BURST, poll_seconds: float = POLL_SECONDS) -> None:
+        """``poll`` is called where there may be flags that no NOTIFY told of."""
         self.enabled = False
-        """Whether it may ask for silence."""
+        """Whether it may poll."""
         self.burst = burst
-        self.look_seconds = look_seconds
+        self.poll_seconds = poll_seconds
         self.bursts = 0
-        """How often it asked."""
-        self._ring = ring
+        """How often it began to poll."""
+        self._poll = poll
         self._state = _State.SETTLING
-        self._unseen = False
-        """Whether somebody else holds the lock by which writers would know that it is to be rung."""
-        self._hushes = False
+        self._refused = False
+        """Whether somebody else holds the lock by which writers would know that it waits."""
+        self._holds_polling = False
+        """Whether it is the one that writers see to be polling."""
         self._due = math.inf
-        self._pause = self.look_seconds
-        self._awake_until = 0.0
-        self._bells: deque[float] = deque()
+        self._pause = self.poll_seconds
+        self._polls_until = 0.0
+        self._recent: deque[float] = deque()
 
     @property
     def seconds_left(self) -> float:
-        """Until the next ``step`` is due; infinity where only bells count."""
+        """Until the next ``step`` is due; infinity while it waits for NOTIFY alone."""
         return self._due - _now()
 
-    def heard(self) -> None:
-        """A bell was rung."""
-        if not self.enabled or self._unseen or self._state in (_State.WAKING, _State.AWAKE):
+    def notified(self) -> None:
+        """A NOTIFY came."""
+        if not self.enabled or self._refused or self._state in (_State.BURST, _State.POLLING):
             return
-        self._bells.append(_now())
-        if len(self._bells) >= self.burst and _now() - self._bells.popleft() <= BURST_SECONDS:
-            self._bells.clear()
-            self._state, self._due = _State.WAKING, _now()
+        self._recent.append(_now())
+        if len(self._recent) >= self.burst and _now() - self._recent.popleft() <= BURST_SECONDS:
+            self._recent.clear()
+            self._state, self._due = _State.BURST, _now()
 
     async def open(self, connection: Connection) -> None:
-        """On a new session, before it listens. Its owner looks at the tables once it does."""
-        self._bells.clear()
-        self._pause = self.look_seconds
-        self._hushes = False
-        await self._fall_asleep(connection)
+        """On a new session, before it listens. Its owner reads the tables once it does."""
+        self._recent.clear()
+        self._pause = self.poll_seconds
+        self._holds_polling = False
+        await self._start_waiting(connection)
 
     async def step(self, connection: Connection) -> None:
         """Do what is due. Raises psycopg.Error; the session is to be given up then, and with it what it holds."""
         match self._state:
-            case _State.WAKING:
-                self._hushes = await _asked(connection, "listener/stay_awake") is True
+            case _State.BURST:
+                self._holds_polling = await fetch_value(connection, "listener/start_polling") is True
                 self.bursts += 1
-                self._awake_until = _now() + LONGEST_AWAKE_SECONDS
-                self._state, self._due = _State.AWAKE, _now() + self.look_seconds
-            case _State.AWAKE:
-                quiet = await _asked(connection, "listener/nobody_is_silent")
-                if quiet or not self.enabled or _now() >= self._awake_until:
-                    self._pause = self.look_seconds
-                    await self._fall_asleep(connection)
+                self._polls_until = _now() + LONGEST_POLLING_SECONDS
+                self._state, self._due = _State.POLLING, _now() + self.poll_seconds
+            case _State.POLLING:
+                ended = await fetch_value(connection, "listener/suppressed_writers_ended")
+                if ended or not self.enabled or _now() >= self._polls_until:
+                    self._pause = self.poll_seconds
+                    await self._start_waiting(connection)
                 else:
-                    self._due = _now() + self.look_seconds
-                self._ring()
+                    self._due = _now() + self.poll_seconds
+                self._poll()
             case _State.SETTLING:
-                if self._unseen:
-                    await self._fall_asleep(connection)
+                if self._refused:
+                    await self._start_waiting(connection)
                 else:
-                    self._settle(await _asked(connection, "listener/nobody_is_silent") is True)
-                self._ring()
-            case _State.ASLEEP:
+                    self._settle(await fetch_value(connection, "listener/suppressed_writers_ended") is True)
+                self._poll()
+            case _State.WAITING:
                 pass
 
-    async def _fall_asleep(self, connection: Connection) -> None:
-        quiet = await _asked(connection, "listener/fall_asleep", hushes=self._hushes)
-        self._unseen = quiet is None
-        self._hushes = self._hushes and self._unseen
-        self._settle(quiet is True)
+    async def _start_waiting(self, connection: Connection) -> None:
+        ended = await fetch_value(connection, "listener/start_waiting", polls=self._holds_polling)
+        self._refused = ended is None
+        self._holds_polling = self._holds_polling and self._refused
+        self._settle(ended is True)
 
-    def _settle(self, quiet: bool) -> None:
-        if quiet:
-            self._state, self._due = _State.ASLEEP, math.inf
+    def _settle(self, ended: bool) -> None:
+        if ended:
+            self._state, self._due = _State.WAITING, math.inf
         else:
             self._state, self._due = _State.SETTLING, _now() + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-
-
-async def _asked(connection: Connection, name: str, **parameters: bool) -> bool | None:
-    row = await (await connection.execute(statement(name), parameters)).fetchone()
-    return None if row is None or row[0] is None else bool(row[0])
 
 
 def _now() -> float:

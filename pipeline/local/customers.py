@@ -78,7 +78,7 @@ async def _print_flags(dsn: str) -> None:
                 await open_session(dsn, "up", dict_row) as connection,
             ):
                 await notifications.execute("LISTEN wallet_flags")
-                await notifications.execute(statement("listener/hear_every_bell"))
+                await notifications.execute(statement("listener/require_notify"))
                 async for note in notifications.notifies():
                     await _print_wallets(connection, _wallets(note.payload))
         except psycopg.OperationalError:

@@ -18,7 +18,7 @@ DECLARE
     dead uuid[] := dead_workers();
 BEGIN
     -- What the sync left behind when it was killed; a lock names the slot and the incarnation of its worker (pipeline/workers/sync.py).
-    -- Due at once (triggers/balance_locks.sql); what had expired was due before, and rings nobody.
+    -- Due at once (triggers/balance_locks.sql); what had expired was due before, and notifies nobody.
     UPDATE wallet_balances b SET processing_status = 'idle', locked_by = NULL, locked_until = NULL
     WHERE b.id = ANY (ARRAY(
         SELECT left_behind.id

@@ -1,7 +1,7 @@
 -- What is said of senders on numbered chains (EVM), by processes and by people.
 
 -- A node showed `p_counted` transactions of a sender, more than the books know (or of a nonce that is to be filled): the
--- confirmation worker is rung and looks into it, and nothing new of that sender is signed before it has. Whoever says so
+-- confirmation worker is notified and looks into it, and nothing new of that sender is signed before it has. Whoever says so
 -- wrongly costs time and no money. False: no payment of that sender is under way.
 CREATE OR REPLACE FUNCTION doubt_sender(p_chain_id integer, p_sender text, p_counted bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER

@@ -3,7 +3,7 @@
 -- Guarantees: one row per wallet; amounts in human units (1 TRX, not sun). The token is the chain's active
 -- token with the lowest asset id; a wallet without one, or without a balance row, shows NULL.
 -- UPDATE and DELETE go straight through to wallets (Postgres sees a simple view), so that one statement
--- that flags many wallets rings once; INSERT is triggers/user_wallets_insert.sql. Balances are set in wallet_balances.
+-- that flags many wallets notifies once; INSERT is triggers/user_wallets_insert.sql. Balances are set in wallet_balances.
 CREATE OR REPLACE VIEW user_wallets WITH (security_invoker = true) AS
 SELECT w.id,
        w.user_id,

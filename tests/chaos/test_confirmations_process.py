@@ -1,4 +1,4 @@
-"""The confirmation worker as processes: standing by, taking over, going on without bells, refusing what contradicts."""
+"""The confirmation worker as processes: standing by, taking over, working without NOTIFY, refusing contradictions."""
 
 import asyncio
 import signal

@@ -17,7 +17,8 @@ from tests.seed import USDT
 
 KEYS = """
     SELECT pg_advisory_lock(hashtextextended('flagpost: ' || name, 0)) FROM unnest(ARRAY[
-        'thresholds', 'sweep', 'confirmations tron', 'wallet_flags asleep', 'wallet_flags awake', 'wallet_flags silent'
+        'thresholds', 'sweep', 'confirmations tron',
+        'wallet_flags waiting', 'wallet_flags polling', 'wallet_flags suppressed'
     ]) AS name
 """
 GAS_KEYS = "SELECT pg_advisory_lock(hashtext('flagpost: gas budgets'), n) FROM generate_series(1, 100) AS n"

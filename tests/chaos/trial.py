@@ -32,7 +32,7 @@ BLOCK_SECONDS = 0.1
 SOLID_LAG = 3
 DEPOSIT = 250 * USDT
 TICK_SECONDS = 0.1
-"""How often the state is looked at between two bells: a flag that falls rings none."""
+"""How often the state is looked at between two notifications: a flag that falls rings none."""
 CHANNELS = ("wallet_flags", "jobs", "transfers", "balance_due")
 
 Scenario = Callable[["Trial"], Coroutine[Any, Any, None]]
@@ -117,7 +117,7 @@ class Trial:
         return not row["busy"]
 
     async def until_settled(self) -> None:
-        """Wait for the end, rescuing the jobs of the dead on the way. The bells of the system wake us."""
+        """Wait for the end, rescuing the jobs of the dead on the way. The notifications of the system wake us."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while True:

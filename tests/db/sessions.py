@@ -38,8 +38,8 @@ async def until_one_waits(connection: Connection) -> None:
             await asyncio.sleep(0.005)
 
 
-def rung(listener: Listener, channel: str) -> asyncio.Event:
-    """Set whenever ``channel`` rings from now on."""
+def notified(listener: Listener, channel: str) -> asyncio.Event:
+    """Set at each NOTIFY of ``channel`` from now on."""
     event = asyncio.Event()
     listener.watch(channel, event.set)
     return event

@@ -144,10 +144,10 @@ async def test_a_change_is_rung(connection: Connection, tron: Chain) -> None:
     await RuntimeConfig.set(connection, "sweep.batch", 30)
     await RuntimeConfig.set(connection, "sweep.batch", 30)
     await RuntimeConfig.set(connection, "tron.gas_policy", "on_demand")
-    rung = [notify.payload async for notify in connection.notifies(timeout=1, stop_after=2)]
-    assert len(rung) == 2
-    assert "sweep.batch" in rung[0]
-    assert '"chains"' in rung[1]
+    payloads = [notify.payload async for notify in connection.notifies(timeout=1, stop_after=2)]
+    assert len(payloads) == 2
+    assert "sweep.batch" in payloads[0]
+    assert '"chains"' in payloads[1]
 
 
 async def test_json_null_is_no_value(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from pipeline.workers.leader import Leader
 from pipeline.workers.runtime import SESSIONLESS_HEARTBEAT_SECONDS
 from tests.db.logins import login
 from tests.db.sessions import rows, second_session, until_blocked, value
-from tests.db.test_gate import FLAG, Sleeper
+from tests.db.test_gate import FLAG, Gated
 from tests.db.worker_kit import PATIENCE, Script, executor, flag, running
 from tests.seed import TRX, Chain, Wallet, add_wallets, set_balance
 
@@ -176,7 +176,7 @@ class TestTheGate:
             yield opened
 
     @pytest.mark.parametrize("mode", ["pg_advisory_lock", "pg_advisory_lock_shared"])
-    @pytest.mark.parametrize("held", ["asleep", "awake", "silent", "asleep awake silent"])
+    @pytest.mark.parametrize("held", ["waiting", "polling", "suppressed", "waiting polling suppressed"])
     async def test_no_flag_is_missed(
         self,
         connection: Connection,
@@ -186,52 +186,54 @@ class TestTheGate:
         held: str,
         mode: str,
     ) -> None:
-        """Taken before the listener comes; let go in the end, when it has to rely on being rung."""
+        """Taken before the listener comes; let go in the end, when it has to rely on NOTIFY."""
         for lock in held.split():
             await foreign.execute(f"SELECT {mode}(hashtextextended('flagpost: wallet_flags ' || %s, 0))", [lock])
-        sleeper, first, second = Sleeper(sessions[0], connection), sessions[1], sessions[2]
-        await sleeper.start()
+        gated, first, second = Gated(sessions[0], connection), sessions[1], sessions[2]
+        await gated.start()
         await first.execute("BEGIN")
         await first.execute(FLAG, [wallets[0].id])
-        await sleeper.go_on()
+        await gated.go_on()
         await first.execute("COMMIT")
-        await sleeper.go_on()
-        await sleeper.go_on()
-        assert wallets[0].id in sleeper.seen
-        if sleeper.relies_on_the_bell:
-            await sleeper.wake()
+        await gated.go_on()
+        await gated.go_on()
+        assert wallets[0].id in gated.seen
+        if gated.waits:
+            await gated.start_polling()
         await second.execute(FLAG, [wallets[1].id])
-        await sleeper.go_on()
-        await sleeper.go_on()
-        assert wallets[1].id in sleeper.seen
+        await gated.go_on()
+        await gated.go_on()
+        assert wallets[1].id in gated.seen
         await foreign.execute("SELECT pg_advisory_unlock_all()")
-        await sleeper.rest()
-        bells = sleeper.bells
+        await gated.until_waiting()
+        notifications = gated.notifications
         await second.execute(FLAG, [wallets[2].id])
-        await sleeper.go_on()
-        assert sleeper.bells == bells + 1
-        assert wallets[2].id in sleeper.seen
+        await gated.go_on()
+        assert gated.notifications == notifications + 1
+        assert wallets[2].id in gated.seen
 
     async def test_what_is_let_go_while_the_listener_looks_by_itself(
         self, connection: Connection, foreign: Connection, sessions: list[Connection], wallets: Sequence[Wallet]
     ) -> None:
-        """It held "asleep" alone, so that all rang, and "awake", so that nobody rings once it lets "asleep" go."""
-        for lock in ("asleep", "awake"):
-            await foreign.execute("SELECT pg_advisory_lock(bell_key(%s))".replace("bell_key(%s)", KEY), [lock])
-        sleeper, writer = Sleeper(sessions[0], connection), sessions[1]
-        await sleeper.start()
-        assert sleeper.gate.seconds_left < math.inf
-        await foreign.execute(f"SELECT pg_advisory_unlock({KEY})", ["asleep"])
+        """It held "waiting" alone, so that all notified, and "polling", so that none does once "waiting" is let go."""
+        for lock in ("waiting", "polling"):
+            await foreign.execute("SELECT pg_advisory_lock(notify_lock(%s))".replace("notify_lock(%s)", KEY), [lock])
+        gated, writer = Gated(sessions[0], connection), sessions[1]
+        await gated.start()
+        assert gated.gate.seconds_left < math.inf
+        await foreign.execute(f"SELECT pg_advisory_unlock({KEY})", ["waiting"])
         await writer.execute(FLAG, [wallets[0].id])
-        await sleeper.go_on()
-        assert sleeper.bells == 0
-        assert sleeper.seen == {wallets[0].id}
+        await gated.go_on()
+        assert gated.notifications == 0
+        assert gated.seen == {wallets[0].id}
 
-    async def test_a_person_is_told_that_bells_may_rest(self, foreign: Connection, sessions: list[Connection]) -> None:
-        assert await value(sessions[0], "SELECT hear_every_bell()")
+    async def test_a_person_is_told_that_notify_may_be_suppressed(
+        self, foreign: Connection, sessions: list[Connection]
+    ) -> None:
+        assert await value(sessions[0], "SELECT require_notify()")
         await sessions[0].execute("SELECT pg_advisory_unlock_all()")
-        await foreign.execute(f"SELECT pg_advisory_lock({KEY})", ["asleep"])
-        assert await value(sessions[0], "SELECT hear_every_bell()") is False
+        await foreign.execute(f"SELECT pg_advisory_lock({KEY})", ["waiting"])
+        assert await value(sessions[0], "SELECT require_notify()") is False
 
 
 KEY = "hashtextextended('flagpost: wallet_flags ' || %s, 0)"

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.db.migrate import Schema
 from pipeline.db.pool import Connection
-from tests.db.bells import bells_of
 from tests.db.money import new_job, new_transfer
+from tests.db.notifications import notifications_of
 from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.seed import Chain, Wallet, add_wallets
 
@@ -135,9 +135,9 @@ class TestRescue:
         wallets = await add_wallets(connection, tron, 2)
         for wallet in wallets:
             await lease(connection, await new_job(connection, wallet), None)
-        async with bells_of(database, connection) as bells:
+        async with notifications_of(database, connection) as notifications:
             await connection.execute("SELECT cleanup_stuck_jobs(10)")
-            assert await bells.rung() == [("jobs", {"gas-topup": 2})]
+            assert await notifications.received() == [("jobs", {"gas-topup": 2})]
 
 
 class TestRetry:

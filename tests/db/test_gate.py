@@ -1,4 +1,4 @@
-"""The gate before the bell wallet_flags: when it is closed, and that no flag is missed behind it, in every order."""
+"""Whether a listener waits or polls for wallet_flags: when it changes, and that no flag is missed, in every order."""
 
 import asyncio
 import itertools
@@ -14,8 +14,8 @@ from pipeline.db.listener import Listener
 from pipeline.db.notify_gate import LONGEST_PAUSE, Gate
 from pipeline.db.pool import Connection
 from pipeline.queue.jobs import JobType
-from tests.db.bells import Bells, bells_of
-from tests.db.sessions import rows, rung, second_session, value
+from tests.db.notifications import Notifications, notifications_of
+from tests.db.sessions import notified, rows, second_session, value
 from tests.db.worker_kit import Script, executor, heartbeat, running
 from tests.patience import PATIENCE
 from tests.seed import Chain, Wallet, add_wallets
@@ -29,24 +29,24 @@ HELD = (
 """The locks of the gate."""
 
 
-class Sleeper:
-    """A listener's session and its gate, to whom time passes when the test says so. Every bell is a burst."""
+class Gated:
+    """A listener's session and its gate, to whom time passes when the test says so. Every NOTIFY is a burst."""
 
     def __init__(self, session: Connection, reader: Connection) -> None:
         self.session = session
-        self.gate = Gate(self._rung, burst=1)
+        self.gate = Gate(self._read_soon, burst=1)
         self.gate.enabled = True
         self.seen: set[int] = set()
-        """Flagged wallets at its last look."""
-        self.bells = 0
+        """Flagged wallets when it last read the table."""
+        self.notifications = 0
         self._reader = reader
         self._call = False
 
     @property
-    def relies_on_the_bell(self) -> bool:
+    def waits(self) -> bool:
         return self.gate.seconds_left == math.inf
 
-    def _rung(self) -> None:
+    def _read_soon(self) -> None:
         self._call = True
 
     async def start(self) -> None:
@@ -54,31 +54,31 @@ class Sleeper:
         await self.session.execute("LISTEN wallet_flags")
 
     async def go_on(self) -> None:
-        """Hear what was rung, take the next step, and look if anything called."""
+        """Receive what was notified, take the next step, and read the table if anything called for it."""
         await self.session.execute("SELECT")  # what was committed before is here once this is answered
         async for _ in self.session.notifies(timeout=0):
-            self.bells += 1
-            self.gate.heard()
-            self._rung()
-        if not self.relies_on_the_bell:
+            self.notifications += 1
+            self.gate.notified()
+            self._read_soon()
+        if not self.waits:
             await self.gate.step(self.session)
         if self._call:
             self._call = False
             self.seen = {number for (number,) in await rows(self._reader, "SELECT id FROM wallets WHERE needs_gas")}
 
-    async def wake(self) -> None:
-        self.gate.heard()
+    async def start_polling(self) -> None:
+        self.gate.notified()
         await self.gate.step(self.session)
-        assert not self.relies_on_the_bell
+        assert not self.waits
 
-    async def rest(self) -> None:
-        """Go on until nothing is to be done but wait for a bell."""
+    async def until_waiting(self) -> None:
+        """Go on until nothing is to be done but wait for a NOTIFY."""
         for _ in range(20):
             await self.go_on()
-            if self.relies_on_the_bell:
+            if self.waits:
                 break
         await self.go_on()
-        assert self.relies_on_the_bell
+        assert self.waits
 
 
 @pytest.fixture
@@ -94,16 +94,18 @@ async def sessions(database: str) -> AsyncIterator[Iterator[Connection]]:
 
 
 @pytest.fixture
-async def sleeper(sessions: Iterator[Connection], connection: Connection) -> Sleeper:
-    started = Sleeper(next(sessions), connection)
+async def gated(sessions: Iterator[Connection], connection: Connection) -> Gated:
+    started = Gated(next(sessions), connection)
     await started.start()
     return started
 
 
 @pytest.fixture
-async def bells(database: str, connection: Connection, wallets: Sequence[Wallet]) -> AsyncIterator[Bells]:
+async def notifications(
+    database: str, connection: Connection, wallets: Sequence[Wallet]
+) -> AsyncIterator[Notifications]:
     """A person at LISTEN."""
-    async with bells_of(database, connection) as opened:
+    async with notifications_of(database, connection) as opened:
         yield opened
 
 
@@ -120,30 +122,30 @@ def orders() -> list[str]:
 
 
 class TestNothingIsMissed:
-    @pytest.mark.parametrize("awake", [False, True], ids=["asleep at first", "awake at first"])
-    @pytest.mark.parametrize("longest", [0.0, 60.0], ids=["awake shortly", "awake until nobody is silent"])
+    @pytest.mark.parametrize("polling", [False, True], ids=["waiting at first", "polling at first"])
+    @pytest.mark.parametrize("longest", [0.0, 60.0], ids=["polling shortly", "polling until no writer is suppressed"])
     async def test_in_every_order_of_writers_and_steps(
         self,
         connection: Connection,
         sessions: Iterator[Connection],
         wallets: Sequence[Wallet],
-        sleeper: Sleeper,
+        gated: Gated,
         monkeypatch: pytest.MonkeyPatch,
-        awake: bool,
+        polling: bool,
         longest: float,
     ) -> None:
-        monkeypatch.setattr(gates, "LONGEST_AWAKE_SECONDS", longest)
+        monkeypatch.setattr(gates, "LONGEST_POLLING_SECONDS", longest)
         writers = {"a": (next(sessions), wallets[0].id), "b": (next(sessions), wallets[1].id)}
-        silent = 0
+        suppressed = 0
         for order in orders():
             await connection.execute("UPDATE wallets SET needs_gas = false")
-            await sleeper.rest()
-            sleeper.seen, sleeper.bells = set(), 0
-            if awake:
-                await sleeper.wake()
+            await gated.until_waiting()
+            gated.seen, gated.notifications = set(), 0
+            if polling:
+                await gated.start_polling()
             for step in order:
                 if step == "l":
-                    await sleeper.go_on()
+                    await gated.go_on()
                     continue
                 session, wallet_id = writers[step.lower()]
                 if step.islower():
@@ -151,10 +153,10 @@ class TestNothingIsMissed:
                     await session.execute(FLAG, [wallet_id])
                 else:
                     await session.execute("COMMIT")
-            await sleeper.rest()
-            assert sleeper.seen == {wallets[0].id, wallets[1].id}, order
-            silent += 2 - sleeper.bells
-        assert silent > 0
+            await gated.until_waiting()
+            assert gated.seen == {wallets[0].id, wallets[1].id}, order
+            suppressed += 2 - gated.notifications
+        assert suppressed > 0
 
     async def test_among_writers_that_wait_for_nobody(
         self, database: str, connection: Connection, sessions: Iterator[Connection], tron: Chain
@@ -169,114 +171,114 @@ class TestNothingIsMissed:
                 await session.execute(FLAG, [wallet_id])
 
         async with Listener(database, [CHANNEL], name="test", gated=CHANNEL) as listener, asyncio.timeout(PATIENCE):
-            bell = rung(listener, CHANNEL)
+            woken = notified(listener, CHANNEL)
             listener.gate.enabled, listener.gate.burst = True, 2
             for first in range(0, len(ids), 15):
                 batch = ids[first : first + 15]
                 writing = asyncio.gather(*(flag(session, batch[n::3]) for n, session in enumerate(writers)))
                 while await value(connection, "SELECT count(*) FROM wallets WHERE needs_gas") < first + len(batch):
-                    await bell.wait()
-                    bell.clear()
+                    await woken.wait()
+                    woken.clear()
                 await writing
             assert listener.gate.bursts > 0
             assert listener.received[CHANNEL] < len(ids)
 
     async def test_by_a_writer_whose_snapshot_is_older_than_the_sleep(
-        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], gated: Gated
     ) -> None:
         writer = next(sessions)
-        await sleeper.wake()
+        await gated.start_polling()
         await writer.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await writer.execute("SELECT FROM wallets")
-        await sleeper.rest()
+        await gated.until_waiting()
         await writer.execute(FLAG, [wallets[0].id])
         await writer.execute("COMMIT")
-        await sleeper.go_on()
-        assert sleeper.seen == {wallets[0].id}
+        await gated.go_on()
+        assert gated.seen == {wallets[0].id}
 
     async def test_by_a_transaction_that_is_left_open(
-        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], gated: Gated
     ) -> None:
-        """It keeps nobody awake, and is looked for until it ends."""
+        """It keeps nobody polling fast, and is polled for until it ends."""
         writer = next(sessions)
-        await sleeper.wake()
+        await gated.start_polling()
         await writer.execute("BEGIN")
         await writer.execute(FLAG, [wallets[0].id])
-        sleeper.gate.enabled = False  # the time to be awake is over
+        gated.gate.enabled = False  # the time to poll is over
         for _ in range(10):
-            await sleeper.go_on()
-            assert sleeper.gate.seconds_left <= LONGEST_PAUSE
+            await gated.go_on()
+            assert gated.gate.seconds_left <= LONGEST_PAUSE
         await connection.execute(FLAG, [wallets[1].id])
-        await sleeper.go_on()
-        assert (sleeper.bells, sleeper.seen) == (1, {wallets[1].id}), "it can be rung meanwhile"
+        await gated.go_on()
+        assert (gated.notifications, gated.seen) == (1, {wallets[1].id}), "it can be notified meanwhile"
         await writer.execute("COMMIT")
-        await sleeper.rest()
-        assert sleeper.seen == {wallets[0].id, wallets[1].id}
+        await gated.until_waiting()
+        assert gated.seen == {wallets[0].id, wallets[1].id}
 
     async def test_by_a_transaction_that_began_before_the_listener(
-        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], gated: Gated
     ) -> None:
-        writer, other = next(sessions), Sleeper(next(sessions), connection)
-        await sleeper.wake()
+        writer, other = next(sessions), Gated(next(sessions), connection)
+        await gated.start_polling()
         await writer.execute("BEGIN")
         await writer.execute(FLAG, [wallets[0].id])
-        await sleeper.session.close()
+        await gated.session.close()
         await other.start()
         await writer.execute("COMMIT")
-        await other.rest()
+        await other.until_waiting()
         assert other.seen == {wallets[0].id}
 
 
 class TestWhoIsRung:
     async def test_a_person_where_nobody_else_listens(
-        self, connection: Connection, wallets: Sequence[Wallet], bells: Bells
+        self, connection: Connection, wallets: Sequence[Wallet], notifications: Notifications
     ) -> None:
         for wallet in wallets:
             await connection.execute(FLAG, [wallet.id])
-        assert len(await bells.on(CHANNEL)) == 3
+        assert len(await notifications.on(CHANNEL)) == 3
 
     async def test_a_person_beside_a_listener_that_sleeps_and_not_beside_one_that_is_awake(
-        self, connection: Connection, wallets: Sequence[Wallet], bells: Bells, sleeper: Sleeper
+        self, connection: Connection, wallets: Sequence[Wallet], notifications: Notifications, gated: Gated
     ) -> None:
         await connection.execute(FLAG, [wallets[0].id])
-        assert len(await bells.on(CHANNEL)) == 1
-        await sleeper.wake()
+        assert len(await notifications.on(CHANNEL)) == 1
+        await gated.start_polling()
         await connection.execute(FLAG, [wallets[1].id])
-        assert await bells.on(CHANNEL) == []
-        await sleeper.rest()
+        assert await notifications.on(CHANNEL) == []
+        await gated.until_waiting()
         await connection.execute(FLAG, [wallets[2].id])
-        assert len(await bells.on(CHANNEL)) == 1
+        assert len(await notifications.on(CHANNEL)) == 1
 
     async def test_a_person_who_asked_for_every_bell(
         self,
         connection: Connection,
         sessions: Iterator[Connection],
         wallets: Sequence[Wallet],
-        bells: Bells,
-        sleeper: Sleeper,
+        notifications: Notifications,
+        gated: Gated,
     ) -> None:
         person = next(sessions)
-        await sleeper.wake()
-        await person.execute("SELECT hear_every_bell()")
+        await gated.start_polling()
+        await person.execute("SELECT require_notify()")
         await connection.execute(FLAG, [wallets[0].id])
-        assert len(await bells.on(CHANNEL)) == 1
+        assert len(await notifications.on(CHANNEL)) == 1
         await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [person.info.backend_pid])
         await connection.execute(FLAG, [wallets[1].id])
-        assert await bells.on(CHANNEL) == []
+        assert await notifications.on(CHANNEL) == []
 
     async def test_a_listener_that_sleeps_while_another_one_is_awake_or_frozen(
         self,
         connection: Connection,
         sessions: Iterator[Connection],
         wallets: Sequence[Wallet],
-        bells: Bells,
-        sleeper: Sleeper,
+        notifications: Notifications,
+        gated: Gated,
     ) -> None:
-        other = Sleeper(next(sessions), connection)
-        await sleeper.wake()
+        other = Gated(next(sessions), connection)
+        await gated.start_polling()
         await other.start()
         await connection.execute(FLAG, [wallets[0].id])
-        assert len(await bells.on(CHANNEL)) == 1
+        assert len(await notifications.on(CHANNEL)) == 1
         await other.go_on()
         assert other.seen == {wallets[0].id}
 
@@ -285,51 +287,51 @@ class TestWhoIsRung:
         connection: Connection,
         sessions: Iterator[Connection],
         wallets: Sequence[Wallet],
-        bells: Bells,
-        sleeper: Sleeper,
+        notifications: Notifications,
+        gated: Gated,
     ) -> None:
-        other = Sleeper(next(sessions), connection)
+        other = Gated(next(sessions), connection)
         await other.start()
-        await sleeper.wake()
-        await other.wake()
+        await gated.start_polling()
+        await other.start_polling()
         await connection.execute(FLAG, [wallets[0].id])
-        assert await bells.on(CHANNEL) == []
-        await sleeper.rest()
-        assert sleeper.seen == {wallets[0].id}
+        assert await notifications.on(CHANNEL) == []
+        await gated.until_waiting()
+        assert gated.seen == {wallets[0].id}
         await connection.execute(FLAG, [wallets[1].id])
-        assert len(await bells.on(CHANNEL)) == 1
-        await other.rest()
+        assert len(await notifications.on(CHANNEL)) == 1
+        await other.until_waiting()
         assert other.seen == {wallets[0].id, wallets[1].id}
 
     async def test_everybody_after_the_death_of_the_one_that_was_awake(
-        self, connection: Connection, wallets: Sequence[Wallet], bells: Bells, sleeper: Sleeper
+        self, connection: Connection, wallets: Sequence[Wallet], notifications: Notifications, gated: Gated
     ) -> None:
-        await sleeper.wake()
-        await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [sleeper.session.info.backend_pid])
+        await gated.start_polling()
+        await connection.execute("SELECT pg_terminate_backend(%s, 5000)", [gated.session.info.backend_pid])
         await connection.execute(FLAG, [wallets[0].id])
-        assert len(await bells.on(CHANNEL)) == 1
+        assert len(await notifications.on(CHANNEL)) == 1
 
     async def test_nobody_is_kept_waiting_by_what_was_rolled_back(
-        self, connection: Connection, wallets: Sequence[Wallet], sleeper: Sleeper
+        self, connection: Connection, wallets: Sequence[Wallet], gated: Gated
     ) -> None:
-        await sleeper.wake()
+        await gated.start_polling()
         async with connection.transaction(), connection.transaction(force_rollback=True):
             await connection.execute(FLAG, [wallets[0].id])
-        await sleeper.go_on()
-        assert sleeper.relies_on_the_bell
+        await gated.go_on()
+        assert gated.waits
 
     async def test_no_lock_is_left_on_the_way(
-        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], sleeper: Sleeper
+        self, connection: Connection, sessions: Iterator[Connection], wallets: Sequence[Wallet], gated: Gated
     ) -> None:
-        other = Sleeper(next(sessions), connection)
+        other = Gated(next(sessions), connection)
         await other.start()
         for _ in range(3):
-            for one in (sleeper, other):
-                await one.wake()
+            for one in (gated, other):
+                await one.start_polling()
             await connection.execute("UPDATE wallets SET needs_gas = NOT needs_gas")
-            for one in (sleeper, other):
-                await one.rest()
-        pids = sorted((sleeper.session.info.backend_pid, other.session.info.backend_pid))
+            for one in (gated, other):
+                await one.until_waiting()
+        pids = sorted((gated.session.info.backend_pid, other.session.info.backend_pid))
         assert await rows(connection, HELD) == [(pid, "ShareLock") for pid in pids]
 
 
@@ -339,11 +341,11 @@ class TestWhenItAsksForSilence:
         gate.enabled = True
         return gate
 
-    async def test_bells_of_a_burst(self) -> None:
+    async def test_notifications_of_a_burst(self) -> None:
         gate = self.gate()
         for _ in range(gates.BURST):
             assert gate.seconds_left > 0
-            gate.heard()
+            gate.notified()
         assert gate.seconds_left <= 0
 
     async def test_not_for_bells_that_can_be_answered_one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,14 +353,14 @@ class TestWhenItAsksForSilence:
         monkeypatch.setattr(gates, "_now", lambda: next(clock))
         gate = self.gate()
         for _ in range(100):
-            gate.heard()
+            gate.notified()
         assert gate.seconds_left == math.inf
 
     async def test_not_where_it_is_switched_off(self) -> None:
         gate = self.gate()
         gate.enabled = False
         for _ in range(100):
-            gate.heard()
+            gate.notified()
         assert gate.seconds_left == math.inf
 
 
@@ -394,11 +396,11 @@ async def test_what_the_gate_rings_is_a_bell_like_any_other_to_a_lossy_listener(
     database: str, connection: Connection, wallets: Sequence[Wallet]
 ) -> None:
     async with Listener(database, [CHANNEL], name="test", gated=CHANNEL, lossy=True) as listener:
-        bell = rung(listener, CHANNEL)
+        woken = notified(listener, CHANNEL)
         listener.gate.enabled, listener.gate.burst = True, 1
         await connection.execute(FLAG, [wallets[0].id])
         await asyncio.wait_for(listener.heard.wait(), PATIENCE)
-        assert not bell.is_set()
+        assert not woken.is_set()
         assert listener.gate.seconds_left == math.inf
 
 
@@ -414,12 +416,12 @@ async def test_a_session_lost_while_it_was_awake_is_followed_by_one_that_sleeps(
         Listener(database, [CHANNEL], name="test", gated=CHANNEL, on_reconnect=on_reconnect) as listener,
         asyncio.timeout(PATIENCE),
     ):
-        bell, gate = rung(listener, CHANNEL), listener.gate
-        gate.enabled, gate.burst, gate.look_seconds = True, 1, PATIENCE
+        woken, gate = notified(listener, CHANNEL), listener.gate
+        gate.enabled, gate.burst, gate.poll_seconds = True, 1, PATIENCE
         await connection.execute(FLAG, [wallets[0].id])
         while "ExclusiveLock" not in [mode for _, mode in await rows(connection, HELD)]:  # noqa: ASYNC110 -- no signal tells
             await asyncio.sleep(0)
-        bell.clear()
+        woken.clear()
         await connection.execute(FLAG, [wallets[1].id])
         assert listener.received[CHANNEL] == 1
         await connection.execute(
@@ -427,7 +429,7 @@ async def test_a_session_lost_while_it_was_awake_is_followed_by_one_that_sleeps(
             " WHERE datname = current_database() AND application_name LIKE '%listener'"
         )
         await reconnected.wait()
-        await bell.wait()
+        await woken.wait()
         assert gate.seconds_left == math.inf
         await connection.execute(FLAG, [wallets[2].id])
         while listener.received[CHANNEL] < 2:

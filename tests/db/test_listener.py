@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Connection
 from pipeline.embedded.server import EmbeddedServer
-from tests.db.sessions import rung
+from tests.db.sessions import notified
 from tests.patience import PATIENCE
 from tests.proxy import Proxy
 
@@ -42,7 +42,7 @@ def warnings() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-async def bell(empty_database: str) -> AsyncIterator[Connection]:
+async def other(empty_database: str) -> AsyncIterator[Connection]:
     async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
         yield connection
 
@@ -51,45 +51,45 @@ async def soon(event: asyncio.Event) -> None:
     await asyncio.wait_for(event.wait(), PATIENCE)
 
 
-async def test_a_notify_rings_its_channel_only(empty_database: str, bell: Connection) -> None:
+async def test_a_notify_calls_the_watchers_of_its_channel_only(empty_database: str, other: Connection) -> None:
     async with Listener(empty_database, ["wallet_flags", "jobs"], name="test") as listener:
-        flags, jobs = rung(listener, "wallet_flags"), rung(listener, "jobs")
-        await bell.execute("NOTIFY jobs")
+        flags, jobs = notified(listener, "wallet_flags"), notified(listener, "jobs")
+        await other.execute("NOTIFY jobs")
         await soon(jobs)
         assert not flags.is_set()
         assert listener.received == {"jobs": 1}
 
 
-async def test_whatever_anybody_says_rings(empty_database: str, bell: Connection) -> None:
+async def test_whatever_anybody_says_is_a_notify(empty_database: str, other: Connection) -> None:
     """What there is to do stands in the tables: a payload may be anything, or nothing."""
     async with Listener(empty_database, ["wallet_flags"], name="test") as listener:
-        flags = rung(listener, "wallet_flags")
+        flags = notified(listener, "wallet_flags")
         for payload in ('{"needs_gas": 2, "wallets": ["T1", "T2"]}', "somebody at psql", "[1]", ""):
             flags.clear()
-            await bell.execute("SELECT pg_notify('wallet_flags', %s)", [payload])
+            await other.execute("SELECT pg_notify('wallet_flags', %s)", [payload])
             await soon(flags)
 
 
 async def test_a_watcher_that_fails_keeps_the_bell_from_nobody(
-    empty_database: str, bell: Connection, warnings: list[str]
+    empty_database: str, other: Connection, warnings: list[str]
 ) -> None:
     def fail() -> None:
         raise RuntimeError("the watcher's own fault")
 
     async with Listener(empty_database, ["jobs"], name="test") as listener:
         listener.watch("jobs", fail)
-        jobs = rung(listener, "jobs")
+        jobs = notified(listener, "jobs")
         for _ in range(2):
             jobs.clear()
-            await bell.execute("NOTIFY jobs")
+            await other.execute("NOTIFY jobs")
             await soon(jobs)
         assert listener.reconnects == 0
-        assert len([line for line in warnings if "What was to be done when jobs rang failed" in line]) == 2
+        assert len([line for line in warnings if "What was to be done at NOTIFY jobs failed" in line]) == 2
 
 
-async def test_no_wake_up_is_lost_over_300_rapid_notifications(empty_database: str, bell: Connection) -> None:
+async def test_no_wake_up_is_lost_over_300_rapid_notifications(empty_database: str, other: Connection) -> None:
     """The consumer has nothing but its event: one lost wake-up and it waits for ever."""
-    await bell.execute("CREATE TABLE work (id integer)")
+    await other.execute("CREATE TABLE work (id integer)")
     done = 0
 
     async def consume(jobs: asyncio.Event) -> None:
@@ -102,49 +102,49 @@ async def test_no_wake_up_is_lost_over_300_rapid_notifications(empty_database: s
                 done += cursor.rowcount
 
     async with Listener(empty_database, ["jobs"], name="test") as listener:
-        consumer = asyncio.create_task(consume(rung(listener, "jobs")))
+        consumer = asyncio.create_task(consume(notified(listener, "jobs")))
         for number in range(300):
-            async with bell.transaction():
-                await bell.execute("INSERT INTO work VALUES (%s)", [number])
-                await bell.execute("SELECT pg_notify('jobs', %s)", [str(number)])
+            async with other.transaction():
+                await other.execute("INSERT INTO work VALUES (%s)", [number])
+                await other.execute("SELECT pg_notify('jobs', %s)", [str(number)])
         await asyncio.wait_for(consumer, PATIENCE)
         assert done == 300
 
 
-async def test_a_burst_in_one_packet_is_received_whole(empty_database: str, bell: Connection) -> None:
+async def test_a_burst_in_one_packet_is_received_whole(empty_database: str, other: Connection) -> None:
     async with Listener(empty_database, ["jobs"], name="test") as listener:
-        await bell.execute("SELECT pg_notify('jobs', n::text) FROM generate_series(1, 500) AS n")
+        await other.execute("SELECT pg_notify('jobs', n::text) FROM generate_series(1, 500) AS n")
         while listener.received["jobs"] < 500:
             listener.heard.clear()
             await soon(listener.heard)
 
 
-async def test_it_survives_the_end_of_its_backend(empty_database: str, bell: Connection) -> None:
+async def test_it_survives_the_end_of_its_backend(empty_database: str, other: Connection) -> None:
     owner = Owner()
     async with Listener(empty_database, ["jobs"], name="test", on_reconnect=owner.on_reconnect) as listener:
-        jobs = rung(listener, "jobs")
+        jobs = notified(listener, "jobs")
         for times in (1, 2):
             owner.reconnected.clear()
-            await bell.execute(TERMINATE)
+            await other.execute(TERMINATE)
             await soon(owner.reconnected)
-            await soon(jobs)  # rung by the reconnect itself: nobody knows what was missed
+            await soon(jobs)  # called by the reconnect itself: nobody knows what was missed
             jobs.clear()
-            await bell.execute("NOTIFY jobs")
+            await other.execute("NOTIFY jobs")
             await soon(jobs)
             jobs.clear()
             assert (owner.times, listener.reconnects) == (times, times)
 
 
-async def test_an_owner_that_fails_at_the_reconnect_still_hears(empty_database: str, bell: Connection) -> None:
+async def test_an_owner_that_fails_at_the_reconnect_still_hears(empty_database: str, other: Connection) -> None:
     async def on_reconnect() -> None:
         raise RuntimeError("the owner's own fault")
 
     async with Listener(empty_database, ["jobs"], name="test", on_reconnect=on_reconnect) as listener:
-        jobs = rung(listener, "jobs")
-        await bell.execute(TERMINATE)
+        jobs = notified(listener, "jobs")
+        await other.execute(TERMINATE)
         await soon(jobs)
         jobs.clear()
-        await bell.execute("NOTIFY jobs")
+        await other.execute("NOTIFY jobs")
         await soon(jobs)
 
 
@@ -154,7 +154,7 @@ async def test_it_survives_a_restart_of_the_server(home: Path) -> None:
     owner = Owner()
     try:
         async with Listener(server.dsn, ["jobs"], name="test", on_reconnect=owner.on_reconnect) as listener:
-            jobs = rung(listener, "jobs")
+            jobs = notified(listener, "jobs")
             server.stop()
             await soon(listener.lost)
             server.start()
@@ -196,7 +196,7 @@ async def test_an_outage_is_said_once_however_many_attempts_it_takes(home: Path,
 
 
 async def test_a_session_that_is_open_and_dead_is_noticed_by_the_ping(
-    empty_database: str, bell: Connection, warnings: list[str]
+    empty_database: str, other: Connection, warnings: list[str]
 ) -> None:
     owner = Owner()
     async with (
@@ -205,7 +205,7 @@ async def test_a_session_that_is_open_and_dead_is_noticed_by_the_ping(
             proxy.dsn, ["jobs"], name="test", on_reconnect=owner.on_reconnect, ping_interval=0.1, ping_timeout=0.3
         ) as listener,
     ):
-        jobs = rung(listener, "jobs")
+        jobs = notified(listener, "jobs")
         await soon(listener.answered)
         proxy.go_silent()
         await soon(listener.lost)
@@ -213,7 +213,7 @@ async def test_a_session_that_is_open_and_dead_is_noticed_by_the_ping(
         proxy.recover()
         await soon(owner.reconnected)
         jobs.clear()
-        await bell.execute("NOTIFY jobs")
+        await other.execute("NOTIFY jobs")
         await soon(jobs)
 
 
@@ -233,10 +233,10 @@ async def test_closing_does_not_wait_for_a_server_that_is_silent(empty_database:
         await listener.close()
 
 
-async def test_lossy_ignores_every_notify_but_stays_alive(empty_database: str, bell: Connection) -> None:
+async def test_lossy_ignores_every_notify_but_stays_alive(empty_database: str, other: Connection) -> None:
     async with Listener(empty_database, ["jobs"], name="test", lossy=True, ping_interval=0.05) as listener:
-        jobs = rung(listener, "jobs")
-        await bell.execute("""SELECT pg_notify('jobs', '{"gas-topup": 1}')""")
+        jobs = notified(listener, "jobs")
+        await other.execute("""SELECT pg_notify('jobs', '{"gas-topup": 1}')""")
         await soon(listener.heard)
         assert not jobs.is_set()
         listener.answered.clear()
@@ -266,7 +266,7 @@ async def test_it_keeps_trying_when_the_server_is_not_there_at_the_start(home: P
         server.stop()
 
 
-async def test_it_is_seen_as_ours_and_under_its_role(empty_database: str, bell: Connection) -> None:
+async def test_it_is_seen_as_ours_and_under_its_role(empty_database: str, other: Connection) -> None:
     async with Listener(empty_database, ["jobs"], name="gas-topup", role="pg_monitor"):
-        cursor = await bell.execute(f"SELECT application_name {LISTENERS}")
+        cursor = await other.execute(f"SELECT application_name {LISTENERS}")
         assert await cursor.fetchall() == [("flagpost gas-topup listener",)]

@@ -17,7 +17,7 @@ from pipeline.db.pool import Connection
 from pipeline.embedded.server import EmbeddedServer
 from tests.conftest import temporary_home
 from tests.db.cli_kit import MNEMONIC, Shell
-from tests.db.sessions import rows, rung, second_session, value
+from tests.db.sessions import notified, rows, second_session, value
 from tests.db.test_runtime import child, read_line
 from tests.db.worker_kit import PATIENCE, Script, executor, flag, running
 from tests.seed import Chain, Wallet, add_wallets, seed_tron
@@ -131,19 +131,19 @@ async def test_flags_are_served_and_it_is_said_who_holds_it(
         assert f"session {holder.pid} (user postgres, database postgres, application forgotten psql, since 20" in told
         assert f"SELECT pg_terminate_backend({holder.pid})" in told
 
-        bell = rung(runtime.listener, "wallet_flags")
+        woken = notified(runtime.listener, "wallet_flags")
         await holder.go(operator)
         async with asyncio.timeout(PATIENCE):
             while queue.suppressed:  # freed by the question about it, which no commit has asked since
-                bell.clear()
-                await bell.wait()
+                woken.clear()
+                await woken.wait()
         assert await value(operator, USAGE) < SUPPRESSED_FROM
         assert runtime.last_error is None, "it is over"
         await flag(operator, wallets[2].id)
         await script.until_written(3)
         assert runtime.listener.received["wallet_flags"] == heard + 1
-        bell.clear()
-        await asyncio.wait_for(bell.wait(), PATIENCE)  # whoever was suppressed may commit later: it goes on polling
+        woken.clear()
+        await asyncio.wait_for(woken.wait(), PATIENCE)  # whoever was suppressed may commit later: it goes on polling
 
 
 async def test_a_process_serves_within_seconds(
@@ -165,8 +165,8 @@ async def test_a_process_that_starts_meanwhile_knows_at_once(
     await holder.fill(operator)
     async with Listener(dsn, ["wallet_flags"], name="test") as listener:
         assert listener.queue.suppressed
-        bell = rung(listener, "wallet_flags")
-        await asyncio.wait_for(bell.wait(), PATIENCE)
+        woken = notified(listener, "wallet_flags")
+        await asyncio.wait_for(woken.wait(), PATIENCE)
 
 
 async def test_doctor_names_the_holder(
@@ -188,10 +188,10 @@ class TestTheFunctionByItself:
     """On every version of Postgres."""
 
     @pytest.mark.parametrize(
-        ("usage", "notified"), [(0.0, True), (SUPPRESSED_FROM - 0.01, True), (SUPPRESSED_FROM, False), (1.0, False)]
+        ("usage", "notifies"), [(0.0, True), (SUPPRESSED_FROM - 0.01, True), (SUPPRESSED_FROM, False), (1.0, False)]
     )
     async def test_it_notifies_below_a_half(
-        self, connection: Connection, database: str, usage: float, notified: bool
+        self, connection: Connection, database: str, usage: float, notifies: bool
     ) -> None:
         await connection.execute("CREATE SCHEMA stand_in")
         await connection.execute(
@@ -202,11 +202,11 @@ class TestTheFunctionByItself:
             "ALTER FUNCTION notify_listeners SET search_path = stand_in, pg_catalog, public, pg_temp"
         )
         async with Listener(database, ["jobs", "end"], name="test") as listener:
-            end = rung(listener, "end")
+            end = notified(listener, "end")
             await connection.execute("SELECT notify_listeners('jobs', 'x')")
             await connection.execute('NOTIFY "end"')
             await asyncio.wait_for(end.wait(), PATIENCE)
-            assert listener.received["jobs"] == notified
+            assert listener.received["jobs"] == notifies
 
     async def test_every_trigger_notifies_through_it(self, connection: Connection) -> None:
         callers = await rows(

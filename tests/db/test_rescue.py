@@ -15,8 +15,8 @@ from pipeline.db.listener import Listener
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Failed, Retry
-from tests.db.bells import bells_of
 from tests.db.money import new_job
+from tests.db.notifications import notifications_of
 from tests.db.sessions import rows, second_session, value
 from tests.db.test_runtime import child, read_line
 from tests.db.worker_kit import PATIENCE, Script, executor, flag, heartbeat, queue_of, running
@@ -194,10 +194,10 @@ async def test_what_a_dead_sync_had_locked_is_due_at_once(connection: Connection
         """,
         [f"tron-sync-001:{worker}:tron:7"],
     )
-    async with bells_of(database, connection) as bells:
+    async with notifications_of(database, connection) as notifications:
         await rescue(connection)
-        ((channel, bell),) = await bells.rung()
-    assert (channel, bell["balances"]) == ("balance_due", 2)
+        ((channel, payload),) = await notifications.received()
+    assert (channel, payload["balances"]) == ("balance_due", 2)
     assert (
         await rows(
             connection, "SELECT processing_status, locked_by, next_check_at <= now() FROM wallet_balances ORDER BY 1, 2"

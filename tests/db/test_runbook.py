@@ -12,8 +12,8 @@ from pipeline.db.pool import Connection
 from pipeline.db.sources import sql_directory
 from pipeline.db.statements import statement
 from pipeline.embedded.binaries import bundled_binaries
-from tests.db.bells import Bells, bells_of
 from tests.db.money import new_attempt, new_job, new_transfer
+from tests.db.notifications import Notifications, notifications_of
 from tests.db.sessions import rows, value
 from tests.seed import TRX, USDT, Chain, Wallet, add_wallets, set_balance
 
@@ -28,8 +28,8 @@ async def wallet(connection: Connection, tron: Chain) -> Wallet:
 
 
 @pytest.fixture
-async def bells(connection: Connection, database: str, wallet: Wallet) -> AsyncIterator[Bells]:
-    async with bells_of(database, connection) as opened:
+async def notifications(connection: Connection, database: str, wallet: Wallet) -> AsyncIterator[Notifications]:
+    async with notifications_of(database, connection) as opened:
         yield opened
 
 
@@ -68,7 +68,7 @@ async def test_joining_balances_with_wallets_assets_and_chains(connection: Conne
 
 
 async def test_counting_and_unlocking_by_hand(
-    connection: Connection, tron: Chain, wallet: Wallet, bells: Bells
+    connection: Connection, tron: Chain, wallet: Wallet, notifications: Notifications
 ) -> None:
     await connection.execute("UPDATE wallet_balances SET next_check_at = now()")
     await connection.execute(
@@ -81,7 +81,7 @@ async def test_counting_and_unlocking_by_hand(
     assert await value(connection, stale) == 0
     await connection.execute("UPDATE wallet_balances SET locked_until = now() - interval '1 minute'")
     assert await value(connection, stale) == 2
-    await bells.rung()
+    await notifications.received()
     await connection.execute(
         "UPDATE wallet_balances SET processing_status='idle', locked_until=NULL, locked_by=NULL"
         " WHERE processing_status = 'processing' AND locked_until < NOW()"
@@ -91,46 +91,50 @@ async def test_counting_and_unlocking_by_hand(
     ) == [("idle", 2)]
 
 
-async def test_breaking_a_wallet_on_purpose(connection: Connection, wallet: Wallet, bells: Bells) -> None:
+async def test_breaking_a_wallet_on_purpose(
+    connection: Connection, wallet: Wallet, notifications: Notifications
+) -> None:
     await connection.execute(
         "UPDATE wallets SET address='invalid' WHERE id = (SELECT id FROM wallets ORDER BY id LIMIT 1)"
     )
-    assert await bells.rung() == [("balance_due", {"balances": 2, "wallets": ["invalid"]})]
+    assert await notifications.received() == [("balance_due", {"balances": 2, "wallets": ["invalid"]})]
     await connection.execute("UPDATE wallets SET address = 'invalid'")
-    assert await bells.rung() == []
+    assert await notifications.received() == []
     await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '5 minutes'")
     await connection.execute("UPDATE wallets SET address = %s", [wallet.address])
-    assert await bells.rung() == [("balance_due", {"balances": 2, "wallets": [wallet.address]})]
+    assert await notifications.received() == [("balance_due", {"balances": 2, "wallets": [wallet.address]})]
 
 
-async def test_setting_a_flag_by_hand(connection: Connection, wallet: Wallet, bells: Bells) -> None:
+async def test_setting_a_flag_by_hand(connection: Connection, wallet: Wallet, notifications: Notifications) -> None:
     await connection.execute(f"UPDATE user_wallets SET needs_gas = true WHERE address = '{wallet.address}'")  # noqa: S608
     await connection.execute(f"UPDATE user_wallets SET needs_consolidation = true WHERE address = '{wallet.address}'")  # noqa: S608
     await connection.execute(f"UPDATE user_wallets SET needs_gas = false WHERE address = '{wallet.address}'")  # noqa: S608
     named = [wallet.address]
-    assert await bells.rung() == [
+    assert await notifications.received() == [
         ("wallet_flags", {"needs_gas": 1, "ready_to_consolidate": 0, "wallets": named}),
         ("wallet_flags", {"needs_gas": 0, "ready_to_consolidate": 1, "wallets": named}),
     ]
 
 
-async def test_inserting_a_wallet(connection: Connection, wallet: Wallet, bells: Bells) -> None:
+async def test_inserting_a_wallet(connection: Connection, wallet: Wallet, notifications: Notifications) -> None:
     await connection.execute(
         "INSERT INTO user_wallets (address, network) VALUES ('TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK', 'tron')"
     )
-    assert await bells.rung() == [("balance_due", {"balances": 2, "wallets": ["TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK"]})]
+    assert await notifications.received() == [
+        ("balance_due", {"balances": 2, "wallets": ["TSeJkUh4Qv67VNFwY8LaAxERygNdy6NQZK"]})
+    ]
     await connection.execute(
         "INSERT INTO user_wallets (address, needs_gas) VALUES ('TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH', true)"
     )
-    assert len(await bells.on("wallet_flags")) == 1
+    assert len(await notifications.on("wallet_flags")) == 1
 
 
-async def test_a_job_by_hand(connection: Connection, wallet: Wallet, bells: Bells) -> None:
+async def test_a_job_by_hand(connection: Connection, wallet: Wallet, notifications: Notifications) -> None:
     await connection.execute(
         "INSERT INTO job_logs (job_id, job_type, status, wallet_address) VALUES"  # noqa: S608
         f" ('manual-1', 'gas-topup', 'pending', '{wallet.address}')"
     )
-    assert await bells.rung() == [("jobs", {"gas-topup": 1})]
+    assert await notifications.received() == [("jobs", {"gas-topup": 1})]
     assert await rows(connection, "SELECT triggered_by, retry_count, max_retries, data FROM job_logs") == [
         ("manual", 0, 3, {})
     ]

@@ -49,7 +49,7 @@ async def test_a_flag_by_hand_runs_at_once(connection: Connection, database: str
 async def test_a_flag_that_is_served_asks_for_nothing_but_its_job(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether a waiting job falls due is known until a bell, a delay of our own or the timer says otherwise."""
+    """Whether a waiting job falls due is known until a NOTIFY, a delay of our own or the timer says otherwise."""
     wallets = await add_wallets(connection, tron, 5)
     asked = 0
     ask = JobQueue.next_due
@@ -163,7 +163,7 @@ async def test_what_is_flagged_already_is_taken_at_the_start(
 
 
 async def test_a_change_that_arrives_mid_run_is_not_lost(connection: Connection, database: str, tron: Chain) -> None:
-    """The flag is up all the time, so nothing rings: the executor looks again by itself."""
+    """The flag is up all the time, so nothing notifies: the executor claims again by itself."""
     (wallet,) = await add_wallets(connection, tron, 1)
     go_on = asyncio.Event()
 

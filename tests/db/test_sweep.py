@@ -69,7 +69,7 @@ async def break_off(connection: Connection, name: str, parameters: str, returns:
 async def test_what_no_event_brought_is_found_and_run(connection: Connection, database: str, tron: Chain) -> None:
     wallets = await add_wallets(connection, tron, 25)
     cycles, script = Cycles(), Script()
-    async with running(executor(script), database):  # it is listening, but nothing is rung
+    async with running(executor(script), database):  # it is listening, but nothing is notified
         await overlook(connection, *[wallet.id for wallet in wallets])
         assert script.started == []
     await often(connection, sweep__batch=10)
@@ -97,7 +97,7 @@ async def test_what_no_event_brought_is_found_and_run(connection: Connection, da
 async def test_a_listener_that_hears_nothing_is_served_by_the_sweep(
     connection: Connection, database: str, tron: Chain
 ) -> None:
-    """Lossy listeners ignore the sweep's bell as well and come by their own timer; nothing is lost, only late."""
+    """Lossy listeners ignore the sweep's NOTIFY as well and come by their own timer; nothing is lost, only late."""
     wallets = await add_wallets(connection, tron, 5)
     await often(connection)
     script = Script()
@@ -121,7 +121,7 @@ async def test_young_flags_are_no_missed_events(connection: Connection, database
 
 
 async def test_a_listener_at_work_leaves_nothing_to_miss(connection: Connection, database: str, tron: Chain) -> None:
-    """More flags than it may hold: they are queued at the bell, so that the sweep calls none of them missed."""
+    """More flags than it may hold: they are queued at the NOTIFY, so that the sweep calls none of them missed."""
     wallets = await add_wallets(connection, tron, 30)
     await configure(connection, queue__concurrency=2, queue__enqueue_batch=7)
     go_on = asyncio.Event()
@@ -136,7 +136,7 @@ async def test_a_listener_at_work_leaves_nothing_to_miss(connection: Connection,
         await script.until_started(1)
         await flag(connection, *[wallet.id for wallet in wallets[20:]])  # it has no room now
         await until_count(connection, "SELECT count(*) FROM job_logs WHERE wallet_id IS NOT NULL", 30)
-        await often(connection)  # not before: the listener has a timer too, which could outrun a slow bell
+        await often(connection)  # not before: the listener has a timer too, which could outrun a slow NOTIFY
         async with running(Sweep(observer=cycles), database):
             await cycles.until(lambda _: len(cycles.seen) >= 2)
             go_on.set()

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
-from tests.db.bells import Bells, bells_of
+from tests.db.notifications import Notifications, notifications_of
 from tests.db.sessions import rows, value
 from tests.seed import TRX, Chain, Wallet, add_wallets, set_balance
 
@@ -29,8 +29,8 @@ async def wallet(connection: Connection, tron: Chain) -> Wallet:
 
 
 @pytest.fixture
-async def bells(connection: Connection, database: str, wallet: Wallet) -> AsyncIterator[Bells]:
-    async with bells_of(database, connection) as opened:
+async def notifications(connection: Connection, database: str, wallet: Wallet) -> AsyncIterator[Notifications]:
+    async with notifications_of(database, connection) as opened:
         yield opened
 
 
@@ -60,10 +60,10 @@ async def read(connection: Connection, chain: Chain, errors: dict[str, str] | No
 
 
 async def test_it_makes_its_wallet_due_and_ends_with_the_read(
-    connection: Connection, tron: Chain, wallet: Wallet, bells: Bells
+    connection: Connection, tron: Chain, wallet: Wallet, notifications: Notifications
 ) -> None:
     await connection.execute(TYPED, [wallet.address])
-    assert await bells.on("balance_due") == [{"balances": 2, "wallets": [wallet.address]}]
+    assert await notifications.on("balance_due") == [{"balances": 2, "wallets": [wallet.address]}]
     assert await rows(connection, STATE) == [("pending", None, None, False)]
 
     assert await read(connection, tron, batch=1) == 1

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
-from tests.db.bells import bells_of
 from tests.db.money import GAS_STATION, TREASURY, new_attempt, new_job, new_transfer, read_past_the_expiration
+from tests.db.notifications import notifications_of
 from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.seed import TRX, USDT, Chain, Wallet, add_wallets, set_balance
 
@@ -363,15 +363,15 @@ class TestSettled:
         self, connection: Connection, tron: Chain, wallet: Wallet, database: str
     ) -> None:
         transfer = await new_transfer(connection, tron, wallet, state="signed")
-        async with bells_of(database, connection) as bells:
+        async with notifications_of(database, connection) as notifications:
             await finish(connection, transfer, "broadcasting")
-            assert await bells.rung() == [("transfers", {"tron": 1})]
+            assert await notifications.received() == [("transfers", {"tron": 1})]
             await finish(connection, transfer, "included")
-            assert await bells.rung() == []
+            assert await notifications.received() == []
             await finish(connection, transfer, "broadcasting")  # forked away: sent again
-            assert await bells.rung() == [("transfers", {"tron": 1})]
+            assert await notifications.received() == [("transfers", {"tron": 1})]
             await finish(connection, transfer, "included", "final")
-            assert await bells.rung() == [
+            assert await notifications.received() == [
                 ("balance_due", {"balances": 1, "wallets": [wallet.address]}),
                 ("wallet_flags", {"needs_gas": 0, "ready_to_consolidate": 1, "wallets": [wallet.address]}),
             ]
@@ -383,9 +383,9 @@ class TestSettled:
         await connection.execute("UPDATE wallets SET needs_gas = true, needs_consolidation = true")
         for each in wallets:
             await new_transfer(connection, tron, each, state="included")
-        async with bells_of(database, connection) as bells:
+        async with notifications_of(database, connection) as notifications:
             await connection.execute("UPDATE transfers SET state = 'final'")
-            rings = await bells.rung()
+            rings = await notifications.received()
         assert (
             "wallet_flags",
             {"needs_gas": 0, "ready_to_consolidate": 3, "wallets": [each.address for each in wallets]},

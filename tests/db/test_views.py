@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from pipeline.db.pool import Connection
-from tests.db.bells import bells_of
 from tests.db.money import new_job, new_transfer
+from tests.db.notifications import notifications_of
 from tests.db.sessions import rows, value
 from tests.seed import TRX, USDT, Chain, add_wallets, set_balance
 
@@ -60,13 +60,15 @@ class TestInsert:
 
     async def test_with_everything(self, connection: Connection, tron: Chain, database: str) -> None:
         user = await value(connection, "INSERT INTO auth.users (email) VALUES ('a@b') RETURNING id")
-        async with bells_of(database, connection) as bells:
+        async with notifications_of(database, connection) as notifications:
             await connection.execute(
                 "INSERT INTO user_wallets (user_id, address, network, on_chain_balance, trx_balance, needs_gas,"
                 " needs_consolidation, derivation_index) VALUES (%s, 'Tnew', 'tron', 12.5, 0.000001, true, true, 10)",
                 [user],
             )
-            assert await bells.on("wallet_flags") == [{"needs_gas": 1, "ready_to_consolidate": 0, "wallets": ["Tnew"]}]
+            assert await notifications.on("wallet_flags") == [
+                {"needs_gas": 1, "ready_to_consolidate": 0, "wallets": ["Tnew"]}
+            ]
         assert await rows(
             connection, "SELECT user_id, balance, trx_balance, needs_gas, derivation_index FROM user_wallets"
         ) == [(user, Decimal("12.5"), Decimal("0.000001"), True, 10)]

@@ -103,12 +103,12 @@ class TestDoctor:
     async def test_who_holds_locks_of_ours(self, shell: Shell, connection: Connection, database: str) -> None:
         with login(database, "foreign") as dsn:
             async with second_session(dsn) as foreign:
-                await foreign.execute("SELECT pg_advisory_lock(hashtextextended('flagpost: wallet_flags asleep', 0))")
+                await foreign.execute("SELECT pg_advisory_lock(hashtextextended('flagpost: wallet_flags waiting', 0))")
                 pid = foreign.info.backend_pid
                 level, message, todo = (await self.found(shell))["locks.foreign"]
         assert level == "warn"
         assert f"session {pid} (user {login_name('foreign')}, " in message
-        assert "holds the lock of who needs wallet_flags (asleep)" in message
+        assert "holds the lock of who needs wallet_flags (waiting)" in message
         assert f"SELECT pg_terminate_backend({pid})" in todo
 
     async def test_who_takes_more_locks_than_anybody_needs(

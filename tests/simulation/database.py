@@ -158,7 +158,7 @@ class Database:
             self.plain.execute(f"VACUUM {self._tables}")  # type: ignore[arg-type]
         self.transaction_ended()
         self.tell_time()
-        self.bells()
+        self.notifications()
 
     def tell_time(self) -> None:
         """Set the server's clock by the run's. It never goes back, and each look at it moves it on a little."""
@@ -170,7 +170,7 @@ class Database:
             f"SELECT setval('sim.clock', greatest({micros}, last_value + 1)) FROM sim.clock".encode()  # noqa: S608
         )
 
-    def bells(self) -> list[tuple[str, str]]:
+    def notifications(self) -> list[tuple[str, str]]:
         """Channel and payload of every NOTIFY that was committed since the last call."""
         if self._heard == self._ended:
             return []

@@ -1,8 +1,8 @@
 """What goes wrong, where: decided by the seed alone, and written down so that a run can be repeated and made smaller.
 
-A run passes thousands of *points*: steps of processes, round trips to the database, calls of a node, bells. At most of
-them nothing happens. Where something does, that is a :class:`Decision`. A run that is given decisions takes exactly
-these and draws none.
+A run passes thousands of *points*: steps of processes, round trips to the database, calls of a node, notifications.
+At most of them nothing happens. Where something does, that is a :class:`Decision`. A run that is given decisions takes
+exactly these and draws none.
 """
 
 import random

@@ -22,7 +22,7 @@ from tests.simulation.loop import ProcessLoop
 LOOK_SECONDS = 10.0
 """Between two looks for dead workers: a third of all round trips otherwise."""
 
-AWAKE_SECONDS = 4.0
+POLLING_SECONDS = 4.0
 """Of a listener that a bell has woken: long enough for others to change flags, and to ring nobody."""
 
 Place = tuple[str, int]
@@ -124,7 +124,7 @@ class Doorbell(Listener):
 
     async def start(self) -> None:
         self.process.doorbells.append(self)
-        self.gate.burst, self.gate.look_seconds = 1, AWAKE_SECONDS
+        self.gate.burst, self.gate.poll_seconds = 1, POLLING_SECONDS
         await self._open_session()
         self._set_listening(True)
         self._mind_gate()
@@ -136,7 +136,7 @@ class Doorbell(Listener):
 
     def ring(self, channel: str, payload: str) -> None:
         if self.listening.is_set() and channel in self.channels:
-            self._ring(Notify(channel, payload, 0))
+            self._receive(Notify(channel, payload, 0))
             self._mind_gate()
 
     def lose(self) -> None:
@@ -181,7 +181,7 @@ class Doorbell(Listener):
             self.process.loop.create_task(self._step_gate())
 
     async def _step_gate(self) -> None:
-        """What the loop of the real one does between two bells."""
+        """What the loop of the real one does between two notifications."""
         try:
             while (session := self._session) is not None and self.gate.seconds_left < math.inf:
                 if self.gate.seconds_left > 0:

@@ -1,7 +1,7 @@
 """The simulation itself: who runs next, and when time passes.
 
 somebody has something to do   one of them, chosen by the seed, does one step of it (a place to die)
-nobody has                     bells that were committed are delivered; else time passes to the next event
+nobody has                     notifications that were committed are delivered; else time passes to the next event
 """
 
 import asyncio
@@ -154,7 +154,7 @@ class Simulation:
             if process.life.done():
                 self._ended(process)
             return True
-        if self._deliver_bells():
+        if self._deliver_notifications():
             return True
         if self.database.blocked and self.database.resolve_deadlock():
             self.faults.append("a deadlock in the database")
@@ -186,7 +186,7 @@ class Simulation:
         """Nothing happens any more; all that ever ran, dead."""
         for process in self.processes:
             process.die()
-        self._events.clear()  # late bells know whom they were for
+        self._events.clear()  # late notifications know whom they were for
         return [*self.processes, *self.dead]
 
     # -- seams
@@ -244,8 +244,8 @@ class Simulation:
         self.remove(process)
         self.after(1.0, lambda: self.start_again(process.kind))
 
-    def _deliver_bells(self) -> bool:
-        rung = self.database.bells()
+    def _deliver_notifications(self) -> bool:
+        rung = self.database.notifications()
         for channel, payload in rung:
             for process in self.processes:
                 for doorbell in process.doorbells:

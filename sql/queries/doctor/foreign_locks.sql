@@ -1,8 +1,8 @@
 -- Advisory locks of ours in the hands of logins that can be no worker, and sessions with so many locks that the server's table of
 -- locks may fill up. None of them stops anything by itself (sql/functions/doorbell.sql, workers.sql).
 WITH ours (key, what) AS (
-    SELECT bell_key(held_by), 'who needs wallet_flags (' || held_by || ')'
-    FROM unnest(ARRAY['asleep', 'awake', 'silent']) AS held_by
+    SELECT notify_lock(held_by), 'who needs wallet_flags (' || held_by || ')'
+    FROM unnest(ARRAY['waiting', 'polling', 'suppressed']) AS held_by
     UNION ALL
     SELECT worker_session_key(w.incarnation), 'the session of ' || w.name FROM worker_registry w
 ), held AS (

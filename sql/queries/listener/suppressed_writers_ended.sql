@@ -1,0 +1,2 @@
+-- Whether the transaction of every writer that skipped its NOTIFY has ended.
+SELECT suppressed_writers_ended()
