@@ -10,14 +10,13 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 from loguru import logger
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from pipeline.config.errors import ConfigError, unknown_key
 from pipeline.config.terms import describe_terms, is_term, set_term
 from pipeline.db.pool import Connection
-from pipeline.db.statements import statement
+from pipeline.db.rows import execute, fetch
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
@@ -145,9 +144,7 @@ class RuntimeConfig(_Section):
     @classmethod
     async def load(cls, connection: Connection, last_good: Self | None = None) -> Self:
         """The configuration in the database. Each bad row is logged with its key; its last good value stays."""
-        async with connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(statement("config/load"))
-            rows = {row["key"]: row["value"] for row in await cursor.fetchall()}
+        rows = {row["key"]: row["value"] for row in await fetch(connection, "config/load")}
         config = cls.of(rows, last_good)
         for problem in config.problems:
             if last_good is None or problem not in last_good.problems:
@@ -165,9 +162,13 @@ class RuntimeConfig(_Section):
             await set_term(connection, key, value, admin=admin)
             return
         checked = cls.check(key, value)
-        await connection.execute(
-            statement("config/set"),
-            {"key": key, "value": Jsonb(checked), "description": cls.descriptions()[key], "admin": admin},
+        await execute(
+            connection,
+            "config/set",
+            key=key,
+            value=Jsonb(checked),
+            description=cls.descriptions()[key],
+            admin=admin,
         )
 
     @classmethod

@@ -13,11 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import errors
-from psycopg.rows import dict_row
 
 from pipeline.config.errors import ConfigError, unknown_key
 from pipeline.db.pool import Connection
-from pipeline.db.statements import statement
+from pipeline.db.rows import execute, fetch
 from pipeline.units import InvalidAmount, parse_raw, to_human, to_raw
 
 
@@ -217,7 +216,7 @@ async def set_term(connection: Connection, key: str, value: Any, *, admin: UUID 
         given |= {"rule": f"fees.{place.column}", "value": json.dumps(stored)}
     write = "config/set_chain_rule" if place.token is None else "config/set_asset_rule"
     try:
-        await connection.execute(statement(write), given)
+        await execute(connection, write, **given)
     except errors.CheckViolation as error:
         rule = SENTENCES.get(error.diag.constraint_name or "")
         raise ConfigError(f"{key} cannot be {value}: {rule or error.diag.message_primary}") from None
@@ -225,20 +224,17 @@ async def set_term(connection: Connection, key: str, value: Any, *, admin: UUID 
 
 async def _places(connection: Connection) -> dict[str, _Place]:
     places: dict[str, _Place] = {}
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(statement("config/chains"))
-        for row in await cursor.fetchall():
-            for column, kind in CHAIN_TERMS.items():
+    for row in await fetch(connection, "config/chains"):
+        for column, kind in CHAIN_TERMS.items():
+            places[f"{row['name']}.{column}"] = _place(row, None, column, kind)
+        if row["family"] == "evm":
+            for column, kind in EVM_TERMS.items():
                 places[f"{row['name']}.{column}"] = _place(row, None, column, kind)
-            if row["family"] == "evm":
-                for column, kind in EVM_TERMS.items():
-                    places[f"{row['name']}.{column}"] = _place(row, None, column, kind)
-                for column, kind in FEE_TERMS.items():
-                    places[f"{row['name']}.fees.{column}"] = _fee_place(row, column, kind)
-        await cursor.execute(statement("config/assets"))
-        for row in await cursor.fetchall():
-            for column, kind in ASSET_TERMS.items():
-                places[f"{row['name']}.{row['symbol']}.{column}"] = _place(row, row["contract_address"], column, kind)
+            for column, kind in FEE_TERMS.items():
+                places[f"{row['name']}.fees.{column}"] = _fee_place(row, column, kind)
+    for row in await fetch(connection, "config/assets"):
+        for column, kind in ASSET_TERMS.items():
+            places[f"{row['name']}.{row['symbol']}.{column}"] = _place(row, row["contract_address"], column, kind)
     return places
 
 

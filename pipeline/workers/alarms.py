@@ -1,4 +1,4 @@
-"""What doctor fails on and people should hear of without asking: the sweep looks, says it once, and again now and then.
+"""What doctor fails on and people should hear of without asking: the sweep checks, logs it once, and again each hour.
 
 Few and cheap questions, each a statement of doctor's (``sql/queries/doctor``), in the words that doctor uses, too.
 """
@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loguru import logger
-from psycopg.rows import dict_row
 
 from pipeline.config import RuntimeConfig
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch
 from pipeline.log import Seldom, span
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
@@ -65,7 +64,7 @@ class Alarms:
         self._now: dict[tuple[str, ...], str] = {}
         self._said: dict[tuple[str, ...], Seldom] = {}
 
-    async def look(self) -> Sequence[str]:
+    async def check(self) -> Sequence[str]:
         """Ask, say what is new or has lasted, and show it in the registry; what stands still now. Raises Stopped."""
         now: dict[tuple[str, ...], str] = {}
         for alarm in ALARMS:
@@ -89,19 +88,15 @@ class Alarms:
         return list(now.values())
 
     def forget(self) -> None:
-        """Say nothing in the registry any more: another sweep looks."""
+        """Say nothing in the registry any more: another sweep checks."""
         self._runtime.troubles.say("alarms", "")
 
     async def _rows(self, alarm: Alarm) -> list[dict[str, Any]]:
         async def ask() -> list[dict[str, Any]]:
             async with self._runtime.pool.connection() as connection:
-                cursor = connection.cursor(row_factory=dict_row)
-                await cursor.execute(
-                    statement(f"doctor/{alarm.statement}"), parameters(self._runtime.config), prepare=True
-                )
-                return await cursor.fetchall()
+                return await fetch(connection, f"doctor/{alarm.statement}", **parameters(self._runtime.config))
 
-        return await self._statements.ask(f"doctor/{alarm.statement}", "looking for what stands still", ask)
+        return await self._statements.ask(f"doctor/{alarm.statement}", "checking for what stands still", ask)
 
 
 def _plainly(value: Any) -> Any:

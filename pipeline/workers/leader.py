@@ -13,11 +13,10 @@ import contextlib
 from uuid import UUID
 
 from loguru import logger
-from psycopg.rows import scalar_row
 
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.db.pool import Pool, cut_after
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch_value
 
 ANSWER_SECONDS = 5.0
 """A database that does not answer for so long is gone."""
@@ -79,13 +78,13 @@ class Leader:
             logger.warning("{}: lease {} was lost", self.name, self.lease)
         self.lease = lease
 
-    async def _ask(self, name: str, within_seconds: float, **parameters: float) -> int | None:
+    async def _ask(self, statement: str, within_seconds: float, **parameters: float) -> int | None:
         async with self._pool.connection(within_seconds) as connection:
             with cut_after(within_seconds, connection):
-                cursor = connection.cursor(row_factory=scalar_row)
-                await cursor.execute(statement(name), {"name": self.name, "worker_id": self._worker_id, **parameters})
-                answer: int | None = await cursor.fetchone()
-        return answer
+                lease: int | None = await fetch_value(
+                    connection, statement, name=self.name, worker_id=self._worker_id, **parameters
+                )
+        return lease
 
 
 def _now() -> float:

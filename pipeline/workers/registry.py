@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Pool
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch_value
 
 
 class Registration:
@@ -35,21 +34,19 @@ class Registration:
     async def register(self) -> None:
         """Enter the row as running, in the lowest slot that is free. Raises psycopg errors; FP015 and FP016 where the
         database refuses."""
-        async with self._pool.connection() as connection, connection.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute(
-                statement("workers/register"),
-                {
-                    "incarnation": self.incarnation,
-                    "name": self.name,
-                    "type": self.type,
-                    "blockchain": self.blockchain,
-                    "pid": self.pid,
-                    "host": self.host,
-                    "config": Jsonb({}),
-                    "token": self._token,
-                },
+        async with self._pool.connection() as connection:
+            self.slot = await fetch_value(
+                connection,
+                "workers/register",
+                incarnation=self.incarnation,
+                name=self.name,
+                type=self.type,
+                blockchain=self.blockchain,
+                pid=self.pid,
+                host=self.host,
+                config=Jsonb({}),
+                token=self._token,
             )
-            self.slot = await cursor.fetchone()
         self._known_status = "running"
 
     async def heartbeat(
@@ -74,17 +71,15 @@ class Registration:
         await self._write("stopped", stats, last_error)
 
     async def _write(self, status: str, stats: Mapping[str, Any] | None, last_error: str | None) -> str | None:
-        async with self._pool.connection() as connection, connection.cursor(row_factory=scalar_row) as cursor:
-            await cursor.execute(
-                statement("workers/heartbeat"),
-                {
-                    "incarnation": self.incarnation,
-                    "known_status": self._known_status,
-                    "status": status,
-                    "last_error": last_error,
-                    "stats": None if stats is None else Jsonb(dict(stats)),
-                    "token": self._token,
-                },
+        async with self._pool.connection() as connection:
+            found: str | None = await fetch_value(
+                connection,
+                "workers/heartbeat",
+                incarnation=self.incarnation,
+                known_status=self._known_status,
+                status=status,
+                last_error=last_error,
+                stats=None if stats is None else Jsonb(dict(stats)),
+                token=self._token,
             )
-            found: str | None = await cursor.fetchone()
             return found

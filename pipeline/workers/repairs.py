@@ -13,9 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from loguru import logger
-from psycopg.rows import dict_row, scalar_row
 
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch_one, fetch_value
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
 
@@ -52,9 +51,7 @@ class Repairs:
     async def resume(self) -> None:
         """Go on where the sweep that acted before stopped. Raises psycopg errors."""
         async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=scalar_row)
-            await cursor.execute(statement("sweep/compared_up_to"))
-            self.up_to = next(iter(await cursor.fetchall()), FIRST)
+            self.up_to = await fetch_value(connection, "sweep/compared_up_to") or FIRST
 
     def forget(self) -> None:
         """Say nothing in the registry any more: another sweep compares."""
@@ -99,9 +96,6 @@ class Repairs:
     async def _row(self, name: str, **parameters: Any) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
             async with self._runtime.pool.connection() as connection:
-                cursor = connection.cursor(row_factory=dict_row)
-                await cursor.execute(statement(name), parameters, prepare=True)
-                (row,) = await cursor.fetchall()
-                return row
+                return await fetch_one(connection, name, **parameters)
 
-        return await self._statements.ask(name, "looking for what triggers did not do", ask)
+        return await self._statements.ask(name, "checking for what triggers did not do", ask)

@@ -31,10 +31,10 @@ from pipeline.printable import reason
 from pipeline.settings import Settings
 from pipeline.workers.process import Process, Stopped
 from pipeline.workers.registry import Registration
-from pipeline.workers.rescue import LOOK_SECONDS, Rescue
+from pipeline.workers.rescue import CHECK_SECONDS, Rescue
 
 RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
-"""Processes of these roles look for what others left behind; the rest may not touch jobs, and insert nothing."""
+"""Processes of these roles take over what others left behind; the rest may not touch jobs, and insert nothing."""
 START_RETRY_SECONDS = 3.0
 """Between two attempts, and two lines, while the database or its schema is not there yet."""
 SESSIONLESS_HEARTBEAT_SECONDS = 2.0
@@ -77,7 +77,7 @@ class Runtime(Process):
         pool_size: int = 4,
         grace_seconds: float = GRACE_SECONDS,
         start_retry_seconds: float = START_RETRY_SECONDS,
-        look_seconds: float = LOOK_SECONDS,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
         super().__init__(
             worker.type,
@@ -100,7 +100,7 @@ class Runtime(Process):
         )
         self.listener.watch("config", self._config_changed)
         self.listener.queue.told = lambda said: self.troubles.say("notification queue", said)
-        self.rescue = Rescue(self, look_seconds)
+        self.rescue = Rescue(self, check_seconds)
         self.ready = asyncio.Event()
         """Set once the process is registered and listens."""
         self.heartbeats = 0
@@ -169,7 +169,7 @@ class Runtime(Process):
     async def _work(self) -> None:
         watchers = [self._heartbeats(), self._say_alive_without_session()]
         if self.worker.role in RESCUING_ROLES:
-            watchers.append(self.rescue.keep_looking())
+            watchers.append(self.rescue.keep_checking())
         watching = [asyncio.create_task(watcher) for watcher in watchers]
         working = asyncio.create_task(self.worker.run(self), name=self.worker.type)
         self.ready.set()

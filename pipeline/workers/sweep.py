@@ -16,11 +16,10 @@ from functools import partial
 from typing import Any
 
 from loguru import logger
-from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
 from pipeline.db.errors import DATABASE_GONE
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch_value
 from pipeline.printable import reason
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
@@ -129,7 +128,7 @@ class Sweep:
                 if now >= last_sweep + runtime.config.sweep.interval_seconds:
                     last_sweep = now
                     await self._cycle(repairs)
-                    await alarms.look()
+                    await alarms.check()
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
                 await self._sleep(min(min(next_sweep, next_cleanup, next_repair) - _now(), LONGEST_SLEEP_SECONDS))
@@ -140,7 +139,7 @@ class Sweep:
             self.acting.clear()
 
     async def _cycle(self, repairs: Repairs) -> None:
-        """Enqueue what was overlooked, write the summary, say so in a line."""
+        """Enqueue what was missed, write the summary, log a line."""
         started_at = datetime.now(UTC)
         self._queue.config = self._runtime.config.queue
         missed: dict[str, int] = {}
@@ -200,19 +199,15 @@ class Sweep:
             "swept_by": self._runtime.registration.name,
         }
         async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=scalar_row)
-            await cursor.execute(statement("sweep/summary"), {"started_at": started_at, "cycle": Jsonb(done)})
-            (data,) = await cursor.fetchall()
+            data = await fetch_value(connection, "sweep/summary", started_at=started_at, cycle=Jsonb(done))
         live: Mapping[str, Mapping[str, int]] = data["live"]
         return live
 
     async def _cleanup(self) -> None:
         """The operators' cleanup, on a timer: what has been stuck for longer than anything should."""
         async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=scalar_row)
             minutes = self._runtime.config.cleanup.stuck_minutes
-            await cursor.execute(statement("sweep/cleanup"), {"minutes": minutes})
-            (cleaned,) = await cursor.fetchall()
+            cleaned = await fetch_value(connection, "sweep/cleanup", minutes=minutes)
         if cleaned:
             logger.warning("sweep: {} jobs had been stuck for {} minutes", cleaned, minutes)
         self._cleaned += cleaned
@@ -226,7 +221,7 @@ class Sweep:
             leads = False
         if leads and not self.acting.is_set():
             with contextlib.suppress(TooSlow):
-                what = "looking how far wallets were compared"
+                what = "reading how far wallets were compared"
                 await self._statements.ask("sweep/compared_up_to", what, repairs.resume)
         elif not leads:
             repairs.forget()

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from loguru import logger
-from psycopg.rows import dict_row
 
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch_one
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
 
@@ -52,7 +51,4 @@ class Times:
 
     async def _page(self) -> dict[str, int]:
         async with self._runtime.pool.connection() as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(statement(REPAIR), {"rows": PAGE}, prepare=True)
-            (row,) = await cursor.fetchall()
-        return row
+            return await fetch_one(connection, REPAIR, rows=PAGE)

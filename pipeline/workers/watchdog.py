@@ -1,4 +1,4 @@
-"""What keeps the system standing still and whoever it hits cannot tell: each process that looks after jobs says it.
+"""What keeps the system standing still and whoever it hits cannot tell: each process that rescues jobs reports it.
 
 A session that waits for a lock says nothing until it is over, and where nobody leads there is nobody to say so.
 """
@@ -6,14 +6,13 @@ A session that waits for a lock says nothing until it is over, and where nobody 
 import asyncio
 
 from loguru import logger
-from psycopg.rows import dict_row
 
 from pipeline.db.pool import Connection
-from pipeline.db.statements import statement
+from pipeline.db.rows import fetch
 from pipeline.workers.process import Process
 
-LOOK_SECONDS = 4.0
-"""Between two looks. A lock of ours is waited for 10 s at the most (sql/functions/lock_rows.sql), and told before."""
+CHECK_SECONDS = 4.0
+"""Between two checks. A lock of ours is waited for 10 s at the most (sql/functions/lock_rows.sql), and told before."""
 BLOCKED_SECONDS = 4.0
 """How long a session may wait for a lock: a commit takes milliseconds."""
 WITHOUT_LEADER_SECONDS = 60.0
@@ -23,20 +22,20 @@ SAY_AGAIN_SECONDS = 30.0
 
 
 class Watchdog:
-    """The looks of one process."""
+    """The checks of one process."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._said_at: dict[str, float] = {}
 
-    async def look(self, connection: Connection) -> None:
-        """Look, unless it was done lately, and say what is wrong in the log and in worker_registry. Raises
+    async def check(self, connection: Connection) -> None:
+        """Check, unless it was done lately, and say what is wrong in the log and in worker_registry. Raises
         psycopg.Error."""
         now = asyncio.get_running_loop().time()
-        if now < self._next_look:
+        if now < self._next_check:
             return
-        self._next_look = now + LOOK_SECONDS
+        self._next_check = now + CHECK_SECONDS
         found = {**await self._blocked(connection), **await self._without_leader(connection)}
         self._said_at = {what: at for what, at in self._said_at.items() if what in found}
         for what, message in found.items():
@@ -47,10 +46,8 @@ class Watchdog:
 
     async def _blocked(self, connection: Connection) -> dict[str, str]:
         """By whom is waited for."""
-        cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement("rescue/blocked"), {"longer_than_seconds": BLOCKED_SECONDS}, prepare=True)
         found: dict[str, str] = {}
-        for row in await cursor.fetchall():
+        for row in await fetch(connection, "rescue/blocked", longer_than_seconds=BLOCKED_SECONDS):
             since = f", in a transaction since {row['blocker_since']:%H:%M:%S}" if row["blocker_since"] else ""
             found.setdefault(
                 f"blocker {row['blocker']}",
@@ -63,12 +60,10 @@ class Watchdog:
 
     async def _without_leader(self, connection: Connection) -> dict[str, str]:
         """By what is not led."""
-        cursor = connection.cursor(row_factory=dict_row)
-        parameters = {"longer_than_seconds": WITHOUT_LEADER_SECONDS}
-        await cursor.execute(statement("rescue/without_leader"), parameters, prepare=True)
+        rows = await fetch(connection, "rescue/without_leader", longer_than_seconds=WITHOUT_LEADER_SECONDS)
         return {
             row["name"]: f"nobody has led {row['name']} since {row['since']:%Y-%m-%d %H:%M:%S}"
             + (f" (last: {row['last_holder']})" if row["last_holder"] else "")
             + f": see that a process `flagpost {row['name'].split()[0]}` runs"
-            for row in await cursor.fetchall()
+            for row in rows
         }

@@ -8,8 +8,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from pipeline.db import rows as db_rows
 from pipeline.db.pool import Connection, Pool
-from pipeline.workers import alarms as alarms_module
 from pipeline.workers import slow
 from pipeline.workers.alarms import Alarms
 from pipeline.workers.leader import Leader
@@ -61,13 +61,13 @@ async def test_a_standstill_is_said_once_and_shown(
     await add_wallets(connection, tron, 2)
     async with alarms_of(database) as (alarms, desk):
         with logged("ERROR") as lines:
-            assert await alarms.look() == []
+            assert await alarms.check() == []
             assert desk.beats == 0
             await make(connection, check)
-            found = await alarms.look()
+            found = await alarms.check()
             assert STANDSTILLS[check].said.split(";")[0] in found[0]
             assert desk.last_error == "; ".join(found)
-            await alarms.look()
+            await alarms.check()
         assert [line for line in lines if found[0] in line] == [f"ERROR sweep: {found[0]}; see: flagpost doctor"]
         assert len(lines) == len(found)
 
@@ -79,12 +79,12 @@ async def test_what_is_over_is_taken_back_and_said_anew_if_it_returns(
     async with alarms_of(database) as (alarms, desk):
         with logged("INFO") as lines:
             await make(connection, "wallets.unread")
-            assert len(await alarms.look()) == 2
+            assert len(await alarms.check()) == 2
             await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '1 minute'")
-            assert await alarms.look() == []
+            assert await alarms.check() == []
             assert desk.last_error == ""
             await make(connection, "wallets.unread")
-            assert len(await alarms.look()) == 2
+            assert len(await alarms.check()) == 2
     assert [line.split(":")[0].split(" ")[0] for line in lines] == ["ERROR", "ERROR", "INFO", "INFO", "ERROR", "ERROR"]
 
 
@@ -94,7 +94,7 @@ async def test_a_paused_system_raises_no_alarm(connection: Connection, database:
         desk.config = desk.config.model_copy(update={"paused": True})
         for check in ("queue.due", "queue.flags", "wallets.unread"):
             await make(connection, check)
-        assert await alarms.look() == []
+        assert await alarms.check() == []
 
 
 async def test_the_sweep_shows_it_in_the_registry(connection: Connection, database: str, tron: Chain) -> None:
@@ -132,10 +132,10 @@ async def test_what_others_say_of_the_process_stays(connection: Connection, data
     await add_wallets(connection, tron, 2)
     async with alarms_of(database) as (alarms, desk):
         desk.troubles.say("watchdog", "end this session")
-        await alarms.look()
+        await alarms.check()
         assert desk.last_error == "end this session"
         await make(connection, "wallets.unread")
-        found = await alarms.look()
+        found = await alarms.check()
         assert desk.last_error == "; ".join(["end this session", *found])
         desk.troubles.say("watchdog", "")
         assert desk.last_error == "; ".join(found)
@@ -146,7 +146,7 @@ async def test_a_question_that_the_server_breaks_off_keeps_no_other_from_being_a
 ) -> None:
     await add_wallets(connection, tron, 2)
     await break_off(connection, "broken_off", "")
-    real = alarms_module.statement
+    real = db_rows.statement
     asked: list[str] = []
 
     def statement(name: str) -> Any:
@@ -155,19 +155,19 @@ async def test_a_question_that_the_server_breaks_off_keeps_no_other_from_being_a
 
     async with alarms_of(database) as (alarms, desk):
         await make(connection, "queue.due")
-        (due,) = await alarms.look()
+        (due,) = await alarms.check()
         await make(connection, "wallets.unread")
-        monkeypatch.setattr(alarms_module, "statement", statement)
+        monkeypatch.setattr(db_rows, "statement", statement)
         with logged("INFO") as lines:
-            found = await alarms.look()
+            found = await alarms.check()
             assert due in found, "nobody knows that it is over"
             assert [one for one in found if "balances have been due" in one]
-            await alarms.look()
+            await alarms.check()
         assert asked.count("doctor/queue_due") == 2, "it is left out for a while"
         assert len([line for line in lines if "doctor/queue_due" in line]) == 1
         assert "the server breaks off the statement doctor/queue_due" in desk.last_error
         monkeypatch.undo()
         later = slow.time.monotonic() + slow.REST_SECONDS
         monkeypatch.setattr(slow.time, "monotonic", lambda: later)
-        await alarms.look()
+        await alarms.check()
         assert "doctor/queue_due" not in desk.last_error

@@ -195,7 +195,7 @@ async def test_jobs_of_a_silent_worker_are_rescued_and_those_of_a_live_one_are_n
         await connection.execute("ALTER TABLE job_logs DISABLE TRIGGER USER")
         await connection.execute("UPDATE job_logs SET updated_at = now() - interval '1 day'")
         await connection.execute("ALTER TABLE job_logs ENABLE TRIGGER USER")
-        async with running(Sweep(observer=cycles), database, look_seconds=0.1):
+        async with running(Sweep(observer=cycles), database, check_seconds=0.1):
             cycle = await cycles.until(lambda cycle: cycle.rescued > 0)
         go_on.set()
         await script.until_written(1)

@@ -25,7 +25,7 @@ LED = """
 class TestAProcessSays:
     @pytest.fixture(autouse=True)
     def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.05)
         monkeypatch.setattr(watchdog, "BLOCKED_SECONDS", 0.05)
 
     async def test_for_whom_somebody_waits(self, connection: Connection, database: str, tron: Chain) -> None:
@@ -36,7 +36,7 @@ class TestAProcessSays:
             await person.execute(CHANGE)
             asking = asyncio.create_task(waiting.execute(CHANGE))
             await until_blocked(connection, waiting)
-            async with running(executor(Script()), database, look_seconds=0.05) as runtime:
+            async with running(executor(Script()), database, check_seconds=0.05) as runtime:
                 said = await self.told(runtime)
                 assert "waits since " in said
                 assert f"for a lock of session {person.info.backend_pid} (user postgres, application psql, " in said
@@ -52,7 +52,7 @@ class TestAProcessSays:
 
     async def test_what_nobody_leads(self, connection: Connection, database: str, tron: Chain) -> None:
         await connection.execute(LED, ["confirmations tron", uuid4(), "61 s", "61 s"])
-        async with running(executor(Script()), database, look_seconds=0.05) as runtime:
+        async with running(executor(Script()), database, check_seconds=0.05) as runtime:
             said = await self.told(runtime)
         assert said.startswith("nobody has led confirmations tron since ")
         assert said.endswith("see that a process `flagpost confirmations` runs")

@@ -19,7 +19,7 @@ from tests.simulation.connection import Connection
 from tests.simulation.fate import Decision
 from tests.simulation.loop import ProcessLoop
 
-LOOK_SECONDS = 10.0
+CHECK_SECONDS = 10.0
 """Between two looks for dead workers: a third of all round trips otherwise."""
 
 POLLING_SECONDS = 4.0
@@ -58,7 +58,7 @@ class Process:
         """Start the worker as ``serve`` does. Called while the process is current."""
 
         async def live() -> None:
-            self.runtime = Runtime(settings, make(settings), look_seconds=LOOK_SECONDS)
+            self.runtime = Runtime(settings, make(settings), check_seconds=CHECK_SECONDS)
             self.runtime.registration.pid = self.number
             self.runtime.registration.name = f"{self.kind}@simulation:{self.number}"
             await self.runtime.run()

@@ -1,7 +1,8 @@
 -- One final block's worth of payments, settled together: attempt and payments; their jobs follow in release_jobs.sql. A row of
--- `facts` is a payment that an attempt decides; an attempt that carries several is 'final' if any of them is. `state` is 'final' where the money has moved, else 'reverted' with the reason; a final one has a reason, too, where it
--- moved otherwise than intended, and says what `arrived` where that is not its amount. Everything here is
--- 'included' already (include.sql ran first in the same transaction); a row that another worker settled before is left alone.
+-- `facts` is a payment that an attempt decides; an attempt that carries several is 'final' if any of them is. `state` is 'final'
+-- where the money has moved, else 'reverted' with the reason; a final one has a reason, too, where it moved otherwise than
+-- intended, and says what `arrived` where that is not its amount. Everything here is 'included' already (include.sql ran first in
+-- the same transaction); a row that another worker settled before is left alone.
 -- The other attempts of the payment shared the nonce that is used now: they can never land.
 WITH facts AS (
     SELECT * FROM unnest(%(attempt_ids)s::bigint[], %(transfer_ids)s::bigint[], %(states)s::text[], %(fees)s::numeric[],
