@@ -5,22 +5,32 @@ Each returns what it costs beyond its bytes, in sun, and raises Rejected.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pipeline.devnet.encoding import is_address
+from pipeline.devnet.ledger import Ledger
 from pipeline.devnet.messages import SmartContract
 from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.permissions import updated
-from pipeline.devnet.staking import freeze, unfreeze, withdraw
+from pipeline.devnet.staking import Holder, freeze, unfreeze, withdraw
 from pipeline.devnet.transactions import Code, Rejected, invalid
-
-if TYPE_CHECKING:
-    from pipeline.devnet.state import State
 
 _LONGEST_NAME = 200
 
 
-def _update_permissions(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> int:
+class Actable(Holder, Protocol):
+    """The state as far as actuators change it."""
+
+    ledger: Ledger
+
+    def burn(self, owner: bytes, sun: int) -> None:
+        """Take ``sun`` out of circulation."""
+
+    def activate(self, address: bytes, env: BlockEnv) -> None:
+        """Make ``address`` an account."""
+
+
+def _update_permissions(state: Actable, owner: bytes, contract: Any, env: BlockEnv) -> int:
     permissions, fee = updated(contract), env.params.permission_fee
     if state.balance(owner) < fee:
         raise Rejected(Code.CONTRACT_EXE_ERROR, f"Contract execute error : {owner.hex()} insufficient balance")
@@ -29,7 +39,7 @@ def _update_permissions(state: "State", owner: bytes, contract: Any, env: BlockE
     return fee
 
 
-def _update_account(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> int:
+def _update_account(state: Actable, owner: bytes, contract: Any, env: BlockEnv) -> int:
     name = bytes(contract.account_name)
     if len(name) > _LONGEST_NAME:
         raise invalid("Invalid accountName")
@@ -40,7 +50,7 @@ def _update_account(state: "State", owner: bytes, contract: Any, env: BlockEnv) 
     return 0
 
 
-def _set_account_id(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> int:
+def _set_account_id(state: Actable, owner: bytes, contract: Any, env: BlockEnv) -> int:
     wanted = bytes(contract.account_id)
     if not 8 <= len(wanted) <= 32 or not all(0x21 <= byte <= 0x7E for byte in wanted):
         raise invalid("Invalid accountId")
@@ -53,7 +63,7 @@ def _set_account_id(state: "State", owner: bytes, contract: Any, env: BlockEnv) 
     return 0
 
 
-def _create_account(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> int:
+def _create_account(state: Actable, owner: bytes, contract: Any, env: BlockEnv) -> int:
     created, fee = bytes(contract.account_address), env.params.activation_fee
     if state.balance(owner) < fee:
         raise invalid("Validate CreateAccountActuator error, insufficient fee.")
@@ -66,7 +76,7 @@ def _create_account(state: "State", owner: bytes, contract: Any, env: BlockEnv) 
     return fee
 
 
-def _clear_abi(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> int:
+def _clear_abi(state: Actable, owner: bytes, contract: Any, env: BlockEnv) -> int:
     found = state.ledger.contracts.get(bytes(contract.contract_address))
     if found is None:
         raise invalid("Contract not exists")
@@ -80,19 +90,19 @@ def _clear_abi(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> in
     return 0
 
 
-def _old_freeze(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> int:
+def _old_freeze(state: Actable, owner: bytes, contract: Any, env: BlockEnv) -> int:
     raise invalid("freeze v2 is open, old freeze is closed")
 
 
-def _free(act: Callable[["State", bytes, Any, BlockEnv], None]) -> Callable[["State", bytes, Any, BlockEnv], int]:
-    def acting(state: "State", owner: bytes, contract: Any, env: BlockEnv) -> int:
+def _free(act: Callable[[Actable, bytes, Any, BlockEnv], None]) -> Callable[[Actable, bytes, Any, BlockEnv], int]:
+    def acting(state: Actable, owner: bytes, contract: Any, env: BlockEnv) -> int:
         act(state, owner, contract, env)
         return 0
 
     return acting
 
 
-ACTUATORS: dict[str, Callable[["State", bytes, Any, BlockEnv], int]] = {
+ACTUATORS: dict[str, Callable[[Actable, bytes, Any, BlockEnv], int]] = {
     "AccountPermissionUpdateContract": _update_permissions,
     "AccountUpdateContract": _update_account,
     "SetAccountIdContract": _set_account_id,

@@ -10,13 +10,14 @@ from pipeline.devnet.actuators import ACTUATORS
 from pipeline.devnet.dynamic_energy import ContractState, before_penalty, caught_up, penalty
 from pipeline.devnet.encoding import BLACKHOLE, contract_address, is_address, keccak256
 from pipeline.devnet.ledger import Account, Contract, Ledger
+from pipeline.devnet.machines import new_vm
 from pipeline.devnet.messages import SmartContract
 from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.permissions import check_signatures
 from pipeline.devnet.resources import charge_bandwidth, charge_extras, energy_budget, split_energy
 from pipeline.devnet.staking import Stake
 from pipeline.devnet.transactions import SignedTransaction, invalid
-from pipeline.devnet.vm import Execution, Log, Mark, new_vm
+from pipeline.devnet.vm import Execution, Log, Mark
 
 CONSTANT_ENERGY = 100_000_000
 """What a node lets a constant call spend (vm.maxEnergyLimitForConstant)."""

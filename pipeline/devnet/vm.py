@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from pipeline.devnet.encoding import PREFIX
@@ -120,14 +119,3 @@ class Vm(ABC):
     def simulate_create(self, caller: bytes, code: bytes, value: int, energy: int) -> Execution:
         with self.simulation():
             return self.create(caller, _SCRATCH, code, value, energy)
-
-
-def new_vm() -> Vm:
-    """The faster machine that is installed."""
-    if find_spec("pyrevm"):
-        from pipeline.devnet.revm import Revm
-
-        return Revm()
-    from pipeline.devnet.pyevm import PyEvm
-
-    return PyEvm()
