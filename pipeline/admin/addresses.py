@@ -5,7 +5,8 @@ from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm.codec import address as evm_address
 from pipeline.chains.tron.codec import address as tron_address
 from pipeline.chains.values import Family
-from pipeline.keys.derivation import PrivateBranch, PublicBranch
+from pipeline.keys.addresses import public_branch
+from pipeline.keys.derivation import PublicBranch
 from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.settings import Settings
 
@@ -24,7 +25,7 @@ def canonical_address(family: str, address: str) -> str:
 def own_branch(settings: Settings, family: str) -> PublicBranch:
     """Our addresses on that family. Raises SettingsError without a mnemonic, InvalidValue with a bad one."""
     try:
-        return PrivateBranch.from_mnemonic(settings.mnemonic().get_secret_value(), Family(family)).public
+        return public_branch(settings.mnemonic().get_secret_value(), Family(family))
     except InvalidMnemonic as error:
         raise bad_mnemonic(error) from None
 

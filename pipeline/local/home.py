@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.chains.values import Family
-from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, PrivateBranch, PublicBranch
+from pipeline.keys.addresses import public_branch
+from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX, PublicBranch
 from pipeline.keys.mnemonic import generate
 from pipeline.signing.policy import NetworkPolicy, to_toml
 
@@ -58,7 +59,7 @@ class LocalHome:
 
     def branch(self, family: Family = Family.TRON) -> PublicBranch:
         """The addresses that the home's mnemonic derives. Raises InvalidMnemonic, FileNotFoundError."""
-        return PrivateBranch.from_mnemonic(self.mnemonic_file.read_text(encoding="utf-8"), family).public
+        return public_branch(self.mnemonic_file.read_text(encoding="utf-8"), family)
 
     def house(self, family: Family = Family.TRON) -> tuple[str, str]:
         """Addresses of the gas wallet and the treasury."""

@@ -4,8 +4,8 @@ from typing import Protocol
 
 from pipeline.chains.values import Family
 from pipeline.curve import PrivateKey
-from pipeline.keys.derivation import PrivateBranch
 from pipeline.keys.mnemonic import to_seed
+from pipeline.keys.private import PrivateBranch
 from pipeline.redaction import register_key
 
 _KEYS_KEPT = 256

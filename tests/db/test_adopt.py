@@ -19,7 +19,7 @@ from pipeline.admin.refusals import act
 from pipeline.chains.values import Family
 from pipeline.db.migrate import migrate
 from pipeline.db.values import adapters
-from pipeline.keys.derivation import PrivateBranch
+from pipeline.keys.private import PrivateBranch
 from pipeline.settings import Settings
 from tests.db.cli_kit import Shell
 from tests.db.logins import login, login_name

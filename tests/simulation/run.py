@@ -13,8 +13,9 @@ from loguru import logger
 from psycopg.types.json import Jsonb
 
 from pipeline.chains.values import Family
-from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX, TREASURY_INDEX, PrivateBranch
+from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX, TREASURY_INDEX
 from pipeline.keys.mnemonic import to_seed
+from pipeline.keys.private import PrivateBranch
 from pipeline.settings import Settings
 from tests.policy import policy, write_policy
 from tests.seed import USDT

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.chains.values import Family
 from pipeline.keys import mnemonic
-from pipeline.keys.derivation import (
-    FIRST_USER_INDEX,
-    GAS_INDEX,
-    MAX_INDEX,
-    TREASURY_INDEX,
-    PrivateBranch,
-    derivation_path,
-)
+from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX, MAX_INDEX, TREASURY_INDEX, derivation_path
+from pipeline.keys.private import PrivateBranch
 from tests.witness import witness
 
 ABOUT = "abandon " * 11 + "about"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.chains.values import Family
-from pipeline.keys.derivation import PrivateBranch
+from pipeline.keys.private import PrivateBranch
 from pipeline.redaction import (
     MOST_KEYS,
     REDACTED,

@@ -8,8 +8,9 @@ from eth_keys.datatypes import Signature
 
 from pipeline.chains.values import Family
 from pipeline.curve import PublicKey
-from pipeline.keys.derivation import PrivateBranch, address_of
+from pipeline.keys.derivation import address_of
 from pipeline.keys.mnemonic import InvalidMnemonic
+from pipeline.keys.private import PrivateBranch
 from pipeline.signing.local import LocalSigner
 from tests.witness import witness
 

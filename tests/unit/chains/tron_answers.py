@@ -7,7 +7,7 @@ from pipeline.chains.tron.codec import address, transaction
 from pipeline.chains.tron.codec.transaction import TronTransfer
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, Family, Payment, SignedTransaction
-from pipeline.keys.derivation import PrivateBranch
+from pipeline.keys.private import PrivateBranch
 from tests.unit.chains.scripted_node import GENESIS, FakeTime, ScriptedNode
 
 USDT = Asset("USDT", 6, "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t")
