@@ -4,7 +4,7 @@
 -- Amounts that stay equal decide nothing, so that a flag set by hand lives until the balance moves; a native balance
 -- that moves decides needs_gas alone, so that needs_consolidation set by hand outlives the gas it calls for. A failed
 -- read keeps the old amount and the recheck, so it decides nothing either. An amount that moves and agrees with its flag
--- costs one look at the wallet; the rule, which locks the wallet and reads all of its balances, is for the others.
+-- costs one read of the wallet; the rule, which locks the wallet and reads all of its balances, is for the others.
 --
 -- EXCEPT (or a full join, in other triggers) and no other join: the plan is made for the first statement of a session,
 -- and a nested loop planned for one row would take minutes for 100,000. These have no such plan. What EXCEPT leaves

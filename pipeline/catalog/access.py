@@ -34,12 +34,12 @@ def access(settings: Settings, chain: str, row_nodes: Sequence[Named], given: Se
     nodes = tuple(given) or named or tuple(row_nodes)
     keys = tuple(key.get_secret_value() for key in settings.api_keys.get(chain, ()))
     if keys:
-        strangers = _places(nodes) - _places(named)
-        if strangers:
+        unnamed = _places(nodes) - _places(named)
+        if unnamed:
             suffix = chain.upper().replace("-", "_")
             raise ValueError(
                 f"chain {chain} has API keys (FLAGPOST_API_KEYS_{suffix}) and a node that the environment does not "
-                f"name, {', '.join(sorted(strangers))}: keys are sent only to nodes of the environment; set "
+                f"name, {', '.join(sorted(unnamed))}: keys are sent only to nodes of the environment; set "
                 f"FLAGPOST_NODES_{suffix} to the URLs that they are for"
             )
     return Access(nodes, keys)

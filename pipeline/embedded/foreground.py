@@ -16,8 +16,8 @@ from pipeline.embedded.server import EmbeddedServer
 
 GRACE = 3.5
 """Seconds for our own processes to disconnect: together with the stop itself below the 5 s after which Honcho kills."""
-LOOK_EVERY = 0.05
-"""Seconds between two looks at who is still connected."""
+POLL_SECONDS = 0.05
+"""Between two checks of who is still connected."""
 
 
 async def serve(home: Path) -> None:
@@ -64,6 +64,6 @@ async def _others_gone(home: Path) -> None:
                 row = await (await connection.execute(statement("embedded/other_clients"))).fetchone()
                 if row is None or row[0] == 0:
                     return
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(POLL_SECONDS)
     except psycopg.OperationalError as error:
         logger.debug("Cannot ask who is still connected: {}", error)

@@ -11,8 +11,7 @@ from pipeline.embedded.cluster import embedded_dsn
 
 PATIENCE = 60.0
 """Seconds: as long as a start may take, which replays what a crash left."""
-LOOK_EVERY = 0.05
-"""Seconds."""
+POLL_SECONDS = 0.05
 
 
 def wait_until_ready(home: Path, patience: float = PATIENCE) -> bool:
@@ -24,7 +23,7 @@ def wait_until_ready(home: Path, patience: float = PATIENCE) -> bool:
         except psycopg.OperationalError:
             if time.monotonic() >= deadline or not _is_supervised(home):
                 return False
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_SECONDS)
         else:
             return True
 

@@ -1,6 +1,6 @@
 """``flagpost confirmations``: follows payments until they are final, and settles their jobs.
 
-    asleep ──(NOTIFY transfers, timer)──▶ a round a block, while anything is out ──▶ asleep
+    waiting ──(NOTIFY transfers, timer)──▶ a round a block, while anything is out ──▶ waiting
 
 Needs no mnemonic: it sends again only the bytes that were kept. A pause of the system does not stop it, nor does a
 chain that is switched off: what is out is followed to its end. An operator who pauses this process makes it stand by,
@@ -38,9 +38,9 @@ STANDBY_SECONDS = 2.0
 DATABASE_RETRY_SECONDS = 0.5
 NODE_RETRY_SECONDS = 3.0
 CONTRADICTION_RETRY_SECONDS = 30.0
-"""After a node of another network or one that lies: somebody has to look."""
+"""After a node of another network or an inconsistent one: a person has to act."""
 TIDY_SECONDS = 15.0
-"""Between two looks for what nobody comes back to."""
+"""Between two checks for payments that nothing else comes back to."""
 ALARM_LASTS_SECONDS = 3600.0
 """So long after the last alarm they are shown: some are found by turns only."""
 
@@ -83,7 +83,7 @@ class Following:
 
     def __init__(self, runtime: Runtime, row: ChainRow, provider: Provider, of: Confirmations) -> None:
         self.row = row
-        self._bell = asyncio.Event()
+        self._woken = asyncio.Event()
         self._runtime = runtime
         self.provider = provider
         self._of = of
@@ -105,7 +105,8 @@ class Following:
         self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"confirmations {row.name}")
 
     def wake(self) -> None:
-        self._bell.set()
+        """There may be payments to follow."""
+        self._woken.set()
 
     async def close(self) -> None:
         """End the loop, close the connections. Whatever it was at is taken up from the rows."""
@@ -116,23 +117,23 @@ class Following:
         await self.provider.close()
 
     async def _run(self) -> None:
-        hearing = asyncio.create_task(self._hear())
+        heads = asyncio.create_task(self._follow_heads())
         try:
             await until_the_network_is_right(self._runtime, self.row, self.provider)
             while not self._runtime.stopping.is_set():
-                self._bell.clear()
+                self._woken.clear()
                 try:
                     await self._turn()
                 except DATABASE_GONE as error:
                     if refused_by_guard(error):
-                        # No outage: what was read contradicts the books, and will again.
+                        # No outage: what was read contradicts the database, and will again.
                         pause = min(CONTRADICTION_RETRY_SECONDS, 10 * self.row.block_seconds)
                         complain(self._runtime, self.row, error, pause)
-                        await self._nap(pause, wake=False)
+                        await self._wait(pause, wake=False)
                         continue
                     if self._gone.due():
                         logger.warning("confirmations {}: {}; trying again", self.row.name, reason(error))
-                    await self._nap(DATABASE_RETRY_SECONDS, wake=False)
+                    await self._wait(DATABASE_RETRY_SECONDS, wake=False)
                 except ChainError as error:
                     serious = isinstance(error, WrongNetwork | InconsistentNode)
                     pause = CONTRADICTION_RETRY_SECONDS if serious else NODE_RETRY_SECONDS
@@ -140,17 +141,17 @@ class Following:
                     now = asyncio.get_running_loop().time()
                     self._standing_since = now if self._standing_since is None else self._standing_since
                     complain(self._runtime, self.row, error, pause, now - self._standing_since)
-                    await self._nap(pause, wake=False)
+                    await self._wait(pause, wake=False)
         finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
+            heads.cancel()
+            await asyncio.gather(heads, return_exceptions=True)
             await self._leader.close()
 
     async def _turn(self) -> None:
-        """Stand by, or look once at the chain; then sleep."""
+        """Stand by, or do a round; then wait."""
         if self._runtime.registration.paused_by_operator or not await self._leader.leads():
             await self._leader.close()
-            await self._nap(STANDBY_SECONDS, wake=False)
+            await self._wait(STANDBY_SECONDS, wake=False)
             return
         if self._leader.lease != self._lease:
             self._lease = self._leader.lease
@@ -167,11 +168,11 @@ class Following:
         all_is_well(self._runtime, self.row)
         self._of.counts["rounds"] += 1
         if out:
-            await self._nap_a_block()
+            await self._wait_for_block()
         else:
-            await self._nap(min(self._runtime.config.sweep.interval_seconds, TIDY_SECONDS), wake=True)
+            await self._wait(min(self._runtime.config.sweep.interval_seconds, TIDY_SECONDS), wake=True)
 
-    async def _hear(self) -> None:
+    async def _follow_heads(self) -> None:
         """Note each block that a node announces, where one does."""
         if self._announcing is None:
             return
@@ -179,10 +180,10 @@ class Following:
             async for _ in heads:
                 self._announced.set()
 
-    async def _nap_a_block(self) -> None:
+    async def _wait_for_block(self) -> None:
         """Until the next block: announced, or as long as one takes."""
         if self._announcing is None:
-            await self._nap(self.row.block_seconds, wake=False)
+            await self._wait(self.row.block_seconds, wake=False)
             return
         ends = [asyncio.create_task(event.wait()) for event in (self._runtime.stopping, self._announced)]
         try:
@@ -192,9 +193,9 @@ class Following:
                 end.cancel()
         self._announced.clear()
 
-    async def _nap(self, seconds: float, *, wake: bool) -> None:
-        """Wait; the end of the process cuts it short, and with ``wake`` the bell does too."""
-        waited_for = self._bell if wake else self._runtime.stopping
+    async def _wait(self, seconds: float, *, wake: bool) -> None:
+        """Wait; the end of the process cuts it short, and with ``wake`` a NOTIFY does too."""
+        waited_for = self._woken if wake else self._runtime.stopping
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await waited_for.wait()

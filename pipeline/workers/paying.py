@@ -38,7 +38,7 @@ from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import Runtime
 
 UPKEEP_SECONDS = 15.0
-"""Between two looks for what needs a signature and was not rung for."""
+"""Between two checks for what needs a signature and no NOTIFY told of."""
 UPKEEP_RETRY_SECONDS = 1.0
 SIGNATURES = "signatures"
 """Rung when something that is out needs another signature."""
@@ -131,7 +131,7 @@ class Paying:
         sender.prices = PriceWatch(self._tell)
         self._serve = serve
         self._kind = kind
-        self._bell = asyncio.Event()
+        self._woken = asyncio.Event()
         self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"paying on {row.name}")
 
     def _tell(self, alarm: str) -> None:
@@ -139,8 +139,8 @@ class Paying:
         self._runtime.troubles.say(f"prices of {self.row.name}", alarm)
 
     def wake(self) -> None:
-        """Something that is out may need another signature. Jobs have a bell of their own."""
-        self._bell.set()
+        """Something that is out may need another signature. Jobs have a NOTIFY of their own."""
+        self._woken.set()
 
     async def close(self) -> None:
         """Take no new job for this chain; a payment that is being made is finished at the nodes it began with."""
@@ -159,9 +159,9 @@ class Paying:
             await self._keep_up(Upkeep(self.row.id, self._kind, store, self._sender, self._sender.numbered))
 
     async def _keep_up(self, upkeep: Upkeep) -> None:
-        """Sign what stuck payments need, when it is rung for and now and then. May be cut off at any place."""
+        """Sign what stuck payments need, at NOTIFY and now and then. May be cut off at any place."""
         while True:
-            self._bell.clear()
+            self._woken.clear()
             pause = UPKEEP_SECONDS
             try:
                 await upkeep.round()
@@ -174,7 +174,7 @@ class Paying:
                 all_is_well(self._runtime, self.row)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._bell.wait()
+                    await self._woken.wait()
 
 
 def _policy_of(policy: Policy, row: ChainRow) -> NetworkPolicy:

@@ -6,7 +6,7 @@
 
 -- Sets the flags of these wallets by the rule; returns how many changed.
 --
--- Locks before it looks, so that two transactions that change two balances of one wallet at the same time cannot
+-- Locks before it reads, so that two transactions that change two balances of one wallet at the same time cannot
 -- both judge by half of the picture: the second waits here, and its next statement sees what the first committed.
 -- lock_thresholds does the same against a change of thresholds (triggers/thresholds.sql).
 CREATE OR REPLACE FUNCTION evaluate_flags(wallet_ids uuid[]) RETURNS integer

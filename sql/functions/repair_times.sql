@@ -7,7 +7,7 @@
 -- later by it, never earlier (triggers/burials.sql). Rows that somebody holds are left for the next time.
 --
 -- Schedules of balances are not here: the sync bounds those itself, when it reads them (sql/queries/sync/bound_schedules.sql). Nor are
--- times of what has ended, which are history: whoever looks at them (rests after dead letters, gas budgets) does not believe
+-- times of what has ended, which are history: whoever reads them (rests after dead letters, gas budgets) does not believe
 -- any that lie ahead.
 
 -- Sets back up to `p_rows` rows of each kind; returns how many: flags (since when they are up), jobs (when they are due), leases (until

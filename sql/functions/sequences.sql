@@ -1,7 +1,7 @@
 -- Sequences that are behind the rows they number: logical replication and partial restores bring rows and no sequences, and
 -- bulk loads bring ids of their own. What is drawn next exists already then: the insert fails.
 --
--- Guarantees: a sequence is never moved down; several who look at once move it once.
+-- Guarantees: a sequence is never moved down; several who compare at once move it once.
 
 -- Each sequence of ours below the highest number in its table: what was drawn last (0: nothing), and that number.
 -- Of job_logs.seq, which has no index, the highest of the newest 1,000 jobs counts: jobs are numbered as they come.
@@ -53,7 +53,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM sequences_behind()) THEN
         RETURN;
     END IF;
-    -- One at a time: who looked before another one moved a sequence, and moved it then, would move it back below what was
+    -- One at a time: who compared before another one moved a sequence, and moved it then, would move it back below what was
     -- drawn meanwhile. The row is nobody's but the owner's to lock.
     PERFORM FROM schema_migrations m WHERE m.version = 1 FOR NO KEY UPDATE;
     FOR behind IN SELECT * FROM sequences_behind() LOOP

@@ -3,8 +3,8 @@
 --
 -- Guarantees: a role registers workers of its own types only (worker_types), and at most 200 that live; a worker changes its own
 -- row only, which it proves by the secret that it registered with; a slot has one process (worker_slots.sql); what an operator
--- wrote into `status` since the
--- worker last looked is never overwritten, but handed back to the worker; nobody is called dead whose session is there.
+-- wrote into `status` since the worker last read its row is never overwritten, but handed back to the worker; nobody is called dead
+-- whose session is there.
 
 -- The advisory lock that a worker's LISTEN session holds for as long as it lives. Shared, so that the session which follows
 -- a half-open one need not wait for it. Where somebody else holds it alone, the worker is judged by its heartbeats.

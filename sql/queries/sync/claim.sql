@@ -8,7 +8,7 @@
 -- was updated meanwhile and its new version is locked, and whoever waits must not hold a later row. Four batches are
 -- chosen, so that several syncs do not fight for the same one.
 --
--- The second look at what is due is one expression on purpose: as a condition on next_check_at it is planned as a scan of
+-- The second check of what is due is one expression on purpose: as a condition on next_check_at it is planned as a scan of
 -- all that is due, each row compared with each chosen one, whenever the statistics are from a time when nothing was due.
 WITH claimed AS (
     UPDATE wallet_balances SET
