@@ -32,7 +32,7 @@ from pipeline.embedded.server import EmbeddedServer
 from pipeline.keys.derivation import TREASURY_INDEX
 from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.queue.jobs import JobType, Parked
-from pipeline.signing.local import LocalSigner
+from pipeline.signing.keyring import Keyring
 from tests.building import build
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
@@ -127,8 +127,8 @@ async def money_room(world: EvmWorld, desk: EvmDesk, wallets: int, block_seconds
 
 
 async def one_by_one(world: EvmWorld, desk: EvmDesk) -> dict[str, float]:
-    provider, signer = desk.real_provider, LocalSigner(MNEMONIC)
-    sender = await signer.address(Family.EVM, TREASURY_INDEX)
+    provider, signer = desk.real_provider, Keyring(MNEMONIC)
+    sender = signer.address(Family.EVM, TREASURY_INDEX)
     await world.network.fund(sender, 10 * FINNEY)
     while not await world.network.truth(sender, world.network.coin, final=True):
         await asyncio.sleep(0.05)
@@ -137,7 +137,7 @@ async def one_by_one(world: EvmWorld, desk: EvmDesk) -> dict[str, float]:
         payment = Payment(sender, wallet.address, world.network.coin, FINNEY // 10)
         nonce = (await provider.sender_nonces(sender)).latest  # type: ignore[attr-defined]
         unsigned = await build(provider, payment, await provider.estimate(payment), 0, nonce)
-        signed = provider.codec.attach(unsigned, await signer.sign_digest(Family.EVM, TREASURY_INDEX, unsigned.digest))
+        signed = provider.codec.attach(unsigned, signer.sign(Family.EVM, TREASURY_INDEX, unsigned.digest))
         await provider.broadcast(signed)
         while await provider.find(signed.txid, Finality.HEAD) is None:
             await asyncio.sleep(0.01)

@@ -52,7 +52,7 @@ BEGIN
             CASE WHEN NOT EXISTS (
                 SELECT FROM chain_transactions winner
                 WHERE winner.chain_id = dead.chain_id AND winner.sender = dead.sender AND winner.nonce = dead.nonce
-                  AND winner.transfer_id = dead.transfer_id AND winner.state IN ('final', 'reverted'))
+                  AND winner.bundle_id = dead.bundle_id AND winner.state IN ('final', 'reverted'))
             THEN 'no other attempt with its nonce is in a final block' END
         WHEN (c.block_number > dead.ref_block AND c.block_time > dead.first_broadcast_at) IS NOT TRUE THEN
             format('it went out at %s, final blocks are read up to %s', dead.first_broadcast_at, coalesce(c.block_time::text, 'none'))
@@ -60,7 +60,7 @@ BEGIN
             SELECT FROM nonces x
             JOIN senders s ON s.chain_id = x.chain_id AND s.sender = x.sender
             WHERE x.chain_id = dead.chain_id AND x.sender = dead.sender AND x.nonce = dead.nonce
-              AND x.transfer_id = dead.transfer_id
+              AND x.bundle_id = dead.bundle_id
               AND x.lost_at_block > dead.ref_block AND x.lost_at_block <= c.block_number
               AND s.finalized > x.nonce AND s.final_block <= c.block_number
               AND x.used_by <> ALL (ARRAY(
@@ -70,7 +70,7 @@ BEGIN
         WHEN EXISTS (
             SELECT FROM chain_transactions other
             WHERE other.chain_id = dead.chain_id AND other.sender = dead.sender AND other.nonce = dead.nonce
-              AND other.state IN ('signed', 'broadcasting', 'included', 'final', 'reverted'))
+              AND other.state IN ('broadcasting', 'included', 'final', 'reverted'))
         THEN format('another attempt with nonce %s of %s is not dead', dead.nonce, dead.sender)
     END) AS reason (text)
     WHERE dead.id = ANY (moved) AND reason.text IS NOT NULL

@@ -1,4 +1,4 @@
--- What payments cost is added up by chain, kind and hour as they settle, and no transaction is signed for far more than that:
+-- What payments cost is added up by chain, kind and hour as they settle, and no signature is asked for far more than that:
 -- at most chains.fee_rise_max times the average of the last 24 hours (FP008). So whoever names prices, a node that lies or
 -- somebody who edits chains.fees, cannot make a payment cost many times what the chain charged until now.
 --
@@ -16,16 +16,18 @@ BEGIN
     INSERT INTO fees_paid AS known (chain_id, kind, hour, payments, fees, highest)
     SELECT s.chain_id, s.kind, date_trunc('hour', now(), 'UTC'), count(*), sum(f.fee), max(f.fee)
     FROM (
-        SELECT n.id, n.chain_id, n.kind, n.fee_paid FROM new_rows n
+        SELECT n.id, n.chain_id, n.kind, n.fee_paid, n.bundle_id FROM new_rows n
         WHERE n.state IN ('final', 'reverted') AND n.fee_paid IS NOT NULL
         EXCEPT
-        SELECT o.id, o.chain_id, o.kind, o.fee_paid FROM old_rows o WHERE o.state IN ('final', 'reverted')
+        SELECT o.id, o.chain_id, o.kind, o.fee_paid, o.bundle_id FROM old_rows o WHERE o.state IN ('final', 'reverted')
     ) s
     JOIN chains c ON c.id = s.chain_id
     CROSS JOIN LATERAL (
         SELECT CASE c.family WHEN 'tron' THEN greatest(s.fee_paid, (
-            SELECT max(a.fee_cap) FROM chain_transactions a
-            WHERE a.transfer_id = s.id AND a.state IN ('final', 'reverted') AND NOT a.found_on_chain))
+            SELECT share_of_fee(t, max(a.fee_cap)) FROM transfers t
+            JOIN chain_transactions a ON a.bundle_id = t.bundle_id AND a.state IN ('final', 'reverted') AND NOT a.found_on_chain
+            WHERE t.id = s.id
+            GROUP BY t.id))
         ELSE s.fee_paid END::numeric AS fee
     ) f
     GROUP BY s.chain_id, s.kind
@@ -57,6 +59,7 @@ AS $$
 DECLARE
     rules chains;
     of_kind text;
+    carried bigint;
     usual numeric;
     base numeric;
 BEGIN
@@ -64,13 +67,13 @@ BEGIN
     IF NEW.fee_cap <= rules.fee_max / 400 * rules.fee_rise_max THEN
         RETURN NEW;
     END IF;
-    SELECT t.kind INTO of_kind FROM transfers t WHERE t.id = NEW.transfer_id;
-    usual := usual_fee(NEW.chain_id, of_kind);
+    SELECT min(t.kind), count(*) INTO of_kind, carried FROM transfers t WHERE t.bundle_id = NEW.bundle_id;
+    usual := usual_fee(NEW.chain_id, of_kind) * carried;
     base := CASE WHEN usual IS NOT NULL THEN greatest(usual, rules.fee_max / 400) END;
     IF NEW.fee_cap > base * rules.fee_rise_max THEN
-        RAISE EXCEPTION 'transaction % of transfer % could cost %: the last payments of kind % on chain % cost % on average',
-            NEW.txid, NEW.transfer_id, NEW.fee_cap, of_kind, rules.name, round(usual)
-        USING ERRCODE = 'FP008', CONSTRAINT = 'fee_rise_max', TABLE = 'chain_transactions',
+        RAISE EXCEPTION 'the transaction of bundle % could cost %: the last payments of kind % on chain % cost % on average',
+            NEW.bundle_id, NEW.fee_cap, of_kind, rules.name, round(usual)
+        USING ERRCODE = 'FP008', CONSTRAINT = 'fee_rise_max', TABLE = 'signing_requests',
               HINT = format('If fees really rose so far: flagpost config set %s.fee_rise_max %s', rules.name,
                             ceil(NEW.fee_cap / base) + 1);
     END IF;
@@ -82,5 +85,5 @@ CREATE OR REPLACE TRIGGER fees_paid AFTER UPDATE ON transfers
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION add_up_fees();
 
-CREATE OR REPLACE TRIGGER fees_usual BEFORE INSERT ON chain_transactions
-FOR EACH ROW WHEN (NOT NEW.found_on_chain) EXECUTE FUNCTION refuse_unusual_fee();
+CREATE OR REPLACE TRIGGER fees_usual BEFORE INSERT ON signing_requests
+FOR EACH ROW EXECUTE FUNCTION refuse_unusual_fee();

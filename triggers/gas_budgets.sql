@@ -1,6 +1,6 @@
 -- Gas is sent only within the chain's budgets, whoever asks for it: once per wallet and cooldown (FP001), at most so much
 -- per top-up, per wallet and day, per day, and in all (FP002). Budgets count amount and fee together, for a top-up and for a
--- nonce that is filled: what the fee may be, as it is reserved with the payment and capped by what is signed (a replacement
+-- nonce that is filled: what the fee may be, as it is reserved with the payment and capped by what is asked to be signed (a replacement
 -- counts what it adds), until the chain has said what it was. gas_max_per_topup bounds the amount alone; the fee of one
 -- transaction has its own bound, fee_max.
 --
@@ -39,19 +39,19 @@ AS $$
         topups = greatest(0, g.topups + p_topups), amount = greatest(0, g.amount + p_amount), fees = greatest(0, g.fees + p_fee)
 $$;
 
--- The fee that budgets count of a payment that has not settled: what was reserved, or more where its bytes may cost more. 0 for
--- one that an older version asked for, and for one that was found on the chain: of these the fee is counted as they settle.
-CREATE OR REPLACE FUNCTION counted_fee(payment transfers, without_attempt bigint DEFAULT NULL) RETURNS numeric
+-- The fee that budgets count of a payment that has not settled: what was reserved, or more where a signature was asked for that may
+-- cost more. 0 for one that was found on the chain: its fee is counted as it settles. What was refused counts until then.
+CREATE OR REPLACE FUNCTION counted_fee(payment transfers, without_request uuid DEFAULT NULL) RETURNS numeric
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    SELECT CASE WHEN payment.fee_reserved IS NULL THEN 0 ELSE greatest(payment.fee_reserved, (
-        SELECT max(a.fee_cap) FROM chain_transactions a
-        WHERE a.transfer_id = payment.id AND NOT a.found_on_chain AND a.id IS DISTINCT FROM without_attempt)) END
+    SELECT CASE WHEN payment.fee_reserved IS NULL THEN 0 ELSE greatest(payment.fee_reserved, share_of_fee(payment, (
+        SELECT max(r.fee_cap) FROM signing_requests r
+        WHERE r.bundle_id = payment.bundle_id AND r.request_id IS DISTINCT FROM without_request))) END
 $$;
 
--- The same by the hours in which it was counted: what was reserved as the payment was asked for, and what its bytes may cost
--- beyond that as they were signed, which may be days later.
+-- The same by the hours in which it was counted: what was reserved as the payment was asked for, and what its transactions may cost
+-- beyond that as their signatures were asked for, which may be days later.
 CREATE OR REPLACE FUNCTION counted_fees(payment transfers) RETURNS TABLE (hour timestamptz, fee numeric)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
@@ -60,11 +60,12 @@ AS $$
     FROM (
         SELECT date_trunc('hour', payment.created_at, 'UTC') AS hour, payment.fee_reserved::numeric AS fee
         UNION ALL
-        SELECT date_trunc('hour', a.created_at, 'UTC'), greatest(0, a.fee_cap - greatest(payment.fee_reserved, a.before))
+        SELECT date_trunc('hour', a.created_at, 'UTC'), greatest(0, a.fee - greatest(payment.fee_reserved, a.before))
         FROM (
-            SELECT x.created_at, x.fee_cap::numeric AS fee_cap,
-                   max(x.fee_cap::numeric) OVER (ORDER BY x.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-            FROM chain_transactions x WHERE x.transfer_id = payment.id AND NOT x.found_on_chain
+            SELECT x.created_at, x.fee,
+                   max(x.fee) OVER (ORDER BY x.created_at, x.request_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+            FROM (SELECT r.created_at, r.request_id, share_of_fee(payment, r.fee_cap) AS fee
+                    FROM signing_requests r WHERE r.bundle_id = payment.bundle_id) x
         ) a
     ) c
     WHERE payment.fee_reserved IS NOT NULL
@@ -177,9 +178,9 @@ BEGIN
 END
 $$;
 
--- Bytes that may cost more than was reserved, or a replacement that offers more: the difference is counted as of now, however
--- old the payment is, and refused where a budget does not allow it.
-CREATE OR REPLACE FUNCTION check_gas_attempt() RETURNS trigger
+-- A transaction that may cost more than was reserved, or a replacement that offers more: the difference is counted as of now,
+-- however old the payment is, and refused where a budget does not allow it.
+CREATE OR REPLACE FUNCTION check_gas_request() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -188,19 +189,18 @@ DECLARE
     counted numeric;
     more numeric;
 BEGIN
-    SELECT * INTO STRICT payment FROM transfers t WHERE t.id = NEW.transfer_id;
-    IF payment.kind NOT IN ('gas', 'gap') OR payment.fee_reserved IS NULL THEN
-        RETURN NULL;
-    END IF;
-    counted := counted_fee(payment, NEW.id);
-    more := NEW.fee_cap - counted;
-    IF more > 0 THEN
-        PERFORM lock_gas(NEW.chain_id);
-        PERFORM check_spending(
-            payment, NEW.created_at,
-            CASE WHEN payment.created_at > NEW.created_at - interval '24 hours' THEN payment.amount + counted ELSE 0 END, more);
-        PERFORM recount_gas(NEW.chain_id, date_trunc('hour', NEW.created_at, 'UTC'), 0, 0, more);
-    END IF;
+    FOR payment IN SELECT t.* FROM transfers t WHERE t.bundle_id = NEW.bundle_id ORDER BY t.id LOOP
+        CONTINUE WHEN payment.kind NOT IN ('gas', 'gap') OR payment.fee_reserved IS NULL;
+        counted := counted_fee(payment, NEW.request_id);
+        more := share_of_fee(payment, NEW.fee_cap) - counted;
+        IF more > 0 THEN
+            PERFORM lock_gas(NEW.chain_id);
+            PERFORM check_spending(
+                payment, NEW.created_at,
+                CASE WHEN payment.created_at > NEW.created_at - interval '24 hours' THEN payment.amount + counted ELSE 0 END, more);
+            PERFORM recount_gas(NEW.chain_id, date_trunc('hour', NEW.created_at, 'UTC'), 0, 0, more);
+        END IF;
+    END LOOP;
     RETURN NULL;
 END
 $$;
@@ -235,8 +235,8 @@ $$;
 CREATE OR REPLACE TRIGGER gas_budgets AFTER INSERT ON transfers
 FOR EACH ROW WHEN (NEW.kind IN ('gas', 'gap')) EXECUTE FUNCTION check_gas_budgets();
 
-CREATE OR REPLACE TRIGGER gas_budgets_attempt AFTER INSERT ON chain_transactions
-FOR EACH ROW WHEN (NOT NEW.found_on_chain) EXECUTE FUNCTION check_gas_attempt();
+CREATE OR REPLACE TRIGGER gas_budgets_request AFTER INSERT ON signing_requests
+FOR EACH ROW EXECUTE FUNCTION check_gas_request();
 
 CREATE OR REPLACE TRIGGER gas_budgets_settled AFTER UPDATE ON transfers
 FOR EACH ROW WHEN (NEW.kind IN ('gas', 'gap') AND NEW.state IN ('rejected', 'final', 'reverted')

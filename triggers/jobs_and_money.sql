@@ -1,5 +1,6 @@
--- A job and its money end together: a job that ends gives up its payments that never left, and no job leaves the
--- chain's custody (awaiting_chain) while a payment of it may still land.
+-- A job and its money end together: a job that ends gives up its payments for which no signature is asked, and no job leaves the
+-- chain's custody (awaiting_chain) while a payment of it may still land. A payment whose signature is asked for may have been
+-- signed: who has the keys asks the signer, and then gives it up or sends it.
 --
 -- The second is looked at on commit, because settling writes job and payment in one transaction, in any order.
 
@@ -10,18 +11,17 @@ AS $$
 DECLARE
     unsent bigint[] := ARRAY(
         SELECT t.id FROM transfers t
-        WHERE t.state IN ('requested', 'signed', 'expired') AND t.job_id = ANY (ARRAY(
+        WHERE t.state IN ('requested', 'expired') AND t.job_id = ANY (ARRAY(
             SELECT n.id FROM new_rows n
             WHERE n.status IN ('completed', 'failed', 'cancelled')
               AND n.job_type IN ('gas-topup', 'consolidation', 'withdrawal')))
+          AND NOT EXISTS (SELECT FROM signing_requests r WHERE r.bundle_id = t.bundle_id AND r.state = 'asked')
         ORDER BY t.id
         FOR NO KEY UPDATE
     );
 BEGIN
     IF cardinality(unsent) > 0 THEN
-        UPDATE chain_transactions x SET state = 'rejected', last_result = 'its job ended before it was sent'
-        WHERE x.transfer_id = ANY (unsent) AND x.state = 'signed';
-        UPDATE transfers t SET state = 'rejected', error_message = coalesce(t.error_message, 'its job ended before it was sent')
+        UPDATE transfers t SET state = 'rejected', error_message = coalesce(t.error_message, 'its job ended before it was signed')
         WHERE t.id = ANY (unsent);
     END IF;
     RETURN NULL;

@@ -1,41 +1,42 @@
 -- A payment enters the books only at the beginning of its way, and only if its parts belong together: transfers as
--- requested, signed attempts as signed; job, wallet and asset of one chain; gas is the native coin sent to the
--- wallet, a consolidation is a token sent from it, a gap a coin to its own sender. While an attempt of a payment may land,
--- another one enters only with its nonce. An attempt with a nonce has the one that is reserved for its payment, and that no
--- other payment ever signed with; it never expires, and so it is handed over in the commit that keeps it, and nobody can give it
--- up as unsent. No attempt may cost more than chains.fee_max. What was found on the chain enters as included, with the record
--- that it is final, and has no bytes. When it entered is taken from the clock, not from the writer.
+-- requested; job, wallet and asset of one chain; gas is the native coin sent to the wallet, a consolidation is a token sent from
+-- it, a gap a coin to its own sender. One that names no bundle gets one of its own; nothing joins a bundle for which a signature
+-- was asked.
 --
--- That bytes never left is only what the books say, and a database can lose commits: where they were given up, the wallet's next
--- payment of that asset waits until they cannot land any more (FP007): the final blocks are read past their expiration, or
--- their nonce is settled (older versions gave up such bytes, too).
+-- A signature is asked for only for payments that are requested, with a nonce that is reserved for their bundle and that no other
+-- one ever signed with, and within chains.fee_max; while an attempt of theirs may land, only with its nonce. Bytes enter only in
+-- the commit in which their request is signed, exactly as it was asked, and with their payments on their way: none are kept and held
+-- back, and nobody can give them up as unsent. What was found on the chain enters as included, with the record that it is final,
+-- and has no bytes. When it entered is taken from the clock, not from the writer.
+--
+-- That a request was never signed is only what a signer says: where it was refused, the wallet's next payment of that asset waits
+-- until its bytes could not land any more (FP007): the final blocks are read past their expiration, or their nonce is settled.
 
--- Why a wallet's next payment of an asset has to wait: bytes of an earlier one that were given up, though they may be out.
--- NULL: it need not.
-CREATE OR REPLACE FUNCTION bytes_given_up(p_chain_id integer, p_wallet_id uuid, p_asset_id uuid) RETURNS text
+-- Why a wallet's next payment of an asset has to wait: a request of an earlier one was refused, and what it asked for could still
+-- land if it had been signed. NULL: it need not.
+CREATE OR REPLACE FUNCTION may_have_been_signed(p_chain_id integer, p_wallet_id uuid, p_asset_id uuid) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    SELECT format('bytes of transfer %s were given up and may still land: nonce %s of %s is %s',
-                  t.id, open.nonce, open.sender, open.state)
+    SELECT format('a signature for transfer %s was refused, and its nonce %s of %s is %s', t.id, open.nonce, open.sender, open.state)
     FROM (
         SELECT x.sender, x.nonce, x.state FROM nonces x WHERE x.chain_id = p_chain_id AND x.state = 'void'
         UNION ALL
         SELECT x.sender, x.nonce, x.state
         FROM transfers gap
-        JOIN nonces x ON x.transfer_id = gap.id AND x.state = 'reserved'
+        JOIN nonces x ON x.bundle_id = gap.bundle_id AND x.state = 'reserved'
         WHERE gap.chain_id = p_chain_id AND gap.kind = 'gap' AND gap.state NOT IN ('final', 'reverted', 'rejected')
     ) open
-    JOIN chain_transactions a ON a.chain_id = p_chain_id AND a.sender = open.sender AND a.nonce = open.nonce
-    JOIN transfers t ON t.id = a.transfer_id
-    WHERE a.state = 'rejected' AND t.wallet_id = p_wallet_id AND t.asset_on_chain_id = p_asset_id
+    JOIN signing_requests r ON r.chain_id = p_chain_id AND r.sender = open.sender AND r.nonce = open.nonce AND r.state = 'refused'
+    JOIN transfers t ON t.bundle_id = r.bundle_id
+    WHERE t.wallet_id = p_wallet_id AND t.asset_on_chain_id = p_asset_id
     UNION ALL
-    SELECT format('bytes of transfer %s were given up and may still land: they expire at %s', t.id, a.expiration)
-    FROM chain_transactions a
-    JOIN transfers t ON t.id = a.transfer_id
-    WHERE a.chain_id = p_chain_id AND a.state = 'rejected' AND a.nonce IS NULL AND a.updated_at > now() - interval '1 day'
+    SELECT format('a signature for transfer %s was refused, and what it asked for expires at %s', t.id, r.expiration)
+    FROM signing_requests r
+    JOIN transfers t ON t.bundle_id = r.bundle_id
+    WHERE r.chain_id = p_chain_id AND r.state = 'refused' AND r.nonce IS NULL AND r.updated_at > now() - interval '1 day'
       AND t.wallet_id = p_wallet_id AND t.asset_on_chain_id = p_asset_id
-      AND (a.expiration <= (SELECT c.block_time FROM chain_cursors c
+      AND (r.expiration <= (SELECT c.block_time FROM chain_cursors c
                             WHERE c.chain_id = p_chain_id AND c.purpose = 'confirmations')) IS NOT TRUE
     LIMIT 1
 $$;
@@ -48,6 +49,13 @@ DECLARE
     wrong text;
 BEGIN
     NEW.created_at := clock_timestamp();
+    IF NEW.bundle_id IS NULL THEN
+        INSERT INTO bundles (chain_id, sender) VALUES (NEW.chain_id, NEW.from_address) RETURNING id INTO NEW.bundle_id;
+    ELSIF EXISTS (SELECT FROM signing_requests r WHERE r.bundle_id = NEW.bundle_id)
+          OR EXISTS (SELECT FROM chain_transactions a WHERE a.bundle_id = NEW.bundle_id) THEN
+        RAISE EXCEPTION 'transfer % refused: a signature was asked for bundle % already', NEW.idempotency_key, NEW.bundle_id USING
+            ERRCODE = 'FP004', HINT = 'What its transaction carries does not change any more.';
+    END IF;
     IF NOT EXISTS (SELECT FROM state_transitions t
                    WHERE t.subject = 'transfer' AND t.from_state = '(new)' AND t.to_state = NEW.state) THEN
         RAISE EXCEPTION 'a transfer cannot be inserted as %', NEW.state USING
@@ -76,11 +84,71 @@ BEGIN
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'transfer % refused: %', NEW.idempotency_key, wrong USING ERRCODE = 'FP004';
     END IF;
-    wrong := bytes_given_up(NEW.chain_id, NEW.wallet_id, NEW.asset_on_chain_id);
+    wrong := may_have_been_signed(NEW.chain_id, NEW.wallet_id, NEW.asset_on_chain_id);
     IF wrong IS NOT NULL AND NOT NEW.found_on_chain THEN
         RAISE EXCEPTION 'transfer % has to wait: %', NEW.idempotency_key, wrong USING
             ERRCODE = 'FP007',
             HINT = 'The confirmation worker reads the blocks, and nonces are filled by who has the keys; see that both run.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION check_new_signing_request() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    wrong text;
+BEGIN
+    NEW.created_at := clock_timestamp();
+    IF NEW.state <> 'asked' THEN
+        RAISE EXCEPTION 'a signing request cannot be inserted as %', NEW.state USING ERRCODE = 'FP003', HINT = 'It begins as asked.';
+    END IF;
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT FROM transfers t WHERE t.bundle_id = NEW.bundle_id) THEN 'there is no payment in it'
+        WHEN NEW.replaces IS NULL AND EXISTS (
+            SELECT FROM transfers t WHERE t.bundle_id = NEW.bundle_id AND (t.state <> 'requested' OR t.found_on_chain))
+        THEN 'not all of its payments are requested'
+        WHEN NEW.replaces IS NOT NULL AND EXISTS (
+            SELECT FROM transfers t WHERE t.bundle_id = NEW.bundle_id AND (t.state <> 'broadcasting' OR t.found_on_chain))
+        THEN 'not all of its payments are broadcasting'
+        WHEN NEW.replaces IS NOT NULL AND NOT EXISTS (
+            SELECT FROM chain_transactions a WHERE a.id = NEW.replaces AND a.bundle_id = NEW.bundle_id AND a.nonce = NEW.nonce)
+        THEN 'what it replaces has another nonce, or is of another bundle'
+        WHEN NEW.fee_cap > c.fee_max THEN format('it could cost %s, more than chains.fee_max', NEW.fee_cap)
+        WHEN (NEW.nonce IS NOT NULL) <> (c.family = 'evm') THEN 'a nonce is for EVM chains, and needed there'
+    END INTO wrong
+    FROM chains c WHERE c.id = NEW.chain_id;
+    IF wrong IS NULL THEN
+        SELECT format('another live attempt has %s', CASE WHEN NEW.nonce IS NULL THEN 'no end yet' ELSE 'another nonce' END) INTO wrong
+        FROM chain_transactions a
+        WHERE a.bundle_id = NEW.bundle_id AND a.state IN ('broadcasting', 'included', 'final')
+          AND (NEW.nonce IS NULL OR a.nonce IS DISTINCT FROM NEW.nonce)
+        LIMIT 1;
+    END IF;
+    IF wrong IS NULL AND NEW.nonce IS NOT NULL THEN
+        -- Locked, so that nobody gives the nonce away at this moment.
+        PERFORM FROM nonces x
+        WHERE x.chain_id = NEW.chain_id AND x.sender = NEW.sender AND x.nonce = NEW.nonce
+          AND x.bundle_id = NEW.bundle_id AND x.state = 'reserved'
+        FOR SHARE;
+        IF NOT FOUND THEN
+            wrong := format('nonce %s of %s is not reserved for it', NEW.nonce, NEW.sender);
+        ELSE
+            SELECT format('another bundle was signed with nonce %s of %s', NEW.nonce, NEW.sender) INTO wrong
+            FROM signing_requests r
+            WHERE r.chain_id = NEW.chain_id AND r.sender = NEW.sender AND r.nonce = NEW.nonce AND r.bundle_id <> NEW.bundle_id
+              AND r.state <> 'refused'
+            LIMIT 1;
+        END IF;
+    END IF;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'no signature is asked for bundle %: %', NEW.bundle_id, wrong USING
+            ERRCODE = 'FP004',
+            HINT = CASE WHEN wrong LIKE '%fee_max' THEN 'Raise chains.fee_max if this is meant to be.'
+                        WHEN wrong LIKE 'another%' THEN 'Two of them could both land.'
+                        ELSE 'A signature is asked for in the commit that writes its payments.' END;
     END IF;
     RETURN NEW;
 END
@@ -96,9 +164,12 @@ BEGIN
         SELECT FROM state_transitions t
         WHERE t.subject = 'chain_transaction' AND t.from_state = '(new)' AND t.to_state = NEW.state) THEN
         RAISE EXCEPTION 'a chain transaction cannot be inserted as %', NEW.state USING
-            ERRCODE = 'FP003', HINT = 'It begins as signed; what was found on the chain, as included.';
+            ERRCODE = 'FP003', HINT = 'It begins as broadcasting; what was found on the chain, as included.';
     END IF;
-    IF NEW.found_on_chain AND NOT EXISTS (
+    IF NOT NEW.found_on_chain THEN
+        RETURN NEW;
+    END IF;
+    IF NOT EXISTS (
         SELECT FROM senders s
         JOIN chain_cursors c ON c.chain_id = s.chain_id AND c.purpose = 'confirmations'
         WHERE s.chain_id = NEW.chain_id AND s.sender = NEW.sender AND s.finalized > NEW.nonce
@@ -107,68 +178,48 @@ BEGIN
             NEW.txid, NEW.nonce, NEW.sender USING
             ERRCODE = 'FP004', HINT = 'The confirmation worker records how many transactions of a sender are final.';
     END IF;
-    IF NEW.found_on_chain = false AND EXISTS (
-        SELECT FROM transfers t WHERE t.id = NEW.transfer_id AND t.found_on_chain) THEN
-        RAISE EXCEPTION 'transaction % refused: transfer % was found on the chain and is signed by nobody',
-            NEW.txid, NEW.transfer_id USING ERRCODE = 'FP004';
-    END IF;
-    IF EXISTS (SELECT FROM transfers t WHERE t.id = NEW.transfer_id
-               AND (t.chain_id <> NEW.chain_id OR (t.kind = 'consolidation' AND t.from_address <> NEW.sender))) THEN
-        RAISE EXCEPTION 'transaction % does not belong to transfer %: another chain or sender', NEW.txid, NEW.transfer_id USING
-            ERRCODE = 'FP004';
-    END IF;
-    IF NOT NEW.found_on_chain AND EXISTS (
-        SELECT FROM chains c WHERE c.id = NEW.chain_id AND c.fee_max < NEW.fee_cap) THEN
-        RAISE EXCEPTION 'transaction % of transfer % could cost %, more than chains.fee_max', NEW.txid, NEW.transfer_id, NEW.fee_cap USING
-            ERRCODE = 'FP004', HINT = 'Raise chains.fee_max if this is meant to be.';
-    END IF;
-    IF (NEW.nonce IS NOT NULL) <> (SELECT c.family = 'evm' FROM chains c WHERE c.id = NEW.chain_id) THEN
-        RAISE EXCEPTION 'transaction % of transfer %: a nonce is for EVM chains, and needed there', NEW.txid, NEW.transfer_id USING
-            ERRCODE = 'FP004';
+    PERFORM FROM nonces x
+    WHERE x.chain_id = NEW.chain_id AND x.sender = NEW.sender AND x.nonce = NEW.nonce
+      AND x.bundle_id = NEW.bundle_id AND x.state = 'reserved'
+    FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'transaction % of bundle %: nonce % of % is not reserved for it',
+            NEW.txid, NEW.bundle_id, NEW.nonce, NEW.sender USING ERRCODE = 'FP004';
     END IF;
     IF EXISTS (SELECT FROM chain_transactions a
-               WHERE a.transfer_id = NEW.transfer_id AND a.state IN ('signed', 'broadcasting', 'included', 'final')
-                 AND (NEW.nonce IS NULL OR (a.nonce, a.sender) IS DISTINCT FROM (NEW.nonce, NEW.sender))) THEN
-        RAISE EXCEPTION 'transaction % of transfer %: another live attempt has %', NEW.txid, NEW.transfer_id,
-            CASE WHEN NEW.nonce IS NULL THEN 'no end yet' ELSE 'another nonce' END USING
-            ERRCODE = 'FP004', HINT = 'Two of them could both land.';
-    END IF;
-    IF NEW.nonce IS NOT NULL THEN
-        -- Locked, so that nobody gives the nonce away at this moment.
-        PERFORM FROM nonces x
-        WHERE x.chain_id = NEW.chain_id AND x.sender = NEW.sender AND x.nonce = NEW.nonce
-          AND x.transfer_id = NEW.transfer_id AND x.state = 'reserved'
-        FOR SHARE;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'transaction % of transfer %: nonce % of % is not reserved for it',
-                NEW.txid, NEW.transfer_id, NEW.nonce, NEW.sender USING ERRCODE = 'FP004';
-        END IF;
-        IF EXISTS (SELECT FROM chain_transactions a
-                   WHERE a.chain_id = NEW.chain_id AND a.sender = NEW.sender AND a.nonce = NEW.nonce
-                     AND a.transfer_id <> NEW.transfer_id
-                     AND NOT (a.state IN ('rejected', 'expired', 'replaced') AND NEW.found_on_chain)
-                     AND NOT (a.state = 'rejected' AND EXISTS (
-                         SELECT FROM transfers t WHERE t.id = NEW.transfer_id AND t.kind = 'gap'))) THEN
-            RAISE EXCEPTION 'transaction % of transfer %: another payment was signed with nonce % of %',
-                NEW.txid, NEW.transfer_id, NEW.nonce, NEW.sender USING
-                ERRCODE = 'FP004', HINT = 'A nonce belongs to one payment; a gap fills what was given up.';
-        END IF;
+               WHERE a.chain_id = NEW.chain_id AND a.sender = NEW.sender AND a.nonce = NEW.nonce
+                 AND a.bundle_id <> NEW.bundle_id AND a.state NOT IN ('expired', 'replaced')) THEN
+        RAISE EXCEPTION 'transaction % of bundle %: another payment was signed with nonce % of %',
+            NEW.txid, NEW.bundle_id, NEW.nonce, NEW.sender USING
+            ERRCODE = 'FP004', HINT = 'A nonce belongs to one payment; a gap fills what was given up.';
     END IF;
     RETURN NEW;
 END
 $$;
 
--- On commit, because bytes are kept before they are handed over.
-CREATE OR REPLACE FUNCTION refuse_bytes_held_back() RETURNS trigger
+-- After the statement, which signs the request, keeps the bytes and hands the payments over.
+CREATE OR REPLACE FUNCTION refuse_bytes_alone() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
+DECLARE
+    wrong text;
 BEGIN
-    IF EXISTS (SELECT FROM chain_transactions a WHERE a.id = NEW.id AND a.state IN ('signed', 'rejected')) THEN
-        RAISE EXCEPTION 'transaction % of transfer % is kept and not handed over to the confirmation worker',
-            NEW.txid, NEW.transfer_id USING
+    SELECT CASE
+        WHEN r.request_id IS NULL OR r.bundle_id <> NEW.bundle_id THEN 'nobody asked for it'
+        WHEN r.state <> 'signed' THEN format('its request is %s', r.state)
+        WHEN (r.nonce, r.ref_block, r.expiration, r.fee_cap::numeric)
+             IS DISTINCT FROM (NEW.nonce, NEW.ref_block, NEW.expiration, NEW.fee_cap::numeric)
+        THEN 'it is not what was asked for'
+        ELSE (SELECT format('its transfer %s is %s', t.id, t.state) FROM transfers t
+              WHERE t.bundle_id = NEW.bundle_id AND t.state NOT IN ('broadcasting', 'included') LIMIT 1)
+    END INTO wrong
+    FROM (SELECT 1) AS here
+    LEFT JOIN signing_requests r ON r.request_id = NEW.request_id;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'transaction % of bundle % is not kept: %', NEW.txid, NEW.bundle_id, wrong USING
             ERRCODE = 'FP003',
-            HINT = 'Bytes with a nonce never expire: sign them and begin the broadcast in one commit.';
+            HINT = 'Request, attempt, payments and job pass to the confirmation worker together (sql/queries/payments/send/keep.sql).';
     END IF;
     RETURN NULL;
 END
@@ -177,10 +228,11 @@ $$;
 CREATE OR REPLACE TRIGGER money_enters BEFORE INSERT ON transfers
 FOR EACH ROW EXECUTE FUNCTION check_new_transfer();
 
+CREATE OR REPLACE TRIGGER money_enters BEFORE INSERT ON signing_requests
+FOR EACH ROW EXECUTE FUNCTION check_new_signing_request();
+
 CREATE OR REPLACE TRIGGER money_enters BEFORE INSERT ON chain_transactions
 FOR EACH ROW EXECUTE FUNCTION check_new_chain_transaction();
 
-DROP TRIGGER IF EXISTS money_handed_over ON chain_transactions;
-CREATE CONSTRAINT TRIGGER money_handed_over AFTER INSERT ON chain_transactions
-DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW WHEN (NEW.nonce IS NOT NULL AND NEW.state = 'signed') EXECUTE FUNCTION refuse_bytes_held_back();
+CREATE OR REPLACE TRIGGER money_handed_over AFTER INSERT ON chain_transactions
+FOR EACH ROW WHEN (NOT NEW.found_on_chain) EXECUTE FUNCTION refuse_bytes_alone();

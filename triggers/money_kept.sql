@@ -27,3 +27,11 @@ CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON fees_paid
 FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();
 CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON fees_paid
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();
+CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON bundles
+FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();
+CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON bundles
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();
+CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON signing_requests
+FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();
+CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON signing_requests
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();

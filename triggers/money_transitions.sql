@@ -1,7 +1,8 @@
--- The state of a transfer and of a signed attempt moves only along state_transitions, and a transfer never ends, nor is
--- called dead, while an attempt of it may still land or has ended otherwise: it would be decided and paid again. One that
--- nobody has signed is included only by a transaction that was found on the chain. And no attempt goes out without its payment:
--- that one's job could not end any more, and whoever ends or rescues jobs would be refused all of them.
+-- The state of a transfer and of a signed attempt moves only along state_transitions, and a transfer never ends, nor is called
+-- dead, while an attempt of it may still land or has ended otherwise: it would be decided and paid again. Nor is one given up while
+-- a signature is asked for it, which may have been given; and a request is refused by who asked for it only as long as nothing was
+-- signed. One that nobody has signed is included only by a transaction that was found on the chain. What a
+-- replacement was asked for is settled with its payment: its nonce is used.
 
 CREATE OR REPLACE FUNCTION check_money_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -49,15 +50,35 @@ BEGIN
     END IF;
     SELECT t.id, t.state, a.attempt, a.state AS attempt_state INTO bad
     FROM transfers t
-    JOIN chain_transactions a ON a.transfer_id = t.id
+    JOIN chain_transactions a ON a.bundle_id = t.bundle_id
     WHERE t.id = ANY (ended)
-      AND (a.state IN ('signed', 'broadcasting', 'included') OR (a.state IN ('final', 'reverted') AND a.state <> t.state))
+      AND (a.state IN ('broadcasting', 'included')
+           OR (a.state = 'reverted' AND t.state <> 'reverted')
+           -- Of the payments of a transaction some may have no effect.
+           OR (a.state = 'final' AND t.state <> 'final'
+               AND (t.state <> 'reverted' OR NOT EXISTS (
+                   SELECT FROM transfers other WHERE other.bundle_id = t.bundle_id AND other.state = 'final'))))
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'transfer % cannot become %: its attempt % is %', bad.id, bad.state, bad.attempt, bad.attempt_state USING
             ERRCODE = 'FP003',
             HINT = 'A payment ends with its attempts. The confirmation worker finds out what became of them; see that it runs.';
     END IF;
+    SELECT t.id, r.request_id INTO bad
+    FROM new_rows t
+    JOIN signing_requests r ON r.bundle_id = t.bundle_id
+    WHERE t.id = ANY (ended) AND t.state = 'rejected' AND r.state = 'asked'
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'transfer % cannot become rejected: a signature is asked for it (%), and may have been given',
+            bad.id, bad.request_id USING
+            ERRCODE = 'FP003',
+            HINT = 'Who has the keys asks the signer, and gives it up or sends it; see that gas-topup and consolidation run.';
+    END IF;
+    -- Of replacements: the nonce that they ask for is used.
+    UPDATE signing_requests r SET state = 'refused', refusal = format('its payment is %s', t.state)
+    FROM new_rows t
+    WHERE t.id = ANY (ended) AND t.state IN ('final', 'reverted', 'expired') AND r.bundle_id = t.bundle_id AND r.state = 'asked';
     RETURN NULL;
 END
 $$;
@@ -68,33 +89,13 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM chain_transactions a
-                   WHERE a.transfer_id = NEW.id AND a.found_on_chain AND a.state = 'included') THEN
+                   WHERE a.bundle_id = NEW.bundle_id AND a.found_on_chain AND a.state = 'included') THEN
         RAISE EXCEPTION 'transfer % is % and cannot become included: nothing was signed for it, nor found on the chain',
             OLD.id, OLD.state USING ERRCODE = 'FP003';
     END IF;
     RETURN NULL;
 END
 $$;
-
-CREATE OR REPLACE FUNCTION refuse_attempt_alone() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
-AS $$
-DECLARE
-    payment text := (SELECT t.state FROM transfers t WHERE t.id = NEW.transfer_id);
-BEGIN
-    IF payment NOT IN ('broadcasting', 'included') THEN
-        RAISE EXCEPTION 'chain_transaction % cannot become broadcasting: its transfer % is %', NEW.id, NEW.transfer_id, payment USING
-            ERRCODE = 'FP003',
-            HINT = 'Payment, attempt and job pass to the confirmation worker together (sql/queries/payments/send/begin_broadcast.sql).';
-    END IF;
-    RETURN NULL;
-END
-$$;
-
--- After the statement, which hands over both.
-CREATE OR REPLACE TRIGGER money_goes_out AFTER UPDATE ON chain_transactions
-FOR EACH ROW WHEN (OLD.state = 'signed' AND NEW.state = 'broadcasting') EXECUTE FUNCTION refuse_attempt_alone();
 
 CREATE OR REPLACE TRIGGER money_found AFTER UPDATE ON transfers
 FOR EACH ROW WHEN (OLD.state = 'requested' AND NEW.state = 'included') EXECUTE FUNCTION refuse_unfound_transfer();

@@ -1,9 +1,9 @@
--- A nonce goes with its payment: used when that is settled, lost when it was proved dead or found used by a stranger; whoever
--- says otherwise than payment, attempts and the recorded count of the sender is refused. No nonce becomes another one,
--- leaves one out, changes against state_transitions, or goes to a payment of another chain or sender; a void one only to
--- a gap, or to a payment that was found on the chain, and a lost one only to the latter. None is reserved but in the
--- commit that keeps bytes with it, so that later payments of the sender never wait behind one that nobody has signed. The
--- proof of what used it, once it counts, stays as it is.
+-- A nonce goes with its bundle: used when that is settled, lost when it was proved dead or found used by somebody else; whoever
+-- says otherwise than payments, attempts and the recorded count of the sender is refused. No nonce becomes another one,
+-- leaves one out, changes against state_transitions, or goes to a bundle of another chain or sender; a void one only to
+-- a gap, or to a payment that was found on the chain, and a lost one only to the latter. None is reserved but in the commit that asks
+-- for a signature with it, and none is given back while that may have been given: void where later ones wait for it, and forgotten
+-- where it is the last. The proof of what used it, once it counts, stays as it is.
 
 CREATE OR REPLACE FUNCTION move_nonces() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -21,7 +21,7 @@ BEGIN
     UPDATE nonces x
     SET state = CASE WHEN n.state = 'expired' THEN 'lost' ELSE 'used' END
     FROM new_rows n
-    WHERE n.id = ANY (moved) AND x.transfer_id = n.id AND x.state = 'reserved';
+    WHERE n.id = ANY (moved) AND x.bundle_id = n.bundle_id AND x.state = 'reserved';
     RETURN NULL;
 END
 $$;
@@ -40,7 +40,8 @@ BEGIN
         NEW.created_at := clock_timestamp();
     ELSIF (OLD.id, OLD.chain_id, OLD.sender, OLD.nonce, OLD.created_at)
             IS DISTINCT FROM (NEW.id, NEW.chain_id, NEW.sender, NEW.nonce, NEW.created_at)
-          OR (OLD.transfer_id IS DISTINCT FROM NEW.transfer_id AND NOT (NEW.state = 'reserved' AND OLD.state <> 'reserved')) THEN
+          OR (OLD.bundle_id IS DISTINCT FROM NEW.bundle_id AND NOT (NEW.state = 'reserved' AND OLD.state <> 'reserved')
+              AND NOT (NEW.state = 'void' AND OLD.state = 'reserved')) THEN
         RAISE EXCEPTION 'nonce % of % cannot become another one, or another payment''s', OLD.nonce, OLD.sender USING
             ERRCODE = 'FP004',
             HINT = 'A void one goes to a gap, and what was found on the chain takes the one it used.';
@@ -63,7 +64,7 @@ BEGIN
     END IF;
 
     SELECT * INTO line FROM senders s WHERE s.chain_id = NEW.chain_id AND s.sender = NEW.sender;
-    SELECT * INTO payment FROM transfers t WHERE t.id = NEW.transfer_id;
+    SELECT * INTO payment FROM transfers t WHERE t.bundle_id = NEW.bundle_id ORDER BY t.id LIMIT 1;
     IF TG_OP = 'INSERT' THEN
         SELECT CASE
             WHEN line.first_nonce IS NULL THEN 'nobody has looked into its line'
@@ -87,6 +88,16 @@ BEGIN
             THEN format('%s of its sender''s transactions are known to be final', coalesce(line.finalized, 0))
             WHEN was = 'reserved' AND payment.state <> 'expired' THEN format('transfer %s has it and is %s', payment.id, payment.state)
         END INTO wrong;
+    ELSIF wrong IS NULL AND NEW.state = 'void' AND was = 'reserved' THEN
+        SELECT CASE
+            WHEN EXISTS (SELECT FROM signing_requests r
+                         WHERE r.chain_id = OLD.chain_id AND r.sender = OLD.sender AND r.nonce = OLD.nonce AND r.state = 'asked')
+            THEN 'a signature with it is asked for, and may have been given'
+            WHEN EXISTS (SELECT FROM chain_transactions a
+                         WHERE a.chain_id = OLD.chain_id AND a.sender = OLD.sender AND a.nonce = OLD.nonce
+                           AND a.bundle_id = OLD.bundle_id)
+            THEN 'bytes were signed with it'
+        END INTO wrong;
     ELSIF wrong IS NULL AND NEW.state = 'used' AND payment.state NOT IN ('final', 'reverted') THEN
         wrong := format('transfer %s has it and is %s', payment.id, payment.state);
     END IF;
@@ -94,11 +105,10 @@ BEGIN
         SELECT format('transactions with it are %s', string_agg(DISTINCT a.state, ', ' ORDER BY a.state)) INTO wrong
         FROM chain_transactions a
         WHERE a.chain_id = NEW.chain_id AND a.sender = NEW.sender AND a.nonce = NEW.nonce
-          AND (a.state IN ('signed', 'broadcasting', 'included')
+          AND (a.state IN ('broadcasting', 'included')
                OR (a.state IN ('final', 'reverted') AND NEW.state <> 'used')
-               OR (a.state <> 'rejected' AND was = '(new)')
-               OR (a.state = 'rejected' AND was = '(new)' AND NEW.state = 'reserved')
-               OR (a.txid = NEW.used_by AND a.state <> 'rejected' AND NEW.state = 'lost'))
+               OR was = '(new)'
+               OR (a.txid = NEW.used_by AND NEW.state = 'lost'))
         HAVING count(*) > 0;
     END IF;
     IF wrong IS NOT NULL THEN
@@ -110,22 +120,53 @@ BEGIN
 END
 $$;
 
--- On commit, because the bytes name the nonce that was reserved for them.
-CREATE OR REPLACE FUNCTION refuse_nonce_without_bytes() RETURNS trigger
+-- On commit, because the request names the nonce that was reserved for it.
+CREATE OR REPLACE FUNCTION refuse_nonce_without_request() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM nonces x WHERE x.id = NEW.id AND x.state = 'reserved'
+               AND NOT EXISTS (SELECT FROM signing_requests r
+                               WHERE r.bundle_id = x.bundle_id AND r.nonce = x.nonce AND r.state <> 'refused')
                AND NOT EXISTS (SELECT FROM chain_transactions a
                                WHERE a.chain_id = x.chain_id AND a.sender = x.sender AND a.nonce = x.nonce
-                                 AND a.transfer_id = x.transfer_id)) THEN
-        RAISE EXCEPTION 'nonce % of % is reserved for transfer % and nothing is signed with it',
-            NEW.nonce, NEW.sender, NEW.transfer_id USING
+                                 AND a.bundle_id = x.bundle_id)) THEN
+        RAISE EXCEPTION 'nonce % of % is reserved for bundle % and no signature is asked for with it',
+            NEW.nonce, NEW.sender, NEW.bundle_id USING
             ERRCODE = 'FP003',
-            HINT = 'Reserve it in the commit that keeps the bytes: later payments of the sender wait behind it.';
+            HINT = 'Reserve it in the commit that asks for the signature: later payments of the sender wait behind it.';
     END IF;
     RETURN NULL;
+END
+$$;
+
+-- Nothing was ever signed with it, and no later one is handed out: the next payment takes it.
+CREATE OR REPLACE FUNCTION refuse_forgotten_nonce() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    wrong text;
+BEGIN
+    SELECT CASE
+        WHEN OLD.state <> 'reserved' THEN format('it is %s', OLD.state)
+        WHEN EXISTS (SELECT FROM nonces later
+                     WHERE later.chain_id = OLD.chain_id AND later.sender = OLD.sender AND later.nonce > OLD.nonce)
+        THEN 'later ones wait for it'
+        WHEN EXISTS (SELECT FROM signing_requests r
+                     WHERE r.chain_id = OLD.chain_id AND r.sender = OLD.sender AND r.nonce = OLD.nonce AND r.state <> 'refused')
+        THEN 'a signature with it is asked for, or was given'
+        WHEN EXISTS (SELECT FROM chain_transactions a
+                     WHERE a.chain_id = OLD.chain_id AND a.sender = OLD.sender AND a.nonce = OLD.nonce)
+        THEN 'there are transactions with it'
+    END INTO wrong;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'nonce % of % is not given back: %', OLD.nonce, OLD.sender, wrong USING
+            ERRCODE = 'FP004',
+            HINT = 'Records of money are what proves that nothing is paid twice.';
+    END IF;
+    RETURN OLD;
 END
 $$;
 
@@ -136,12 +177,12 @@ FOR EACH STATEMENT EXECUTE FUNCTION move_nonces();
 CREATE OR REPLACE TRIGGER nonces_checked BEFORE INSERT OR UPDATE ON nonces
 FOR EACH ROW EXECUTE FUNCTION check_nonce();
 
-DROP TRIGGER IF EXISTS nonces_signed ON nonces;
-CREATE CONSTRAINT TRIGGER nonces_signed AFTER INSERT OR UPDATE ON nonces
+DROP TRIGGER IF EXISTS nonces_asked ON nonces;
+CREATE CONSTRAINT TRIGGER nonces_asked AFTER INSERT OR UPDATE ON nonces
 DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW WHEN (NEW.state = 'reserved') EXECUTE FUNCTION refuse_nonce_without_bytes();
+FOR EACH ROW WHEN (NEW.state = 'reserved') EXECUTE FUNCTION refuse_nonce_without_request();
 
 CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON nonces
-FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();
+FOR EACH ROW EXECUTE FUNCTION refuse_forgotten_nonce();
 CREATE OR REPLACE TRIGGER money_kept_truncate BEFORE TRUNCATE ON nonces
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_deleted_money();

@@ -1,7 +1,8 @@
 -- Every row knows when it was last written: updated_at is set for whoever leaves it out. The queue and the sync write
 -- it themselves, which saves them a trigger per row (0.7 of the 10 µs that a balance takes); for wallets it is done by
--- flag_times.sql. When bytes were given up or proved dead is never the writer's word: how long they may still land, and are
--- looked for, is counted from then (triggers/money_enters.sql, sql/queries/payments/settle/buried.sql).
+-- flag_times.sql. When bytes were proved dead, or a signature was refused, is never the writer's word: how long they may
+-- still land, and are looked for, is counted from then (triggers/money_enters.sql, triggers/money_immutable.sql,
+-- sql/queries/payments/settle/buried.sql).
 
 CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -29,5 +30,5 @@ END
 $$;
 
 CREATE OR REPLACE TRIGGER updated_at_burial BEFORE UPDATE ON chain_transactions
-FOR EACH ROW WHEN (NEW.state IN ('expired', 'rejected') AND (OLD.state <> NEW.state OR OLD.updated_at <> NEW.updated_at))
+FOR EACH ROW WHEN (NEW.state = 'expired' AND (OLD.state <> NEW.state OR OLD.updated_at <> NEW.updated_at))
 EXECUTE FUNCTION set_updated_at();

@@ -52,6 +52,9 @@ class NumberedCodec(Codec, Protocol):
     def renumber(self, unsigned: UnsignedTransaction, nonce: int) -> UnsignedTransaction:
         """The same payment with another nonce."""
 
+    def nonce_of(self, raw: bytes) -> int:
+        """The nonce in signed bytes. Raises UndecodableTransaction."""
+
 
 def codec_of(family: str, network_id: str, assets: Sequence[Asset] = ()) -> Codec:
     """The codec of a network. ``network_id``: the genesis block id on TRON, the chain id on EVM. ``assets``: what

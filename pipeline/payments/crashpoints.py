@@ -17,22 +17,24 @@ class CrashPoint(StrEnum):
     JOB_TAKEN = "job.taken"
 
     REQUEST_BEFORE = "request.before"
+    """A payment is built in memory, and written nowhere."""
+    RESERVE_OPEN = "reserve.open"
+    """A nonce is reserved (EVM), in the commit that asks for the signature."""
     REQUEST_OPEN = "request.open"
     REQUEST_AFTER = "request.after"
-
-    RESERVE_OPEN = "reserve.open"
-    """A nonce is reserved (EVM), in the commit that will keep the bytes."""
+    """A signature may be asked for, and was not: the first commit is made."""
+    SIGN_AFTER = "sign.after"
+    """The signer has answered with bytes, and they are written nowhere but with the signer."""
+    REFUSE_BEFORE = "refuse.before"
+    """The signer has refused for good, and only the signer has that written down."""
+    REFUSE_OPEN = "refuse.open"
+    REFUSE_AFTER = "refuse.after"
     DOUBT_OPEN = "doubt.open"
     DOUBT_AFTER = "doubt.after"
-    """A sender has transactions that the books do not know (EVM), and that is written down."""
-    SIGN_BEFORE = "sign.before"
-    """The transaction is built and signed in memory, and written nowhere."""
-    SIGN_OPEN = "sign.open"
-    SIGN_AFTER = "sign.after"
-    """Signed bytes are committed and not handed over: never so on EVM, where they do not expire."""
+    """A sender has transactions that are not recorded (EVM), and that is written down."""
     BROADCAST_OPEN = "broadcast.open"
     BROADCAST_AFTER = "broadcast.after"
-    """Committed as broadcasting, not one byte sent."""
+    """Committed as broadcasting, not one byte sent: the second commit is made."""
     SEND_AFTER = "send.after"
     """The node has the bytes and has answered; nobody wrote the answer down."""
     REPLY_OPEN = "reply.open"
@@ -61,14 +63,21 @@ class CrashPoint(StrEnum):
     WANT_OPEN = "want.open"
     WANT_AFTER = "want.after"
     REPLACE_BEFORE = "replace.before"
-    """A replacement (EVM) is signed in memory, and written nowhere."""
+    """A replacement (EVM) is built in memory, and written nowhere."""
     REPLACE_OPEN = "replace.open"
+    REPLACE_ASKED = "replace.asked"
+    REPLACE_SIGNED = "replace.signed"
+    REPLACE_KEEP = "replace.keep"
+    """Its bytes are kept, in a commit that is open."""
     REPLACE_AFTER = "replace.after"
     REPLACE_SENT = "replace.sent"
     VOID_OPEN = "void.open"
     VOID_AFTER = "void.after"
     GAP_BEFORE = "gap.before"
     GAP_OPEN = "gap.open"
+    GAP_ASKED = "gap.asked"
+    GAP_SIGNED = "gap.signed"
+    GAP_KEEP = "gap.keep"
     GAP_AFTER = "gap.after"
     GAP_SENT = "gap.sent"
 
@@ -82,8 +91,23 @@ NONCES_ONLY = frozenset(
     if point.partition(".")[0] in {"reserve", "doubt", "account", "want", "replace", "void", "gap"}
 )
 """Never reached on a chain whose transactions are not numbered."""
-EXPIRING_ONLY = frozenset({CrashPoint.SIGN_AFTER})
-"""Never reached on a chain whose transactions are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The crash points between the signature of a request and its second commit."""
+
+    signed: CrashPoint
+    keep_open: CrashPoint
+    kept: CrashPoint
+    sent: CrashPoint
+
+
+FIRST = Passage(CrashPoint.SIGN_AFTER, CrashPoint.BROADCAST_OPEN, CrashPoint.BROADCAST_AFTER, CrashPoint.SEND_AFTER)
+REPLACEMENT = Passage(
+    CrashPoint.REPLACE_SIGNED, CrashPoint.REPLACE_KEEP, CrashPoint.REPLACE_AFTER, CrashPoint.REPLACE_SENT
+)
+GAP = Passage(CrashPoint.GAP_SIGNED, CrashPoint.GAP_KEEP, CrashPoint.GAP_AFTER, CrashPoint.GAP_SENT)
 
 
 @dataclass(slots=True)

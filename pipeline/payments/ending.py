@@ -96,6 +96,7 @@ async def end(conn: AsyncConnection[Any], ended: Sequence[Ended]) -> list[DictRo
         fees=[one.fee for one in ended],
         errors=[one.judged.error for one in ended],
         arrived=[one.judged.arrived for one in ended],
+        places=[one.judged.place for one in ended],
     )
 
 

@@ -1,33 +1,16 @@
-"""Payments as the database keeps them: the intent, its signed attempts, and the wallet they serve."""
+"""Payments as the database keeps them: the intent, its attempts, and the wallet they serve."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from pipeline.chains.values import Asset, Payment, SignedTransaction, TransactionResult
+from pipeline.payments.requests import OpenRequest
 from pipeline.payments.states import ON_CHAIN, AttemptState, TransferState
+from pipeline.signing.request import Kind as Kind
 from pipeline.units import parse_raw
-
-
-class Kind(StrEnum):
-    """Why money moves."""
-
-    GAS = "gas"
-    CONSOLIDATION = "consolidation"
-    GAP = "gap"
-    """A sender pays itself, to use up a nonce that later payments wait behind (EVM). Nobody's job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The newest signed transaction of a payment."""
-
-    id: int
-    state: AttemptState
-    signed: SignedTransaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +25,8 @@ class Intent:
     sender: str
     receiver: str
     amount: int
-    attempt: Attempt | None
+    request: OpenRequest | None
+    """A signature that is asked for: it may have been given."""
 
     @property
     def is_out(self) -> bool:
@@ -188,9 +172,6 @@ def signed_from_row(row: Mapping[str, Any]) -> SignedTransaction:
 
 
 def _intent(row: Mapping[str, Any]) -> Intent:
-    attempt = None
-    if row["attempt_id"] is not None:
-        attempt = Attempt(row["attempt_id"], AttemptState(row["attempt_state"]), signed_from_row(row))
     return Intent(
         id=row["transfer_id"],
         job=row["transfer_job"],
@@ -199,5 +180,5 @@ def _intent(row: Mapping[str, Any]) -> Intent:
         sender=row["from_address"],
         receiver=row["to_address"],
         amount=parse_raw(row["amount"]),
-        attempt=attempt,
+        request=OpenRequest.from_row(row) if row["request_id"] is not None else None,
     )

@@ -3,14 +3,14 @@
 The same moves stand in the table ``state_transitions``, where a trigger enforces them against everybody;
 a test compares the two.
 
-    requested → signed → broadcasting → included → final
-                  │            │            └→ reverted
-                  │            └→ expired → signed (the next attempt)
-                  └→ rejected
+    requested → broadcasting → included → final
+       │  ↑          │            └→ reverted
+       │  └ expired ←┘
+       └→ rejected
 
-On EVM, where bytes never expire, signed and broadcasting are one commit: none are kept and held back. A payment that is
-out may have several attempts there, which share its nonce: one lands, the others are replaced. What was found on the
-chain and is in no book enters as included.
+While a payment is requested a signature is asked for it, by a signing request that is asked, and then signed or
+refused; ``payments`` has the whole way in prose. A payment that is out may have several attempts on EVM, which share
+its nonce: one lands, the others are replaced. What was found on the chain and is not recorded enters as included.
 """
 
 from enum import StrEnum
@@ -20,9 +20,7 @@ class TransferState(StrEnum):
     """How far an intent has come."""
 
     REQUESTED = "requested"
-    """Decided and written down; nothing is signed."""
-    SIGNED = "signed"
-    """Signed bytes are committed; they have never left this process."""
+    """Decided and written down. As long as its signing request is open it may have been signed; no bytes are kept."""
     BROADCASTING = "broadcasting"
     """The bytes may be anywhere. From here on only the chain can say what became of them."""
     INCLUDED = "included"
@@ -40,7 +38,6 @@ class TransferState(StrEnum):
 class AttemptState(StrEnum):
     """How far one signed transaction has come."""
 
-    SIGNED = "signed"
     BROADCASTING = "broadcasting"
     INCLUDED = "included"
     FINAL = "final"
@@ -49,8 +46,17 @@ class AttemptState(StrEnum):
     """Another attempt of the payment, with the same nonce, is in a final block."""
     EXPIRED = "expired"
     """Proved dead: no block can take it any more."""
-    REJECTED = "rejected"
-    """Never sent."""
+
+
+class RequestState(StrEnum):
+    """What a signer was asked."""
+
+    ASKED = "asked"
+    """It may be signed, whatever became of the process that asked."""
+    SIGNED = "signed"
+    """Its bytes are kept, as an attempt."""
+    REFUSED = "refused"
+    """Nothing was signed, or its nonce is used: nothing comes of it."""
 
 
 class NonceState(StrEnum):
@@ -68,25 +74,21 @@ class NonceState(StrEnum):
 
 TRANSFER_MOVES: frozenset[tuple[TransferState, TransferState]] = frozenset(
     {
-        (TransferState.REQUESTED, TransferState.SIGNED),
+        (TransferState.REQUESTED, TransferState.BROADCASTING),
         (TransferState.REQUESTED, TransferState.REJECTED),
         (TransferState.REQUESTED, TransferState.INCLUDED),  # found on the chain
-        (TransferState.SIGNED, TransferState.BROADCASTING),
-        (TransferState.SIGNED, TransferState.REJECTED),
         (TransferState.BROADCASTING, TransferState.INCLUDED),
         (TransferState.BROADCASTING, TransferState.EXPIRED),
         (TransferState.INCLUDED, TransferState.FINAL),
         (TransferState.INCLUDED, TransferState.REVERTED),
         (TransferState.INCLUDED, TransferState.BROADCASTING),  # the block was forked away
-        (TransferState.EXPIRED, TransferState.SIGNED),
+        (TransferState.EXPIRED, TransferState.REQUESTED),
         (TransferState.EXPIRED, TransferState.REJECTED),
     }
 )
 
 ATTEMPT_MOVES: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
     {
-        (AttemptState.SIGNED, AttemptState.BROADCASTING),
-        (AttemptState.SIGNED, AttemptState.REJECTED),
         (AttemptState.BROADCASTING, AttemptState.INCLUDED),
         (AttemptState.BROADCASTING, AttemptState.EXPIRED),
         (AttemptState.INCLUDED, AttemptState.FINAL),
@@ -97,10 +99,15 @@ ATTEMPT_MOVES: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
     }
 )
 
+REQUEST_MOVES: frozenset[tuple[RequestState, RequestState]] = frozenset(
+    {(RequestState.ASKED, RequestState.SIGNED), (RequestState.ASKED, RequestState.REFUSED)}
+)
+
 NONCE_MOVES: frozenset[tuple[NonceState, NonceState]] = frozenset(
     {
         (NonceState.RESERVED, NonceState.USED),
         (NonceState.RESERVED, NonceState.LOST),
+        (NonceState.RESERVED, NonceState.VOID),  # nothing was signed with it, and later ones wait for it
         (NonceState.VOID, NonceState.RESERVED),
         (NonceState.VOID, NonceState.LOST),
         (NonceState.LOST, NonceState.RESERVED),  # by a payment of ours that was found on the chain
@@ -109,9 +116,6 @@ NONCE_MOVES: frozenset[tuple[NonceState, NonceState]] = frozenset(
 
 SETTLED = frozenset({TransferState.FINAL, TransferState.REVERTED, TransferState.REJECTED})
 """States that never change again; a new payment needs a new decision."""
-
-UNSENT = frozenset({TransferState.REQUESTED, TransferState.SIGNED, TransferState.EXPIRED})
-"""Live states in which nothing can land: the transfer may still be given up."""
 
 ON_CHAIN = frozenset({TransferState.BROADCASTING, TransferState.INCLUDED})
 """States in which money may move at any moment: nobody gives these up, they are looked up."""

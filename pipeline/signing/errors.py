@@ -14,6 +14,18 @@ class SigningDeferred(Exception):
     waits and uses up no attempt."""
 
 
+class NeverSigned(Exception):
+    """Nothing was signed for a request, and never will be: that is written down. ``why`` is a ``request.Never``."""
+
+    def __init__(self, why: str, said: str) -> None:
+        super().__init__(said)
+        self.why = why
+
+
+class OtherContent(SigningDeferred):
+    """A request's id is known with another content: nothing is signed, and nothing is given up."""
+
+
 class LedgerUnavailable(SigningDeferred):
     """What was signed cannot be written down, so nothing is signed; the message names the file and the cause."""
 

@@ -2,10 +2,12 @@
 
     reserve    the amount is added up with all that stands in the file; within the ceiling a line is appended and
                fsynced, and only then may anything be signed for it; above, CeilingReached
-    release    nothing was signed for a reservation: a second line takes it back
+    refuse     what was never signed under a request's id, and never will be, is appended likewise
 
-One line a reservation, JSON: ``{"id": "…", "at": 1764444444.1, "of": "evm 56 gas wallet", "spent": "1234"}``;
-``{"void": "…"}`` takes one back. ``spent`` is in native raw units, ``at`` in seconds since 1970.
+One line a request, JSON: ``{"id": "…", "at": 1764444444.1, "of": "evm 56 gas wallet", "spent": "1234", "content":
+"…"}``, or ``{"refused": "…", "at": …, "content": "…", "why": "forbidden", "said": "…"}``. ``spent`` is in native raw
+units, ``at`` in seconds since 1970, ``content`` a hash of what was asked for. A request that was counted is not counted
+again; one id has one content, and is signed or refused, not both.
 
 Who reads or appends holds a lock on the file, so that two processes cannot both take the last of a ceiling. A process
 that dies in the middle of a line leaves one that does not end: it was not fsynced, nothing was signed for it, and the
@@ -18,7 +20,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from pipeline.signing.clock import HostClock
-from pipeline.signing.errors import CeilingReached, LedgerUnavailable, SigningDeferred
+from pipeline.signing.errors import CeilingReached, LedgerUnavailable, NeverSigned, OtherContent
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ LOCK_SECONDS = 5.0
 LOCK_PAUSE_SECONDS = 0.005
 COMPACT_BYTES = 1_000_000
 """The file is written anew when it is larger than this, and twice as large as what still counts."""
-LINE_BYTES = 100
+LINE_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +60,19 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """An amount that is counted from now on."""
+class Refusal:
+    """Why a request is never signed."""
 
-    id: str
-    ceiling: Ceiling
-    amount: int
+    why: str
+    said: str
 
 
 @dataclass(slots=True)
 class _Wanted:
+    request_id: str
     line: dict[str, Any]
     ceiling: Ceiling | None
-    """None: nothing is added, only taken back."""
+    """None: nothing is counted, it is refused."""
     amount: int
     written: asyncio.Future[None]
 
@@ -87,6 +88,9 @@ class _Counted:
     over: dict[str, tuple[float, str, int]] = field(default_factory=dict)
     """Those that do not count any more and stay in the file."""
     spent: Counter[str] = field(default_factory=Counter)
+    contents: dict[str, str] = field(default_factory=dict)
+    """What was asked for, by id, of all that is kept."""
+    refused: dict[str, tuple[float, Refusal]] = field(default_factory=dict)
     is_stale: bool = False
     """Whether lines of the file have times that are wrong."""
 
@@ -115,7 +119,17 @@ class _Counted:
             if at > now - KEPT_SECONDS:
                 break
             del self.over[line_id]
+            self.contents.pop(line_id, None)
+        for line_id, (at, _) in list(self.refused.items()):
+            if at > now - KEPT_SECONDS:
+                break
+            del self.refused[line_id]
+            self.contents.pop(line_id, None)
         return ahead
+
+    def is_signed(self, line_id: str) -> bool:
+        """Whether it was counted, and so may have been signed."""
+        return line_id in self.lines or line_id in self.over
 
 
 async def in_thread(work: Callable[[], T]) -> T:
@@ -139,21 +153,20 @@ class SpendingLedger:
         self._queue: list[_Wanted] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def reserve(self, ceiling: Ceiling, amount: int) -> Reservation:
-        """Count ``amount``; on return it stands on the disk. Raises CeilingReached, LedgerUnavailable."""
+    async def reserve(self, request_id: str, content: str, ceiling: Ceiling, amount: int) -> None:
+        """Count what a request may spend, once; on return it stands on the disk, and it may be signed.
+
+        Raises CeilingReached, LedgerUnavailable, NeverSigned, OtherContent."""
         if amount < 0:
             raise ValueError(f"an amount of {amount} cannot be reserved")
-        reservation = Reservation(secrets.token_hex(8), ceiling, amount)
-        line = {"id": reservation.id, "at": round(self._clock.now(), 3), "of": ceiling.of, "spent": str(amount)}
-        await self._write(line, ceiling, amount)
-        return reservation
+        line = {"id": request_id, "at": round(self._clock.now(), 3), "of": ceiling.of, "spent": str(amount)}
+        await self._write(request_id, line | {"content": content}, ceiling, amount)
 
-    async def release(self, reservation: Reservation) -> None:
-        """Nothing was signed for it. Where that cannot be written down it stays counted for its day."""
-        try:
-            await self._write({"void": reservation.id, "at": round(self._clock.now(), 3)}, None, 0)
-        except LedgerUnavailable as error:
-            logger.warning("{} stays counted, although nothing was signed for it: {}", reservation.amount, error)
+    async def refuse(self, request_id: str, content: str, refusal: Refusal) -> None:
+        """Nothing is ever signed under this id; on return that stands on the disk. Raises NeverSigned, always but where
+        it was counted before, and so may have been signed; LedgerUnavailable, OtherContent."""
+        line = {"refused": request_id, "at": round(self._clock.now(), 3), "why": refusal.why, "said": refusal.said}
+        await self._write(request_id, line | {"content": content}, None, 0)
 
     def spent(self, of: str) -> int:
         """Of the last 24 hours, by all processes of this host. Raises LedgerUnavailable."""
@@ -172,9 +185,9 @@ class SpendingLedger:
         with self._locked() as file:
             self._read(file)
 
-    async def _write(self, line: dict[str, Any], ceiling: Ceiling | None, amount: int) -> None:
+    async def _write(self, request_id: str, line: dict[str, Any], ceiling: Ceiling | None, amount: int) -> None:
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Wanted(line, ceiling, amount, written))
+        self._queue.append(_Wanted(request_id, line, ceiling, amount, written))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_queue())
         # Shielded from whoever gives up waiting: what is written for others too goes on.
@@ -183,7 +196,7 @@ class SpendingLedger:
     async def _write_queue(self) -> None:
         while self._queue:
             batch, self._queue = self._queue, []
-            answers: list[SigningDeferred | None] = [None] * len(batch)
+            answers: list[Exception | None] = [None] * len(batch)
             trouble: Exception | None = None
             try:
                 await in_thread(lambda batch=batch, answers=answers: self._append(batch, answers))  # type: ignore[misc]
@@ -198,18 +211,28 @@ class SpendingLedger:
                 else:
                     wanted.written.set_result(None)
 
-    def _append(self, batch: Sequence[_Wanted], answers: list[SigningDeferred | None]) -> None:
-        """Runs outside of the event loop. Fills ``answers`` in: None where the line stands on the disk."""
+    def _append(self, batch: Sequence[_Wanted], answers: list[Exception | None]) -> None:
+        """Runs outside of the event loop. Fills ``answers`` in: None where it may be signed by what is on the disk."""
         with self._locked() as file:
             self._read(file)
             taken: list[_Wanted] = []
             spent = Counter(self._counted.spent)
+            asked: set[str] = set()
             for place, wanted in enumerate(batch):
+                if wanted.request_id in asked:
+                    answers[place] = LedgerUnavailable(f"request {wanted.request_id} is asked for twice at once")
+                    continue
+                asked.add(wanted.request_id)
+                known, answers[place] = self._known(wanted)
+                if known:
+                    continue
                 if wanted.ceiling is not None:
                     answers[place] = self._over(wanted.ceiling, spent[wanted.ceiling.of], wanted.amount)
                     if answers[place] is not None:
                         continue
                     spent[wanted.ceiling.of] += wanted.amount
+                else:
+                    answers[place] = NeverSigned(str(wanted.line["why"]), str(wanted.line["said"]))
                 taken.append(wanted)
             if not taken:
                 return
@@ -228,10 +251,23 @@ class SpendingLedger:
             for wanted in taken:
                 self._take(wanted.line)
             self._counted.offset = file_end + len(text)
-            kept = len(self._counted.lines) + len(self._counted.over)
+            kept = len(self._counted.lines) + len(self._counted.over) + len(self._counted.refused)
             is_large = self._counted.offset > max(COMPACT_BYTES, 2 * LINE_BYTES * kept)
             if (is_large or self._counted.is_stale) and self._clock.age > YOUNG_SECONDS:
                 self._write_anew()
+
+    def _known(self, wanted: _Wanted) -> tuple[bool, Exception | None]:
+        """Whether the file knows a request already, and the answer to it: None where it was counted."""
+        content = self._counted.contents.get(wanted.request_id)
+        if content is None:
+            return False, None
+        if content != wanted.line["content"]:
+            return True, OtherContent(
+                f"request {wanted.request_id} was asked before, for something else: nothing is signed. Somebody has "
+                "changed a row of signing_requests"
+            )
+        refused = self._counted.refused.get(wanted.request_id)
+        return True, None if refused is None else NeverSigned(refused[1].why, refused[1].said)
 
     def _over(self, ceiling: Ceiling, spent: int, amount: int) -> CeilingReached | None:
         if spent + amount <= ceiling.most:
@@ -307,10 +343,13 @@ class SpendingLedger:
     def _parsed(self, line: bytes) -> dict[str, Any]:
         try:
             found = json.loads(line)
-            if "void" not in found and not (
-                isfinite(float(found["at"])) and found["id"] and found["of"] and int(found["spent"]) >= 0
-            ):
-                raise ValueError("no time, name or amount")
+            is_complete = (
+                found["refused"] and found["why"] and found["content"]
+                if "refused" in found
+                else found["id"] and found["of"] and found["content"] and int(found["spent"]) >= 0
+            )
+            if not (isfinite(float(found["at"])) and is_complete):
+                raise ValueError("no time, name, content or amount")
             return dict(found)
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerUnavailable(
@@ -320,18 +359,26 @@ class SpendingLedger:
             ) from error
 
     def _take(self, line: dict[str, Any]) -> None:
-        if "void" in line:
-            self._counted.drop(str(line["void"]))
+        if "refused" in line:
+            refusal = Refusal(str(line["why"]), str(line.get("said", "")))
+            self._counted.refused[str(line["refused"])] = (float(line["at"]), refusal)
+            self._counted.contents[str(line["refused"])] = str(line["content"])
         else:
             self._counted.add(str(line["id"]), float(line["at"]), str(line["of"]), int(line["spent"]))
+            self._counted.contents[str(line["id"])] = str(line["content"])
 
     def _write_anew(self) -> None:
         """Only what counts, or did yesterday, in a file that takes the other's place at once. Run under the lock, after
         all else: what is appended to the old one from here on is lost."""
         beside = self.path.with_name(f"{self.path.name}.new")
-        lines = [
-            {"id": line_id, "at": at, "of": of, "spent": str(amount)}
+        contents = self._counted.contents
+        lines: list[dict[str, Any]] = [
+            {"id": line_id, "at": at, "of": of, "spent": str(amount), "content": contents[line_id]}
             for line_id, (at, of, amount) in (self._counted.over | self._counted.lines).items()
+        ]
+        lines += [
+            {"refused": line_id, "at": at, "why": refusal.why, "said": refusal.said, "content": contents[line_id]}
+            for line_id, (at, refusal) in self._counted.refused.items()
         ]
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

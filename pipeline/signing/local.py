@@ -1,66 +1,138 @@
-"""Signing. Everything above asks a :class:`Signer` and never holds a key."""
+"""The signer in this process, for one network: policy, ceilings, ledger and keys in one room.
 
-from typing import Protocol
+    refused or signed before   the ledger knows it by its id: the same answer again, and the same bytes
+    not allowed                written down, and only then answered as never signed
+    above a ceiling            later
+    else                       counted on the disk, and only then signed
 
-from pipeline.chains.values import Family
-from pipeline.curve import PrivateKey
-from pipeline.keys.mnemonic import to_seed
-from pipeline.keys.private import PrivateBranch
-from pipeline.redaction import register_key
+Signatures are deterministic (RFC 6979): the same request gives the same bytes in any process with these keys.
+"""
 
-_KEYS_KEPT = 256
-"""Derived private keys remembered; the gas station's signs most, a wallet's own once in a while."""
+from collections.abc import Sequence
 
-
-class Signer(Protocol):
-    """Signs digests with keys named by family and derivation index.
-
-    Asynchronous although the local one needs no waiting, so that a signer in another process or a
-    hardware module fits behind the same two calls.
-    """
-
-    async def address(self, family: Family, index: int) -> str:
-        """The address whose key signs at ``index``; derived anew, never looked up."""
-
-    async def sign_digest(self, family: Family, index: int, digest: bytes) -> bytes:
-        """The 65-byte signature r‖s‖v (v 0 or 1, low s) of a 32-byte digest."""
+from pipeline.chains.codec import Codec, NumberedCodec, codec_of
+from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
+from pipeline.chains.values import Cost, Family, Payment, UnsignedTransaction
+from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
+from pipeline.signing.authority import Authority, check_intent, signing_index
+from pipeline.signing.errors import NeverSigned, SigningDeferred, SigningRefused
+from pipeline.signing.keyring import Keyring
+from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, Signed, SigningRequest
+from pipeline.signing.rules import SigningRules
 
 
 class LocalSigner:
-    """A signer that holds the mnemonic's branches in this process."""
+    """Implements :class:`pipeline.signing.request.Signer`."""
 
-    __slots__ = ("_branches", "_keys", "_seed")
-
-    def __init__(self, mnemonic: str) -> None:
-        """Raises InvalidMnemonic."""
-        self._seed = to_seed(mnemonic)
-        self._branches: dict[Family, PrivateBranch] = {}
-        self._keys: dict[tuple[Family, int], PrivateKey] = {}
+    def __init__(self, keyring: Keyring, rules: SigningRules) -> None:
+        self.rules = rules
+        self._keyring = keyring
+        network = rules.policy.network
+        self._codec: Codec = codec_of(network.family, network.id)
 
     async def address(self, family: Family, index: int) -> str:
-        return self._branch(family).public.address(index)
+        return self._keyring.address(family, index)
 
-    async def sign_digest(self, family: Family, index: int, digest: bytes) -> bytes:
-        if len(digest) != 32:
-            raise ValueError(f"a digest has 32 bytes, this one {len(digest)}")
-        return self._key(family, index).sign(digest)
+    async def sign(self, requests: Sequence[SigningRequest]) -> list[Answer]:
+        answers: list[Answer] = []
+        for request in requests:
+            if answers and not isinstance(answers[-1], Signed):
+                answers.append(
+                    await self._withdraw(request, Never.UNREACHED, "an earlier one of its batch was refused")
+                )
+            else:
+                answers.append(await self._sign(request))
+        return answers
 
-    def _branch(self, family: Family) -> PrivateBranch:
-        if family not in self._branches:
-            self._branches[family] = PrivateBranch.from_seed(self._seed, family)
-        return self._branches[family]
+    async def withdraw(self, requests: Sequence[SigningRequest]) -> list[Answer]:
+        return [await self._withdraw(request, Never.TERMS, "it was withdrawn") for request in requests]
 
-    def _key(self, family: Family, index: int) -> PrivateKey:
-        key = self._keys.get((family, index))
-        if key is None:
-            if len(self._keys) >= _KEYS_KEPT:
-                self._keys.pop(next(iter(self._keys)))
-            key = self._keys[family, index] = self._branch(family).key(index)
-            register_key(key.secret)
-        return key
+    async def _sign(self, request: SigningRequest) -> Answer:
+        try:
+            unsigned, index, amount = self._judged(request)
+        except SigningRefused as forbidden:
+            return await self._withdraw(request, Never.FORBIDDEN, str(forbidden))
+        except SigningDeferred as costly:
+            return await self._withdraw(request, Never.TERMS, str(costly))
+        try:
+            await self.rules.count(request.request_id, request.content, amount, of_gas_wallet=index == GAS_INDEX)
+        except NeverSigned as never:
+            return RefusedNever(request.request_id, str(never), Never(never.why))
+        except SigningDeferred as later:
+            return RefusedLater(request.request_id, str(later))
+        return self._signed(request, unsigned, index)
 
-    def __repr__(self) -> str:
-        return "<LocalSigner>"
+    async def _withdraw(self, request: SigningRequest, why: Never, said: str) -> Answer:
+        try:
+            await self.rules.refuse(request.request_id, request.content, why, said)
+        except NeverSigned as never:
+            return RefusedNever(request.request_id, str(never), Never(never.why))
+        except SigningDeferred as later:
+            return RefusedLater(request.request_id, str(later))
+        # It was signed before, whatever the policy says now: those bytes exist.
+        unsigned = self._codec.build(request.payment, request.parameters)
+        return self._signed(request, unsigned, self._index(request))
 
-    def __reduce__(self) -> str:
-        raise TypeError("private keys are not pickled or copied")
+    def _judged(self, request: SigningRequest) -> tuple[UnsignedTransaction, int, int]:
+        """The bytes, the key that signs them, and what is to be counted, native raw units.
+
+        Raises SigningRefused; SigningDeferred for what they may cost."""
+        network = self.rules.policy.network
+        if (request.family, request.network_id) != (network.family, network.id):
+            raise SigningRefused(f"it is for {request.family} {request.network_id}, this signer's network is {network}")
+        payment = request.payment
+        try:
+            unsigned = self._codec.build(payment, request.parameters)
+            decoded = self._codec.decode(unsigned.raw, payment.sender)
+            cost = self._cost(unsigned)
+            already = self._counted_before(request, decoded)
+        except (InvalidAddress, UndecodableTransaction, ValueError) as wrong:
+            raise SigningRefused(f"it makes no transaction: {wrong}") from wrong
+        check_intent(decoded, payment)
+        index = signing_index(request.kind, decoded, self._authority(request.wallet_index))
+        self.rules.allow(decoded, cost)
+        return unsigned, index, max(0, _leaving(decoded) + cost.fee - already)
+
+    def _authority(self, wallet_index: int | None) -> Authority:
+        family = self._codec.family
+        index = wallet_index if wallet_index is not None and 0 <= wallet_index <= MAX_INDEX else None
+        return Authority(
+            gas_address=self._keyring.address(family, GAS_INDEX),
+            treasury_address=self.rules.policy.treasury or self._keyring.address(family, TREASURY_INDEX),
+            wallet_index=wallet_index,
+            wallet_address=None if index is None else self._keyring.address(family, index),
+        )
+
+    def _index(self, request: SigningRequest) -> int:
+        """Of what was signed before: by the sender, as its treasury may be pinned elsewhere by now."""
+        gas = self._keyring.address(self._codec.family, GAS_INDEX)
+        return GAS_INDEX if request.sender == gas or request.wallet_index is None else request.wallet_index
+
+    def _cost(self, unsigned: UnsignedTransaction) -> Cost:
+        """What stands in the bytes, or what a node says beyond it (a part of the fee that no field bounds)."""
+        own = self._codec.cost_of(unsigned.raw)
+        return Cost(max(own.fee, unsigned.fee_cap), own.gas)
+
+    def _counted_before(self, request: SigningRequest, payment: Payment) -> int:
+        """Of bytes that are replaced, with the same nonce: one of both lands. Raises UndecodableTransaction,
+        SigningRefused where they are not an earlier offer of the same payment."""
+        if request.replaces is None:
+            return 0
+        check_intent(self._codec.decode(request.replaces, request.sender), payment)
+        nonce = getattr(request.parameters, "nonce", None)
+        if not isinstance(self._codec, NumberedCodec) or self._codec.nonce_of(request.replaces) != nonce:
+            raise SigningRefused("what it replaces has another nonce")
+        return _leaving(payment) + self._codec.cost_of(request.replaces).fee
+
+    def _signed(self, request: SigningRequest, unsigned: UnsignedTransaction, index: int) -> Answer:
+        signature = self._keyring.sign(self._codec.family, index, unsigned.digests[0])
+        try:
+            signed = self._codec.attach(unsigned, signature)
+        except BadSignature as wrong:
+            return RefusedLater(request.request_id, f"no key of ours signs it: {wrong}")
+        return Signed(request.request_id, signed.raw, signed.txid, signature)
+
+
+def _leaving(payment: Payment) -> int:
+    """Coins that leave their sender, fee aside; native raw units."""
+    return payment.amount if payment.asset.is_native and payment.receiver != payment.sender else 0

@@ -1,17 +1,14 @@
 """The rules of a network applied: is this payment allowed at all, may it cost so much, is there room for it today.
 
 allow     contract in the policy, gas and fee of the transaction within it
-permit    amount and fee are counted on this host's disk; only then may it be signed, once
+count     amount and fee are counted on this host's disk; only then may it be signed
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipeline.chains.values import Cost, Payment
 from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
-from pipeline.signing.ledger import Ceiling, Reservation, SpendingLedger
+from pipeline.signing.ledger import Ceiling, Refusal, SpendingLedger
 from pipeline.signing.policy import NetworkPolicy
 
 GAS_WALLET, WALLETS = "gas wallet", "wallets"
@@ -21,26 +18,6 @@ GAS_WALLET, WALLETS = "gas wallet", "wallets"
 def ceiling_of(policy: NetworkPolicy, whose: str) -> Ceiling:
     """``whose`` is GAS_WALLET or WALLETS."""
     return Ceiling(f"{policy.network} {whose}", policy.day_max)
-
-
-@dataclass(slots=True)
-class Permit:
-    """One signature for up to ``most`` native raw units, counted already."""
-
-    reservation: Reservation
-    most: int
-    """Amount (where it is coins) and fee."""
-    used: bool = field(default=False)
-    dropped: bool = field(default=False)
-    """Nobody has the bytes that were signed, and nobody will: they were kept nowhere."""
-
-    def use(self, needed: int) -> None:
-        """Raises SigningRefused for a second use, and for more than was counted."""
-        if self.used or needed > self.most:
-            raise SigningRefused(
-                f"a signature for {needed} native raw units was asked for, counted are {0 if self.used else self.most}"
-            )
-        self.used = True
 
 
 class SigningRules:
@@ -91,18 +68,18 @@ class SigningRules:
             reached.free_at,
         )
 
-    @asynccontextmanager
-    async def permit(self, most: int, counted: int, *, of_gas_wallet: bool) -> AsyncIterator[Permit]:
-        """One signature for up to ``most`` native raw units, of which ``counted`` were not counted before. Given back
-        at the end where it was not used, or what was signed was dropped. Raises CeilingReached, LedgerUnavailable."""
+    async def count(self, request_id: str, content: str, amount: int, *, of_gas_wallet: bool) -> None:
+        """Count what a request may spend, native raw units; once.
+
+        Raises CeilingReached, LedgerUnavailable, NeverSigned, OtherContent."""
         whose = GAS_WALLET if of_gas_wallet else WALLETS
         try:
-            reservation = await self._ledger.reserve(ceiling_of(self.policy, whose), counted)
+            await self._ledger.reserve(request_id, content, ceiling_of(self.policy, whose), amount)
         except CeilingReached as reached:
             raise self._reached(reached, whose) from reached
-        permit = Permit(reservation, most)
-        try:
-            yield permit
-        finally:
-            if not permit.used or permit.dropped:
-                await self._ledger.release(reservation)
+
+    async def refuse(self, request_id: str, content: str, why: str, said: str) -> None:
+        """Write down that nothing is ever signed under this id.
+
+        Raises NeverSigned where nothing was; LedgerUnavailable, OtherContent."""
+        await self._ledger.refuse(request_id, content, Refusal(why, said))

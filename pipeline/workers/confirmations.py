@@ -22,7 +22,8 @@ from pipeline.db.errors import DATABASE_GONE
 from pipeline.log import Seldom
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.reconcile.store import ReconciliationStore
-from pipeline.payments.send.store import TransferStore, refused_by_guard
+from pipeline.payments.send.refusals import refused_by_guard
+from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.numbered import Numbering
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore

@@ -13,10 +13,10 @@ from loguru import logger
 from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Family
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.decide.prices import PriceWatch
+from pipeline.payments.discipline.discipline import discipline_of
 from pipeline.payments.intents import Kind
 from pipeline.payments.send.handler import PayingHandler
 from pipeline.payments.send.replacement_store import UpkeepStore
@@ -27,8 +27,9 @@ from pipeline.printable import reason
 from pipeline.queue.jobs import JobType
 from pipeline.settings import Settings
 from pipeline.signing.errors import PolicyError
+from pipeline.signing.keyring import Keyring
 from pipeline.signing.ledger import SpendingLedger
-from pipeline.signing.local import LocalSigner, Signer
+from pipeline.signing.local import LocalSigner
 from pipeline.signing.networks import Network
 from pipeline.signing.policy import NetworkPolicy, Policy, load_policy
 from pipeline.signing.rules import SigningRules
@@ -63,7 +64,7 @@ class PayingExecutor(Executor):
         """``chains`` by name; None: every active one. Raises SettingsError without a mnemonic, InvalidMnemonic,
         PolicyError, ValueError for an unknown crash point."""
         arm(settings.crash_point)
-        self._signer: Signer = LocalSigner(settings.mnemonic().get_secret_value())
+        self._keyring = Keyring(settings.mnemonic().get_secret_value())
         self._policy = load_policy(settings.signing_policy, settings.treasury)
         self._ledger = SpendingLedger(settings.spending_ledger)
         self._names = chains
@@ -85,7 +86,8 @@ class PayingExecutor(Executor):
 
         def begin(row: ChainRow, provider: Provider) -> Paying:
             rules = SigningRules(_policy_of(self._policy, row), self._ledger)
-            sender = Sender(store, provider, self._signer, Family(row.family), rules)
+            signer = LocalSigner(self._keyring, rules)
+            sender = Sender(store, provider, signer, rules, discipline_of(provider))
             return Paying(runtime, row, provider, sender, self._kind, self._serve)
 
         open_chain = chain_opener(settings)
@@ -111,9 +113,9 @@ class PayingExecutor(Executor):
 
 
 class Paying:
-    """One chain to pay on: served as soon as a node of the right network answers. Beside the jobs it signs what stuck
-    payments need (EVM), also while the system is paused and where the chain was switched off: what is out is followed
-    to its end."""
+    """One chain to pay on: served as soon as a node of the right network answers. Beside the jobs it finishes what was
+    asked to be signed and what stuck payments need (EVM), also while the system is paused and where the chain was
+    switched off: what is out is followed to its end."""
 
     def __init__(
         self,
@@ -154,9 +156,7 @@ class Paying:
         await until_the_network_is_right(self._runtime, self.row, self.provider)
         if self.row.is_active:
             self._serve(self.row.id, self._sender)
-        if self._sender.numbered is not None:
-            store = UpkeepStore(self._runtime.pool)
-            await self._keep_up(Upkeep(self.row.id, self._kind, store, self._sender, self._sender.numbered))
+        await self._keep_up(Upkeep(self.row.id, self._kind, UpkeepStore(self._runtime.pool), self._sender))
 
     async def _keep_up(self, upkeep: Upkeep) -> None:
         """Sign what stuck payments need, at NOTIFY and now and then. May be cut off at any place."""

@@ -28,7 +28,7 @@ BEGIN
     LEFT JOIN (
         SELECT t.wallet_id, max(a.block_number) AS block_number
         FROM transfers t
-        JOIN chain_transactions a ON a.transfer_id = t.id AND a.state IN ('final', 'reverted')
+        JOIN chain_transactions a ON a.bundle_id = t.bundle_id AND a.state IN ('final', 'reverted')
         WHERE t.id = ANY (settled)
         GROUP BY t.wallet_id
     ) landed ON landed.wallet_id = b.wallet_id

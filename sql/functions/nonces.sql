@@ -3,7 +3,8 @@
 -- Guarantees: one at a time per chain and sender (lock_sender), so that no two payments ever get the same;
 -- always the next after all that the books know, and none while the chain shows transactions of the sender that they do
 -- not know: those may be payments of a database that lost its last commits (SQLSTATE FP005), or of somebody else who has the
--- key (FP006); and none behind a line that stands still (FP011).
+-- key (FP006); none behind a line that stands still (FP011); and none while another one is reserved whose transaction is not
+-- signed and nobody follows (FP013): whoever pays next finishes it first, as all later ones wait behind it.
 
 -- Serializes whoever changes the nonces of a sender; held until commit. A row of its own and not that of senders, which others
 -- write in transactions that hold jobs.
@@ -22,30 +23,39 @@ AS $$
         (SELECT s.first_nonce FROM senders s WHERE s.chain_id = p_chain_id AND s.sender = p_sender))
 $$;
 
--- Reserves the next nonce for an unsigned payment, in the commit that keeps the bytes signed with it. `p_counted` is how many
--- transactions of the sender a node showed in blocks or in its pool before this transaction began: all of ours among them
--- were in the books before they were sent. A node that is behind does no harm. NULL: the payment is in no state to be signed.
-CREATE OR REPLACE FUNCTION reserve_nonce(p_transfer_id bigint, p_counted bigint) RETURNS bigint
+-- Reserves the next nonce for a bundle whose payments are asked for, in the commit that asks for its signature. `p_counted` is how
+-- many transactions of the sender a node showed in blocks or in its pool before this transaction began: all of ours among them
+-- were in the books before they were sent. A node that is behind does no harm. NULL: its payments are in no state to be signed.
+CREATE OR REPLACE FUNCTION reserve_nonce(p_bundle_id bigint, p_counted bigint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    payment transfers;
+    bundle bundles;
     line senders;
+    unfinished bigint;
     reserved bigint;
 BEGIN
-    SELECT * INTO payment FROM transfers t
-    WHERE t.id = p_transfer_id AND t.state IN ('requested', 'expired') AND t.kind <> 'gap' AND NOT t.found_on_chain;
+    SELECT * INTO bundle FROM bundles b
+    WHERE b.id = p_bundle_id
+      AND EXISTS (SELECT FROM transfers t WHERE t.bundle_id = b.id)
+      AND NOT EXISTS (SELECT FROM transfers t
+                      WHERE t.bundle_id = b.id AND (t.state <> 'requested' OR t.kind = 'gap' OR t.found_on_chain));
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    PERFORM lock_sender(payment.chain_id, payment.from_address);
+    PERFORM lock_sender(bundle.chain_id, bundle.sender);
     IF p_counted = 0 THEN
-        INSERT INTO senders (chain_id, sender, first_nonce) VALUES (payment.chain_id, payment.from_address, 0)
+        INSERT INTO senders (chain_id, sender, first_nonce) VALUES (bundle.chain_id, bundle.sender, 0)
         ON CONFLICT (chain_id, sender) DO NOTHING;
     END IF;
-    SELECT * INTO line FROM senders s WHERE s.chain_id = payment.chain_id AND s.sender = payment.from_address;
-    reserved := next_nonce(payment.chain_id, payment.from_address);
+    SELECT * INTO line FROM senders s WHERE s.chain_id = bundle.chain_id AND s.sender = bundle.sender;
+    SELECT min(r.nonce) INTO unfinished FROM signing_requests r
+    WHERE r.chain_id = bundle.chain_id AND r.sender = bundle.sender AND r.state = 'asked' AND r.replaces IS NULL
+      AND is_abandoned(r, interval '2 seconds')
+      AND NOT EXISTS (SELECT FROM transfers other JOIN transfers own ON own.job_id = other.job_id
+                      WHERE other.bundle_id = r.bundle_id AND own.bundle_id = bundle.id);
+    reserved := next_nonce(bundle.chain_id, bundle.sender);
 
     IF line.held IS NOT NULL THEN
         RAISE EXCEPTION 'sender % is held since %: %', line.sender, date_trunc('second', line.held_since), line.held USING
@@ -55,30 +65,60 @@ BEGIN
         RAISE EXCEPTION 'sender % is stuck since %: %', line.sender, date_trunc('second', line.stuck_since), line.stuck USING
             ERRCODE = 'FP011',
             HINT = 'What is signed now would wait behind it. When its line moves, this goes on by itself.';
+    ELSIF unfinished IS NOT NULL THEN
+        RAISE EXCEPTION 'nonce % of % is reserved and its transaction is not signed: it is finished first', unfinished, bundle.sender USING
+            ERRCODE = 'FP013',
+            HINT = 'Who has the keys asks for its signature again: flagpost doctor says why that fails.';
     ELSIF reserved >= greatest(p_counted, line.unknown_below) AND line.unknown_below IS NOT NULL THEN
         RAISE EXCEPTION 'sender % has transactions that the books did not know: those below nonce % are still looked into',
-            payment.from_address, line.unknown_below USING
+            bundle.sender, line.unknown_below USING
             ERRCODE = 'FP005',
             HINT = 'The confirmation worker finds out what they did; nothing new is signed before.';
     ELSIF reserved IS NULL OR line.unknown_below IS NOT NULL OR p_counted > reserved THEN
         RAISE EXCEPTION 'sender % has transactions that the books do not know: a node counts %, known are %',
-            payment.from_address, greatest(p_counted, line.unknown_below), coalesce(reserved::text, 'none') USING
+            bundle.sender, greatest(p_counted, line.unknown_below), coalesce(reserved::text, 'none') USING
             ERRCODE = 'FP005',
             HINT = 'The confirmation worker finds out what they did; nothing new is signed before.';
     END IF;
-    INSERT INTO nonces (chain_id, sender, nonce, transfer_id)
-    VALUES (payment.chain_id, payment.from_address, reserved, payment.id);
+    INSERT INTO nonces (chain_id, sender, nonce, bundle_id)
+    VALUES (bundle.chain_id, bundle.sender, reserved, bundle.id);
     RETURN reserved;
 END
 $$;
 REVOKE ALL ON FUNCTION reserve_nonce(bigint, bigint) FROM PUBLIC;
 
+-- Gives back the nonce of a bundle for which nothing was ever signed, in the commit that refuses its request: forgotten where
+-- no later one is handed out, so that the next payment takes it; else void, so that a gap fills it. What a gap was to fill is void
+-- again. NULL: none is reserved for it. triggers/nonces.sql has the last word.
+CREATE OR REPLACE FUNCTION give_back_nonce(p_bundle_id bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    given nonces;
+    is_gap boolean := EXISTS (SELECT FROM transfers t WHERE t.bundle_id = p_bundle_id AND t.kind = 'gap');
+BEGIN
+    PERFORM lock_sender(b.chain_id, b.sender) FROM bundles b WHERE b.id = p_bundle_id;
+    SELECT * INTO given FROM nonces x WHERE x.bundle_id = p_bundle_id AND x.state = 'reserved';
+    IF NOT FOUND THEN
+        RETURN NULL;
+    ELSIF is_gap OR EXISTS (SELECT FROM nonces later
+                            WHERE later.chain_id = given.chain_id AND later.sender = given.sender AND later.nonce > given.nonce) THEN
+        UPDATE nonces x SET state = 'void', bundle_id = NULL WHERE x.id = given.id;
+    ELSE
+        DELETE FROM nonces x WHERE x.id = given.id;
+    END IF;
+    RETURN given.nonce;
+END
+$$;
+REVOKE ALL ON FUNCTION give_back_nonce(bigint) FROM PUBLIC;
+
 -- Gives a void nonce to the gap that fills it, under the sender's lock. NULL: it is not void any more.
-CREATE OR REPLACE FUNCTION reserve_gap(p_nonce_id bigint, p_transfer_id bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION reserve_gap(p_nonce_id bigint, p_bundle_id bigint) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    UPDATE nonces x SET state = 'reserved', transfer_id = p_transfer_id
+    UPDATE nonces x SET state = 'reserved', bundle_id = p_bundle_id
     WHERE x.id = p_nonce_id AND x.state = 'void'
     RETURNING x.nonce
 $$;

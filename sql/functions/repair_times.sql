@@ -84,17 +84,15 @@ BEGIN
         SELECT a.id FROM chain_transactions a
         WHERE a.id = ANY (ARRAY(
             (SELECT live.id FROM chain_transactions live
-             WHERE live.state IN ('signed', 'broadcasting', 'included')
+             WHERE live.state IN ('broadcasting', 'included')
                AND (live.first_broadcast_at > ahead OR live.last_broadcast_at > ahead)
              LIMIT p_rows)
             UNION ALL
             (SELECT dead.id FROM chains c
              CROSS JOIN LATERAL (
                  SELECT b.id, b.state FROM chain_transactions b
-                 WHERE b.chain_id = c.id AND b.state IN ('expired', 'rejected') AND b.updated_at > ahead
-                 ORDER BY b.updated_at DESC LIMIT p_rows) dead
-             -- A rejected one never changes any more.
-             WHERE dead.state = 'expired')))
+                 WHERE b.chain_id = c.id AND b.state = 'expired' AND b.updated_at > ahead
+                 ORDER BY b.updated_at DESC LIMIT p_rows) dead)))
         ORDER BY a.id FOR NO KEY UPDATE SKIP LOCKED);
     UPDATE chain_transactions a SET
         first_broadcast_at = least(a.first_broadcast_at, now()),

@@ -21,7 +21,7 @@ BEGIN
         JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
           AND t.relnamespace = 'public'::regnamespace
-          AND t.relname IN ('chains', 'job_logs', 'transfers', 'chain_transactions', 'nonces')
+          AND t.relname IN ('chains', 'job_logs', 'bundles', 'transfers', 'chain_transactions', 'nonces')
         ORDER BY t.relname, a.attname
     LOOP
         sequence_name := owned.sequence_oid::regclass::text;

@@ -1,4 +1,4 @@
--- The moves that jobs, transfers, signed attempts and nonces may make, as data: triggers/job_transitions.sql,
+-- The moves that jobs, transfers, signing requests, signed attempts and nonces may make, as data: triggers/job_transitions.sql,
 -- triggers/money_transitions.sql and triggers/nonces.sql enforce them against everybody, tests walk every pair.
 --
 -- Guarantees: after every migrate the table holds exactly these rows. From '(new)' lead the states a row
@@ -18,23 +18,23 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('job', 'failed', 'pending', 'an operator retries it'),
 
     ('transfer', '(new)', 'requested', 'a decision is written down'),
-    ('transfer', 'requested', 'signed', 'signed bytes are committed'),
-    ('transfer', 'requested', 'rejected', 'given up before it was signed'),
+    ('transfer', 'requested', 'broadcasting', 'signed bytes are kept, and may leave from now on'),
+    ('transfer', 'requested', 'rejected', 'given up, and nothing was signed for it'),
     ('transfer', 'requested', 'included', 'found on the chain, in a final block'),
-    ('transfer', 'signed', 'broadcasting', 'the bytes may leave from now on'),
-    ('transfer', 'signed', 'rejected', 'given up before it was sent'),
     ('transfer', 'broadcasting', 'included', 'seen in a block'),
     ('transfer', 'broadcasting', 'expired', 'proved dead'),
     ('transfer', 'included', 'final', 'in a final block, with its effect'),
     ('transfer', 'included', 'reverted', 'in a final block, without its effect'),
     ('transfer', 'included', 'broadcasting', 'its block was forked away'),
-    ('transfer', 'expired', 'signed', 'the next attempt'),
+    ('transfer', 'expired', 'requested', 'the next attempt is asked for'),
     ('transfer', 'expired', 'rejected', 'given up after it was proved dead'),
 
-    ('chain_transaction', '(new)', 'signed', 'signed bytes are committed'),
+    ('signing_request', '(new)', 'asked', 'a payment asks for a signature'),
+    ('signing_request', 'asked', 'signed', 'the signer has answered with bytes, and they are kept'),
+    ('signing_request', 'asked', 'refused', 'the signer never signed it, or its nonce is used'),
+
+    ('chain_transaction', '(new)', 'broadcasting', 'signed bytes are kept, and may leave from now on'),
     ('chain_transaction', '(new)', 'included', 'found on the chain, in a final block'),
-    ('chain_transaction', 'signed', 'broadcasting', 'the bytes may leave from now on'),
-    ('chain_transaction', 'signed', 'rejected', 'never sent'),
     ('chain_transaction', 'broadcasting', 'included', 'seen in a block'),
     ('chain_transaction', 'broadcasting', 'expired', 'proved dead'),
     ('chain_transaction', 'included', 'final', 'in a final block, with its effect'),
@@ -48,6 +48,7 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('nonce', '(new)', 'lost', 'found used by somebody else'),
     ('nonce', 'reserved', 'used', 'in a final block with its payment'),
     ('nonce', 'reserved', 'lost', 'used by somebody else'),
+    ('nonce', 'reserved', 'void', 'nothing was signed with it, and later ones wait for it'),
     ('nonce', 'void', 'reserved', 'a gap fills it, or a payment of ours was found to have used it'),
     ('nonce', 'void', 'lost', 'found used by somebody else'),
     ('nonce', 'lost', 'reserved', 'what used it is a payment of ours after all: into the books with it')

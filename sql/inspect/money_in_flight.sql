@@ -28,12 +28,22 @@ LEFT JOIN job_logs j ON j.id = t.job_id
 LEFT JOIN LATERAL (
     SELECT ct.attempt, ct.txid, ct.state, ct.broadcast_count, ct.last_result, ct.expiration
     FROM chain_transactions ct
-    WHERE ct.transfer_id = t.id
+    WHERE ct.bundle_id = t.bundle_id
     ORDER BY ct.attempt DESC
     LIMIT 1
 ) x ON true
 WHERE t.state NOT IN ('final', 'reverted', 'rejected')
 ORDER BY t.id
+LIMIT 50;
+
+\echo 'Signatures that are asked for, and not kept yet'
+SELECT r.request_id, r.sender, r.nonce, t.id AS transfer, t.kind, r.replaces IS NOT NULL AS replacement, j.job_id, j.status AS job,
+       date_trunc('second', clock_timestamp() - r.created_at) AS age
+FROM signing_requests r
+JOIN transfers t ON t.bundle_id = r.bundle_id
+LEFT JOIN job_logs j ON j.id = t.job_id
+WHERE r.state = 'asked'
+ORDER BY r.created_at
 LIMIT 50;
 
 \echo 'How far final blocks have been read'
@@ -51,4 +61,6 @@ UNION ALL
 SELECT 'payment without job', j.job_id, t.id
 FROM transfers t
 LEFT JOIN job_logs j ON j.id = t.job_id
-WHERE t.state IN ('broadcasting', 'included') AND NOT (j.status = 'active' AND j.awaiting_chain);
+WHERE t.state IN ('broadcasting', 'included') AND NOT (j.status = 'active' AND j.awaiting_chain)
+  -- What was signed is sent, though its job ended between the two commits.
+  AND NOT EXISTS (SELECT FROM chain_transactions a WHERE a.bundle_id = t.bundle_id AND a.created_at > j.completed_at);

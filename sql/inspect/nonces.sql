@@ -34,8 +34,8 @@ SELECT c.name AS chain, n.sender, n.nonce, n.state, t.id AS transfer, t.kind, t.
        date_trunc('second', clock_timestamp() - t.replace_wanted_at) AS replacement_wanted_for, t.error_message, n.used_by
 FROM nonces n
 JOIN chains c ON c.id = n.chain_id
-LEFT JOIN transfers t ON t.id = n.transfer_id
-LEFT JOIN chain_transactions x ON x.transfer_id = t.id AND x.nonce = n.nonce
+LEFT JOIN transfers t ON t.bundle_id = n.bundle_id
+LEFT JOIN chain_transactions x ON x.bundle_id = t.bundle_id AND x.nonce = n.nonce
 WHERE n.state IN ('reserved', 'void')
 GROUP BY c.name, n.sender, n.nonce, n.state, n.used_by, t.id
 ORDER BY n.nonce

@@ -1,6 +1,6 @@
 -- Chains whose transactions are numbered by their sender (EVM): whose each nonce is, and what the chain proves about a sender.
 --
--- Guarantees before any application code runs: a nonce of a sender belongs to one payment; from a sender's first nonce on there is
+-- Guarantees before any application code runs: a nonce of a sender belongs to one bundle; from a sender's first nonce on there is
 -- a row of each, without a hole; the recorded count of a sender's final transactions, and the final block it was read at, only grow;
 -- a sender that is frozen or stuck says why and since when.
 
@@ -9,9 +9,9 @@ CREATE TABLE nonces (
     chain_id integer NOT NULL REFERENCES chains (id),
     sender text NOT NULL,
     nonce bigint NOT NULL CHECK (nonce >= 0),
-    transfer_id bigint REFERENCES transfers (id),            -- whose it is, or was last
+    bundle_id bigint,                                        -- whose it is, or was last
     state text NOT NULL DEFAULT 'reserved' CHECK (state IN (
-        'reserved',   -- of its payment, until the chain has decided
+        'reserved',   -- of its bundle, until the chain has decided
         'used',       -- by a transaction of ours in a final block
         'lost',       -- used by somebody else: proved by a final block
         'void'        -- no payment has it and the chain waits for it: to be filled by a gap, by nothing else
@@ -23,10 +23,11 @@ CREATE TABLE nonces (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (chain_id, sender, nonce),
-    CONSTRAINT nonces_of_payments_name_them CHECK (state IN ('void', 'lost') OR transfer_id IS NOT NULL)
+    FOREIGN KEY (bundle_id, chain_id, sender) REFERENCES bundles (id, chain_id, sender),
+    CONSTRAINT nonces_of_payments_name_them CHECK (state IN ('void', 'lost') OR bundle_id IS NOT NULL)
 );
-CREATE UNIQUE INDEX nonces_one_reserved_per_transfer ON nonces (transfer_id) WHERE state = 'reserved';
-CREATE INDEX nonces_transfer ON nonces (transfer_id);
+CREATE UNIQUE INDEX nonces_one_reserved_per_bundle ON nonces (bundle_id) WHERE state = 'reserved';
+CREATE INDEX nonces_bundle ON nonces (bundle_id);
 CREATE INDEX nonces_void ON nonces (chain_id, sender, nonce) WHERE state = 'void';
 
 CREATE TABLE senders (

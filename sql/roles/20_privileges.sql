@@ -94,11 +94,15 @@ GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 
 -- The executors and the sweep: jobs, payments until they are out, and the flags they serve. The confirmation worker: payments
 -- from then on, with the proof of what became of them.
-GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, chain_transactions, nonces,
-    senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types, leaderships, admin_actions,
+GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, bundles, signing_requests,
+    chain_transactions, nonces, senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types,
+    leaderships, admin_actions,
     wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_executor, pipeline_confirmations;
+GRANT INSERT ON bundles TO pipeline_executor, pipeline_confirmations;
+GRANT INSERT ON signing_requests TO pipeline_executor;
+GRANT UPDATE (state, refusal) ON signing_requests TO pipeline_executor;
 GRANT UPDATE (needs_gas, needs_consolidation) ON wallets TO pipeline_executor;
 GRANT USAGE ON SEQUENCE job_logs_seq TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON nonces, chain_cursors TO pipeline_confirmations;
@@ -107,15 +111,18 @@ GRANT UPDATE (
 ) ON senders TO pipeline_confirmations;
 
 -- People and dashboards: everything but signed bytes, with which anybody could send.
-GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, nonces, senders,
+GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, bundles, nonces, senders,
     chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types, leaderships, admin_actions, wallet_flag_rule,
     user_wallets, wallet_state
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (
-    id, transfer_id, chain_id, attempt, txid, sender, nonce, ref_block, expiration, fee_cap, state, first_broadcast_at,
+    id, bundle_id, request_id, chain_id, attempt, txid, sender, nonce, ref_block, expiration, fee_cap, state, first_broadcast_at,
     last_broadcast_at, broadcast_count, last_result, block_number, block_id, block_time, fee_paid, found_on_chain,
     created_at, updated_at
 ) ON chain_transactions TO pipeline_readonly, pipeline_web;
+GRANT SELECT (
+    request_id, bundle_id, chain_id, sender, replaces, nonce, ref_block, expiration, parameters, fee_cap, state, refusal, created_at, updated_at
+) ON signing_requests TO pipeline_readonly, pipeline_web;
 
 -- A process of any role is seen alive in the registry.
 GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text),
@@ -136,7 +143,7 @@ GRANT EXECUTE ON FUNCTION repair_wallets(uuid, integer), repair_jobs(integer) TO
 GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval), mark_silent_workers(interval)
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;
-GRANT EXECUTE ON FUNCTION reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint) TO pipeline_executor;
+GRANT EXECUTE ON FUNCTION reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint), give_back_nonce(bigint) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION doubt_sender(integer, text, bigint) TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION hold_sender(integer, text, text) TO pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION make_balances_due(uuid[]) TO pipeline_executor, pipeline_deposits, pipeline_web;

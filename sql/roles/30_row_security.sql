@@ -11,8 +11,9 @@ DECLARE
     stale record;
 BEGIN
     FOREACH secured IN ARRAY ARRAY[
-        'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs', 'transfers', 'gas_spending', 'fees_paid',
-        'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types', 'leaderships',
+        'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs', 'transfers', 'bundles',
+        'signing_requests', 'gas_spending', 'fees_paid', 'chain_transactions', 'nonces', 'senders', 'chain_cursors',
+        'system_config', 'worker_registry', 'worker_types', 'leaderships',
         'admin_actions', 'flagpost_locks.named', 'flagpost_locks.thresholds'
     ] LOOP
         IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = secured::regclass) THEN
@@ -34,32 +35,38 @@ BEGIN
             ('chain_cursors', 'INSERT', 'pipeline_deposits', '(purpose = ''deposits''::text)', NULL),
             ('chain_cursors', 'UPDATE', 'pipeline_deposits', '(purpose = ''deposits''::text)', NULL),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
+             || ' chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_executor', 'true', NULL),
             ('job_logs', 'INSERT', 'pipeline_executor', 'true', NULL),
             ('transfers chain_transactions', 'INSERT', 'pipeline_executor', '(NOT found_on_chain)', NULL),
             ('job_logs wallets', 'UPDATE', 'pipeline_executor', 'true', NULL),
+            ('bundles', 'INSERT', 'pipeline_executor', 'true', NULL),
+            ('signing_requests', 'INSERT', 'pipeline_executor', '(state = ''asked''::text)', NULL),
+            ('signing_requests', 'UPDATE', 'pipeline_executor', '(state = ''asked''::text)',
+             '(state = ANY (ARRAY[''signed''::text, ''refused''::text]))'),
             ('transfers', 'UPDATE', 'pipeline_executor',
-             '(state = ANY (ARRAY[''requested''::text, ''signed''::text, ''broadcasting''::text, ''expired''::text]))',
-             '(state = ANY (ARRAY[''requested''::text, ''signed''::text, ''broadcasting''::text, ''rejected''::text]))'),
-            ('chain_transactions', 'UPDATE', 'pipeline_executor',
-             '(state = ANY (ARRAY[''signed''::text, ''broadcasting''::text]))',
-             '(state = ANY (ARRAY[''signed''::text, ''broadcasting''::text, ''rejected''::text]))'),
+             '(state = ANY (ARRAY[''requested''::text, ''broadcasting''::text, ''expired''::text]))',
+             '(state = ANY (ARRAY[''requested''::text, ''broadcasting''::text, ''rejected''::text]))'),
+            ('chain_transactions', 'UPDATE', 'pipeline_executor', '(state = ''broadcasting''::text)', '(state = ''broadcasting''::text)'),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
+             || ' chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_confirmations', 'true', NULL),
-            ('job_logs nonces', 'INSERT', 'pipeline_confirmations', 'true', NULL),
+            ('job_logs nonces bundles', 'INSERT', 'pipeline_confirmations', 'true', NULL),
             ('transfers chain_transactions', 'INSERT', 'pipeline_confirmations', 'found_on_chain', NULL),
             ('job_logs transfers chain_transactions nonces senders', 'UPDATE', 'pipeline_confirmations', 'true', NULL),
             ('chain_cursors', 'INSERT', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
             ('chain_cursors', 'UPDATE', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
+             || ' chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_readonly', 'true', NULL),
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
+             || ' chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_web', 'true', NULL)
         ) AS r (tables, cmd, role_name, condition, afterwards)

@@ -4,7 +4,7 @@ from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, Family, Payment
 from pipeline.keys.derivation import GAS_INDEX
-from pipeline.signing.local import LocalSigner
+from pipeline.signing.keyring import Keyring
 from tests.building import build
 from tests.chaos.world import MNEMONIC, World
 
@@ -17,7 +17,7 @@ async def drain(world: World, leave: int) -> None:
     amount = await world.devnet.balance(world.gas_address) - leave
     payment = Payment(world.gas_address, (await world.devnet.status()).faucet, asset, amount)
     unsigned = await build(provider, payment, await provider.estimate(payment), 60)
-    signature = await LocalSigner(MNEMONIC).sign_digest(Family.TRON, GAS_INDEX, unsigned.digest)
+    signature = Keyring(MNEMONIC).sign(Family.TRON, GAS_INDEX, unsigned.digest)
     await provider.broadcast(provider.codec.attach(unsigned, signature))
     await world.devnet.solidify()
     await provider.close()

@@ -23,16 +23,15 @@ from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil_proxy import SEND
-from pipeline.payments.intents import Kind
+from pipeline.payments.discipline.discipline import discipline_of
 from pipeline.payments.reconcile.store import ReconciliationStore
-from pipeline.payments.send.replacement_store import UpkeepStore
-from pipeline.payments.send.replacements import Upkeep
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.numbered import Numbering
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.queue import JobQueue
+from pipeline.signing.keyring import Keyring
 from pipeline.signing.local import LocalSigner
 from pipeline.signing.policy import NetworkPolicy
 from tests.chains.evm.conftest import CONTRACTS
@@ -71,9 +70,9 @@ class EvmWorld(World):
     async def found(cls, connection: Connection, network: EvmNetwork, rules: EvmRules | None = None) -> "EvmWorld":
         """Fund the gas wallet and describe the chain in the database."""
         rules = rules or EvmRules()
-        signer = LocalSigner(MNEMONIC)
-        gas = await signer.address(Family.EVM, GAS_INDEX)
-        treasury = await signer.address(Family.EVM, TREASURY_INDEX)
+        signer = Keyring(MNEMONIC)
+        gas = signer.address(Family.EVM, GAS_INDEX)
+        treasury = signer.address(Family.EVM, TREASURY_INDEX)
         await network.fund(gas, GAS_FUNDS)
         await network.finalize()
         token = network.token.contract or ""
@@ -90,7 +89,7 @@ class EvmWorld(World):
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
         """One more wallet of ours, with deposits on the chain (they need blocks to count). ``trx`` is wei."""
         index = next(self._indices)
-        address = await LocalSigner(MNEMONIC).address(Family.EVM, index)
+        address = Keyring(MNEMONIC).address(Family.EVM, index)
         row = await self.row(
             "INSERT INTO wallets (chain_id, address, derivation_index) VALUES (%s, %s, %s) RETURNING id",
             *(self.chain_id, address, index),
@@ -138,7 +137,7 @@ class EvmWorld(World):
         raw = encode(
             EvmTransfer(CHAIN_ID, nonce, receiver, amount, contract, 21_000 if contract is None else 100_000, fees)
         )
-        signed = join(raw, await LocalSigner(MNEMONIC).sign_digest(Family.EVM, index, digest(raw)))
+        signed = join(raw, Keyring(MNEMONIC).sign(Family.EVM, index, digest(raw)))
         return str(await self.network.node.call(SEND, "0x" + signed.hex()))
 
     async def lose_commits(self) -> None:
@@ -146,7 +145,9 @@ class EvmWorld(World):
         restored: jobs wait again, and how far blocks were read is forgotten, too."""
         await self.connection.execute(
             "SET session_replication_role = replica; DELETE FROM chain_transactions; DELETE FROM nonces;"
-            "DELETE FROM senders; DELETE FROM transfers; DELETE FROM gas_spending; DELETE FROM chain_cursors;"
+            "DELETE FROM signing_requests;"
+            "DELETE FROM senders; DELETE FROM transfers; DELETE FROM bundles;"
+            "DELETE FROM gas_spending; DELETE FROM chain_cursors;"
             "UPDATE job_logs SET status = 'retrying', awaiting_chain = false, leased_by = NULL, completed_at = NULL, "
             "run_at = now() WHERE status IN ('active', 'completed'); SET session_replication_role = origin"
         )
@@ -188,7 +189,7 @@ class EvmWorld(World):
             (row["txid"], row["to_address"], int(row["amount"]))
             for row in await self.rows(
                 "SELECT a.txid, t.to_address, t.amount FROM transfers t "
-                "JOIN chain_transactions a ON a.transfer_id = t.id AND a.state = 'final' WHERE t.state = 'final'"
+                "JOIN chain_transactions a ON a.bundle_id = t.bundle_id AND a.state = 'final' WHERE t.state = 'final'"
             )
         )
         happened = Counter((one.txid, one.receiver, one.amount) for one in await self.payments())
@@ -275,16 +276,15 @@ class EvmDesk(Desk):
         ledger, self.remove_ledger = ledger_of(self)
         tokens = (asset.contract for asset in assets or () if asset.contract is not None)
         may_sign = rules(world.policy(*tokens), ledger)
-        self.sender = Sender(self.store, self.provider, LocalSigner(MNEMONIC), Family.EVM, may_sign)  # type: ignore[arg-type]
+        self.signer = LocalSigner(Keyring(MNEMONIC), may_sign)
+        discipline = discipline_of(self.provider)  # type: ignore[arg-type]
+        self.sender = Sender(self.store, self.provider, self.signer, may_sign, discipline)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 
     def new_settlement(self) -> Settlement:
         numbering = Numbering(self.provider, ReconciliationStore(self.confirming), 3)  # type: ignore[arg-type]
         return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 1.0, numbering)  # type: ignore[arg-type]
-
-    def upkeep(self, kind: Kind = Kind.GAS) -> Upkeep:
-        return Upkeep(self.world.chain_id, kind, UpkeepStore(self.pool), self.sender, self.provider)  # type: ignore[arg-type]
 
     async def settle(self) -> None:
         """Make everything that is pending final, and book it."""

@@ -41,7 +41,7 @@ async def judge_chain(ground: Ground, psql: Psql) -> Verdict:
         SELECT a.txid, a.state AS attempt_state, a.fee_paid, t.id AS transfer, t.state, t.kind, t.idempotency_key,
                t.from_address, t.to_address, t.amount, s.contract_address
         FROM chain_transactions a
-        JOIN transfers t ON t.id = a.transfer_id
+        JOIN transfers t ON t.bundle_id = a.bundle_id
         JOIN asset_on_chain s ON s.id = t.asset_on_chain_id
         WHERE a.chain_id = %s
         """,

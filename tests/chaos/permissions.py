@@ -8,7 +8,7 @@ from pipeline.curve import PrivateKey
 from pipeline.devnet import encoding
 from pipeline.devnet.messages import AccountPermissionUpdateContract, Permission, Transaction
 from pipeline.devnet.permissions import default
-from pipeline.signing.local import LocalSigner
+from pipeline.signing.keyring import Keyring
 from tests.chains.devnet.hand import Api, Hand, new_key
 from tests.chaos.world import MNEMONIC, World
 
@@ -16,9 +16,9 @@ from tests.chaos.world import MNEMONIC, World
 async def take_over(world: World, index: int) -> PrivateKey:
     """Of our account at a derivation index; waits in the pool until the next block. Returns the only key that may sign
     for it from then on."""
-    signer, thief = LocalSigner(MNEMONIC), new_key()
+    signer, thief = Keyring(MNEMONIC), new_key()
     await world.devnet.set_params(permission_fee=0)
-    ours = await signer.address(Family.TRON, index)
+    ours = signer.address(Family.TRON, index)
     keys = [{"address": encoding.address_of(thief), "weight": 1}]
     contract = AccountPermissionUpdateContract(
         owner_address=address.to_bytes(ours),
@@ -32,7 +32,7 @@ async def take_over(world: World, index: int) -> PrivateKey:
     async with aiohttp.ClientSession() as session:
         api = Api(session, world.devnet.url)
         raw = await Hand(api).raw("AccountPermissionUpdateContract", contract)
-        signature = await signer.sign_digest(Family.TRON, index, encoding.sha256(raw.SerializeToString()))
+        signature = signer.sign(Family.TRON, index, encoding.sha256(raw.SerializeToString()))
         answer = await api.send(Transaction(raw_data=raw, signature=[signature]).SerializeToString())
         assert answer["result"], answer
     return thief

@@ -7,6 +7,7 @@ whole product. Trials mostly wait for blocks, so those of all selected tests run
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest_asyncio
 from pipeline.devnet.faults import FaultKind
 from pipeline.payments.crashpoints import NONCES_ONLY, CrashPoint
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import DEPOSIT, Fault, Plan, Trial, run_trial
+from tests.chaos.trial import Fault, Plan, Trial, run_trial
 from tests.chaos.world import LIFETIME_SECONDS
 from tests.conftest import temporary_home
 from tests.seed import USDT
@@ -100,17 +101,36 @@ def death(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
     return Plan(name, {"confirmations": [point]}, [swallowed], die, crashes=1)
 
 
+def refused(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
+    """Both senders die between the commits, and what they asked for is too dear for the signer when they are back: it
+    is never signed, and they die over that, too."""
+
+    async def tighten_and_loosen(kind: str, trial: Trial) -> None:
+        trial.restrict(fee_max=1 if trial.turn(kind) == 1 else None)
+
+    arms = [CrashPoint.REQUEST_AFTER, point]
+    kinds = ("gas-topup", "consolidation")
+    before = {kind: partial(tighten_and_loosen, kind) for kind in kinds}
+    return Plan(name, dict.fromkeys(kinds, arms), faults, before_restart=before, crashes=4)
+
+
 def decided_anew(name: str, point: CrashPoint, faults: list[Fault]) -> Plan:
-    """An intent is written, its process dies, and a second deposit makes it the wrong amount."""
+    """An intent is written and refused its signature, and a second deposit makes it the wrong amount."""
 
     async def another_deposit(trial: Trial) -> None:
-        if trial.due == DEPOSIT:
+        turn = trial.turn("consolidation")
+        # Three deaths are all that a job is usually given.
+        await trial.world.rows("UPDATE job_logs SET max_retries = 9 WHERE status = 'active' RETURNING id")
+        trial.restrict(fee_max=1 if turn == 1 else None)
+        if turn == 2:
             trial.due += 50 * USDT
             await trial.world.devnet.send_token(trial.world.token, trial.wallet.address, 50 * USDT)
             await trial.world.devnet.solidify()
+        if turn == 3:
+            await trial.world.devnet.advance(LIFETIME_SECONDS + 20)
 
-    arms = {"consolidation": [CrashPoint.REQUEST_AFTER, point]}
-    return Plan(name, arms, faults, before_restart={"consolidation": another_deposit}, crashes=2)
+    arms = {"consolidation": [CrashPoint.REQUEST_AFTER, CrashPoint.REFUSE_AFTER, point]}
+    return Plan(name, arms, faults, before_restart={"consolidation": another_deposit}, crashes=3)
 
 
 POINTS = [point for point in CrashPoint if point not in NONCES_ONLY]
@@ -126,6 +146,7 @@ SCENARIOS = {
     "rebroadcast": rebroadcast,
     "reorg": reorg,
     "expire": death,
+    "refuse": refused,
     "reject": decided_anew,
 }
 """By the first part of a crash point's name."""

@@ -7,18 +7,18 @@ whole product.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from pipeline.local.anvil_proxy import Fault
-from pipeline.payments.crashpoints import EXPIRING_ONLY, CrashPoint
+from pipeline.payments.crashpoints import CrashPoint
 from tests.chains.evm.anvil import binary
 from tests.chaos.evm_trial import CHEAP, DEAR, EvmPlan, EvmTrial, run_evm_trial
 from tests.chaos.evm_world import FINNEY
 from tests.chaos.fleet import Zygote
-from tests.chaos.trial import DEPOSIT
 from tests.conftest import temporary_home
 from tests.seed import USDT
 
@@ -112,17 +112,34 @@ def death(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
     return EvmPlan(name, {"confirmations": [point]}, [(Fault.SWALLOWED, None)], steal, stand_still, crashes=1)
 
 
+def refused(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
+    """Both senders die between the commits, and what they asked for is too dear for the signer when they are back: it
+    is never signed, its nonce is given back, and they die over that, too."""
+
+    async def tighten_and_loosen(kind: str, trial: EvmTrial) -> None:
+        trial.restrict(fee_max=1 if trial.turn(kind) == 1 else None)
+
+    arms = [CrashPoint.REQUEST_AFTER, point]
+    kinds = ("gas-topup", "consolidation")
+    before = {kind: partial(tighten_and_loosen, kind) for kind in kinds}
+    return EvmPlan(name, dict.fromkeys(kinds, arms), faults, before_restart=before, crashes=4)
+
+
 def decided_anew(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
-    """An intent is written, its process dies, and a second deposit makes it the wrong amount."""
+    """An intent is written and refused its signature, and a second deposit makes it the wrong amount."""
 
     async def another_deposit(trial: EvmTrial) -> None:
-        if trial.due == DEPOSIT:
+        turn = trial.turn("consolidation")
+        # Three deaths are all that a job is usually given.
+        await trial.world.rows("UPDATE job_logs SET max_retries = 9 WHERE status = 'active' RETURNING id")
+        trial.restrict(fee_max=1 if turn == 1 else None)
+        if turn == 2:
             trial.due += 50 * USDT
             await trial.world.network.fund(trial.wallet.address, 0, 50 * USDT)
             await trial.world.network.finalize()
 
-    arms = {"consolidation": [CrashPoint.REQUEST_AFTER, point]}
-    return EvmPlan(name, arms, faults, before_restart={"consolidation": another_deposit}, crashes=2)
+    arms = {"consolidation": [CrashPoint.REQUEST_AFTER, CrashPoint.REFUSE_AFTER, point]}
+    return EvmPlan(name, arms, faults, before_restart={"consolidation": another_deposit}, crashes=3)
 
 
 def replaced(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
@@ -174,7 +191,7 @@ def starved(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
         trial.running.set()
         await trial.until("SELECT FROM nonces WHERE nonce = 0 AND state <> 'void'")
         async with trial.mining:
-            if point.endswith(("open", "before")):
+            if not point.endswith(("after", "sent")):
                 await trial.world.network.node.call("anvil_dropTransaction", trial.starving)
             trial.starving = None
         await trial.impatient(SERVED)
@@ -201,6 +218,7 @@ SCENARIOS = {
     "account": forgotten,
     "gap": starved,
     "void": starved,
+    "refuse": refused,
     "reject": decided_anew,
 }
 """By the first part of a crash point's name."""
@@ -243,7 +261,7 @@ async def trials(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.parametrize("point", [point for point in CrashPoint if point not in EXPIRING_ONLY])
+@pytest.mark.parametrize("point", list(CrashPoint))
 async def test_crash_point(point: CrashPoint, trials: Mapping[CrashPoint, list[asyncio.Task[None]]]) -> None:
     results = await asyncio.gather(*trials[point], return_exceptions=True)
     problems = [result for result in results if isinstance(result, Exception)]

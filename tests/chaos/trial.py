@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,17 @@ class Trial:
         self.processes[kind] = process
         process.status.add_done_callback(lambda _: self.changed.set())
 
+    def restrict(self, *, fee_max: int | None) -> None:
+        """What processes that start from now on may sign: nothing dearer than ``fee_max``; None: all that is usual."""
+        known = self.world.policy()
+        write_policy(
+            self.directory, known if fee_max is None else replace(known, fee_max=fee_max), name=f"{self.name}.toml"
+        )
+
+    def turn(self, kind: str) -> int:
+        """How often a worker was started."""
+        return self._starts.get(kind, 0)
+
     async def mind_the_dead(self) -> None:
         """Start again what died at its crash point; anything else that ends is a failure."""
         for kind, process in list(self.processes.items()):
@@ -159,7 +170,7 @@ class Trial:
             await self.world.rows(
                 "SELECT j.job_id, j.status, j.awaiting_chain, j.error_message, t.state, a.state AS attempt, "
                 "a.last_result, a.broadcast_count FROM job_logs j LEFT JOIN transfers t ON t.job_id = j.id "
-                "LEFT JOIN chain_transactions a ON a.transfer_id = t.id ORDER BY j.seq, a.id"
+                "LEFT JOIN chain_transactions a ON a.bundle_id = t.bundle_id ORDER BY j.seq, a.id"
             )
         )
 

@@ -24,17 +24,23 @@ from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import DevnetClient, Payment
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
+from pipeline.payments.discipline.discipline import discipline_of
+from pipeline.payments.intents import Kind
 from pipeline.payments.send.consolidations import Consolidations
 from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.payments.send.handler import PayingHandler
+from pipeline.payments.send.replacement_store import UpkeepStore
+from pipeline.payments.send.replacements import Upkeep
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.jobs import Job, JobType, Outcome
 from pipeline.queue.queue import JobQueue
+from pipeline.signing.keyring import Keyring
 from pipeline.signing.local import LocalSigner
 from pipeline.signing.policy import NetworkPolicy
+from pipeline.signing.rules import SigningRules
 from tests.policy import ledger_of, policy, rules
 from tests.seed import TRX, USDT, Wallet
 
@@ -74,9 +80,9 @@ class World:
     async def create(cls, connection: Connection, devnet: DevnetClient, rules: Rules | None = None) -> "World":
         """Deploy the token, fund the gas wallet and describe the chain in the database."""
         rules = rules or Rules()
-        signer = LocalSigner(MNEMONIC)
-        gas = await signer.address(Family.TRON, GAS_INDEX)
-        treasury = await signer.address(Family.TRON, TREASURY_INDEX)
+        signer = Keyring(MNEMONIC)
+        gas = signer.address(Family.TRON, GAS_INDEX)
+        treasury = signer.address(Family.TRON, TREASURY_INDEX)
         token, _ = await devnet.deploy_token()
         await devnet.faucet(gas, GAS_FUNDS)
         status = await devnet.status()
@@ -90,7 +96,7 @@ class World:
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
         """One more wallet of ours, with deposits on the chain (they need blocks to count)."""
         index = next(self._indices)
-        address = await LocalSigner(MNEMONIC).address(Family.TRON, index)
+        address = Keyring(MNEMONIC).address(Family.TRON, index)
         cursor = await self.connection.execute(
             "INSERT INTO wallets (chain_id, address, derivation_index) VALUES (%s, %s, %s) RETURNING id",
             [self.chain_id, address, index],
@@ -159,7 +165,7 @@ class World:
             (row["txid"], row["to_address"], int(row["amount"]))
             for row in await self.rows(
                 "SELECT a.txid, t.to_address, t.amount FROM transfers t "
-                "JOIN chain_transactions a ON a.transfer_id = t.id AND a.state = 'final' WHERE t.state = 'final'"
+                "JOIN chain_transactions a ON a.bundle_id = t.bundle_id AND a.state = 'final' WHERE t.state = 'final'"
             )
         )
         happened = Counter(
@@ -277,13 +283,23 @@ class Desk:
         self.bookkeeper = TransferStore(confirming)
         ledger, self.remove_ledger = ledger_of(self)
         may_sign = rules(replace(world.policy(*tokens), treasury=treasury), ledger)
-        self.sender = Sender(self.store, self.provider, LocalSigner(mnemonic), Family.TRON, may_sign)  # type: ignore[arg-type]
+        self.signer = LocalSigner(Keyring(mnemonic), may_sign)
+        discipline = discipline_of(self.provider)  # type: ignore[arg-type]
+        self.sender = Sender(self.store, self.provider, self.signer, may_sign, discipline)  # type: ignore[arg-type]
         self.settlement = self.new_settlement()
         self.queue = JobQueue(pool, uuid4(), config=QueueConfig(quiet_seconds=0))
 
     def new_settlement(self) -> Settlement:
         """A confirmation worker that has seen nothing yet."""
         return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 3.0)  # type: ignore[arg-type]
+
+    def may_sign(self, rules: SigningRules) -> None:
+        """The policy of this host changes."""
+        self.signer.rules = self.sender.rules = rules
+
+    def upkeep(self, kind: Kind = Kind.GAS) -> Upkeep:
+        """What a process with the keys does beside its jobs."""
+        return Upkeep(self.world.chain_id, kind, UpkeepStore(self.pool), self.sender)
 
     def handler(self, job_type: JobType) -> PayingHandler:
         made = GasTopups if job_type is JobType.GAS_TOPUP else Consolidations

@@ -58,9 +58,13 @@ def payment(state: str, *, kind: str = "gas", of: str = "job", age: str = "0", k
     """A statement that inserts a payment of the job ``of``."""
     settled = "now()" if state in ("final", "reverted", "rejected") else "NULL"
     return f"""
-        INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount,
-                               idempotency_key, state, settled_at, created_at, updated_at)
-        SELECT '{kind}', j.id, j.chain_id, j.wallet_id,
+        WITH bundle AS (
+            INSERT INTO bundles (chain_id, sender) SELECT j.chain_id, 'T-gas' FROM job_logs j WHERE j.job_id = '{of}'
+            RETURNING id
+        )
+        INSERT INTO transfers (kind, bundle_id, job_id, chain_id, wallet_id, asset_on_chain_id, from_address,
+                               to_address, amount, idempotency_key, state, settled_at, created_at, updated_at)
+        SELECT '{kind}', (SELECT id FROM bundle), j.id, j.chain_id, j.wallet_id,
                (SELECT id FROM asset_on_chain ORDER BY id LIMIT 1), 'T-gas', j.wallet_address,
                5000000, '{key}', '{state}', {settled}, now() - interval '{age}', now() - interval '{age}'
         FROM job_logs j WHERE j.job_id = '{of}'
@@ -71,11 +75,20 @@ def attempt(state: str, *, expires: str = "1 minute", nonce: str = "NULL", block
     """A statement that inserts a signed attempt of the newest payment."""
     expiration = "NULL" if nonce != "NULL" else f"now() + interval '{expires}'"
     return f"""
-        INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, expiration,
-                                        fee_cap, state, first_broadcast_at, block_number, block_time)
-        SELECT t.id, t.chain_id, 1, 'tx-' || t.id, 'x', t.from_address, {nonce}, {expiration}, 1, '{state}',
-               now() - interval '1 hour', 7, {block_time}
-        FROM transfers t ORDER BY t.id DESC LIMIT 1
+        WITH payment AS (
+            SELECT * FROM transfers t ORDER BY t.id DESC LIMIT 1
+        ), request AS (
+            INSERT INTO signing_requests (bundle_id, chain_id, sender, nonce, expiration, parameters, unsigned_bytes,
+                                          fee_cap, state)
+            SELECT t.bundle_id, t.chain_id, t.from_address, {nonce}, {expiration}, '{{}}', 'x', 1, 'signed'
+            FROM payment t RETURNING request_id
+        )
+        INSERT INTO chain_transactions (bundle_id, request_id, chain_id, attempt, txid, signed_bytes, sender, nonce,
+                                        expiration, fee_cap, state, first_broadcast_at, block_number, block_time,
+                                        created_at)
+        SELECT t.bundle_id, r.request_id, t.chain_id, 1, 'tx-' || t.id, 'x', t.from_address, {nonce}, {expiration}, 1,
+               '{state}', now() - interval '1 hour', 7, {block_time}, now() - interval '1 hour'
+        FROM payment t, request r
     """  # noqa: S608
 
 
@@ -405,8 +418,8 @@ FAULTS = (
             job("job", "completed"),
             payment("final"),
             attempt("final", nonce="4"),
-            "INSERT INTO nonces (chain_id, sender, nonce, transfer_id)"
-            " SELECT chain_id, from_address, 4, id FROM transfers",
+            "INSERT INTO nonces (chain_id, sender, nonce, bundle_id)"
+            " SELECT chain_id, from_address, 4, bundle_id FROM transfers",
         ),
         "settled as final while its nonce is reserved",
     ),

@@ -1,8 +1,12 @@
 """Steps that tests of payments share: what is claimed, killed, taken over and outlived."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from pipeline.chains.values import SignedTransaction
 from pipeline.queue.jobs import Job, JobType
+from pipeline.signing.request import Answer, Signed, SigningRequest
 from tests.chaos.world import Desk, World
 
 GAS = JobType.GAS_TOPUP
@@ -42,16 +46,35 @@ async def states(world: World) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-async def leave_signed(world: World, desk: Desk) -> None:
-    """A worker dies between the commits of signed and broadcasting, and its job is rescued."""
-    job = await claim(desk, GAS)
-    begin = desk.store.begin_broadcast
+async def leave_asked(world: World, desk: Desk, *, signed: bool = False, job_type: JobType = GAS) -> list[Answer]:
+    """A worker dies between the two commits, before or after the signer has answered, and its job is rescued. Returns
+    the answers that nobody got."""
+    job = await claim(desk, job_type)
+    sign = desk.signer.sign
+    answers: list[Answer] = []
 
-    async def die(*_: object) -> None:
+    async def die(requests: Sequence[SigningRequest]) -> list[Answer]:
+        if signed:
+            answers.extend(await sign(requests))
         raise Killed
 
-    desk.store.begin_broadcast = die  # type: ignore[method-assign,assignment]
+    desk.signer.sign = die  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        await desk.run(GAS, [job])
-    desk.store.begin_broadcast = begin  # type: ignore[method-assign]
+        await desk.run(job_type, [job])
+    desk.signer.sign = sign  # type: ignore[method-assign]
     await rescue(world, job)
+    return answers
+
+
+async def requests(world: World) -> list[str]:
+    """States of what was asked to be signed, oldest first."""
+    return [row["state"] for row in await world.rows("SELECT state FROM signing_requests ORDER BY created_at")]
+
+
+async def send_answer(desk: Desk, answer: Answer) -> str:
+    """Bytes that nobody kept are out all the same, as when a failover has lost the commit that kept them; the txid."""
+    assert isinstance(answer, Signed)
+    codec = desk.real_provider.codec
+    payment = codec.decode(answer.raw)
+    await desk.real_provider.broadcast(SignedTransaction(codec.txid_of(answer.raw), answer.raw, payment.sender, 0))
+    return answer.txid

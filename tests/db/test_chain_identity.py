@@ -25,7 +25,7 @@ async def test_it_does_not_become_another_network_once_something_was_signed(
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     await connection.execute("UPDATE chains SET network_id = repeat('cd', 32)")
-    await new_attempt(connection, tron, transfer)
+    await new_attempt(connection, transfer)
     with pytest.raises(psycopg.DatabaseError, match="is another chain") as refused:
         await connection.execute(f"UPDATE chains SET {change}")  # type: ignore[call-overload]  # noqa: S608
     assert refused.value.sqlstate == "FP004"

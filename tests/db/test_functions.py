@@ -81,20 +81,20 @@ class TestRescue:
         assert await value(connection, "SELECT cleanup_stuck_jobs(10)") == 0
         assert await value(connection, "SELECT cleanup_stuck_jobs(0)") == 0
 
-    async def test_a_signed_payment_goes_on_where_it_stood(self, connection: Connection, tron: Chain) -> None:
+    async def test_a_requested_payment_goes_on_where_it_stood(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         job = await new_job(connection, wallet)
-        await new_transfer(connection, tron, wallet, job=job, state="signed")
+        await new_transfer(connection, tron, wallet, job=job)
         await lease(connection, job, None)
         assert await value(connection, "SELECT cleanup_stuck_jobs(10)") == 1
         assert await rows(connection, "SELECT j.status, t.state FROM job_logs j, transfers t") == [
-            ("retrying", "signed")
+            ("retrying", "requested")
         ]
 
     async def test_attempts_run_out(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         job = await new_job(connection, wallet)
-        await new_transfer(connection, tron, wallet, job=job, state="signed")
+        await new_transfer(connection, tron, wallet, job=job)
         for number, status in enumerate(("retrying", "retrying", "failed"), 1):
             await lease(connection, job, None)
             ((job_id, now_status, reason),) = await rows(

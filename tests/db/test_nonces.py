@@ -10,12 +10,13 @@ from pipeline.db.pool import Connection, Pool
 from pipeline.payments.states import NONCE_MOVES, NonceState
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import GAS_FUNDS, EvmDesk, EvmWorld
-from tests.db.money import GAS_STATION, new_transfer, read_past_the_expiration
-from tests.db.sessions import value
+from tests.db.money import GAS_STATION, KEEP, new_transfer, read_past_the_expiration
+from tests.db.sessions import rows, value
 from tests.db.test_transitions import refused
-from tests.seed import Chain, add_wallets
+from tests.seed import Chain, Wallet, add_wallets
 
 GAS = JobType.GAS_TOPUP
+RESERVE = "SELECT reserve_nonce(bundle_id, %s) FROM transfers WHERE id = %s"
 
 
 async def told(connection: Connection, query: str, *parameters: Any) -> Any:
@@ -50,13 +51,16 @@ async def test_every_pair(connection: Connection, tron: Chain) -> None:
     await line(connection, tron, 7, finalized=8)
     await connection.execute("SET session_replication_role = replica")
     await connection.execute(
-        "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) VALUES (%s, %s, 7, %s)",
-        [tron.id, GAS_STATION, transfer],
+        "INSERT INTO nonces (chain_id, sender, nonce, bundle_id)"
+        " SELECT chain_id, from_address, 7, bundle_id FROM transfers WHERE id = %s",
+        [transfer],
     )
     await connection.execute(
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, fee_cap,"
-        r" state) VALUES (%s, %s, 1, 'tx1', '\x0a', %s, 7, 1, 'expired')",
-        [transfer, tron.id, GAS_STATION],
+        "WITH request AS (INSERT INTO signing_requests (bundle_id, chain_id, sender, nonce, parameters, unsigned_bytes,"
+        r" fee_cap, state) SELECT bundle_id, chain_id, from_address, 7, '{}', '\x0a', 1, 'signed' FROM transfers"
+        " RETURNING *) INSERT INTO chain_transactions (bundle_id, request_id, chain_id, attempt, txid, signed_bytes,"
+        r" sender, nonce, fee_cap, state) SELECT bundle_id, request_id, chain_id, 1, 'tx1', '\x0a', sender, 7, 1,"
+        " 'expired' FROM request"
     )
     await connection.execute("RESET session_replication_role")
     # By the state of its payment, which has to agree.
@@ -89,6 +93,8 @@ async def test_every_pair(connection: Connection, tron: Chain) -> None:
         seen |= allowed
     # A void one goes to a gap, a lost one to what was found on the chain, and this is neither.
     given = {(NonceState.VOID, NonceState.RESERVED), (NonceState.LOST, NonceState.RESERVED)}
+    # Given back only where nothing was signed (TestGivenBack).
+    given |= {(NonceState.RESERVED, NonceState.VOID)}
     assert seen == NONCE_MOVES - given | {(state, state) for state in NonceState}
 
 
@@ -101,13 +107,13 @@ async def test_a_nonce_goes_with_its_payment(connection: Connection, tron: Chain
     transfer = await new_transfer(connection, tron, wallet)
     await line(connection, tron, 3, finalized=4)
     async with connection.transaction(force_rollback=True):
-        assert await value(connection, "SELECT reserve_nonce(%s, 3)", transfer) == 3
+        assert await value(connection, RESERVE, 3, transfer) == 3
         await connection.execute("UPDATE nonces SET used_by = 'stranger'")
         ways = {
-            "expired": ["signed", "broadcasting", "expired"],
-            "included": ["signed", "broadcasting", "included"],
+            "expired": ["broadcasting", "expired"],
+            "included": ["broadcasting", "included"],
         }
-        for step in ways.get(state, ["signed", "broadcasting", "included", state]):
+        for step in ways.get(state, ["broadcasting", "included", state]):
             await connection.execute("UPDATE transfers SET state = %s", [step])
         assert await value(connection, "SELECT state FROM nonces") == nonce_state
 
@@ -118,7 +124,7 @@ async def test_handed_out_without_gap_and_never_twice(connection: Connection, tr
     transfers = [await new_transfer(connection, tron, wallet) for wallet in wallets]
 
     async def reserve(place: int, counted: int) -> int | str | None:
-        return await told(connection, "SELECT reserve_nonce(%s, %s)", transfers[place], counted)
+        return await told(connection, RESERVE, counted, transfers[place])
 
     async with connection.transaction(force_rollback=True):
         assert [await reserve(0, 0), await reserve(1, 0), await reserve(2, 1)] == [0, 1, 2]
@@ -133,13 +139,13 @@ async def test_a_sender_that_was_used_before_is_looked_into_first(connection: Co
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     async with connection.transaction(force_rollback=True):
-        assert await told(connection, "SELECT reserve_nonce(%s, 5)", transfer) == "FP005"
+        assert await told(connection, RESERVE, 5, transfer) == "FP005"
         await connection.execute("SELECT doubt_sender(%s, %s, 5)", [tron.id, GAS_STATION])
-        assert await told(connection, "SELECT reserve_nonce(%s, 0)", transfer) == "FP005", "whoever else says 0"
+        assert await told(connection, RESERVE, 0, transfer) == "FP005", "whoever else says 0"
         await connection.execute("UPDATE senders SET first_nonce = 5")
-        assert await told(connection, "SELECT reserve_nonce(%s, 5)", transfer) == "FP005", "still in doubt"
+        assert await told(connection, RESERVE, 5, transfer) == "FP005", "still in doubt"
         await connection.execute("UPDATE senders SET unknown_below = NULL, unknown_since = NULL")
-        assert await told(connection, "SELECT reserve_nonce(%s, 5)", transfer) == 5
+        assert await told(connection, RESERVE, 5, transfer) == 5
 
 
 async def test_a_sender_still_looked_into_says_so(connection: Connection, tron: Chain) -> None:
@@ -149,7 +155,7 @@ async def test_a_sender_still_looked_into_says_so(connection: Connection, tron: 
     await line(connection, tron, 5)
     await connection.execute("SELECT doubt_sender(%s, %s, 5)", [tron.id, GAS_STATION])
     with pytest.raises(psycopg.DatabaseError, match=r"those below nonce 5 are still looked into") as error:
-        await connection.execute("SELECT reserve_nonce(%s, 5)", [transfer])
+        await connection.execute(RESERVE, [5, transfer])
     assert error.value.sqlstate == "FP005"
 
 
@@ -159,22 +165,103 @@ async def test_a_held_sender_gets_none(connection: Connection, tron: Chain) -> N
     await line(connection, tron)
     await connection.execute("SELECT hold_sender(%s, %s, 'look')", [tron.id, GAS_STATION])
     with pytest.raises(psycopg.DatabaseError, match=r"is held since .*: look") as error:
-        await connection.execute("SELECT reserve_nonce(%s, 0)", [transfer])
+        await connection.execute(RESERVE, [0, transfer])
     assert error.value.sqlstate == "FP006"
     assert await value(connection, "SELECT release_sender('tron', %s)", GAS_STATION) == "look"
     assert await refused(connection, "SELECT release_sender('tron', %s)", GAS_STATION) == "P0002"
     async with connection.transaction(force_rollback=True):
-        assert await told(connection, "SELECT reserve_nonce(%s, 0)", transfer) == 0
+        assert await told(connection, RESERVE, 0, transfer) == 0
 
 
-async def test_none_is_reserved_without_bytes(connection: Connection, tron: Chain) -> None:
-    """Later payments of the sender would wait behind it."""
+async def test_none_is_reserved_without_a_request(connection: Connection, tron: Chain) -> None:
+    """Later payments of the sender would wait behind it, and nobody would finish it."""
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
-    with pytest.raises(psycopg.DatabaseError, match="nothing is signed with it") as error:
-        await connection.execute("SELECT reserve_nonce(%s, 0)", [transfer])
+    with pytest.raises(psycopg.DatabaseError, match="no signature is asked for with it") as error:
+        await connection.execute(RESERVE, [0, transfer])
     assert error.value.sqlstate == "FP003"
     assert await value(connection, "SELECT count(*) FROM nonces") == 0
+
+
+class TestGivenBack:
+    """Nonces of payments for which nothing was signed; on a chain of the EVM family in all but its addresses."""
+
+    @pytest.fixture
+    async def asked(self, connection: Connection, tron: Chain) -> list[int]:
+        """Bundles with nonces 0, 1, … whose signatures are asked for, each of a job of its own."""
+        await connection.execute("UPDATE chains SET family = 'evm', network_id = '56', gas_cooldown = '0'")
+        await line(connection, tron)
+        wallets = await add_wallets(connection, tron, 3)
+        return [await self.ask(connection, tron, wallet) for wallet in wallets]
+
+    async def ask(self, connection: Connection, tron: Chain, wallet: Wallet) -> int:
+        """As one process after the other, none of which has finished; so none of the guards of order is in the way."""
+        transfer = await new_transfer(connection, tron, wallet)
+        bundle = await value(connection, "SELECT bundle_id FROM transfers WHERE id = %s", transfer)
+        async with connection.transaction():
+            await connection.execute(
+                "INSERT INTO nonces (chain_id, sender, nonce, bundle_id)"
+                " SELECT chain_id, sender, next_nonce(chain_id, sender), id FROM bundles WHERE id = %s",
+                [bundle],
+            )
+            await connection.execute(
+                "INSERT INTO signing_requests (bundle_id, chain_id, sender, nonce, parameters, unsigned_bytes, fee_cap)"
+                r" SELECT bundle_id, chain_id, sender, nonce, '{}', '\x0a', 1 FROM nonces WHERE bundle_id = %s",
+                [bundle],
+            )
+        return int(bundle)
+
+    async def refuse(self, connection: Connection, bundle: int) -> int | None:
+        """As who asked does it, in one commit."""
+        async with connection.transaction():
+            await connection.execute(
+                "UPDATE signing_requests SET state = 'refused', refusal = 'no' WHERE bundle_id = %s", [bundle]
+            )
+            await connection.execute("UPDATE transfers SET state = 'rejected' WHERE bundle_id = %s", [bundle])
+            given: int | None = await value(connection, "SELECT give_back_nonce(%s)", bundle)
+        return given
+
+    async def nonces(self, connection: Connection) -> list[tuple[Any, ...]]:
+        return await rows(connection, "SELECT nonce, state FROM nonces ORDER BY nonce")
+
+    async def test_the_last_ones_are_handed_out_anew(
+        self, connection: Connection, tron: Chain, asked: list[int]
+    ) -> None:
+        assert [await self.refuse(connection, bundle) for bundle in reversed(asked[1:])] == [2, 1]
+        assert await self.nonces(connection) == [(0, "reserved")]
+        (wallet,) = await add_wallets(connection, tron, 1)
+        await self.ask(connection, tron, wallet)
+        assert await self.nonces(connection) == [(0, "reserved"), (1, "reserved")]
+
+    async def test_one_that_later_ones_wait_for_is_filled(self, connection: Connection, asked: list[int]) -> None:
+        assert await self.refuse(connection, asked[1]) == 1
+        assert await self.nonces(connection) == [(0, "reserved"), (1, "void"), (2, "reserved")]
+        assert await self.refuse(connection, asked[1]) is None
+        assert await self.refuse(connection, asked[2]) == 2
+        assert await self.nonces(connection) == [(0, "reserved"), (1, "void")]
+
+    @pytest.mark.parametrize("then", ["DELETE FROM nonces", "UPDATE nonces SET state = 'void', bundle_id = NULL"])
+    async def test_none_while_it_may_have_been_signed(
+        self, connection: Connection, asked: list[int], then: str
+    ) -> None:
+        assert await refused(connection, "SELECT give_back_nonce(%s)", asked[2]) in {"FP003", "FP004"}
+        assert await refused(connection, f"{then} WHERE nonce = 2") in {"FP003", "FP004"}
+        await connection.execute(KEEP, [await self.request_of(connection, asked[2]), "tx2"])
+        assert await refused(connection, "SELECT give_back_nonce(%s)", asked[2]) in {"FP003", "FP004"}
+        assert await refused(connection, f"{then} WHERE nonce = 2") in {"FP003", "FP004"}
+
+    async def request_of(self, connection: Connection, bundle: int) -> Any:
+        return await value(connection, "SELECT request_id FROM signing_requests WHERE bundle_id = %s", bundle)
+
+    async def test_the_next_payment_is_told_to_finish_it(
+        self, connection: Connection, tron: Chain, asked: list[int]
+    ) -> None:
+        """No worker holds the job behind it, as that one's lease was never taken."""
+        (wallet,) = await add_wallets(connection, tron, 1)
+        transfer = await new_transfer(connection, tron, wallet)
+        with pytest.raises(psycopg.DatabaseError, match=r"nonce 0 of .* its transaction is not signed") as error:
+            await connection.execute(RESERVE, [0, transfer])
+        assert error.value.sqlstate == "FP013"
 
 
 @pytest.mark.parametrize(
@@ -184,8 +271,8 @@ async def test_none_is_reserved_without_bytes(connection: Connection, tron: Chai
         ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 5, 'void' FROM nonces", "FP004"),
         ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 2, 'void' FROM nonces", "FP004"),
         (
-            "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) "
-            "SELECT chain_id, 'other', 4, transfer_id FROM nonces",
+            "INSERT INTO nonces (chain_id, sender, nonce, bundle_id) "
+            "SELECT chain_id, 'other', 4, bundle_id FROM nonces",
             "FP004",
         ),
         ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 3, 'void' FROM nonces", "23505"),
@@ -202,7 +289,7 @@ async def test_what_is_refused(connection: Connection, tron: Chain, change: str,
     transfer = await new_transfer(connection, tron, wallet)
     await line(connection, tron, 3, finalized=4)
     async with connection.transaction(force_rollback=True):
-        await connection.execute("SELECT reserve_nonce(%s, 3)", [transfer])
+        await connection.execute(RESERVE, [3, transfer])
         assert await told(connection, change) == sqlstate
 
 
@@ -236,8 +323,10 @@ async def test_an_evm_attempt_needs_a_nonce(evm: EvmWorld, evm_desk: EvmDesk) ->
     await evm_desk.run(GAS)
     with pytest.raises(psycopg.DatabaseError, match="a nonce is for EVM chains, and needed there"):
         await evm.connection.execute(
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, expiration, "
-            r"fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, now(), 1 FROM chain_transactions"
+            "SET session_replication_role = replica; UPDATE transfers SET state = 'requested'; "
+            "RESET session_replication_role; "
+            "INSERT INTO signing_requests (bundle_id, chain_id, sender, expiration, parameters, unsigned_bytes,"
+            r" fee_cap) SELECT bundle_id, chain_id, sender, now(), '{}', '\x0a', 1 FROM chain_transactions"
         )
 
 

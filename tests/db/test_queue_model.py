@@ -21,7 +21,17 @@ from tests.seed import add_wallets, seed_tron
 
 WALLETS = 4
 LIVE = ("pending", "active", "retrying")
-MONEY = ("chain_transactions", "nonces", "transfers", "gas_spending", "fees_paid", "chain_cursors", "senders")
+MONEY = (
+    "chain_transactions",
+    "nonces",
+    "signing_requests",
+    "transfers",
+    "bundles",
+    "gas_spending",
+    "fees_paid",
+    "chain_cursors",
+    "senders",
+)
 Result = TypeVar("Result")
 
 

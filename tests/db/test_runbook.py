@@ -220,9 +220,8 @@ async def test_scripts_run_on_an_empty_database(database: str, script: str) -> N
 async def busy_day(connection: Connection, tron: Chain, wallet: Wallet) -> Wallet:
     """A bit of everything, all of it old enough to be shown."""
     wallets = await add_wallets(connection, tron, 4)
-    gas = await new_transfer(connection, tron, wallets[0], state="signed")
-    attempt = await new_attempt(connection, tron, gas)
-    await connection.execute("UPDATE transfers SET state = 'broadcasting'")
+    gas = await new_transfer(connection, tron, wallets[0])
+    attempt = await new_attempt(connection, gas)
     await connection.execute(
         "UPDATE chain_transactions SET state = 'broadcasting', broadcast_count = 2, last_result = 'SERVER_BUSY'"
         " WHERE id = %s",

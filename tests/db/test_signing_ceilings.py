@@ -103,7 +103,7 @@ async def test_an_offer_stays_below_what_this_host_may_sign(
     (first,) = await evm.attempts()
     rules = evm_desk.sender.rules
     little = replace(rules.policy, fee_max=int(first["fee_cap"]) * 12 // 10)
-    evm_desk.sender.rules = SigningRules(little, rules._ledger)
+    evm_desk.may_sign(SigningRules(little, rules._ledger))
     assert await evm_desk.upkeep().round() == 1
     _, second = await evm.attempts()
     assert int(first["fee_cap"]) < int(second["fee_cap"]) <= little.fee_max

@@ -268,7 +268,7 @@ async def test_gas_that_was_sent_next_year_bars_no_top_up(connection: Connection
         " gas_max_per_day = gas_amount, gas_max_total = 2 * gas_amount"
     )
     async with clock_ahead(connection):
-        transfer = await new_transfer(connection, tron, wallet, state="signed")
+        transfer = await new_transfer(connection, tron, wallet)
         await connection.execute("UPDATE transfers SET state = 'broadcasting' WHERE id = %s", [transfer])
         await connection.execute("UPDATE transfers SET state = 'included' WHERE id = %s", [transfer])
         await connection.execute("UPDATE transfers SET state = 'final' WHERE id = %s", [transfer])
@@ -288,10 +288,9 @@ async def test_bytes_that_were_sent_next_year_are_sent_again_and_can_be_proved_d
     connection: Connection, database: str, tron: Chain
 ) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
-    transfer = await new_transfer(connection, tron, wallet, state="signed")
-    attempt = await new_attempt(connection, tron, transfer)
+    transfer = await new_transfer(connection, tron, wallet)
+    attempt = await new_attempt(connection, transfer)
     async with clock_ahead(connection):
-        await connection.execute("UPDATE transfers SET state = 'broadcasting' WHERE id = %s", [transfer])
         await connection.execute(
             "UPDATE chain_transactions SET state = 'broadcasting', first_broadcast_at = clock_timestamp(),"
             " last_broadcast_at = clock_timestamp()"

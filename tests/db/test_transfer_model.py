@@ -6,7 +6,7 @@ What the chain took is kept apart from the books: no walk ever leads to a second
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,11 +16,23 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from pipeline.chains.values import Asset, BlockRef, Effect, Payment, SignedTransaction, TransactionResult
+from pipeline.chains.fees import TronParameters
+from pipeline.chains.values import (
+    Asset,
+    BlockRef,
+    Effect,
+    Payment,
+    SignedTransaction,
+    TransactionResult,
+    UnsignedTransaction,
+)
 from pipeline.db.pool import Connection, pool_of
 from pipeline.payments.ending import Finding
 from pipeline.payments.intents import Kind, LiveAttempt
-from pipeline.payments.send.store import LeaseLost, MayStillLand, MovedOn, StepRefused, TransferStore
+from pipeline.payments.requests import OpenRequest
+from pipeline.payments.send.refusals import LeaseLost, MayStillLand, MovedOn, StepRefused
+from pipeline.payments.send.request_store import Ask, Kept, Ready, RequestStore
+from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.jobs import Job, JobType
 from tests.db.money import TREASURY
@@ -30,7 +42,7 @@ from tests.seed import USDT, USDT_CONTRACT
 
 ASSET = Asset("USDT", 6, USDT_CONTRACT)
 LIFETIME = timedelta(minutes=3)
-UNSENT = ("requested", "signed", "expired")
+UNSENT = ("requested", "expired")
 OUT = ("broadcasting", "included")
 SETTLED = ("final", "reverted", "rejected")
 GENESIS = datetime(2030, 1, 1, tzinfo=UTC)
@@ -45,6 +57,10 @@ class Modelled:
     state: str
     attempts: dict[int, str]
     """State by id; of several only the last is not over."""
+    request: OpenRequest | None = None
+    """What is asked to be signed, and may have been."""
+    refused: list[datetime] = field(default_factory=list)
+    """Until when what was refused could land, had it been signed."""
 
 
 class Payments(Life):
@@ -56,10 +72,15 @@ class Payments(Life):
         super().__init__()
         self.confirming = pool_of(self.database, "test", role="pipeline_confirmations", max_size=2)
         self.store = TransferStore(self.queues[0].pool)
+        self.requests = RequestStore(self.queues[0].pool)
         self.settlements = SettlementStore(self.run(self.confirming.__aenter__()))
         self.payments: dict[int, Modelled] = {}
         self.expirations: dict[int, datetime] = {}
         """By attempt."""
+        self.ended: set[UUID] = set()
+        """Jobs that have ended once."""
+        self.asked_until: dict[UUID, datetime] = {}
+        """By request."""
         self.cursor = BlockRef(1, "b1", GENESIS)
         self.landed: Counter[str] = Counter()
         """Payments on the chain, by idempotency key."""
@@ -74,9 +95,10 @@ class Payments(Life):
         self.run(self.settlements.advance(self.chain.id, None, self.cursor))
 
     def becomes(self, job_id: UUID, status: str) -> None:
-        """A job that ends gives up what never left."""
+        """A job that ends gives up what nobody is asked to sign."""
         super().becomes(job_id, status)
         if status in ("completed", "failed", "cancelled"):
+            self.ended.add(job_id)
             for payment in self.of_job(job_id):
                 self.give_up_in_model(payment)
 
@@ -84,11 +106,8 @@ class Payments(Life):
         return [payment for payment in self.payments.values() if payment.job.id == job_id]
 
     def give_up_in_model(self, payment: Modelled) -> None:
-        if payment.state in UNSENT:
+        if payment.state in UNSENT and payment.request is None:
             payment.state = "rejected"
-            payment.attempts = {
-                one: "rejected" if state == "signed" else state for one, state in payment.attempts.items()
-            }
 
     def last(self, payment: Modelled) -> int:
         return max(payment.attempts)
@@ -106,7 +125,7 @@ class Payments(Life):
 
     # -- senders
 
-    @rule(steps=st.sampled_from([1, 2, 3, 3, 3]))
+    @rule(steps=st.sampled_from([1, 2, 2, 2]))
     def pay(self, steps: int) -> None:
         """A job goes on as far as ``steps``, with nobody in between."""
         ready = [job for _, job in self.held if self.mine(job)]
@@ -114,85 +133,125 @@ class Payments(Life):
             self.claim(0, 1)
             ready = [job for _, job in self.held if self.mine(job)]
         for job in ready:
-            payment = next((one for one in self.of_job(job.id) if one.state in UNSENT), None) or self.step_request(job)
-            if payment is not None and steps > 1 and payment.state != "signed":
-                self.step_sign(payment, job)
-            if payment is not None and steps > 2:
-                self.step_broadcast(payment, job)
+            payment = next((one for one in self.of_job(job.id) if one.state in UNSENT), None)
+            if payment is None or payment.request is None:
+                payment = self.step_ask(job)
+            if payment is not None and steps > 1:
+                self.step_keep(payment, job)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
-    def request(self, data: st.DataObject) -> None:
-        self.step_request(data.draw(st.sampled_from(self.held))[1])
+    def ask(self, data: st.DataObject) -> None:
+        self.step_ask(data.draw(st.sampled_from(self.held))[1])
 
-    def step_request(self, job: Job) -> Modelled | None:
+    def step_ask(self, job: Job) -> Modelled | None:
+        """The first commit."""
         of_wallet = [one for one in self.payments.values() if one.job.wallet_id == job.wallet_id]
+        own = next((one for one in self.of_job(job.id) if one.state in UNSENT), None)
         under_way = any(one.state not in SETTLED for one in of_wallet)
-        given_up = any(
-            state == "rejected" and self.expirations[attempt] > self.cursor.timestamp
-            for one in of_wallet
-            for attempt, state in one.attempts.items()
-        )
+        waits = any(until > self.cursor.timestamp for one in of_wallet for until in one.refused)
         paid = any(one.state == "final" for one in self.of_job(job.id))
         wanted = Payment(job.wallet_address, TREASURY, ASSET, 300 * USDT)
-        made = self.attempt_step(
-            job,
-            self.store.request(job, Kind.CONSOLIDATION, self.chain.token_id, wanted, 1),
-            allowed=not (under_way or given_up or paid),
-            error=MayStillLand if given_up and not paid else MovedOn,
+        if own is not None:
+            allowed, error = own.request is None, MovedOn
+        else:
+            allowed, error = not (under_way or waits or paid), MayStillLand if waits and not paid else MovedOn
+        unsigned = UnsignedTransaction(
+            payments=(wanted,),
+            raw=b"%d" % next(self.numbers),
+            digests=(b"",),
+            fee_cap=1,
+            expiration=self.cursor.timestamp + LIFETIME,
+            ref_block=self.cursor.number,
         )
+        parameters = TronParameters(self.cursor.number, "00" * 32, self.cursor.timestamp + LIFETIME, GENESIS)
+        ask = Ask(
+            Kind.CONSOLIDATION,
+            self.chain.token_id,
+            wanted,
+            1,
+            lambda _: (parameters, unsigned),
+            job.wallet_id,
+            None,
+            job.wallet_address,
+            transfer_id=None if own is None else own.id,
+        )
+        made = self.attempt_step(job, self.requests.ask(job, [ask], None), allowed=allowed, error=error)
         if made is None:
             return None
-        payment = self.payments[made] = Modelled(made, job, "requested", {})
+        (request,) = made
+        payment = self.payments.setdefault(request.transfer, Modelled(request.transfer, job, "requested", {}))
+        payment.state, payment.request = "requested", request
+        self.asked_until[request.id] = self.cursor.timestamp + LIFETIME
         return payment
 
-    @precondition(lambda self: self.held and self.payments)
+    @precondition(lambda self: self.held and any(one.request for one in self.payments.values()))
     @rule(data=st.data())
-    def sign(self, data: st.DataObject) -> None:
-        self.step_sign(*self.payment_and_holder(data))
+    def keep(self, data: st.DataObject) -> None:
+        payment, job = self.payment_and_holder(data, asked=True)
+        self.step_keep(payment, job)
 
-    def step_sign(self, payment: Modelled, job: Job) -> None:
+    def kept(self, payment: Modelled) -> Kept:
+        assert payment.request is not None
         number = next(self.numbers)
-        expiration = self.cursor.timestamp + LIFETIME
-        signed = SignedTransaction(
-            txid=f"{number:064x}",
-            raw=b"%d" % number,
-            sender=job.wallet_address,
-            fee_cap=1,
-            expiration=expiration,
-            ref_block=self.cursor.number,
-            nonce=None,
-        )
-        can = payment.job.id == job.id and payment.state in ("requested", "expired")
-        made = self.attempt_step(job, self.store.record_signed(job, payment.id, signed), allowed=can)
+        signed = SignedTransaction(f"{number:064x}", b"%d" % number, payment.request.payment.sender, 1)
+        return Kept(payment.request, signed)
+
+    def step_keep(self, payment: Modelled, job: Job) -> None:
+        """The second commit, by who holds the job."""
+        can = payment.job.id == job.id
+        made = self.attempt_step(job, self.requests.keep([self.kept(payment)], job), allowed=can)
         if made is not None:
-            payment.state, payment.attempts[made] = "signed", "signed"
-            self.expirations[made] = expiration
+            self.goes_out(payment, made[0])
 
-    @precondition(lambda self: self.held and any(one.attempts for one in self.payments.values()))
+    @precondition(lambda self: any(one.request for one in self.payments.values()))
     @rule(data=st.data())
-    def broadcast(self, data: st.DataObject) -> None:
-        self.step_broadcast(*self.payment_and_holder(data, signed_once=True))
+    def keep_for_another(self, data: st.DataObject) -> None:
+        """Whoever has the keys may finish a request, whatever became of its job."""
+        payment = data.draw(st.sampled_from([one for one in self.payments.values() if one.request]))
+        (ready,) = self.run(self.requests.keep([self.kept(payment)]))
+        self.goes_out(payment, ready)
 
-    def step_broadcast(self, payment: Modelled, job: Job) -> None:
-        can = payment.job.id == job.id and payment.state == "signed"
-        self.attempt_step(job, self.store.begin_broadcast(job, [self.last(payment)]), allowed=can)
-        if self.mine(job) and can:
-            payment.state = payment.attempts[self.last(payment)] = "broadcasting"
-            self.awaiting.add(job.id)
+    def goes_out(self, payment: Modelled, ready: Ready) -> None:
+        payment.state = payment.attempts[ready.attempt_id] = "broadcasting"
+        self.expirations[ready.attempt_id] = self.asked_until[ready.request.id]
+        again, payment.request = payment.request, None
+        job = payment.job.id
+        if self.status[job] in ("pending", "active", "retrying"):
+            if self.status[job] != "active":
+                self.lease[job] += 1
+                self.status[job] = "active"
+            self.awaiting.add(job)
+        assert again is not None
+        with pytest.raises(MovedOn):
+            self.run(self.requests.keep([Kept(again, ready.signed)]))
+        assert not self.run(self.requests.refuse(again, "no", reject=True))
+
+    @precondition(lambda self: any(one.request for one in self.payments.values()))
+    @rule(data=st.data(), reject=st.booleans())
+    def refuse(self, data: st.DataObject, reject: bool) -> None:
+        """The signer says that it never signed it, and never will."""
+        payment = data.draw(st.sampled_from([one for one in self.payments.values() if one.request]))
+        assert payment.request is not None
+        ended = self.status[payment.job.id] in ("completed", "failed", "cancelled")
+        assert self.run(self.requests.refuse(payment.request, "no", reject=reject or ended))
+        payment.refused.append(self.asked_until[payment.request.id])
+        payment.request = None
+        if reject or ended:
+            payment.state = "rejected"
 
     @precondition(lambda self: self.held and self.payments)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
         payment, job = self.payment_and_holder(data)
-        can = payment.job.id == job.id and payment.state in UNSENT
+        can = payment.job.id == job.id and payment.state in UNSENT and payment.request is None
         self.attempt_step(job, self.store.reject(job, payment.id, "decided anew"), allowed=can)
         if self.mine(job) and can:
             self.give_up_in_model(payment)
 
-    def payment_and_holder(self, data: st.DataObject, *, signed_once: bool = False) -> tuple[Modelled, Job]:
+    def payment_and_holder(self, data: st.DataObject, *, asked: bool = False) -> tuple[Modelled, Job]:
         """Mostly what belongs together."""
-        payment = data.draw(st.sampled_from([one for one in self.payments.values() if one.attempts or not signed_once]))
+        payment = data.draw(st.sampled_from([one for one in self.payments.values() if one.request or not asked]))
         own = [job for _, job in self.held if job.id == payment.job.id] if data.draw(st.integers(0, 4)) else []
         return payment, data.draw(st.sampled_from(own or [job for _, job in self.held]))
 
@@ -216,8 +275,13 @@ class Payments(Life):
             (key,) = self.run(_keys(self.connection, payment.id))
             self.landed[key] += 1
         payment.state = payment.attempts[attempt.id] = "final" if success else "reverted"
-        self.awaiting.discard(payment.job.id)
-        self.becomes(payment.job.id, "completed" if success else "failed")
+        self.ends(payment, "completed" if success else "failed")
+
+    def ends(self, payment: Modelled, status: str) -> None:
+        """Its job with it, unless that has ended before."""
+        if payment.job.id in self.awaiting:
+            self.awaiting.discard(payment.job.id)
+            self.becomes(payment.job.id, status)
 
     @precondition(lambda self: any(one.state in OUT for one in self.payments.values()))
     @rule(data=st.data())
@@ -262,13 +326,16 @@ class Payments(Life):
         assert (done is not None) == (payment.state == "broadcasting")
         if done is not None:
             payment.state = payment.attempts[attempt.id] = "expired"
-            self.awaiting.discard(payment.job.id)
-            self.becomes(payment.job.id, "retrying")
+            self.ends(payment, "retrying")
 
     @rule()
     def tidy(self) -> None:
-        """What the protocol leaves behind is nothing."""
-        assert self.run(self.store.reject_orphans(self.chain.id)) == []
+        """What the protocol leaves behind is what died after its job had ended."""
+        left = [one for one in self.payments.values() if one.state in UNSENT and one.request is None]
+        ended = [one for one in left if self.status[one.job.id] in ("completed", "failed", "cancelled")]
+        assert self.run(self.store.reject_orphans(self.chain.id)) == [one.id for one in ended]
+        for one in ended:
+            self.give_up_in_model(one)
         assert self.run(self.settlements.release_stranded(self.chain.id)) == 0
 
     def live(self, payment: Modelled) -> LiveAttempt:
@@ -309,7 +376,8 @@ class Payments(Life):
 
     @invariant()
     def who_waits_for_the_chain_has_something_there(self) -> None:
-        assert self.awaiting == {one.job.id for one in self.payments.values() if one.state in OUT}
+        out = {one.job.id for one in self.payments.values() if one.state in OUT}
+        assert out - self.ended <= self.awaiting <= out, "a job that had ended before is parked by who claims it again"
         assert all(self.status[job_id] == "active" for job_id in self.awaiting)
 
 

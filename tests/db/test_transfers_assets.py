@@ -1,14 +1,14 @@
 """Several assets in one wallet: one payment each, one job for all of them, on both families."""
 
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from pipeline.chains.values import Asset, SignedTransaction
+from pipeline.chains.values import Asset
 from pipeline.db.pool import Pool
 from pipeline.queue.jobs import Done, Job, JobType, Outcome, Parked, Retry
+from pipeline.signing.request import Answer, SigningRequest
 from tests.chains.evm.anvil import AnvilError
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
@@ -211,23 +211,23 @@ async def test_gas_pays_for_all_of_them_together(several: Several) -> None:
         assert isinstance(outcome, Done)
 
 
-async def test_killed_between_two_signatures_both_are_paid_once(several: Several) -> None:
+@pytest.mark.parametrize("signed", [False, True])
+async def test_killed_between_the_commits_both_are_paid_once(several: Several, signed: bool) -> None:
     await several.token("PlainToken", arguments=f"{18:064x}")
     await several.wallet(PlainToken=300)
     job = await claim(several.desk, CONSOLIDATION)
-    sign, calls = several.desk.sender.sign, 0
+    sign = several.desk.signer.sign
 
-    async def die_at_the_second(*arguments: Any) -> SignedTransaction:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise Killed
-        return await sign(*arguments)
+    async def die(requests: Sequence[SigningRequest]) -> list[Answer]:
+        assert len(requests) == 2, "one sender, one batch"
+        if signed:
+            await sign(requests)
+        raise Killed
 
-    several.desk.sender.sign = die_at_the_second  # type: ignore[method-assign]
+    several.desk.signer.sign = die  # type: ignore[method-assign]
     with pytest.raises(Killed):
         await several.run(jobs=[job])
-    several.desk.sender.sign = sign  # type: ignore[method-assign]
+    several.desk.signer.sign = sign  # type: ignore[method-assign]
     assert await states(several.world) == (["active"], ["requested", "requested"], []), "both or none"
     await rescue(several.world, job)
     assert await several.run() == Parked()

@@ -9,7 +9,7 @@ import pytest
 from pipeline.chains.fees import TronFee
 from pipeline.chains.values import Balance, BalanceQuery, Family, Finality
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
-from pipeline.signing.local import LocalSigner
+from pipeline.signing.keyring import Keyring
 from tests.chaos.world import MNEMONIC, Desk, World
 from tests.policy import allow
 from tests.seed import TRX, USDT, Wallet
@@ -158,7 +158,7 @@ class TestStrangeRows:
 
     async def test_a_house_wallet_is_not_swept(self, world: World, desk: Desk) -> None:
         """Index 5 is kept for the house; whoever can write a row must not empty it."""
-        address = await LocalSigner(MNEMONIC).address(Family.TRON, 5)
+        address = Keyring(MNEMONIC).address(Family.TRON, 5)
         await world.connection.execute(
             "INSERT INTO wallets (chain_id, address, derivation_index, needs_consolidation) VALUES (%s, %s, 5, true)",
             [world.chain_id, address],
@@ -204,7 +204,7 @@ class TestStrangeRows:
         await world.devnet.solidify()
         await add_token(world, "USDX", token)
         await world.flag(wallet, consolidation=True)
-        desk.sender.rules = allow(desk.sender.rules, [token])
+        desk.may_sign(allow(desk.sender.rules, [token]))
         assert [outcome for _, outcome in await desk.run(CONSOLIDATION)] == [Parked()]
         await desk.settle()
         paid = [one for one in await world.devnet.audit() if one.sender == wallet.address and one.contract == token]

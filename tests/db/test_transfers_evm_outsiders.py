@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.chains.values import Asset, Finality, Payment
+from pipeline.chains.values import Finality
+from pipeline.db.statements import statement
 from pipeline.payments.intents import Kind
 from pipeline.payments.reconcile import reconciliation
 from pipeline.payments.reconcile.nonce_uses import NonceUse
@@ -157,8 +158,10 @@ class TestTwoConfirmationWorkers:
         """Who asks counts budgets under the lock that gives up what was asked for before, too: no deadlock."""
         await known.flag(thirsty_evm, gas=True)
         (job,) = await evm_desk.queue.enqueue_and_claim(GAS, 10)
-        asked = Payment(known.gas_address, thirsty_evm.address, Asset("BNB", 18), FINNEY)
-        await evm_desk.store.request(job, Kind.GAS, known.native_id, asked, 1)
+        # As the signer refused it for now: nobody is asked to sign it.
+        intent = {"asset_id": known.native_id, "amount": FINNEY, "fee_reserved": 1, "kind": Kind.GAS}
+        parties = {"from_address": known.gas_address, "to_address": thirsty_evm.address}
+        await known.connection.execute(statement("payments/send/request"), {"job_uuid": job.id, **intent, **parties})
         txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
         await known.network.finalize()
         await evm_desk.settlement.round()

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.rpc.node import EvmNode, Request
-from pipeline.chains.values import Effect, Finality
+from pipeline.chains.values import Effect, Family, Finality
 from pipeline.db.pool import Pool
+from pipeline.keys.derivation import GAS_INDEX
 from pipeline.payments.intents import Kind
 from pipeline.payments.send.replacement_store import UpkeepStore
 from pipeline.payments.settle import settlement as settle
 from pipeline.queue.jobs import Defer, JobType, Parked
+from pipeline.signing.keyring import Keyring
 from tests.building import bump
 from tests.chains.provider.evm_network import TRANSFER_TOPIC
 from tests.chaos.evm_world import EvmDesk, EvmWorld
+from tests.chaos.world import MNEMONIC
 from tests.db.paying_kit import states
 from tests.db.test_transfers_evm_stuck import outsider, stuck
 from tests.seed import Wallet
@@ -31,9 +34,8 @@ async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
     await stuck(evm, desk)
     (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
     unsigned = await bump(desk.real_provider, wanted.signed)  # type: ignore[attr-defined]
-    authority = await desk.sender.authority(wanted.owner.derivation_index)
-    async with desk.sender.permit(unsigned, wanted.signed) as permit:
-        signed = await desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
+    signature = Keyring(MNEMONIC).sign(Family.EVM, GAS_INDEX, unsigned.digest)
+    signed = desk.real_provider.codec.attach(unsigned, signature)
     await evm.network.node.call("anvil_dropAllTransactions")
     await desk.real_provider.broadcast(signed)
     return signed.txid

@@ -18,7 +18,7 @@ async def test_it_is_swept_once_it_has_a_tolerance(evm: EvmWorld, evm_desk: EvmD
     asset_id, token = await evm.add_token(
         "SharesToken", arguments=f"{int(exact):064x}", flag_above=4_000_000, execute_min=2_000_000
     )
-    evm_desk.sender.rules = allow(evm_desk.sender.rules, [str(token.contract)])
+    evm_desk.may_sign(allow(evm_desk.sender.rules, [str(token.contract)]))
     wallet = await evm.wallet(trx=10 * FINNEY)
     await evm.mint(token, wallet, AMOUNT + 1)
     await evm.network.finalize()

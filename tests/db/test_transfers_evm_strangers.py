@@ -279,24 +279,25 @@ class TestPool:
         assert await again(known, evm_desk) == [Parked()]
 
 
-class TestGivenUpBytes:
+class TestRefusedSignatures:
     async def test_the_next_payment_waits_until_their_nonce_is_settled(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        """As an older version left them: called rejected, and signed for ever."""
+        """A signer called them never signed, and did not know it for certain; later payments waited for their nonce."""
         await known.flag(thirsty_evm, gas=True)
         await evm_desk.run(GAS)
         await known.network.node.call("anvil_dropAllTransactions")
         await known.connection.execute(
             "SET session_replication_role = replica;"
-            "UPDATE chain_transactions SET state = 'rejected' WHERE state = 'broadcasting';"
+            "DELETE FROM chain_transactions WHERE state = 'broadcasting';"
+            "UPDATE signing_requests SET state = 'refused', refusal = 'never signed' WHERE nonce = 1;"
             "UPDATE transfers SET state = 'rejected', settled_at = now() WHERE state = 'broadcasting';"
-            "UPDATE nonces SET state = 'void' WHERE nonce = 1;"
+            "UPDATE nonces SET state = 'void', bundle_id = NULL WHERE nonce = 1;"
             "UPDATE job_logs SET status = 'retrying', awaiting_chain = false, run_at = now() WHERE status = 'active';"
             "SET session_replication_role = origin"
         )
         (reason,) = reasons(await evm_desk.run(GAS))
-        assert "were given up and may still land: nonce 1 of" in reason
+        assert "was refused, and its nonce 1 of" in reason
         assert await evm_desk.upkeep().round() == 1
         assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk)), "the gap is not final"
         await evm_desk.settle()
@@ -306,22 +307,23 @@ class TestGivenUpBytes:
         await known.assert_books_equal_chain()
 
     async def test_bytes_that_were_given_up_land(self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
-        """Before the gap: nothing is paid beside them, and a person hears of it."""
+        """Before the gap: nothing is paid beside them, and they are recorded as the payment that they are."""
         await known.flag(thirsty_evm, gas=True)
         await evm_desk.run(GAS)
         await known.connection.execute(
             "SET session_replication_role = replica;"
-            "UPDATE chain_transactions SET state = 'rejected' WHERE state = 'broadcasting';"
+            "DELETE FROM chain_transactions WHERE state = 'broadcasting';"
+            "UPDATE signing_requests SET state = 'refused', refusal = 'never signed' WHERE nonce = 1;"
             "UPDATE transfers SET state = 'rejected', settled_at = now() WHERE state = 'broadcasting';"
-            "UPDATE nonces SET state = 'void' WHERE nonce = 1;"
+            "UPDATE nonces SET state = 'void', bundle_id = NULL WHERE nonce = 1;"
             "UPDATE job_logs SET status = 'failed', awaiting_chain = false, completed_at = now() "
             "WHERE status = 'active'; SET session_replication_role = origin"
         )
         await known.network.finalize()
         assert await evm_desk.upkeep().round() == 0
         await rounds(known, evm_desk)
-        assert any("is frozen" in alarm for alarm in await evm_desk.settlement.tidy())
         assert len(await known.paid_gas()) == 2
+        await known.assert_books_equal_chain()
 
 
 def test_kinds_that_can_be_adopted_have_a_job() -> None:

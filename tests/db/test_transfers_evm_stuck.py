@@ -1,18 +1,22 @@
 """Payments that do not move on: too cheap, behind a gap, or with a nonce that somebody else has used."""
 
+from collections.abc import Sequence
+
 import psycopg
 import pytest
 
 from pipeline.chains.values import Family, Payment
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX
-from pipeline.payments.authority import SigningRefused
 from pipeline.payments.intents import Kind
-from pipeline.payments.send.replacement_store import UpkeepStore
-from pipeline.payments.send.store import MovedOn
-from pipeline.queue.jobs import Defer, Failed, Job, JobType, Parked
-from tests.building import build, bump
+from pipeline.payments.send.refusals import MovedOn
+from pipeline.payments.send.replacement_store import UpkeepStore, Wanted
+from pipeline.queue.jobs import Defer, Job, JobType, Parked
+from pipeline.signing.keyring import Keyring
+from pipeline.signing.request import Answer, SigningRequest
+from tests.building import build
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
+from tests.chaos.world import MNEMONIC
 from tests.db.paying_kit import Killed, claim, rescue, states
 from tests.seed import USDT, Wallet
 
@@ -37,7 +41,7 @@ async def outsider(evm: EvmWorld, desk: EvmDesk, nonce: int, receiver: str) -> s
     signed = None
     estimate = await desk.real_provider.estimate(payment)
     unsigned = await build(desk.real_provider, payment, estimate, 0, nonce)
-    signature = await desk.sender._signer.sign_digest(Family.EVM, GAS_INDEX, unsigned.digest)
+    signature = Keyring(MNEMONIC).sign(Family.EVM, GAS_INDEX, unsigned.digest)
     signed = desk.real_provider.codec.attach(unsigned, signature)
     await desk.real_provider.broadcast(signed)
     return signed.txid
@@ -120,12 +124,7 @@ class TestReplacement:
         await stuck(evm, evm_desk)
         (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
         assert await evm_desk.upkeep().round() == 1
-        unsigned = await bump(other_evm_desk.real_provider, wanted.signed)
-        authority = await other_evm_desk.sender.authority(thirsty_evm.derivation_index)
-        async with other_evm_desk.sender.permit(unsigned, wanted.signed) as permit:
-            signed = await other_evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
-        with pytest.raises(MovedOn):
-            await UpkeepStore(pool).record_replacement(wanted, signed)
+        await self.comes_too_late(evm, other_evm_desk, wanted)
         assert len(await evm.attempts()) == 2
 
     async def test_a_settled_payment_is_not_replaced(
@@ -133,16 +132,18 @@ class TestReplacement:
     ) -> None:
         await stuck(evm, evm_desk)
         (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
-        unsigned = await bump(evm_desk.real_provider, wanted.signed)
-        authority = await evm_desk.sender.authority(thirsty_evm.derivation_index)
-        async with evm_desk.sender.permit(unsigned, wanted.signed) as permit:
-            signed = await evm_desk.sender.sign(Kind.GAS, wanted.payment, unsigned, authority, permit)
         await evm.price(7)
         await send_again(evm)
         await evm_desk.settle()
-        with pytest.raises(MovedOn):
-            await UpkeepStore(pool).record_replacement(wanted, signed)
+        await self.comes_too_late(evm, evm_desk, wanted)
         assert await states(evm) == (["completed"], ["final"], ["final"])
+
+    @staticmethod
+    async def comes_too_late(evm: EvmWorld, desk: EvmDesk, wanted: Wanted) -> None:
+        """Somebody has read that it is wanted, a while ago."""
+        terms = await desk.sender.store.terms(evm.chain_id)
+        with pytest.raises(MovedOn):
+            await desk.upkeep()._replace(desk.real_provider, terms, wanted)  # type: ignore[arg-type]
 
     async def test_a_replaced_payment_is_forked_away_and_another_attempt_lands(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
@@ -261,23 +262,31 @@ class TestKilled:
         assert len(await evm.paid_gas()) == 2
         await evm.assert_books_equal_chain()
 
-    async def test_while_signing(
-        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet
+    @pytest.mark.parametrize("signed", [False, True])
+    async def test_between_the_commits_who_pays_next_finishes_it(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet, signed: bool
     ) -> None:
+        """Its job is not rescued yet, and its nonce comes first: no signature takes three seconds."""
         job = await claim(evm_desk, GAS)
+        sign = evm_desk.signer.sign
 
-        async def die(*_: object) -> None:
+        async def die(requests: Sequence[SigningRequest]) -> list[Answer]:
+            if signed:
+                await sign(requests)
             raise Killed
 
-        sign, evm_desk.sender.sign = evm_desk.sender.sign, die  # type: ignore[method-assign,assignment]
+        evm_desk.signer.sign = die  # type: ignore[method-assign]
         with pytest.raises(Killed):
             await evm_desk.run(GAS, [job])
-        evm_desk.sender.sign = sign  # type: ignore[method-assign]
         assert await states(evm) == (["active"], ["requested"], [])
+        assert await evm.nonces() == [(0, "reserved")]
+        await evm.connection.execute(
+            "SET session_replication_role = replica; UPDATE signing_requests SET created_at = now() - interval '3 s';"
+            "RESET session_replication_role"
+        )
         await self.another_is_paid(evm, other_evm_desk)
-        await rescue(evm, job)
-        await evm_desk.run(GAS)
-        await evm_desk.settle()
+        assert await evm.nonces() == [(0, "used"), (1, "used")]
+        assert await states(evm) == (["completed"] * 2, ["final"] * 2, ["final"] * 2)
         assert len(await evm.paid_gas()) == 2
         await evm.assert_books_equal_chain()
 
@@ -311,18 +320,6 @@ class TestKilled:
         await evm_desk.settle()
         assert len(await evm.paid_gas()) == 1
         assert (await states(evm))[0] == ["completed"]
-
-    async def test_a_refused_signature_leaves_no_nonce(
-        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
-    ) -> None:
-        async def refuse(*_: object) -> None:
-            raise SigningRefused("not this one")
-
-        evm_desk.sender.sign = refuse  # type: ignore[method-assign,assignment]
-        ((_, outcome),) = await evm_desk.run(GAS)
-        assert outcome == Failed("not this one")
-        assert await evm.nonces() == []
-        assert await states(evm) == (["failed"], ["rejected"], [])
 
     @staticmethod
     async def killed(desk: EvmDesk, step: str, job: Job) -> None:
@@ -392,32 +389,47 @@ class TestGuards:
     ) -> None:
         await evm_desk.run(GAS)
         insert = (
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, "
-            r"expiration, fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', {sender}, {nonce}, {expiration}, 1 "
-            "FROM chain_transactions"
+            "INSERT INTO signing_requests (bundle_id, chain_id, sender, replaces, nonce, expiration, parameters, "
+            "unsigned_bytes, fee_cap) SELECT bundle_id, chain_id, {sender}, {replaces}, {nonce}, {expiration}, "
+            r"'{{}}', '\x0a', 1 FROM chain_transactions"
         )
-        for sender, nonce, expiration in (
-            ("sender", "1", "NULL"),
-            ("'0xThief'", "nonce", "NULL"),
-            ("sender", "NULL", "now()"),
+        for sender, replaces, nonce, expiration, sqlstate in (
+            ("sender", "id", "1", "NULL", "FP004"),
+            ("sender", "NULL", "nonce", "NULL", "FP004"),
+            ("sender", "NULL", "NULL", "now()", "FP004"),
+            ("'0xThief'", "id", "nonce", "NULL", "FP004"),
         ):
             with pytest.raises(psycopg.errors.DatabaseError) as refused:
                 await evm.connection.execute(
-                    insert.format(sender=sender, nonce=nonce, expiration=expiration)  # type: ignore[call-overload]
+                    insert.format(sender=sender, replaces=replaces, nonce=nonce, expiration=expiration)  # type: ignore[call-overload]
                 )
-            assert refused.value.sqlstate == "FP004"
+            assert refused.value.sqlstate == sqlstate, (sender, replaces, nonce)
+
+    async def test_bytes_need_a_request_that_asks_for_them(
+        self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
+    ) -> None:
+        await evm_desk.run(GAS)
+        insert = (
+            "INSERT INTO chain_transactions (bundle_id, request_id, chain_id, attempt, txid, signed_bytes, sender,"
+            r" nonce, ref_block, fee_cap)"
+            r" SELECT bundle_id, {}, chain_id, 2, 'tx2', '\x0a', sender, nonce, ref_block, fee_cap"
+            " FROM chain_transactions"
+        )
+        for request, sqlstate in (("NULL", "FP003"), ("request_id", "23505"), ("gen_random_uuid()", "FP003")):
+            with pytest.raises(psycopg.errors.DatabaseError) as refused:
+                await evm.connection.execute(insert.format(request))  # type: ignore[call-overload]
+            assert refused.value.sqlstate in {sqlstate, "23514", "23503"}, request
 
     async def test_a_nonce_belongs_to_one_payment(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         await evm_desk.run(GAS)
         for statement in (
             "UPDATE nonces SET nonce = 5",
             "UPDATE nonces SET sender = 'x'",
-            "UPDATE nonces SET transfer_id = NULL",
-            "UPDATE nonces SET state = 'void', transfer_id = NULL",
+            "UPDATE nonces SET bundle_id = NULL",
+            "UPDATE nonces SET state = 'void', bundle_id = NULL",
             "DELETE FROM nonces",
             "TRUNCATE nonces",
-            "INSERT INTO nonces (chain_id, sender, nonce, transfer_id) "
-            "SELECT chain_id, sender, 9, transfer_id FROM nonces",
+            "INSERT INTO nonces (chain_id, sender, nonce, bundle_id) SELECT chain_id, sender, 9, bundle_id FROM nonces",
             "INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 9, 'used' FROM nonces",
         ):
             with pytest.raises(psycopg.errors.DatabaseError):

@@ -12,7 +12,7 @@ from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, BlockContent, BlockRef, Finality
 from pipeline.devnet.faults import FaultKind
-from pipeline.payments.send.store import refused_by_guard
+from pipeline.payments.send.refusals import refused_by_guard
 from pipeline.queue.jobs import JobType
 from tests.chaos.world import Desk, Interposed, World
 from tests.seed import USDT, Wallet

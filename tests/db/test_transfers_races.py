@@ -9,10 +9,13 @@ import pytest
 
 from pipeline.chains.values import BalanceQuery, Finality
 from pipeline.db.pool import Pool
-from pipeline.payments.send.store import LeaseLost, MovedOn
+from pipeline.payments.intents import Kind
+from pipeline.payments.requests import OpenRequest
+from pipeline.payments.send.refusals import LeaseLost, MovedOn
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
+from pipeline.signing.request import Answer, Signed, SigningRequest
 from tests.chaos.world import Desk, World
-from tests.db.paying_kit import Killed, claim, leave_signed, outlived, rescue, states
+from tests.db.paying_kit import claim, leave_asked, outlived, requests, rescue, send_answer, states
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -37,56 +40,79 @@ class TestLease:
         await world.assert_books_equal_chain()
         assert (await states(world))[0] == ["completed"]
 
-    async def test_lost_before_broadcasting_is_committed_the_bytes_stay_here(
-        self, world: World, desk: Desk, thirsty: Wallet
+    @pytest.mark.parametrize("signed", [False, True])
+    async def test_lost_between_the_commits_the_bytes_stay_here(
+        self, world: World, desk: Desk, thirsty: Wallet, signed: bool
     ) -> None:
         job = await claim(desk, GAS)
-        begin = desk.store.begin_broadcast
+        sign = desk.signer.sign
 
-        async def lose_it(*arguments: object) -> None:
+        async def lose_it(requests: Sequence[SigningRequest]) -> list[Answer]:
+            answers = await sign(requests) if signed else []
             await rescue(world, job)
-            await begin(*arguments)  # type: ignore[arg-type]
+            return answers or await sign(requests)
 
-        desk.store.begin_broadcast = lose_it  # type: ignore[method-assign,assignment]
+        desk.signer.sign = lose_it  # type: ignore[method-assign]
         await desk.run(GAS, [job])
+        desk.signer.sign = sign  # type: ignore[method-assign]
         assert (await world.devnet.status()).pending == ()
-        assert await states(world) == (["retrying"], ["signed"], ["signed"])
+        assert await states(world) == (["retrying"], ["requested"], [])
+        assert await requests(world) == ["asked"]
 
     async def test_an_older_lease_can_take_no_step(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
     ) -> None:
         """The job is active again under a newer lease and everything else is as the old worker left it."""
-        await leave_signed(world, desk)
+        await leave_asked(world, desk, signed=True)
         new = await claim(other_desk, GAS)
         old = replace(new, lease=new.lease - 1)
-        attempt = (await world.attempts())[0]["id"]
+        request = await self.request_of(desk, new)
         (transfer,) = await world.transfers()
         steps = [
-            desk.store.begin_broadcast(old, [attempt]),
+            desk.sender.signatures.finish([request], old),
+            desk.sender.signatures.requests.refuse(request, "no", reject=True, job=old),
             desk.store.reject(old, transfer["id"], "no"),
             desk.store.park(old, transfer["id"]),
         ]
         for step in steps:
             with pytest.raises(LeaseLost):
                 await step
-        assert await states(world) == (["active"], ["signed"], ["signed"])
-        await desk.store.begin_broadcast(new, [attempt])
+        assert await states(world) == (["active"], ["requested"], [])
+        assert (await desk.sender.signatures.finish([request], new)).ready
 
-    async def test_another_jobs_bytes_are_left_where_they_are(
+    async def test_another_jobs_payment_is_left_where_it_is(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
     ) -> None:
         """Refused like any step that came too late, and not by an error of the database."""
-        await leave_signed(world, desk)
+        await leave_asked(world, desk, signed=True)
         other = await world.wallet(usdt=250 * USDT)
         await world.devnet.solidify()
         await world.flag(other, gas=True)
         stranger, owner = sorted(
             await other_desk.queue.enqueue_and_claim(GAS, 10), key=lambda job: job.wallet_id == thirsty.id
         )
-        (attempt,) = await world.attempts()
+        request = await self.request_of(desk, owner)
         with pytest.raises(MovedOn):
-            await desk.store.begin_broadcast(stranger, [attempt["id"]])
-        await desk.store.begin_broadcast(owner, [attempt["id"]])
+            await desk.sender.signatures.finish([request], stranger)
+        assert (await desk.sender.signatures.finish([request], owner)).ready
+
+    async def test_a_payment_that_has_its_bytes_can_be_given_up_by_nobody(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """Two have asked the signer for the same; one of them is faster, the other comes too late with any answer."""
+        await leave_asked(world, desk)
+        request = await self.request_of(desk, await claim(other_desk, GAS))
+        assert (await desk.sender.signatures.finish([request])).ready
+        with pytest.raises(MovedOn):
+            await other_desk.sender.signatures.finish([request])
+        assert not await desk.sender.signatures.requests.refuse(request, "no", reject=True)
+        assert (await states(world))[1:] == (["broadcasting"], ["broadcasting"])
+
+    @staticmethod
+    async def request_of(desk: Desk, job: Job) -> OpenRequest:
+        (intent,) = (await desk.store.contexts([job], Kind.GAS))[job.id].own
+        assert intent.request is not None
+        return intent.request
 
     async def test_two_workers_on_the_same_job(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
@@ -116,38 +142,45 @@ class TestLease:
 
 class TestResume:
     async def test_a_requested_payment_goes_on_under_its_key(self, world: World, desk: Desk, thirsty: Wallet) -> None:
-        job = await claim(desk, GAS)
-
-        async def die() -> None:
-            raise Killed
-
-        desk.provider.before("prepare", die)
-        with pytest.raises(Killed):
-            await desk.run(GAS, [job])
-        assert await states(world) == (["active"], ["requested"], [])
-        await rescue(world, job)
+        await leave_asked(world, desk)
+        assert await states(world) == (["retrying"], ["requested"], [])
+        (job,) = await world.jobs()
         await desk.run(GAS)
         await desk.settle()
         (transfer,) = await world.transfers()
-        assert transfer["idempotency_key"] == f"gas:{job.id}:{world.native_id}:0"
+        assert transfer["idempotency_key"] == f"gas:{job['id']}:{world.native_id}:0"
         assert len(await world.paid_gas()) == 1
 
-    async def test_signed_bytes_that_never_left_are_sent_as_they_are(
-        self, world: World, desk: Desk, thirsty: Wallet
+    @pytest.mark.parametrize("signed", [False, True])
+    async def test_what_was_asked_for_is_asked_for_again_as_it_is(
+        self, world: World, desk: Desk, thirsty: Wallet, signed: bool
     ) -> None:
-        await leave_signed(world, desk)
-        (before,) = await world.attempts()
+        """The same request, whether the signer has answered it or not: and the same bytes."""
+        answers = await leave_asked(world, desk, signed=signed)
+        (before,) = await world.rows("SELECT request_id, unsigned_bytes FROM signing_requests")
         assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
         await desk.settle()
         (after,) = await world.attempts()
-        assert (after["txid"], after["state"]) == (before["txid"], "final")
-        assert [one.txid for one in await world.paid_gas()] == [before["txid"]]
+        assert (after["request_id"], after["state"]) == (before["request_id"], "final")
+        assert [after["txid"]] == [answer.txid for answer in answers if isinstance(answer, Signed)] or not signed
+        assert bytes(before["unsigned_bytes"]) in bytes(after["signed_bytes"])
+        assert [one.txid for one in await world.paid_gas()] == [after["txid"]]
 
-    async def test_signed_bytes_that_grew_old_are_proved_dead_before_others_are_signed(
+    async def test_what_another_host_has_signed_comes_out_the_same(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """It has a ledger of its own, and the same keys."""
+        (answer,) = await leave_asked(world, desk, signed=True)
+        assert [outcome for _, outcome in await other_desk.run(GAS)] == [Parked()]
+        (attempt,) = await world.attempts()
+        assert isinstance(answer, Signed)
+        assert (attempt["txid"], bytes(attempt["signed_bytes"])) == (answer.txid, answer.raw)
+
+    async def test_bytes_that_grew_old_are_proved_dead_before_others_are_signed(
         self, world: World, desk: Desk, thirsty: Wallet
     ) -> None:
         await desk.settlement.round()
-        await leave_signed(world, desk)
+        await leave_asked(world, desk, signed=True)
         await world.devnet.advance(61)
         await world.devnet.mine(3)
         assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
@@ -162,20 +195,13 @@ class TestResume:
     async def test_bytes_that_left_before_a_failover_lost_the_commit_are_not_signed_anew(
         self, world: World, desk: Desk, thirsty: Wallet
     ) -> None:
-        """The new primary says 'signed' of bytes that are out. They are nearly expired, in no block yet, and the node
+        """The new primary says 'asked' of bytes that are out. They are nearly expired, in no block yet, and the node
         that is asked has not heard of them."""
-        begin = desk.store.begin_broadcast
-
-        async def lost(*_: object) -> None:
-            """Acknowledged, and gone with the old primary."""
-
-        desk.store.begin_broadcast = lost  # type: ignore[method-assign,assignment]
-        await desk.run(GAS)
-        desk.store.begin_broadcast = begin  # type: ignore[method-assign]
+        (answer,) = await leave_asked(world, desk, signed=True)
+        await send_answer(desk, answer)
         await world.devnet.hold()
         await world.devnet.advance(45)
         await world.devnet.mine(1, empty=True)
-        await world.connection.execute("UPDATE job_logs SET status = 'retrying', leased_by = NULL, run_at = now()")
         balances = desk.real_provider.balances
 
         async def without_the_pool(queries: Sequence[BalanceQuery], finality: Finality = Finality.FINAL) -> object:
@@ -188,48 +214,17 @@ class TestResume:
         assert len(await world.paid_gas()) == 1
         assert (await states(world))[1:] == (["final"], ["final"])
 
-    async def test_a_job_cancelled_with_signed_bytes_never_sends_them(
+    async def test_a_request_that_was_refused_by_hand_is_decided_anew(
         self, world: World, desk: Desk, thirsty: Wallet
     ) -> None:
-        await leave_signed(world, desk)
-        (job,) = await world.jobs()
-        await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
-        assert await states(world) == (["cancelled"], ["rejected"], ["rejected"])
-        await world.flag(thirsty)
-        await desk.run(GAS)
-        await world.devnet.solidify()
-        assert await world.paid_gas() == []
-
-    @pytest.mark.parametrize("by_hand", ["of the bytes alone", "of a payment without bytes"])
-    async def test_a_payment_called_signed_without_bytes_to_send_is_decided_anew(
-        self, world: World, desk: Desk, thirsty: Wallet, by_hand: str
-    ) -> None:
-        """An operator gave up the bytes and not the payment, or called it signed: its job does not turn for ever."""
-        if by_hand == "of the bytes alone":
-            await leave_signed(world, desk)
-            await world.connection.execute("UPDATE chain_transactions SET state = 'rejected'")
-        else:
-            job = await claim(desk, GAS)
-            request = desk.store.request
-
-            async def die(*arguments: object) -> None:
-                await request(*arguments)  # type: ignore[arg-type]
-                raise Killed
-
-            desk.store.request = die  # type: ignore[method-assign,assignment]
-            with pytest.raises(Killed):
-                await desk.run(GAS, [job])
-            desk.store.request = request  # type: ignore[method-assign]
-            await rescue(world, job)
-            await world.connection.execute("UPDATE transfers SET state = 'signed'")
-        outcomes = [outcome for _, outcome in await desk.run(GAS)]
-        if outcomes != [Parked()]:
-            await outlived(world, desk)
-            outcomes = [outcome for _, outcome in await desk.run(GAS)]
-        assert outcomes == [Parked()]
+        """Its job does not turn for ever, and its intent goes on."""
+        await leave_asked(world, desk)
+        await world.connection.execute("UPDATE signing_requests SET state = 'refused', refusal = 'by hand'")
+        assert [outcome for _, outcome in await desk.run(GAS)] == [Parked()]
         await desk.settle()
         assert len(await world.paid_gas()) == 1
-        assert (await states(world))[1] == ["rejected", "final"]
+        assert (await states(world))[1] == ["final"]
+        assert await requests(world) == ["refused", "signed"]
         await world.assert_books_equal_chain()
 
     async def test_a_job_that_waits_for_the_chain_cannot_be_cancelled(
@@ -356,7 +351,7 @@ class TestEditedWallets:
         assert "wallet invalid is not derived from our mnemonic" in outcome.error
         await world.devnet.solidify()
         assert await world.paid_gas() == []
-        assert await states(world) == (["failed"], ["rejected"], [])
+        assert await states(world) == (["failed"], [], [])
 
     async def test_edited_to_another_wallets_address(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         thief = "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH"
@@ -382,23 +377,15 @@ class TestEditedWallets:
         await desk.settle()
         assert [one.amount for one in await world.swept()] == [250 * USDT]
 
-    async def test_bytes_signed_before_the_treasury_was_pinned_elsewhere_are_not_sent(
+    async def test_what_was_asked_for_before_the_treasury_was_pinned_elsewhere_is_not_signed(
         self, world: World, pool: Pool, confirming: Pool, desk: Desk, ready: Wallet
     ) -> None:
-        job = await claim(desk, CONSOLIDATION)
-
-        async def die(*_: object) -> None:
-            raise Killed
-
-        desk.store.begin_broadcast = die  # type: ignore[method-assign,assignment]
-        with pytest.raises(Killed):
-            await desk.run(CONSOLIDATION, [job])
-        await rescue(world, job)
+        await leave_asked(world, desk, job_type=CONSOLIDATION)
         pinned = await world.wallet()
         elsewhere = Desk(world, pool, confirming, treasury=pinned.address)
         ((_, outcome),) = await elsewhere.run(CONSOLIDATION)
         assert isinstance(outcome, Defer)
-        assert "were given up and may still land" in outcome.reason, "that they never left is only what the books say"
+        assert "a signature for transfer" in outcome.reason, "that it was never signed is only what this signer says"
         await outlived(world, elsewhere)
         assert [outcome for _, outcome in await elsewhere.run(CONSOLIDATION)] == [Parked()]
         await elsewhere.settle()

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
@@ -11,10 +12,10 @@ from pipeline.chains.values import Fate, Finality, Verdict
 from pipeline.db.pool import pool_of
 from pipeline.db.statements import statement
 from pipeline.payments.ending import Finding
-from pipeline.payments.intents import Kind, LiveAttempt, signed_from_row
+from pipeline.payments.intents import Kind, LiveAttempt
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.world import Desk, World
-from tests.db.paying_kit import claim, leave_signed, outlived, states
+from tests.db.paying_kit import claim, leave_asked, outlived, requests, send_answer, states
 from tests.seed import TRX, USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -305,13 +306,14 @@ class TestDatabaseGone:
     async def test_at_the_commit_of_broadcasting(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         """Whether it was committed is unknown to the worker: it does not send. If it was, the bytes are sent by
         the confirmation worker."""
-        begin = desk.store.begin_broadcast
+        store = desk.sender.signatures.requests
+        keep = store.keep
 
-        async def commit_and_lose_the_answer(*arguments: object) -> None:
-            await begin(*arguments)  # type: ignore[arg-type]
+        async def commit_and_lose_the_answer(*arguments: Any) -> NoReturn:
+            await keep(*arguments)
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-        desk.store.begin_broadcast = commit_and_lose_the_answer  # type: ignore[method-assign,assignment]
+        store.keep = commit_and_lose_the_answer  # type: ignore[method-assign]
         ((_, outcome),) = await desk.run(GAS)
         assert isinstance(outcome, Defer)
         assert (await world.devnet.status()).pending == ()
@@ -323,39 +325,68 @@ class TestDatabaseGone:
         assert len(await world.paid_gas()) == 1
 
 
-class TestGivenUpBytes:
-    async def test_bytes_that_a_failover_called_unsent_land(self, world: World, desk: Desk, thirsty: Wallet) -> None:
-        """The commit of 'broadcasting' was lost and the job cancelled; they land before the next payment is made."""
-        await leave_signed(world, desk)
-        (attempt,) = await world.attempts()
+class TestCancelledBetweenTheCommits:
+    async def test_what_was_signed_is_sent(self, world: World, desk: Desk, thirsty: Wallet) -> None:
+        """The signature exists, whoever has it: its payment goes on without its job."""
+        (answer,) = await leave_asked(world, desk, signed=True)
         (job,) = await world.jobs()
         await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
-        ((_, outcome),) = await desk.run(GAS)
+        assert (await states(world))[:2] == (["cancelled"], ["requested"])
+        assert await desk.upkeep().round() == 1
+        assert [row["txid"] for row in await world.attempts()] == [answer.txid]  # type: ignore[union-attr]
+        await desk.settle()
+        assert await states(world) == (["cancelled"], ["final"], ["final"])
+        assert len(await world.paid_gas()) == 1
+        await world.assert_books_equal_chain()
+
+    async def test_what_was_never_signed_is_given_up(self, world: World, desk: Desk, thirsty: Wallet) -> None:
+        """The signer has written that down, and never signs it."""
+        await leave_asked(world, desk)
+        (job,) = await world.jobs()
+        await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
+        assert await desk.upkeep().round() == 0
+        assert await states(world) == (["cancelled"], ["rejected"], [])
+        assert await requests(world) == ["refused"]
+        await world.devnet.solidify()
+        assert await world.paid_gas() == []
+
+    async def test_bytes_that_a_failover_and_the_signer_forgot_land(
+        self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
+    ) -> None:
+        """Another host, which knows nothing of the signature, calls it never signed; its bytes land before the next
+        payment is made."""
+        (answer,) = await leave_asked(world, desk, signed=True)
+        (job,) = await world.jobs()
+        await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
+        ((_, outcome),) = await other_desk.run(GAS)
         assert isinstance(outcome, Defer)
+        assert "a signature for transfer" in outcome.reason
         assert [one.receiver for one in await world.paid_gas()] == []
-        await desk.real_provider.broadcast(signed_from_row(attempt))
+        await send_answer(desk, answer)
         await world.devnet.solidify()
         await outlived(world, desk)
-        ((_, outcome),) = await desk.run(GAS)
+        ((_, outcome),) = await other_desk.run(GAS)
         assert isinstance(outcome, Done), "it holds enough"
         assert [one.receiver for one in await world.paid_gas()] == [thirsty.address]
 
 
 class TestHousekeeping:
     async def test_payments_of_finished_jobs_are_given_up(self, world: World, desk: Desk, thirsty: Wallet) -> None:
-        await leave_signed(world, desk)
+        await leave_asked(world, desk)
         await world.connection.execute(
             "SET session_replication_role = replica; "
             "UPDATE job_logs SET status = 'failed', completed_at = now(); "
             "SET session_replication_role = origin"
         )
         await desk.settlement.tidy()
-        assert (await states(world))[1:] == (["rejected"], ["rejected"])
+        assert (await states(world))[1:] == (["requested"], []), "it may be signed: only the signer knows"
+        await desk.upkeep().round()
+        assert (await states(world))[1:] == (["rejected"], [])
 
     async def test_a_leftover_of_a_finished_job_does_not_block_the_next(
         self, world: World, desk: Desk, thirsty: Wallet
     ) -> None:
-        await leave_signed(world, desk)
+        await leave_asked(world, desk)
         await world.connection.execute(
             "SET session_replication_role = replica; "
             "UPDATE job_logs SET status = 'failed', completed_at = now() - interval '2 hours'; "
@@ -390,15 +421,13 @@ async def test_the_commit_of_broadcasting_is_flushed_even_where_commits_are_not(
     world: World, desk: Desk, thirsty: Wallet
 ) -> None:
     """With synchronous_commit off an acknowledged commit may be lost in a crash, and the payment made again."""
-    await leave_signed(world, desk)
-    await claim(desk, GAS)
-    (attempt,) = await world.attempts()
-    (transfer,) = await world.transfers()
+    await leave_asked(world, desk)
+    (request,) = await world.rows("SELECT request_id FROM signing_requests")
     await world.connection.execute("SET synchronous_commit = off")
     async with world.connection.transaction(force_rollback=True):
         await world.connection.execute(
-            statement("payments/send/begin_broadcast"),
-            {"attempt_ids": [attempt["id"]], "job_uuid": transfer["job_id"], "data": "{}"},
+            statement("payments/send/keep"),
+            {"request_ids": [request["request_id"]], "txids": ["tx1"], "signed_bytes": [b"1"], "data": None},
         )
         assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "on"}
     assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "off"}

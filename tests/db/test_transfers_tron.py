@@ -13,7 +13,7 @@ from pipeline.chains.errors import ChainUnavailable, PermissionChanged
 from pipeline.chains.fees import TronFee
 from pipeline.chains.values import Asset, BroadcastOutcome, Payment
 from pipeline.devnet.faults import FaultKind
-from pipeline.payments.settle import standstill
+from pipeline.payments.settle import progress
 from pipeline.queue.jobs import Defer, Done, Failed, JobType, Parked, Retry
 from tests.chains.tron.artifacts import creation
 from tests.chaos.permissions import take_over
@@ -282,7 +282,7 @@ class TestStandstill:
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         """The settlement's, moved by the test."""
         now = [1_000.0]
-        monkeypatch.setattr(standstill, "_now", lambda: now[0])
+        monkeypatch.setattr(progress, "_now", lambda: now[0])
         return now
 
     async def test_a_node_that_is_cut_off_from_its_peers(
@@ -349,7 +349,7 @@ async def with_fee_token(world: World, desk: Desk) -> Wallet:
         "UPDATE asset_on_chain SET contract_address = %s WHERE id = %s", [contract, world.token_id]
     )
     world.token = contract
-    desk.sender.rules = allow(desk.sender.rules, [contract])
+    desk.may_sign(allow(desk.sender.rules, [contract]))
     wallet = await world.wallet(usdt=1_000 * USDT, trx=50 * TRX)
     await world.devnet.solidify()
     await world.flag(wallet, consolidation=True)

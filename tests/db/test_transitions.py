@@ -8,8 +8,15 @@ import pytest
 from psycopg import sql
 
 from pipeline.db.pool import Connection
-from pipeline.payments.states import ATTEMPT_MOVES, TRANSFER_MOVES, AttemptState, TransferState
-from tests.db.money import new_attempt, new_job, new_transfer, read_past_the_expiration
+from pipeline.payments.states import (
+    ATTEMPT_MOVES,
+    REQUEST_MOVES,
+    TRANSFER_MOVES,
+    AttemptState,
+    RequestState,
+    TransferState,
+)
+from tests.db.money import ask, new_attempt, new_job, new_transfer, read_past_the_expiration
 from tests.db.sessions import rows, value
 from tests.seed import Chain, add_wallets
 
@@ -53,12 +60,21 @@ async def add_numbered_attempt(
 ) -> int:
     """With nonce 7, put there past the triggers."""
     await connection.execute("SET session_replication_role = replica")
+    if not found:
+        await connection.execute(
+            "INSERT INTO signing_requests (bundle_id, chain_id, sender, nonce, parameters, unsigned_bytes, fee_cap,"
+            r" state) SELECT bundle_id, chain_id, from_address, 7, '{}', '\x0a', 1, 'signed'"
+            " FROM transfers WHERE id = %s",
+            [transfer],
+        )
     attempt: int = await value(
         connection,
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
-        " fee_cap, state, found_on_chain, block_number) VALUES (%s, %s, %s, %s, %s, 'Ts', 7, 1, 1, %s, %s, 1)"
-        " RETURNING id",
-        *(transfer, chain.id, number, f"tx-{number}", b"" if found else b"\n", state, found),
+        "INSERT INTO chain_transactions (bundle_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
+        " fee_cap, state, found_on_chain, block_number, request_id) SELECT bundle_id, %s, %s, %s, %s, from_address,"
+        " 7, 1, 1, %s, %s, 1, CASE WHEN %s THEN NULL ELSE (SELECT request_id FROM signing_requests r WHERE NOT EXISTS ("
+        " SELECT FROM chain_transactions a WHERE a.request_id = r.request_id) LIMIT 1) END FROM transfers"
+        " WHERE id = %s RETURNING id",
+        *(chain.id, number, f"tx-{number}", b"" if found else b"\n", state, found, found, transfer),
     )
     await connection.execute("RESET session_replication_role")
     return attempt
@@ -147,7 +163,7 @@ async def test_transfers_with_something_in_a_block(connection: Connection, tron:
 async def test_signed_attempts(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     # Bytes go out with their payment only.
-    attempt = await new_attempt(connection, tron, await new_transfer(connection, tron, wallet, state="broadcasting"))
+    attempt = await new_attempt(connection, await new_transfer(connection, tron, wallet))
     await read_past_the_expiration(connection)
     states = [str(state) for state in AttemptState]
     # 'replaced' is for attempts with a nonce, and takes a winner: see the next one.
@@ -240,10 +256,12 @@ IMMUTABLE = {
         "fee_reserved": "fee_reserved + 1",
         "idempotency_key": "'x'",
         "found_on_chain": "true",
+        "bundle_id": "bundle_id + 1",
         "created_at": "created_at - interval '1 day'",
     },
     "chain_transactions": {
-        "transfer_id": "transfer_id + 1",
+        "bundle_id": "bundle_id + 1",
+        "request_id": "gen_random_uuid()",
         "chain_id": "chain_id + 1",
         "attempt": "attempt + 1",
         "txid": "'x'",
@@ -258,7 +276,16 @@ IMMUTABLE = {
     },
 }
 MUTABLE = {
-    "transfers": {"state", "fee_paid", "error_message", "settled_at", "updated_at", "replace_wanted_at", "arrived"},
+    "transfers": {
+        "state",
+        "fee_paid",
+        "error_message",
+        "settled_at",
+        "updated_at",
+        "replace_wanted_at",
+        "arrived",
+        "place",
+    },
     "chain_transactions": {
         "state",
         "first_broadcast_at",
@@ -277,7 +304,7 @@ MUTABLE = {
 @pytest.mark.parametrize("table", ["transfers", "chain_transactions"])
 async def test_what_a_payment_is_never_changes(connection: Connection, tron: Chain, table: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
-    await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
+    await new_attempt(connection, await new_transfer(connection, tron, wallet))
     columns = await rows(
         connection,
         "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> 'id'",
@@ -294,20 +321,22 @@ async def test_what_a_payment_is_never_changes(connection: Connection, tron: Cha
 async def test_settled_money_does_not_change_at_all(connection: Connection, tron: Chain, state: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
-    await new_attempt(connection, tron, transfer)
-    before, way = ("signed",), ("rejected",)
-    if state != "rejected":
-        before, way = ("signed", "broadcasting"), ("broadcasting", "included", state)
-    for step in before:
-        await connection.execute("UPDATE transfers SET state = %s", [step])
-    for step in way:
-        await connection.execute("UPDATE chain_transactions SET block_number = 1, state = %s", [step])
-    for step in way[len(before) - 1 :]:
-        await connection.execute("UPDATE transfers SET state = %s", [step])
+    await new_attempt(connection, transfer)
+    if state == "rejected":
+        await read_past_the_expiration(connection)
+        await connection.execute("UPDATE chain_transactions SET state = 'expired'")
+        await connection.execute("UPDATE transfers SET state = 'expired'")
+        await connection.execute("UPDATE transfers SET state = 'rejected'")
+    else:
+        for step in ("included", state):
+            await connection.execute("UPDATE chain_transactions SET block_number = 1, state = %s", [step])
+            await connection.execute("UPDATE transfers SET state = %s", [step])
     for table, changes in (
         ("transfers", {"fee_paid": "7", "error_message": "'x'", "settled_at": "now() + interval '1 s'"}),
         ("chain_transactions", {"last_result": "'x'", "block_number": "2", "broadcast_count": "9", "fee_paid": "7"}),
     ):
+        if (table, state) == ("chain_transactions", "rejected"):
+            continue  # proved dead: what is shown of it later may still be noted
         for column, other in changes.items():
             assert await refused(connection, f"UPDATE {table} SET {column} = {other}") == "FP004", (table, column)  # noqa: S608
         assert await refused(connection, f"UPDATE {table} SET state = state") is None  # noqa: S608
@@ -319,7 +348,9 @@ async def test_settled_money_does_not_change_at_all(connection: Connection, tron
         "DELETE FROM transfers",
         "DELETE FROM chain_transactions",
         "DELETE FROM gas_spending",
-        "TRUNCATE chain_transactions",
+        "TRUNCATE chain_transactions CASCADE",
+        "TRUNCATE signing_requests CASCADE",
+        "DELETE FROM bundles",
         "TRUNCATE transfers CASCADE",
         "TRUNCATE gas_spending",
         "TRUNCATE job_logs CASCADE",
@@ -329,7 +360,7 @@ async def test_settled_money_does_not_change_at_all(connection: Connection, tron
 )
 async def test_money_is_never_deleted(connection: Connection, tron: Chain, statement: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
-    await new_attempt(connection, tron, await new_transfer(connection, tron, wallet))
+    await new_attempt(connection, await new_transfer(connection, tron, wallet))
     assert await refused(connection, statement) == "FP004"
 
 
@@ -354,15 +385,71 @@ async def test_a_transfer_begins_as_requested(connection: Connection, tron: Chai
     )
 
 
-@pytest.mark.parametrize("state", sorted({str(state) for state in AttemptState} - {"signed"}))
-async def test_an_attempt_begins_as_signed(connection: Connection, tron: Chain, state: str) -> None:
+@pytest.mark.parametrize("state", sorted({str(state) for state in AttemptState} - {"broadcasting"}))
+async def test_an_attempt_begins_as_broadcasting(connection: Connection, tron: Chain, state: str) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     insert = (
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, expiration,"
-        r" fee_cap, block_number, state) VALUES (%s, %s, 1, 'tx', '\x0a', 'Ts', now(), 1, 1, %s)"
+        "INSERT INTO chain_transactions (bundle_id, chain_id, attempt, txid, signed_bytes, sender, expiration,"
+        r" fee_cap, block_number, state) SELECT bundle_id, chain_id, 1, 'tx', '\x0a', from_address, now(), 1, 1, %s"
+        " FROM transfers WHERE id = %s"
     )
-    assert await refused(connection, insert, transfer, tron.id, state) == "FP003"
+    assert await refused(connection, insert, state, transfer) == "FP003"
+
+
+async def test_signing_requests(connection: Connection, tron: Chain) -> None:
+    """Asked, and then signed or refused, once; and what was asked for never becomes something else."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    request = await ask(connection, await new_transfer(connection, tron, wallet))
+    allowed = set()
+    for start in RequestState:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            "UPDATE signing_requests SET state = %s, refusal = CASE WHEN %s = 'refused' THEN 'no' END", [start, start]
+        )
+        await connection.execute("RESET session_replication_role")
+        for end in RequestState:
+            change = "UPDATE signing_requests SET state = %s, refusal = CASE WHEN %s = 'refused' THEN 'no' END"
+            sqlstate = await refused(connection, change, end, end)
+            if sqlstate is None:
+                allowed.add((str(start), str(end)))
+            else:
+                assert sqlstate in REFUSED, (start, end, sqlstate)
+    assert allowed == with_standing_still(REQUEST_MOVES, RequestState)
+    known = await rows(
+        connection,
+        "SELECT from_state, to_state FROM state_transitions"
+        " WHERE subject = 'signing_request' AND from_state <> '(new)'",
+    )
+    assert set(known) == {(str(start), str(end)) for start, end in REQUEST_MOVES}
+
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute("UPDATE signing_requests SET state = 'asked', refusal = NULL")
+    await connection.execute("RESET session_replication_role")
+    columns = await rows(
+        connection, "SELECT attname FROM pg_attribute WHERE attrelid = 'signing_requests'::regclass AND attnum > 0"
+    )
+    others = {
+        "request_id": "gen_random_uuid()",
+        "bundle_id": "bundle_id + 1",
+        "chain_id": "chain_id + 1",
+        "sender": "'Tx'",
+        "replaces": "1",
+        "nonce": "1",
+        "ref_block": "2",
+        "expiration": "expiration + interval '1 hour'",
+        "parameters": """'{"a": 1}'""",
+        "unsigned_bytes": r"'\x0b'",
+        "fee_cap": "fee_cap + 1",
+        "created_at": "created_at - interval '1 day'",
+    }
+    assert set(others) | {"state", "refusal", "updated_at"} == {column for (column,) in columns}
+    for column, other in others.items():
+        for change in (f"{column} = {other}", f"{column} = {other}, state = 'signed'"):
+            assert await refused(connection, f"UPDATE signing_requests SET {change}") == "FP004", change  # noqa: S608
+    assert await refused(connection, "DELETE FROM signing_requests") == "FP004"
+    assert await refused(connection, "UPDATE transfers SET state = 'rejected'") == "FP003", "it may have been signed"
+    assert request
 
 
 async def test_state_transitions_are_restored_by_migrate(connection: Connection, database: str) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pipeline.db.pool import Connection
-from tests.db.money import GAS_STATION, new_attempt, new_job, new_transfer, read_past_the_expiration
+from tests.db.money import ask, new_attempt, new_job, new_transfer, read_past_the_expiration
 from tests.db.sessions import rows, value
 from tests.seed import TRX, USDT, Chain, Wallet, add_wallets
 
@@ -28,7 +28,8 @@ async def lead(connection: Connection, transfer: int, *states: str, fee: int | N
             await connection.execute(
                 "WITH attempt AS (UPDATE chain_transactions SET state = %(state)s, fee_paid = %(paid)s,"
                 " block_number = CASE WHEN %(state)s IN ('included', 'final', 'reverted') THEN 7 END"
-                " WHERE transfer_id = %(id)s AND state IN ('signed', 'broadcasting', 'included'))"
+                " WHERE bundle_id = (SELECT bundle_id FROM transfers WHERE id = %(id)s)"
+                " AND state IN ('broadcasting', 'included'))"
                 " UPDATE transfers SET state = %(state)s, fee_paid = %(paid)s WHERE id = %(id)s",
                 {"state": state, "paid": paid, "id": transfer},
             )
@@ -36,9 +37,9 @@ async def lead(connection: Connection, transfer: int, *states: str, fee: int | N
             await connection.execute("UPDATE transfers SET state = %s WHERE id = %s", [state, transfer])
 
 
-async def sign(connection: Connection, chain: Chain, transfer: int, *, fee_cap: int, attempt: int = 1) -> None:
-    await new_attempt(connection, chain, transfer, fee_cap=fee_cap, attempt=attempt)
-    await connection.execute("UPDATE transfers SET state = 'signed' WHERE id = %s", [transfer])
+async def sign(connection: Connection, transfer: int, *, fee_cap: int) -> None:
+    """Its bytes are kept: from then on it is broadcasting."""
+    await new_attempt(connection, transfer, fee_cap=fee_cap)
 
 
 async def refusal(connection: Connection, *arguments: Any, **options: Any) -> tuple[str | None, str | None]:
@@ -61,7 +62,7 @@ class TestBudgets:
         (wallet,) = await add_wallets(connection, tron, 1)
         await rules(connection, gas_cooldown="0", gas_max_per_topup=5 * TRX, gas_max_per_wallet_day=11 * TRX)
         first = await new_transfer(connection, tron, wallet, fee=TRX)
-        await sign(connection, tron, first, fee_cap=2 * TRX)
+        await sign(connection, first, fee_cap=2 * TRX)
         await lead(connection, first, "broadcasting", "included", "final", fee=TRX // 2)
         assert await refusal(connection, tron, wallet, fee=TRX) == ("FP002", "gas_max_per_wallet_day")
         await new_transfer(connection, tron, wallet, fee=TRX // 2)
@@ -80,13 +81,13 @@ class TestBudgets:
     async def test_bytes_that_may_cost_more_count_the_difference(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         transfer = await new_transfer(connection, tron, wallet, fee=TRX)
-        await sign(connection, tron, transfer, fee_cap=3 * TRX)
+        await sign(connection, transfer, fee_cap=3 * TRX)
         assert await rows(connection, SPENT) == [(5 * TRX, 3 * TRX, 1)]
 
     async def test_bytes_that_cost_less_give_nothing_back_yet(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         transfer = await new_transfer(connection, tron, wallet, fee=TRX)
-        await sign(connection, tron, transfer, fee_cap=TRX // 2)
+        await sign(connection, transfer, fee_cap=TRX // 2)
         assert await rows(connection, SPENT) == [(5 * TRX, TRX, 1)]
 
     async def test_bytes_of_an_old_payment_count_today(self, connection: Connection, tron: Chain) -> None:
@@ -104,14 +105,13 @@ class TestBudgets:
             " SELECT chain_id, hour - interval '30 hours', topups, amount, fees FROM now_less"
         )
         await connection.execute("SET session_replication_role = origin")
-        attempt = await new_attempt(connection, tron, old, fee_cap=50 * TRX)
+        attempt = await new_attempt(connection, old, fee_cap=50 * TRX)
         with pytest.raises(psycopg.DatabaseError, match="gas_max_per_day") as refused:
-            await new_attempt(connection, tron, new, fee_cap=50 * TRX)
+            await new_attempt(connection, new, fee_cap=50 * TRX)
         assert refused.value.sqlstate == "FP002"
         hours = "SELECT fees FROM gas_spending ORDER BY hour"
         assert [fees for (fees,) in await rows(connection, hours)] == [TRX, 50 * TRX]
         assert attempt
-        await connection.execute("UPDATE transfers SET state = 'signed' WHERE id = %s", [old])
         await lead(connection, old, "broadcasting", "included", "final", fee=3 * TRX)
         assert [fees for (fees,) in await rows(connection, hours)] == [TRX, 3 * TRX], (
             "2 of it today, and what is asked for"
@@ -122,28 +122,31 @@ class TestBudgets:
         await rules(connection, gas_max_per_topup=5 * TRX, gas_max_per_wallet_day=6 * TRX, gas_max_per_day=6 * TRX)
         transfer = await new_transfer(connection, tron, wallet, fee=TRX)
         with pytest.raises(psycopg.DatabaseError, match="its fee included, on top of") as refused:
-            await new_attempt(connection, tron, transfer, fee_cap=TRX + 1)
+            await new_attempt(connection, transfer, fee_cap=TRX + 1)
         assert (refused.value.sqlstate, refused.value.diag.constraint_name) == ("FP002", "gas_max_per_wallet_day")
-        await new_attempt(connection, tron, transfer, fee_cap=TRX)
+        await new_attempt(connection, transfer, fee_cap=TRX)
 
     @pytest.mark.parametrize("end", ["final", "reverted"])
     async def test_what_was_paid_counts_in_the_end(self, connection: Connection, tron: Chain, end: str) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         transfer = await new_transfer(connection, tron, wallet, fee=TRX)
-        await sign(connection, tron, transfer, fee_cap=3 * TRX)
+        await sign(connection, transfer, fee_cap=3 * TRX)
         await lead(connection, transfer, "broadcasting", "included", end, fee=268_000)
         assert await rows(connection, SPENT) == [(5 * TRX, 268_000, 1)]
 
     async def test_what_was_given_up_counts_nothing(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         transfer = await new_transfer(connection, tron, wallet, fee=TRX)
-        await sign(connection, tron, transfer, fee_cap=3 * TRX)
+        await sign(connection, transfer, fee_cap=3 * TRX)
         await read_past_the_expiration(connection)
         await lead(connection, transfer, "broadcasting", "expired")
         assert await rows(connection, SPENT) == [(5 * TRX, 3 * TRX, 1)], "it may be signed anew"
-        await sign(connection, tron, transfer, fee_cap=4 * TRX, attempt=2)
+        await connection.execute("UPDATE transfers SET state = 'requested'")
+        await ask(connection, transfer, fee_cap=4 * TRX)
         assert await rows(connection, SPENT) == [(5 * TRX, 4 * TRX, 1)], "one of both lands"
-        await connection.execute("UPDATE chain_transactions SET state = 'rejected' WHERE state = 'signed'")
+        await connection.execute(
+            "UPDATE signing_requests SET state = 'refused', refusal = 'too dear' WHERE state = 'asked'"
+        )
         await lead(connection, transfer, "rejected")
         assert await rows(connection, SPENT) == [(0, 0, 0)]
 
@@ -168,7 +171,7 @@ class TestBudgets:
         async with connection.transaction():
             await connection.execute("SET LOCAL session_replication_role = replica")
             await connection.execute("UPDATE transfers SET fee_reserved = NULL")
-        await sign(connection, tron, transfer, fee_cap=3 * TRX)
+        await sign(connection, transfer, fee_cap=3 * TRX)
         assert await rows(connection, SPENT) == [(5 * TRX, 0, 1)]
         await lead(connection, transfer, "broadcasting", "included", "final", fee=TRX)
         assert await rows(connection, SPENT) == [(5 * TRX, TRX, 1)]
@@ -176,7 +179,7 @@ class TestBudgets:
     async def test_counts_that_somebody_changed_stop_no_settlement(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         transfer = await new_transfer(connection, tron, wallet, fee=TRX)
-        await sign(connection, tron, transfer, fee_cap=TRX)
+        await sign(connection, transfer, fee_cap=TRX)
         await connection.execute("UPDATE gas_spending SET fees = 0, amount = 0, topups = 0")
         await lead(connection, transfer, "broadcasting", "included", "final", fee=5)
         assert await rows(connection, SPENT) == [(0, 0, 0)]
@@ -196,17 +199,15 @@ class TestBudgets:
                 job = await new_job(connection, wallet)
                 fee, amount = dice.randint(0, TRX), dice.randint(5 * TRX, 9 * TRX)
                 one = await new_transfer(connection, tron, wallet, fee=fee, amount=amount, job=job)
-                known[one] = {"wallet": wallet, "state": "requested", "amount": amount, "fee": fee, "attempts": 0}
+                known[one] = {"wallet": wallet, "state": "requested", "amount": amount, "fee": fee}
             else:
-                await _step(connection, tron, dice, dice.choice(live), known)
+                await _step(connection, dice, dice.choice(live), known)
             amount = sum(one["amount"] for one in known.values() if one["state"] != "rejected")
             fees = sum(one["fee"] for one in known.values() if one["state"] != "rejected")
             assert (await rows(connection, SPENT))[0][:2] == (amount, fees), known
 
 
-async def _step(
-    connection: Connection, tron: Chain, dice: random.Random, one: int, known: dict[int, dict[str, Any]]
-) -> None:
+async def _step(connection: Connection, dice: random.Random, one: int, known: dict[int, dict[str, Any]]) -> None:
     payment = known[one]
     match payment["state"]:
         case "requested" | "expired" if dice.random() < 0.2:
@@ -214,12 +215,8 @@ async def _step(
             payment["state"] = "rejected"
         case "requested" | "expired":
             cap = dice.randint(0, 2 * TRX)
-            payment["attempts"] += 1
-            await sign(connection, tron, one, fee_cap=cap, attempt=payment["attempts"])
-            payment |= {"state": "signed", "fee": max(payment["fee"], cap)}
-        case "signed":
-            await lead(connection, one, "broadcasting")
-            payment["state"] = "broadcasting"
+            await sign(connection, one, fee_cap=cap)
+            payment |= {"state": "broadcasting", "fee": max(payment["fee"], cap)}
         case "broadcasting":
             payment["state"] = dice.choice(["expired", "included"])
             await lead(connection, one, payment["state"])
@@ -272,14 +269,13 @@ class TestRise:
     async def paid(self, connection: Connection, chain: Chain, fee: int, count: int = 10) -> None:
         for wallet in await add_wallets(connection, chain, count):
             transfer = await new_transfer(connection, chain, wallet, "consolidation")
-            await new_attempt(connection, chain, transfer, wallet.address, fee_cap=fee)
-            await connection.execute("UPDATE transfers SET state = 'signed' WHERE id = %s", [transfer])
+            await new_attempt(connection, transfer, fee_cap=fee)
             await lead(connection, transfer, "broadcasting", "included", "final", fee=fee)
 
     async def attempt(self, connection: Connection, chain: Chain, wallet: Wallet, fee_cap: int) -> str | None:
         transfer = await new_transfer(connection, chain, wallet, "consolidation", amount=USDT)
         try:
-            await new_attempt(connection, chain, transfer, wallet.address, fee_cap=fee_cap)
+            await new_attempt(connection, transfer, fee_cap=fee_cap)
         except psycopg.DatabaseError as refused:
             return f"{refused.sqlstate} {refused.diag.constraint_name}: {refused.diag.message_hint}"
         return None
@@ -300,15 +296,14 @@ class TestRise:
         await self.paid(connection, tron, 1)
         (wallet,) = await add_wallets(connection, tron, 1)
         gas = await new_transfer(connection, tron, wallet)
-        await new_attempt(connection, tron, gas, GAS_STATION, fee_cap=90 * TRX)
+        await new_attempt(connection, gas, fee_cap=90 * TRX)
 
     async def test_energy_that_cost_nothing_counts_with_its_price(self, connection: Connection, tron: Chain) -> None:
         """Of a wallet with rented energy nothing is burned; the next one has none, and pays what the first could."""
         await rules(connection, fee_max=100 * TRX)
         for wallet in await add_wallets(connection, tron, 10):
             transfer = await new_transfer(connection, tron, wallet, "consolidation")
-            attempt = await new_attempt(connection, tron, transfer, wallet.address, fee_cap=14 * TRX)
-            await connection.execute("UPDATE transfers SET state = 'signed' WHERE id = %s", [transfer])
+            attempt = await new_attempt(connection, transfer, fee_cap=14 * TRX)
             await connection.execute("ALTER TABLE chain_transactions DISABLE TRIGGER USER")
             await connection.execute(
                 "UPDATE chain_transactions SET state = 'final', block_number = 1, block_id = 'b', block_time = now(),"

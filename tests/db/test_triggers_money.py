@@ -10,7 +10,16 @@ import pytest
 
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
-from tests.db.money import GAS_STATION, TREASURY, new_attempt, new_job, new_transfer, read_past_the_expiration
+from tests.db.money import (
+    GAS_STATION,
+    TREASURY,
+    ask,
+    keep,
+    new_attempt,
+    new_job,
+    new_transfer,
+    read_past_the_expiration,
+)
 from tests.db.notifications import notifications_of
 from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.seed import TRX, USDT, Chain, Wallet, add_wallets, set_balance
@@ -34,7 +43,7 @@ async def finish(connection: Connection, transfer: int, *states: str) -> None:
         await connection.execute("UPDATE transfers SET state = %s WHERE id = %s", [state, transfer])
 
 
-SETTLED_WELL = ("signed", "broadcasting", "included", "final")
+SETTLED_WELL = ("broadcasting", "included", "final")
 
 
 class TestGasBudgets:
@@ -56,14 +65,14 @@ class TestGasBudgets:
         ("states", "counts"),
         [
             ((), True),
-            (("signed",), True),
-            (("signed", "broadcasting", "expired"), True),
-            (("signed", "broadcasting"), True),
-            (("signed", "broadcasting", "included", "reverted"), True),
+            (("broadcasting", "expired"), True),
+            (("broadcasting", "expired", "requested"), True),
+            (("broadcasting",), True),
+            (("broadcasting", "included", "reverted"), True),
             (SETTLED_WELL, True),
             (("rejected",), False),
-            (("signed", "rejected"), False),
-            (("signed", "broadcasting", "expired", "rejected"), False),
+            (("broadcasting", "expired", "requested", "rejected"), False),
+            (("broadcasting", "expired", "rejected"), False),
         ],
     )
     async def test_what_counts(self, connection: Connection, tron: Chain, states: Sequence[str], counts: bool) -> None:
@@ -263,11 +272,52 @@ class TestWhatEnters:
         with pytest.raises(psycopg.errors.UniqueViolation):
             await new_transfer(connection, tron, wallet, "consolidation", job=job)
 
-    async def test_an_attempt_of_another_sender(self, connection: Connection, tron: Chain) -> None:
+    async def test_a_bundle_has_one_chain_and_one_sender(self, connection: Connection, tron: Chain) -> None:
+        """All that carries or pays in it: a payment, a request and an attempt of another sender are refused."""
         (wallet,) = await add_wallets(connection, tron, 1)
         transfer = await new_transfer(connection, tron, wallet, "consolidation")
-        with pytest.raises(psycopg.DatabaseError, match="does not belong to transfer"):
-            await new_attempt(connection, tron, transfer, GAS_STATION)
+        request = await ask(connection, transfer)
+        others = (
+            "INSERT INTO transfers (kind, bundle_id, job_id, chain_id, wallet_id, asset_on_chain_id, from_address,"
+            " to_address, amount, fee_reserved, idempotency_key) SELECT 'gas', (SELECT max(id) FROM bundles), job_id,"
+            " chain_id, wallet_id, %(coin)s, %(other)s, from_address, 1, 0, 'k' FROM transfers",
+            "INSERT INTO signing_requests (bundle_id, chain_id, sender, expiration, parameters, unsigned_bytes,"
+            r" fee_cap, state) SELECT max(id), max(chain_id), %(other)s, now(), '{}', '\x0a', 1, 'signed' FROM bundles",
+            "INSERT INTO chain_transactions (bundle_id, request_id, chain_id, attempt, txid, signed_bytes, sender,"
+            " expiration, fee_cap) SELECT bundle_id, request_id, chain_id, 1, 'tx',"
+            r" '\x0a', %(other)s, expiration, fee_cap FROM signing_requests",
+        )
+        for other in others:
+            with pytest.raises(psycopg.DatabaseError) as refused:
+                await connection.execute(other, {"other": GAS_STATION, "coin": tron.native_id})
+            assert refused.value.sqlstate in {"FP003", "FP004", "23503"}, other
+        assert await keep(connection, request)
+
+    async def test_nothing_joins_what_is_asked_to_be_signed(self, connection: Connection, tron: Chain) -> None:
+        """Until then a bundle may carry several payments; no two of them ever claim the same effect."""
+        wallets = await add_wallets(connection, tron, 3)
+        bundle = await value(
+            connection,
+            "INSERT INTO bundles (chain_id, sender) VALUES (%s, %s) RETURNING id",
+            *(tron.id, GAS_STATION),
+        )
+        first, second = [await new_transfer(connection, tron, wallet, fee=TRX, bundle=bundle) for wallet in wallets[:2]]
+        request = await ask(connection, first, fee_cap=3 * TRX + 1)
+        assert await rows(connection, "SELECT fees FROM gas_spending") == [(3 * TRX + 1,)], "the fee is one"
+        with pytest.raises(psycopg.DatabaseError, match="a signature was asked for bundle"):
+            await new_transfer(connection, tron, wallets[2], bundle=bundle)
+        attempt = await keep(connection, request)
+        assert await rows(connection, "SELECT DISTINCT state FROM transfers") == [("broadcasting",)]
+        for state in ("included", "final"):
+            await connection.execute(
+                "UPDATE chain_transactions SET state = %s, block_number = 7 WHERE id = %s", [state, attempt]
+            )
+        await connection.execute("UPDATE transfers SET state = 'included'")
+        settle = "UPDATE transfers SET state = 'final', place = %s WHERE id = %s"
+        await connection.execute(settle, ["o0", first])
+        with pytest.raises(psycopg.errors.UniqueViolation, match="transfers_one_per_effect"):
+            await connection.execute(settle, ["o0", second])
+        await connection.execute(settle, ["o1", second])
 
 
 class TestSettled:
@@ -335,9 +385,9 @@ class TestSettled:
         await set_balance(connection, wallet, tron.native_id, 10 * TRX)
         await set_balance(connection, wallet, tron.token_id, 300 * USDT)
         await connection.execute("UPDATE wallet_balances SET block_number = 10")
-        transfer = await new_transfer(connection, tron, wallet, "consolidation", state="broadcasting")
-        await new_attempt(connection, tron, transfer, wallet.address)
-        for step in ("broadcasting", "included", state):
+        transfer = await new_transfer(connection, tron, wallet, "consolidation")
+        await new_attempt(connection, transfer)
+        for step in ("included", state):
             await connection.execute("UPDATE chain_transactions SET state = %s, block_number = 16", [step])
         await finish(connection, transfer, "included", state)
         await connection.execute(
@@ -362,7 +412,7 @@ class TestSettled:
     async def test_the_arrival_of_gas_starts_the_consolidation(
         self, connection: Connection, tron: Chain, wallet: Wallet, database: str
     ) -> None:
-        transfer = await new_transfer(connection, tron, wallet, state="signed")
+        transfer = await new_transfer(connection, tron, wallet)
         async with notifications_of(database, connection) as notifications:
             await finish(connection, transfer, "broadcasting")
             assert await notifications.received() == [("transfers", {"tron": 1})]
@@ -412,34 +462,45 @@ class TestSettled:
 
 class TestJobsAndMoney:
     @pytest.mark.parametrize("status", ["completed", "failed"])
-    @pytest.mark.parametrize("state", ["requested", "signed", "expired"])
+    @pytest.mark.parametrize("state", ["requested", "refused", "expired"])
     async def test_a_job_that_ends_gives_up_what_never_left(
         self, connection: Connection, tron: Chain, status: str, state: str
     ) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
         transfer = await new_transfer(connection, tron, wallet)
-        if state != "requested":
-            await new_attempt(connection, tron, transfer)
-            await finish(connection, transfer, "signed")
+        if state == "refused":
+            await ask(connection, transfer)
+            await connection.execute("UPDATE signing_requests SET state = 'refused', refusal = 'no'")
         if state == "expired":
-            await finish(connection, transfer, "broadcasting")
-            await connection.execute("UPDATE chain_transactions SET state = 'broadcasting'")
+            await new_attempt(connection, transfer)
             await read_past_the_expiration(connection)
             await connection.execute("UPDATE chain_transactions SET state = 'expired'")
             await finish(connection, transfer, "expired")
         await connection.execute("UPDATE job_logs SET status = %s", [status])
         assert await rows(connection, "SELECT state, error_message, settled_at IS NOT NULL FROM transfers") == [
-            ("rejected", "its job ended before it was sent", True)
+            ("rejected", "its job ended before it was signed", True)
         ]
-        attempts = {"requested": [], "signed": [("rejected",)], "expired": [("expired",)]}[state]
+        attempts = {"requested": [], "refused": [], "expired": [("expired",)]}[state]
         assert await rows(connection, "SELECT state FROM chain_transactions") == attempts
+
+    @pytest.mark.parametrize("status", ["completed", "failed"])
+    async def test_a_job_that_ends_leaves_what_may_be_signed(
+        self, connection: Connection, tron: Chain, status: str
+    ) -> None:
+        """Only the signer knows."""
+        (wallet,) = await add_wallets(connection, tron, 1)
+        await ask(connection, await new_transfer(connection, tron, wallet))
+        await connection.execute("UPDATE job_logs SET status = %s", [status])
+        assert await rows(connection, "SELECT t.state, r.state FROM transfers t, signing_requests r") == [
+            ("requested", "asked")
+        ]
 
     @pytest.mark.parametrize("status", ["retrying", "pending"])
     async def test_a_job_that_goes_on_keeps_it(self, connection: Connection, tron: Chain, status: str) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)
-        await new_transfer(connection, tron, wallet, state="signed")
+        await new_transfer(connection, tron, wallet)
         await connection.execute("UPDATE job_logs SET status = %s", [status])
-        assert await value(connection, "SELECT state FROM transfers") == "signed"
+        assert await value(connection, "SELECT state FROM transfers") == "requested"
 
     @pytest.mark.parametrize("state", ["broadcasting", "included"])
     @pytest.mark.parametrize(

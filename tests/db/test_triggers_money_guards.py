@@ -11,7 +11,7 @@ from pipeline.chains.values import Finality
 from pipeline.queue.jobs import JobType
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
-from tests.db.paying_kit import leave_signed, states
+from tests.db.paying_kit import leave_asked, states
 from tests.db.test_transfers_evm_stuck import outsider, stuck
 from tests.seed import USDT
 
@@ -77,13 +77,13 @@ async def on_tron(world: World, desk: Desk) -> World:
 
 
 @pytest.fixture
-async def on_signed(world: World, desk: Desk) -> World:
-    """Bytes are kept, and the worker died before they were handed over."""
+async def on_asked(world: World, desk: Desk) -> World:
+    """A signature was asked for and given, and the worker died before its bytes were kept."""
     await desk.settlement.round()
     wallet = await world.wallet(usdt=250 * USDT)
     await world.devnet.solidify()
     await world.flag(wallet, gas=True, consolidation=True)
-    await leave_signed(world, desk)
+    await leave_asked(world, desk, signed=True)
     return world
 
 
@@ -92,6 +92,27 @@ INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, fro
                        fee_reserved, idempotency_key)
 SELECT kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address, amount, 0, 'again' FROM transfers
 """
+
+ASK_REPLACEMENT = """
+INSERT INTO signing_requests (bundle_id, chain_id, sender, replaces, nonce, ref_block, parameters, unsigned_bytes,
+                              fee_cap)
+SELECT bundle_id, chain_id, sender, id, nonce, ref_block, '{}', 'x', 1 FROM chain_transactions
+WHERE state = 'broadcasting'
+"""
+"""As who pays may: one more attempt of the payment that is out."""
+KEEP_IT = """
+WITH request AS (
+    UPDATE signing_requests SET state = 'signed' WHERE state = 'asked' RETURNING *
+), payment AS (
+    UPDATE transfers t SET state = 'broadcasting' FROM request r
+    WHERE t.bundle_id = r.bundle_id AND t.state = 'requested'
+)
+INSERT INTO chain_transactions (bundle_id, request_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,
+                                expiration, fee_cap)
+SELECT bundle_id, request_id, chain_id, CASE WHEN replaces IS NULL THEN 1 ELSE 2 END, %s, %s, sender, nonce, ref_block,
+       expiration, fee_cap FROM request
+"""
+"""Bytes of its choice for what it asked to be signed: their txid, and the bytes."""
 
 PARTS_OF_THE_LIE = [
     [EXPIRED],
@@ -131,8 +152,8 @@ WHOLE_LIES = {
         PAYMENT_EXPIRED,
     ],
     "it was found on the chain": [
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
-        " fee_cap, state, found_on_chain, block_number) SELECT transfer_id, chain_id, 2, 'tx2', '', sender, nonce,"
+        "INSERT INTO chain_transactions (bundle_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
+        " fee_cap, state, found_on_chain, block_number) SELECT bundle_id, chain_id, 2, 'tx2', '', sender, nonce,"
         " ref_block, 1, 'included', true, 1 FROM chain_transactions",
     ],
 }
@@ -192,35 +213,36 @@ async def test_a_hold_is_lifted_by_people(on_evm: EvmWorld, role: str) -> None:
                 await on_evm.connection.execute(statement)  # type: ignore[call-overload]
 
 
-async def test_bytes_with_a_nonce_are_not_held_back(on_evm: EvmWorld) -> None:
-    """Kept and not handed over, they would be out or not, for ever, and only this database could say which."""
-    await on_evm.connection.execute("SET session_replication_role = replica")
-    await on_evm.connection.execute("UPDATE chain_transactions SET state = 'expired'")
-    await on_evm.connection.execute("UPDATE transfers SET state = 'expired'")
-    await on_evm.connection.execute("UPDATE nonces SET state = 'lost'")
-    await on_evm.connection.execute("RESET session_replication_role")
-    said = await refused(
-        on_evm,
-        "SELECT reserve_nonce(t.id, next_nonce(t.chain_id, t.from_address)) FROM transfers t",
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
-        r" fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, nonce + 1, ref_block, 1"
-        " FROM chain_transactions",
-        role=EXECUTOR,
+async def test_bytes_are_not_kept_without_a_request(on_evm: EvmWorld) -> None:
+    """None that nobody asked for, none of a request that is answered already, none of what was refused."""
+    bytes_of = (
+        "INSERT INTO chain_transactions (bundle_id, request_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
+        r" ref_block, fee_cap) SELECT r.bundle_id, r.request_id, r.chain_id, 2, 'tx2', '\x0a', r.sender, r.nonce,"
+        " r.ref_block, r.fee_cap FROM signing_requests r WHERE r.state = '{}'"
     )
-    assert said is not None
-    assert "is kept and not handed over" in said
+    refuse = "UPDATE signing_requests SET state = 'refused', refusal = 'no' WHERE state = 'asked'"
+    assert await refused(on_evm, ASK_REPLACEMENT, bytes_of.format("asked"), role=EXECUTOR) is not None
+    assert await refused(on_evm, ASK_REPLACEMENT, refuse, bytes_of.format("refused"), role=EXECUTOR) is not None
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await refused(on_evm, bytes_of.format("signed"), role=EXECUTOR)
 
 
 async def test_a_second_live_attempt_on_tron(on_tron: World) -> None:
     said = await refused(
         on_tron,
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, ref_block,"
-        r" expiration, fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, ref_block, expiration, 1"
-        " FROM chain_transactions",
+        "INSERT INTO signing_requests (bundle_id, chain_id, sender, ref_block, expiration, parameters, unsigned_bytes,"
+        " fee_cap) SELECT bundle_id, chain_id, sender, ref_block, expiration, parameters, unsigned_bytes, 1"
+        " FROM signing_requests",
         role=EXECUTOR,
     )
     assert said is not None
-    assert "another live attempt has no end yet" in said
+    assert "not all of its payments are requested" in said
+
+
+@pytest.mark.parametrize("role", [EXECUTOR, CONFIRMATIONS, "none"])
+async def test_what_may_be_signed_is_given_up_by_nobody(on_asked: World, role: str) -> None:
+    """Not its payment, and not by who says that nothing was signed while somebody keeps the bytes."""
+    assert await refused(on_asked, "UPDATE transfers SET state = 'rejected', settled_at = now()", role=role) is not None
 
 
 @pytest.mark.parametrize("state", ["void", "lost", "used"])
@@ -247,18 +269,18 @@ async def test_a_nonce_that_another_payment_signed_with(on_evm: EvmWorld) -> Non
     )
     await on_evm.connection.execute("SET session_replication_role = replica")
     await on_evm.connection.execute(
-        "UPDATE nonces SET transfer_id = (SELECT id FROM transfers WHERE idempotency_key = 'k2')"
+        "UPDATE nonces SET bundle_id = (SELECT bundle_id FROM transfers WHERE idempotency_key = 'k2')"
     )
     await on_evm.connection.execute("RESET session_replication_role")
     said = await refused(
         on_evm,
-        "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, ref_block,"
-        r" fee_cap) SELECT t.id, t.chain_id, 1, 'tx2', '\x0a', a.sender, a.nonce, a.ref_block, 1"
-        " FROM transfers t, chain_transactions a WHERE t.idempotency_key = 'k2'",
+        "INSERT INTO signing_requests (bundle_id, chain_id, sender, nonce, ref_block, parameters, unsigned_bytes,"
+        " fee_cap) SELECT t.bundle_id, t.chain_id, r.sender, r.nonce, r.ref_block, r.parameters, r.unsigned_bytes, 1"
+        " FROM transfers t, signing_requests r WHERE t.idempotency_key = 'k2'",
         role=EXECUTOR,
     )
     assert said is not None
-    assert "another payment was signed with nonce 0" in said
+    assert "another bundle was signed with nonce 0" in said
 
 
 async def test_a_replacement_and_its_first_attempt(evm: EvmWorld, evm_desk: EvmDesk) -> None:
@@ -299,17 +321,17 @@ async def test_a_proof_older_than_the_bytes_buries_nothing(on_evm: EvmWorld, evm
     assert (await states(on_evm))[1:] == (["broadcasting"], ["broadcasting"])
 
 
-async def test_who_pays_cannot_date_back_what_it_gives_up(on_signed: World) -> None:
-    """What was given up a day ago cannot land any more, and what was long ago is not looked for: so the time is the
+async def test_who_pays_cannot_date_back_what_it_gives_up(on_asked: World) -> None:
+    """What was refused a day ago cannot land any more, and what was long ago is not looked for: so the time is the
     database's own word."""
-    async with on_signed.connection.transaction(force_rollback=True):
-        await on_signed.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await on_signed.connection.execute(
-            "UPDATE chain_transactions SET state = 'rejected', updated_at = '2020-01-01'; "
+    async with on_asked.connection.transaction(force_rollback=True):
+        await on_asked.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await on_asked.connection.execute(
+            "UPDATE signing_requests SET state = 'refused', refusal = 'no'; "
             "UPDATE transfers SET state = 'rejected', settled_at = now()"
         )
-        with pytest.raises(psycopg.DatabaseError, match="were given up and may still land"):
-            await on_signed.connection.execute(AGAIN)
+        with pytest.raises(psycopg.DatabaseError, match="was refused, and what it asked for expires"):
+            await on_asked.connection.execute(AGAIN)
 
 
 async def test_the_proof_of_a_lost_nonce_does_not_change(on_evm: EvmWorld, evm_desk: EvmDesk) -> None:
@@ -330,11 +352,8 @@ async def test_bytes_that_nobody_can_have_signed_keep_no_other_payment_waiting(
     """Who pays has added them to a payment that is out: what is real of it is sent again, and lands."""
     async with on_evm.connection.transaction():
         await on_evm.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await on_evm.connection.execute(
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
-            r" ref_block, fee_cap) SELECT transfer_id, chain_id, 2, 'tx2', '\x0a', sender, nonce, ref_block, 1"
-            " FROM chain_transactions; UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'"
-        )
+        await on_evm.connection.execute(ASK_REPLACEMENT)  # type: ignore[call-overload]
+        await on_evm.connection.execute(KEEP_IT, ["tx2", b"\n"])
     for _ in range(3):
         await on_evm.network.mine()
         await evm_desk.settlement.round()
@@ -349,13 +368,8 @@ async def add_attempt(evm: EvmWorld, txid: str) -> None:
     """As who pays may: one more attempt of the payment that is out, with a txid of its choice."""
     async with evm.connection.transaction():
         await evm.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await evm.connection.execute(
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
-            " ref_block, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, nonce, ref_block, 1"
-            " FROM chain_transactions",
-            [txid],
-        )
-        await evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+        await evm.connection.execute(ASK_REPLACEMENT)  # type: ignore[call-overload]
+        await evm.connection.execute(KEEP_IT, [txid, bytes((await evm.attempts())[0]["signed_bytes"])])
 
 
 @pytest.mark.parametrize("known_as", ["pooled", "final"])
@@ -415,46 +429,29 @@ async def test_a_replacement_that_the_database_refuses_ends_nobody(evm: EvmWorld
     await evm.network.node.call("anvil_dropAllTransactions")
     async with evm.connection.transaction():
         await evm.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await evm.connection.execute(
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce,"
-            " ref_block, fee_cap) SELECT out.transfer_id, out.chain_id, 2, 'tx2', old.signed_bytes, out.sender,"
-            " out.nonce, out.ref_block, 1 FROM chain_transactions out, chain_transactions old"
-            " WHERE out.state = 'broadcasting' AND old.state = 'final'"
-        )
-        await evm.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE state = 'signed'")
+        await evm.connection.execute(ASK_REPLACEMENT)  # type: ignore[call-overload]
+        await evm.connection.execute(KEEP_IT, ["tx2", bytes((await evm.attempts())[0]["signed_bytes"])])
         await evm.connection.execute("UPDATE transfers SET replace_wanted_at = now() WHERE state = 'broadcasting'")
     assert await evm_desk.upkeep().round() == 0
 
 
-@pytest.mark.parametrize("role", [EXECUTOR, CONFIRMATIONS, "none"])
-async def test_bytes_do_not_go_out_without_their_payment(on_signed: World, role: str) -> None:
-    """Its job could not end any more, and who rescues or ends jobs would be refused all that it does at once."""
-    handed_over = "UPDATE chain_transactions SET state = 'broadcasting'"
-    assert await refused(on_signed, handed_over, role=role) is not None
-    assert await refused(on_signed, "UPDATE transfers SET state = 'broadcasting'", handed_over, role=role) is None
-
-
 async def test_who_pays_cannot_end_a_payment_on_tron_by_a_transaction_of_somebody_else(
-    on_signed: World, desk: Desk
+    on_asked: World, desk: Desk
 ) -> None:
-    """There are no nonces to compare: what landed has to be the very bytes that the books have, and the payment."""
-    await on_signed.devnet.faucet(on_signed.treasury, 7)
-    await on_signed.devnet.mine(1)
+    """There are no nonces to compare: what landed has to be the very bytes that are kept, and the payment."""
+    await on_asked.devnet.faucet(on_asked.treasury, 7)
+    await on_asked.devnet.mine(1)
     head = await desk.real_provider.block_ref(Finality.HEAD)
     blocks = [await desk.real_provider.block(number, Finality.HEAD) for number in range(1, head.number + 1)]
     stranger = [one.txid for block in blocks if block is not None for one in block.transactions][-1]
-    async with on_signed.connection.transaction():
-        await on_signed.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await on_signed.connection.execute("UPDATE chain_transactions SET state = 'rejected'")
-        await on_signed.connection.execute(
-            "INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, ref_block,"
-            " expiration, fee_cap) SELECT transfer_id, chain_id, 2, %s, signed_bytes, sender, ref_block, expiration, 1"
-            " FROM chain_transactions",
-            [stranger],
+    request = await on_asked.row("SELECT unsigned_bytes FROM signing_requests")
+    async with on_asked.connection.transaction():
+        await on_asked.connection.execute("SET LOCAL ROLE pipeline_executor")
+        await on_asked.connection.execute(KEEP_IT, [stranger, bytes(request["unsigned_bytes"])])
+        await on_asked.connection.execute(
+            "UPDATE job_logs SET status = 'active', lease = lease + 1, awaiting_chain = true"
         )
-        await on_signed.connection.execute("UPDATE transfers SET state = 'broadcasting'")
-        await on_signed.connection.execute("UPDATE chain_transactions SET state = 'broadcasting' WHERE attempt = 2")
     await desk.settle()
     await desk.settlement.round()
-    assert (await states(on_signed))[1] == ["broadcasting"]
+    assert (await states(on_asked))[1] == ["broadcasting"]
     assert any(stranger in alarm for alarm in await desk.settlement.tidy())

@@ -162,7 +162,7 @@ class Judge:
     def _attempts(self) -> list[dict[str, Any]]:
         return self._rows(
             "SELECT a.txid, a.state, a.fee_paid, t.state AS transfer_state, t.idempotency_key, t.to_address, t.amount "
-            "FROM chain_transactions a JOIN transfers t ON t.id = a.transfer_id"
+            "FROM chain_transactions a JOIN transfers t ON t.bundle_id = a.bundle_id"
         )
 
     def picture(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -178,10 +178,10 @@ class Judge:
                 "FROM transfers ORDER BY id"
             ),
             "attempts": self._rows(
-                "SELECT id, transfer_id, attempt, left(txid, 10) AS txid, state, nonce, broadcast_count, last_result, "
+                "SELECT id, bundle_id, attempt, left(txid, 10) AS txid, state, nonce, broadcast_count, last_result, "
                 "block_number FROM chain_transactions ORDER BY id"
             ),
-            "nonces": self._rows("SELECT sender, nonce, state, transfer_id FROM nonces ORDER BY sender, nonce"),
+            "nonces": self._rows("SELECT sender, nonce, state, bundle_id FROM nonces ORDER BY sender, nonce"),
             "wallets": self._rows("SELECT id, address, needs_gas, needs_consolidation FROM wallets ORDER BY id"),
             "workers": self._rows("SELECT name, status, last_error FROM worker_registry WHERE status <> 'stopped'"),
         }

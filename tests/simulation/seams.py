@@ -17,10 +17,11 @@ from pipeline.chains.rpc.http import Clock as NodeClock
 from pipeline.chains.tron import provider as tron_provider
 from pipeline.db.dsn import database_dsn
 from pipeline.db.session import session_dsn
+from pipeline.payments.discipline import numbered
 from pipeline.payments.send import consolidations as consolidation
 from pipeline.payments.send import gas_topups as gas
-from pipeline.payments.send import sender as send
-from pipeline.payments.send import store
+from pipeline.payments.send import refusals
+from pipeline.payments.send.claimed import Order
 from pipeline.settings import Settings
 from pipeline.signing import ledger
 from pipeline.workers import chains, registry, runtime, sweep, sync
@@ -73,8 +74,8 @@ class Joints:
     def wall(self) -> float:
         return self.simulation.clock.wall().timestamp()
 
-    def order(self, *args: Any, **fields: Any) -> send.Order:
-        return send.Order(*args, **{"priced_at": self.monotonic(), **fields})
+    def order(self, *args: Any, **fields: Any) -> Order:
+        return Order(*args, **{"priced_at": self.monotonic(), **fields})
 
     def uuid4(self) -> UUID:
         return UUID(int=random.getrandbits(128), version=4)
@@ -126,8 +127,8 @@ def joined() -> Iterator[None]:
         (tron_provider, "secrets", SimpleNamespace(randbelow=random.randrange)),
         (sweep, "datetime", WallClock),
         (ledger, "in_thread", at_once),
-        (store, "datetime", WallClock),
-        *((module, "time", SimpleNamespace(monotonic=JOINTS.monotonic)) for module in (send, sync, chains)),
+        (refusals, "datetime", WallClock),
+        *((module, "time", SimpleNamespace(monotonic=JOINTS.monotonic)) for module in (numbered, sync, chains)),
         (gas, "Order", JOINTS.order),
         (consolidation, "Order", JOINTS.order),
         (http, "HttpWire", SimulatedWire),

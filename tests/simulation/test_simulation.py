@@ -1,11 +1,14 @@
 """The workers' own code under seeded faults, a short fixed set of runs; ``make simulation`` for as many as wanted."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 from unittest import mock
 
 import pytest
 
-from pipeline.payments.send.sender import Sender, send_bytes
+from pipeline.payments.requests import OpenRequest
+from pipeline.payments.send.signatures import Answered, Signatures, send_bytes
 from tests.simulation.database import Database
 from tests.simulation.fate import Decision
 from tests.simulation.run import NETWORKS, run
@@ -42,25 +45,38 @@ def test_only_what_was_decided_befalls_a_run(simulated: Database) -> None:
 class TestItFinds:
     """Faults of the kind that lost other people's money, put into the code: a run that dies there must tell."""
 
-    def test_bytes_that_are_sent_before_they_are_kept(self, simulated: Database) -> None:
-        kept = Sender._sign
-        died = []
-
-        async def send_first(sender: Sender, *order: object) -> object:
-            store = sender.store
-
-            async def record_signed(job: object, transfer_id: int, signed: object) -> int:
-                await send_bytes(sender.provider, signed)  # type: ignore[arg-type]
-                if not died:
-                    died.append(JOINTS.process)
-                    JOINTS.simulation.kill(JOINTS.process)
-                    await asyncio.sleep(0)
-                return await type(store).record_signed(store, job, transfer_id, signed)  # type: ignore[arg-type]
-
-            with mock.patch.object(store, "record_signed", record_signed):
-                return await kept(sender, *order)  # type: ignore[arg-type]
-
-        with mock.patch.object(Sender, "_sign", send_first):
-            result = run(4, simulated, decisions=QUIET)
+    def test_bytes_that_are_sent_and_called_never_signed(self, simulated: Database) -> None:
+        """The one thing that the protocol believes a signer."""
+        result, died = self.die_after_sending(simulated, deny=True)
         assert died
         assert any("is in no book" in line for line in result.verdict)
+
+    def test_bytes_that_are_sent_before_they_are_kept_are_kept_by_who_comes_next(self, simulated: Database) -> None:
+        """A node has them, the database has only asked for them: whoever asks again gets the same."""
+        result, died = self.die_after_sending(simulated, deny=False)
+        assert died
+        assert result.verdict == []
+
+    @staticmethod
+    def die_after_sending(simulated: Database, *, deny: bool) -> tuple[Any, list[Any]]:
+        obtain = Signatures.obtain
+        died: list[Any] = []
+
+        async def send_first(
+            signatures: Signatures, requests: Sequence[OpenRequest], job: Any = None, not_sent: Any = None
+        ) -> Answered:
+            if not died:
+                network = signatures._network
+                told = [one.to_signer(network.family, network.id) for one in requests]
+                for request, answer in zip(requests, await signatures._signer.sign(told), strict=True):
+                    signed = signatures._checked(request, answer)  # type: ignore[arg-type]
+                    await send_bytes(signatures._provider, signed)  # type: ignore[arg-type]
+                    if deny:
+                        await signatures.requests.refuse(request, "never signed", reject=False, job=job)
+                died.append(JOINTS.process)
+                JOINTS.simulation.kill(JOINTS.process)
+                await asyncio.sleep(0)
+            return await obtain(signatures, requests, job, not_sent)
+
+        with mock.patch.object(Signatures, "obtain", send_first):
+            return run(4, simulated, decisions=QUIET), died

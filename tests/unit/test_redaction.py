@@ -18,7 +18,7 @@ from pipeline.redaction import (
     register_secret,
 )
 from pipeline.settings import Settings
-from pipeline.signing.local import LocalSigner
+from pipeline.signing.keyring import Keyring
 
 MNEMONIC = "legal winner thank year wave sausage worth useful legal winner thank yellow"
 LONG = "void come effort suffer camp survey warrior heavy shoot primary clutch crush " * 2
@@ -120,8 +120,8 @@ async def test_a_key_that_was_used_is_known_in_every_form_and_a_txid_stays() -> 
     key = PrivateBranch.from_mnemonic(MNEMONIC, Family.TRON).key(12).secret
     text = f"key {key.hex()} of tx {TXID}"
     assert redact(text) == text
-    signer = LocalSigner(MNEMONIC)
-    await signer.sign_digest(Family.TRON, 12, bytes(32))
+    signer = Keyring(MNEMONIC)
+    signer.sign(Family.TRON, 12, bytes(32))
     forms = [
         key.hex(),
         key.hex().upper(),

@@ -9,7 +9,8 @@ from pipeline.chains.fees import Fee
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Balance, BalanceQuery, Finality, Payment
 from pipeline.payments.decide.decisions import Holdings
-from pipeline.payments.send.sender import Claimed, Sender
+from pipeline.payments.send.claimed import Claimed
+from pipeline.payments.send.sender import Sender
 from pipeline.payments.terms import Terms
 from pipeline.queue.jobs import Defer, Retry
 

@@ -14,13 +14,13 @@ from psycopg.rows import DictRow
 
 from pipeline.chains.values import BlockRef, TransactionResult
 from pipeline.db.rows import fetch
-from pipeline.payments.authority import GAP_AMOUNT
 from pipeline.payments.effect import Judged, judge
 from pipeline.payments.ending import Ended, end, lock, release_jobs
 from pipeline.payments.intents import Kind, LiveAttempt
 from pipeline.payments.reconcile.nonce_uses import NonceUse
 from pipeline.payments.states import TransferState
 from pipeline.queue.jobs import JobType
+from pipeline.signing.authority import GAP_AMOUNT
 
 _JOB_TYPES = {Kind.GAS: JobType.GAS_TOPUP, Kind.CONSOLIDATION: JobType.CONSOLIDATION}
 

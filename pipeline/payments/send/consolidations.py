@@ -12,8 +12,10 @@ from pipeline.payments.decide.consolidation import LOOK_AGAIN_SECONDS, afford, l
 from pipeline.payments.decide.decisions import Holdings, NeedsGas, Pay, Skip, Wait
 from pipeline.payments.decide.holdings import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.payments.intents import Kind
-from pipeline.payments.send.handler import Decided, PayingHandler, ours, outcome_of, skipped, waiting
-from pipeline.payments.send.sender import Claimed, Order, Orders, Sender, sent
+from pipeline.payments.send.claimed import Claimed, Order, Orders
+from pipeline.payments.send.handler import Decided, PayingHandler, ours, skipped, waiting
+from pipeline.payments.send.outcomes import outcome_of
+from pipeline.payments.send.sender import Sender, sent
 from pipeline.payments.terms import Terms
 from pipeline.queue.jobs import Done, Outcome, Retry
 

@@ -14,13 +14,14 @@ from pipeline.payments.decide.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.payments.decide.gas import decide_gas
 from pipeline.payments.decide.holdings import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.payments.intents import Kind
-from pipeline.payments.send.handler import Decided, PayingHandler, ours, outcome_of, skipped
-from pipeline.payments.send.sender import Claimed, Order, Orders, Sender
-from pipeline.payments.send.store import Promised, Purse, PurseShort
+from pipeline.payments.send.claimed import Claimed, Order, Orders
+from pipeline.payments.send.gas_funds import GasFunds, Promised
+from pipeline.payments.send.handler import Decided, PayingHandler, ours, skipped
+from pipeline.payments.send.outcomes import EMPTY_GAS_WALLET_SECONDS, outcome_of
+from pipeline.payments.send.sender import Sender
 from pipeline.payments.terms import GasPolicy, Terms
 from pipeline.queue.jobs import Defer, Failed, Outcome, Retry
 
-_EMPTY_GAS_WALLET_SECONDS = 30.0
 _NOT_YET_FINAL_SECONDS = 15.0
 _DEAR_FEES_SECONDS = 30.0
 _LOCKED_OUT_SECONDS = 300.0
@@ -44,14 +45,13 @@ class GasTopups(PayingHandler):
         # asked for later, by this process or another, is counted when an intent is committed.
         gas_wallet = BalanceQuery(await sender.gas_address(), terms.native.asset)
         promised = await sender.store.gas_in_flight(terms.chain_id, gas_wallet.address, [one.job.id for one in mine])
-        holdings, (purse,) = await read_holdings(sender.provider, terms, mine, Finality.FINAL, gas_wallet)
-        if purse.raw is None:
-            reason = f"the balance of gas wallet {gas_wallet.address} could not be read: {purse.error}"
+        holdings, (held,) = await read_holdings(sender.provider, terms, mine, Finality.FINAL, gas_wallet)
+        if held.raw is None:
+            reason = f"the balance of gas wallet {gas_wallet.address} could not be read: {held.error}"
             return decided + [(one, Retry(reason)) for one in mine]
         wanted = await self._wanted(sender, terms, holdings, decided)
         orders = await self._priced(sender, terms, wanted, decided)
-        await self._open_funded(sender, terms, orders, purse.raw, promised, decided)
-        return decided
+        return decided + _funded(terms, orders, held.raw, promised)
 
     async def _wanted(
         self, sender: Sender, terms: Terms, holdings: Mapping[Claimed, Holdings | Unreadable], decided: list[Decided]
@@ -132,7 +132,8 @@ class GasTopups(PayingHandler):
             wanted, payments, await estimates(sender, terms, payments, self._slots), strict=True
         ):
             if isinstance(estimate, InsufficientFunds):
-                decided.append((one, _short_of(terms, gas_wallet, estimate.held, estimate.needed)))
+                short = _short_of(terms, gas_wallet, estimate.held, estimate.needed)
+                decided.append((one, Defer(EMPTY_GAS_WALLET_SECONDS, short)))
             elif isinstance(estimate, PermissionChanged):
                 decided.append((one, self._locked_out(terms, estimate)))
             elif isinstance(estimate, Exception):
@@ -155,31 +156,24 @@ class GasTopups(PayingHandler):
             logger.critical("gas wallet of {}: {}. No top-up is made until it is yours again", terms.chain, trouble)
         return Defer(_LOCKED_OUT_SECONDS, f"gas wallet: {trouble}")
 
-    async def _open_funded(
-        self,
-        sender: Sender,
-        terms: Terms,
-        orders: Sequence[Order],
-        balance: int,
-        promised: Promised,
-        decided: list[Decided],
-    ) -> None:
-        """Commit the intents that the gas wallet can pay, in the order of the batch; the others wait and say so."""
-        adopted = 0
-        for order in orders:
-            fee = order.estimate.fee
-            cost = order.payment.amount + fee
-            available = balance - promised.amount - promised.unsigned * fee - adopted
-            try:
-                transfer_id = await sender.open(order, Purse(available, fee, promised.newest))
-            except PurseShort as short:
-                decided.append((order.claimed, _short_of(terms, order.payment.sender, short.available, cost)))
-            except Exception as trouble:
-                decided.append((order.claimed, outcome_of(order.claimed.job, trouble)))
-            else:
-                decided.append((order.claimed, Orders((replace(order, transfer_id=transfer_id),))))
-                # Asked for before all this, by this very job.
-                adopted += cost if transfer_id <= promised.newest else 0
+
+def _funded(terms: Terms, orders: Sequence[Order], balance: int, promised: Promised) -> list[Decided]:
+    """Each top-up with what the gas wallet has to give for it, in the order of the batch; who is short waits and says
+    so when its intent is committed."""
+    decided: list[Decided] = []
+    going_on = 0
+    for order in orders:
+        fee, cost = order.estimate.fee, order.cost
+        available = balance - promised.amount - promised.unsigned * fee - going_on
+
+        def short(left: int, order: Order = order, cost: int = cost) -> str:
+            return _short_of(terms, order.payment.sender, left, cost)
+
+        funded = replace(order, gas_funds=GasFunds(available, fee, promised.newest, short))
+        decided.append((order.claimed, Orders((funded,))))
+        # What this very job asked for before all this is not among what is asked for meanwhile.
+        going_on += cost if any(one.asset_id == order.asset.id for one in order.claimed.context.own) else 0
+    return decided
 
 
 def _with_headroom(estimate: Fee) -> int:
@@ -205,11 +199,10 @@ def _not_ours_any_more(wallet: str) -> Failed:
     )
 
 
-def _short_of(terms: Terms, gas_wallet: str, available: int, cost: int) -> Outcome:
+def _short_of(terms: Terms, gas_wallet: str, available: int, cost: int) -> str:
     """Nothing is lost and no retry used up: the job waits for somebody to fill the gas wallet."""
     human = terms.native.human
-    return Defer(
-        _EMPTY_GAS_WALLET_SECONDS,
+    return (
         f"gas wallet {gas_wallet} has {human(max(0, available))} to give, this top-up needs {human(cost)}: "
-        f"send {terms.native.asset.symbol} to it",
+        f"send {terms.native.asset.symbol} to it"
     )

@@ -16,52 +16,20 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 from loguru import logger
 
-from pipeline.chains.errors import (
-    ChainError,
-    ChainUnavailable,
-    FeeCapTooLow,
-    InconsistentNode,
-    PermissionChanged,
-    WrongNetwork,
-)
-from pipeline.db.errors import DATABASE_GONE
-from pipeline.payments.authority import check_wallet
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.decide.decisions import Skip, Wait
 from pipeline.payments.intents import Kind
-from pipeline.payments.send.sender import Claimed, Orders, Sender
-from pipeline.payments.send.store import (
-    BudgetExhausted,
-    CooldownActive,
-    LeaseLost,
-    MayStillLand,
-    MovedOn,
-    SenderHeld,
-    SenderStuck,
-    StepRefused,
-    UnknownTransactions,
-    UnusualFee,
-    refused_by_guard,
-)
+from pipeline.payments.send.claimed import Claimed, Orders
+from pipeline.payments.send.outcomes import WRONG_NETWORK_PAUSE_SECONDS, outcome_of
+from pipeline.payments.send.refusals import LeaseLost, StepRefused
+from pipeline.payments.send.sender import Sender
 from pipeline.payments.terms import Terms
-from pipeline.printable import printable
-from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
-from pipeline.signing.errors import SigningDeferred, SigningRefused
+from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked
+from pipeline.signing.authority import check_wallet
+from pipeline.signing.errors import SigningRefused
 
 Decided = tuple[Claimed, Orders | Outcome]
 Result = TypeVar("Result")
-
-_CHAIN_PAUSE_SECONDS = 10.0
-_WRONG_NETWORK_PAUSE_SECONDS = 60.0
-_FEES_PAUSE_SECONDS = 30.0
-_DATABASE_PAUSE_SECONDS = 1.0
-"""Counted from when the database takes the outcome: payments go on a second after it is back."""
-_REFUSED_PAUSE_SECONDS = 60.0
-_HELD_PAUSE_SECONDS = 60.0
-"""A person has to look; the log and the registry say so, by the confirmation worker."""
-_LOOK_AGAIN_SECONDS = 1.0
-_BUDGET_PAUSE_SECONDS = 300.0
-"""Limits end by the clock or by an operator: looked at again every few minutes."""
 
 CONCURRENCY = 16
 """Payments under way at once in one process; each of them is a handful of round trips."""
@@ -89,7 +57,7 @@ class PayingHandler(ABC):
             of_chain = list(group)
             if sender is None:
                 for job in of_chain:
-                    yield job, Defer(_WRONG_NETWORK_PAUSE_SECONDS, f"chain {chain_id} is not served by this process")
+                    yield job, Defer(WRONG_NETWORK_PAUSE_SECONDS, f"chain {chain_id} is not served by this process")
                 continue
             try:
                 async for job, outcome in self._run(sender, of_chain):
@@ -163,56 +131,6 @@ class PayingHandler(ABC):
             await sender.store.reject_orphans(claimed.job.chain_id, claimed.context.wallet_id)
         except psycopg.Error as trouble:
             logger.warning("{}: unsent payment left to the confirmation worker: {}", claimed.job, trouble)
-
-
-def outcome_of(job: Job, trouble: Exception) -> Outcome:
-    """What an exception means for a job."""
-    match trouble:
-        case LeaseLost():
-            return Parked()
-        case MovedOn():
-            return Defer(_LOOK_AGAIN_SECONDS, str(trouble))
-        case MayStillLand():
-            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
-        case CooldownActive():
-            return Defer(min(trouble.seconds, _BUDGET_PAUSE_SECONDS), str(trouble))
-        case BudgetExhausted():
-            return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
-        case UnusualFee():
-            logger.warning("{}: {}", job, trouble)
-            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
-        case SigningDeferred():
-            logger.error("{}: {}", job, trouble)
-            return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
-        case UnknownTransactions():
-            logger.warning("{}: {}", job, trouble)
-            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
-        case SenderHeld() | SenderStuck():
-            return Defer(_HELD_PAUSE_SECONDS, str(trouble))
-        case SigningRefused():
-            return Failed(str(trouble))
-        case PermissionChanged():
-            return Failed(str(trouble))
-        case FeeCapTooLow():
-            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
-        case ChainUnavailable():
-            return Defer(_CHAIN_PAUSE_SECONDS, f"no node answers: {trouble}")
-        case WrongNetwork() | InconsistentNode():
-            logger.error("{}: {}", job, trouble)
-            return Defer(_WRONG_NETWORK_PAUSE_SECONDS, str(trouble))
-        case ChainError():
-            return Retry(f"{type(trouble).__name__}: {trouble}")
-        case psycopg.Error() if refused_by_guard(trouble):
-            # Bytes may be signed already: the job is not given up for it.
-            logger.error("{}: the database refuses this step: {}", job, trouble)
-            return Defer(_REFUSED_PAUSE_SECONDS, f"the database refuses this step: {trouble}")
-        case _ if isinstance(trouble, DATABASE_GONE):
-            # Whether the last commit happened is unknown. Both are safe: the row says it to whoever comes next.
-            return Defer(_DATABASE_PAUSE_SECONDS, f"the database did not answer: {trouble}")
-        case _:
-            said = printable(f"{type(trouble).__name__}: {trouble}")
-            logger.opt(exception=trouble).error("{}: {}", job, said)
-            return Retry(said)
 
 
 def ours(batch: Sequence[Claimed]) -> tuple[list[Claimed], list[Decided]]:

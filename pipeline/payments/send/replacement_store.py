@@ -1,8 +1,4 @@
-"""What is stuck and needs a signature, in the database: payments to be replaced, nonces to be filled (EVM).
-
-Signed and broadcasting are one commit here: the payment is in the confirmation worker's hands already (a
-replacement), or goes there with that commit (a gap), so that no signed bytes are ever left over.
-"""
+"""What is stuck and needs a signature, in the database: payments to be replaced, nonces to be filled (EVM)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.values import Asset, Payment, SignedTransaction
 from pipeline.db.rows import fetch
-from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.intents import Kind, signed_from_row
-from pipeline.payments.send.store import MovedOn, refusals_of_fees
 from pipeline.units import parse_raw
 
 _AT_ONCE = 200
@@ -41,6 +35,8 @@ class Wanted:
     """A payment that is to be offered again for more."""
 
     transfer_id: int
+    bundle: int
+    asset_id: UUID
     kind: Kind
     job: UUID | None
     payment: Payment
@@ -78,6 +74,8 @@ class UpkeepStore:
         return [
             Wanted(
                 transfer_id=row["transfer_id"],
+                bundle=row["bundle_id"],
+                asset_id=row["asset_id"],
                 kind=Kind(row["kind"]),
                 job=row["job_id"],
                 payment=Payment(
@@ -103,69 +101,9 @@ class UpkeepStore:
             Void(row["nonce_id"], row["sender"], row["nonce"], row["asset_id"], Owner.from_row(row)) for row in rows
         ]
 
-    async def record_replacement(self, wanted: Wanted, signed: SignedTransaction) -> int:
-        """Keep the bytes as one more attempt, on its way; returns its id. Only then may they be sent.
-
-        Raises MovedOn: the payment is not broadcasting any more, or was replaced by somebody else; BudgetExhausted,
-        UnusualFee."""
-        crash_here(CrashPoint.REPLACE_BEFORE)
-        with refusals_of_fees():
-            return await self._record_replacement(wanted, signed)
-
-    async def _record_replacement(self, wanted: Wanted, signed: SignedTransaction) -> int:
-        async with self._pool.connection() as conn, conn.transaction():
-            await fetch(conn, "payments/lock_jobs", job_ids=[] if wanted.job is None else [wanted.job])
-            await fetch(conn, "payments/lock_transfers", transfer_ids=[wanted.transfer_id])
-            rows = await fetch(
-                conn,
-                "payments/send/record_replacement",
-                transfer_id=wanted.transfer_id,
-                replaces=wanted.newest,
-                **_bytes(signed),
-            )
-            if not rows:
-                raise MovedOn(f"transfer {wanted.transfer_id} is not to be replaced any more")
-            (begun,) = await fetch(conn, "payments/send/begin_replacement", attempt_id=rows[0]["id"])
-            crash_here(CrashPoint.REPLACE_OPEN)
-        crash_here(CrashPoint.REPLACE_AFTER)
-        return int(begun["id"])
-
     async def decline(self, wanted: Wanted, reason: str) -> None:
         """The payment stays as it is, and says why."""
         await self._rows("payments/send/decline_replacement", transfer_id=wanted.transfer_id, reason=reason)
-
-    async def record_gap(self, chain_id: int, void: Void, payment: Payment, fee: int, signed: SignedTransaction) -> int:
-        """Keep a payment of a sender to itself, on its way; returns the attempt's id. Only then may it be sent. ``fee``
-        is the most that it is to cost, native raw units.
-
-        Raises MovedOn: the nonce is not void any more; BudgetExhausted, UnusualFee."""
-        crash_here(CrashPoint.GAP_BEFORE)
-        with refusals_of_fees():
-            return await self._record_gap(chain_id, void, payment, fee, signed)
-
-    async def _record_gap(
-        self, chain_id: int, void: Void, payment: Payment, fee: int, signed: SignedTransaction
-    ) -> int:
-        async with self._pool.connection() as conn, conn.transaction():
-            await fetch(conn, "payments/lock_sender", chain_id=chain_id, sender=void.sender)
-            rows = await fetch(
-                conn,
-                "payments/send/request_gap",
-                nonce_id=void.id,
-                asset_id=void.asset_id,
-                amount=payment.amount,
-                fee_reserved=fee,
-            )
-            if not rows:
-                raise MovedOn(f"nonce {void.nonce} of {void.sender} is not to be filled any more")
-            transfer_id = rows[0]["id"]
-            await fetch(conn, "payments/send/reserve_gap", nonce_id=void.id, transfer_id=transfer_id)
-            (attempt,) = await fetch(conn, "payments/send/sign_gap", transfer_id=transfer_id, **_bytes(signed))
-            await fetch(conn, "payments/send/begin_gap", transfer_id=transfer_id)
-            (begun,) = await fetch(conn, "payments/send/begin_replacement", attempt_id=attempt["id"])
-            crash_here(CrashPoint.GAP_OPEN)
-        crash_here(CrashPoint.GAP_AFTER)
-        return int(begun["id"])
 
     async def doubt(self, chain_id: int, void: Void, counted: int) -> None:
         """The nonce is used on the chain, and not by us: the confirmation worker finds out by what."""
@@ -174,14 +112,3 @@ class UpkeepStore:
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self._pool.connection() as conn:
             return await fetch(conn, name, **parameters)
-
-
-def _bytes(signed: SignedTransaction) -> dict[str, Any]:
-    return {
-        "txid": signed.txid,
-        "signed_bytes": signed.raw,
-        "sender": signed.sender,
-        "nonce": signed.nonce,
-        "ref_block": signed.ref_block,
-        "fee_cap": signed.fee_cap,
-    }

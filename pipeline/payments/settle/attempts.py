@@ -4,7 +4,7 @@ they are replaced."""
 from collections.abc import Sequence
 
 from pipeline.payments.intents import Kind, LiveAttempt, LiveTransfer
-from pipeline.payments.send.sender import short
+from pipeline.payments.send.signatures import short
 from pipeline.units import to_human
 
 PaymentAttempts = Sequence[LiveAttempt]

@@ -12,7 +12,7 @@ from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.values import BlockContent, BlockRef
 from pipeline.payments.ending import Finding
 from pipeline.payments.intents import LiveAttempt
-from pipeline.payments.send.store import refused_by_guard
+from pipeline.payments.send.refusals import refused_by_guard
 from pipeline.payments.settle.lookup import Lookup
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.settle.unresolved import UnresolvedPayments

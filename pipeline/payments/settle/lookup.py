@@ -13,8 +13,8 @@ from pipeline.chains.values import Fate, Verdict
 from pipeline.payments.effect import Judged, judge
 from pipeline.payments.ending import Finding
 from pipeline.payments.intents import LiveAttempt, LiveTransfer
-from pipeline.payments.send.sender import short
-from pipeline.payments.send.store import refused_by_guard
+from pipeline.payments.send.refusals import refused_by_guard
+from pipeline.payments.send.signatures import short
 from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, describe, describe_transfer, name_of
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.states import TransferState

@@ -8,7 +8,7 @@ from loguru import logger
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Finality
 from pipeline.payments.crashpoints import CrashPoint, crash_here
-from pipeline.payments.send.sender import send_bytes, short
+from pipeline.payments.send.signatures import send_bytes, short
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.store import Repeat, SettlementStore
 

@@ -10,6 +10,6 @@ WHERE k.block_time > now() + ahead.allowed
    OR (k.purpose = 'confirmations'
        AND k.updated_at < now() - greatest(interval '10 minutes', 60 * c.block_time)
        AND EXISTS (SELECT FROM chain_transactions a
-                   WHERE a.chain_id = c.id AND a.state IN ('signed', 'broadcasting', 'included') AND a.state <> 'signed'
+                   WHERE a.chain_id = c.id AND a.state IN ('broadcasting', 'included')
                      AND a.first_broadcast_at < now() - greatest(interval '10 minutes', 60 * c.block_time)))
 ORDER BY c.name

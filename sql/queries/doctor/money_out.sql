@@ -4,7 +4,7 @@
 SELECT c.name AS chain, count(DISTINCT t.id) AS payments, now() - min(late.since) AS since, late.why,
        (array_agg(DISTINCT a.txid))[:3] AS examples, (array_agg(DISTINCT t.id))[:100] AS ids
 FROM chain_transactions a
-JOIN transfers t ON t.id = a.transfer_id
+JOIN transfers t ON t.bundle_id = a.bundle_id
 JOIN chains c ON c.id = a.chain_id
 CROSS JOIN LATERAL (
     SELECT CASE WHEN a.state = 'broadcasting' THEN coalesce(a.expiration, a.first_broadcast_at) ELSE coalesce(a.block_time, a.updated_at)
@@ -16,6 +16,6 @@ CROSS JOIN LATERAL (
                 WHEN a.nonce IS NULL THEN interval '10 minutes'
                 ELSE greatest(interval '10 minutes', 20 * c.replace_after_blocks * c.block_time) END AS patience
 ) late
-WHERE a.state IN ('signed', 'broadcasting', 'included') AND a.state <> 'signed' AND late.since < now() - late.patience
+WHERE a.state IN ('broadcasting', 'included') AND late.since < now() - late.patience
 GROUP BY c.name, late.why
 ORDER BY c.name, late.why

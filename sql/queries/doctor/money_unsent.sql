@@ -4,7 +4,7 @@ SELECT c.name AS chain, count(*) AS payments, now() - min(t.updated_at) AS since
 FROM transfers t
 JOIN chains c ON c.id = t.chain_id
 JOIN job_logs j ON j.id = t.job_id
-WHERE t.state NOT IN ('final', 'reverted', 'rejected') AND t.state IN ('requested', 'signed', 'expired')
+WHERE t.state NOT IN ('final', 'reverted', 'rejected') AND t.state IN ('requested', 'expired')
   AND t.updated_at < now() - interval '1 hour' AND j.status IN ('pending', 'active', 'retrying')
 GROUP BY c.name
 ORDER BY c.name

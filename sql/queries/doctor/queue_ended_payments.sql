@@ -5,7 +5,7 @@ FROM transfers t
 JOIN job_logs j ON j.id = t.job_id
 JOIN chains c ON c.id = t.chain_id
 JOIN wallets w ON w.id = t.wallet_id
-WHERE t.state NOT IN ('final', 'reverted', 'rejected') AND t.state IN ('requested', 'signed', 'expired')
+WHERE t.state NOT IN ('final', 'reverted', 'rejected') AND t.state IN ('requested', 'expired')
   AND j.status IN ('completed', 'failed', 'cancelled') AND j.completed_at < now() - interval '5 minutes'
 GROUP BY c.name
 ORDER BY c.name

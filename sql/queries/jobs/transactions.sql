@@ -6,6 +6,6 @@ SELECT t.id AS transfer_id, t.kind, t.state, t.from_address, t.to_address, t.amo
 FROM transfers t
 JOIN asset_on_chain a ON a.id = t.asset_on_chain_id
 JOIN asset_on_chain n ON n.chain_id = t.chain_id AND n.contract_address IS NULL
-LEFT JOIN chain_transactions x ON x.transfer_id = t.id
+LEFT JOIN chain_transactions x ON x.bundle_id = t.bundle_id
 WHERE t.job_id = %(id)s
 ORDER BY t.id, x.attempt;

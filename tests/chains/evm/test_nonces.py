@@ -26,7 +26,7 @@ async def payment(network: EvmNetwork) -> Payment:
 
 
 async def signed_as(network: EvmNetwork, provider: EvmProvider, unsigned: UnsignedTransaction) -> SignedTransaction:
-    return provider.codec.attach(unsigned, await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest))
+    return provider.codec.attach(unsigned, network.signer.sign(Family.EVM, PAYER, unsigned.digest))
 
 
 async def test_a_hundred_payments_in_one_block(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> None:

@@ -97,7 +97,7 @@ async def test_a_fee_on_transfer_is_found_by_its_effect(network: EvmNetwork, dep
     provider = network.provider()
     estimate = EvmFee(gas_limit=200_000, max_fee=20, tip=1)
     unsigned = await build(provider, payment, estimate, 0, 0)
-    signature = await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest)
+    signature = network.signer.sign(Family.EVM, PAYER, unsigned.digest)
     signed = provider.codec.attach(unsigned, signature)
     await provider.broadcast(signed)
     await network.finalize()
@@ -144,7 +144,7 @@ async def test_gas_that_runs_out_is_called_that(network: EvmNetwork, provider: E
     payment = Payment(payer, await network.address(RECEIVER), network.token, 500)
     estimate = replace(await provider.estimate(payment), gas_limit=30_000)
     unsigned = await build(provider, payment, estimate, 0, 0)
-    signed = provider.codec.attach(unsigned, await network.signer.sign_digest(Family.EVM, PAYER, unsigned.digest))
+    signed = provider.codec.attach(unsigned, network.signer.sign(Family.EVM, PAYER, unsigned.digest))
     await provider.broadcast(signed)
     await network.finalize()
     result = (await provider.verdict(signed)).result

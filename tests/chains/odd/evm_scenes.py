@@ -120,8 +120,6 @@ class EvmScenes:
     async def _signed(self, payment: Payment, index: int, nonce: int) -> SignedTransaction:
         provider = self.make()
         unsigned = await build(provider, payment, await provider.estimate(payment), 0, nonce)
-        signed = provider.codec.attach(
-            unsigned, await self.network.signer.sign_digest(Family.EVM, index, unsigned.digest)
-        )
+        signed = provider.codec.attach(unsigned, self.network.signer.sign(Family.EVM, index, unsigned.digest))
         await provider.close()
         return signed

@@ -108,8 +108,6 @@ class TronScenes:
     async def _signed(self, payment: Payment) -> SignedTransaction:
         provider = self.make()
         unsigned = await build(provider, payment, await provider.estimate(payment), 180)
-        signed = provider.codec.attach(
-            unsigned, await self.network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest)
-        )
+        signed = provider.codec.attach(unsigned, self.network.signer.sign(Family.TRON, PAYER, unsigned.digest))
         await provider.close()
         return signed

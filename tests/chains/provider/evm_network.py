@@ -16,7 +16,7 @@ from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.values import Asset, Family, Payment, SignedTransaction, UnsignedTransaction
 from pipeline.local.anvil_proxy import SEND, Fault
-from pipeline.signing.local import LocalSigner, Signer
+from pipeline.signing.keyring import Keyring
 from tests.building import build
 from tests.chains.evm.anvil import BASE_FEE, FINALITY_DEPTH, Anvil, anvil
 from tests.chains.evm.proxy import OddNode
@@ -52,7 +52,7 @@ class EvmNetwork:
     expires: bool = False
     coin: Asset = field(default_factory=lambda: Asset("ETH", 18))
     time: FakeTime = field(default_factory=FakeTime)
-    signer: Signer = field(default_factory=lambda: LocalSigner(MNEMONIC))
+    signer: Keyring = field(default_factory=lambda: Keyring(MNEMONIC))
     finality_depth: int = FINALITY_DEPTH
     held: list[str] = field(default_factory=list)
     nonces: dict[str, int] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class EvmNetwork:
         return made
 
     async def address(self, index: int) -> str:
-        return await self.signer.address(Family.EVM, index)
+        return self.signer.address(Family.EVM, index)
 
     async def build(
         self, provider: Provider, payment: Payment, estimate: Fee, lifetime: float = 180
@@ -86,7 +86,7 @@ class EvmNetwork:
 
     async def sign(self, provider: Provider, payment: Payment, index: int, lifetime: float = 180) -> SignedTransaction:
         unsigned = await self.build(provider, payment, await provider.estimate(payment), lifetime)
-        return provider.codec.attach(unsigned, await self.signer.sign_digest(Family.EVM, index, unsigned.digest))
+        return provider.codec.attach(unsigned, self.signer.sign(Family.EVM, index, unsigned.digest))
 
     async def fund(self, address: str, coins: int, tokens: int = 0) -> None:
         if coins:
@@ -138,7 +138,7 @@ class EvmNetwork:
         await self.mine()
         payment = Payment(signed.sender, await self.address(index + 1), self.coin, 1)
         unsigned = await build(provider, payment, await provider.estimate(payment), 0, signed.nonce)
-        other = provider.codec.attach(unsigned, await self.signer.sign_digest(Family.EVM, index, unsigned.digest))
+        other = provider.codec.attach(unsigned, self.signer.sign(Family.EVM, index, unsigned.digest))
         await provider.broadcast(other)
         await self.mine()
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from pipeline.chains.fees import Fee
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Asset, Payment, SignedTransaction, UnsignedTransaction
-from pipeline.signing.local import Signer
+from pipeline.signing.keyring import Keyring
 
 
 class Trouble(StrEnum):
@@ -63,7 +63,7 @@ class TestNetwork(Protocol):
     token: Asset
     time: FakeTime
     """The clock of the providers that this network makes."""
-    signer: Signer
+    signer: Keyring
     finality_depth: int
     """Blocks on top of one until it is final."""
     url: str

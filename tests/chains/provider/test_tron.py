@@ -57,7 +57,7 @@ async def deploy(network: TronNetwork, provider: TronProvider, runtime: str) -> 
         },
     )
     raw = bytes.fromhex(made["raw_data_hex"])
-    signature = await network.signer.sign_digest(Family.TRON, PAYER, transaction.digest(raw))
+    signature = network.signer.sign(Family.TRON, PAYER, transaction.digest(raw))
     sent = await node.call("broadcasthex", Finality.HEAD, {"transaction": transaction.join(raw, signature).hex()})
     assert sent["result"], sent
     await network.finalize()
@@ -243,7 +243,7 @@ async def test_the_reference_is_solid_and_the_expiration_is_on_the_chains_clock(
     assert unsigned.ref_block == solid.number
     raw = transaction.decode(unsigned.raw)
     assert (raw.ref_block_bytes, raw.ref_block_hash) == transaction.ref_block(solid.id)
-    signed = provider.codec.attach(unsigned, await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest))
+    signed = provider.codec.attach(unsigned, network.signer.sign(Family.TRON, PAYER, unsigned.digest))
     assert signed.txid == unsigned.digest.hex()
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
 
@@ -252,7 +252,7 @@ async def test_signatures_with_27_and_28_are_taken_too(
     network: TronNetwork, provider: TronProvider, token_payment: Payment
 ) -> None:
     unsigned = await build(provider, token_payment, await provider.estimate(token_payment), 180)
-    signature = await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest)
+    signature = network.signer.sign(Family.TRON, PAYER, unsigned.digest)
     signed = provider.codec.attach(unsigned, signature[:64] + bytes([signature[64] + 27]))
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
     await network.finalize()

@@ -14,7 +14,7 @@ from pipeline.chains.values import Asset, Family, Payment, SignedTransaction, Un
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
-from pipeline.signing.local import LocalSigner, Signer
+from pipeline.signing.keyring import Keyring
 from tests.building import build
 from tests.chains.provider.network import FakeTime, Trouble
 
@@ -45,7 +45,7 @@ class TronNetwork:
     expires: bool = True
     coin: Asset = field(default_factory=lambda: Asset("TRX", 6))
     time: FakeTime = field(default_factory=FakeTime)
-    signer: Signer = field(default_factory=lambda: LocalSigner(MNEMONIC))
+    signer: Keyring = field(default_factory=lambda: Keyring(MNEMONIC))
     finality_depth: int = SOLID_LAG
 
     def provider(self, *urls: str, network_id: str | None = None, margin: float = 15) -> TronProvider:
@@ -61,7 +61,7 @@ class TronNetwork:
         return made
 
     async def address(self, index: int) -> str:
-        return await self.signer.address(Family.TRON, index)
+        return self.signer.address(Family.TRON, index)
 
     async def build(
         self, provider: Provider, payment: Payment, estimate: Fee, lifetime: float = 180
@@ -70,7 +70,7 @@ class TronNetwork:
 
     async def sign(self, provider: Provider, payment: Payment, index: int, lifetime: float = 180) -> SignedTransaction:
         unsigned = await self.build(provider, payment, await provider.estimate(payment), lifetime)
-        return provider.codec.attach(unsigned, await self.signer.sign_digest(Family.TRON, index, unsigned.digest))
+        return provider.codec.attach(unsigned, self.signer.sign(Family.TRON, index, unsigned.digest))
 
     async def fund(self, address: str, coins: int, tokens: int = 0) -> None:
         if coins:

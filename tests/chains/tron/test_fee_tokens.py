@@ -75,7 +75,7 @@ async def test_a_fee_that_is_switched_on_before_the_block_shows_in_its_effects(
     payment = await of(network, token_payment, "SwitchedFeeToken")
     estimate = replace(await provider.estimate(payment), fee_limit=100_000_000)
     unsigned = await build(provider, payment, estimate, 180)
-    signed = provider.codec.attach(unsigned, await network.signer.sign_digest(Family.TRON, PAYER, unsigned.digest))
+    signed = provider.codec.attach(unsigned, network.signer.sign(Family.TRON, PAYER, unsigned.digest))
     await set_fee(network, payment, 100, 50)
     await provider.broadcast(signed)
     await network.finalize()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.chains.values import Asset, Cost, Family, Payment
-from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
+from pipeline.signing.errors import CeilingReached, NeverSigned, SigningDeferred, SigningRefused
 from pipeline.signing.ledger import SpendingLedger
 from pipeline.signing.rules import GAS_WALLET, WALLETS, SigningRules, ceiling_of
 from tests.policy import policy
@@ -44,39 +44,26 @@ def test_a_fee_above_the_ceiling_waits(rules: SigningRules) -> None:
         rules.allow(COIN, Cost(1_001, 21_000))
 
 
-async def test_a_permit_is_for_one_signature_of_what_was_counted(rules: SigningRules) -> None:
-    async with rules.permit(1_500, 1_500, of_gas_wallet=True) as permit:
-        with pytest.raises(SigningRefused, match="1501 native raw units was asked for, counted are 1500"):
-            permit.use(1_501)
-        permit.use(1_500)
-        with pytest.raises(SigningRefused, match="counted are 0"):
-            permit.use(1)
+async def test_what_is_signed_counts_once(rules: SigningRules) -> None:
+    for _ in range(2):
+        await rules.count("r1", "content", 1_500, of_gas_wallet=True)
     assert rules._ledger.spent(ceiling_of(rules.policy, GAS_WALLET).of) == 1_500
 
 
-async def test_what_was_not_signed_is_given_back(rules: SigningRules) -> None:
-    with pytest.raises(RuntimeError, match="the lease was lost"):
-        async with rules.permit(1_500, 1_500, of_gas_wallet=True):
-            raise RuntimeError("the lease was lost")
+async def test_what_is_never_signed_counts_nothing(rules: SigningRules) -> None:
+    with pytest.raises(NeverSigned, match="no such token"):
+        await rules.refuse("r1", "content", "forbidden", "no such token")
+    with pytest.raises(NeverSigned, match="no such token"):
+        await rules.count("r1", "content", 1_500, of_gas_wallet=True)
     assert rules._ledger.spent(ceiling_of(rules.policy, GAS_WALLET).of) == 0
 
 
 async def test_the_gas_wallet_and_the_wallets_have_a_ceiling_each(rules: SigningRules) -> None:
-    for of_gas_wallet in (True, False):
-        async with rules.permit(5_000, 5_000, of_gas_wallet=of_gas_wallet) as permit:
-            permit.use(5_000)
+    for name, of_gas_wallet in (("r1", True), ("r2", False)):
+        await rules.count(name, "content", 5_000, of_gas_wallet=of_gas_wallet)
     assert rules._ledger.spent(ceiling_of(rules.policy, WALLETS).of) == 5_000
     with pytest.raises(
         CeilingReached,
         match=r"day_max of the signing policy of bsc is reached for the gas wallet: 0\.000000000000005 of",
     ):
-        async with rules.permit(1, 1, of_gas_wallet=True):
-            pass
-
-
-async def test_a_replacement_counts_what_it_adds(rules: SigningRules) -> None:
-    async with rules.permit(4_000, 4_000, of_gas_wallet=True) as first:
-        first.use(4_000)
-    async with rules.permit(4_900, 900, of_gas_wallet=True) as second:
-        second.use(4_900)
-    assert rules._ledger.spent(ceiling_of(rules.policy, GAS_WALLET).of) == 4_900
+        await rules.count("r3", "content", 1, of_gas_wallet=True)

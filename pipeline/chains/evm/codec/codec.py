@@ -54,6 +54,9 @@ class EvmCodec:
         transfer = replace(transaction.decode(unsigned.raw), nonce=nonce)
         return _unsigned(unsigned.payment, transfer, unsigned.ref_block, unsigned.fee_cap - transfer.fee_cap)
 
+    def nonce_of(self, raw: bytes) -> int:
+        return _read(raw)[0].nonce
+
     def attach(self, unsigned: UnsignedTransaction, signature: bytes) -> SignedTransaction:
         if len(signature) == 65 and signature[64] in (27, 28):
             signature = signature[:64] + bytes([signature[64] - 27])

@@ -3,12 +3,12 @@
 WITH payment AS (
     UPDATE transfers t SET state = 'included', replace_wanted_at = NULL
      WHERE t.id = %(transfer_id)s AND t.state IN ('requested', 'broadcasting')
-    RETURNING t.id, t.chain_id
+    RETURNING t.bundle_id, t.chain_id
 )
-INSERT INTO chain_transactions (transfer_id, chain_id, attempt, txid, signed_bytes, sender, nonce, fee_cap, state, found_on_chain,
+INSERT INTO chain_transactions (bundle_id, chain_id, attempt, txid, signed_bytes, sender, nonce, fee_cap, state, found_on_chain,
                                 block_number, block_id, block_time)
-SELECT id, chain_id,
-       (SELECT coalesce(max(attempt), 0) + 1 FROM chain_transactions WHERE transfer_id = payment.id),
+SELECT bundle_id, chain_id,
+       (SELECT coalesce(max(attempt), 0) + 1 FROM chain_transactions WHERE bundle_id = payment.bundle_id),
        %(txid)s, '', %(sender)s, %(nonce)s, %(fee)s, 'included', true, %(block_number)s, %(block_id)s, %(block_time)s
   FROM payment
 RETURNING id;

@@ -3,4 +3,5 @@
 UPDATE transfers
    SET state = 'rejected', settled_at = clock_timestamp(), error_message = %(reason)s
  WHERE id = ANY (%(transfer_ids)s::bigint[]) AND state IN ('requested', 'expired')
+   AND NOT EXISTS (SELECT FROM signing_requests r WHERE r.bundle_id = transfers.bundle_id AND r.state = 'asked')
 RETURNING id;

@@ -10,13 +10,13 @@ SELECT c.name AS chain, s.sender, s.first_nonce, next_nonce(s.chain_id, s.sender
        EXISTS (SELECT FROM nonces x
                 WHERE x.chain_id = s.chain_id AND x.sender = s.sender AND x.nonce < s.unknown_below
                   AND (x.state = 'void' OR (x.state = 'reserved' AND EXISTS (
-                      SELECT FROM transfers gap WHERE gap.id = x.transfer_id AND gap.kind = 'gap')))) AS filling,
+                      SELECT FROM transfers gap WHERE gap.bundle_id = x.bundle_id AND gap.kind = 'gap')))) AS filling,
        (SELECT count(*)
-          FROM (SELECT x.state, x.transfer_id, x.created_at FROM nonces x
+          FROM (SELECT x.state, x.bundle_id, x.created_at FROM nonces x
                  WHERE x.chain_id = s.chain_id AND x.sender = s.sender ORDER BY x.nonce DESC LIMIT 1000) lately
          WHERE lately.created_at BETWEEN now() - interval '1 day' AND now() + interval '1 minute'
            AND (lately.state = 'void' OR EXISTS (
-               SELECT FROM transfers gap WHERE gap.id = lately.transfer_id AND gap.kind = 'gap'))) AS filled
+               SELECT FROM transfers gap WHERE gap.bundle_id = lately.bundle_id AND gap.kind = 'gap'))) AS filled
   FROM senders s
   JOIN chains c ON c.id = s.chain_id
  WHERE s.chain_id = %(chain_id)s AND s.unknown_below IS NOT NULL AND s.sender > %(after)s

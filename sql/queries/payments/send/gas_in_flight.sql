@@ -7,8 +7,8 @@ SELECT coalesce(sum(t.amount + coalesce(a.fee_cap, t.fee_reserved, 0)), 0) AS pr
        coalesce((SELECT max(id) FROM transfers WHERE chain_id = %(chain_id)s AND kind = 'gas'), 0) AS newest
   FROM transfers t
   LEFT JOIN LATERAL (
-        SELECT max(x.fee_cap) AS fee_cap FROM chain_transactions x
-         WHERE x.transfer_id = t.id AND x.state IN ('signed', 'broadcasting', 'included')) a ON true
+        SELECT share_of_fee(t, max(r.fee_cap)) AS fee_cap FROM signing_requests r
+         WHERE r.bundle_id = t.bundle_id AND r.state <> 'refused') a ON true
  WHERE t.chain_id = %(chain_id)s AND (t.kind = 'gas' OR (t.kind = 'gap' AND t.from_address = %(gas_address)s))
-   AND t.state IN ('requested', 'signed', 'broadcasting', 'included')
+   AND t.state IN ('requested', 'broadcasting', 'included')
    AND NOT (t.state = 'requested' AND t.job_id IS NOT NULL AND t.job_id = ANY (%(job_ids)s::uuid[]));

@@ -1,4 +1,4 @@
--- Writes the intent. Run under the lock of the job's row.
+-- Writes an intent, in a bundle of its own. Run under the lock of the job's row, in the commit that asks for its signature.
 -- The key counts the job's settled payments of this kind and asset, so that a job retried after a
 -- reverted or rejected payment gets a new key, and two workers who think of the same payment the same one.
 -- No row: this job has paid this asset already, or a payment of this kind is under way for the wallet. Any other conflict is an
@@ -17,4 +17,4 @@ SELECT %(kind)s, j.id, j.chain_id, j.wallet_id, %(asset_id)s, %(from_address)s, 
                     WHERE job_id = j.id AND asset_on_chain_id = %(asset_id)s AND state = 'final')
     ON CONFLICT (wallet_id, asset_on_chain_id, kind) WHERE state NOT IN ('final', 'reverted', 'rejected') AND NOT found_on_chain
     DO NOTHING
-RETURNING id;
+RETURNING id, bundle_id;

@@ -8,7 +8,7 @@ UPDATE chain_transactions
            AND (expiration IS NULL OR expiration > %(chain_time)s)
            AND (nonce IS NULL OR NOT EXISTS (
                     SELECT FROM chain_transactions other
-                     WHERE other.transfer_id = chain_transactions.transfer_id AND other.state = 'included'))
+                     WHERE other.bundle_id = chain_transactions.bundle_id AND other.state = 'included'))
            AND (last_broadcast_at IS NULL OR last_broadcast_at + make_interval(secs => least(
                     %(base_seconds)s::float8 * power(2, least(broadcast_count, 16)), %(cap_seconds)s::float8)) <= clock_timestamp())
          ORDER BY last_broadcast_at NULLS FIRST

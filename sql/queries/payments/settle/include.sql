@@ -8,12 +8,12 @@ WITH seen AS (
       FROM seen
      WHERE a.id = seen.attempt_id
        AND (a.state = 'broadcasting' OR (a.state = 'included' AND a.block_id IS DISTINCT FROM seen.block_id))
-    RETURNING a.id, a.transfer_id
+    RETURNING a.id, a.bundle_id
 ), moved AS (
     UPDATE transfers t
        SET state = 'included'
       FROM attempts
-     WHERE t.id = attempts.transfer_id AND t.state = 'broadcasting'
+     WHERE t.bundle_id = attempts.bundle_id AND t.state = 'broadcasting'
     RETURNING t.id
 )
 SELECT id FROM attempts;

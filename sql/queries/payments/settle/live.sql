@@ -11,7 +11,7 @@ SELECT a.id AS attempt_id,
        a.block_number,
        a.block_id,
        a.first_broadcast_at,
-       a.transfer_id AS bundle_id,
+       a.bundle_id,
        t.id AS transfer_id,
        t.kind,
        t.job_id,
@@ -24,7 +24,7 @@ SELECT a.id AS attempt_id,
        s.transfer_tolerance,
        coalesce(w.address, t.from_address) AS wallet
   FROM chain_transactions a
-  JOIN transfers t ON t.id = a.transfer_id
+  JOIN transfers t ON t.bundle_id = a.bundle_id
   JOIN asset_on_chain s ON s.id = t.asset_on_chain_id
   LEFT JOIN wallets w ON w.id = t.wallet_id
  WHERE a.chain_id = %(chain_id)s AND a.state IN ('broadcasting', 'included');

@@ -15,21 +15,21 @@ WITH payments AS (
      CROSS JOIN LATERAL job_payments(asked.id) p
       JOIN transfers t ON t.id = p.transfer_id
       JOIN asset_on_chain s ON s.id = t.asset_on_chain_id
-      LEFT JOIN chain_transactions x ON x.transfer_id = t.id AND x.state IN ('final', 'reverted')
+      LEFT JOIN chain_transactions x ON x.bundle_id = t.bundle_id AND x.state IN ('final', 'reverted')
       LEFT JOIN LATERAL (
            -- Bytes with a nonce do not expire: they die by another transaction, and what nodes said before is no reason.
            SELECT count(*) AS attempts,
                   (array_agg(substr(a.last_result, 10) ORDER BY a.attempt DESC)
                       FILTER (WHERE a.last_result LIKE 'refused: %%' AND a.attempt = newest.attempt))[1] AS refusal
              FROM chain_transactions a
-            CROSS JOIN (SELECT max(attempt) AS attempt FROM chain_transactions WHERE transfer_id = t.id) newest
-            WHERE a.transfer_id = t.id AND a.state = 'expired' AND a.nonce IS NULL
+            CROSS JOIN (SELECT max(attempt) AS attempt FROM chain_transactions WHERE bundle_id = t.bundle_id) newest
+            WHERE a.bundle_id = t.bundle_id AND a.state = 'expired' AND a.nonce IS NULL
       ) dead ON t.state = 'expired'
 ), jobs AS (
     SELECT p.job_id,
            j.data -> 'not_sent' AS not_sent,
            bool_or(p.state IN ('broadcasting', 'included')) AS out,
-           bool_or(p.state IN ('requested', 'signed', 'expired')) AS unsent,
+           bool_or(p.state IN ('requested', 'expired')) AS unsent,
            bool_and(p.state = 'final') AS all_final,
            -- A token that takes a fee: the money has moved, and a person is to know.
            bool_or(p.state = 'final' AND p.error_message IS NOT NULL) AS is_odd,

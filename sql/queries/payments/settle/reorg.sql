@@ -4,15 +4,15 @@ WITH attempts AS (
        SET state = 'broadcasting', block_number = NULL, block_id = NULL, block_time = NULL,
            last_broadcast_at = NULL
      WHERE id = ANY (%(attempt_ids)s::bigint[]) AND state = 'included'
-    RETURNING id, transfer_id
+    RETURNING id, bundle_id
 ), moved AS (
     UPDATE transfers t
        SET state = 'broadcasting'
       FROM attempts
-     WHERE t.id = attempts.transfer_id AND t.state = 'included'
+     WHERE t.bundle_id = attempts.bundle_id AND t.state = 'included'
        -- Another attempt of it may stand in a block.
        AND NOT EXISTS (SELECT FROM chain_transactions other
-                        WHERE other.transfer_id = t.id AND other.state = 'included'
+                        WHERE other.bundle_id = t.bundle_id AND other.state = 'included'
                           AND other.id <> ALL (%(attempt_ids)s::bigint[]))
     RETURNING t.id
 )

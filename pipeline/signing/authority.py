@@ -1,4 +1,4 @@
-"""The rules for signing, checked on decoded bytes immediately before they are signed or sent.
+"""Whom a payment may come from and go to, checked on the decoded bytes immediately before they are signed.
 
 Nothing here believes the database: whoever can write it can make a job or a payment row say anything, and must
 still not be able to take the money. So the receiver of gas is derived again from the mnemonic, the receiver of a
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pipeline.chains.values import Payment
 from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX
-from pipeline.payments.intents import Kind
 from pipeline.signing.errors import SigningRefused
+from pipeline.signing.request import Kind
 
 GAP_AMOUNT = 1
 """Wei that a sender pays itself to use up a nonce: a payment of nothing could not be told from no payment."""
@@ -50,16 +50,16 @@ def check_wallet(address: str, authority: Authority) -> int:
     return authority.wallet_index
 
 
-def signing_index(kind: Kind, payment: Payment, authority: Authority) -> int:
+def signing_index(kind: str, payment: Payment, authority: Authority) -> int:
     """The derivation index whose key may sign ``payment``, which was decoded from the very bytes to be signed.
 
     Raises SigningRefused.
     """
-    if kind is Kind.GAS:
+    if kind == Kind.GAS:
         return _gas(payment, authority)
-    if kind is Kind.CONSOLIDATION:
+    if kind == Kind.CONSOLIDATION:
         return _consolidation(payment, authority)
-    if kind is Kind.GAP:
+    if kind == Kind.GAP:
         return _gap(payment, authority)
     raise SigningRefused(f"no rule allows signing a {kind}")
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chains.values import Asset, Payment
-from pipeline.payments.authority import Authority, SigningRefused, check_intent, check_wallet, signing_index
 from pipeline.payments.intents import Kind
+from pipeline.signing.authority import Authority, SigningRefused, check_intent, check_wallet, signing_index
 
 GAS, TREASURY, OURS, THEIRS = "T-gas", "T-treasury", "T-ours", "T-theirs"
 TRX, USDT = Asset("TRX", 6), Asset("USDT", 6, "T-usdt")
