@@ -8,7 +8,7 @@ from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.delegation_kit import WRITER, delegated
 from tests.db.paying_kit import states
-from tests.db.strangers_kit import again, in_doubt, reasons, rounds
+from tests.db.reconcile_kit import again, in_doubt, reasons, rounds
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION

@@ -16,8 +16,8 @@ from pipeline.payments.reconcile.store import ReconciliationStore
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
+from tests.db.reconcile_kit import again, in_doubt, reasons, rounds
 from tests.db.sessions import second_session, until_one_waits
-from tests.db.strangers_kit import again, in_doubt, reasons, rounds
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION

@@ -17,7 +17,7 @@ from pipeline.payments.settle.attempts import PaymentAttempts
 from pipeline.queue.jobs import JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
-from tests.db.strangers_kit import again, in_doubt, reasons, rounds, starve
+from tests.db.reconcile_kit import again, in_doubt, reasons, rounds, starve
 from tests.db.test_transfers_evm_proof import did_more
 from tests.seed import Wallet
 

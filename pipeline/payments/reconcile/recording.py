@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from pipeline.chains.values import BlockRef, TransactionResult
-from pipeline.db.rows import fetch
+from pipeline.db.rows import fetch, fetch_value
 from pipeline.payments.effect import Judged, judge
 from pipeline.payments.ending import Ended, end, lock, release_jobs
 from pipeline.payments.intents import Kind, LiveAttempt
@@ -142,7 +142,7 @@ async def _record_payment(
     kind = Kind(purpose["kind"])
     job_id = None
     if kind is not Kind.GAP:
-        rows = await fetch(
+        job_id = await fetch_value(
             conn,
             "payments/reconcile/record_job",
             job_type=_JOB_TYPES[kind],
@@ -152,8 +152,7 @@ async def _record_payment(
             amount=str(effect.amount),
             fee=str(result.fee),
         )
-        job_id = rows[0]["id"]
-    (transfer,) = await fetch(
+    transfer_id: int = await fetch_value(
         conn,
         "payments/reconcile/record_transfer",
         kind=kind,
@@ -167,11 +166,11 @@ async def _record_payment(
         txid=result.txid,
     )
     nonce = {"chain_id": chain_id, "sender": result.sender, "nonce": result.nonce}
-    await fetch(conn, "payments/reconcile/take_nonce", transfer_id=transfer["id"], **nonce)
-    found = await _record_attempt(conn, transfer["id"], result)
+    await fetch(conn, "payments/reconcile/take_nonce", transfer_id=transfer_id, **nonce)
+    found = await _record_attempt(conn, transfer_id, result)
     assert found is not None  # noqa: S101 - it was just requested
-    await end(conn, [Ended(found, int(transfer["id"]), result.fee, Judged(TransferState.FINAL, place=effect.place))])
-    return int(transfer["id"])
+    await end(conn, [Ended(found, transfer_id, result.fee, Judged(TransferState.FINAL, place=effect.place))])
+    return transfer_id
 
 
 async def _purpose(conn: AsyncConnection[Any], chain_id: int, result: TransactionResult) -> DictRow | None:
@@ -196,7 +195,7 @@ async def _purpose(conn: AsyncConnection[Any], chain_id: int, result: Transactio
 
 
 async def _record_attempt(conn: AsyncConnection[Any], transfer_id: int, result: TransactionResult) -> int | None:
-    rows = await fetch(
+    found: int | None = await fetch_value(
         conn,
         "payments/reconcile/record_found",
         transfer_id=transfer_id,
@@ -208,7 +207,7 @@ async def _record_attempt(conn: AsyncConnection[Any], transfer_id: int, result: 
         block_id=result.block.id,
         block_time=result.block.timestamp,
     )
-    return int(rows[0]["id"]) if rows else None
+    return found
 
 
 def _what_it_did(use: NonceUse) -> str:

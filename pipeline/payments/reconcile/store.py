@@ -9,7 +9,7 @@ from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.values import BlockRef
-from pipeline.db.rows import fetch
+from pipeline.db.rows import fetch, fetch_value
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.ending import lock
 from pipeline.payments.nonces import Nonces
@@ -88,8 +88,11 @@ class ReconciliationStore:
 
     async def known_block(self, chain_id: int, sender: str, nonce: int) -> int:
         """The height of the last recorded transaction below a nonce; 0: none is recorded."""
-        rows = await self._rows("payments/reconcile/known_block", chain_id=chain_id, sender=sender, nonce=nonce)
-        return int(rows[0]["block_number"]) if rows else 0
+        async with self._pool.connection() as conn:
+            known = await fetch_value(
+                conn, "payments/reconcile/known_block", chain_id=chain_id, sender=sender, nonce=nonce
+            )
+        return int(known or 0)
 
     async def introduce(self, chain_id: int, sender: str, first_nonce: int) -> None:
         """From this nonce on all transactions of a sender have to be recorded."""
@@ -114,18 +117,20 @@ class ReconciliationStore:
         async with self._pool.connection() as conn, conn.transaction():
             await count_sender(conn, chain_id, NonceProof(NonceUse(sender, last, None), read))
             await fetch(conn, "payments/lock_sender", chain_id=chain_id, sender=sender)
-            (row,) = await fetch(conn, "payments/reconcile/lose_unexplained", **parameters)
+            lost: int = await fetch_value(conn, "payments/reconcile/lose_unexplained", **parameters)
             crash_here(CrashPoint.ACCOUNT_OPEN)
         crash_here(CrashPoint.ACCOUNT_AFTER)
-        return int(row["lost"])
+        return lost
 
     async def void(self, chain_id: int, sender: str, last: int) -> int:
         """Have the next nonces up to ``last`` used up by self-transfers; how many."""
         async with self._pool.connection() as conn, conn.transaction():
-            (row,) = await fetch(conn, "payments/reconcile/void_nonces", chain_id=chain_id, sender=sender, last=last)
+            voided: int = await fetch_value(
+                conn, "payments/reconcile/void_nonces", chain_id=chain_id, sender=sender, last=last
+            )
             crash_here(CrashPoint.VOID_OPEN)
         crash_here(CrashPoint.VOID_AFTER)
-        return int(row["voided"])
+        return voided
 
     async def reconciled(self, chain_id: int, one: UnreconciledSender) -> bool:
         """All that a sender is known to have sent is recorded; False: a payer has seen more meanwhile."""

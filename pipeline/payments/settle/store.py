@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from pipeline.blocks.cursor import Cursor
 from pipeline.chains.values import BlockRef, SignedTransaction
-from pipeline.db.rows import fetch
+from pipeline.db.rows import execute, fetch, fetch_value
 from pipeline.payments.blocked import Blocked
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.ending import Finding, include, lock, release_jobs, settle
@@ -214,8 +214,8 @@ class SettlementStore:
 
     async def chain_name(self, chain_id: int) -> str:
         """As people know it."""
-        rows = await self._rows("payments/settle/chain_name", chain_id=chain_id)
-        return str(rows[0]["name"])
+        async with self._pool.connection() as conn:
+            return str(await fetch_value(conn, "payments/settle/chain_name", chain_id=chain_id))
 
     async def first_in_queue(self, transfer_id: int) -> FirstInQueue | None:
         """How it stands with a payment that its sender's others wait behind; None: it is not out any more."""
@@ -241,7 +241,8 @@ class SettlementStore:
 
     async def release_stranded(self, chain_id: int) -> int:
         """Give jobs back to the queue that wait for the chain with nothing out; how many."""
-        return len(await self._rows("payments/settle/release_stranded", chain_id=chain_id))
+        async with self._pool.connection() as conn:
+            return await execute(conn, "payments/settle/release_stranded", chain_id=chain_id)
 
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self._pool.connection() as conn:

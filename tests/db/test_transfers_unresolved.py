@@ -14,7 +14,7 @@ from pipeline.queue.jobs import JobType, Parked
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import states
-from tests.db.strangers_kit import again, rounds
+from tests.db.reconcile_kit import again, rounds
 from tests.db.test_transfers_evm_stuck import outsider
 from tests.seed import Wallet
 

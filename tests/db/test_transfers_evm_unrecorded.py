@@ -11,7 +11,7 @@ from pipeline.payments.reconcile import nonce_search, reconciliation
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
-from tests.db.strangers_kit import again, in_doubt, reasons, rounds, starve
+from tests.db.reconcile_kit import again, in_doubt, reasons, rounds, starve
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION

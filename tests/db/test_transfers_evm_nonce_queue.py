@@ -7,7 +7,7 @@ from pipeline.payments.intents import Kind
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
-from tests.db.strangers_kit import again
+from tests.db.reconcile_kit import again
 from tests.db.test_transfers_evm_stuck import DEAR, TOO_DEAR, stuck
 from tests.seed import USDT, Wallet
 
