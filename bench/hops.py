@@ -31,7 +31,7 @@ FEWEST = 100
 LEFT_OUT = 0.05
 """Of the events, at most."""
 US = (sys.executable, "-m", "bench.flagpost")
-HOPS = ("update returned", "rung", "asked", "answered", "handler")
+HOPS = ("update returned", "notified", "asked", "answered", "handler")
 """From the start of the UPDATE: it has committed; the listener has the NOTIFY; the claim is sent; it is there; the
 handler runs."""
 STATEMENTS = {
@@ -55,21 +55,21 @@ async def hops(dsn: str, events: int) -> dict[str, list[float]]:
 
 def split(events: Sequence[Sequence[int]], seen: Mapping[str, Any]) -> dict[str, list[float]]:
     """Events next to what the worker noted of them, without those that it took on the way to something else (its timer
-    ran out just before the bell). Raises ValueError when these are more than one in twenty: it was not idle."""
+    ran out just before the NOTIFY). Raises ValueError when these are more than one in twenty: it was not idle."""
     started = dict(reversed(seen["starts"]))
     found: dict[str, list[float]] = {hop: [] for hop in HOPS}
     for number, before, after in events:
         handler = started.get(number, 0)
-        rung = next((at for at in seen["rung"] if at > before), 0)
+        notified = next((at for at in seen["notified"] if at > before), 0)
         answer = bisect.bisect_right(seen["answered"], handler) - 1
-        times = (after, rung, seen["asked"][answer], seen["answered"][answer], handler)
-        if before < rung < times[2] < times[3] <= handler:
+        times = (after, notified, seen["asked"][answer], seen["answered"][answer], handler)
+        if before < notified < times[2] < times[3] <= handler:
             for hop, at in zip(HOPS, times, strict=True):
                 found[hop].append((at - before) / 1e6)
-    left_out = len(events) - len(found["rung"])
+    left_out = len(events) - len(found["notified"])
     if left_out > len(events) * LEFT_OUT:
         raise ValueError(
-            f"{left_out} of {len(events)} events were not taken at their own bell: the worker was not idle"
+            f"{left_out} of {len(events)} events were not taken at their own NOTIFY: the worker was not idle"
         )
     return found
 

@@ -90,7 +90,7 @@ async def claim_one(side: Side) -> float:
 
 
 async def look(side: Side) -> float:
-    """A listener's look at all flags, when none is up: once a second at most, and after no bell."""
+    """A listener's full flag scan when none is up: once a second at most, and after no NOTIFY."""
     started = time.perf_counter()
     await side.queue.enqueue_and_claim(JobType.GAS_TOPUP, MANY)
     return time.perf_counter() - started

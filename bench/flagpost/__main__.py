@@ -2,7 +2,7 @@
 
 python -m bench.flagpost setup DSN --wallets 20000    the schema, one chain, its wallets
 python -m bench.flagpost work DSN                     a process that runs jobs doing nothing, until SIGTERM
-python -m bench.flagpost trace DSN                    the same, and when it was rung, asked and was answered
+python -m bench.flagpost trace DSN                    the same, and when it was notified, asked and was answered
 python -m bench.flagpost pace DSN --count 1000 --rate 50   one flag after the other, each its own commit
 python -m bench.flagpost fill DSN --count 20000 [--flags]  many jobs (or flags) in one commit
 python -m bench.flagpost bulk DSN --count 100000      flagged wallets into the queue, as the sweep does it
@@ -64,12 +64,12 @@ class Traced(Idler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rung: list[int] = []
+        self.notified: list[int] = []
         self.asked: list[int] = []
         self.answered: list[int] = []
 
     def _flags_notified(self) -> None:
-        self.rung.append(time.monotonic_ns())
+        self.notified.append(time.monotonic_ns())
         super()._flags_notified()
 
     async def _exchange(self, room: int, scan: Scan) -> list[Job] | None:
@@ -105,7 +105,7 @@ def work(options: argparse.Namespace) -> None:
 def trace(options: argparse.Namespace) -> None:
     traced = Traced()
     code = _serve(options, traced)
-    stages = {"rung": traced.rung, "asked": traced.asked, "answered": traced.answered}
+    stages = {"notified": traced.notified, "asked": traced.asked, "answered": traced.answered}
     say(report={"starts": traced.starts.all, **stages})
     sys.exit(code)
 

@@ -2,7 +2,7 @@
 of one wallet after the other, with the triggers of ``wallets`` and without.
 
 A worker listens in both cases. The flags call for consolidation and it does top-ups, so that it wakes, looks and finds
-nothing: what is counted is the bell, not the work. As it comes, the bell rests in such a storm
+nothing: what is counted is NOTIFY, not the work. As it comes, NOTIFY is suppressed in such a storm
 (pipeline/db/notify_gate.py);
 where every change rings, that is switched off, and where nobody listens, nobody asks for it. Without the triggers
 nobody rings, nor keeps times.

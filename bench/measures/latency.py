@@ -2,7 +2,7 @@
 
 Ours is one UPDATE that raises the flag of one wallet, the peers' their own call that enqueues one job. Counted twice:
 from the start of that call, and from its return, when it has committed. Another process sends them, 50 a second; after
-each the worker goes to sleep again. The floor is one session that rings and another that hears it, at the same pace.
+each the worker waits again. The floor is one session that notifies and another that hears it, at the same pace.
 """
 
 import sys
@@ -43,7 +43,7 @@ async def one_round(bench: Bench, racer: Contestant, dsn: str, events: int) -> d
     async with bench.worker(racer, dsn) as worker:
         within = (events + WARM_UP) / RATE + PATIENCE
         sent = await bench.ask(racer, "pace", dsn, within, "--count", events + WARM_UP, "--rate", RATE)
-        if racer.sql:  # a peer that misses a bell is late, and not to be left out
+        if racer.sql:  # a peer that misses a NOTIFY is late, and not to be left out
             await until_empty(racer, dsn, PATIENCE)
         report = await worker.stop()
     return percentiles(sent["events"][WARM_UP:], report["starts"])

@@ -110,7 +110,7 @@ def of_recovery(recovery: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Measured {recovery['at'][:10]} at commit {recovery['commit']}, seconds. Rounds follow each other at once, so "
         "that a timer is met at its beginning: its longest wait and not its mean. A flag that rises within a second of "
-        "a job is found by the look that follows it, whatever became of its bell."
+        "a job is found by the claim that follows it, whatever became of its NOTIFY."
     )
     yield ""
     rows = [

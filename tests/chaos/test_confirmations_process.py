@@ -86,7 +86,7 @@ async def test_one_that_ends_in_order_keeps_nobody_waiting(
     assert asyncio.get_running_loop().time() - ended < 5.0  # a standby asks every 2 s
 
 
-async def test_without_any_bell_it_looks_by_itself(
+async def test_without_any_notify_it_goes_by_its_timer(
     world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
 ) -> None:
     await world.connection.execute("INSERT INTO system_config (key, value) VALUES ('sweep.interval_seconds', '0.2')")

@@ -47,7 +47,7 @@ async def test_a_payment_goes_on_elsewhere(
     killed = time.monotonic()
     await start(zygote, database, home)
     async with asyncio.timeout(RECOVERY_SECONDS):
-        while not await world.rows(ANSWERED):  # noqa: ASYNC110 -- no bell of ours
+        while not await world.rows(ANSWERED):  # noqa: ASYNC110 -- no NOTIFY of ours
             await asyncio.sleep(0.05)
     assert time.monotonic() - killed < RECOVERY_SECONDS
     await world.devnet.solidify()

@@ -32,7 +32,7 @@ BLOCK_SECONDS = 0.1
 SOLID_LAG = 3
 DEPOSIT = 250 * USDT
 TICK_SECONDS = 0.1
-"""How often the state is looked at between two notifications: a flag that falls rings none."""
+"""How often the state is read between two notifications: a flag that falls causes none."""
 CHANNELS = ("wallet_flags", "jobs", "transfers", "balance_due")
 
 Scenario = Callable[["Trial"], Coroutine[Any, Any, None]]
@@ -155,7 +155,7 @@ class Trial:
             )
 
     async def until(self, query: str) -> None:
-        """Wait until a question to the database has a row. For what rings no bell."""
+        """Wait until a question to the database has a row. For what notifies nobody."""
         while not await self.world.rows(query):  # noqa: ASYNC110
             await asyncio.sleep(BLOCK_SECONDS / 2)
 

@@ -139,7 +139,7 @@ async def test_every_rule_between_terms_has_its_sentence(connection: Connection)
     assert {row["conname"] for row in found} == set(CONTRADICTIONS)
 
 
-async def test_a_change_is_rung(connection: Connection, tron: Chain) -> None:
+async def test_a_change_is_notified(connection: Connection, tron: Chain) -> None:
     await connection.execute("LISTEN config")
     await RuntimeConfig.set(connection, "sweep.batch", 30)
     await RuntimeConfig.set(connection, "sweep.batch", 30)

@@ -212,7 +212,7 @@ class TestTheGate:
         assert gated.notifications == notifications + 1
         assert wallets[2].id in gated.seen
 
-    async def test_what_is_let_go_while_the_listener_looks_by_itself(
+    async def test_what_is_let_go_while_the_listener_polls(
         self, connection: Connection, foreign: Connection, sessions: list[Connection], wallets: Sequence[Wallet]
     ) -> None:
         """It held "waiting" alone, so that all notified, and "polling", so that none does once "waiting" is let go."""

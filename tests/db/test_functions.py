@@ -131,7 +131,7 @@ class TestRescue:
             assert await rows(connection, "SELECT id FROM rescue_jobs('60 s', '10 min')") == [(jobs[1],)]
         assert await rows(connection, "SELECT status FROM job_logs ORDER BY seq") == [("completed",), ("retrying",)]
 
-    async def test_rings_the_listeners(self, connection: Connection, tron: Chain, database: str) -> None:
+    async def test_notifies_the_listeners(self, connection: Connection, tron: Chain, database: str) -> None:
         wallets = await add_wallets(connection, tron, 2)
         for wallet in wallets:
             await lease(connection, await new_job(connection, wallet), None)

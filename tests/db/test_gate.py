@@ -237,7 +237,7 @@ class TestWhoIsRung:
             await connection.execute(FLAG, [wallet.id])
         assert len(await notifications.on(CHANNEL)) == 3
 
-    async def test_a_person_beside_a_listener_that_sleeps_and_not_beside_one_that_is_awake(
+    async def test_a_person_beside_a_listener_that_waits_and_not_beside_one_that_polls(
         self, connection: Connection, wallets: Sequence[Wallet], notifications: Notifications, gated: Gated
     ) -> None:
         await connection.execute(FLAG, [wallets[0].id])
@@ -249,7 +249,7 @@ class TestWhoIsRung:
         await connection.execute(FLAG, [wallets[2].id])
         assert len(await notifications.on(CHANNEL)) == 1
 
-    async def test_a_person_who_asked_for_every_bell(
+    async def test_a_person_who_required_notify(
         self,
         connection: Connection,
         sessions: Iterator[Connection],
@@ -266,7 +266,7 @@ class TestWhoIsRung:
         await connection.execute(FLAG, [wallets[1].id])
         assert await notifications.on(CHANNEL) == []
 
-    async def test_a_listener_that_sleeps_while_another_one_is_awake_or_frozen(
+    async def test_a_listener_that_waits_while_another_one_polls_or_is_frozen(
         self,
         connection: Connection,
         sessions: Iterator[Connection],
@@ -282,7 +282,7 @@ class TestWhoIsRung:
         await other.go_on()
         assert other.seen == {wallets[0].id}
 
-    async def test_nobody_while_all_are_awake_and_everybody_once_one_of_them_sleeps(
+    async def test_nobody_while_all_poll_and_everybody_once_one_of_them_waits(
         self,
         connection: Connection,
         sessions: Iterator[Connection],
@@ -303,7 +303,7 @@ class TestWhoIsRung:
         await other.until_waiting()
         assert other.seen == {wallets[0].id, wallets[1].id}
 
-    async def test_everybody_after_the_death_of_the_one_that_was_awake(
+    async def test_everybody_after_the_death_of_the_one_that_polled(
         self, connection: Connection, wallets: Sequence[Wallet], notifications: Notifications, gated: Gated
     ) -> None:
         await gated.start_polling()
@@ -348,7 +348,7 @@ class TestWhenItAsksForSilence:
             gate.notified()
         assert gate.seconds_left <= 0
 
-    async def test_not_for_bells_that_can_be_answered_one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_not_for_notifications_that_can_be_answered_one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = itertools.count(step=0.02)
         monkeypatch.setattr(gates, "_now", lambda: next(clock))
         gate = self.gate()
@@ -364,7 +364,7 @@ class TestWhenItAsksForSilence:
         assert gate.seconds_left == math.inf
 
 
-async def test_a_worker_serves_a_storm_and_is_hardly_rung(
+async def test_a_worker_serves_a_storm_and_is_hardly_notified(
     database: str, connection: Connection, sessions: Iterator[Connection], tron: Chain
 ) -> None:
     await add_wallets(connection, tron, 200)
@@ -392,7 +392,7 @@ async def test_a_worker_does_as_configured(database: str, connection: Connection
             assert runtime.listener.gate.enabled is wanted
 
 
-async def test_what_the_gate_rings_is_a_bell_like_any_other_to_a_lossy_listener(
+async def test_a_poll_of_the_gate_is_a_notify_like_any_other_to_a_lossy_listener(
     database: str, connection: Connection, wallets: Sequence[Wallet]
 ) -> None:
     async with Listener(database, [CHANNEL], name="test", gated=CHANNEL, lossy=True) as listener:
@@ -404,7 +404,7 @@ async def test_what_the_gate_rings_is_a_bell_like_any_other_to_a_lossy_listener(
         assert listener.gate.seconds_left == math.inf
 
 
-async def test_a_session_lost_while_it_was_awake_is_followed_by_one_that_sleeps(
+async def test_a_session_lost_while_it_polled_is_followed_by_one_that_waits(
     database: str, connection: Connection, wallets: Sequence[Wallet]
 ) -> None:
     reconnected = asyncio.Event()

@@ -70,7 +70,7 @@ async def test_whatever_anybody_says_is_a_notify(empty_database: str, other: Con
             await soon(flags)
 
 
-async def test_a_watcher_that_fails_keeps_the_bell_from_nobody(
+async def test_a_watcher_that_fails_keeps_a_notify_from_nobody(
     empty_database: str, other: Connection, warnings: list[str]
 ) -> None:
     def fail() -> None:

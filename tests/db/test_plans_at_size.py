@@ -131,7 +131,7 @@ async def test_flags_enqueued_and_claimed_at_once(executor: Pool, queue: JobQueu
             assert len(await queue.enqueue_and_claim(GAS, BATCH)) == BATCH
 
 
-async def test_a_look_at_what_is_new(executor: Pool, queue: JobQueue) -> None:
+async def test_an_incremental_scan(executor: Pool, queue: JobQueue) -> None:
     """Another statement to the server, because its bounds are numbers here."""
     async with few_rows_read(executor):
         for _ in range(REPEATED):

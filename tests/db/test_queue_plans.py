@@ -137,7 +137,7 @@ async def wallets(connection: Connection, database: str, tron: Chain) -> AsyncIt
         yield added
 
 
-async def test_a_look_at_what_is_new_costs_nothing_while_a_transaction_is_held(
+async def test_an_incremental_scan_costs_nothing_while_a_transaction_is_held(
     session: Connection, connection: Connection, database: str, wallets: list[int]
 ) -> None:
     """Neither the flags that rose and fell, nor the jobs that ran and ended, are walked over."""

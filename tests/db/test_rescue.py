@@ -79,7 +79,7 @@ class TestWhoIsDead:
         await hold_job(connection, tron, worker)
         assert await rescue(connection) == [("retrying", "its worker w1 died")]
 
-    async def test_the_first_look_only_notes_it(self, connection: Connection, tron: Chain) -> None:
+    async def test_the_first_check_only_notes_it(self, connection: Connection, tron: Chain) -> None:
         await hold_job(connection, tron, await add_worker(connection, None))
         assert await rescue(connection) == []
         assert await rows(connection, "SELECT status, session_lost_at <= now() FROM worker_registry") == [

@@ -138,7 +138,7 @@ async def test_a_balance_that_falls_due_is_read_at_once(connection: Connection, 
         await make_due(connection, wallet_id=wallet.id)
         await watch.until(lambda: watch.read == 6)
         assert {query.address for query in ledger.calls[-1]} == {wallet.address}
-        # A due time that was set for later comes without a bell.
+        # A due time that was set for later comes without a NOTIFY.
         await connection.execute(
             "UPDATE wallet_balances SET next_check_at = now() + interval '0.3 s' WHERE wallet_id = %s", [other.id]
         )

@@ -74,7 +74,7 @@ async def test_what_was_read_at_that_block_or_later_is_not_read_again(
     assert watch.read == 6
 
 
-async def test_a_look_that_failed_is_made_up_for(
+async def test_logs_that_were_not_read_are_made_up_for(
     connection: Connection, database: str, evm: EvmWorld, wallets: list[Wallet], network: EvmNetwork
 ) -> None:
     watch = Watch()

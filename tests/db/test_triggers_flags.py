@@ -309,7 +309,7 @@ async def test_a_hundred_times_more_rows_than_the_plan_was_made_for(connection: 
     assert await value(connection, "SELECT count(*) FROM wallets WHERE wanted_job = 'consolidation'") == 15_000
 
 
-async def test_what_a_bell_says_is_never_found_by_comparing_each_row_with_each(
+async def test_what_a_notify_says_is_never_found_by_comparing_each_row_with_each(
     connection: Connection, tron: Chain
 ) -> None:
     """The plan that was made for one row serves for thousands."""

@@ -435,12 +435,12 @@ class TestSettled:
             await new_transfer(connection, tron, each, state="included")
         async with notifications_of(database, connection) as notifications:
             await connection.execute("UPDATE transfers SET state = 'final'")
-            rings = await notifications.received()
+            received = await notifications.received()
         assert (
             "wallet_flags",
             {"needs_gas": 0, "ready_to_consolidate": 3, "wallets": [each.address for each in wallets]},
-        ) in rings
-        assert len(rings) == 2
+        ) in received
+        assert len(received) == 2
 
     async def test_a_settlement_and_the_sync_do_not_deadlock(
         self, connection: Connection, tron: Chain, wallet: Wallet, database: str

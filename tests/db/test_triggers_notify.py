@@ -37,7 +37,7 @@ async def read(connection: Connection, tron: Chain, coin: int, token: int) -> No
 
 
 class TestWalletFlags:
-    async def test_one_ring_for_a_statement(
+    async def test_one_notify_for_a_statement(
         self, connection: Connection, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         await connection.execute("UPDATE wallets SET needs_gas = true")
@@ -48,7 +48,7 @@ class TestWalletFlags:
             )
         ]
 
-    async def test_the_same_value_again_rings_nobody(
+    async def test_the_same_value_again_notifies_nobody(
         self, connection: Connection, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         await connection.execute("UPDATE wallets SET needs_gas = true, needs_consolidation = true")
@@ -93,7 +93,7 @@ class TestWalletFlags:
         )
         assert await notifications.on("wallet_flags") == expected
 
-    async def test_unrelated_columns_ring_nobody(
+    async def test_unrelated_columns_notify_nobody(
         self, connection: Connection, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         await connection.execute("UPDATE wallets SET needs_gas = true")
@@ -110,7 +110,7 @@ class TestWalletFlags:
                 await connection.execute("UPDATE wallets SET needs_gas = false WHERE id = %s", [wallets[0].id])
         assert len(await notifications.on("wallet_flags")) == 1
 
-    async def test_a_rollback_rings_nobody(
+    async def test_a_rollback_notifies_nobody(
         self, connection: Connection, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         async with connection.transaction(force_rollback=True):
@@ -147,7 +147,7 @@ class TestWalletFlags:
         ((channel, payload),) = [payload for payload in await notifications.received() if payload[0] != "balance_due"]
         assert (channel, payload["needs_gas"], len(payload["wallets"])) == ("wallet_flags", 500, 20)
 
-    async def test_balances_of_many_wallets_ring_once(
+    async def test_balances_of_many_wallets_notify_once(
         self, connection: Connection, tron: Chain, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         await read(connection, tron, 1 * TRX, 300 * USDT)
@@ -164,7 +164,7 @@ class TestWalletFlags:
         await read(connection, tron, 9 * TRX, 0)
         assert await notifications.received() == []
 
-    async def test_a_changed_threshold_rings(
+    async def test_a_changed_threshold_notifies(
         self, connection: Connection, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         await connection.execute("UPDATE chains SET gas_flag_below = %s", [10 * TRX])
@@ -225,7 +225,7 @@ class TestJobs:
         assert await after("status = 'pending'") == [{"gas-topup": 1}]
         assert await after("status = 'cancelled'") == []
 
-    async def test_enqueue_and_claim_rings_nobody(
+    async def test_enqueue_and_claim_notifies_nobody(
         self, connection: Connection, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         await connection.execute("UPDATE wallets SET needs_gas = true")
@@ -292,7 +292,7 @@ class TestBalanceDue:
         await connection.execute("UPDATE wallet_balances SET next_check_at = now() + interval '1 minute'")
         assert await notifications.received() == []
 
-    async def test_the_sync_rings_nobody(
+    async def test_the_sync_notifies_nobody(
         self, connection: Connection, tron: Chain, notifications: Notifications, wallets: list[Wallet]
     ) -> None:
         await connection.execute("UPDATE wallet_balances SET next_check_at = now()")
@@ -385,7 +385,7 @@ class TestConfig:
         assert channel == "config"
 
 
-async def test_what_does_not_commit_does_not_ring(
+async def test_what_does_not_commit_does_not_notify(
     connection: Connection, notifications: Notifications, wallets: list[Wallet]
 ) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation):

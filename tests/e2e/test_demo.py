@@ -82,7 +82,7 @@ def test_without_any_notify_the_sweep_alone_brings_the_same_result(clean_env, se
     assert demo_databases() == []
 
 
-@pytest.mark.parametrize("mode", [[], ["--lossy-notify"], ["--faults"]], ids=["bells", "deaf", "faults"])
+@pytest.mark.parametrize("mode", [[], ["--lossy-notify"], ["--faults"]], ids=["notify", "deaf", "faults"])
 def test_two_chains_at_once_are_each_exact(clean_env, server_dsn, mode):
     if find_anvil() is None:
         pytest.skip(NO_ANVIL)

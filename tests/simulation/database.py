@@ -177,10 +177,10 @@ class Database:
         self._heard = self._ended
         # Their senders signalled this session before they were answered: they are there once it has answered itself.
         self._monitor.pgconn.exec_(b"SELECT 1")
-        rung = []
+        received = []
         while notification := self._monitor.pgconn.notifies():
-            rung.append((notification.relname.decode(), notification.extra.decode()))
-        return rung
+            received.append((notification.relname.decode(), notification.extra.decode()))
+        return received
 
     # -- sessions
 

@@ -19,7 +19,7 @@ class Decision:
     """Something that goes wrong."""
 
     place: str
-    """Kind of point: ``step``, ``ask``, ``answer``, ``node``, ``bell``; or ``storm``, at a time of its own."""
+    """Kind of point: ``step``, ``ask``, ``answer``, ``node``, ``notify``; or ``storm``, at a time of its own."""
     at: float
     """Which point of the run it is; of a storm, seconds since the beginning."""
     what: str

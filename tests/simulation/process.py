@@ -23,7 +23,7 @@ CHECK_SECONDS = 10.0
 """Between two looks for dead workers: a third of all round trips otherwise."""
 
 POLLING_SECONDS = 4.0
-"""Of a listener that a bell has woken: long enough for others to change flags, and to ring nobody."""
+"""Of a listener that a NOTIFY has woken: long enough for others to change flags, and to skip theirs."""
 
 Place = tuple[str, int]
 """Where in our code something stood: file below the repository, and line."""
@@ -113,8 +113,8 @@ class Process:
 
 
 class Doorbell(Listener):
-    """Rung by the simulation, which hears every NOTIFY that was committed. Its session is there to be missed, and to
-    hold the locks of the gate, to which every bell is a burst and every burst a long one."""
+    """Notified by the simulation, which receives every NOTIFY that was committed. Its session is there to be missed,
+    and to hold the locks of the gate, to which every NOTIFY is a burst and every burst a long one."""
 
     process: Process
     connect: Callable[[str], Connection]
@@ -134,13 +134,13 @@ class Doorbell(Listener):
             self.process.doorbells.remove(self)
         self.lose()
 
-    def ring(self, channel: str, payload: str) -> None:
+    def deliver(self, channel: str, payload: str) -> None:
         if self.listening.is_set() and channel in self.channels:
             self._receive(Notify(channel, payload, 0))
             self._mind_gate()
 
     def lose(self) -> None:
-        """The session is gone, and with it whatever is rung until it is back."""
+        """The session is gone, and with it whatever is notified until it is back."""
         self._set_listening(False)
         session, self._session = self._session, None
         if session is not None:

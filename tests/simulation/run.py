@@ -74,7 +74,7 @@ class Plan:
             "ask": Menu(rate(1 / 700), {"lost before": 1}),
             "answer": Menu(rate(1 / 400), {"lost after": 1}),
             "node": Menu(rate(1 / 40), node.DISHES),
-            "bell": Menu(rate(1 / 20), {"lost bell": 2, "late bell": 1}),
+            "notify": Menu(rate(1 / 20), {"lost notify": 2, "late notify": 1}),
         }
         processes = [*MAKERS] + [kind for kind in TWICE if dice.random() < 0.7]
         return cls(

@@ -245,29 +245,29 @@ class Simulation:
         self.after(1.0, lambda: self.start_again(process.kind))
 
     def _deliver_notifications(self) -> bool:
-        rung = self.database.notifications()
-        for channel, payload in rung:
+        received = self.database.notifications()
+        for channel, payload in received:
             for process in self.processes:
                 for doorbell in process.doorbells:
-                    fate = self.happens("bell")
-                    if fate is not None and fate.what == "lost bell":
+                    fate = self.happens("notify")
+                    if fate is not None and fate.what == "lost notify":
                         continue
-                    ring = _Ring(process, doorbell, channel, payload)
+                    delivery = _Delivery(process, doorbell, channel, payload)
                     if fate is not None:
-                        self.after(fate.seconds, ring)
+                        self.after(fate.seconds, delivery)
                     else:
-                        ring()
-        return bool(rung)
+                        delivery()
+        return bool(received)
 
 
-class _Ring:
+class _Delivery:
     def __init__(self, process: Process, doorbell: Any, channel: str, payload: str) -> None:
         self._process = process
-        self._ring = lambda: doorbell.ring(channel, payload)
+        self._deliver = lambda: doorbell.deliver(channel, payload)
 
     def __call__(self) -> None:
         if self._process.alive:
-            self._process.loop.call_soon(self._ring)
+            self._process.loop.call_soon(self._deliver)
 
 
 KINDS: Sequence[str] = tuple(MAKERS)

@@ -65,9 +65,11 @@ def test_every_bound_has_one_side() -> None:
 
 
 def traced(count: int) -> tuple[list[list[int]], dict[str, Any]]:
-    """Events a second apart, each rung, asked, answered and started 1, 2, 3 and 4 ms after the start of its call."""
+    """Events a second apart, each notified, asked, answered and started 1, 2, 3 and 4 ms after its call began."""
     seconds = [10**9 * number for number in range(1, count + 1)]
-    ms = {name: [at + 10**6 * after for at in seconds] for after, name in enumerate(("rung", "asked", "answered"), 1)}
+    ms = {
+        name: [at + 10**6 * after for at in seconds] for after, name in enumerate(("notified", "asked", "answered"), 1)
+    }
     starts = [[number, at + 4 * 10**6] for number, at in enumerate(seconds, 1)]
     return [[number, at, at + 500_000] for number, at in enumerate(seconds, 1)], {**ms, "starts": starts}
 
@@ -75,16 +77,16 @@ def traced(count: int) -> tuple[list[list[int]], dict[str, Any]]:
 def test_each_hop_of_an_event_is_found_beside_it() -> None:
     found = split(*traced(40))
     assert {hop: set(times) for hop, times in found.items()} == {
-        "update returned": {0.5}, "rung": {1.0}, "asked": {2.0}, "answered": {3.0}, "handler": {4.0},
+        "update returned": {0.5}, "notified": {1.0}, "asked": {2.0}, "answered": {3.0}, "handler": {4.0},
     }  # fmt: skip
     assert len(found["handler"]) == 40
 
 
 def test_an_event_that_was_taken_on_the_way_to_something_else_says_nothing() -> None:
     events, seen = traced(40)
-    seen["asked"][7] = seen["rung"][7] - 1  # the timer was first
+    seen["asked"][7] = seen["notified"][7] - 1  # the timer was first
     assert len(split(events, seen)["handler"]) == 39
-    seen["rung"].pop()  # and one that was never rung
+    seen["notified"].pop()  # and one that was never notified
     assert len(split(events, seen)["handler"]) == 38
     seen["starts"].pop(0)
     with pytest.raises(ValueError, match="3 of 40 events"):
