@@ -24,7 +24,7 @@ Between the two commits a signature may exist, whatever became of the process th
 - a restart asks again by the request's id, and gets the same bytes: signatures are deterministic, and the signer
   remembers what it was asked;
 - a request that nobody follows (its worker is gone, or two seconds have passed) is finished by whoever pays next from
-  its sender, and by the upkeep of any process with the keys, with what stands in the row;
+  its sender, and by the replacement round of any process with the keys, with what stands in the row;
 - a payment that is asked for is given up by nobody but after the signer has said, and written down, that nothing was
   signed for it and nothing will be. Its nonce is then given back where it is the last one, else filled by a gap. Until
   that nonce is settled, or what was asked for has expired, its wallet's next payment of that asset waits;

@@ -19,8 +19,8 @@ from pipeline.payments.decide.prices import PriceWatch
 from pipeline.payments.discipline.discipline import discipline_of
 from pipeline.payments.intents import Kind
 from pipeline.payments.send.handler import PayingHandler
-from pipeline.payments.send.replacement_store import UpkeepStore
-from pipeline.payments.send.replacements import Upkeep
+from pipeline.payments.send.replacement_store import ReplacementStore
+from pipeline.payments.send.replacements import Replacements
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
 from pipeline.printable import reason
@@ -38,9 +38,9 @@ from pipeline.workers.executor import CHANNELS, Executor
 from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import Runtime
 
-UPKEEP_SECONDS = 15.0
+REPLACEMENT_SECONDS = 15.0
 """Between two checks for what needs a signature and no NOTIFY told of."""
-UPKEEP_RETRY_SECONDS = 1.0
+REPLACEMENT_RETRY_SECONDS = 1.0
 SIGNATURES = "signatures"
 """Rung when something that is out needs another signature."""
 
@@ -156,18 +156,20 @@ class Paying:
         await until_the_network_is_right(self._runtime, self.row, self.provider)
         if self.row.is_active:
             self._serve(self.row.id, self._sender)
-        await self._keep_up(Upkeep(self.row.id, self._kind, UpkeepStore(self._runtime.pool), self._sender))
+        await self._sign_wanted(
+            Replacements(self.row.id, self._kind, ReplacementStore(self._runtime.pool), self._sender)
+        )
 
-    async def _keep_up(self, upkeep: Upkeep) -> None:
-        """Sign what stuck payments need, at NOTIFY and now and then. May be cut off at any place."""
+    async def _sign_wanted(self, replacements: Replacements) -> None:
+        """Sign what is out or was asked for, at NOTIFY and now and then. May be cut off at any place."""
         while True:
             self._woken.clear()
-            pause = UPKEEP_SECONDS
+            pause = REPLACEMENT_SECONDS
             try:
-                await upkeep.round()
+                await replacements.round()
             except DATABASE_GONE as error:
                 logger.warning("{} {}: {}; trying again", self._kind, self.row.name, reason(error))
-                pause = UPKEEP_RETRY_SECONDS
+                pause = REPLACEMENT_RETRY_SECONDS
             except ChainError as error:
                 complain(self._runtime, self.row, error, pause)
             else:

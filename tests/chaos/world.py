@@ -29,8 +29,8 @@ from pipeline.payments.intents import Kind
 from pipeline.payments.send.consolidations import Consolidations
 from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.payments.send.handler import PayingHandler
-from pipeline.payments.send.replacement_store import UpkeepStore
-from pipeline.payments.send.replacements import Upkeep
+from pipeline.payments.send.replacement_store import ReplacementStore
+from pipeline.payments.send.replacements import Replacements
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.settlement import Settlement
@@ -297,9 +297,9 @@ class Desk:
         """The policy of this host changes."""
         self.signer.rules = self.sender.rules = rules
 
-    def upkeep(self, kind: Kind = Kind.GAS) -> Upkeep:
+    def replacements(self, kind: Kind = Kind.GAS) -> Replacements:
         """What a process with the keys does beside its jobs."""
-        return Upkeep(self.world.chain_id, kind, UpkeepStore(self.pool), self.sender)
+        return Replacements(self.world.chain_id, kind, ReplacementStore(self.pool), self.sender)
 
     def handler(self, job_type: JobType) -> PayingHandler:
         made = GasTopups if job_type is JobType.GAS_TOPUP else Consolidations

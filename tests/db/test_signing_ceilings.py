@@ -86,12 +86,12 @@ async def test_a_replacement_that_is_refused_counts_nothing(
     await stuck(evm, evm_desk)
     before = spent(evm_desk, GAS_WALLET)
     await evm.connection.execute("UPDATE gas_spending SET amount = amount + 10^25")
-    assert await evm_desk.upkeep().round() == 0
+    assert await evm_desk.replacements().round() == 0
     assert "gas_max_per_day" in (await evm.transfers())[0]["error_message"]
     assert spent(evm_desk, GAS_WALLET) == before
     await evm.connection.execute("UPDATE gas_spending SET amount = amount - 10^25")
     await evm.connection.execute("UPDATE transfers SET replace_wanted_at = now()")
-    assert await evm_desk.upkeep().round() == 1
+    assert await evm_desk.replacements().round() == 1
     assert before < spent(evm_desk, GAS_WALLET)
 
 
@@ -104,6 +104,6 @@ async def test_an_offer_stays_below_what_this_host_may_sign(
     rules = evm_desk.sender.rules
     little = replace(rules.policy, fee_max=int(first["fee_cap"]) * 12 // 10)
     evm_desk.may_sign(SigningRules(little, rules._ledger))
-    assert await evm_desk.upkeep().round() == 1
+    assert await evm_desk.replacements().round() == 1
     _, second = await evm.attempts()
     assert int(first["fee_cap"]) < int(second["fee_cap"]) <= little.fee_max

@@ -52,7 +52,7 @@ class TestGasLimit:
         await evm.network.node.call("anvil_dropAllTransactions")
         evm.network.proxy.l1_gas = 40_000
         await blocks(evm, evm_desk, 5)
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         await evm_desk.settle()
         assert len(await evm.paid_gas()) == 1
         assert sorted((await states(evm))[2]) == ["final", "replaced"]
@@ -64,7 +64,7 @@ class TestGasLimit:
         evm.network.proxy.l1_gas = 40_000
         await stuck(evm, evm_desk)
         evm.network.proxy.l1_gas = 0
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         first, second = await evm.attempts()
         assert int(second["fee_cap"]) >= int(first["fee_cap"]) * 115 / 100
 
@@ -74,11 +74,11 @@ class TestGasLimit:
         await evm.connection.execute("UPDATE chains SET fee_max = %s", [2 * int(attempt["fee_cap"])])
         evm.network.proxy.l1_gas = 40_000
         await blocks(evm, evm_desk, 5)
-        assert await evm_desk.upkeep().round() == 0
+        assert await evm_desk.replacements().round() == 0
         assert "fee_max" in (await evm.transfers())[0]["error_message"]
         await evm.connection.execute("UPDATE chains SET fee_max = gas_max_per_topup")
         await blocks(evm, evm_desk, 4)
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         await evm_desk.settle()
         assert len(await evm.paid_gas()) == 1
 
@@ -95,14 +95,14 @@ class TestGasLimit:
         await evm.network.pause_token()
         await blocks(evm, evm_desk, 1, DEAR)
         await blocks(evm, evm_desk, 1, DEAR)
-        upkeep = evm_desk.upkeep(Kind.CONSOLIDATION)
-        assert await upkeep.round() == 0
+        replacements = evm_desk.replacements(Kind.CONSOLIDATION)
+        assert await replacements.round() == 0
         assert "would fail" in (await evm.transfers())[0]["error_message"]
         await evm.connection.execute(
             "UPDATE chain_transactions SET first_broadcast_at = first_broadcast_at - interval '6 minutes'"
         )
         await blocks(evm, evm_desk, 4, DEAR)
-        assert await upkeep.round() == 1
+        assert await replacements.round() == 1
         await evm_desk.settle()
         assert (await states(evm))[1] == ["reverted"]
         rows = await evm.rows("SELECT state FROM nonces WHERE sender = %s", wallet.address)
@@ -116,7 +116,7 @@ class TestStandsStill:
         """Fees are above every cap. Until the line moves, nobody else's top-up is signed behind it."""
         await stuck(evm, evm_desk, TOO_DEAR)
         for _ in range(5):
-            await evm_desk.upkeep().round()
+            await evm_desk.replacements().round()
             await blocks(evm, evm_desk, 4, TOO_DEAR)
         assert await evm_desk.settlement.tidy() == []
         await long_after(evm, TOO_DEAR)
@@ -234,7 +234,7 @@ async def test_a_line_that_lacks_something_goes_on_when_it_is_given(
     price = TOO_DEAR if asks == "fees" else DEAR
     await stuck(evm, evm_desk, price)
     for _ in range(8):
-        await evm_desk.upkeep().round()
+        await evm_desk.replacements().round()
         await blocks(evm, evm_desk, 4, price)
     await long_after(evm, price)
     await evm_desk.settlement.round()
@@ -244,7 +244,7 @@ async def test_a_line_that_lacks_something_goes_on_when_it_is_given(
     else:
         await evm.network.node.call("anvil_setBalance", evm.gas_address, hex(10 * FINNEY))
     await blocks(evm, evm_desk, 4, price)
-    assert await evm_desk.upkeep().round() == 1
+    assert await evm_desk.replacements().round() == 1
     await evm.network.node.call("anvil_setNextBlockBaseFeePerGas", hex(price))
     await evm_desk.settle()
     assert [one.receiver for one in await evm.paid_gas()] == [thirsty_evm.address]

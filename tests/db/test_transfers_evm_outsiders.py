@@ -108,7 +108,7 @@ class TestStrangers:
         await known.connection.execute("SELECT void_nonces(%s, %s, 1)", [known.chain_id, known.gas_address])
         txid = await known.unbooked(1, known.treasury, 7)
         await known.network.finalize()
-        assert await evm_desk.upkeep().round() == 0
+        assert await evm_desk.replacements().round() == 0
         assert await in_doubt(known) == [known.gas_address]
         await rounds(known, evm_desk)
         assert await known.nonces() == [(0, "used"), (1, "lost")]

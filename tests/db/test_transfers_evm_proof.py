@@ -12,7 +12,7 @@ from pipeline.chains.values import Effect, Family, Finality
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX
 from pipeline.payments.intents import Kind
-from pipeline.payments.send.replacement_store import UpkeepStore
+from pipeline.payments.send.replacement_store import ReplacementStore
 from pipeline.payments.settle import settlement as settle
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.signing.keyring import Keyring
@@ -32,7 +32,7 @@ JUNK_LOG = "0x" + "7f" + "ff" * 32 + "7f" + "ff" * 32 + "7f" + TRANSFER_TOPIC.re
 async def lost_replacement(evm: EvmWorld, desk: EvmDesk, pool: Pool) -> str:
     """A replacement is sent and its row is lost with the database it was in; its txid."""
     await stuck(evm, desk)
-    (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
+    (wanted,) = await ReplacementStore(pool).wanted(evm.chain_id, [Kind.GAS])
     unsigned = await bump(desk.real_provider, wanted.signed)  # type: ignore[attr-defined]
     signature = Keyring(MNEMONIC).sign(Family.EVM, GAS_INDEX, unsigned.digest)
     signed = desk.real_provider.codec.attach(unsigned, signature)
@@ -138,7 +138,7 @@ class TestUsedNonces:
         )
         await evm.connection.execute("SELECT void_nonces(%s, %s, 0)", [evm.chain_id, evm.gas_address])
         await evm_desk.settlement.round()
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         await evm.network.node.call("anvil_dropAllTransactions")
         await evm.unbooked(0, evm.gas_address, 1)
         for _ in range(4):
@@ -162,7 +162,7 @@ class TestUsedNonces:
         for _ in range(4):
             await evm.network.node.call("anvil_dropAllTransactions")
             await evm_desk.pass_blocks(1)
-        assert await evm_desk.upkeep().round() == 1, "the next of the sender is offered again for more"
+        assert await evm_desk.replacements().round() == 1, "the next of the sender is offered again for more"
         await evm_desk.settle()
         assert [one.receiver for one in await evm.paid_gas()] == [thirsty_evm.address, other.address]
         assert (await states(evm))[1] == ["broadcasting", "final"]

@@ -328,7 +328,7 @@ class TestEndless:
         assert await known.nonces() == [(0, "used")]
         await released(known)
         await rounds(known, evm_desk, 1)
-        assert await evm_desk.upkeep().round() == 4
+        assert await evm_desk.replacements().round() == 4
         await rounds(known, evm_desk, 6)
         assert await known.nonces() == [(nonce, "used") for nonce in range(5)]
         await goes_on(known, evm_desk, thirsty_evm.address)
@@ -375,7 +375,7 @@ class TestEndless:
         await evm_desk.settlement.round()
         (alarm,) = await evm_desk.settlement.tidy()
         assert "gas-topup or consolidation sign" in alarm
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         await rounds(known, evm_desk)
         await goes_on(known, evm_desk, thirsty_evm.address)
 

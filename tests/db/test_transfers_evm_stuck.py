@@ -10,7 +10,7 @@ from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX
 from pipeline.payments.intents import Kind
 from pipeline.payments.send.refusals import MovedOn
-from pipeline.payments.send.replacement_store import UpkeepStore, Wanted
+from pipeline.payments.send.replacement_store import ReplacementStore, Wanted
 from pipeline.queue.jobs import Defer, Job, JobType, Parked
 from pipeline.signing.keyring import Keyring
 from pipeline.signing.request import Answer, SigningRequest
@@ -60,13 +60,13 @@ class TestReplacement:
         await stuck(evm, evm_desk)
         assert await evm.row("SELECT replace_wanted_at IS NOT NULL AS wanted FROM transfers") == {"wanted": True}
         (before,) = await evm.attempts()
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         first, second = await evm.attempts()
         assert (first["nonce"], first["sender"]) == (second["nonce"], second["sender"])
         assert second["fee_cap"] >= first["fee_cap"] * 115 / 100
         assert bytes(first["signed_bytes"]) == bytes(before["signed_bytes"])
         assert await states(evm) == (["active"], ["broadcasting"], ["broadcasting", "broadcasting"])
-        assert await evm_desk.upkeep().round() == 0, "asked for once"
+        assert await evm_desk.replacements().round() == 0, "asked for once"
         await evm_desk.settle()
         assert await states(evm) == (["completed"], ["final"], ["replaced", "final"])
         assert await evm.nonces() == [(0, "used")]
@@ -79,10 +79,10 @@ class TestReplacement:
         for _ in range(3):
             await evm.network.node.call("anvil_dropAllTransactions")
             await evm_desk.pass_blocks(1)
-        assert await evm_desk.upkeep().round() == 0
+        assert await evm_desk.replacements().round() == 0
         await evm.network.node.call("anvil_dropAllTransactions")
         await evm_desk.pass_blocks(1)
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         await evm_desk.settle()
         assert len(await evm.paid_gas()) == 1
         assert sorted((await states(evm))[2]) == ["final", "replaced"]
@@ -91,7 +91,7 @@ class TestReplacement:
     async def test_the_first_may_win_all_the_same(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         await stuck(evm, evm_desk)
         (attempt,) = await evm.attempts()
-        await evm_desk.upkeep().round()
+        await evm_desk.replacements().round()
         await evm.network.node.call("anvil_dropAllTransactions")
         await evm.price(7)
         await send_again(evm)
@@ -107,7 +107,7 @@ class TestReplacement:
         for _ in range(30):
             await evm.price(TOO_DEAR)
             await evm_desk.settlement.round()
-            offers += await evm_desk.upkeep().round()
+            offers += await evm_desk.replacements().round()
         (transfer,) = await evm.transfers()
         assert transfer["state"] == "broadcasting"
         assert "0.002 are the most it may offer" in transfer["error_message"]
@@ -122,8 +122,8 @@ class TestReplacement:
         self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet
     ) -> None:
         await stuck(evm, evm_desk)
-        (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
-        assert await evm_desk.upkeep().round() == 1
+        (wanted,) = await ReplacementStore(pool).wanted(evm.chain_id, [Kind.GAS])
+        assert await evm_desk.replacements().round() == 1
         await self.comes_too_late(evm, other_evm_desk, wanted)
         assert len(await evm.attempts()) == 2
 
@@ -131,7 +131,7 @@ class TestReplacement:
         self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet
     ) -> None:
         await stuck(evm, evm_desk)
-        (wanted,) = await UpkeepStore(pool).wanted(evm.chain_id, [Kind.GAS])
+        (wanted,) = await ReplacementStore(pool).wanted(evm.chain_id, [Kind.GAS])
         await evm.price(7)
         await send_again(evm)
         await evm_desk.settle()
@@ -143,7 +143,7 @@ class TestReplacement:
         """Somebody has read that it is wanted, a while ago."""
         terms = await desk.sender.store.terms(evm.chain_id)
         with pytest.raises(MovedOn):
-            await desk.upkeep()._replace(desk.real_provider, terms, wanted)  # type: ignore[arg-type]
+            await desk.replacements()._replace(desk.real_provider, terms, wanted)  # type: ignore[arg-type]
 
     async def test_a_replaced_payment_is_forked_away_and_another_attempt_lands(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
@@ -151,7 +151,7 @@ class TestReplacement:
         await evm_desk.settlement.round()
         await stuck(evm, evm_desk)
         first, *_ = await evm.attempts()
-        await evm_desk.upkeep().round()
+        await evm_desk.replacements().round()
         await evm_desk.pass_blocks(1)
         assert (await states(evm))[1:] == (["included"], ["broadcasting", "included"])
         await evm.network.fork_out(1, forget=True)
@@ -181,7 +181,9 @@ class TestPoorWallet:
             for _ in range(4):
                 await evm.price(1_600_000)
                 await evm_desk.settlement.round()
-            assert await evm_desk.upkeep(Kind.CONSOLIDATION).round() == offers, "what it has is offered, and no more"
+            assert await evm_desk.replacements(Kind.CONSOLIDATION).round() == offers, (
+                "what it has is offered, and no more"
+            )
         row = await evm.row("SELECT error_message, replace_wanted_at FROM transfers WHERE kind = 'consolidation'")
         assert row["replace_wanted_at"] is None
         assert "what its sender holds" in row["error_message"]
@@ -192,7 +194,7 @@ class TestPoorWallet:
         for _ in range(4):
             await evm.price(1_600_000)
             await evm_desk.settlement.round()
-        assert await evm_desk.upkeep(Kind.CONSOLIDATION).round() == 1
+        assert await evm_desk.replacements(Kind.CONSOLIDATION).round() == 1
         await evm_desk.settle()
         assert [one.amount for one in await evm.swept()] == [250 * USDT]
         theirs = [row["state"] for row in await evm.attempts() if row["sender"] == wallet.address]
@@ -240,7 +242,7 @@ class TestOutsider:
         """A proof that does not know of the newest attempt is void."""
         await stuck(evm, evm_desk)
         before = await evm_desk.books.live(evm.chain_id)
-        await evm_desk.upkeep().round()
+        await evm_desk.replacements().round()
         assert not await evm_desk.books.expire(evm.chain_id, before, "a proof of yesterday")
         assert (await states(evm))[1] == ["broadcasting"]
 
@@ -351,7 +353,7 @@ class TestGaps:
         assert await evm.nonces() == [(0, "void"), (1, "reserved")], "no payment gets it"
         await evm_desk.pass_blocks(2)
         assert await evm.paid_gas() == []
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         await evm_desk.settle()
         assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert [one.amount for one in await evm.gaps()] == [1]
@@ -440,7 +442,7 @@ class TestGuards:
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await stuck(evm, evm_desk)
-        await evm_desk.upkeep().round()
+        await evm_desk.replacements().round()
         with pytest.raises(psycopg.errors.UniqueViolation):
             await evm.connection.execute(
                 "UPDATE chain_transactions SET state = 'included', block_number = 1;"

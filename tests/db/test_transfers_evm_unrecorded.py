@@ -205,7 +205,7 @@ class TestPool:
         assert await known.nonces() == [(0, "used"), (1, "void")]
         assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk)), "not beside it"
         await known.network.node.call("anvil_dropAllTransactions")
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         await rounds(known, evm_desk)
         assert await in_doubt(known) == []
         assert [one.amount for one in await known.gaps()] == [1]
@@ -223,7 +223,7 @@ class TestPool:
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         await starve(known, evm_desk, txid, 5)
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         assert await known.nonces() == [(0, "used"), (1, "reserved")]
         await rounds(known, evm_desk, 4)
         assert await in_doubt(known) == []
@@ -250,7 +250,7 @@ class TestPool:
         reasons(await evm_desk.run(GAS))
         for _ in range(4):
             await rounds(known, evm_desk, 4)
-            await evm_desk.upkeep().round()
+            await evm_desk.replacements().round()
         assert len(await known.gaps()) == 3
         (alarm,) = await evm_desk.settlement.tidy()
         assert "more than 5" in alarm
@@ -298,7 +298,7 @@ class TestRefusedSignatures:
         )
         (reason,) = reasons(await evm_desk.run(GAS))
         assert "was refused, and its nonce 1 of" in reason
-        assert await evm_desk.upkeep().round() == 1
+        assert await evm_desk.replacements().round() == 1
         assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk)), "the gap is not final"
         await evm_desk.settle()
         assert await again(known, evm_desk) == [Parked()]
@@ -320,7 +320,7 @@ class TestRefusedSignatures:
             "WHERE status = 'active'; SET session_replication_role = origin"
         )
         await known.network.finalize()
-        assert await evm_desk.upkeep().round() == 0
+        assert await evm_desk.replacements().round() == 0
         await rounds(known, evm_desk)
         assert len(await known.paid_gas()) == 2
         await known.assert_books_equal_chain()

@@ -274,25 +274,25 @@ async def test_a_gap_that_is_refused_is_to_be_filled_again(
     )
     await evm.connection.execute("SELECT void_nonces(%s, %s, 0)", [evm.chain_id, evm.gas_address])
     stingy(evm_desk, fee_max=1)
-    assert await evm_desk.upkeep().round() == 0
+    assert await evm_desk.replacements().round() == 0
     assert await evm.nonces() == [(0, "void")]
     assert (await states(evm))[1] == ["rejected"]
     generous(evm_desk)
-    assert await evm_desk.upkeep().round() == 1
+    assert await evm_desk.replacements().round() == 1
     await evm_desk.settle()
     assert await evm.nonces() == [(0, "used")]
     assert [one.amount for one in await evm.gaps()] == [1]
 
 
 @pytest.mark.parametrize("signed", [False, True])
-async def test_upkeep_finishes_what_a_dead_process_has_asked_for(
+async def test_replacements_finish_what_a_dead_process_has_asked_for(
     world: World, desk: Desk, thirsty: Wallet, signed: bool
 ) -> None:
     """Its job waits for a retry, and nothing has to wait for that."""
     await leave_asked(world, desk, signed=signed)
     await world.connection.execute("UPDATE job_logs SET run_at = now() + interval '5 minutes'")
-    assert await desk.upkeep(Kind.CONSOLIDATION).round() == 0, "another kind's keys"
-    assert await desk.upkeep().round() == 1
+    assert await desk.replacements(Kind.CONSOLIDATION).round() == 0, "another kind's keys"
+    assert await desk.replacements().round() == 1
     assert await states(world) == (["active"], ["broadcasting"], ["broadcasting"])
     await desk.settle()
     assert (await states(world))[0] == ["completed"]

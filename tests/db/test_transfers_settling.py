@@ -332,7 +332,7 @@ class TestCancelledBetweenTheCommits:
         (job,) = await world.jobs()
         await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
         assert (await states(world))[:2] == (["cancelled"], ["requested"])
-        assert await desk.upkeep().round() == 1
+        assert await desk.replacements().round() == 1
         assert [row["txid"] for row in await world.attempts()] == [answer.txid]  # type: ignore[union-attr]
         await desk.settle()
         assert await states(world) == (["cancelled"], ["final"], ["final"])
@@ -344,7 +344,7 @@ class TestCancelledBetweenTheCommits:
         await leave_asked(world, desk)
         (job,) = await world.jobs()
         await world.connection.execute("SELECT cancel_job(%s)", [job["job_id"]])
-        assert await desk.upkeep().round() == 0
+        assert await desk.replacements().round() == 0
         assert await states(world) == (["cancelled"], ["rejected"], [])
         assert await requests(world) == ["refused"]
         await world.devnet.solidify()
@@ -380,7 +380,7 @@ class TestHousekeeping:
         )
         await desk.settlement.tidy()
         assert (await states(world))[1:] == (["requested"], []), "it may be signed: only the signer knows"
-        await desk.upkeep().round()
+        await desk.replacements().round()
         assert (await states(world))[1:] == (["rejected"], [])
 
     async def test_a_leftover_of_a_finished_job_does_not_block_the_next(

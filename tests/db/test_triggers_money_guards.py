@@ -288,7 +288,7 @@ async def test_a_replacement_and_its_first_attempt(evm: EvmWorld, evm_desk: EvmD
     await evm.network.finalize()
     await evm.flag(wallet, gas=True, consolidation=True)
     await stuck(evm, evm_desk)
-    await evm_desk.upkeep().round()
+    await evm_desk.replacements().round()
     assert (await states(evm))[2] == ["broadcasting", "broadcasting"]
     for statement in (EXPIRED, REPLACED):
         for attempt in (1, 2):
@@ -432,7 +432,7 @@ async def test_a_replacement_that_the_database_refuses_ends_nobody(evm: EvmWorld
         await evm.connection.execute(ASK_REPLACEMENT)  # type: ignore[call-overload]
         await evm.connection.execute(KEEP_IT, ["tx2", bytes((await evm.attempts())[0]["signed_bytes"])])
         await evm.connection.execute("UPDATE transfers SET replace_wanted_at = now() WHERE state = 'broadcasting'")
-    assert await evm_desk.upkeep().round() == 0
+    assert await evm_desk.replacements().round() == 0
 
 
 async def test_who_pays_cannot_end_a_payment_on_tron_by_a_transaction_of_somebody_else(

@@ -62,7 +62,7 @@ class Void:
     owner: Owner
 
 
-class UpkeepStore:
+class ReplacementStore:
     """For the processes that have the keys."""
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:

@@ -23,7 +23,7 @@ from pipeline.chains.values import BalanceQuery, Finality, Payment, UnsignedTran
 from pipeline.payments.intents import Kind
 from pipeline.payments.requests import OpenRequest
 from pipeline.payments.send.refusals import BudgetExhausted, MovedOn, UnusualFee, refused_by_guard
-from pipeline.payments.send.replacement_store import UpkeepStore, Void, Wanted
+from pipeline.payments.send.replacement_store import ReplacementStore, Void, Wanted
 from pipeline.payments.send.request_store import Ask
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.terms import Terms
@@ -31,10 +31,10 @@ from pipeline.signing.authority import GAP_AMOUNT
 from pipeline.signing.errors import SigningDeferred, SigningRefused
 
 
-class Upkeep:
-    """For one kind of payment on one chain: gas looks after the gas wallet, consolidation after the customers'."""
+class Replacements:
+    """For one kind of payment on one chain: gas for the gas wallet, consolidation for the customers'."""
 
-    def __init__(self, chain_id: int, kind: Kind, store: UpkeepStore, sender: Sender) -> None:
+    def __init__(self, chain_id: int, kind: Kind, store: ReplacementStore, sender: Sender) -> None:
         self._chain_id = chain_id
         self._kind = kind
         self._store = store
