@@ -51,10 +51,14 @@ BEGIN
     NEW.created_at := clock_timestamp();
     IF NEW.bundle_id IS NULL THEN
         INSERT INTO bundles (chain_id, sender) VALUES (NEW.chain_id, NEW.from_address) RETURNING id INTO NEW.bundle_id;
-    ELSIF EXISTS (SELECT FROM signing_requests r WHERE r.bundle_id = NEW.bundle_id)
-          OR EXISTS (SELECT FROM chain_transactions a WHERE a.bundle_id = NEW.bundle_id) THEN
-        RAISE EXCEPTION 'transfer % refused: a signature was asked for bundle % already', NEW.idempotency_key, NEW.bundle_id USING
-            ERRCODE = 'FP004', HINT = 'What its transaction carries does not change any more.';
+    ELSE
+        -- Whoever asks for its signature at this moment is waited for, and waits (check_new_signing_request).
+        PERFORM FROM bundles b WHERE b.id = NEW.bundle_id FOR NO KEY UPDATE;
+        IF EXISTS (SELECT FROM signing_requests r WHERE r.bundle_id = NEW.bundle_id)
+           OR EXISTS (SELECT FROM chain_transactions a WHERE a.bundle_id = NEW.bundle_id) THEN
+            RAISE EXCEPTION 'transfer % refused: a signature was asked for bundle % already', NEW.idempotency_key, NEW.bundle_id USING
+                ERRCODE = 'FP004', HINT = 'What its transaction carries does not change any more.';
+        END IF;
     END IF;
     IF NOT EXISTS (SELECT FROM state_transitions t
                    WHERE t.subject = 'transfer' AND t.from_state = '(new)' AND t.to_state = NEW.state) THEN
@@ -105,6 +109,7 @@ BEGIN
     IF NEW.state <> 'asked' THEN
         RAISE EXCEPTION 'a signing request cannot be inserted as %', NEW.state USING ERRCODE = 'FP003', HINT = 'It begins as asked.';
     END IF;
+    PERFORM FROM bundles b WHERE b.id = NEW.bundle_id FOR NO KEY UPDATE;
     SELECT CASE
         WHEN NOT EXISTS (SELECT FROM transfers t WHERE t.bundle_id = NEW.bundle_id) THEN 'there is no payment in it'
         WHEN NEW.replaces IS NULL AND EXISTS (

@@ -114,11 +114,12 @@ class LocalSigner:
         return Cost(max(own.fee, unsigned.fee_cap), own.gas)
 
     def _counted_before(self, request: SigningRequest, payment: Payment) -> int:
-        """Of bytes that are replaced, with the same nonce: one of both lands. Raises UndecodableTransaction,
-        SigningRefused where they are not an earlier offer of the same payment."""
+        """Of bytes that are replaced, with the same nonce: one of both lands. Only what is signed was ever counted.
+
+        Raises UndecodableTransaction, SigningRefused where they are not an earlier offer of the same payment."""
         if request.replaces is None:
             return 0
-        check_intent(self._codec.decode(request.replaces, request.sender), payment)
+        check_intent(self._codec.decode(request.replaces), payment)
         nonce = getattr(request.parameters, "nonce", None)
         if not isinstance(self._codec, NumberedCodec) or self._codec.nonce_of(request.replaces) != nonce:
             raise SigningRefused("what it replaces has another nonce")

@@ -1,5 +1,6 @@
 """A transaction that carries several payments: each is settled by an effect of its own, and has its place."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pipeline.db.pool import Connection, pool_of
 from pipeline.payments.ending import Finding
 from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.settle.store import SettlementStore
-from tests.db.money import GAS_STATION, TREASURY, ask, keep, new_job
+from tests.db.money import GAS_STATION, TREASURY, ask, keep, new_job, new_transfer
 from tests.db.sessions import rows, value
 from tests.seed import TRX, Chain, add_wallets
 
@@ -162,3 +163,36 @@ class TestTheDatabaseRefuses:
                 "UPDATE transfers SET state = 'final', settled_at = now() WHERE id = %s", [bundle.transfers[0]]
             )
         assert refused.value.sqlstate == "FP003"
+
+
+async def test_nothing_joins_a_bundle_while_its_signature_is_asked_for(
+    connection: Connection, tron: Chain, database: str
+) -> None:
+    """What its bytes carry was read from the rows before: neither waits for a commit of the other without knowing."""
+    first, second = await add_wallets(connection, tron, 2)
+    job = await new_job(connection, second)
+    transfer = await new_transfer(connection, tron, first)
+    (shared,) = (await rows(connection, "SELECT bundle_id FROM transfers"))[0]
+    async with await psycopg.AsyncConnection.connect(database) as asking:
+        await ask(asking, transfer)
+        join = asyncio.create_task(new_transfer(connection, tron, second, job=job, bundle=shared))
+        await asyncio.sleep(0.3)
+        await asking.commit()
+        with pytest.raises(psycopg.DatabaseError, match="a signature was asked for bundle") as refused:
+            await join
+    assert refused.value.sqlstate == "FP004"
+
+
+async def test_no_signature_is_asked_for_while_a_payment_joins_the_bundle(
+    connection: Connection, tron: Chain, database: str
+) -> None:
+    """Who asks waits for it, and sees it."""
+    first, second = await add_wallets(connection, tron, 2)
+    job = await new_job(connection, second)
+    transfer = await new_transfer(connection, tron, first)
+    (shared,) = (await rows(connection, "SELECT bundle_id FROM transfers"))[0]
+    async with await psycopg.AsyncConnection.connect(database) as joining:
+        await new_transfer(joining, tron, second, job=job, bundle=shared)
+        await connection.execute("SET lock_timeout = '300ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await ask(connection, transfer, fee_cap=0)

@@ -2,12 +2,18 @@
 
 The signer refuses here what this host would have asked for: its policy is another one than the asker's copy."""
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
+from pipeline.db.rows import fetch
 from pipeline.payments.intents import Kind
+from pipeline.payments.send import request_store
 from pipeline.queue.jobs import Defer, Failed, JobType, Outcome, Parked
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, Signed, SigningRequest
 from pipeline.signing.rules import SigningRules
@@ -297,3 +303,40 @@ async def test_replacements_finish_what_a_dead_process_has_asked_for(
     await desk.settle()
     assert (await states(world))[0] == ["completed"]
     assert len(await world.paid_gas()) == 1
+
+
+async def test_a_refusal_and_the_next_payment_of_its_sender_lock_in_one_order(
+    evm: EvmWorld,
+    evm_desk: EvmDesk,
+    other_evm_desk: EvmDesk,
+    thirsty_evm: Wallet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The nonces of the sender, and then what is spent on gas: both change both."""
+    await leave_asked(evm, evm_desk)
+    (open_request,) = await evm_desk.sender.signatures.requests.open(evm.chain_id, [Kind.GAS])
+    next_one = await evm.wallet(usdt=250 * USDT)
+    await evm.network.finalize()
+    await evm.flag(next_one, gas=True, consolidation=True)
+    is_rejected, is_next = asyncio.Event(), asyncio.Event()
+
+    async def pause(conn: AsyncConnection[Any], name: str, **parameters: Any) -> list[Any]:
+        found = await fetch(conn, name, **parameters)
+        if name == "payments/send/reject_bundle":
+            is_rejected.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(is_next.wait(), 2)
+        elif name == "payments/lock_sender" and is_rejected.is_set():
+            is_next.set()
+        return found
+
+    async def pay_next() -> Outcome:
+        await is_rejected.wait()
+        (job,) = await other_evm_desk.queue.enqueue_and_claim(GAS, 1)
+        ((_, outcome),) = await other_evm_desk.run(GAS, [job])
+        return outcome
+
+    monkeypatch.setattr(request_store, "fetch", pause)
+    refuse = evm_desk.sender.signatures.requests.refuse(open_request, "forbidden", reject=True)
+    assert await asyncio.gather(refuse, pay_next()) == [True, Parked()]
+    assert [state for _, state in await evm.nonces()] == ["reserved"]

@@ -237,7 +237,8 @@ class RequestStore:
             if request.replaces is not None:
                 await fetch(conn, "payments/send/decline_replacement", transfer_id=request.transfer, reason=reason)
             else:
-                # In the order of settling: payments, then the nonces of their sender.
+                # Before what is spent on gas changes, which whoever pays next locks after the nonces of the sender.
+                await fetch(conn, "payments/send/lock_nonces", bundle_id=request.bundle)
                 if reject or request.kind is Kind.GAP:
                     await fetch(conn, "payments/send/reject_bundle", bundle_id=request.bundle, reason=reason)
                 await fetch(conn, "payments/send/give_back_nonce", bundle_id=request.bundle)

@@ -253,3 +253,12 @@ class TestReplacement:
         ):
             (answer,) = await one.sign([replace(wrong, request_id=wrong.content)])
             assert isinstance(answer, RefusedNever), wrong
+
+    async def test_bytes_that_nobody_signed_were_never_counted(self, path: Path) -> None:
+        """Whoever writes attempts could else name his own as replaced, and have every payment counted as nothing."""
+        one = signer(Family.EVM, path)
+        request = topup(Family.EVM)
+        unsigned = codec_of(Family.EVM, NETWORK[Family.EVM]).build(request.payment, request.parameters)
+        (answer,) = await one.sign([self.bump(request, unsigned.raw)])
+        assert isinstance(answer, RefusedNever)
+        assert spent(one) == 0
