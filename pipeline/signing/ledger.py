@@ -4,11 +4,6 @@
                fsynced, and only then may anything be signed for it; above, CeilingReached
     refuse     what was never signed under a request's id, and never will be, is appended likewise
 
-One line a request, JSON: ``{"id": "…", "at": 1764444444.1, "of": "evm 56 gas wallet", "spent": "1234", "content":
-"…"}``, or ``{"refused": "…", "at": …, "content": "…", "why": "forbidden", "said": "…"}``. ``spent`` is in native raw
-units, ``at`` in seconds since 1970, ``content`` a hash of what was asked for. A request that was counted is not counted
-again; one id has one content, and is signed or refused, not both.
-
 Who reads or appends holds a lock on the file, so that two processes cannot both take the last of a ceiling. A process
 that dies in the middle of a line leaves one that does not end: it was not fsynced, nothing was signed for it, and the
 next one cuts it off. Any other line that cannot be read stops signing. Lines that are two days old are left out as
@@ -18,13 +13,11 @@ the file is written anew. What waits at the same moment is written and fsynced t
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,14 +25,10 @@ from loguru import logger
 
 from pipeline.signing.clock import HostClock
 from pipeline.signing.errors import CeilingReached, LedgerUnavailable, NeverSigned, OtherContent
+from pipeline.signing.ledger_entries import WINDOW_SECONDS, Entries, Refusal, parse_line, text_of
 
 T = TypeVar("T")
 
-WINDOW_SECONDS = 86_400.0
-FUTURE_SECONDS = 300.0
-"""A line from further ahead was written while this host's clock was wrong: it counts as of when it is read."""
-KEPT_SECONDS = 2 * WINDOW_SECONDS
-"""Lines stay in the file longer than they count: the clock may be set back."""
 YOUNG_SECONDS = 600.0
 """A process that has not run for so long does not write the file anew: its clock may be wrong yet."""
 LOCK_SECONDS = 5.0
@@ -59,14 +48,6 @@ class Ceiling:
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is never signed."""
-
-    why: str
-    said: str
-
-
 @dataclass(slots=True)
 class _Wanted:
     request_id: str
@@ -75,61 +56,6 @@ class _Wanted:
     """None: nothing is counted, it is refused."""
     amount: int
     written: asyncio.Future[None]
-
-
-@dataclass(slots=True)
-class _Counted:
-    """What the file says, as far as it was read."""
-
-    inode: int = -1
-    offset: int = 0
-    lines: dict[str, tuple[float, str, int]] = field(default_factory=dict)
-    """Time, ceiling and amount by id, in the order of the file."""
-    over: dict[str, tuple[float, str, int]] = field(default_factory=dict)
-    """Those that do not count any more and stay in the file."""
-    spent: Counter[str] = field(default_factory=Counter)
-    contents: dict[str, str] = field(default_factory=dict)
-    """What was asked for, by id, of all that is kept."""
-    refused: dict[str, tuple[float, Refusal]] = field(default_factory=dict)
-    is_stale: bool = False
-    """Whether lines of the file have times that are wrong."""
-
-    def add(self, line_id: str, at: float, of: str, amount: int) -> None:
-        self.drop(line_id)
-        self.lines[line_id] = (at, of, amount)
-        self.spent[of] += amount
-
-    def drop(self, line_id: str) -> None:
-        self.over.pop(line_id, None)
-        at_of_amount = self.lines.pop(line_id, None)
-        if at_of_amount is not None:
-            self.spent[at_of_amount[1]] -= at_of_amount[2]
-
-    def pass_time(self, now: float) -> int:
-        """Count no longer what is a day old, and forget what is two; how many lines were from the future."""
-        ahead = 0
-        for line_id, (at, of, amount) in list(self.lines.items()):
-            if at <= now - WINDOW_SECONDS:
-                self.drop(line_id)
-                self.over[line_id] = (at, of, amount)
-            elif at > now + FUTURE_SECONDS:
-                self.lines[line_id] = (now, of, amount)
-                ahead += 1
-        for line_id, (at, _, _) in list(self.over.items()):
-            if at > now - KEPT_SECONDS:
-                break
-            del self.over[line_id]
-            self.contents.pop(line_id, None)
-        for line_id, (at, _) in list(self.refused.items()):
-            if at > now - KEPT_SECONDS:
-                break
-            del self.refused[line_id]
-            self.contents.pop(line_id, None)
-        return ahead
-
-    def is_signed(self, line_id: str) -> bool:
-        """Whether it was counted, and so may have been signed."""
-        return line_id in self.lines or line_id in self.over
 
 
 async def in_thread(work: Callable[[], T]) -> T:
@@ -149,7 +75,7 @@ class SpendingLedger:
         self.path = path
         self._clock = clock or HostClock()
         self._set_back = 0
-        self._counted = _Counted()
+        self._counted = Entries()
         self._queue: list[_Wanted] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -236,7 +162,7 @@ class SpendingLedger:
                 taken.append(wanted)
             if not taken:
                 return
-            text = "".join(json.dumps(wanted.line, separators=(",", ":")) + "\n" for wanted in taken).encode()
+            text = text_of(wanted.line for wanted in taken)
             try:
                 file_end = self._counted.offset
                 if os.pwrite(file, text, file_end) != len(text):
@@ -246,10 +172,10 @@ class SpendingLedger:
                 # Whatever of it reached the disk is cut off: nothing is signed for it.
                 with contextlib.suppress(OSError):
                     os.ftruncate(file, file_end)
-                self._counted = _Counted()
+                self._counted = Entries()
                 raise
             for wanted in taken:
-                self._take(wanted.line)
+                self._counted.take(wanted.line)
             self._counted.offset = file_end + len(text)
             kept = len(self._counted.lines) + len(self._counted.over) + len(self._counted.refused)
             is_large = self._counted.offset > max(COMPACT_BYTES, 2 * LINE_BYTES * kept)
@@ -322,15 +248,15 @@ class SpendingLedger:
         about, now = os.fstat(file), self._clock.now()
         if self._clock.set_back != self._set_back:
             # What seemed to be a day old is not: all of it is read again.
-            self._set_back, self._counted = self._clock.set_back, _Counted()
+            self._set_back, self._counted = self._clock.set_back, Entries()
         if about.st_ino != self._counted.inode or about.st_size < self._counted.offset:
-            self._counted = _Counted(inode=about.st_ino)
+            self._counted = Entries(inode=about.st_ino)
             _sync_directory(self.path.parent)
         while about.st_size > self._counted.offset:
             text = os.pread(file, about.st_size - self._counted.offset, self._counted.offset)
             complete = text.rfind(b"\n") + 1
             for line in text[:complete].splitlines():
-                self._take(self._parsed(line))
+                self._counted.take(self._parsed(line))
             self._counted.offset += complete
             if complete < len(text):
                 os.ftruncate(file, self._counted.offset)
@@ -342,45 +268,19 @@ class SpendingLedger:
 
     def _parsed(self, line: bytes) -> dict[str, Any]:
         try:
-            found = json.loads(line)
-            is_complete = (
-                found["refused"] and found["why"] and found["content"]
-                if "refused" in found
-                else found["id"] and found["of"] and found["content"] and int(found["spent"]) >= 0
-            )
-            if not (isfinite(float(found["at"])) and is_complete):
-                raise ValueError("no time, name, content or amount")
-            return dict(found)
+            return parse_line(line)
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerUnavailable(
                 f"{self.path} has a line that cannot be read ({line[:80]!r}): nothing is signed. Somebody has changed "
-                "it; find out "
-                "who, then mend the line, or move the file away if a day has passed since the last signature"
+                "it; find out who, then mend the line, or move the file away if a day has passed since the last "
+                "signature"
             ) from error
-
-    def _take(self, line: dict[str, Any]) -> None:
-        if "refused" in line:
-            refusal = Refusal(str(line["why"]), str(line.get("said", "")))
-            self._counted.refused[str(line["refused"])] = (float(line["at"]), refusal)
-            self._counted.contents[str(line["refused"])] = str(line["content"])
-        else:
-            self._counted.add(str(line["id"]), float(line["at"]), str(line["of"]), int(line["spent"]))
-            self._counted.contents[str(line["id"])] = str(line["content"])
 
     def _write_anew(self) -> None:
         """Only what counts, or did yesterday, in a file that takes the other's place at once. Run under the lock, after
         all else: what is appended to the old one from here on is lost."""
         beside = self.path.with_name(f"{self.path.name}.new")
-        contents = self._counted.contents
-        lines: list[dict[str, Any]] = [
-            {"id": line_id, "at": at, "of": of, "spent": str(amount), "content": contents[line_id]}
-            for line_id, (at, of, amount) in (self._counted.over | self._counted.lines).items()
-        ]
-        lines += [
-            {"refused": line_id, "at": at, "why": refusal.why, "said": refusal.said, "content": contents[line_id]}
-            for line_id, (at, refusal) in self._counted.refused.items()
-        ]
-        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines).encode()
+        text = text_of(self._counted.lines_to_keep())
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)

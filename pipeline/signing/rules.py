@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from pipeline.chains.values import Cost, Payment
 from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
-from pipeline.signing.ledger import Ceiling, Refusal, SpendingLedger
+from pipeline.signing.ledger import Ceiling, SpendingLedger
+from pipeline.signing.ledger_entries import Refusal
 from pipeline.signing.policy import NetworkPolicy
 
 GAS_WALLET, WALLETS = "gas wallet", "wallets"

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from pipeline.signing import ledger as module
 from pipeline.signing.clock import SLACK_SECONDS, HostClock
 from pipeline.signing.errors import CeilingReached, LedgerUnavailable, NeverSigned, OtherContent
-from pipeline.signing.ledger import YOUNG_SECONDS, Ceiling, Refusal, SpendingLedger
+from pipeline.signing.ledger import YOUNG_SECONDS, Ceiling, SpendingLedger
+from pipeline.signing.ledger_entries import Refusal
 
 DAY = 86_400.0
 CEILING = Ceiling("evm 56 gas wallet", 100)
