@@ -118,7 +118,7 @@ class Provider(Protocol):
         asked once. Nodes that do not answer are left out. For what one node's answer is not enough evidence of."""
 
     async def verdict(self, signed: SignedTransaction) -> Verdict:
-        """Prove a transaction final or dead, asking one and the same node for all of the proof (money.md 4, 5)."""
+        """Prove a transaction final or dead, asking one and the same node for all of the proof."""
 
     async def receipt_gaps(self) -> Mapping[str, ReceiptGap]:
         """By node that lacks receipts of the newest final block with transactions, what it lacks; each node is asked by

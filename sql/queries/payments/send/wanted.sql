@@ -1,6 +1,6 @@
--- Payments of these kinds that are to be offered again for more: the newest attempt, which names the fees to be
+-- Payments of these kinds that are to be replaced with higher fees: the newest attempt, which names the fees to be
 -- raised, and what else their sender has promised (coins and fees, native raw units). `overdue`: the newest attempt is out for
--- longer than a payment may be first in its line (pipeline/payments/settle/stuck.py).
+-- longer than a payment may be first in its nonce queue (pipeline/payments/settle/nonce_queue.py).
 SELECT t.id AS transfer_id,
        t.bundle_id,
        t.asset_on_chain_id AS asset_id,
