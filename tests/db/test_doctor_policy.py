@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -110,7 +111,7 @@ def test_how_much_of_a_day_is_left(bsc: Shell, home: Path, spent: int, level: st
 
 
 async def _reserve(ledger: SpendingLedger, known: Any, amount: int) -> None:
-    await ledger.reserve(ceiling_of(known, GAS_WALLET), amount)
+    await ledger.reserve(str(uuid4()), "what is signed", ceiling_of(known, GAS_WALLET), amount)
 
 
 def test_where_no_mnemonic_is_nothing_is_signed_and_nothing_checked(bsc: Shell, home: Path) -> None:

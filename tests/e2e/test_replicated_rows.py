@@ -14,8 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SEQUENCES = (
     "job_logs_seq",
-    "wallets_id_seq",
-    "wallet_balances_id_seq",
+    "bundles_id_seq",
     "transfers_id_seq",
     "chain_transactions_id_seq",
 )
