@@ -34,7 +34,7 @@ from bench.evm_balances import ABI
 from bench.evm_stand import ASSETS, CHAIN_ID, ETHER, Stand, line, stand, wallet_address
 from pipeline.balances.batch import Batch
 from pipeline.catalog.chains import ChainRow
-from pipeline.chains.open import open_provider
+from pipeline.chains.families.providers import open_provider
 from pipeline.chains.provider import Provider
 from pipeline.workers import sync
 from pipeline.workers.sync import Sync

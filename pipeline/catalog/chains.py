@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from pipeline.catalog.access import Named, access
-from pipeline.chains.open import open_provider, options_of
+from pipeline.chains.families.providers import open_provider
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.nodes import PATIENCE
 from pipeline.chains.values import Asset
@@ -73,9 +73,16 @@ def open_chain(
     it), InvalidAddress for an asset's contract.
     """
     to = access(settings, chain.name, chain.nodes, nodes)
-    options = options_of(chain.family, chain.fees, chain.block_seconds)
     return open_provider(
-        chain.family, chain.name, chain.network_id, to.nodes, to.api_keys, assets, options, patience=patience
+        chain.family,
+        chain.name,
+        chain.network_id,
+        to.nodes,
+        to.api_keys,
+        assets,
+        fees=chain.fees,
+        block_seconds=chain.block_seconds,
+        patience=patience,
     )
 
 

@@ -10,8 +10,9 @@ Signatures are deterministic (RFC 6979): the same request gives the same bytes i
 
 from collections.abc import Sequence
 
-from pipeline.chains.codec import Codec, NumberedCodec, codec_of
+from pipeline.chains.codec import Codec, NumberedCodec
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
+from pipeline.chains.families.codecs import codec_of
 from pipeline.chains.values import Cost, Family, Payment, UnsignedTransaction
 from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
 from pipeline.signing.authority import Authority, check_intent, signing_index

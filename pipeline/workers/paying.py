@@ -15,10 +15,10 @@ from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Provider
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.payments.crashpoints import arm
-from pipeline.payments.decide.prices import PriceWatch
 from pipeline.payments.discipline.discipline import discipline_of
 from pipeline.payments.intents import Kind
 from pipeline.payments.send.handler import PayingHandler
+from pipeline.payments.send.prices import PriceWatch
 from pipeline.payments.send.replacement_store import ReplacementStore
 from pipeline.payments.send.replacements import Replacements
 from pipeline.payments.send.sender import Sender

@@ -1,6 +1,6 @@
 """What a payment on EVM waits for without using up an attempt: coins in the gas wallet, a gas price under the cap."""
 
-from pipeline.payments.decide.prices import LONGEST_SECONDS, PriceWatch
+from pipeline.payments.send.prices import LONGEST_SECONDS, PriceWatch
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FEES, FINNEY, EvmDesk, EvmWorld
 

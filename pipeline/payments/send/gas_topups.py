@@ -12,11 +12,11 @@ from pipeline.chains.values import BalanceQuery, Finality, Payment
 from pipeline.log import Seldom
 from pipeline.payments.decide.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.payments.decide.gas import decide_gas
-from pipeline.payments.decide.holdings import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.payments.intents import Kind
 from pipeline.payments.send.claimed import Claimed, Order, Orders
 from pipeline.payments.send.gas_funds import GasFunds, Promised
 from pipeline.payments.send.handler import Decided, PayingHandler, ours, skipped
+from pipeline.payments.send.holdings import Unreadable, estimates, read_holdings, without_tokens
 from pipeline.payments.send.outcomes import EMPTY_GAS_WALLET_SECONDS, outcome_of
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.terms import GasPolicy, Terms

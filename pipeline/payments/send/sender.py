@@ -22,10 +22,10 @@ from pipeline.chains.fees import Parameters
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Cost, Payment, UnsignedTransaction
 from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
-from pipeline.payments.decide.prices import PriceWatch
 from pipeline.payments.discipline.discipline import Discipline
 from pipeline.payments.intents import Context, Intent, Kind
 from pipeline.payments.send.claimed import Claimed, Order, Orders
+from pipeline.payments.send.prices import PriceWatch
 from pipeline.payments.send.refusals import UnfinishedNonce, UnknownTransactions
 from pipeline.payments.send.request_store import Ask, Place
 from pipeline.payments.send.signatures import Answered, Signatures

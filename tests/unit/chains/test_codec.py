@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.chains.codec import Codec, NumberedCodec, codec_of
+from pipeline.chains.codec import Codec, NumberedCodec
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
+from pipeline.chains.families.codecs import codec_of
 from pipeline.chains.fees import EvmParameters, Parameters, TronParameters
 from pipeline.chains.values import Asset, Family, Payment
 from pipeline.curve import PrivateKey

@@ -5,8 +5,8 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable, FeeCapTooLow
 from pipeline.chains.fees import TronFee
 from pipeline.log import Seldom
-from pipeline.payments.decide import prices
-from pipeline.payments.decide.prices import LONGEST_SECONDS, PriceWatch
+from pipeline.payments.send import prices
+from pipeline.payments.send.prices import LONGEST_SECONDS, PriceWatch
 
 DEAR = FeeCapTooLow(2, 1, "the base fee on bsc is 2 gwei, the cap is 1")
 CHEAP = TronFee(fee=1, fee_limit=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.chains.codec import codec_of
+from pipeline.chains.families.codecs import codec_of
 from pipeline.chains.fees import EvmParameters, TronParameters
 from pipeline.chains.values import Family
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX

@@ -1,4 +1,4 @@
-"""From a row of ``chains`` to the provider that serves it. A new family is one more entry."""
+"""From what a row of ``chains`` says to the provider that serves the chain."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,15 @@ from pipeline.chains.values import Asset
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """A row of ``chains`` with its assets, its nodes parsed."""
+    """A chain with its assets, its nodes parsed."""
 
     name: str
     network_id: str
     nodes: Sequence[NodeConfig]
     api_keys: Sequence[str]
     assets: Sequence[Asset]
-    options: Mapping[str, Any]
+    fees: Mapping[str, Any]
+    block_seconds: float
     patience: float
 
 
@@ -30,13 +31,15 @@ def open_provider(
     nodes: Sequence[str | Mapping[str, Any]],
     api_keys: Sequence[str] = (),
     assets: Sequence[Asset] = (),
-    options: Mapping[str, Any] | None = None,
+    *,
+    fees: Mapping[str, Any] | None = None,
+    block_seconds: float = 3.0,
     patience: float = PATIENCE,
 ) -> Provider:
     """The provider of a chain; nothing is asked of a node yet (see ``check_network``).
 
-    ``nodes`` are URLs or elements of ``chains.nodes``. ``options`` are EVM's: ``fees`` (see ``FeePolicy``) and
-    ``block_seconds``; ``patience`` is how many seconds a question is tried over.
+    ``nodes`` are URLs or elements of ``chains.nodes``. ``fees`` (see ``FeePolicy``) and ``block_seconds`` are EVM's;
+    ``patience`` is how many seconds a question is tried over.
 
     Raises ValueError naming what is wrong with the configuration, InvalidAddress for a contract of an EVM asset.
     """
@@ -47,12 +50,7 @@ def open_provider(
         configured = [NodeConfig.parse(node) for node in nodes]
     except ValueError as error:
         raise ValueError(f"chain {name}: {error}") from error
-    return opener(_Chain(name, network_id, configured, api_keys, assets, options or {}, patience))
-
-
-def options_of(family: str, fees: Mapping[str, Any], block_seconds: float) -> dict[str, Any]:
-    """``options`` of ``open_provider`` out of a row of ``chains``: a family that has none takes none."""
-    return {"fees": fees, "block_seconds": block_seconds} if family == "evm" else {}
+    return opener(_Chain(name, network_id, configured, api_keys, assets, fees or {}, block_seconds, patience))
 
 
 # A family's libraries are imported when a chain of it is opened.
@@ -61,29 +59,23 @@ def options_of(family: str, fees: Mapping[str, Any], block_seconds: float) -> di
 def _tron(chain: _Chain) -> Provider:
     from pipeline.chains.tron.provider import TronProvider
 
-    if chain.options:
-        raise ValueError(f"chain {chain.name} has options {sorted(chain.options)}: TRON has none")
     return TronProvider(
         chain.name, chain.network_id, chain.nodes, chain.assets, api_keys=chain.api_keys, patience=chain.patience
     )
 
 
 def _evm(chain: _Chain) -> Provider:
-    from pipeline.chains.evm.provider import BLOCK_SECONDS, EvmProvider
+    from pipeline.chains.evm.provider import EvmProvider
     from pipeline.chains.evm.rpc.fees import FeePolicy
 
-    unknown = chain.options.keys() - {"fees", "block_seconds"}
-    if unknown:
-        raise ValueError(f"chain {chain.name} has unknown options {sorted(unknown)}: fees, block_seconds exist")
     if not chain.network_id.isascii() or not chain.network_id.isdecimal():
         raise ValueError(f"network_id of {chain.name} is {chain.network_id!r}: it must be the chain id, a number")
-    seconds, fees = chain.options.get("block_seconds", BLOCK_SECONDS), chain.options.get("fees", {})
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        raise ValueError(f"chain {chain.name}: block_seconds is {seconds!r}: it must be a number above 0")
-    if not isinstance(fees, Mapping):
-        raise ValueError(f"chain {chain.name}: fees is {fees!r}: it must be an object")  # noqa: TRY004
+    if chain.block_seconds <= 0:
+        raise ValueError(f"chain {chain.name}: block_seconds is {chain.block_seconds!r}: it must be a number above 0")
+    if not isinstance(chain.fees, Mapping):
+        raise ValueError(f"chain {chain.name}: fees is {chain.fees!r}: it must be an object")  # noqa: TRY004
     try:
-        policy = FeePolicy.parse(fees)
+        policy = FeePolicy.parse(chain.fees)
     except ValueError as error:
         raise ValueError(f"chain {chain.name}: {error}") from error
     return EvmProvider(
@@ -93,7 +85,7 @@ def _evm(chain: _Chain) -> Provider:
         chain.assets,
         api_keys=chain.api_keys,
         fee_policy=policy,
-        block_seconds=seconds,
+        block_seconds=chain.block_seconds,
         patience=chain.patience,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.open import open_provider
+from pipeline.chains.families.providers import open_provider
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset
 from tests.unit.chains.scripted_node import GENESIS
@@ -21,8 +21,8 @@ def test_tron() -> None:
 
 def test_evm() -> None:
     nodes = [NODE, {"url": "https://node.example/v3/{key}", "ws_url": "wss://node.example/ws/{key}"}]
-    options = {"fees": {"cap": 10**11, "legacy": True, "floor": 10**8}, "block_seconds": 0.45}
-    opened = open_provider("evm", "bsc", "56", nodes, ["key"], [Asset("BNB", 18)], options)
+    fees = {"cap": 10**11, "legacy": True, "floor": 10**8}
+    opened = open_provider("evm", "bsc", "56", nodes, ["key"], [Asset("BNB", 18)], fees=fees, block_seconds=0.45)
     assert isinstance(opened, EvmProvider)
 
 
@@ -33,15 +33,14 @@ def test_evm() -> None:
         ({"network_id": "0"}, "must be the chain id, a number above 0"),
         ({"nodes": ["https://node.example/v3/{key}"]}, "has a place for an API key: set FLAGPOST_API_KEYS"),
         ({"nodes": [{"url": NODE, "ws_url": "http://x"}]}, "node field ws_url is 'http://x'"),
-        ({"options": {"fee": 1}}, r"chain bsc has unknown options \['fee'\]"),
-        ({"options": {"fees": 1}}, "fees is 1: it must be an object"),
-        ({"options": {"fees": {"cup": 1}}}, r"chain bsc: fee options \['cup'\] do not exist: .*cap"),
-        ({"options": {"fees": {"cap": 1.5}}}, "fee option cap is 1.5: it must be a whole number"),
-        ({"options": {"fees": {"cap": 5, "floor": 5}}}, "cap must be the larger"),
-        ({"options": {"fees": {"cap": 5, "replacement_cap": 4}}}, "replacement_cap is 4 wei: it cannot be below cap 5"),
-        ({"options": {"fees": {"legacy": 1}}}, "fee option legacy is 1"),
-        ({"options": {"fees": {"tip_percentile": 101}}}, "at most 100"),
-        ({"options": {"block_seconds": 0}}, "block_seconds is 0"),
+        ({"fees": 1}, "chain bsc: fees is 1: it must be an object"),
+        ({"fees": {"cup": 1}}, r"chain bsc: fee options \['cup'\] do not exist: .*cap"),
+        ({"fees": {"cap": 1.5}}, "fee option cap is 1.5: it must be a whole number"),
+        ({"fees": {"cap": 5, "floor": 5}}, "cap must be the larger"),
+        ({"fees": {"cap": 5, "replacement_cap": 4}}, "replacement_cap is 4 wei: it cannot be below cap 5"),
+        ({"fees": {"legacy": 1}}, "fee option legacy is 1"),
+        ({"fees": {"tip_percentile": 101}}, "at most 100"),
+        ({"block_seconds": 0}, "block_seconds is 0"),
     ],
 )
 def test_bad_evm_configuration(arguments: dict[str, Any], message: str) -> None:
