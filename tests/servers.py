@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from pipeline.embedded.binaries import run_as, server_account, server_binaries
+from pipeline.embedded.binaries import run_as, server_binaries, server_user
 from pipeline.embedded.cluster import initialize
 from tests.patience import PATIENCE
 
@@ -39,7 +39,7 @@ class Server:
 
     def __init__(self, root: Path, *, settings: Mapping[str, str] | None = None, clock: bool = False) -> None:
         """``clock``: the server's can be set (``set_clock``)."""
-        self._account = server_account(root)
+        self._account = server_user(root)
         self._binaries = server_binaries(self._account)
         self._root = root / "server"
         self._data = self._root / "data"

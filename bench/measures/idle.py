@@ -15,7 +15,7 @@ from bench.consumption import Spent, watched
 from bench.contestants import OURS, Contestant
 from bench.crowd import fill, steps
 from bench.result import Result
-from pipeline.local.seed import Terms
+from pipeline.local.seed import Seed
 from pipeline.local.stand import open_stand
 from pipeline.local.tron import TRX
 
@@ -57,7 +57,7 @@ async def measure(bench: Bench) -> list[Result]:
 
 async def idle_installation(bench: Bench, wallets: int) -> Spent:
     """Every line of the Procfile, after its start, over a while in which nothing happens."""
-    terms = Terms(
+    terms = Seed(
         wallets=RULES_WALLETS,
         gas_policy="on_demand",
         sync_interval=timedelta(hours=2),

@@ -7,7 +7,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +19,8 @@ from pipeline.cli.up import chosen_chains
 from pipeline.embedded.cluster import socket_directory
 from pipeline.local import demo as local_demo
 from pipeline.local.network import money
+from pipeline.payments.terms import GasPolicy
 from pipeline.settings import Settings
-
-
-class GasPolicy(StrEnum):
-    """Choices of --gas-policy."""
-
-    THRESHOLD = "threshold"
-    ON_DEMAND = "on_demand"
 
 
 def demo(
@@ -63,7 +56,7 @@ def demo(
     Example: [bold]flagpost demo --wallets 200 --deposits 200 --json[/]
     Example: [bold]flagpost demo --chains tron,bsc --wallets 100 --deposits 100 --faults[/]
     """
-    order = local_demo.Order(
+    plan = local_demo.DemoPlan(
         wallets=wallets,
         deposits=deposits,
         timeout=timeout,
@@ -80,7 +73,7 @@ def demo(
     # The direct address where there is one: a pooler knows nothing of a database made a moment ago.
     server = settings.listen_url or settings.database_url
     with _temporary_home(keep) as home, _progress() as tell:
-        outcome = asyncio.run(_interruptible(order, home, server, tell))
+        outcome = asyncio.run(_interruptible(plan, home, server, tell))
     for fault in outcome.faults:
         err.print(f"{BAD} {escape(fault)}")
     if not outcome.right:
@@ -97,10 +90,10 @@ def demo(
 
 
 async def _interruptible(
-    order: local_demo.Order, home: Path, server: str | None, tell: Callable[[local_demo.Progress], None]
+    plan: local_demo.DemoPlan, home: Path, server: str | None, tell: Callable[[local_demo.DemoProgress], None]
 ) -> local_demo.Outcome:
     """Ctrl-C and SIGTERM end it like an error does: everything is stopped in order first."""
-    task = asyncio.create_task(local_demo.play(order, home, server, tell))
+    task = asyncio.create_task(local_demo.play(plan, home, server, tell))
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
     try:
@@ -125,7 +118,7 @@ def _temporary_home(keep: bool) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[local_demo.Progress], None]]:
+def _progress() -> Iterator[Callable[[local_demo.DemoProgress], None]]:
     """A bar on stderr where that is a terminal, nothing otherwise."""
     if not sys.stderr.isatty():
         yield lambda progress: None
@@ -134,7 +127,7 @@ def _progress() -> Iterator[Callable[[local_demo.Progress], None]]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("starting database and network", total=None)
 
-        def tell(progress: local_demo.Progress) -> None:
+        def tell(progress: local_demo.DemoProgress) -> None:
             text = f"treasury {money(progress.received, progress.decimals)} · {progress.what}"
             bar.update(task, description=text, total=progress.due or None, completed=progress.received)
 
@@ -154,7 +147,7 @@ def _summary(outcome: local_demo.Outcome) -> None:
     )
     swept = f"{report['missed_events_swept']} found by the sweep, not by NOTIFY"
     out.print(f"{BAD if report['jobs_failed'] else OK} {report['jobs_failed']} jobs failed, {swept}")
-    if outcome.order.faulty:
+    if outcome.plan.faulty:
         out.print(f"  {outcome.node_faults} calls of workers met an injected fault")
     latency = report["latency_ms"]["flag_to_start"]
     out.print(f"  flag to start: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all")

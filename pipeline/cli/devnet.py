@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.devnet.network import DevnetOptions, Network
+from pipeline.devnet.network import Devnet, DevnetOptions
 from pipeline.devnet.server import serve
 from pipeline.settings import Settings
 
@@ -35,7 +35,7 @@ def devnet(
         network=network,
     )
 
-    def ready(network: Network) -> None:
+    def ready(network: Devnet) -> None:
         pace = f"a block every {block_time:g} s" if block_time else "blocks on demand"
         typer.echo(f"simulated TRON network at {network.main.url}: {pace}, final after {solid_lag} more")
 

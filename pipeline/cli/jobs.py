@@ -15,6 +15,7 @@ from pipeline.admin.session import Connection, Row, database
 from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, span, usage
 from pipeline.db.statements import statement
+from pipeline.queue.jobs import JobType, TriggeredBy
 from pipeline.settings import Settings
 from pipeline.units import to_human
 
@@ -42,7 +43,7 @@ _AGE = re.compile(r"([0-9]+)(min|[smhd])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
 
-class Status(StrEnum):
+class JobStatus(StrEnum):
     """Choices of --status."""
 
     PENDING = "pending"
@@ -53,23 +54,11 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Type(StrEnum):
-    """Choices of --type."""
-
-    SYNC = "sync"
-    GAS_TOPUP = "gas-topup"
-    CONSOLIDATION = "consolidation"
-    DEPOSIT_DETECTION = "deposit-detection"
-    WITHDRAWAL = "withdrawal"
-
-
 @app.command("list")
 def list_jobs(
-    status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
-    job_type: Annotated[Type | None, typer.Option("--type", help="Only this type.")] = None,
-    triggered_by: Annotated[
-        str | None, typer.Option(help="Only jobs triggered by: event, sweep, manual, system, deposit, schedule.")
-    ] = None,
+    status: Annotated[JobStatus | None, typer.Option(help="Only this status.")] = None,
+    job_type: Annotated[JobType | None, typer.Option("--type", help="Only this type.")] = None,
+    triggered_by: Annotated[TriggeredBy | None, typer.Option(help="Only jobs triggered by it.")] = None,
     wallet: Annotated[str | None, typer.Option(help="Only this wallet's address.")] = None,
     since: Annotated[str | None, typer.Option(help="Created within: 30s, 15min, 2h, 7d.")] = None,
     summaries: Annotated[
@@ -163,7 +152,7 @@ def retry(
 
 @app.command("retry-failed")
 def retry_failed(
-    job_type: Annotated[Type | None, typer.Option("--type", help="Only this type; default: every type.")] = None,
+    job_type: Annotated[JobType | None, typer.Option("--type", help="Only this type; default: every type.")] = None,
     hours: Annotated[int, typer.Option(min=1, max=MOST_HOURS, help="Those that failed in the last hours.")] = 24,
     as_json: JsonOption = False,
 ) -> None:

@@ -25,7 +25,7 @@ START, DAILY, OPERATE, PROCESSES = (
 )
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """One command of the top level."""
 
     module: str
@@ -34,25 +34,27 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "up": Entry("up", "Run a demonstration on this machine: database, TRON, BSC, workers, deposits.", START),
-    "demo": Entry("demo", "Run it unattended until every deposit is in the treasury; check the result.", START),
-    "doctor": Entry("doctor", "Check database, nodes, keys and funds; say what to do about each fault.", START),
-    "wallets": Entry("wallets", "Deposit wallets: add, derive, import, list, set flags.", DAILY),
-    "jobs": Entry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", DAILY),
-    "migrate": Entry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
-    "adopt": Entry("adopt", "Take over a database that has the runbooks' own tables; a dry run first.", OPERATE),
-    "chains": Entry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
-    "assets": Entry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
-    "config": Entry("config", "Settings: show, set. Running processes obey at once.", OPERATE),
-    "senders": Entry("senders", "Paying addresses that are frozen or stuck: list, release.", OPERATE),
-    "policy": Entry("policy", "Signing policy of this host: show, draft a section.", OPERATE),
-    "db": Entry("db", "The database: psql, url, start.", OPERATE),
-    "devnet": Entry("devnet", "Run the simulated TRON network by itself.", OPERATE),
-    "sync": Entry("processes", "Reads due balances from the chain and writes them to the database.", PROCESSES),
-    "gas-topup": Entry("processes", "Sends gas to wallets whose needs_gas flag is raised.", PROCESSES),
-    "consolidation": Entry("processes", "Moves tokens of flagged wallets to the treasury.", PROCESSES),
-    "confirmations": Entry("processes", "Follows payments until they are final, then completes their jobs.", PROCESSES),
-    "sweep": Entry("processes", "On a timer: starts missed jobs, takes jobs over from dead workers.", PROCESSES),
+    "up": CommandEntry("up", "Run a demonstration on this machine: database, TRON, BSC, workers, deposits.", START),
+    "demo": CommandEntry("demo", "Run it unattended until every deposit is in the treasury; check the result.", START),
+    "doctor": CommandEntry("doctor", "Check database, nodes, keys and funds; say what to do about each fault.", START),
+    "wallets": CommandEntry("wallets", "Deposit wallets: add, derive, import, list, set flags.", DAILY),
+    "jobs": CommandEntry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", DAILY),
+    "migrate": CommandEntry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
+    "adopt": CommandEntry("adopt", "Take over a database that has the runbooks' own tables; a dry run first.", OPERATE),
+    "chains": CommandEntry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
+    "assets": CommandEntry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
+    "config": CommandEntry("config", "Settings: show, set. Running processes obey at once.", OPERATE),
+    "senders": CommandEntry("senders", "Paying addresses that are frozen or stuck: list, release.", OPERATE),
+    "policy": CommandEntry("policy", "Signing policy of this host: show, draft a section.", OPERATE),
+    "db": CommandEntry("db", "The database: psql, url, start.", OPERATE),
+    "devnet": CommandEntry("devnet", "Run the simulated TRON network by itself.", OPERATE),
+    "sync": CommandEntry("processes", "Reads due balances from the chain and writes them to the database.", PROCESSES),
+    "gas-topup": CommandEntry("processes", "Sends gas to wallets whose needs_gas flag is raised.", PROCESSES),
+    "consolidation": CommandEntry("processes", "Moves tokens of flagged wallets to the treasury.", PROCESSES),
+    "confirmations": CommandEntry(
+        "processes", "Follows payments until they are final, then completes their jobs.", PROCESSES
+    ),
+    "sweep": CommandEntry("processes", "On a timer: starts missed jobs, takes jobs over from dead workers.", PROCESSES),
 }
 
 

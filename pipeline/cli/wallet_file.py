@@ -20,7 +20,7 @@ COLUMNS = ("address", "index", "user_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class WalletEntry:
     """One wallet as the file has it."""
 
     place: str
@@ -38,7 +38,7 @@ class Problem:
     message: str
 
 
-def read_wallets(path: Path) -> tuple[list[Entry], list[Problem]]:
+def read_wallets(path: Path) -> tuple[list[WalletEntry], list[Problem]]:
     """All entries that can be read, and a problem for each that cannot.
 
     Raises CommandError when the file itself cannot be: missing, not UTF-8, no ``address`` column, no JSON array.
@@ -50,7 +50,7 @@ def read_wallets(path: Path) -> tuple[list[Entry], list[Problem]]:
     except UnicodeDecodeError as error:
         raise CommandError(f"{path} cannot be read: {error}", "give a CSV or JSON file in UTF-8") from None
     is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("[")
-    entries: list[Entry] = []
+    entries: list[WalletEntry] = []
     problems: list[Problem] = []
     for place, fields in _json_fields(path, text) if is_json else _csv_fields(path, text):
         try:
@@ -82,7 +82,7 @@ def _json_fields(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"entry {number}", {"address": item} if isinstance(item, str) else item
 
 
-def _entry(place: str, fields: Any) -> Entry:
+def _entry(place: str, fields: Any) -> WalletEntry:
     if not isinstance(fields, dict):
         raise ValueError(  # noqa: TRY004 - the file's fault, reported with its line
             f"expected an address or an object, found {type(fields).__name__}"
@@ -95,7 +95,7 @@ def _entry(place: str, fields: Any) -> Entry:
     address = fields.get("address")
     if not isinstance(address, str) or not address.strip():
         raise ValueError("address is missing")
-    return Entry(place, address.strip(), _index(fields.get("index")), _user(fields.get("user_id")))
+    return WalletEntry(place, address.strip(), _index(fields.get("index")), _user(fields.get("user_id")))
 
 
 def _index(value: Any) -> int | None:

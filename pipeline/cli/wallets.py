@@ -19,7 +19,7 @@ from pipeline.admin.session import database
 from pipeline.admin.wallets import MAX_DERIVE, AddedWallet, NewWallet, OwnAddresses
 from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, usage
-from pipeline.cli.wallet_file import Entry, Problem, read_wallets
+from pipeline.cli.wallet_file import Problem, WalletEntry, read_wallets
 from pipeline.db.statements import statement
 from pipeline.keys.derivation import FIRST_USER_INDEX, MAX_INDEX, PublicBranch
 from pipeline.settings import Settings, SettingsError
@@ -269,7 +269,7 @@ def _tell_gas(chain: Mapping[str, Any], added: int) -> None:
 
 
 def _checked(
-    entries: Sequence[Entry], chain: DictRow, own: OwnAddresses, missing: set[UUID]
+    entries: Sequence[WalletEntry], chain: DictRow, own: OwnAddresses, missing: set[UUID]
 ) -> tuple[list[NewWallet], list[Problem]]:
     """The wallets of a file, and why some of its lines cannot be taken."""
     good: dict[str, NewWallet] = {}

@@ -20,7 +20,7 @@ from pipeline.db.rows import execute, fetch
 from pipeline.units import InvalidAmount, parse_raw, to_human, to_raw
 
 
-class Kind(StrEnum):
+class TermKind(StrEnum):
     """What a term's value is."""
 
     AMOUNT = "amount"
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    kind: Kind
+    kind: TermKind
     description: str
     optional: bool = False
     default: Any = None
@@ -44,67 +44,72 @@ class _Column:
 
 
 CHAIN_TERMS: Mapping[str, _Column] = {
-    "is_active": _Column(Kind.FLAG, "Whether balances are read and payments made on this chain"),
+    "is_active": _Column(TermKind.FLAG, "Whether balances are read and payments made on this chain"),
     "gas_policy": _Column(
-        Kind.POLICY, "threshold: keep gas in every wallet; on_demand: send gas only where tokens are to be moved"
+        TermKind.POLICY, "threshold: keep gas in every wallet; on_demand: send gas only where tokens are to be moved"
     ),
-    "gas_flag_below": _Column(Kind.AMOUNT, "Balance below which the sync raises needs_gas"),
-    "gas_execute_below": _Column(Kind.AMOUNT, "Balance, read at execution, below which a top-up is sent"),
-    "gas_amount": _Column(Kind.AMOUNT, "Amount of a top-up under gas policy threshold"),
-    "fee_reserve": _Column(Kind.AMOUNT, "Native balance that a wallet needs for the fee of a consolidation"),
-    "gas_cooldown": _Column(Kind.DURATION, "Seconds between two top-ups of the same wallet"),
-    "gas_max_per_topup": _Column(Kind.AMOUNT, "Largest amount of one top-up"),
-    "gas_max_per_wallet_day": _Column(Kind.AMOUNT, "Most gas sent to one wallet in 24 hours"),
-    "gas_max_per_day": _Column(Kind.AMOUNT, "Most gas sent on this chain in 24 hours"),
-    "gas_max_total": _Column(Kind.AMOUNT, "Most gas sent on this chain in all (null: no limit)", optional=True),
-    "fee_max": _Column(Kind.AMOUNT, "Highest fee of one transaction, whatever a node estimates"),
+    "gas_flag_below": _Column(TermKind.AMOUNT, "Balance below which the sync raises needs_gas"),
+    "gas_execute_below": _Column(TermKind.AMOUNT, "Balance, read at execution, below which a top-up is sent"),
+    "gas_amount": _Column(TermKind.AMOUNT, "Amount of a top-up under gas policy threshold"),
+    "fee_reserve": _Column(TermKind.AMOUNT, "Native balance that a wallet needs for the fee of a consolidation"),
+    "gas_cooldown": _Column(TermKind.DURATION, "Seconds between two top-ups of the same wallet"),
+    "gas_max_per_topup": _Column(TermKind.AMOUNT, "Largest amount of one top-up"),
+    "gas_max_per_wallet_day": _Column(TermKind.AMOUNT, "Most gas sent to one wallet in 24 hours"),
+    "gas_max_per_day": _Column(TermKind.AMOUNT, "Most gas sent on this chain in 24 hours"),
+    "gas_max_total": _Column(TermKind.AMOUNT, "Most gas sent on this chain in all (null: no limit)", optional=True),
+    "fee_max": _Column(TermKind.AMOUNT, "Highest fee of one transaction, whatever a node estimates"),
     "fee_rise_max": _Column(
-        Kind.FACTOR, "Highest fee of one transaction as a multiple of what such payments cost in the last 24 hours"
+        TermKind.FACTOR, "Highest fee of one transaction as a multiple of what such payments cost in the last 24 hours"
     ),
-    "topup_fee_multiple": _Column(Kind.FACTOR, "A top-up sends at least this many times its own fee"),
-    "sync_interval": _Column(Kind.DURATION, "Seconds between two reads of a balance that nothing moved"),
+    "topup_fee_multiple": _Column(TermKind.FACTOR, "A top-up sends at least this many times its own fee"),
+    "sync_interval": _Column(TermKind.DURATION, "Seconds between two reads of a balance that nothing moved"),
     "transaction_lifetime": _Column(
-        Kind.DURATION, "Seconds until a signed transaction expires that is in no block (TRON)"
+        TermKind.DURATION, "Seconds until a signed transaction expires that is in no block (TRON)"
     ),
-    "clock_ahead": _Column(Kind.DURATION, "Seconds a block's time may be ahead of the database's clock"),
+    "clock_ahead": _Column(TermKind.DURATION, "Seconds a block's time may be ahead of the database's clock"),
 }
 
 GWEI = 10**9
 
 EVM_TERMS: Mapping[str, _Column] = {
     "replace_after_blocks": _Column(
-        Kind.COUNT, "Blocks after which a pending transaction is replaced with a higher fee"
+        TermKind.COUNT, "Blocks after which a pending transaction is replaced with a higher fee"
     ),
 }
 
 FEE_TERMS: Mapping[str, _Column] = {
     "legacy": _Column(
-        Kind.FLAG, "Legacy transactions, with a gas price alone (null: where the base fee is 0)", optional=True
+        TermKind.FLAG, "Legacy transactions, with a gas price alone (null: where the base fee is 0)", optional=True
     ),
-    "cap": _Column(Kind.GAS_PRICE, "Maximum gas price of a first attempt; payments wait above it", default=500 * GWEI),
+    "cap": _Column(
+        TermKind.GAS_PRICE, "Maximum gas price of a first attempt; payments wait above it", default=500 * GWEI
+    ),
     "replacement_cap": _Column(
-        Kind.GAS_PRICE, "Maximum gas price of a replacement (null: twice fees.cap)", optional=True
+        TermKind.GAS_PRICE, "Maximum gas price of a replacement (null: twice fees.cap)", optional=True
     ),
-    "floor": _Column(Kind.GAS_PRICE, "Minimum gas price (legacy) or tip", default=0),
+    "floor": _Column(TermKind.GAS_PRICE, "Minimum gas price (legacy) or tip", default=0),
     "tip_percentile": _Column(
-        Kind.PERCENT, "Percentile of the tips paid in recent blocks that is used as tip", default=50
+        TermKind.PERCENT, "Percentile of the tips paid in recent blocks that is used as tip", default=50
     ),
-    "gas_margin_percent": _Column(Kind.COUNT, "Margin on the estimated gas of a token transfer, percent", default=20),
+    "gas_margin_percent": _Column(
+        TermKind.COUNT, "Margin on the estimated gas of a token transfer, percent", default=20
+    ),
     "l1_oracle": _Column(
-        Kind.ORACLE,
+        TermKind.ORACLE,
         "Contract that tells the L1 fee of a rollup (null: the OP Stack's, where there is one; none: no L1 fee)",
         optional=True,
     ),
-    "l1_margin_percent": _Column(Kind.COUNT, "Margin on the L1 fee that fees.l1_oracle tells, percent", default=50),
+    "l1_margin_percent": _Column(TermKind.COUNT, "Margin on the L1 fee that fees.l1_oracle tells, percent", default=50),
 }
 """The entries of chains.fees on EVM chains; a test holds them against ``chains.evm.fees.FeePolicy``."""
 
 ASSET_TERMS: Mapping[str, _Column] = {
-    "is_active": _Column(Kind.FLAG, "Whether balances of the token are read and consolidated"),
-    "consolidate_flag_above": _Column(Kind.AMOUNT, "Balance above which the sync raises needs_consolidation"),
-    "consolidate_execute_min": _Column(Kind.AMOUNT, "Smallest balance that a consolidation moves"),
+    "is_active": _Column(TermKind.FLAG, "Whether balances of the token are read and consolidated"),
+    "consolidate_flag_above": _Column(TermKind.AMOUNT, "Balance above which the sync raises needs_consolidation"),
+    "consolidate_execute_min": _Column(TermKind.AMOUNT, "Smallest balance that a consolidation moves"),
     "transfer_tolerance": _Column(
-        Kind.AMOUNT, "Raw units a transfer may arrive short and still count as made (share-based tokens such as stETH)"
+        TermKind.AMOUNT,
+        "Raw units a transfer may arrive short and still count as made (share-based tokens such as stETH)",
     ),
 }
 
@@ -251,11 +256,11 @@ def _shown(place: _Place, value: Any) -> Any:
     if value is None:
         return None
     match place.kind.kind:
-        case Kind.AMOUNT | Kind.GAS_PRICE:
+        case TermKind.AMOUNT | TermKind.GAS_PRICE:
             return f"{to_human(parse_raw(value), place.decimals)} {place.symbol}".strip()
-        case Kind.DURATION:
+        case TermKind.DURATION:
             return value.total_seconds()
-        case Kind.FACTOR:
+        case TermKind.FACTOR:
             return int(value) if value == int(value) else float(value)
     return value
 
@@ -267,19 +272,19 @@ def _stored(key: str, place: _Place, value: Any) -> Any:
             return None
         raise ConfigError(f"{key} needs a value")
     match place.kind.kind:
-        case Kind.AMOUNT | Kind.GAS_PRICE:
+        case TermKind.AMOUNT | TermKind.GAS_PRICE:
             return _amount(key, place, value)
-        case Kind.COUNT | Kind.PERCENT:
-            return _count(key, value, most=100 if place.kind.kind is Kind.PERCENT else MOST)
-        case Kind.DURATION:
+        case TermKind.COUNT | TermKind.PERCENT:
+            return _count(key, value, most=100 if place.kind.kind is TermKind.PERCENT else MOST)
+        case TermKind.DURATION:
             return f"{_seconds(key, value)} seconds"
-        case Kind.FACTOR:
+        case TermKind.FACTOR:
             return _factor(key, value)
-        case Kind.FLAG if not isinstance(value, bool):
+        case TermKind.FLAG if not isinstance(value, bool):
             raise ConfigError(f"{key} takes true or false, not {value!r}")
-        case Kind.ORACLE if value != "none" and not (isinstance(value, str) and _ADDRESS.fullmatch(value)):
+        case TermKind.ORACLE if value != "none" and not (isinstance(value, str) and _ADDRESS.fullmatch(value)):
             raise ConfigError(f"{key} takes a contract's address (0x and 40 hex digits), none or null, not {value!r}")
-        case Kind.POLICY if value not in ("threshold", "on_demand"):
+        case TermKind.POLICY if value not in ("threshold", "on_demand"):
             raise ConfigError(f"{key} takes threshold or on_demand, not {value!r}")
     return value
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from pipeline.devnet.journal import JournalUnusable
-from pipeline.devnet.network import DevnetOptions, Network
+from pipeline.devnet.network import Devnet, DevnetOptions
 from pipeline.devnet.params import Params
 from pipeline.devnet.server import serve
 
@@ -27,7 +27,7 @@ def die_with_parent() -> None:
         raise SystemExit("the parent is gone already")
 
 
-def _ready(network: Network) -> None:
+def _ready(network: Devnet) -> None:
     sys.stdout.write(f"{network.main.url}\n")
     sys.stdout.flush()
 

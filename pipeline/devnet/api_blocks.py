@@ -9,7 +9,7 @@ from pipeline.devnet import shapes
 from pipeline.devnet.blocks import Block
 from pipeline.devnet.dynamic_energy import next_maintenance
 from pipeline.devnet.encoding import BadAddress, parse_address, parse_hex
-from pipeline.devnet.nodes import Node
+from pipeline.devnet.nodes import DevnetNode
 
 BLOCK_LIMIT = 100
 
@@ -22,7 +22,7 @@ class ApiError(Exception):
 class Call:
     """One request, parsed."""
 
-    node: Node
+    node: DevnetNode
     params: dict[str, Any]
     visible: bool
     solid: bool

@@ -19,7 +19,7 @@ from pipeline.devnet.messages import (
     to_json,
 )
 from pipeline.devnet.permissions import Permissions, Refused, default, permission_of, weigh
-from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
+from pipeline.devnet.transactions import Code, Rejected, WireTransaction, invalid
 from pipeline.devnet.vm import Execution
 
 LIFETIME_MS = 60_000
@@ -28,7 +28,7 @@ LIFETIME_MS = 60_000
 
 def broadcast_hex(call: Call) -> Any:
     try:
-        tx = SignedTransaction.decode(parse_hex(call.text("transaction")))
+        tx = WireTransaction.decode(parse_hex(call.text("transaction")))
     except (BadAddress, DecodeError) as error:
         raise ApiError(f"class com.google.protobuf.InvalidProtocolBufferException : {error}") from error
     code, message = _push(call, tx)
@@ -81,7 +81,7 @@ def get_approved_list(call: Call) -> Any:
     return shape
 
 
-def _permissions(call: Call, tx: SignedTransaction) -> Permissions:
+def _permissions(call: Call, tx: WireTransaction) -> Permissions:
     """Raises Refused for a transaction of nobody's."""
     if not tx.message.raw_data.contract:
         raise Refused("OTHER_ERROR", "Invalid transaction: no valid contract")
@@ -91,7 +91,7 @@ def _permissions(call: Call, tx: SignedTransaction) -> Permissions:
     return account.permissions or default(tx.owner)
 
 
-def _extended(call: Call, tx: SignedTransaction) -> Any:
+def _extended(call: Call, tx: WireTransaction) -> Any:
     return {"result": {"result": True}, "txid": tx.id, "transaction": _listed(call, tx)}
 
 
@@ -194,7 +194,7 @@ def _simulate(call: Call, trigger: Any) -> tuple[Execution, int]:
     return state.simulate(owner, contract, bytes(trigger.data), trigger.call_value, call.node.env(call.solid))
 
 
-def _push(call: Call, tx: SignedTransaction) -> tuple[Code, str]:
+def _push(call: Call, tx: WireTransaction) -> tuple[Code, str]:
     try:
         call.node.broadcast(tx)
     except Rejected as error:
@@ -202,7 +202,7 @@ def _push(call: Call, tx: SignedTransaction) -> tuple[Code, str]:
     return Code.SUCCESS, ""
 
 
-def _packed(call: Call) -> SignedTransaction:
+def _packed(call: Call) -> WireTransaction:
     """The transaction in the body, encoded from its ``raw_data`` fields: ``raw_data_hex`` and ``txID`` are not read."""
     raw_json = call.params.get("raw_data")
     if not isinstance(raw_json, dict):
@@ -219,10 +219,10 @@ def _packed(call: Call) -> SignedTransaction:
         signatures = [parse_hex(signature) for signature in call.params.get("signature") or []]
     except (BadAddress, KeyError, TypeError, ValueError) as error:
         raise ApiError(f"class org.tron.core.services.http.JsonFormat$ParseException : {error}") from error
-    return SignedTransaction.of(raw, signatures)
+    return WireTransaction.of(raw, signatures)
 
 
-def _built(call: Call, kind: str, message: Any, fee_limit: int = 0) -> SignedTransaction:
+def _built(call: Call, kind: str, message: Any, fee_limit: int = 0) -> WireTransaction:
     """Unsigned, referring to the node's solid block as java-tron's createTransactionCapsule does."""
     reference, head = call.node.head(True), call.node.head(False)
     raw = RawData(
@@ -236,7 +236,7 @@ def _built(call: Call, kind: str, message: Any, fee_limit: int = 0) -> SignedTra
         raw.data = call.text("extra_data").encode() if call.visible else call.data("extra_data")
     contract = raw.contract.add(type=kind, Permission_id=max(0, call.integer("Permission_id")))
     contract.parameter.CopyFrom(_any(kind, message))
-    return SignedTransaction.of(raw, [])
+    return WireTransaction.of(raw, [])
 
 
 def _any(kind: str, message: Any) -> AnyMessage:
@@ -291,7 +291,7 @@ def _said(call: Call, message: str) -> str:
     return message if call.visible else message.encode().hex()
 
 
-def _listed(call: Call, tx: SignedTransaction) -> Any:
+def _listed(call: Call, tx: WireTransaction) -> Any:
     return shapes.transaction(tx, call.visible)
 
 

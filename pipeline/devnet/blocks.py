@@ -8,7 +8,7 @@ from pipeline.devnet.encoding import PREFIX, keccak256, sha256
 from pipeline.devnet.messages import BlockHeaderRaw
 from pipeline.devnet.params import BlockEnv, Params
 from pipeline.devnet.state import Receipt, State, StateMark
-from pipeline.devnet.transactions import SignedTransaction
+from pipeline.devnet.transactions import WireTransaction
 
 WITNESS = PREFIX + keccak256(b"flagpost devnet witness")[12:]
 VERSION = 31
@@ -27,7 +27,7 @@ class Block:
     id: bytes
     tx_root: bytes
     params: Params
-    transactions: tuple[SignedTransaction, ...]
+    transactions: tuple[WireTransaction, ...]
     receipts: tuple[Receipt, ...]
     salt: bytes = b""
     """Makes a block that replaces another one differ from it even when nothing else does."""
@@ -37,7 +37,7 @@ class Block:
         return BlockEnv(self.number, self.timestamp, self.params)
 
 
-def make_block(parent: Block, env: BlockEnv, done: Sequence[tuple[SignedTransaction, Receipt]], salt: bytes) -> Block:
+def make_block(parent: Block, env: BlockEnv, done: Sequence[tuple[WireTransaction, Receipt]], salt: bytes) -> Block:
     transactions = tuple(tx for tx, _ in done)
     root = sha256(salt + b"".join(tx.txid for tx in transactions)) if transactions or salt else bytes(32)
     block_id = _block_id(env.number, env.timestamp, parent.id, root)
@@ -67,7 +67,7 @@ def header_raw(number: int, timestamp: int, parent_id: bytes, root: bytes) -> Bl
     )
 
 
-class Clock:
+class ChainClock:
     """Chain time: the wall clock plus what the tests advanced it by."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Clock:
         self._offset_ms += max(0, timestamp - self.now_ms())
 
 
-class Cursor:
+class StateCursor:
     """A state that stands at one block and can be moved to any other, forwards or back."""
 
     def __init__(self, state: State, first: Block) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.devnet.blocks import Block, Clock, Cursor, genesis, make_block
+from pipeline.devnet.blocks import Block, ChainClock, StateCursor, genesis, make_block
 from pipeline.devnet.journal import Journal
 from pipeline.devnet.params import BlockEnv, Params
 from pipeline.devnet.permissions import check_signatures
 from pipeline.devnet.state import Receipt, State
-from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
+from pipeline.devnet.transactions import Code, Rejected, WireTransaction, invalid
 
 MAX_TRANSACTION_BYTES = 500 * 1024
 MAX_LIFETIME_MS = 24 * 3600 * 1000
@@ -35,14 +35,14 @@ class ChainOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TransactionPlace:
     """Where a transaction is."""
 
     block: Block
     position: int
 
     @property
-    def transaction(self) -> SignedTransaction:
+    def transaction(self) -> WireTransaction:
         return self.block.transactions[self.position]
 
     @property
@@ -53,9 +53,9 @@ class Place:
 class Chain:
     def __init__(self, options: ChainOptions, journal: Journal | None = None) -> None:
         self.options = options
-        self.clock = Clock()
+        self.clock = ChainClock()
         self.params = options.params
-        self.pending: dict[bytes, SignedTransaction] = {}
+        self.pending: dict[bytes, WireTransaction] = {}
         self.held: set[bytes] = set()
         """Pending transactions that no block takes for now."""
         self.on_block: list[Callable[[Block], None]] = []
@@ -90,16 +90,16 @@ class Chain:
     def solid_state(self) -> State:
         return self._solid_cursor.move_to(self.blocks, self.solid.number)
 
-    def new_cursor(self) -> Cursor:
-        return Cursor(State(self.options.endowments), self.blocks[0])
+    def new_cursor(self) -> StateCursor:
+        return StateCursor(State(self.options.endowments), self.blocks[0])
 
-    def find(self, txid: bytes) -> Place | None:
+    def find(self, txid: bytes) -> TransactionPlace | None:
         place = self.index.get(txid)
-        return Place(self.blocks[place[0]], place[1]) if place else None
+        return TransactionPlace(self.blocks[place[0]], place[1]) if place else None
 
     # -- pool
 
-    def admit(self, tx: SignedTransaction) -> None:
+    def admit(self, tx: WireTransaction) -> None:
         """Validate and pool. Raises Rejected, in java-tron's order of checks."""
         self.check(tx, self.blocks, self.index, self.head_state)
         self.head_state.apply(tx, self._next_env())
@@ -108,7 +108,7 @@ class Chain:
             self.produce()
 
     def check(
-        self, tx: SignedTransaction, blocks: Sequence[Block], index: dict[bytes, tuple[int, int]], state: State
+        self, tx: WireTransaction, blocks: Sequence[Block], index: dict[bytes, tuple[int, int]], state: State
     ) -> None:
         """Everything that comes before fees and execution, as a node with ``blocks`` and ``state`` sees it.
 
@@ -145,7 +145,7 @@ class Chain:
             self.clock.at_least(self.head.timestamp + step_ms)
         env = self._next_env(step_ms)
         self.head_cursor.reset()
-        done: list[tuple[SignedTransaction, Receipt]] = []
+        done: list[tuple[WireTransaction, Receipt]] = []
         for tx in list(self.pending.values()):
             if empty or tx.txid in self.held:
                 continue
@@ -163,7 +163,7 @@ class Chain:
             listener(block)
         return block
 
-    def fork(self, depth: int, *, drop: bool = False) -> list[SignedTransaction]:
+    def fork(self, depth: int, *, drop: bool = False) -> list[WireTransaction]:
         """Replace the last ``depth`` blocks by as many empty ones. Their transactions return to the pool, or
         are forgotten with ``drop``. Returns them. Raises ValueError beyond the solid block."""
         if not 1 <= depth <= self.head.number - self.solid.number:
@@ -186,7 +186,7 @@ class Chain:
             self.produce(empty=True, step_ms=max(1, old.timestamp - self.head.timestamp), salt=salt)
         return transactions
 
-    def _include(self, tx: SignedTransaction, env: BlockEnv) -> Receipt | None:
+    def _include(self, tx: WireTransaction, env: BlockEnv) -> Receipt | None:
         try:
             check_tapos(tx, self.blocks)
             check_expiration(tx, self.head.timestamp)
@@ -256,7 +256,7 @@ class Chain:
     def _replay(self, record: dict[str, Any]) -> None:
         params = Params.from_json(record.get("params", {}), self.head.params)
         env = BlockEnv(self.head.number + 1, record["timestamp"], params)
-        transactions = [SignedTransaction.decode(bytes.fromhex(wire)) for wire in record["transactions"]]
+        transactions = [WireTransaction.decode(bytes.fromhex(wire)) for wire in record["transactions"]]
         done = [(tx, self.head_state.apply(tx, env)) for tx in transactions]
         block = make_block(self.head, env, done, bytes.fromhex(record.get("salt", "")))
         if block.id.hex() != record["id"]:
@@ -265,7 +265,7 @@ class Chain:
         self.head_cursor.push(block)
 
 
-def check_tapos(tx: SignedTransaction, blocks: Sequence[Block]) -> None:
+def check_tapos(tx: WireTransaction, blocks: Sequence[Block]) -> None:
     """The block that the transaction refers to must be one of the last 65,536. Raises Rejected."""
     reference = tx.message.raw_data
     head = blocks[-1].number
@@ -277,7 +277,7 @@ def check_tapos(tx: SignedTransaction, blocks: Sequence[Block]) -> None:
     raise Rejected(Code.TAPOS_ERROR, "Tapos check error.")
 
 
-def check_expiration(tx: SignedTransaction, head_ms: int) -> None:
+def check_expiration(tx: WireTransaction, head_ms: int) -> None:
     if tx.expiration <= head_ms or tx.expiration > head_ms + MAX_LIFETIME_MS:
         raise Rejected(Code.TRANSACTION_EXPIRATION_ERROR, "Transaction expired")
 

@@ -37,7 +37,7 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
+class DevnetTransfer:
     """One successful transfer on the canonical chain."""
 
     txid: str
@@ -52,7 +52,7 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DevnetStatus:
     network: str
     genesis_id: str
     head: BlockInfo
@@ -90,9 +90,9 @@ class DevnetClient:
             await self._session.close()
             self._session = None
 
-    async def status(self) -> Status:
+    async def status(self) -> DevnetStatus:
         answer = await self._ask("status")
-        return Status(
+        return DevnetStatus(
             network=answer["network"],
             genesis_id=answer["genesis_id"],
             head=BlockInfo(**answer["head"]),
@@ -259,11 +259,11 @@ class DevnetClient:
 
     # -- audit
 
-    async def audit(self, *, solid: bool = False, since: int = 0) -> list[Payment]:
+    async def audit(self, *, solid: bool = False, since: int = 0) -> list[DevnetTransfer]:
         """Every successful TRX and TRC20 transfer on the canonical chain, in order."""
         answer = await self._ask("audit", solid=solid, since=since)
         return [
-            Payment(
+            DevnetTransfer(
                 txid=item["txid"],
                 block=item["block"],
                 timestamp=item["timestamp"],

@@ -16,17 +16,17 @@ from pipeline.devnet.audit import payments
 from pipeline.devnet.blocks import Block
 from pipeline.devnet.encoding import BadAddress, base58_address, keccak256, parse_address
 from pipeline.devnet.faults import Fault
-from pipeline.devnet.network import MAIN, Network
-from pipeline.devnet.nodes import Node
+from pipeline.devnet.network import MAIN, Devnet
+from pipeline.devnet.nodes import DevnetNode
 from pipeline.devnet.params import Params
 from pipeline.devnet.transactions import Rejected
 
 Json = dict[str, Any]
-Command = Callable[[Network, Json], Awaitable[Any]]
-NETWORK = web.AppKey("network", Network)
+Command = Callable[[Devnet, Json], Awaitable[Any]]
+NETWORK = web.AppKey("network", Devnet)
 
 
-def control_app(network: Network) -> web.Application:
+def control_app(network: Devnet) -> web.Application:
     app = web.Application()
     app[NETWORK] = network
     app.router.add_post("/{command}", _run)
@@ -51,7 +51,7 @@ async def _run(request: web.Request) -> web.Response:
         return web.json_response({"error": "it did not happen in time"}, status=408)
 
 
-async def status(network: Network, body: Json) -> Json:
+async def status(network: Devnet, body: Json) -> Json:
     chain = network.chain
     return {
         "network": chain.options.network,
@@ -74,11 +74,11 @@ async def status(network: Network, body: Json) -> Json:
     }
 
 
-async def faucet(network: Network, body: Json) -> Json:
+async def faucet(network: Devnet, body: Json) -> Json:
     return {"txid": network.faucet.fund(_address(body["address"]), int(body["sun"]))}
 
 
-async def deploy(network: Network, body: Json) -> Json:
+async def deploy(network: Devnet, body: Json) -> Json:
     """The token, or what ``bytecode`` makes: creation code with its arguments behind it, in hex."""
     name, symbol = str(body.get("name", "Tether USD")), str(body.get("symbol", "USDT"))
     if "bytecode" in body:
@@ -89,13 +89,13 @@ async def deploy(network: Network, body: Json) -> Json:
     return {"txid": txid, "contract": base58_address(contract)}
 
 
-async def call(network: Network, body: Json) -> Json:
+async def call(network: Devnet, body: Json) -> Json:
     """Call a contract as the faucet, who owns the tokens it deployed."""
     arguments = [_argument(value) for value in body.get("args", [])]
     return {"txid": network.faucet.call(_address(body["contract"]), str(body["function"]), arguments)}
 
 
-async def balance(network: Network, body: Json) -> Json:
+async def balance(network: Devnet, body: Json) -> Json:
     """TRX, or a token's ``balanceOf`` with ``contract``; at the head or ``solid``."""
     solid, holder = bool(body.get("solid", False)), _address(body["address"])
     node = network.main
@@ -109,7 +109,7 @@ async def balance(network: Network, body: Json) -> Json:
     return {"raw": str(int.from_bytes(done.output, "big"))}
 
 
-async def mine(network: Network, body: Json) -> Json:
+async def mine(network: Devnet, body: Json) -> Json:
     """``blocks`` (1), each ``step_ms`` after the one before it if given; ``empty`` leaves the pool alone."""
     step = body.get("step_ms")
     made = [
@@ -119,7 +119,7 @@ async def mine(network: Network, body: Json) -> Json:
     return {"blocks": [_block(block) for block in made]}
 
 
-async def clock(network: Network, body: Json) -> Json:
+async def clock(network: Devnet, body: Json) -> Json:
     """``paused`` stops and restarts block making; ``advance`` moves chain time on by seconds; ``instant``."""
     network.paused = bool(body.get("paused", network.paused))
     network.chain.instant = bool(body.get("instant", network.chain.instant))
@@ -127,19 +127,19 @@ async def clock(network: Network, body: Json) -> Json:
     return {"paused": network.paused, "now_ms": network.chain.clock.now_ms()}
 
 
-async def fork(network: Network, body: Json) -> Json:
+async def fork(network: Devnet, body: Json) -> Json:
     """Replace the last ``depth`` blocks; ``drop`` forgets their transactions."""
     displaced = network.chain.fork(int(body["depth"]), drop=bool(body.get("drop", False)))
     return {"transactions": [tx.id for tx in displaced], "head": _block(network.chain.head)}
 
 
-async def params(network: Network, body: Json) -> Json:
+async def params(network: Devnet, body: Json) -> Json:
     """Change chain parameters from the next block on."""
     network.chain.params = Params.from_json(body, network.chain.params)
     return network.chain.params.to_json()
 
 
-async def pool(network: Network, body: Json) -> Json:
+async def pool(network: Devnet, body: Json) -> Json:
     """``drop``, ``hold`` or ``release`` transactions: a list of txids, or "all"."""
     chain = network.chain
     chain.held |= _txids(body.get("hold"), chain.pending)
@@ -148,16 +148,16 @@ async def pool(network: Network, body: Json) -> Json:
     return {"pending": [txid.hex() for txid in chain.pending], "dropped": dropped}
 
 
-async def start_node(network: Network, body: Json) -> Json:
+async def start_node(network: Devnet, body: Json) -> Json:
     return _node(await network.start_node(str(body["name"]), int(body.get("lag", 0)), int(body.get("port", 0))))
 
 
-async def stop_node(network: Network, body: Json) -> Json:
+async def stop_node(network: Devnet, body: Json) -> Json:
     await network.stop_node(str(body["name"]))
     return {}
 
 
-async def set_node(network: Network, body: Json) -> Json:
+async def set_node(network: Devnet, body: Json) -> Json:
     """``frozen``: the node goes stale, or catches up again; ``lag``: blocks it is behind; ``forget``: its txids."""
     node = network.nodes[str(body.get("name", MAIN))]
     node.lag = int(body.get("lag", node.lag))
@@ -171,21 +171,21 @@ async def set_node(network: Network, body: Json) -> Json:
     return _node(node)
 
 
-async def add_fault(network: Network, body: Json) -> Json:
+async def add_fault(network: Devnet, body: Json) -> Json:
     return network.nodes[str(body.get("node", MAIN))].faults.add(Fault.from_json(body)).to_json()
 
 
-async def clear_faults(network: Network, body: Json) -> Json:
+async def clear_faults(network: Devnet, body: Json) -> Json:
     """Of one ``node`` or all; one ``id`` or all."""
     nodes = [network.nodes[str(body["node"])]] if body.get("node") else list(network.nodes.values())
     return {"cleared": sum(node.faults.clear(body.get("id")) for node in nodes)}
 
 
-async def list_faults(network: Network, body: Json) -> Json:
+async def list_faults(network: Devnet, body: Json) -> Json:
     return {name: [rule.to_json() for rule in node.faults.rules] for name, node in network.nodes.items()}
 
 
-async def audit(network: Network, body: Json) -> Json:
+async def audit(network: Devnet, body: Json) -> Json:
     """Every payment on the canonical chain, from block ``since``; with ``solid`` only in solid blocks."""
     chain = network.chain
     last = chain.solid.number if body.get("solid") else chain.head.number
@@ -193,7 +193,7 @@ async def audit(network: Network, body: Json) -> Json:
     return {"head": chain.head.number, "solid": chain.solid.number, "payments": list(payments(blocks))}
 
 
-async def wait(network: Network, body: Json) -> Json:
+async def wait(network: Devnet, body: Json) -> Json:
     """Until block ``block`` or transaction ``txid`` is there, or ``solid``; at most ``timeout`` seconds (30)."""
     solid = bool(body.get("solid", False))
     async with asyncio.timeout(float(body.get("timeout", 30))):
@@ -228,7 +228,7 @@ def _block(block: Block) -> Json:
     return {"number": block.number, "id": block.id.hex(), "timestamp": block.timestamp}
 
 
-def _node(node: Node) -> Json:
+def _node(node: DevnetNode) -> Json:
     return {
         "name": node.name,
         "url": node.url,

@@ -12,7 +12,7 @@ from pipeline.devnet.chain import Chain, ChainOptions
 from pipeline.devnet.encoding import address_of
 from pipeline.devnet.journal import Journal
 from pipeline.devnet.node_http import node_app
-from pipeline.devnet.nodes import Node
+from pipeline.devnet.nodes import DevnetNode
 from pipeline.devnet.params import Params
 from pipeline.devnet.tokens import ENDOWMENT, Faucet, faucet_key
 
@@ -42,7 +42,7 @@ class DevnetOptions:
     """Further nodes ``node1``, ``node2``, … on free ports."""
 
 
-class Network:
+class Devnet:
     def __init__(self, options: DevnetOptions) -> None:
         self.options = options
         self._journal = Journal(options.home / "chain.jsonl") if options.home else None
@@ -51,7 +51,7 @@ class Network:
         self.chain = Chain(chain_options, self._journal)
         self.chain.instant = options.instant
         self.faucet = Faucet(self.chain)
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, DevnetNode] = {}
         self.paused = False
         self._runners: dict[str, web.AppRunner] = {}
         self._clock: asyncio.Task[None] | None = None
@@ -60,14 +60,16 @@ class Network:
         self.chain.on_block.append(self._ring)
 
     @property
-    def main(self) -> Node:
+    def main(self) -> DevnetNode:
         return self.nodes[MAIN]
 
-    async def start_node(self, name: str, lag: int = 0, port: int = 0, control: web.Application | None = None) -> Node:
+    async def start_node(
+        self, name: str, lag: int = 0, port: int = 0, control: web.Application | None = None
+    ) -> DevnetNode:
         """Open a listener. Raises ValueError for a name that is taken."""
         if name in self.nodes:
             raise ValueError(f"there is a node {name} already")
-        node = Node(name, self.chain, lag)
+        node = DevnetNode(name, self.chain, lag)
         app = node_app(node)
         if control is not None:
             app.add_subapp("/devnet", control)

@@ -10,11 +10,11 @@ from pipeline.devnet import api_blocks as blocks
 from pipeline.devnet import api_staking as staking
 from pipeline.devnet import api_transactions as transactions
 from pipeline.devnet.api_blocks import ApiError, Call, Handler
-from pipeline.devnet.nodes import Node
+from pipeline.devnet.nodes import DevnetNode
 from pipeline.devnet.spoil import PAGE, Spoiled, spoil
 from pipeline.devnet.transactions import Rejected
 
-NODE = web.AppKey("node", Node)
+NODE = web.AppKey("node", DevnetNode)
 BOTH: dict[str, Handler] = {
     "getnowblock": blocks.get_now_block,
     "getblock": blocks.get_block,
@@ -69,7 +69,7 @@ ROUTES |= {f"walletsolidity/{name}": handler for name, handler in BOTH.items()}
 _BODY_LIMIT = 20 * 1024 * 1024
 
 
-def node_app(node: Node) -> web.Application:
+def node_app(node: DevnetNode) -> web.Application:
     app = web.Application(client_max_size=_BODY_LIMIT)
     app[NODE] = node
     app.router.add_route("*", "/{room:wallet|walletsolidity}/{method}", _serve)
@@ -92,7 +92,7 @@ async def _serve(request: web.Request) -> web.StreamResponse:
     return await spoil(Spoiled(request, fault, process, body))
 
 
-def answer(node: Node, path: str, body: str, query: Mapping[str, str]) -> Any:
+def answer(node: DevnetNode, path: str, body: str, query: Mapping[str, str]) -> Any:
     """What the node says to a call of ``ROUTES``, having done it."""
     try:
         params = _parameters(body, query)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.devnet.blocks import Block, Cursor
-from pipeline.devnet.chain import Chain, Place
+from pipeline.devnet.blocks import Block, StateCursor
+from pipeline.devnet.chain import Chain, TransactionPlace
 from pipeline.devnet.faults import Faults
 from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.state import State
-from pipeline.devnet.transactions import Code, Rejected, SignedTransaction
+from pipeline.devnet.transactions import Code, Rejected, WireTransaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Frozen:
 
 
 @dataclass
-class Node:
+class DevnetNode:
     name: str
     chain: Chain
     lag: int = 0
@@ -31,7 +31,7 @@ class Node:
     remembered: set[bytes] = field(default_factory=set)
     """Txids that were sent here, whatever became of them (java-tron's transactionIdCache)."""
     frozen: Frozen | None = None
-    _cursors: dict[bool, Cursor] = field(default_factory=dict)
+    _cursors: dict[bool, StateCursor] = field(default_factory=dict)
 
     def freeze(self) -> None:
         """Become stale: blocks, balances and solid height stay as they are now."""
@@ -65,11 +65,11 @@ class Node:
         found = self.block(int.from_bytes(block_id[:8], "big"), solid)
         return found if found and found.id == block_id else None
 
-    def find(self, txid: bytes, solid: bool) -> Place | None:
+    def find(self, txid: bytes, solid: bool) -> TransactionPlace | None:
         place = (self.frozen.index if self.frozen else self.chain.index).get(txid)
         if place is None or place[0] > self.height(solid):
             return None
-        return Place(self.blocks[place[0]], place[1])
+        return TransactionPlace(self.blocks[place[0]], place[1])
 
     def state(self, solid: bool) -> State:
         """At this node's head (with the pool applied, as on java-tron) or solid block."""
@@ -85,7 +85,7 @@ class Node:
         params = block.params if solid or self.frozen else self.chain.params
         return BlockEnv(block.number, block.timestamp, params)
 
-    def broadcast(self, tx: SignedTransaction) -> None:
+    def broadcast(self, tx: WireTransaction) -> None:
         """Remember, validate, pool. Raises Rejected. A stale node pools for itself alone: nobody hears of it."""
         if len(self.chain.pending) >= self.chain.max_pending:
             raise Rejected(Code.SERVER_BUSY, "Server busy.")

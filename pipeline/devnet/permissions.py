@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.devnet.encoding import base58_address, is_address, recover
 from pipeline.devnet.messages import Permission
-from pipeline.devnet.transactions import Code, Rejected, SignedTransaction, invalid
+from pipeline.devnet.transactions import Code, Rejected, WireTransaction, invalid
 
 MOST_KEYS = 5
 """Signatures of a transaction, and keys of a permission (getTotalSignNum)."""
@@ -53,7 +53,7 @@ def default(address: bytes) -> Permissions:
     return Permissions(owner, (active,))
 
 
-def permission_of(tx: SignedTransaction, permissions: Permissions) -> Any:
+def permission_of(tx: WireTransaction, permissions: Permissions) -> Any:
     """The one that a transaction names. Raises Refused when there is none or it does not cover such a contract."""
     contract = tx.message.raw_data.contract[0]
     permission = permissions.by_id(contract.Permission_id)
@@ -89,7 +89,7 @@ def weigh(permission: Any, txid: bytes, signatures: Sequence[bytes]) -> tuple[li
     return approved, sum(weights[signer] for signer in approved)
 
 
-def check_signatures(tx: SignedTransaction, permissions: Permissions | None) -> None:
+def check_signatures(tx: WireTransaction, permissions: Permissions | None) -> None:
     """Whether enough of those have signed who may; None: of an account that never set any.
 
     Raises Rejected(SIGERROR)."""

@@ -6,15 +6,15 @@ import signal
 from collections.abc import AsyncIterator, Callable
 
 from pipeline.devnet.control import control_app
-from pipeline.devnet.network import MAIN, DevnetOptions, Network
+from pipeline.devnet.network import MAIN, Devnet, DevnetOptions
 
 __all__ = ["DevnetOptions", "running", "serve"]
 
 
 @contextlib.asynccontextmanager
-async def running(options: DevnetOptions) -> AsyncIterator[Network]:
+async def running(options: DevnetOptions) -> AsyncIterator[Devnet]:
     """A devnet in this event loop; ``network.main.url`` is its address."""
-    network = Network(options)
+    network = Devnet(options)
     try:
         await network.start_node(MAIN, port=options.port, control=control_app(network))
         for number in range(1, options.extra_nodes + 1):
@@ -25,7 +25,7 @@ async def running(options: DevnetOptions) -> AsyncIterator[Network]:
         await network.close()
 
 
-async def serve(options: DevnetOptions, on_ready: Callable[[Network], None] | None = None) -> None:
+async def serve(options: DevnetOptions, on_ready: Callable[[Devnet], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT. ``on_ready`` is told when the port is open."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -17,13 +17,13 @@ from pipeline.devnet.resources import DAY_SLOTS, recovered, slot
 from pipeline.devnet.staking import TOTAL_ENERGY_LIMIT, TOTAL_ENERGY_WEIGHT, TOTAL_NET_LIMIT, TOTAL_NET_WEIGHT
 from pipeline.devnet.staking import shown as stake_shown
 from pipeline.devnet.state import Receipt, State
-from pipeline.devnet.transactions import SignedTransaction
+from pipeline.devnet.transactions import WireTransaction
 from pipeline.devnet.vm import Log
 
 Json = dict[str, Any]
 
 
-def transaction(tx: SignedTransaction, visible: bool, receipt: Receipt | None = None) -> Json:
+def transaction(tx: WireTransaction, visible: bool, receipt: Receipt | None = None) -> Json:
     """A transaction; with its ``ret`` when it is in a block."""
     shape: Json = {}
     if receipt:
@@ -58,7 +58,7 @@ def _raw_data(raw: Any, visible: bool) -> Json:
     return shape
 
 
-def transaction_text(tx: SignedTransaction) -> str:
+def transaction_text(tx: WireTransaction) -> str:
     """A transaction as ``broadcasthex`` prints it: JSON text, in which a contract is its name and its bytes."""
     return json.dumps(to_json(tx.message, True), separators=(",", ":"))
 
@@ -96,7 +96,7 @@ def transaction_info(found: Block, position: int, visible: bool) -> Json:
     return shape
 
 
-def _resource_receipt(tx: SignedTransaction, receipt: Receipt) -> Json:
+def _resource_receipt(tx: WireTransaction, receipt: Receipt) -> Json:
     shape: Json = {
         "energy_usage": receipt.energy_usage,
         "energy_fee": receipt.energy_fee,

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from pipeline.devnet.api_transactions import refusal
 from pipeline.devnet.encoding import sha256
 from pipeline.devnet.faults import Fault, FaultKind
-from pipeline.devnet.transactions import Code, SignedTransaction
+from pipeline.devnet.transactions import Code, WireTransaction
 
 PAGE = "<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center></body></html>"
 
@@ -136,7 +136,7 @@ def _broadcast_answer(call: Spoiled, code: str, message: str) -> Any:
     try:
         params = json.loads(call.body)
         if call.request.path.endswith("broadcasthex"):
-            txid = SignedTransaction.decode(bytes.fromhex(params["transaction"])).id
+            txid = WireTransaction.decode(bytes.fromhex(params["transaction"])).id
             return {"result": code == Code.SUCCESS, "code": code, "message": message, "txid": txid}
         if code == Code.SUCCESS:
             return {"result": True, "txid": params["txID"]}

@@ -16,7 +16,7 @@ from pipeline.devnet.params import BlockEnv
 from pipeline.devnet.permissions import check_signatures
 from pipeline.devnet.resources import charge_bandwidth, charge_extras, energy_budget, split_energy
 from pipeline.devnet.staking import Stake
-from pipeline.devnet.transactions import SignedTransaction, invalid
+from pipeline.devnet.transactions import WireTransaction, invalid
 from pipeline.devnet.vm import Execution, Log, Mark
 
 CONSTANT_ENERGY = 100_000_000
@@ -81,7 +81,7 @@ class State:
         """Sun; 0 for an account that does not exist."""
         return self.vm.balance(address) if address in self.ledger.accounts else 0
 
-    def apply(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+    def apply(self, tx: WireTransaction, env: BlockEnv) -> Receipt:
         """Charge fees and execute. Raises Rejected with the state as it was before."""
         mark = self.mark()
         self.vm.set_block(env.number, env.timestamp)
@@ -111,7 +111,7 @@ class State:
         """The contract's energy usage and factor in the maintenance period of ``env``."""
         return caught_up(self.ledger.energy.get(contract), env)
 
-    def _execute(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+    def _execute(self, tx: WireTransaction, env: BlockEnv) -> Receipt:
         owner = tx.owner
         if owner not in self.ledger.accounts:
             raise invalid(f"account [{owner.hex()}] does not exist")
@@ -127,7 +127,7 @@ class State:
         receipt = self._done(tx, env)
         return replace(receipt, net_usage=net_usage, net_fee=net_fee, extra_fee=extra)
 
-    def _done(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+    def _done(self, tx: WireTransaction, env: BlockEnv) -> Receipt:
         """What the transaction itself does, and costs beyond its bytes."""
         if tx.kind == "TransferContract":
             fee = self._transfer(tx.owner, bytes(tx.contract.to_address), tx.contract.amount, env)
@@ -156,7 +156,7 @@ class State:
         self.vm.transfer(owner, receiver, amount)
         return activation
 
-    def _trigger(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+    def _trigger(self, tx: WireTransaction, env: BlockEnv) -> Receipt:
         contract, address = tx.contract, bytes(tx.contract.contract_address)
         if address not in self.ledger.contracts:
             raise invalid("No contract or not a valid smart contract")
@@ -173,7 +173,7 @@ class State:
                 self.activate(holder, env)
         return self._billed(tx.owner, address, done, penalty(done.energy, energy.factor), budget, env)
 
-    def _create(self, tx: SignedTransaction, env: BlockEnv) -> Receipt:
+    def _create(self, tx: WireTransaction, env: BlockEnv) -> Receipt:
         created = SmartContract()
         created.CopyFrom(tx.contract.new_contract)
         if bytes(created.origin_address) != tx.owner:
@@ -242,7 +242,7 @@ class State:
             self.ledger.put_account(address, Account(env.timestamp))
 
 
-def _creates_account(tx: SignedTransaction, ledger: Ledger) -> bool:
+def _creates_account(tx: WireTransaction, ledger: Ledger) -> bool:
     """Whether it pays the fee of a new account in place of bandwidth."""
     if tx.kind == "AccountCreateContract":
         return True

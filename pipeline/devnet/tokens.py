@@ -20,7 +20,7 @@ from pipeline.devnet.messages import (
     TriggerSmartContract,
     from_json,
 )
-from pipeline.devnet.transactions import SignedTransaction
+from pipeline.devnet.transactions import WireTransaction
 
 ENDOWMENT = 100_000_000_000 * 1_000_000
 """Sun in the faucet at genesis: 100 billion TRX."""
@@ -79,7 +79,7 @@ class Faucet:
             raise ValueError(f"arguments of {function}: {error}") from error
         return self._send("TriggerSmartContract", TriggerSmartContract(contract_address=contract, data=data)).id
 
-    def _send(self, kind: str, message: Any) -> SignedTransaction:
+    def _send(self, kind: str, message: Any) -> WireTransaction:
         message.owner_address = self.address
         reference = self._chain.solid
         self._last_ms = max(self._last_ms + 1, self._chain.clock.now_ms())
@@ -92,7 +92,7 @@ class Faucet:
         )
         packed = AnyMessage(type_url=f"type.googleapis.com/protocol.{kind}", value=message.SerializeToString())
         raw.contract.add(type=kind).parameter.CopyFrom(packed)
-        unsigned = SignedTransaction.of(raw, [])
-        tx = SignedTransaction.of(raw, [sign(self._key, unsigned.txid)])
+        unsigned = WireTransaction.of(raw, [])
+        tx = WireTransaction.of(raw, [sign(self._key, unsigned.txid)])
         self._chain.admit(tx)
         return tx

@@ -47,7 +47,7 @@ def invalid(message: str) -> Rejected:
 
 
 @dataclass(frozen=True)
-class SignedTransaction:
+class WireTransaction:
     """Decoded from the wire; nothing in it is believed but the bytes."""
 
     wire: bytes
@@ -57,13 +57,13 @@ class SignedTransaction:
     txid: bytes
 
     @classmethod
-    def decode(cls, wire: bytes) -> "SignedTransaction":
+    def decode(cls, wire: bytes) -> "WireTransaction":
         """Raises DecodeError for bytes that are no Transaction."""
         received = Transaction.FromString(wire)
         return cls.of(received.raw_data, list(received.signature))
 
     @classmethod
-    def of(cls, raw_data: Any, signatures: list[bytes]) -> "SignedTransaction":
+    def of(cls, raw_data: Any, signatures: list[bytes]) -> "WireTransaction":
         message = Transaction(raw_data=raw_data, signature=signatures)
         raw = raw_data.SerializeToString()
         return cls(message.SerializeToString(), message, raw, sha256(raw))

@@ -24,7 +24,7 @@ SHARED_STATE = Path("/var/lib/flagpost")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ServerUser:
     """Whom the server runs as."""
 
     name: str
@@ -32,7 +32,7 @@ class Account:
     gid: int
 
 
-def server_account(data: Path) -> Account | None:
+def server_user(data: Path) -> ServerUser | None:
     """The account to drop to, None when not root. A data directory that is there keeps its owner.
 
     Raises EmbeddedServerError where the machine has no unprivileged account to use.
@@ -40,20 +40,20 @@ def server_account(data: Path) -> Account | None:
     if os.geteuid() != 0:
         return None
     if data.exists() and (owner := data.stat().st_uid) != 0:
-        return Account(f"uid {owner}", owner, data.stat().st_gid)
+        return ServerUser(f"uid {owner}", owner, data.stat().st_gid)
     for name in ACCOUNTS:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(name, entry.pw_uid, entry.pw_gid)
+        return ServerUser(name, entry.pw_uid, entry.pw_gid)
     raise EmbeddedServerError(
         f"Postgres does not run as root, and there is no account {' or '.join(ACCOUNTS)} to run it as: "
         "create one (useradd --system postgres), or set DATABASE_URL to a server of your own"
     )
 
 
-def server_binaries(account: Account | None) -> Path:
+def server_binaries(account: ServerUser | None) -> Path:
     """The ``bin`` directory, in a place ``account`` can execute from. Copies the wheel's files there if need be."""
     bundled = bundled_binaries()
     if account is None or _runs(bundled, account):
@@ -77,7 +77,7 @@ def bundled_binaries() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-def run_as(account: Account | None, *command: str | Path) -> subprocess.CompletedProcess[str]:
+def run_as(account: ServerUser | None, *command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run ``command`` as ``account`` (None: as ourselves), with its output collected."""
     return subprocess.run(  # noqa: S603 - our own binaries, no shell
         [str(part) for part in command],
@@ -93,7 +93,7 @@ def run_as(account: Account | None, *command: str | Path) -> subprocess.Complete
     )
 
 
-def _runs(binaries: Path, account: Account) -> bool:
+def _runs(binaries: Path, account: ServerUser) -> bool:
     try:
         return run_as(account, binaries / "postgres", "--version").returncode == 0
     except PermissionError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.db.errors import EmbeddedServerError
-from pipeline.embedded.binaries import SHARED_STATE, Account, run_as, server_account
+from pipeline.embedded.binaries import SHARED_STATE, ServerUser, run_as, server_user
 from pipeline.settings import Settings
 
 SUPERUSER = "postgres"
@@ -58,14 +58,14 @@ def _name_of(home: Path) -> str:
     return hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
 
 
-def prepare_root(home: Path) -> tuple[Account | None, Path]:
+def prepare_root(home: Path) -> tuple[ServerUser | None, Path]:
     """The server's account and the directory that it can really enter and write.
 
     That is ``home/postgres``; where root's home is closed to the account it becomes a link to a directory
     under /var/lib.
     """
     root = home / "postgres"
-    account = server_account((root / "data") if root.exists() else root)
+    account = server_user((root / "data") if root.exists() else root)
     if account is None:
         root.chmod(0o700)
         return None, root
@@ -84,12 +84,12 @@ def prepare_root(home: Path) -> tuple[Account | None, Path]:
     return account, root.resolve()
 
 
-def _may_write(directory: Path, account: Account) -> bool:
+def _may_write(directory: Path, account: ServerUser) -> bool:
     os.chown(directory, account.uid, account.gid)
     return run_as(account, "/bin/sh", "-c", 'cd "$1" && test -w "$1"', "sh", directory).returncode == 0
 
 
-def initialize(binaries: Path, data: Path, account: Account | None, *, sync: bool = True) -> None:
+def initialize(binaries: Path, data: Path, account: ServerUser | None, *, sync: bool = True) -> None:
     """initdb beside the final place and move it there, so that a kill leaves no half a data directory."""
     unfinished = data.with_name("data.unfinished")
     if unfinished.exists():
@@ -112,7 +112,7 @@ def initialize(binaries: Path, data: Path, account: Account | None, *, sync: boo
     unfinished.rename(data)
 
 
-def check_version(binaries: Path, data: Path, account: Account | None) -> None:
+def check_version(binaries: Path, data: Path, account: ServerUser | None) -> None:
     ours = run_as(account, binaries / "postgres", "--version").stdout.split()[-1].split(".")[0]
     theirs = (data / "PG_VERSION").read_text(encoding="utf-8").strip()
     if ours != theirs:
@@ -122,7 +122,7 @@ def check_version(binaries: Path, data: Path, account: Account | None) -> None:
         )
 
 
-def make_private(directory: Path, account: Account | None) -> None:
+def make_private(directory: Path, account: ServerUser | None) -> None:
     """Create the socket directory; refuse one that somebody else made in a place where everybody may."""
     owner = account.uid if account else os.geteuid()
     directory.mkdir(mode=0o700, exist_ok=True)

@@ -24,7 +24,7 @@ import psycopg
 from pipeline.db.errors import AlreadyRunning, EmbeddedServerError
 from pipeline.db.session import session_dsn
 from pipeline.db.statements import statement
-from pipeline.embedded.binaries import Account, server_binaries
+from pipeline.embedded.binaries import ServerUser, server_binaries
 from pipeline.embedded.cluster import (
     PORT,
     check_version,
@@ -173,7 +173,7 @@ class EmbeddedServer:
         lock.flush()
         self._lock = lock
 
-    def _launch(self, binaries: Path, data: Path, account: Account | None) -> None:
+    def _launch(self, binaries: Path, data: Path, account: ServerUser | None) -> None:
         options = self._settings | {"unix_socket_directories": str(self._sockets), "port": str(PORT)}
         command = [str(binaries / "postgres"), "-D", str(data)]
         command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]

@@ -16,7 +16,7 @@ from pipeline.curve.keccak import keccak256
 SEND = "eth_sendRawTransaction"
 
 
-class Fault(StrEnum):
+class ProxyFault(StrEnum):
     LOST_REPLY = "lost reply"
     """Forwarded, and then hung up."""
     LOST_REQUEST = "lost request"
@@ -45,7 +45,7 @@ class Fault(StrEnum):
 class Plan:
     """A fault, and which calls it meets."""
 
-    fault: Fault
+    fault: ProxyFault
     method: str | None
     """None: all."""
     left: int | None
@@ -84,7 +84,7 @@ class FaultProxy:
                 await runner.cleanup()
 
     def plan(
-        self, fault: Fault, method: str | None = None, count: int | None = 1, *, seconds: float | None = None
+        self, fault: ProxyFault, method: str | None = None, count: int | None = 1, *, seconds: float | None = None
     ) -> Plan:
         """Spoil the next ``count`` calls of ``method``. What is LATE waits so long, or for ``released``."""
         plan = Plan(fault, method, count, seconds)
@@ -102,30 +102,30 @@ class FaultProxy:
         calls = body if isinstance(body, list) else [body]
         plan = self._next_plan(calls)
         fault = plan.fault if plan else None
-        if fault is Fault.LOST_REQUEST:
+        if fault is ProxyFault.LOST_REQUEST:
             return _hang_up(request)
         refused = _refusal(plan)
         if refused is not None:
             return refused
-        if fault in (Fault.LIMIT, Fault.BUSY):
-            code, message = (-32005, "limit exceeded") if fault is Fault.LIMIT else (-32000, "server busy")
+        if fault in (ProxyFault.LIMIT, ProxyFault.BUSY):
+            code, message = (-32005, "limit exceeded") if fault is ProxyFault.LIMIT else (-32000, "server busy")
             answers = [error(one, code, message) for one in calls]
             return web.json_response(answers if isinstance(body, list) else answers[0])
-        if fault is Fault.NO_BATCHES and isinstance(body, list):
+        if fault is ProxyFault.NO_BATCHES and isinstance(body, list):
             return web.json_response(error({"id": None}, -32600, "batch requests are not supported"))
-        if fault is Fault.SWALLOWED:
+        if fault is ProxyFault.SWALLOWED:
             answers = [{"jsonrpc": "2.0", "id": one["id"], "result": txid(one["params"][0])} for one in calls]
             return web.json_response(answers if isinstance(body, list) else answers[0])
-        if fault is Fault.DUPLICATED:
+        if fault is ProxyFault.DUPLICATED:
             await self._answers(calls)
         answers = await self._answers(calls)
-        if fault is Fault.LOST_REPLY:
+        if fault is ProxyFault.LOST_REPLY:
             return _hang_up(request)
-        if plan is not None and fault is Fault.LATE:
+        if plan is not None and fault is ProxyFault.LATE:
             await (self.released.wait() if plan.seconds is None else asyncio.sleep(plan.seconds))
-        if fault in (Fault.NO_RECEIPTS, Fault.OTHER_RECEIPT):
+        if fault in (ProxyFault.NO_RECEIPTS, ProxyFault.OTHER_RECEIPT):
             answers = [_forgotten(one, answer, fault) for one, answer in zip(calls, answers, strict=True)]
-        if fault is Fault.FALSE_HASH:
+        if fault is ProxyFault.FALSE_HASH:
             answers = json.loads(json.dumps(answers), object_hook=_falsified)
         return web.json_response(answers if isinstance(body, list) else answers[0])
 
@@ -150,14 +150,14 @@ class FaultProxy:
 
 def _refusal(plan: Plan | None) -> web.Response | None:
     fault = plan.fault if plan else None
-    if fault is Fault.HTML:
+    if fault is ProxyFault.HTML:
         return web.Response(text="<!DOCTYPE html><html><body>Bad Gateway</body></html>", content_type="text/html")
-    if fault is Fault.TOO_MANY:
+    if fault is ProxyFault.TOO_MANY:
         return web.Response(status=429, text="Too Many Requests")
-    if plan is not None and fault is Fault.BANNED:
+    if plan is not None and fault is ProxyFault.BANNED:
         told = {} if plan.seconds is None else {"Retry-After": f"{plan.seconds:g}"}
         return web.Response(status=403, text="Forbidden", headers=told)
-    if fault is Fault.SUSPENDED:
+    if fault is ProxyFault.SUSPENDED:
         return web.Response(status=503, text="exceeded the allowed_rps, suspended for 5 s")
     return None
 
@@ -182,10 +182,10 @@ def _falsified(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _forgotten(call: dict[str, Any], answer: dict[str, Any], fault: Fault) -> dict[str, Any]:
+def _forgotten(call: dict[str, Any], answer: dict[str, Any], fault: ProxyFault) -> dict[str, Any]:
     if call["method"] != "eth_getTransactionReceipt" or answer.get("result") is None:
         return answer
-    return {**answer, "result": None} if fault is Fault.NO_RECEIPTS else _falsified_receipt(answer)
+    return {**answer, "result": None} if fault is ProxyFault.NO_RECEIPTS else _falsified_receipt(answer)
 
 
 def _falsified_receipt(answer: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pipeline.local.audit import Audit, Intended, Movement, audit
 from pipeline.local.customers import draw_amount
 from pipeline.local.faults import inject_faults
 from pipeline.local.procfile import Phase
-from pipeline.local.seed import Seeded, Terms
+from pipeline.local.seed import Seed, Seeded
 from pipeline.local.stand import Stand, open_stand
 from pipeline.local.tron import TRX
 from pipeline.units import parse_raw
@@ -42,7 +42,7 @@ LOSSY_SWEEP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DemoPlan:
     """What to play."""
 
     wallets: int
@@ -63,7 +63,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DemoProgress:
     """State of a run, for a progress bar. Raw units with ``decimals``, of all chains together."""
 
     what: str
@@ -112,7 +112,7 @@ class ChainOutcome:
 class Outcome:
     """Result on each chain and in total."""
 
-    order: Order
+    plan: DemoPlan
     chains: tuple[ChainOutcome, ...]
     settled: bool
     """False: the time was up first."""
@@ -161,24 +161,24 @@ class Outcome:
         }
 
 
-async def play(order: Order, home: Path, server: str | None, tell: Callable[[Progress], None]) -> Outcome:
-    """Run ``order`` in ``home``, an empty directory. Raises NotReady, ProcessEnded."""
+async def play(plan: DemoPlan, home: Path, server: str | None, tell: Callable[[DemoProgress], None]) -> Outcome:
+    """Run ``plan`` in ``home``, an empty directory. Raises NotReady, ProcessEnded."""
     async with open_stand(
         home,
-        _terms(order),
-        chains=order.chains,
+        _terms(plan),
+        chains=plan.chains,
         server=server,
-        block_time=order.block_time,
-        solid_lag=order.solid_lag,
-        workers_env={"FLAGPOST_LOSSY_NOTIFY": "1"} if order.lossy_notify else {},
-        faulty=order.faulty,
+        block_time=plan.block_time,
+        solid_lag=plan.solid_lag,
+        workers_env={"FLAGPOST_LOSSY_NOTIFY": "1"} if plan.lossy_notify else {},
+        faulty=plan.faulty,
     ) as stand:
-        await stand.start_workers(order.instances)
+        await stand.start_workers(plan.instances)
         started = time.monotonic()
-        paying = asyncio.create_task(_deposit(stand, order))
-        beside = [asyncio.create_task(inject_faults(stand.injectors, order.seed))] if order.faulty else []
+        paying = asyncio.create_task(_deposit(stand, plan))
+        beside = [asyncio.create_task(inject_faults(stand.injectors, plan.seed))] if plan.faulty else []
         try:
-            settled = await _until_settled(stand, order, paying, beside, started + order.timeout, tell)
+            settled = await _until_settled(stand, plan, paying, beside, started + plan.timeout, tell)
         finally:
             for task in (paying, *beside):
                 task.cancel()
@@ -186,29 +186,29 @@ async def play(order: Order, home: Path, server: str | None, tell: Callable[[Pro
         seconds = time.monotonic() - started
         node_faults = sum([await injector.clear() for injector in stand.injectors])
         await stand.fleet.stop(Phase.WORK)
-        return await _outcome(stand, order, settled=settled, seconds=seconds, node_faults=node_faults)
+        return await _outcome(stand, plan, settled=settled, seconds=seconds, node_faults=node_faults)
 
 
-def _terms(order: Order) -> Terms:
-    return Terms(
-        wallets=order.wallets,
-        gas_policy=order.gas_policy,
-        sync_interval=timedelta(seconds=2 * order.block_time),
-        block_time=timedelta(seconds=order.block_time),
+def _terms(plan: DemoPlan) -> Seed:
+    return Seed(
+        wallets=plan.wallets,
+        gas_policy=plan.gas_policy,
+        sync_interval=timedelta(seconds=2 * plan.block_time),
+        block_time=timedelta(seconds=plan.block_time),
         # Two deposits of one wallet may need two top-ups within seconds here; in production within ten minutes.
-        gas_cooldown=timedelta(seconds=order.block_time),
+        gas_cooldown=timedelta(seconds=plan.block_time),
         gas_funds={
-            name: GAS_BASE[name] + order.wallets * GAS_PER_WALLET[name] + order.deposits * GAS_PER_DEPOSIT[name]
-            for name in order.chains
+            name: GAS_BASE[name] + plan.wallets * GAS_PER_WALLET[name] + plan.deposits * GAS_PER_DEPOSIT[name]
+            for name in plan.chains
         },
-        config={"sweep.interval_seconds": LOSSY_SWEEP_SECONDS if order.lossy_notify else SWEEP_SECONDS},
+        config={"sweep.interval_seconds": LOSSY_SWEEP_SECONDS if plan.lossy_notify else SWEEP_SECONDS},
     )
 
 
-async def _deposit(stand: Stand, order: Order) -> dict[str, int]:
+async def _deposit(stand: Stand, plan: DemoPlan) -> dict[str, int]:
     """Pay every deposit into a wallet; what was paid in all, by chain. The same seed pays the same amounts."""
-    dice = random.Random(order.seed)  # noqa: S311 - repeatable on purpose, no secret
-    spread = min(LONGEST_SPREAD_SECONDS, order.deposits * SPREAD_SECONDS_PER_DEPOSIT)
+    dice = random.Random(plan.seed)  # noqa: S311 - repeatable on purpose, no secret
+    spread = min(LONGEST_SPREAD_SECONDS, plan.deposits * SPREAD_SECONDS_PER_DEPOSIT)
 
     async def pay(turns: asyncio.Semaphore, chain: Seeded, after: float, wallet: str, amount: int) -> int:
         await asyncio.sleep(after)
@@ -220,21 +220,21 @@ async def _deposit(stand: Stand, order: Order) -> dict[str, int]:
     async with asyncio.TaskGroup() as group:
         for chain in stand.chains:
             turns, decimals = asyncio.Semaphore(DEPOSITS_AT_ONCE), chain.network.token_decimals
-            plans = [
+            deposits = [
                 (dice.uniform(0, spread), dice.choice(chain.customers), draw_amount(dice, decimals))
-                for _ in range(order.deposits)
+                for _ in range(plan.deposits)
             ]
-            paying[chain.network.chain] = [group.create_task(pay(turns, chain, *plan)) for plan in plans]
+            paying[chain.network.chain] = [group.create_task(pay(turns, chain, *plan)) for plan in deposits]
     return {name: sum(task.result() for task in tasks) for name, tasks in paying.items()}
 
 
 async def _until_settled(
     stand: Stand,
-    order: Order,
+    plan: DemoPlan,
     paying: "asyncio.Task[dict[str, int]]",
     beside: "Sequence[asyncio.Task[None]]",
     deadline: float,
-    tell: Callable[[Progress], None],
+    tell: Callable[[DemoProgress], None],
 ) -> bool:
     """True once everything that was paid in has arrived and nothing moves any more; False at the deadline. Raises
     what a task ``beside`` it ended by."""
@@ -253,7 +253,7 @@ async def _until_settled(
             moving = {name: count for name, count in (row or {}).items() if count}
             due = paying.result() if paying.done() else {}
             tell(
-                Progress(
+                DemoProgress(
                     _said(moving, deposited=paying.done()),
                     _together(stand.chains, received, decimals),
                     _together(stand.chains, due, decimals),
@@ -266,7 +266,7 @@ async def _until_settled(
     return False
 
 
-async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float, node_faults: int) -> Outcome:
+async def _outcome(stand: Stand, plan: DemoPlan, *, settled: bool, seconds: float, node_faults: int) -> Outcome:
     """Compare the chains with the database. The chains are read first: they are the result, the database a record."""
     movements = {chain.chain_id: await chain.network.movements() for chain in stand.chains}
     async with await open_session(stand.dsn, "demo", dict_row) as connection:
@@ -277,11 +277,11 @@ async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float,
         }
         failures = await (await connection.execute(statement("demo/failures"))).fetchall()
     return Outcome(
-        order=order,
+        plan=plan,
         chains=tuple(
             _chain_outcome(
                 stand,
-                order,
+                plan,
                 chain,
                 movements[chain.chain_id],
                 [_intended(row) for row in payments if row["chain_id"] == chain.chain_id],
@@ -299,7 +299,7 @@ async def _outcome(stand: Stand, order: Order, *, settled: bool, seconds: float,
 
 def _chain_outcome(
     stand: Stand,
-    order: Order,
+    plan: DemoPlan,
     chain: Seeded,
     movements: Sequence[Movement],
     intended: Sequence[Intended],
@@ -312,8 +312,8 @@ def _chain_outcome(
     return ChainOutcome(
         chain=chain.network.chain,
         decimals=chain.network.token_decimals,
-        wallets=order.wallets,
-        deposits=order.deposits,
+        wallets=plan.wallets,
+        deposits=plan.deposits,
         deposited=sum(
             move.amount
             for move in movements

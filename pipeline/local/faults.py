@@ -15,7 +15,7 @@ from pipeline.chains.values import Family
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import BROADCAST_ONLY, FaultKind
 from pipeline.local.anvil_proxy import SEND, FaultProxy, Plan
-from pipeline.local.anvil_proxy import Fault as EvmFault
+from pipeline.local.anvil_proxy import ProxyFault as EvmFault
 from pipeline.local.network import LocalNetwork
 from pipeline.local.tron import TronNetwork
 

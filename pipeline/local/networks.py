@@ -22,7 +22,7 @@ class CannotPlay(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServedNetwork:
     """A network and the process that is it."""
 
     network: LocalNetwork
@@ -34,7 +34,7 @@ def playable() -> list[str]:
     return [name for name in CHAINS if name != "bsc" or find_anvil() is not None]
 
 
-def place(home: LocalHome, chains: Sequence[str], block_time: float, lag: int, *, kept: bool) -> list[Place]:
+def place(home: LocalHome, chains: Sequence[str], block_time: float, lag: int, *, kept: bool) -> list[ServedNetwork]:
     """A place for each chain; a block is final about ``lag`` blocks later. ``kept``: for a next start.
 
     Raises CannotPlay.
@@ -48,12 +48,12 @@ def reached(node: str) -> LocalNetwork:
     return TronNetwork(url) if name == "tron" else AnvilNetwork(url)
 
 
-def _tron(home: LocalHome, block_time: float, lag: int) -> Place:
+def _tron(home: LocalHome, block_time: float, lag: int) -> ServedNetwork:
     port = home.node_port()
-    return Place(TronNetwork(_url(port)), Line("tron", devnet_command(port, block_time, lag), Phase.NODE))
+    return ServedNetwork(TronNetwork(_url(port)), Line("tron", devnet_command(port, block_time, lag), Phase.NODE))
 
 
-def _bsc(home: LocalHome, block_time: float, lag: int, kept: bool) -> Place:
+def _bsc(home: LocalHome, block_time: float, lag: int, kept: bool) -> ServedNetwork:
     binary = find_anvil()
     if binary is None:
         raise CannotPlay(NO_ANVIL)
@@ -62,7 +62,7 @@ def _bsc(home: LocalHome, block_time: float, lag: int, kept: bool) -> Place:
         state = home.anvil_state
         state.parent.mkdir(parents=True, exist_ok=True)
     slots = max(KEPT_SLOTS if kept else 1, -(-lag // 2))
-    return Place(
+    return ServedNetwork(
         AnvilNetwork(_url(port)), Line("bsc", anvil_command(binary, port, block_time, slots, state), Phase.NODE)
     )
 

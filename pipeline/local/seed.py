@@ -27,7 +27,7 @@ class AnotherNetwork(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Seed:
     """What the first start writes. Later starts leave the rules as an operator may have changed them."""
 
     wallets: int
@@ -60,7 +60,7 @@ class Seeded:
     """In force; an operator may have changed it since the first start."""
 
 
-async def seed(dsn: str, networks: Sequence[LocalNetwork], home: LocalHome, terms: Terms) -> list[Seeded]:
+async def seed(dsn: str, networks: Sequence[LocalNetwork], home: LocalHome, terms: Seed) -> list[Seeded]:
     """Bring a migrated database and running networks to the state that the workers need.
 
     Raises AnotherNetwork.
@@ -77,7 +77,7 @@ async def seed(dsn: str, networks: Sequence[LocalNetwork], home: LocalHome, term
 
 
 async def _seed_chain(
-    connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, home: LocalHome, terms: Terms
+    connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, home: LocalHome, terms: Seed
 ) -> Seeded:
     await network.ready()
     gas, treasury = home.house(network.family)
@@ -113,7 +113,7 @@ async def _policy(seeded: Seeded) -> NetworkPolicy:
 
 
 async def _chain(
-    connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, terms: Terms, known: dict[str, Any]
+    connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, terms: Seed, known: dict[str, Any]
 ) -> dict[str, Any]:
     rules, policy = network.rules, terms.gas_policy
     row = await (

@@ -30,7 +30,7 @@ from pipeline.local.fleet import Fleet
 from pipeline.local.home import LocalHome
 from pipeline.local.networks import place
 from pipeline.local.procfile import Line, Phase, child_environment, production_lines
-from pipeline.local.seed import Seeded, Terms, seed
+from pipeline.local.seed import Seed, Seeded, seed
 from pipeline.local.tron import TronNetwork
 
 READY_WITHIN_SECONDS = 60.0
@@ -85,7 +85,7 @@ class Stand:
 @asynccontextmanager
 async def open_stand(
     path: Path,
-    terms: Terms,
+    terms: Seed,
     *,
     chains: Sequence[str] = ("tron",),
     server: str | None = None,

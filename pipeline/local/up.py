@@ -20,7 +20,7 @@ from pipeline.local.customers import live
 from pipeline.local.home import LocalHome
 from pipeline.local.networks import NO_ANVIL, place, playable, reached
 from pipeline.local.procfile import Line, Phase, child_environment, production_lines
-from pipeline.local.seed import Seeded, Terms, seed
+from pipeline.local.seed import Seed, Seeded, seed
 from pipeline.local.stand import NO_NODE, until_answered
 from pipeline.local.story import StoryPrinter
 from pipeline.local.supervisor import Supervisor
@@ -37,9 +37,9 @@ class AlreadyUp(Exception):
     """Another `flagpost up` runs in this home."""
 
 
-def terms(wallets: int) -> Terms:
+def terms(wallets: int) -> Seed:
     """What the first start of the local mode writes."""
-    return Terms(
+    return Seed(
         wallets=wallets,
         # With `threshold`, the default elsewhere, all wallets would ask for gas at the first reading, and the screen
         # would show twenty top-ups before the first deposit. On demand it reads in the order in which it happens:

@@ -18,7 +18,7 @@ from pipeline.payments.intents import LiveAttempt
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FoundAttempt:
     """A live attempt found in a final block."""
 
     attempt: LiveAttempt
@@ -66,7 +66,7 @@ async def include(conn: AsyncConnection[Any], seen: Sequence[tuple[LiveAttempt, 
     return {row["id"] for row in rows}
 
 
-async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> list[DictRow]:
+async def settle(conn: AsyncConnection[Any], findings: Sequence[FoundAttempt]) -> list[DictRow]:
     """End payments that were found in final blocks, and their jobs with them. Takes the locks."""
     attempts = [finding.attempt for finding in findings]
     await lock(conn, attempts)
@@ -76,7 +76,7 @@ async def settle(conn: AsyncConnection[Any], findings: Sequence[Finding]) -> lis
     return rows
 
 
-def _ended(finding: Finding) -> list[Ended]:
+def _ended(finding: FoundAttempt) -> list[Ended]:
     attempt, fee = finding.attempt, finding.result.fee
     return [
         Ended(attempt.id, transfer.id, fee, judged)

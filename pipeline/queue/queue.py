@@ -30,7 +30,7 @@ enough where an operator called a job by a number that was not drawn yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OutcomeRow:
     """How one outcome is written to the job's row."""
 
     status: str
@@ -41,11 +41,11 @@ class Verdict:
     clear_flag: bool = False
 
 
-DONE = Verdict("completed")
-SERVED = Verdict("completed", clear_flag=True)
+DONE = OutcomeRow("completed")
+SERVED = OutcomeRow("completed", clear_flag=True)
 
 
-def verdict(job: Job, outcome: Outcome, backoff: Backoff) -> Verdict | None:
+def outcome_row(job: Job, outcome: Outcome, backoff: Backoff) -> OutcomeRow | None:
     """What to write for an attempt; None when there is nothing to write (Parked)."""
     match outcome:
         case Parked():
@@ -53,16 +53,16 @@ def verdict(job: Job, outcome: Outcome, backoff: Backoff) -> Verdict | None:
         case Done(data, clear_flag) if not data:
             return SERVED if clear_flag else DONE
         case Done(data, clear_flag):
-            return Verdict("completed", data=data, clear_flag=clear_flag)
+            return OutcomeRow("completed", data=data, clear_flag=clear_flag)
         case Defer(seconds, reason):
-            return Verdict("pending", error=reason, delay_seconds=max(0.0, float(seconds)))
+            return OutcomeRow("pending", error=reason, delay_seconds=max(0.0, float(seconds)))
         case Failed(error):
-            return Verdict("failed", error=error, failed_attempts=1)
+            return OutcomeRow("failed", error=error, failed_attempts=1)
         case Retry(error) if job.is_last_attempt:
-            return Verdict("failed", error=error, failed_attempts=1)
+            return OutcomeRow("failed", error=error, failed_attempts=1)
         case Retry(error):
             delay = backoff.delay(job.retry_count + 1)
-            return Verdict("retrying", error=error, delay_seconds=delay, failed_attempts=1)
+            return OutcomeRow("retrying", error=error, delay_seconds=delay, failed_attempts=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +209,10 @@ class JobQueue:
 
         Attempts that are done and have nothing to say come last, and all arrays but the first three end before them."""
         backoff = Backoff(self.config.backoff_base_seconds, self.config.backoff_cap_seconds)
-        plain: list[tuple[Job, Verdict]] = []
-        wordy: list[tuple[Job, Verdict]] = []
+        plain: list[tuple[Job, OutcomeRow]] = []
+        wordy: list[tuple[Job, OutcomeRow]] = []
         for job, outcome in outcomes:
-            written = verdict(job, outcome, backoff)
+            written = outcome_row(job, outcome, backoff)
             if written is not None:
                 (plain if written is SERVED or written is DONE else wordy).append((job, written))
         rows = wordy + plain

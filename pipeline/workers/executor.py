@@ -22,7 +22,7 @@ from pipeline.printable import reason
 from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry
 from pipeline.queue.queue import Exchange, JobQueue
 from pipeline.queue.schedule import Scan, Schedule
-from pipeline.workers.batches import Batches
+from pipeline.workers.held_jobs import HeldJobs
 from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime
 
@@ -58,7 +58,7 @@ class Executor:
         self.counts: Counter[str] = Counter()
         self._observer = observer
         self._woken = asyncio.Event()
-        self._batches = Batches(self.type, handler, self._woken.set)
+        self._jobs = HeldJobs(self.type, handler, self._woken.set)
         self._reconnects = 0
         self._runtime: Runtime
         self._queue: JobQueue
@@ -67,7 +67,7 @@ class Executor:
         """Counts since the start (wakes by cause, jobs by what triggered them, outcomes by kind), and the jobs held
         now."""
         wakes = {f"wakes_by_{by}": count for by, count in self.schedule.wakes.items()}
-        return {**wakes, **self.counts, "held": len(self._batches.held)}
+        return {**wakes, **self.counts, "held": len(self._jobs.held)}
 
     def serve_chains(self, chain_ids: Sequence[int]) -> None:
         """From now on work on these chains, and read at once what they have."""
@@ -112,7 +112,7 @@ class Executor:
         """Until an event, a timer, or outcomes that have waited long enough."""
         now = _now()
         wakes_at = self.schedule.wakes_at(now, self._room(), paused=self._runtime.paused)
-        wakes_at = min(wakes_at, self._batches.write_at)
+        wakes_at = min(wakes_at, self._jobs.write_at)
         if wakes_at > now:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(wakes_at):
@@ -122,7 +122,7 @@ class Executor:
         self._woken.clear()
 
     def _room(self) -> int:
-        return self._queue.config.concurrency - len(self._batches.held)
+        return self._queue.config.concurrency - len(self._jobs.held)
 
     # -- the loop ---------------------------------------------------------------------------------
 
@@ -136,13 +136,13 @@ class Executor:
             self._reconnects = self._runtime.listener.reconnects
             await self._runtime.persist("giving back what a lost reply claimed", self._release_unheld)
             self.schedule.reconnected()
-        writes = self._batches.write_at <= now
+        writes = self._jobs.write_at <= now
         if self._runtime.paused:
             if writes:
                 await self._exchange(0, Scan())
             self.schedule.paused()
             return
-        room = self._room() + (self._batches.outcomes if writes else 0)
+        room = self._room() + (self._jobs.outcomes if writes else 0)
         scan = self.schedule.next_scan(
             now,
             room,
@@ -168,7 +168,7 @@ class Executor:
         left = self.schedule.claimed(scan, len(claimed), room, self._queue.config.enqueue_batch, _now())
         if claimed:
             self.counts.update(Counter(f"jobs_by_{job.triggered_by}" for job in claimed))
-            self._batches.start(claimed, self._queue.config.deadline_seconds)
+            self._jobs.start(claimed, self._queue.config.deadline_seconds)
             await asyncio.sleep(0)  # the handler begins now, and not once the next question is on its way
         if left:
             await self._queue_flagged(self.schedule.queueing(scan, _now()))
@@ -189,7 +189,7 @@ class Executor:
     async def _exchange(self, room: int, scan: Scan) -> list[Job] | None:
         """Write the outcomes at hand and claim up to ``room`` jobs, however long the database is away. None: there was
         an outcome that cannot be written, and nothing was read."""
-        outcomes = self._batches.take_outcomes()
+        outcomes = self._jobs.take_outcomes()
         failed = False
 
         async def attempt() -> Exchange:
@@ -202,7 +202,7 @@ class Executor:
         try:
             exchange = await self._runtime.persist("exchange with the queue", attempt)
         except Stopped:
-            self._batches.give_back(outcomes)
+            self._jobs.give_back(outcomes)
             raise
         except (psycopg.Error, TypeError, ValueError) as error:
             if not outcomes:
@@ -221,7 +221,7 @@ class Executor:
                 finished = await self._queue.finish([(job, outcome)])
             except (psycopg.Error, TypeError, ValueError) as error:
                 if isinstance(error, DATABASE_GONE):
-                    self._batches.settle(job, outcome)
+                    self._jobs.settle(job, outcome)
                     continue
                 written = Failed(f"the outcome {outcome!r} could not be written: {reason(error)}")
                 finished = await self._queue.finish([(job, written)])
@@ -229,14 +229,14 @@ class Executor:
 
     async def _release_unheld(self) -> None:
         """Give back what a claim brought whose answer never arrived."""
-        released = await self._queue.release_unheld(list(self._batches.held))
+        released = await self._queue.release_unheld(list(self._jobs.held))
         if released:
             self.schedule.jobs_changed()
             logger.warning("{}: {} jobs claimed by a lost reply were given back", self.type, len(released))
 
     def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
         for job, outcome in outcomes:
-            self._batches.written(job)
+            self._jobs.written(job)
             if isinstance(outcome, Retry | Defer):
                 self.schedule.job_delayed()
             ours = job.id in finished
@@ -247,17 +247,17 @@ class Executor:
 
     async def _end(self) -> None:
         """Let batches end within the grace, write what they brought, and hand back the rest."""
-        await self._batches.end(self._runtime.grace_seconds)
+        await self._jobs.end(self._runtime.grace_seconds)
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
-                if outcomes := self._batches.take_outcomes():
+                if outcomes := self._jobs.take_outcomes():
                     await self._write_singly(outcomes)
-                if rest := list(self._batches.held):
+                if rest := list(self._jobs.held):
                     given = await self._queue.hand_back(rest)
-                    self._batches.held.clear()
+                    self._jobs.held.clear()
                     logger.info("{}: handed back {} jobs", self.type, len(given))
         except DATABASE_GONE as error:
-            count = len(self._batches.held)
+            count = len(self._jobs.held)
             logger.warning(
                 "{}: {} jobs could not be handed back: {}; they are rescued", self.type, count, reason(error)
             )

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.chains.evm.codec import address as evm_address
 from pipeline.db.pool import Connection
-from pipeline.local.anvil_proxy import Fault, Plan
+from pipeline.local.anvil_proxy import Plan, ProxyFault
 from pipeline.local.audit import Movement
 from tests.chains.evm.anvil import AnvilError
 from tests.chains.provider.evm_network import TRANSFER_TOPIC, EvmNetwork, evm_network
@@ -64,12 +64,12 @@ class EvmGround(Ground):
 
     def spoil(self, arguments: Mapping[str, Any]) -> Plan:
         """The node misbehaves; ``Plan.left`` says later how often it did."""
-        fault, seconds = Fault(arguments["fault"]), arguments.get("seconds")
+        fault, seconds = ProxyFault(arguments["fault"]), arguments.get("seconds")
         return self.network.proxy.plan(fault, arguments["method"], arguments["count"], seconds=seconds)
 
     async def away(self, seconds: float) -> None:
         """Every node answers with the page of its load balancer."""
-        plan = Plan(Fault.HTML, None, None)
+        plan = Plan(ProxyFault.HTML, None, None)
         self.network.proxy.plans.insert(0, plan)
         await asyncio.sleep(seconds)
         with contextlib.suppress(ValueError):

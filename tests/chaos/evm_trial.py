@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from pipeline.local.anvil_proxy import SEND, Fault
+from pipeline.local.anvil_proxy import SEND, ProxyFault
 from tests.chains.evm.anvil import AnvilError
 from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_world import EvmRules, EvmWorld
@@ -93,11 +93,11 @@ class EvmTrial(Trial):
         assert row["failed"] is None, f"{self.name}: a job failed: {row['failed']}\n{self.log()}"
         return not row["busy"]
 
-    def misbehave(self, faults: Sequence[tuple[Fault, int | None]]) -> None:
+    def misbehave(self, faults: Sequence[tuple[ProxyFault, int | None]]) -> None:
         """What the node does to broadcasts, in this order, each so many times."""
         for fault, count in faults:
             self.world.network.proxy.plan(fault, SEND, count)
-            if fault is Fault.LATE:
+            if fault is ProxyFault.LATE:
                 asyncio.get_running_loop().call_later(0.5, self.world.network.proxy.released.set)
 
     async def outsider(self, nonce: int) -> None:
@@ -130,7 +130,7 @@ class EvmPlan:
 
     name: str
     arms: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    faults: Sequence[tuple[Fault, int | None]] = ()
+    faults: Sequence[tuple[ProxyFault, int | None]] = ()
     scenario: EvmScenario | None = None
     before: EvmScenario | None = None
     """Before the workers start; blocks stand still then."""

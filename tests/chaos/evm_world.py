@@ -20,7 +20,7 @@ from pipeline.chains.values import Asset, Family
 from pipeline.config import QueueConfig
 from pipeline.curve.keccak import keccak256
 from pipeline.db.pool import Connection, Pool
-from pipeline.devnet.client import Payment
+from pipeline.devnet.client import DevnetTransfer
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil_proxy import SEND
 from pipeline.payments.discipline.discipline import discipline_of
@@ -152,11 +152,11 @@ class EvmWorld(World):
             "run_at = now() WHERE status IN ('active', 'completed'); SET session_replication_role = origin"
         )
 
-    async def payments(self) -> list[Payment]:
+    async def payments(self) -> list[DevnetTransfer]:
         """Everything that left an address of ours, in the order of the chain."""
         node, ours = self.network.node, {self.gas_address, *(wallet.address for wallet in self.wallets)}
         canonical = self.network.provider(node.url).codec.validate_address
-        found: list[Payment] = []
+        found: list[DevnetTransfer] = []
         for number in range(1, await node.height() + 1):
             block = await node.call("eth_getBlockByNumber", hex(number), True)
             for one in block["transactions"]:
@@ -164,23 +164,23 @@ class EvmWorld(World):
                     receipt = await node.call("eth_getTransactionReceipt", one["hash"])
                     if int(receipt["status"], 16):
                         parties = canonical(one["from"]), canonical(one["to"])
-                        found.append(Payment(one["hash"], number, 0, None, *parties, int(one["value"], 16)))
+                        found.append(DevnetTransfer(one["hash"], number, 0, None, *parties, int(one["value"], 16)))
         logs = await node.call("eth_getLogs", {"fromBlock": "0x0", "toBlock": "latest", "topics": [TRANSFER_TOPIC]})
         for log in logs:
             parties = tuple(canonical("0x" + topic[-40:]) for topic in log["topics"][1:])
             number = int(log["blockNumber"], 16)
             raw = int(log["data"], 16)
-            found.append(Payment(log["transactionHash"], number, 0, canonical(log["address"]), *parties, raw))
+            found.append(DevnetTransfer(log["transactionHash"], number, 0, canonical(log["address"]), *parties, raw))
         return [one for one in found if one.sender in ours and one.txid not in self.outsiders]
 
-    async def paid_gas(self) -> list[Payment]:
+    async def paid_gas(self) -> list[DevnetTransfer]:
         """Top-ups: what left the gas wallet and not to itself."""
         return [one for one in await self.payments() if one.sender == self.gas_address != one.receiver]
 
-    async def gaps(self) -> list[Payment]:
+    async def gaps(self) -> list[DevnetTransfer]:
         return [one for one in await self.payments() if one.sender == one.receiver]
 
-    async def swept(self) -> list[Payment]:
+    async def swept(self) -> list[DevnetTransfer]:
         return [one for one in await self.payments() if one.receiver == self.treasury and one.contract is not None]
 
     async def assert_books_equal_chain(self) -> None:

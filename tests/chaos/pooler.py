@@ -11,7 +11,7 @@ from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.embedded.binaries import server_account
+from pipeline.embedded.binaries import server_user
 
 READY_WITHIN = 10.0
 SESSIONS = 8
@@ -73,7 +73,7 @@ server_login_retry = 1
 
     async def start(self) -> None:
         """Raises TimeoutError, and AssertionError with its words when it ends at once."""
-        binary, account = _binary(), server_account(self._directory / "nothing")
+        binary, account = _binary(), server_user(self._directory / "nothing")
         assert binary is not None, unavailable()
         log = self._directory / "pgbouncer.log"
         with log.open("ab") as output:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipeline.local.anvil_proxy import Fault
+from pipeline.local.anvil_proxy import ProxyFault
 from pipeline.payments.crashpoints import CrashPoint
 from tests.chains.evm.anvil import binary
 from tests.chaos.evm_trial import CHEAP, DEAR, EvmPlan, EvmTrial, run_evm_trial
@@ -27,20 +27,20 @@ FULL = os.environ.get("FLAGPOST_CHAOS") == "full"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Faults = list[tuple[Fault, int | None]]
+Faults = list[tuple[ProxyFault, int | None]]
 FAULTS: dict[str, Faults] = {
     "none": [],
-    "reply lost": [(Fault.LOST_REPLY, 2)],
-    "request lost": [(Fault.LOST_REQUEST, 2)],
-    "late": [(Fault.LATE, 2)],
-    "duplicated": [(Fault.DUPLICATED, 2)],
-    "false hash": [(Fault.FALSE_HASH, 2)],
-    "swallowed": [(Fault.SWALLOWED, 2)],
-    "server busy": [(Fault.BUSY, 2)],
-    "429": [(Fault.TOO_MANY, 2)],
-    "503": [(Fault.SUSPENDED, 2)],
-    "html": [(Fault.HTML, 2)],
-    "-32005": [(Fault.LIMIT, 2)],
+    "reply lost": [(ProxyFault.LOST_REPLY, 2)],
+    "request lost": [(ProxyFault.LOST_REQUEST, 2)],
+    "late": [(ProxyFault.LATE, 2)],
+    "duplicated": [(ProxyFault.DUPLICATED, 2)],
+    "false hash": [(ProxyFault.FALSE_HASH, 2)],
+    "swallowed": [(ProxyFault.SWALLOWED, 2)],
+    "server busy": [(ProxyFault.BUSY, 2)],
+    "429": [(ProxyFault.TOO_MANY, 2)],
+    "503": [(ProxyFault.SUSPENDED, 2)],
+    "html": [(ProxyFault.HTML, 2)],
+    "-32005": [(ProxyFault.LIMIT, 2)],
 }
 
 
@@ -72,7 +72,7 @@ def settle(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
 
 def rebroadcast(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
     """The first send reaches nobody, the second meets the fault."""
-    return EvmPlan(name, {"confirmations": [point]}, [(Fault.LOST_REQUEST, 1), *faults], crashes=1)
+    return EvmPlan(name, {"confirmations": [point]}, [(ProxyFault.LOST_REQUEST, 1), *faults], crashes=1)
 
 
 def reorg(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
@@ -109,7 +109,7 @@ def death(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
     async def stand_still(trial: EvmTrial) -> None:
         """No block before the outsider's."""
 
-    return EvmPlan(name, {"confirmations": [point]}, [(Fault.SWALLOWED, None)], steal, stand_still, crashes=1)
+    return EvmPlan(name, {"confirmations": [point]}, [(ProxyFault.SWALLOWED, None)], steal, stand_still, crashes=1)
 
 
 def refused(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:

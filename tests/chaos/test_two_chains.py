@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
-from pipeline.local.anvil_proxy import Fault
+from pipeline.local.anvil_proxy import ProxyFault
 from tests.chains.provider.evm_network import evm_network
 from tests.chaos.evm_trial import EvmTrial
 from tests.chaos.evm_world import EvmRules, EvmWorld
@@ -57,7 +57,7 @@ async def test_both_are_served_by_the_same_processes(
         blocks = asyncio.create_task(trial.make_blocks())
         try:
             if away:
-                anvil.proxy.plan(Fault.HTML, None, None)
+                anvil.proxy.plan(ProxyFault.HTML, None, None)
             for kind in ("confirmations", "consolidation", "gas-topup"):
                 await trial.start(kind)
             await connection.execute("UPDATE wallets SET needs_gas = true, needs_consolidation = true")

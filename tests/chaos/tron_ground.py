@@ -15,7 +15,7 @@ from pipeline.devnet.audit import payments
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.encoding import base58_address
 from pipeline.devnet.faults import Fault, FaultKind
-from pipeline.devnet.network import Network
+from pipeline.devnet.network import Devnet
 from pipeline.devnet.server import DevnetOptions, running
 from pipeline.local.audit import Movement
 from tests.chaos.blows import WALLETS
@@ -37,7 +37,7 @@ TOPUP_CEILING = 9 * TRX // 2
 
 @dataclass(eq=False)
 class TronGround(Ground):
-    network: Network
+    network: Devnet
     devnet: DevnetClient
     _standing: int = 0
 

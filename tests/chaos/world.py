@@ -22,7 +22,7 @@ from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, Family
 from pipeline.config import QueueConfig
 from pipeline.db.pool import Connection, Pool
-from pipeline.devnet.client import DevnetClient, Payment
+from pipeline.devnet.client import DevnetClient, DevnetTransfer
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.payments.discipline.discipline import discipline_of
 from pipeline.payments.intents import Kind
@@ -148,11 +148,11 @@ class World:
         """All jobs that move money, oldest first."""
         return await self.rows("SELECT * FROM job_logs WHERE job_type <> 'sync' ORDER BY seq")
 
-    async def paid_gas(self) -> list[Payment]:
+    async def paid_gas(self) -> list[DevnetTransfer]:
         """What left the gas wallet, by the chain's own word."""
         return [one for one in await self.devnet.audit() if one.sender == self.gas_address]
 
-    async def swept(self) -> list[Payment]:
+    async def swept(self) -> list[DevnetTransfer]:
         """What reached the treasury, by the chain's own word."""
         return [
             one for one in await self.devnet.audit() if one.receiver == self.treasury and one.contract == self.token

@@ -8,7 +8,7 @@ from pipeline.catalog.chains import ChainRow
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.provider import Provider
 from pipeline.db.pool import Connection
-from pipeline.local.anvil_proxy import Fault
+from pipeline.local.anvil_proxy import ProxyFault
 from pipeline.workers.sync import Sync
 from tests.chains.provider.evm_network import EvmNetwork
 from tests.chaos.evm_world import EvmWorld
@@ -81,7 +81,7 @@ async def test_logs_that_were_not_read_are_made_up_for(
     async with running(sync_of(network, watch), database):
         await watch.until(lambda: watch.read == 6)
         await until_looked(network)
-        network.proxy.plan(Fault.HTML, "eth_getLogs", 3)
+        network.proxy.plan(ProxyFault.HTML, "eth_getLogs", 3)
         await network.fund(wallets[2].address, 0, tokens=USDT)
         await network.finalize()
         await watch.until(lambda: watch.read == 7)

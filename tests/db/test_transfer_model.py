@@ -27,7 +27,7 @@ from pipeline.chains.values import (
     UnsignedTransaction,
 )
 from pipeline.db.pool import Connection, pool_of
-from pipeline.payments.ending import Finding
+from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.intents import Kind, LiveAttempt
 from pipeline.payments.requests import OpenRequest
 from pipeline.payments.send.refusals import LeaseLost, MayStillLand, MovedOn, StepRefused
@@ -268,8 +268,8 @@ class Payments(Life):
         effect = Effect(USDT_CONTRACT, moved.sender, moved.receiver, moved.amount, "l0")
         result = TransactionResult(attempt.signed.txid, block, success, 7, (effect,) if success else ())
         before, self.cursor = self.cursor, block
-        self.run(self.settlements.settle_block(self.chain.id, before, block, [Finding(attempt, result)]))
-        again = self.run(self.settlements.settle_one(Finding(attempt, result)))
+        self.run(self.settlements.settle_block(self.chain.id, before, block, [FoundAttempt(attempt, result)]))
+        again = self.run(self.settlements.settle_one(FoundAttempt(attempt, result)))
         assert again == []
         if success:
             (key,) = self.run(_keys(self.connection, payment.id))

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.chains.values import BlockRef, Effect, TransactionResult
 from pipeline.db.pool import Connection, pool_of
-from pipeline.payments.ending import Finding
+from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.settle.store import SettlementStore
 from tests.db.money import GAS_STATION, TREASURY, ask, keep, new_job, new_transfer
@@ -62,10 +62,10 @@ async def bundle(connection: Connection, tron: Chain, store: SettlementStore) ->
     return Bundle(transfers, attempt)
 
 
-def showing(bundle: Bundle, *amounts: int, success: bool = True) -> Finding:
+def showing(bundle: Bundle, *amounts: int, success: bool = True) -> FoundAttempt:
     """A final block in which the transaction moved these amounts."""
     effects = tuple(Effect(None, GAS_STATION, TREASURY, amount, f"o{place}") for place, amount in enumerate(amounts))
-    return Finding(bundle.attempt, TransactionResult(bundle.attempt.signed.txid, BLOCK, success, FEE, effects))
+    return FoundAttempt(bundle.attempt, TransactionResult(bundle.attempt.signed.txid, BLOCK, success, FEE, effects))
 
 
 async def ends(connection: Connection) -> Sequence[tuple[object, ...]]:

@@ -11,7 +11,7 @@ from pipeline.blocks.cursor import CursorMoved
 from pipeline.chains.values import Fate, Finality, Verdict
 from pipeline.db.pool import pool_of
 from pipeline.db.statements import statement
-from pipeline.payments.ending import Finding
+from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.intents import Kind, LiveAttempt
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.world import Desk, World
@@ -236,7 +236,7 @@ class TestConfirmations:
         await world.devnet.mine()
         (attempt,) = await desk.books.live(world.chain_id)
         finding = await self.found(desk, attempt)
-        hollow = Finding(attempt, replace(finding.result, effects=()))
+        hollow = FoundAttempt(attempt, replace(finding.result, effects=()))
         await desk.books.settle_one(hollow)
         (transfer,) = await world.transfers()
         assert transfer["state"] == "reverted"
@@ -257,10 +257,10 @@ class TestConfirmations:
         assert await world.rows("SELECT * FROM job_logs, transfers, chain_transactions") == before
 
     @staticmethod
-    async def found(desk: Desk, attempt: LiveAttempt) -> Finding:
+    async def found(desk: Desk, attempt: LiveAttempt) -> FoundAttempt:
         result = await desk.real_provider.find(attempt.signed.txid, Finality.HEAD)
         assert result is not None
-        return Finding(attempt, result)
+        return FoundAttempt(attempt, result)
 
     @staticmethod
     async def let_it_die(world: World, desk: Desk, job_type: JobType = GAS) -> None:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from pipeline.local.procfile import child_environment
-from pipeline.local.seed import Terms
+from pipeline.local.seed import Seed
 from pipeline.local.stand import Stand, open_stand
 from pipeline.local.tron import TRX
 from tests.conftest import temporary_home
@@ -20,7 +20,7 @@ BLOCK_TIME = 0.5
 """Seconds. Half of the demo's, for the tests' sake; nothing but the waiting changes."""
 
 
-def terms(**changes) -> Terms:
+def terms(**changes) -> Seed:
     """A small set-up on demand, so that wallets nobody touches stay quiet."""
     values = {
         "wallets": 6,
@@ -31,7 +31,7 @@ def terms(**changes) -> Terms:
         "gas_funds": {"tron": 1_000 * TRX},
         "config": {"sweep.interval_seconds": 30},
     }
-    return Terms(**values | changes)
+    return Seed(**values | changes)
 
 
 @pytest.fixture

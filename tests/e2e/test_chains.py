@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 
 from pipeline.chains.values import Family
 from pipeline.local.anvil import BNB, CHAIN_ID, AnvilNetwork, anvil_command, find_anvil
-from pipeline.local.anvil_proxy import SEND, Fault
+from pipeline.local.anvil_proxy import SEND, ProxyFault
 from pipeline.local.networks import NO_ANVIL
 from pipeline.local.procfile import Line, Phase
 from pipeline.local.stand import NO_NODE, Stand, open_stand, until_answered
@@ -98,9 +98,15 @@ async def test_with_faults_between_us_and_the_node_every_treasury_is_exact(home:
     async with open_stand(home, few, chains=("bsc",), server=server_dsn, block_time=BLOCK_TIME, solid_lag=2) as stand:
         chain = stand.chains[0]
         async with OddNode.before(chain.network.url) as proxy:
-            for fault in (Fault.LOST_REPLY, Fault.DUPLICATED, Fault.LOST_REQUEST, Fault.FALSE_HASH, Fault.BUSY):
+            for fault in (
+                ProxyFault.LOST_REPLY,
+                ProxyFault.DUPLICATED,
+                ProxyFault.LOST_REQUEST,
+                ProxyFault.FALSE_HASH,
+                ProxyFault.BUSY,
+            ):
                 proxy.plan(fault, SEND, 2)
-            for fault in (Fault.LOST_REPLY, Fault.HTML, Fault.TOO_MANY, Fault.SUSPENDED):
+            for fault in (ProxyFault.LOST_REPLY, ProxyFault.HTML, ProxyFault.TOO_MANY, ProxyFault.SUSPENDED):
                 proxy.plan(fault, None, 3)
             stand.workers_env["FLAGPOST_NODES_BSC"] = proxy.url
             await stand.start_workers()

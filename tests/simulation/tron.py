@@ -14,10 +14,10 @@ from pipeline.devnet import audit, chain
 from pipeline.devnet.chain import Chain, ChainOptions
 from pipeline.devnet.encoding import address_of, base58_address, keccak256, parse_address
 from pipeline.devnet.node_http import answer
-from pipeline.devnet.nodes import Node
+from pipeline.devnet.nodes import DevnetNode
 from pipeline.devnet.spoil import with_false_txids
 from pipeline.devnet.tokens import ENDOWMENT, Faucet, faucet_key
-from pipeline.devnet.transactions import Code, SignedTransaction
+from pipeline.devnet.transactions import Code, WireTransaction
 from tests.seed import TRX
 from tests.simulation.clock import Clock
 from tests.simulation.network import Moved, OnChain
@@ -65,13 +65,13 @@ class TronNetwork:
     def __init__(self, clock: Clock, dice: random.Random) -> None:
         self._dice = dice
         endowments = {address_of(faucet_key(NAME)): ENDOWMENT}
-        with mock.patch.object(chain, "Clock", return_value=ChainClock(clock)):
+        with mock.patch.object(chain, "ChainClock", return_value=ChainClock(clock)):
             self.chain = Chain(ChainOptions(NAME, SOLID_LAG, endowments=endowments))
         self._faucet = Faucet(self.chain)
         _, contract = self._faucet.deploy_token("Tether USD", "USDT", 6, SUPPLY)
         self.token = Asset("USDT", 6, base58_address(contract))
         self.network_id = self.chain.blocks[0].id.hex()
-        self._nodes = {"http://main": Node("main", self.chain), "http://spare": Node("spare", self.chain)}
+        self._nodes = {"http://main": DevnetNode("main", self.chain), "http://spare": DevnetNode("spare", self.chain)}
         self.urls = list(self._nodes)
         self._down: set[str] = set()
         self._contract = contract
@@ -205,5 +205,5 @@ class TronNetwork:
         return place, url.removeprefix(place + "/")
 
     def _said(self, body: Mapping[str, Any], code: Code) -> Any:
-        txid = SignedTransaction.decode(bytes.fromhex(body["transaction"])).id
+        txid = WireTransaction.decode(bytes.fromhex(body["transaction"])).id
         return {"result": code == Code.SUCCESS, "code": code, "message": "", "txid": txid}

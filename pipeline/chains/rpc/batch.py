@@ -22,7 +22,7 @@ _READ, _NO_CONTRACT = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BalanceEntry:
     """One balance to read, its addresses as 20 bytes."""
 
     place: int
@@ -33,7 +33,7 @@ class Entry:
     """The token as it was written, for messages."""
 
 
-def creation_code(part: Sequence[Entry]) -> bytes:
+def creation_code(part: Sequence[BalanceEntry]) -> bytes:
     """BatchBalances' creation code with its argument."""
     tokens = list(dict.fromkeys(entry.token for entry in part if entry.token is not None))
     numbers: dict[bytes | None, int] = {token: number for number, token in enumerate(tokens, start=1)}
@@ -51,7 +51,7 @@ def block_of(returned: bytes, count: int) -> tuple[int, int]:
     return int.from_bytes(returned[:32], "big"), int.from_bytes(returned[32:64], "big")
 
 
-def balances_of(returned: bytes, part: Sequence[Entry], block: BlockRef, standard: str) -> list[Balance]:
+def balances_of(returned: bytes, part: Sequence[BalanceEntry], block: BlockRef, standard: str) -> list[Balance]:
     """The balances of an answer; ``standard`` (TRC20, ERC20) names what a contract without ``balanceOf`` is not."""
     ends = range(HEAD_BYTES, len(returned), ENTRY_BYTES)
     return [
@@ -59,9 +59,9 @@ def balances_of(returned: bytes, part: Sequence[Entry], block: BlockRef, standar
     ]
 
 
-def split(entries: Sequence[Entry], size: int) -> list[list[Entry]]:
+def split(entries: Sequence[BalanceEntry], size: int) -> list[list[BalanceEntry]]:
     """Chunks of at most ``size`` entries and MAX_TOKENS tokens."""
-    parts: list[list[Entry]] = []
+    parts: list[list[BalanceEntry]] = []
     tokens: set[bytes] = set()
     for entry in entries:
         new = entry.token is not None and entry.token not in tokens
@@ -74,15 +74,15 @@ def split(entries: Sequence[Entry], size: int) -> list[list[Entry]]:
     return parts
 
 
-def no_contract(entry: Entry, block: BlockRef) -> Balance:
+def no_contract(entry: BalanceEntry, block: BlockRef) -> Balance:
     return Balance(None, block, f"{entry.contract} is not a contract: nothing is deployed at that address")
 
 
-def no_token(entry: Entry, block: BlockRef, standard: str) -> Balance:
+def no_token(entry: BalanceEntry, block: BlockRef, standard: str) -> Balance:
     return Balance(None, block, f"contract {entry.contract} is not {standard}: it does not answer balanceOf")
 
 
-def _balance(entry: Entry, answer: bytes, block: BlockRef, standard: str) -> Balance:
+def _balance(entry: BalanceEntry, answer: bytes, block: BlockRef, standard: str) -> Balance:
     if answer[0] == _READ:
         return Balance(int.from_bytes(answer[1:], "big"), block)
     return no_contract(entry, block) if answer[0] == _NO_CONTRACT else no_token(entry, block, standard)

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 from pipeline.chains.errors import ChainError, InvalidAddress
-from pipeline.chains.rpc.batch import Entry, split
+from pipeline.chains.rpc.batch import BalanceEntry, split
 from pipeline.chains.rpc.http import Node
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.chains.values import Balance, BalanceQuery
@@ -31,7 +31,7 @@ class BatchReader(Generic[N, At]):
         self,
         nodes: Nodes[N],
         tail: Callable[[str], bytes],
-        call: Callable[[N, list[Entry], At], Awaitable[list[Balance]]],
+        call: Callable[[N, list[BalanceEntry], At], Awaitable[list[Balance]]],
         *,
         first_chunk: int,
         largest_chunk: int,
@@ -46,19 +46,19 @@ class BatchReader(Generic[N, At]):
     async def read(self, queries: Sequence[BalanceQuery], at: At) -> list[Balance]:
         """In the order of ``queries``; a bad address or contract is an error of its own entry only."""
         answers: list[Balance | None] = [None] * len(queries)
-        entries: list[Entry] = []
+        entries: list[BalanceEntry] = []
         # Checking an address costs more than reading its balance, and wallets have several, tokens thousands.
         tail = cache(self._tail)
         for place, query in enumerate(queries):
             contract = query.asset.contract
             try:
                 owner, token = tail(query.address), None if contract is None else tail(contract)
-                entries.append(Entry(place, owner, token, contract))
+                entries.append(BalanceEntry(place, owner, token, contract))
             except InvalidAddress as error:
                 answers[place] = Balance(None, None, str(error))
         room = asyncio.Semaphore(PARALLEL_CHUNKS)
 
-        async def chunk(part: list[Entry]) -> None:
+        async def chunk(part: list[BalanceEntry]) -> None:
             async with room:
                 for entry, balance in zip(part, await self._chunk(part, at), strict=True):
                     answers[entry.place] = balance
@@ -69,7 +69,7 @@ class BatchReader(Generic[N, At]):
                 raise failure
         return [answer for answer in answers if answer is not None]
 
-    async def _chunk(self, part: list[Entry], at: At) -> list[Balance]:
+    async def _chunk(self, part: list[BalanceEntry], at: At) -> list[Balance]:
         try:
             balances = await self._nodes.ask(lambda node: self._call(node, part, at))
         except TooMuch as error:

@@ -10,7 +10,7 @@ from pipeline.blocks.errors import BlockConflict
 from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.values import BlockContent, BlockRef
-from pipeline.payments.ending import Finding
+from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.send.refusals import refused_by_guard
 from pipeline.payments.settle.lookup import Lookup
@@ -84,7 +84,7 @@ class FinalBlocks:
         for result in content.transactions:
             if result.txid not in by_txid:
                 continue
-            finding = Finding(by_txid[result.txid], result)
+            finding = FoundAttempt(by_txid[result.txid], result)
             if self._lookup.is_foreign(finding):
                 continue
             if await self._lookup.is_agreed(finding):

@@ -11,7 +11,7 @@ from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNod
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Fate, Verdict
 from pipeline.payments.effect import Judged, judge
-from pipeline.payments.ending import Finding
+from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.intents import LiveAttempt, LiveTransfer
 from pipeline.payments.send.refusals import refused_by_guard
 from pipeline.payments.send.signatures import short
@@ -68,7 +68,7 @@ class Lookup:
         self._alarms = {bundle: why for bundle, why in self._alarms.items() if bundle in bundles}
         self._disputes = {bundle: why for bundle, why in self._disputes.items() if bundle in bundles}
 
-    def is_foreign(self, finding: Finding) -> bool:
+    def is_foreign(self, finding: FoundAttempt) -> bool:
         """Whether a transaction with the txid of an attempt is another one than was signed; people are told."""
         attempt, result = finding.attempt, finding.result
         if attempt.is_made_by(result) and (attempt.signed.nonce is not None or self._has_its_bytes(attempt)):
@@ -86,7 +86,7 @@ class Lookup:
         """Settle those that a node shows final; why the others are dead, as far as that one node can know."""
         return await asyncio.gather(*map(self._look_up, by_payment(attempts)))
 
-    async def is_agreed(self, finding: Finding) -> bool:
+    async def is_agreed(self, finding: FoundAttempt) -> bool:
         """Whether no node shows the end of a payment otherwise. False: people are told, and it is to be asked again."""
         try:
             await self._check_failure(finding)
@@ -96,7 +96,7 @@ class Lookup:
         self._disputes.pop(finding.attempt.bundle_id, None)
         return True
 
-    async def _check_failure(self, finding: Finding) -> None:
+    async def _check_failure(self, finding: FoundAttempt) -> None:
         """A payment that one node shows as failed is decided anew, so that no other node may show it as done; and none
         may show that something else arrived. Raises InconsistentNode where one does, ChainUnavailable where none
         answers: nothing is stored then."""
@@ -121,7 +121,7 @@ class Lookup:
         if not found:
             raise ChainUnavailable(f"{wrong.error}; no node confirms it now")
 
-    async def settle(self, finding: Finding) -> bool:
+    async def settle(self, finding: FoundAttempt) -> bool:
         """A row that the database refuses, or that nodes disagree about, holds up none of the others. False: they
         disagree, or none confirms it now; it is to be asked again."""
         if self.is_foreign(finding):
@@ -145,7 +145,7 @@ class Lookup:
         self.tell([finding], {row["attempt_id"] for row in rows})
         return True
 
-    def tell(self, findings: Sequence[Finding], settled: set[int]) -> None:
+    def tell(self, findings: Sequence[FoundAttempt], settled: set[int]) -> None:
         """Log each payment whose attempt was settled."""
         for finding in findings:
             if finding.attempt.id not in settled:
@@ -190,7 +190,7 @@ class Lookup:
                 return LookedUp(attempts)
         for attempt, verdict in zip(attempts, verdicts, strict=True):
             if verdict.fate is Fate.FINAL and verdict.result is not None:
-                finding = Finding(attempt, verdict.result)
+                finding = FoundAttempt(attempt, verdict.result)
                 if self.is_foreign(finding):
                     return LookedUp(attempts)
                 return LookedUp(attempts, settled=await self.settle(finding))

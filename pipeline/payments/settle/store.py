@@ -16,7 +16,7 @@ from pipeline.chains.values import BlockRef, SignedTransaction
 from pipeline.db.rows import execute, fetch, fetch_value
 from pipeline.payments.blocked import Blocked
 from pipeline.payments.crashpoints import CrashPoint, crash_here
-from pipeline.payments.ending import Finding, include, lock, release_jobs, settle
+from pipeline.payments.ending import FoundAttempt, include, lock, release_jobs, settle
 from pipeline.payments.intents import LiveAttempt, signed_from_row
 from pipeline.payments.nonces import Nonces, Released
 from pipeline.payments.reconcile.recording import (
@@ -109,7 +109,7 @@ class SettlementStore:
         return {row["id"] for row in rows}
 
     async def settle_block(
-        self, chain_id: int, start: BlockRef | None, block: BlockRef, findings: Sequence[Finding]
+        self, chain_id: int, start: BlockRef | None, block: BlockRef, findings: Sequence[FoundAttempt]
     ) -> list[DictRow]:
         """Settle all payments of one final block, and the cursor with them. Raises CursorMoved: then nothing is."""
         crash_here(CrashPoint.SETTLE_BEFORE)
@@ -120,7 +120,7 @@ class SettlementStore:
         crash_here(CrashPoint.SETTLE_AFTER)
         return rows
 
-    async def settle_one(self, finding: Finding) -> list[DictRow]:
+    async def settle_one(self, finding: FoundAttempt) -> list[DictRow]:
         """Settle one payment that was looked up by its txid; the cursor stays where it is."""
         crash_here(CrashPoint.SETTLE_BEFORE)
         async with self._pool.connection() as conn, conn.transaction():

@@ -16,7 +16,7 @@ from loguru import logger
 
 from pipeline.chains.values import BlockRef, TransactionResult, Verdict
 from pipeline.payments.blocked import Blocked
-from pipeline.payments.ending import Finding
+from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.settle.attempts import PaymentAttempts, describe
 from pipeline.payments.settle.unresolved import UnresolvedPayments
@@ -78,7 +78,7 @@ async def settle_evidence(
         words = said.get(attempt.id, "not found")
         if result := evidence.found.get(attempt.id):
             logger.error("{}: {}, and it is in block {}", describe(attempt), words, result.block.number)
-            await unresolved.settle(Finding(attempt, result))
+            await unresolved.settle(FoundAttempt(attempt, result))
         elif block := evidence.listed.get(attempt.id):
             logger.error("{}: {}, and block {} lists it", describe(attempt), words, block.number)
             await unresolved.note(attempt, block)

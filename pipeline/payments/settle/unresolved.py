@@ -13,7 +13,7 @@ from loguru import logger
 from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainError
 from pipeline.chains.values import BlockRef
-from pipeline.payments.ending import Finding
+from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.intents import LiveAttempt
 from pipeline.payments.settle.attempts import describe, name_of
 from pipeline.payments.settle.lookup import Lookup
@@ -43,7 +43,7 @@ class UnresolvedPayments:
         self._blocks[attempt.id] = block.id
         logger.warning("{} is in final block {}, and how it ended cannot be told yet", describe(attempt), block.number)
 
-    async def settle(self, finding: Finding) -> None:
+    async def settle(self, finding: FoundAttempt) -> None:
         """Settle what is in a final block; where nodes disagree about it, or none confirms it now, it is asked after.
         Raises psycopg.Error."""
         if not await self._lookup.settle(finding):
@@ -90,7 +90,7 @@ class UnresolvedPayments:
         result = next((one for one in content.transactions if one.txid == txid), None)
         if result is None:
             return txid in content.unreadable
-        return not self._lookup.is_foreign(Finding(attempt, result))
+        return not self._lookup.is_foreign(FoundAttempt(attempt, result))
 
     def _why(self, attempt: LiveAttempt) -> str:
         troubles = "; ".join(self._troubles().values()) or "what they give makes no sense"

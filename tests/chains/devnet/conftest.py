@@ -4,7 +4,7 @@ import aiohttp
 import pytest
 
 from pipeline.devnet.client import DevnetClient
-from pipeline.devnet.network import Network
+from pipeline.devnet.network import Devnet
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chains.devnet.hand import Api, Hand
 
@@ -12,14 +12,14 @@ SOLID_LAG = 3
 
 
 @pytest.fixture
-async def network() -> AsyncIterator[Network]:
+async def network() -> AsyncIterator[Devnet]:
     """Blocks on demand, solid three blocks later, in memory."""
     async with running(DevnetOptions(block_time=0, solid_lag=SOLID_LAG)) as network:
         yield network
 
 
 @pytest.fixture
-async def devnet(network: Network) -> AsyncIterator[DevnetClient]:
+async def devnet(network: Devnet) -> AsyncIterator[DevnetClient]:
     async with DevnetClient(network.main.url) as client:
         yield client
 
@@ -31,7 +31,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def api(session: aiohttp.ClientSession, network: Network) -> Api:
+def api(session: aiohttp.ClientSession, network: Devnet) -> Api:
     return Api(session, network.main.url)
 
 

@@ -6,7 +6,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from pipeline.chains.tron.codec.address import to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.messages import Transaction
-from pipeline.devnet.network import Network
+from pipeline.devnet.network import Devnet
 from tests.chains.devnet.hand import Api, Hand, new_key, selector, stranger, word
 
 
@@ -32,7 +32,7 @@ async def test_txid_is_remembered_before_it_is_validated(alice: Hand, api: Api) 
     assert await refused(api, invalid) == ("DUP_TRANSACTION_ERROR", "Transaction already exists.")
 
 
-async def test_a_full_pool_is_answered_before_the_txid_is_remembered(alice: Hand, api: Api, network: Network) -> None:
+async def test_a_full_pool_is_answered_before_the_txid_is_remembered(alice: Hand, api: Api, network: Devnet) -> None:
     signed = await alice.transfer(stranger(), 1)
     network.chain.max_pending = 0
     assert await refused(api, signed) == ("SERVER_BUSY", "Server busy.")

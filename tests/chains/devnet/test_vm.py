@@ -10,7 +10,7 @@ from eth_abi.abi import decode, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.chains.rpc.batch import Entry, balances_of, block_of, creation_code
+from pipeline.chains.rpc.batch import BalanceEntry, balances_of, block_of, creation_code
 from pipeline.chains.values import BlockRef
 from pipeline.devnet.encoding import keccak256
 from pipeline.devnet.tokens import token_artifact
@@ -250,8 +250,8 @@ def test_batch_reads_by_creation_code(vm: Vm) -> None:
     owners = [b"\x41" + number.to_bytes(20, "big") for number in range(1, 201)]
     for place, owner in enumerate(owners[::4]):
         token.call(ME, "transfer(address,uint256)", owner, place + 1)
-    part = [Entry(place, owner[1:], CONTRACT[1:], "USDT") for place, owner in enumerate(owners)]
-    part += [Entry(200, ME[1:], None, None), Entry(201, ME[1:], OTHER[1:], "no contract")]
+    part = [BalanceEntry(place, owner[1:], CONTRACT[1:], "USDT") for place, owner in enumerate(owners)]
+    part += [BalanceEntry(200, ME[1:], None, None), BalanceEntry(201, ME[1:], OTHER[1:], "no contract")]
     done = vm.simulate_create(ME, creation_code(part), 0, 100 * ENERGY)
     assert done.success
     assert done.energy == 1_845_095

@@ -5,7 +5,7 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.values import Asset, BalanceQuery, Finality
-from pipeline.local.anvil_proxy import Fault
+from pipeline.local.anvil_proxy import ProxyFault
 from tests.chains.evm import multicall3
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import EvmNetwork
@@ -95,7 +95,7 @@ async def test_a_node_that_reads_other_blocks_is_never_believed(network: EvmNetw
 
 async def test_a_broken_node_is_no_reason_to_blame_the_wallets(network: EvmNetwork, provider: EvmProvider) -> None:
     await provider.check_network()
-    network.proxy.plan(Fault.BUSY, "eth_call", None)
+    network.proxy.plan(ProxyFault.BUSY, "eth_call", None)
     with pytest.raises(ChainUnavailable, match="server busy"):
         await provider.balances([BalanceQuery(await network.address(3), network.coin)] * 20)
 

@@ -8,7 +8,7 @@ from pipeline.chains.errors import ChainUnavailable, InconsistentNode, Simulatio
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
-from pipeline.local.anvil_proxy import SEND, Fault
+from pipeline.local.anvil_proxy import SEND, ProxyFault
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import CHAIN_ID, FEE_POLICY, EvmNetwork
 
@@ -39,7 +39,7 @@ async def test_an_answer_that_comes_too_late_is_unknown(network: EvmNetwork, pay
         fee_policy=FEE_POLICY,
     )
     signed = await network.sign(hasty, payment, PAYER)
-    network.proxy.plan(Fault.LATE, SEND)
+    network.proxy.plan(ProxyFault.LATE, SEND)
     reply = await hasty.broadcast(signed)
     assert (reply.outcome, reply.code) == (BroadcastOutcome.UNKNOWN, "timeout")
     network.proxy.released.set()
@@ -52,7 +52,7 @@ async def test_an_answer_that_comes_too_late_is_unknown(network: EvmNetwork, pay
 
 async def test_a_limit_told_by_json_is_obeyed_like_one_told_by_http(network: EvmNetwork, provider: EvmProvider) -> None:
     await provider.check_network()
-    network.proxy.plan(Fault.LIMIT)
+    network.proxy.plan(ProxyFault.LIMIT)
     assert (await provider.block_ref(Finality.HEAD)).number > 0
     assert network.time.slept
     assert network.time.slept[0] >= 1, "the node is left alone meanwhile"
@@ -60,12 +60,12 @@ async def test_a_limit_told_by_json_is_obeyed_like_one_told_by_http(network: Evm
 
 async def test_a_limit_at_a_broadcast_is_unknown(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> None:
     signed = await network.sign(provider, payment, PAYER)
-    network.proxy.plan(Fault.LIMIT, SEND)
+    network.proxy.plan(ProxyFault.LIMIT, SEND)
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.UNKNOWN
 
 
 async def test_a_node_that_takes_no_batches(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> None:
-    network.proxy.plan(Fault.NO_BATCHES, None, None)
+    network.proxy.plan(ProxyFault.NO_BATCHES, None, None)
     signed = await sent(network, provider, payment)
     assert (await provider.verdict(signed)).fate is Fate.FINAL
     refused = network.proxy.requests
@@ -89,10 +89,10 @@ async def test_the_receipt_of_another_transaction_is_refused(
     network: EvmNetwork, provider: EvmProvider, payment: Payment
 ) -> None:
     signed = await sent(network, provider, payment)
-    network.proxy.plan(Fault.OTHER_RECEIPT, "eth_getTransactionReceipt")
+    network.proxy.plan(ProxyFault.OTHER_RECEIPT, "eth_getTransactionReceipt")
     with pytest.raises(InconsistentNode, match=f"gave the receipt of .* for transaction {signed.txid}"):
         await provider.find(signed.txid, Finality.FINAL)
-    network.proxy.plan(Fault.OTHER_RECEIPT, "eth_getTransactionReceipt")
+    network.proxy.plan(ProxyFault.OTHER_RECEIPT, "eth_getTransactionReceipt")
     with pytest.raises(InconsistentNode):
         await provider.verdict(signed)
 
@@ -131,7 +131,7 @@ async def test_a_key_in_a_url_is_used_and_never_shown(network: EvmNetwork) -> No
     )
     assert (await keyed.block_ref(Finality.HEAD)).number > 0
     assert network.proxy.paths[-1] == f"/v3/{secret}"
-    network.proxy.plan(Fault.HTML, None, None)
+    network.proxy.plan(ProxyFault.HTML, None, None)
     with pytest.raises(ChainUnavailable) as caught:
         await keyed.block_ref(Finality.HEAD)
     assert secret not in str(caught.value)

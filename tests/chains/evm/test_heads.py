@@ -17,7 +17,7 @@ from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc import heads as heads_module
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import BlockRef
-from pipeline.local.anvil_proxy import Fault
+from pipeline.local.anvil_proxy import ProxyFault
 from tests.chains.evm.anvil import Anvil
 from tests.chains.provider.evm_network import CHAIN_ID, EvmNetwork
 from tests.patience import PATIENCE
@@ -116,7 +116,7 @@ async def test_polled_where_nothing_is_announced(network: EvmNetwork) -> None:
         await seen(heads, network.node)
         await network.mine()
         await seen(heads, network.node)
-        network.proxy.plan(Fault.LOST_REQUEST, None, 2)
+        network.proxy.plan(ProxyFault.LOST_REQUEST, None, 2)
         await network.mine()
         await seen(heads, network.node)
 

@@ -6,7 +6,7 @@ from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc.logs import FIRST_SPAN
 from pipeline.chains.values import Effect, Finality
-from pipeline.local.anvil_proxy import Fault
+from pipeline.local.anvil_proxy import ProxyFault
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import EvmNetwork
 
@@ -76,7 +76,7 @@ async def test_a_limit_on_requests_is_no_limit_on_ranges(
     network: EvmNetwork, provider: EvmProvider, paid: list[tuple[int, str, int]]
 ) -> None:
     await provider.check_network()
-    network.proxy.plan(Fault.TOO_MANY, "eth_getLogs")
+    network.proxy.plan(ProxyFault.TOO_MANY, "eth_getLogs")
     assert await read(network, provider) == paid
     assert provider._logs.span == FIRST_SPAN
     assert network.time.slept, "it waited instead"

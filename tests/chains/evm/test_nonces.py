@@ -9,7 +9,7 @@ from pipeline.chains.evm.codec import transaction
 from pipeline.chains.evm.provider import EvmProvider, SenderNonces
 from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy
 from pipeline.chains.values import BroadcastOutcome, Family, Fate, Payment, SignedTransaction, UnsignedTransaction
-from pipeline.local.anvil_proxy import Fault
+from pipeline.local.anvil_proxy import ProxyFault
 from tests.building import build, bump
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
 
@@ -179,7 +179,7 @@ async def test_a_node_without_old_receipts_proves_nobody_dead(
     signed = await network.sign(provider, payment, PAYER)
     await provider.broadcast(signed)
     await network.finalize()
-    network.proxy.plan(Fault.NO_RECEIPTS, None, None)
+    network.proxy.plan(ProxyFault.NO_RECEIPTS, None, None)
     verdict = await provider.verdict(signed)
     assert verdict.fate is Fate.OPEN
     assert "it has no receipts of block" in verdict.evidence

@@ -15,7 +15,7 @@ from pipeline.chains.fees import Fee
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.values import Asset, Family, Payment, SignedTransaction, UnsignedTransaction
-from pipeline.local.anvil_proxy import SEND, Fault
+from pipeline.local.anvil_proxy import SEND, ProxyFault
 from pipeline.signing.keyring import Keyring
 from tests.building import build
 from tests.chains.evm.anvil import BASE_FEE, FINALITY_DEPTH, Anvil, anvil
@@ -30,15 +30,15 @@ TOKEN = Path(__file__).parents[3] / "pipeline" / "devnet" / "contracts" / "Token
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
 _FAULTS = {
-    Trouble.HTML: Fault.HTML,
-    Trouble.TOO_MANY: Fault.TOO_MANY,
-    Trouble.BANNED: Fault.BANNED,
-    Trouble.SUSPENDED: Fault.SUSPENDED,
-    Trouble.NO_REPLY: Fault.LOST_REPLY,
-    Trouble.NO_REQUEST: Fault.LOST_REQUEST,
-    Trouble.BUSY: Fault.BUSY,
-    Trouble.FALSE_TXID: Fault.FALSE_HASH,
-    Trouble.REPLIED_TWICE: Fault.DUPLICATED,
+    Trouble.HTML: ProxyFault.HTML,
+    Trouble.TOO_MANY: ProxyFault.TOO_MANY,
+    Trouble.BANNED: ProxyFault.BANNED,
+    Trouble.SUSPENDED: ProxyFault.SUSPENDED,
+    Trouble.NO_REPLY: ProxyFault.LOST_REPLY,
+    Trouble.NO_REQUEST: ProxyFault.LOST_REQUEST,
+    Trouble.BUSY: ProxyFault.BUSY,
+    Trouble.FALSE_TXID: ProxyFault.FALSE_HASH,
+    Trouble.REPLIED_TWICE: ProxyFault.DUPLICATED,
 }
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from pipeline.cli.output import CommandError
-from pipeline.cli.wallet_file import Entry, read_wallets
+from pipeline.cli.wallet_file import WalletEntry, read_wallets
 
 USER = "9a5bd09e-2f3f-4a3e-8a1c-0e3f6d2b1a77"
 
@@ -20,12 +20,15 @@ def test_csv_with_columns_in_any_order(tmp_path):
     path = written(tmp_path, "w.csv", f"User_ID, index, Address\n{USER},10,TA\n\n,,TB\n")
     entries, problems = read_wallets(path)
     assert problems == []
-    assert entries == [Entry("line 2", "TA", 10, UUID(USER)), Entry("line 4", "TB", None, None)]
+    assert entries == [WalletEntry("line 2", "TA", 10, UUID(USER)), WalletEntry("line 4", "TB", None, None)]
 
 
 def test_json_of_addresses_and_objects(tmp_path):
     path = written(tmp_path, "w.json", '["TA", {"address": "TB", "index": 11}]')
-    assert read_wallets(path) == ([Entry("entry 1", "TA", None, None), Entry("entry 2", "TB", 11, None)], [])
+    assert read_wallets(path) == (
+        [WalletEntry("entry 1", "TA", None, None), WalletEntry("entry 2", "TB", 11, None)],
+        [],
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked, Retry, TriggeredBy
-from pipeline.queue.queue import Verdict, verdict
+from pipeline.queue.queue import OutcomeRow, outcome_row
 from pipeline.queue.retries import Backoff
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -51,17 +51,17 @@ def test_jitter_spreads_by_half() -> None:
 
 def test_what_is_written() -> None:
     backoff = Backoff()
-    assert verdict(job(), Parked(), backoff) is None
-    assert verdict(job(), Done({"a": "1"}, clear_flag=True), backoff) == Verdict(
+    assert outcome_row(job(), Parked(), backoff) is None
+    assert outcome_row(job(), Done({"a": "1"}, clear_flag=True), backoff) == OutcomeRow(
         "completed", data={"a": "1"}, clear_flag=True
     )
-    assert verdict(job(), Defer(-3, "why"), backoff) == Verdict("pending", error="why", delay_seconds=0.0)
-    assert verdict(job(), Failed("no"), backoff) == Verdict("failed", error="no", failed_attempts=1)
+    assert outcome_row(job(), Defer(-3, "why"), backoff) == OutcomeRow("pending", error="why", delay_seconds=0.0)
+    assert outcome_row(job(), Failed("no"), backoff) == OutcomeRow("failed", error="no", failed_attempts=1)
 
 
 @given(retry_count=st.integers(0, 5), max_retries=st.integers(0, 5))
 def test_so_many_attempts_and_no_more(retry_count: int, max_retries: int) -> None:
-    written = verdict(job(retry_count=retry_count, max_retries=max_retries), Retry("down"), Backoff())
+    written = outcome_row(job(retry_count=retry_count, max_retries=max_retries), Retry("down"), Backoff())
     assert written is not None
     assert written.failed_attempts == 1
     assert written.status == ("retrying" if retry_count + 1 < max_retries else "failed")

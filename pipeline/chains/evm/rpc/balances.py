@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.chains.evm.codec import address
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, reading
 from pipeline.chains.rpc.answers import hex_bytes
-from pipeline.chains.rpc.batch import Entry, balances_of, block_of, creation_code, no_contract, no_token
+from pipeline.chains.rpc.batch import BalanceEntry, balances_of, block_of, creation_code, no_contract, no_token
 from pipeline.chains.rpc.batch_reader import BatchReader, TooMuch
 from pipeline.chains.rpc.http import TOO_LARGE, NodeFailure
 from pipeline.chains.rpc.nodes import Nodes
@@ -76,7 +76,7 @@ class EvmBalances:
         """In the order of ``queries``, all at one block."""
         return await self.reader.read(queries, Pin(finality))
 
-    async def _call(self, node: EvmNode, part: list[Entry], pin: Pin) -> list[Balance]:
+    async def _call(self, node: EvmNode, part: list[BalanceEntry], pin: Pin) -> list[Balance]:
         block = await pin.block(node)
         if self._has_multicall3 is None:
             code = await node.call("eth_getCode", MULTICALL3, "latest")
@@ -87,7 +87,7 @@ class EvmBalances:
         return await _by_creation(node, part, block)
 
 
-async def _by_creation(node: EvmNode, part: list[Entry], block: BlockRef) -> list[Balance]:
+async def _by_creation(node: EvmNode, part: list[BalanceEntry], block: BlockRef) -> list[Balance]:
     returned = await _simulate(node, {"data": "0x" + creation_code(part).hex()}, block)
     with reading(node, f"a read of {len(part)} balances"):
         number, _ = block_of(returned, len(part))
@@ -99,7 +99,7 @@ async def _by_creation(node: EvmNode, part: list[Entry], block: BlockRef) -> lis
     return balances_of(returned, part, block, "an ERC20")
 
 
-async def _by_multicall3(node: EvmNode, part: list[Entry], block: BlockRef) -> list[Balance]:
+async def _by_multicall3(node: EvmNode, part: list[BalanceEntry], block: BlockRef) -> list[Balance]:
     returned = await _simulate(node, {"to": MULTICALL3, "data": "0x" + _aggregate(part).hex()}, block)
     with reading(node, f"a read of {len(part)} balances"):
         results = _results(returned, len(part))
@@ -121,7 +121,7 @@ async def _simulate(node: EvmNode, call: dict[str, Any], block: BlockRef) -> byt
         return hex_bytes(answer, "the answer", "0x")
 
 
-def _aggregate(part: Sequence[Entry]) -> bytes:
+def _aggregate(part: Sequence[BalanceEntry]) -> bytes:
     """Call data of aggregate3, put together by hand: every call has the same length."""
     yes, data_at, data_length = (value.to_bytes(32, "big") for value in (1, 96, 36))
     head = len(part) * 32
@@ -159,7 +159,7 @@ def _results(returned: bytes, count: int) -> list[tuple[bool, bytes]]:
     return results
 
 
-def _balance(entry: Entry, success: bool, data: bytes, block: BlockRef) -> Balance:
+def _balance(entry: BalanceEntry, success: bool, data: bytes, block: BlockRef) -> Balance:
     if success and len(data) >= 32:
         return Balance(int.from_bytes(data[:32], "big"), block)
     if success and not data:

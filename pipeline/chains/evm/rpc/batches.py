@@ -26,7 +26,7 @@ Post = Callable[[JsonObject | list[JsonObject], str], Awaitable[Any]]
 """Sends one body; the words are what it asks, for messages."""
 
 
-class Batches:
+class BatchedCalls:
     """The batches of one node."""
 
     def __init__(self, node: Node, post: Post, clock: Clock) -> None:

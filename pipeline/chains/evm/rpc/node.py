@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.chains.errors import InconsistentNode, WrongNetwork
-from pipeline.chains.evm.rpc.batches import Batches
+from pipeline.chains.evm.rpc.batches import BatchedCalls
 from pipeline.chains.evm.rpc.replies import LIMIT_EXCEEDED as LIMIT_EXCEEDED
 from pipeline.chains.evm.rpc.replies import METHOD_NOT_FOUND as METHOD_NOT_FOUND
 from pipeline.chains.evm.rpc.replies import RateLimited
@@ -57,7 +57,7 @@ class EvmNode(Node):
         """``books_l1_fee``: what its receipts call a fee for L1 is paid beside the gas."""
         super().__init__(config, api_keys, key_header=KEY_HEADER, clock=clock)
         self.books_l1_fee = books_l1_fee
-        self.batches = Batches(self, self._send, clock or Clock())
+        self.batches = BatchedCalls(self, self._send, clock or Clock())
 
     async def call(self, method: str, *params: Any) -> Any:
         """The ``result`` of one request, as JSON has it."""

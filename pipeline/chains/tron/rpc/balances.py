@@ -5,7 +5,7 @@ node (energy, its 80 ms of CPU) is halved, and the size that passed is remembere
 """
 
 from pipeline.chains.rpc.answers import MAX_HEIGHT, Odd
-from pipeline.chains.rpc.batch import Entry, balances_of, block_of, creation_code
+from pipeline.chains.rpc.batch import BalanceEntry, balances_of, block_of, creation_code
 from pipeline.chains.rpc.batch_reader import BatchReader, TooMuch
 from pipeline.chains.rpc.http import NodeFailure
 from pipeline.chains.rpc.nodes import Nodes
@@ -25,7 +25,7 @@ def reader(nodes: Nodes[TronNode]) -> BatchReader[TronNode, Finality]:
     return BatchReader(nodes, address.to_tail, _call, first_chunk=FIRST_CHUNK, largest_chunk=LARGEST_CHUNK)
 
 
-async def _call(node: TronNode, part: list[Entry], finality: Finality) -> list[Balance]:
+async def _call(node: TronNode, part: list[BalanceEntry], finality: Finality) -> list[Balance]:
     answer = await node.call(
         "triggerconstantcontract", finality, {"owner_address": _NOBODY, "data": creation_code(part).hex()}
     )

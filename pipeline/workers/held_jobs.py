@@ -18,7 +18,7 @@ DEADLINE_MARGIN = 0.95
 """A handler is cut off a little before the database lets others rescue its jobs."""
 
 
-class Batches:
+class HeldJobs:
     """What one executor holds. A job is held from its claim until its outcome is written, or it is handed back."""
 
     def __init__(self, name: str, handler: Handler, changed: Callable[[], None]) -> None:
