@@ -2,8 +2,7 @@
 
 from pipeline.admin.errors import ActionError, InvalidValue
 from pipeline.chains.errors import InvalidAddress
-from pipeline.chains.evm.codec import address as evm_address
-from pipeline.chains.tron.codec import address as tron_address
+from pipeline.chains.families.addresses import validate_address
 from pipeline.chains.values import Family
 from pipeline.keys.addresses import public_branch
 from pipeline.keys.derivation import PublicBranch
@@ -13,11 +12,10 @@ from pipeline.settings import Settings
 
 def canonical_address(family: str, address: str) -> str:
     """The canonical form of an address of that family (``tron``, ``evm``). Raises InvalidValue."""
-    validate = {Family.TRON: tron_address.validate, Family.EVM: evm_address.validate}.get(Family(family))
-    if validate is None:
+    if family not in set(Family):
         raise InvalidValue(f"addresses of {family} chains cannot be checked by this version")
     try:
-        return validate(address)
+        return validate_address(Family(family), address)
     except InvalidAddress as error:
         raise InvalidValue(str(error), "compare it with where you copied it from") from None
 

@@ -1,7 +1,8 @@
 """Gas amounts for a chain that is added without any: TRON's are fixed, an EVM chain's follow its price of gas."""
 
 from dataclasses import dataclass
-from typing import Any
+
+from pipeline.chains.provider import GasPrices
 
 TRANSFER_GAS = 65_000
 """What a token transfer takes, to a receiver that holds none yet."""
@@ -31,10 +32,10 @@ def tron_defaults() -> GasDefaults:
     return _multiples(10**6, (5, 1, 5, 1, 50, 100, 10_000), "default")
 
 
-def evm_defaults(market: Any, l1_fee: int = 0) -> GasDefaults:
+def evm_defaults(market: GasPrices | None, l1_fee: int = 0) -> GasDefaults:
     """In multiples of one token transfer's price: a top-up pays for ten, the flag rises below four.
 
-    ``market`` is the network's (``chains.evm.fees.Market``); None: 1 gwei is assumed. ``l1_fee``: what a rollup charges
+    ``market`` None: 1 gwei is assumed. ``l1_fee``: what a rollup charges
     for its part on L1, wei.
     """
     price = 10**9 if market is None else max(2 * (market.base or 0) + market.tip, market.gas_price, CHEAPEST)

@@ -210,6 +210,10 @@ class GasPrices(Protocol):
         """Of the next block; None where there is none."""
 
     @property
+    def tip(self) -> int:
+        """Paid to the block's producer lately."""
+
+    @property
     def gas_price(self) -> int:
         """The node's own advice for legacy transactions."""
 
@@ -217,8 +221,15 @@ class GasPrices(Protocol):
 class GasProvider(Provider, Protocol):
     """A chain whose fees are gas at a price, and on a rollup a part for L1 (EVM)."""
 
+    @property
+    def gas_cap(self) -> int:
+        """The highest max fee of a first attempt, wei for a unit of gas (``fees.cap``)."""
+
     async def market(self) -> GasPrices:
         """What the network asks for now."""
+
+    async def max_fee(self) -> int:
+        """What a transaction offers now, wei for a unit of gas. Raises FeeCapTooLow."""
 
     async def l1_fee(self, gas_limit: int) -> int:
         """What a rollup charges for the L1 part of a token transfer, wei, margin included; 0 elsewhere."""

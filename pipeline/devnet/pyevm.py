@@ -4,7 +4,7 @@ py-evm's opcodes and gas schedule, on accounts of our own: its own are tries tha
 and that cannot go back to any mark.
 """
 
-from typing import Any, cast
+from typing import Any
 
 from eth.abc import ComputationAPI
 from eth.constants import EMPTY_SHA3
@@ -128,7 +128,7 @@ class _State(PetersburgState):
 class PyEvm(Vm):
     def __init__(self) -> None:
         self._state = _State(None, _block(0, 0), Accounts.state_root)  # type: ignore[arg-type]  # no database below
-        self._accounts = cast(Accounts, self._state._account_db)
+        self._accounts: Accounts = self._state._account_db  # type: ignore[assignment]  # as account_db_class says
 
     def endow(self, address: bytes, sun: int) -> None:
         self._accounts.balances[address[1:]] = sun

@@ -7,11 +7,10 @@ tests hold it against bip-utils, tronpy and eth-account.
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.chains.evm.codec import address as evm_address
-from pipeline.chains.tron.codec import address as tron_address
+from pipeline.chains.families.addresses import address_of
 from pipeline.chains.values import Family
 from pipeline.curve import PublicKey
 
@@ -25,20 +24,11 @@ MAX_INDEX = 2**31 - 1
 
 COIN_TYPES = {Family.TRON: 195, Family.EVM: 60}
 """SLIP-44."""
-_ADDRESS: Mapping[Family, Callable[[PublicKey], str]] = {
-    Family.TRON: tron_address.from_public_key,
-    Family.EVM: evm_address.from_public_key,
-}
 
 
 def derivation_path(family: Family, index: int) -> str:
     """``m/44'/195'/0'/0/i`` on TRON, ``m/44'/60'/0'/0/i`` on EVM."""
     return f"m/44'/{COIN_TYPES[family]}'/0'/0/{checked_index(index)}"
-
-
-def address_of(family: Family, public_key: PublicKey) -> str:
-    """The address of a public key in the family's canonical form."""
-    return _ADDRESS[family](public_key)
 
 
 @dataclass(frozen=True, slots=True)

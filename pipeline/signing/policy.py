@@ -31,8 +31,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.chains.errors import InvalidAddress
-from pipeline.chains.evm.codec import address as evm_address
-from pipeline.chains.tron.codec import address as tron_address
+from pipeline.chains.families.addresses import validate_address
 from pipeline.chains.values import Family
 from pipeline.signing.errors import PolicyError, SigningRefused
 from pipeline.signing.networks import COIN_DECIMALS, NAMED, Network, network_named
@@ -41,8 +40,6 @@ from pipeline.units import InvalidAmount, to_human, to_raw
 GAS_MAX = 150_000
 """Units of gas that one call of a token may use where the policy does not say: twice what USDT's dearest transfer
 takes."""
-
-_VALIDATE = {Family.TRON: tron_address.validate, Family.EVM: evm_address.validate}
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,15 +227,14 @@ def _sections(file: Path | None, given: _File) -> list[NetworkPolicy]:
 def _section(section: _Network, source: str) -> NetworkPolicy:
     """Raises ValueError, InvalidAddress."""
     network = Network.of(section.family, section.id)
-    validate = _VALIDATE[network.family]
     contracts = [
-        ContractPolicy(validate(one.address), one.symbol, _gas_max(network.family, one.gas_max))
+        ContractPolicy(validate_address(network.family, one.address), one.symbol, _gas_max(network.family, one.gas_max))
         for one in section.contract
     ]
     fee_max, day_max = (_coins(network.family, name, getattr(section, name)) for name in ("fee_max", "day_max"))
     if fee_max > day_max:
         raise ValueError(f"fee_max {section.fee_max} is above day_max {section.day_max}: nothing could be signed")
-    treasury = None if section.treasury is None else validate(section.treasury)
+    treasury = None if section.treasury is None else validate_address(network.family, section.treasury)
     if treasury in {one.address for one in contracts}:
         raise ValueError(f"treasury {treasury} is a token contract: what is sent there is lost")
     return NetworkPolicy(
@@ -276,7 +272,7 @@ def _with_treasuries(
                 f"FLAGPOST_TREASURY_EVM_<chain id>, FLAGPOST_TREASURY_TRON_<genesis block id>, or the policy file"
             )
         try:
-            treasury = _VALIDATE[network.family](text)
+            treasury = validate_address(network.family, text)
         except InvalidAddress as error:
             raise PolicyError(f"{variable}: {error}") from None
         known = merged.get(network)

@@ -13,6 +13,7 @@ from pipeline.admin.checks import locks as check_locks
 from pipeline.admin.checks.chain import check_chain as check_one
 from pipeline.admin.checks.findings import Findings
 from pipeline.chains.errors import ChainUnavailable, InconsistentNode, NotAToken, SimulationFailed, WrongNetwork
+from pipeline.chains.provider import Capabilities
 from tests.db.cli_kit import Shell
 from tests.db.doctor_kit import ASKED
 from tests.db.logins import login
@@ -83,6 +84,7 @@ def test_whatever_a_chain_answers_is_a_finding(
     chains: Shell, database: str, monkeypatch: pytest.MonkeyPatch, error: Exception, check: str, said: str
 ) -> None:
     class Node:
+        capabilities = Capabilities()
         closed = False
 
         async def close(self) -> None:

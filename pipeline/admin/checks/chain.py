@@ -108,8 +108,8 @@ async def _ask_nodes(found: Findings, context: ChainContext, provider: Provider)
     questions: dict[str, Callable[[], Awaitable[None]]] = {
         "CHAIN.assets": lambda: _check_tokens(found, context, provider)
     }
-    if chain["family"] == Family.EVM:
-        questions["CHAIN.fees"] = lambda: check_fees(found, chain, context.coins, provider)
+    if (gas := provider.capabilities.gas) is not None:
+        questions["CHAIN.fees"] = lambda: check_fees(found, chain, context.coins, gas)
     if chain["family"] == Family.TRON:
         questions["CHAIN.signer"] = lambda: check_signer(found, context.name, context.native, *addresses, provider)
     questions["CHAIN.treasury"] = lambda: _check_treasury(found, context, provider)

@@ -1,27 +1,22 @@
 """Doctor's questions about the price of gas on an EVM chain: does the cap let anything through, do amounts cover it."""
 
 from collections.abc import Callable
-from typing import cast
 
 from pipeline.admin.checks.findings import Findings
 from pipeline.admin.gas_defaults import TRANSFER_GAS
 from pipeline.admin.session import Row
 from pipeline.chains.errors import FeeCapTooLow
-from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy, choose
-from pipeline.chains.provider import Provider
+from pipeline.chains.provider import GasProvider
 from pipeline.units import parse_raw, to_human
 
 
-async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], provider: Provider) -> None:
+async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], gas: GasProvider) -> None:
     """The network's price against fees.cap, and a token transfer's fee against what a top-up may send."""
     name, check = chain["name"], f"{chain['name']}.fees"
-    policy = FeePolicy.parse(chain["fees"])
-    evm = cast(EvmProvider, provider)
-    market, l1_fee = await evm.market(), await evm.l1_fee(TRANSFER_GAS)
+    market, l1_fee = await gas.market(), await gas.l1_fee(TRANSFER_GAS)
     asked = "no base fee" if not market.base else f"base fee {_gwei(market.base)} gwei"
     try:
-        offer = choose(market, policy, name)
+        max_fee = await gas.max_fee()
     except FeeCapTooLow as error:
         found.warn(
             check,
@@ -29,8 +24,8 @@ async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], p
             f"wait until it falls, or: flagpost config set {name}.fees.cap '{_gwei(2 * error.needed)} gwei'",
         )
         return
-    price = TRANSFER_GAS * offer.max_fee + l1_fee
-    text = f"{name}: {asked}, max fee {_gwei(offer.max_fee)} gwei (cap {_gwei(policy.cap)}); "
+    price = TRANSFER_GAS * max_fee + l1_fee
+    text = f"{name}: {asked}, max fee {_gwei(max_fee)} gwei (cap {_gwei(gas.gas_cap)}); "
     text += f"a token transfer needs up to {coins(price)}"
     text += f", {coins(l1_fee)} of it for its data on L1" if l1_fee else ""
     most, amount = parse_raw(chain["gas_max_per_topup"]), parse_raw(chain["gas_amount"])
@@ -51,4 +46,4 @@ async def check_fees(found: Findings, chain: Row, coins: Callable[[int], str], p
 
 
 def _gwei(wei: int) -> str:
-    return to_human(wei, len(str(GWEI)) - 1)
+    return to_human(wei, 9)

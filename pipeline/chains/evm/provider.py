@@ -137,9 +137,16 @@ class EvmProvider:
         canonical = address.validate(contract)
         return await self._nodes.ask(lambda node: tokens.inspect(node, canonical))
 
+    @property
+    def gas_cap(self) -> int:
+        return self._fees.policy.cap
+
     async def market(self) -> Market:
         """What the network asks for now, wei for a unit of gas."""
         return await self._fees.market()
+
+    async def max_fee(self) -> int:
+        return (await self._fees.quote()).max_fee
 
     async def l1_fee(self, gas_limit: int) -> int:
         """What a rollup charges for the L1 part of a token transfer, wei, margin included; 0 elsewhere."""

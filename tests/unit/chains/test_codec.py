@@ -7,11 +7,11 @@ import pytest
 
 from pipeline.chains.codec import Codec, NumberedCodec
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
+from pipeline.chains.families.addresses import address_of
 from pipeline.chains.families.codecs import codec_of
 from pipeline.chains.fees import EvmParameters, Parameters, TronParameters
 from pipeline.chains.values import Asset, Family, Payment
 from pipeline.curve import PrivateKey
-from pipeline.keys.derivation import address_of
 
 KEY, OTHER = PrivateKey(b"\x07" * 32), PrivateKey(b"\x08" * 32)
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123_000, tzinfo=UTC)

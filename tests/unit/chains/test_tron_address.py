@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chains.errors import InvalidAddress
+from pipeline.chains.families.addresses import address_of
 from pipeline.chains.tron.codec import address
 from pipeline.chains.values import Family
 from pipeline.curve import PrivateKey
-from pipeline.keys.derivation import address_of
 
 GAS = "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH"
 USDT = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"

@@ -6,9 +6,9 @@ import pickle
 import pytest
 from eth_keys.datatypes import Signature
 
+from pipeline.chains.families.addresses import address_of
 from pipeline.chains.values import Family
 from pipeline.curve import PublicKey
-from pipeline.keys.derivation import address_of
 from pipeline.keys.mnemonic import InvalidMnemonic
 from pipeline.keys.private import PrivateBranch
 from pipeline.signing.keyring import Keyring
