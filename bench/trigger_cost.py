@@ -69,7 +69,7 @@ MAKE_DUE = "UPDATE wallet_balances SET next_check_at = now() - interval '1 secon
 
 
 def unchanged(row: Row, round_number: int) -> int:
-    return int(row["known_raw"]) + ((row["id"] + round_number) % 50 == 0)
+    return int(row["known_raw"]) + ((int(row["address"][1:]) + round_number) % 50 == 0)
 
 
 def changed(row: Row, _round_number: int) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bench import versions
 from bench.aims import AIMS, BEST, FLOOR, Bound
 from bench.contestants import OURS
 from bench.hops import split
@@ -91,3 +92,20 @@ def test_an_event_that_was_taken_on_the_way_to_something_else_says_nothing() -> 
     seen["starts"].pop(0)
     with pytest.raises(ValueError, match="3 of 40 events"):
         split(events, seen)
+
+
+@pytest.mark.parametrize(("rounds", "left_out"), [(6, 0), (8, 0), (9, 1), (10, 1), (12, 2), (20, 5)])
+def test_interval_of_a_median(rounds: int, left_out: int) -> None:
+    """As in the tables of the sign test: with 10 figures it goes from the 2nd to the 9th, and is sure by 97.9 %."""
+    assert versions.outside(rounds) == left_out
+
+
+def test_figures_of_two_versions_are_compared_by_name() -> None:
+    report = [{"measure": "drain.cpu", "unit": "µs/job", "rounds": {"flagpost": [3, 1, 2]}, "floor": 7}]
+    assert dict(versions.numbers(report, "")) == {"drain.cpu µs/job, flagpost": 2}
+    assert dict(versions.numbers({"gas": {"blocks": 3, "kind": "x"}, "is_short": True}, "")) == {"gas.blocks": 3}
+
+
+def test_ratio_of_two_versions() -> None:
+    row = versions.compared("blocks", [(2, 2 + n) for n in range(10)])
+    assert (row["ratio"], row["from"], row["to"]) == (3.25, 1.5, 5.0)
