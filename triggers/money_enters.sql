@@ -6,8 +6,8 @@
 -- A signature is asked for only for payments that are requested, with a nonce that is reserved for their bundle and that no other
 -- one ever signed with, and within chains.fee_max; while an attempt of theirs may land, only with its nonce. Bytes enter only in
 -- the commit in which their request is signed, exactly as it was asked, and with their payments on their way: none are kept and held
--- back, and nobody can give them up as unsent. What was found on the chain enters as included, with the record that it is final,
--- and has no bytes. When it entered is taken from the clock, not from the writer.
+-- back, nobody can give them up as unsent, and no request is signed without them. What was found on the chain enters as included,
+-- with the record that it is final, and has no bytes. When it entered is taken from the clock, not from the writer.
 --
 -- That a request was never signed is only what a signer says: where it was refused, the wallet's next payment of that asset waits
 -- until its bytes could not land any more (FP007): the final blocks are read past their expiration, or their nonce is settled.
@@ -230,6 +230,22 @@ BEGIN
 END
 $$;
 
+-- On commit, because a statement may sign requests before it keeps their bytes. One that is signed and has none would be asked
+-- for by nobody, and its payments neither sent nor given up.
+CREATE OR REPLACE FUNCTION refuse_signed_without_bytes() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM chain_transactions a WHERE a.request_id = NEW.request_id) THEN
+        RAISE EXCEPTION 'signing request % cannot become signed: no bytes are kept for it', NEW.request_id USING
+            ERRCODE = 'FP003',
+            HINT = 'Request, attempt, payments and job pass to the confirmation worker together (sql/queries/payments/send/keep.sql).';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 CREATE OR REPLACE TRIGGER money_enters BEFORE INSERT ON transfers
 FOR EACH ROW EXECUTE FUNCTION check_new_transfer();
 
@@ -241,3 +257,8 @@ FOR EACH ROW EXECUTE FUNCTION check_new_chain_transaction();
 
 CREATE OR REPLACE TRIGGER money_handed_over AFTER INSERT ON chain_transactions
 FOR EACH ROW WHEN (NOT NEW.found_on_chain) EXECUTE FUNCTION refuse_bytes_alone();
+
+DROP TRIGGER IF EXISTS money_bytes_kept ON signing_requests;
+CREATE CONSTRAINT TRIGGER money_bytes_kept AFTER UPDATE ON signing_requests
+DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.state = 'signed') EXECUTE FUNCTION refuse_signed_without_bytes();

@@ -2,8 +2,8 @@
 -- says otherwise than payments, attempts and the recorded count of the sender is refused. No nonce becomes another one,
 -- leaves one out, changes against state_transitions, or goes to a bundle of another chain or sender; a void one only to
 -- a gap, or to a payment that was found on the chain, and a lost one only to the latter. None is reserved but in the commit that asks
--- for a signature with it, and none is given back while that may have been given: void where later ones wait for it, and forgotten
--- where it is the last. The proof of what used it, once it counts, stays as it is.
+-- for a signature with it, nor stays so after the one that refuses that; and none is given back while it may have been given: void
+-- where later ones wait for it, and forgotten where it is the last. The proof of what used it, once it counts, stays as it is.
 
 CREATE OR REPLACE FUNCTION move_nonces() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -120,22 +120,27 @@ BEGIN
 END
 $$;
 
--- On commit, because the request names the nonce that was reserved for it.
+-- On commit, because the request names the nonce that was reserved for it, and gives it back after it is refused.
 CREATE OR REPLACE FUNCTION refuse_nonce_without_request() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
+DECLARE
+    alone nonces;
 BEGIN
-    IF EXISTS (SELECT FROM nonces x WHERE x.id = NEW.id AND x.state = 'reserved'
-               AND NOT EXISTS (SELECT FROM signing_requests r
-                               WHERE r.bundle_id = x.bundle_id AND r.nonce = x.nonce AND r.state <> 'refused')
-               AND NOT EXISTS (SELECT FROM chain_transactions a
-                               WHERE a.chain_id = x.chain_id AND a.sender = x.sender AND a.nonce = x.nonce
-                                 AND a.bundle_id = x.bundle_id)) THEN
+    SELECT x.* INTO alone FROM nonces x
+    WHERE x.bundle_id = NEW.bundle_id AND x.state = 'reserved'
+      AND NOT EXISTS (SELECT FROM signing_requests r
+                      WHERE r.bundle_id = x.bundle_id AND r.nonce = x.nonce AND r.state <> 'refused')
+      AND NOT EXISTS (SELECT FROM chain_transactions a
+                      WHERE a.chain_id = x.chain_id AND a.sender = x.sender AND a.nonce = x.nonce
+                        AND a.bundle_id = x.bundle_id);
+    IF FOUND THEN
         RAISE EXCEPTION 'nonce % of % is reserved for bundle % and no signature is asked for with it',
-            NEW.nonce, NEW.sender, NEW.bundle_id USING
+            alone.nonce, alone.sender, alone.bundle_id USING
             ERRCODE = 'FP003',
-            HINT = 'Reserve it in the commit that asks for the signature: later payments of the sender wait behind it.';
+            HINT = 'It is reserved in the commit that asks for the signature, and given back in the one that refuses it: later '
+                   'payments of the sender wait behind it.';
     END IF;
     RETURN NULL;
 END
@@ -181,6 +186,11 @@ DROP TRIGGER IF EXISTS nonces_asked ON nonces;
 CREATE CONSTRAINT TRIGGER nonces_asked AFTER INSERT OR UPDATE ON nonces
 DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW WHEN (NEW.state = 'reserved') EXECUTE FUNCTION refuse_nonce_without_request();
+
+DROP TRIGGER IF EXISTS nonces_asked ON signing_requests;
+CREATE CONSTRAINT TRIGGER nonces_asked AFTER UPDATE ON signing_requests
+DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.state = 'refused' AND NEW.nonce IS NOT NULL) EXECUTE FUNCTION refuse_nonce_without_request();
 
 CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON nonces
 FOR EACH ROW EXECUTE FUNCTION refuse_forgotten_nonce();

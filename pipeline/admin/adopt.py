@@ -145,6 +145,8 @@ async def _adopt(
         raise AdoptionRefused(reading.problems)
     tell(f"writing {len(reading.wallets)} wallets")
     await _write(connection, adoption, reading)
+    if without_hold := await fetch(connection, "adopt/jobs_without_hold"):
+        raise AdoptionRefused([_without_hold(row) for row in without_hold])
 
     tell("re-pointing foreign keys and policies")
     links = await relink(connection)
@@ -314,6 +316,13 @@ async def _write(connection: AsyncConnection[Any], adoption: Adoption, reading: 
         adoption.notes.append(
             f"kept in the schema adopted alone, because it is read or set up anew: {', '.join(aside)}"
         )
+
+
+def _without_hold(row: Mapping[str, Any]) -> str:
+    return (
+        f"job {row['job_id']} is {row['status']}, of type '{row['job_type']}', which Flagpost has not, and names our "
+        f"wallet {row['wallet']}: find out whether it paid, and set its status to completed, failed or cancelled"
+    )
 
 
 async def _paused(connection: AsyncConnection[Any], table: str, *names: str, only: str | None = None) -> None:

@@ -79,9 +79,14 @@ DATABASE_GONE = (
 53, 58                 no memory, disk or connection is left; the disk fails
 54                     a limit of the server, such as max_stack_depth
 55, 57014              a lock that somebody holds; the statement was cancelled or took too long
-FP                     a guard of ours refused it (``payments.send.store.refused_by_guard`` tells it from an outage)
+FP                     a guard of ours refused it (``refused_by_guard`` tells it from an outage)
 =====================  ==========================================================================================
 
 Everything else is a fault of ours, or needs a person: a column that is not there, a right that is missing, a value that
 a constraint refuses, ``XX000``. Those end the process with an error that names it.
 """
+
+
+def refused_by_guard(error: Exception) -> bool:
+    """Whether it was one of our triggers or functions that said no (they have SQLSTATE class FP), and no outage."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("FP")

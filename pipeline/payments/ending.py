@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 from pipeline.chains.values import BlockRef, TransactionResult
 from pipeline.db.rows import fetch
 from pipeline.payments.effect import Judged, judge
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from pipeline.chains.fees import EvmParameters, Parameters, TronParameters
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Asset, Payment
-from pipeline.signing.request import Kind, SigningRequest
+from pipeline.signing.request import SigningRequest
 from pipeline.units import parse_raw
 
 

@@ -7,13 +7,10 @@ consolidation is the pinned treasury, and the bytes are read back instead of tru
 
 from dataclasses import dataclass
 
+from pipeline.chains.kinds import GAP_AMOUNT, Kind
 from pipeline.chains.values import Payment
 from pipeline.keys.derivation import FIRST_USER_INDEX, GAS_INDEX
 from pipeline.signing.errors import SigningRefused
-from pipeline.signing.request import Kind
-
-GAP_AMOUNT = 1
-"""Wei that a sender pays itself to use up a nonce: a payment of nothing could not be told from no payment."""
 
 
 @dataclass(frozen=True, slots=True)

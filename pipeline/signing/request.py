@@ -16,15 +16,6 @@ from pipeline.chains.fees import Parameters
 from pipeline.chains.values import Asset, Family, Payment
 
 
-class Kind(StrEnum):
-    """Why money moves."""
-
-    GAS = "gas"
-    CONSOLIDATION = "consolidation"
-    GAP = "gap"
-    """A sender pays itself, to use up a nonce that later payments wait behind (EVM). Nobody's job."""
-
-
 @dataclass(frozen=True, slots=True)
 class SigningRequest:
     """One transaction to be signed."""

@@ -18,15 +18,14 @@ from loguru import logger
 from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.chains.errors import ChainError, InconsistentNode, WrongNetwork
 from pipeline.chains.provider import Provider
-from pipeline.db.errors import DATABASE_GONE
+from pipeline.db.errors import DATABASE_GONE, refused_by_guard
 from pipeline.log import Seldom
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.reconcile.store import ReconciliationStore
-from pipeline.payments.send.refusals import refused_by_guard
-from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.numbered import Numbering
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
+from pipeline.payments.store import PaymentStore
 from pipeline.printable import reason
 from pipeline.settings import Settings
 from pipeline.workers.chains import Chains, all_is_well, complain, keep_going, until_the_network_is_right
@@ -88,7 +87,7 @@ class Following:
         self._runtime = runtime
         self.provider = provider
         self._of = of
-        stores = SettlementStore(runtime.pool), TransferStore(runtime.pool)
+        stores = SettlementStore(runtime.pool), PaymentStore(runtime.pool)
         numbered, self._announcing = provider.capabilities.numbered, provider.capabilities.heads
         self._announced = asyncio.Event()
         numbering = None

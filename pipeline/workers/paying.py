@@ -12,11 +12,11 @@ from loguru import logger
 
 from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.chains.errors import ChainError
+from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Provider
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.discipline.discipline import discipline_of
-from pipeline.payments.intents import Kind
 from pipeline.payments.send.handler import PayingHandler
 from pipeline.payments.send.prices import PriceWatch
 from pipeline.payments.send.replacement_store import ReplacementStore

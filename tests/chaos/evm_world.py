@@ -30,6 +30,7 @@ from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.numbered import Numbering
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
+from pipeline.payments.store import PaymentStore
 from pipeline.queue.queue import JobQueue
 from pipeline.signing.keyring import Keyring
 from pipeline.signing.local import LocalSigner
@@ -272,7 +273,7 @@ class EvmDesk(Desk):
         self.store = TransferStore(pool)
         self.confirming = confirming
         self.books = SettlementStore(confirming)
-        self.bookkeeper = TransferStore(confirming)
+        self.bookkeeper = PaymentStore(confirming)
         ledger, self.remove_ledger = ledger_of(self)
         tokens = (asset.contract for asset in assets or () if asset.contract is not None)
         may_sign = rules(world.policy(*tokens), ledger)

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Capabilities, Provider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
@@ -25,7 +26,6 @@ from pipeline.db.pool import Connection, Pool
 from pipeline.devnet.client import DevnetClient, DevnetTransfer
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.payments.discipline.discipline import discipline_of
-from pipeline.payments.intents import Kind
 from pipeline.payments.send.consolidations import Consolidations
 from pipeline.payments.send.gas_topups import GasTopups
 from pipeline.payments.send.handler import PayingHandler
@@ -35,6 +35,7 @@ from pipeline.payments.send.sender import Sender
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.settlement import Settlement
 from pipeline.payments.settle.store import SettlementStore
+from pipeline.payments.store import PaymentStore
 from pipeline.queue.jobs import Job, JobType, Outcome
 from pipeline.queue.queue import JobQueue
 from pipeline.signing.keyring import Keyring
@@ -280,7 +281,7 @@ class Desk:
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
         self.books = SettlementStore(confirming)
-        self.bookkeeper = TransferStore(confirming)
+        self.bookkeeper = PaymentStore(confirming)
         ledger, self.remove_ledger = ledger_of(self)
         may_sign = rules(replace(world.policy(*tokens), treasury=treasury), ledger)
         self.signer = LocalSigner(Keyring(mnemonic), may_sign)

@@ -310,6 +310,10 @@ async def test_without_a_mnemonic_every_wallet_is_foreign(old: Db, home: Path) -
             "ALTER TABLE admin_actions DROP COLUMN id; ALTER TABLE admin_actions ADD COLUMN id bigserial",
             "ids are kept, and have to be uuid",
         ),
+        (
+            "UPDATE job_logs SET job_type = 'usdt-sweep' WHERE job_id = 'running'",
+            "job running is active, of type 'usdt-sweep', which Flagpost has not",
+        ),
     ],
 )
 async def test_what_cannot_be_mapped_is_refused_whole(old: Db, settings: Settings, damage: str, reason: str) -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Asset, Payment
-from pipeline.payments.intents import Kind
 from pipeline.queue.jobs import Defer, JobType, Parked
 from pipeline.signing.rules import GAS_WALLET, WALLETS, SigningRules, ceiling_of
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from pipeline.chains.fees import TronParameters
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import (
     Asset,
     BlockRef,
@@ -28,7 +29,7 @@ from pipeline.chains.values import (
 )
 from pipeline.db.pool import Connection, pool_of
 from pipeline.payments.ending import FoundAttempt
-from pipeline.payments.intents import Kind, LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.requests import OpenRequest
 from pipeline.payments.send.refusals import LeaseLost, MayStillLand, MovedOn, StepRefused
 from pipeline.payments.send.request_store import Ask, Kept, Ready, RequestStore

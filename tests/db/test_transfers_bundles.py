@@ -12,10 +12,10 @@ import pytest
 from pipeline.chains.values import BlockRef, Effect, TransactionResult
 from pipeline.db.pool import Connection, pool_of
 from pipeline.payments.ending import FoundAttempt
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.store import SettlementStore
 from tests.db.money import GAS_STATION, TREASURY, ask, keep, new_job, new_transfer
-from tests.db.sessions import rows, value
+from tests.db.sessions import rows, until_blocked, value
 from tests.seed import TRX, Chain, add_wallets
 
 BLOCK = BlockRef(7, "b7", datetime.now(UTC))
@@ -176,7 +176,7 @@ async def test_nothing_joins_a_bundle_while_its_signature_is_asked_for(
     async with await psycopg.AsyncConnection.connect(database) as asking:
         await ask(asking, transfer)
         join = asyncio.create_task(new_transfer(connection, tron, second, job=job, bundle=shared))
-        await asyncio.sleep(0.3)
+        await until_blocked(asking, connection)
         await asking.commit()
         with pytest.raises(psycopg.DatabaseError, match="a signature was asked for bundle") as refused:
             await join

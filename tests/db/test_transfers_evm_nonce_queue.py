@@ -3,7 +3,7 @@ longer than the bound of a line, people hear of it, nothing is piled up behind, 
 
 import pytest
 
-from pipeline.payments.intents import Kind
+from pipeline.chains.kinds import Kind
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Finality
 from pipeline.db.statements import statement
-from pipeline.payments.intents import Kind
 from pipeline.payments.reconcile import reconciliation
 from pipeline.payments.reconcile.nonce_uses import NonceUse
 from pipeline.payments.reconcile.store import ReconciliationStore

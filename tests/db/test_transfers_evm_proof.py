@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.chains.evm.rpc.node import EvmNode, Request
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Effect, Family, Finality
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX
-from pipeline.payments.intents import Kind
 from pipeline.payments.send.replacement_store import ReplacementStore
 from pipeline.payments.settle import settlement as settle
 from pipeline.queue.jobs import Defer, JobType, Parked

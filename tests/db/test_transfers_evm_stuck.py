@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import psycopg
 import pytest
 
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Family, Payment
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX
-from pipeline.payments.intents import Kind
 from pipeline.payments.send.refusals import MovedOn
 from pipeline.payments.send.replacement_store import ReplacementStore, Wanted
 from pipeline.queue.jobs import Defer, Job, JobType, Parked

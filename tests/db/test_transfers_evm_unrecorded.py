@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.chains.evm.provider import SenderNonces
-from pipeline.payments.intents import Kind
+from pipeline.chains.kinds import Kind
 from pipeline.payments.reconcile import nonce_search, reconciliation
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld

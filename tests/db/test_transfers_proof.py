@@ -11,8 +11,8 @@ from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
 from pipeline.chains.values import Asset, BlockContent, BlockRef, Finality
+from pipeline.db.errors import refused_by_guard
 from pipeline.devnet.faults import FaultKind
-from pipeline.payments.send.refusals import refused_by_guard
 from pipeline.queue.jobs import JobType
 from tests.chaos.world import Desk, Interposed, World
 from tests.seed import USDT, Wallet

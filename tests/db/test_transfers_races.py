@@ -7,9 +7,9 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import BalanceQuery, Finality
 from pipeline.db.pool import Pool
-from pipeline.payments.intents import Kind
 from pipeline.payments.requests import OpenRequest
 from pipeline.payments.send.refusals import LeaseLost, MovedOn
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked

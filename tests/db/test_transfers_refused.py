@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
+from pipeline.chains.kinds import Kind
 from pipeline.db.rows import fetch
-from pipeline.payments.intents import Kind
 from pipeline.payments.send import request_store
 from pipeline.queue.jobs import Defer, Failed, JobType, Outcome, Parked
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, Signed, SigningRequest

@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from pipeline.blocks.cursor import CursorMoved
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Fate, Finality, Verdict
 from pipeline.db.pool import pool_of
 from pipeline.db.statements import statement
 from pipeline.payments.ending import FoundAttempt
-from pipeline.payments.intents import Kind, LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import claim, leave_asked, outlived, requests, send_answer, states

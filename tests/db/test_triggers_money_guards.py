@@ -13,7 +13,7 @@ from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import leave_asked, states
 from tests.db.test_transfers_evm_stuck import outsider, stuck
-from tests.seed import USDT
+from tests.seed import USDT, Wallet
 
 GAS = JobType.GAS_TOPUP
 EXPIRED = "UPDATE chain_transactions SET state = 'expired'"
@@ -243,6 +243,31 @@ async def test_a_second_live_attempt_on_tron(on_tron: World) -> None:
 async def test_what_may_be_signed_is_given_up_by_nobody(on_asked: World, role: str) -> None:
     """Not its payment, and not by who says that nothing was signed while somebody keeps the bytes."""
     assert await refused(on_asked, "UPDATE transfers SET state = 'rejected', settled_at = now()", role=role) is not None
+
+
+@pytest.mark.parametrize("role", [EXECUTOR, "none"])
+async def test_a_request_is_signed_with_its_bytes(on_asked: World, role: str) -> None:
+    """Else nobody asks for it again, and its payment is neither sent nor given up: it stands in the way for ever."""
+    signed = "UPDATE signing_requests SET state = 'signed' WHERE state = 'asked'"
+    given_up = "UPDATE transfers SET state = 'rejected', settled_at = now()"
+    for statements in ([signed], [signed, given_up]):
+        said = await refused(on_asked, *statements, role=role)
+        assert said is not None
+        assert "no bytes are kept" in said
+
+
+@pytest.mark.parametrize("role", [EXECUTOR, "none"])
+async def test_a_request_is_refused_with_its_nonce(
+    evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, role: str
+) -> None:
+    """Else later payments of the sender wait behind a nonce that nobody fills."""
+    await leave_asked(evm, evm_desk)
+    refuse = "UPDATE signing_requests SET state = 'refused', refusal = 'by hand'"
+    give_back = "SELECT give_back_nonce(bundle_id) FROM transfers"
+    said = await refused(evm, refuse, role=role)
+    assert said is not None
+    assert "no signature is asked for with it" in said
+    assert await refused(evm, refuse, give_back, role=role) is None
 
 
 @pytest.mark.parametrize("state", ["void", "lost", "used"])

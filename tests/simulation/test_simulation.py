@@ -7,8 +7,9 @@ from unittest import mock
 
 import pytest
 
+from pipeline.payments.broadcast import send_bytes
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.signatures import Answered, Signatures, send_bytes
+from pipeline.payments.send.signatures import Answered, Signatures
 from tests.simulation.database import Database
 from tests.simulation.fate import Decision
 from tests.simulation.run import NETWORKS, run

@@ -12,15 +12,15 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
+from pipeline.chains.kinds import GAP_AMOUNT, Kind
 from pipeline.chains.values import BlockRef, TransactionResult
 from pipeline.db.rows import fetch, fetch_value
 from pipeline.payments.effect import Judged, judge
 from pipeline.payments.ending import Ended, end, lock, release_jobs
-from pipeline.payments.intents import Kind, LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.reconcile.nonce_uses import NonceUse
 from pipeline.payments.states import TransferState
 from pipeline.queue.jobs import JobType
-from pipeline.signing.authority import GAP_AMOUNT
 
 _JOB_TYPES = {Kind.GAS: JobType.GAS_TOPUP, Kind.CONSOLIDATION: JobType.CONSOLIDATION}
 

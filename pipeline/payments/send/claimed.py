@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.chains.fees import Fee
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Payment
-from pipeline.payments.intents import Context, Kind
+from pipeline.payments.intents import Context
 from pipeline.payments.send.gas_funds import GasFunds
 from pipeline.payments.terms import AssetTerms
 from pipeline.queue.jobs import Job

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from pipeline.chains.errors import ChainError, NotAToken, SimulationFailed
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Finality, Payment
 from pipeline.payments.decide.consolidation import LOOK_AGAIN_SECONDS, afford, lacks_reserve, plan_consolidation
 from pipeline.payments.decide.decisions import Holdings, NeedsGas, Pay, Skip, Wait
-from pipeline.payments.intents import Kind
 from pipeline.payments.send.claimed import Claimed, Order, Orders
 from pipeline.payments.send.handler import Decided, PayingHandler, ours, skipped, waiting
 from pipeline.payments.send.holdings import Unreadable, estimates, read_holdings, without_tokens

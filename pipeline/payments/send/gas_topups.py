@@ -8,11 +8,11 @@ from loguru import logger
 
 from pipeline.chains.errors import InsufficientFunds, PermissionChanged, SimulationFailed
 from pipeline.chains.fees import Fee, TronFee
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import BalanceQuery, Finality, Payment
 from pipeline.log import Seldom
 from pipeline.payments.decide.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.payments.decide.gas import decide_gas
-from pipeline.payments.intents import Kind
 from pipeline.payments.send.claimed import Claimed, Order, Orders
 from pipeline.payments.send.gas_funds import GasFunds, Promised
 from pipeline.payments.send.handler import Decided, PayingHandler, ours, skipped

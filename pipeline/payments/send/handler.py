@@ -16,9 +16,9 @@ from typing import Any, ClassVar, TypeVar
 import psycopg
 from loguru import logger
 
+from pipeline.chains.kinds import Kind
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.decide.decisions import Skip, Wait
-from pipeline.payments.intents import Kind
 from pipeline.payments.send.claimed import Claimed, Orders
 from pipeline.payments.send.outcomes import WRONG_NETWORK_PAUSE_SECONDS, outcome_of
 from pipeline.payments.send.refusals import LeaseLost, StepRefused

@@ -12,7 +12,7 @@ from pipeline.chains.errors import (
     PermissionChanged,
     WrongNetwork,
 )
-from pipeline.db.errors import DATABASE_GONE
+from pipeline.db.errors import DATABASE_GONE, refused_by_guard
 from pipeline.payments.send.refusals import (
     BudgetExhausted,
     CooldownActive,
@@ -25,7 +25,6 @@ from pipeline.payments.send.refusals import (
     UnfinishedNonce,
     UnknownTransactions,
     UnusualFee,
-    refused_by_guard,
 )
 from pipeline.printable import printable
 from pipeline.queue.jobs import Defer, Failed, Job, Outcome, Parked, Retry

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import psycopg
 from psycopg import errors
 
 
@@ -59,11 +58,6 @@ class SenderStuck(StepRefused):
 
 class SenderHeld(StepRefused):
     """A sender did what is no payment of ours: a person has to look before it pays again, or is given gas."""
-
-
-def refused_by_guard(error: Exception) -> bool:
-    """Whether it was one of our triggers or functions that said no (they have SQLSTATE class FP), and no outage."""
-    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("FP")
 
 
 @contextmanager

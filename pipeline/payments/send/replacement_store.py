@@ -8,9 +8,10 @@ from uuid import UUID
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Asset, Payment, SignedTransaction
 from pipeline.db.rows import fetch
-from pipeline.payments.intents import Kind, signed_from_row
+from pipeline.payments.live import signed_from_row
 from pipeline.units import parse_raw
 
 _AT_ONCE = 200

@@ -18,16 +18,16 @@ from loguru import logger
 
 from pipeline.chains.errors import ChainError, FeeCapTooLow, InsufficientFunds, SimulationFailed
 from pipeline.chains.fees import Parameters
+from pipeline.chains.kinds import GAP_AMOUNT, Kind
 from pipeline.chains.provider import NumberedProvider
 from pipeline.chains.values import BalanceQuery, Finality, Payment, UnsignedTransaction
-from pipeline.payments.intents import Kind
+from pipeline.db.errors import refused_by_guard
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.refusals import BudgetExhausted, MovedOn, UnusualFee, refused_by_guard
+from pipeline.payments.send.refusals import BudgetExhausted, MovedOn, UnusualFee
 from pipeline.payments.send.replacement_store import ReplacementStore, Void, Wanted
 from pipeline.payments.send.request_store import Ask
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.terms import Terms
-from pipeline.signing.authority import GAP_AMOUNT
 from pipeline.signing.errors import SigningDeferred, SigningRefused
 
 

@@ -18,10 +18,10 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.fees import Parameters
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Payment, SignedTransaction, UnsignedTransaction
 from pipeline.db.rows import fetch
 from pipeline.payments.crashpoints import FIRST, CrashPoint, Passage, crash_here
-from pipeline.payments.intents import Kind
 from pipeline.payments.requests import OpenRequest, parameters_column
 from pipeline.payments.send.gas_funds import GasFunds, check_gas_funds
 from pipeline.payments.send.refusals import LeaseLost, MovedOn, StepRefused, refusals

@@ -19,11 +19,12 @@ from loguru import logger
 
 from pipeline.chains.errors import ChainError
 from pipeline.chains.fees import Parameters
+from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Cost, Payment, UnsignedTransaction
 from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
 from pipeline.payments.discipline.discipline import Discipline
-from pipeline.payments.intents import Context, Intent, Kind
+from pipeline.payments.intents import Context, Intent
 from pipeline.payments.send.claimed import Claimed, Order, Orders
 from pipeline.payments.send.prices import PriceWatch
 from pipeline.payments.send.refusals import UnfinishedNonce, UnknownTransactions

@@ -11,11 +11,12 @@ from itertools import groupby
 from loguru import logger
 from psycopg import Error as DatabaseTrouble
 
-from pipeline.chains.errors import BadSignature, ChainError, InconsistentNode, UndecodableTransaction
+from pipeline.chains.errors import BadSignature, UndecodableTransaction
+from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import SignedTransaction
+from pipeline.payments.broadcast import send_bytes, short
 from pipeline.payments.crashpoints import FIRST, GAP, REPLACEMENT, CrashPoint, Passage, crash_here
-from pipeline.payments.intents import Kind
 from pipeline.payments.requests import OpenRequest
 from pipeline.payments.send.refusals import MovedOn
 from pipeline.payments.send.request_store import Kept, Ready, RequestStore
@@ -165,24 +166,6 @@ def _passage(request: OpenRequest) -> Passage:
     if request.replaces is not None:
         return REPLACEMENT
     return GAP if request.kind is Kind.GAP else FIRST
-
-
-async def send_bytes(provider: Provider, signed: SignedTransaction, repeat: int = 0) -> str:
-    """Send the bytes, sent ``repeat`` times before, and put the answer into one line. Whatever it is, it proves
-    nothing."""
-    try:
-        reply = await provider.broadcast(signed, repeat)
-    except InconsistentNode as contradiction:
-        logger.error("tx {}: {}", short(signed.txid), contradiction)
-        return f"inconsistent node: {contradiction}"
-    except ChainError as error:
-        return f"{type(error).__name__}: {error}"
-    return f"{reply.outcome}: {reply.code} {reply.message}".strip()
-
-
-def short(txid: str) -> str:
-    """``ab12cd34…``, enough to find a transaction by."""
-    return f"{txid.removeprefix('0x')[:8]}…"
 
 
 def _tell(one: Ready, reply: str) -> None:

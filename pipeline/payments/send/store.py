@@ -15,21 +15,20 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
+from pipeline.chains.kinds import Kind
 from pipeline.db.rows import fetch
 from pipeline.payments.crashpoints import CrashPoint, crash_here
-from pipeline.payments.intents import Context, Kind
+from pipeline.payments.intents import Context
 from pipeline.payments.send.gas_funds import Promised
 from pipeline.payments.send.refusals import LeaseLost, MovedOn
+from pipeline.payments.store import PaymentStore
 from pipeline.payments.terms import Terms
 from pipeline.queue.jobs import Job
 from pipeline.units import parse_raw
 
 
-class TransferStore:
+class TransferStore(PaymentStore):
     """Payments in the database, for the processes that send them."""
-
-    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
-        self.pool = pool
 
     async def terms(self, chain_id: int) -> Terms:
         """The chain's rules at this moment."""
@@ -72,22 +71,6 @@ class TransferStore:
                 raise MovedOn(f"transfer {transfer_id} may be signed or on its way, or is settled")
             crash_here(CrashPoint.REJECT_OPEN)
         crash_here(CrashPoint.REJECT_AFTER)
-
-    async def reject_orphans(self, chain_id: int, wallet_id: UUID | None = None) -> list[int]:
-        """Give up payments that nobody is asked to sign and whose jobs have finished; returns their ids."""
-        async with self.pool.connection() as conn, conn.transaction():
-            found = await fetch(conn, "payments/send/lock_orphans", chain_id=chain_id, wallet_id=wallet_id)
-            if not found:
-                return []
-            rows = await fetch(conn, "payments/send/reject_orphans", transfer_ids=[row["id"] for row in found])
-        return [row["id"] for row in rows]
-
-    async def record_reply(self, attempt_id: int, reply: str) -> None:
-        """Note a node's answer to a broadcast; it decides nothing."""
-        async with self.pool.connection() as conn, conn.transaction():
-            await fetch(conn, "payments/send/record_reply", attempt_id=attempt_id, reply=reply)
-            crash_here(CrashPoint.REPLY_OPEN)
-        crash_here(CrashPoint.REPLY_AFTER)
 
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self.pool.connection() as conn:

@@ -3,8 +3,9 @@ they are replaced."""
 
 from collections.abc import Sequence
 
-from pipeline.payments.intents import Kind, LiveAttempt, LiveTransfer
-from pipeline.payments.send.signatures import short
+from pipeline.chains.kinds import Kind
+from pipeline.payments.broadcast import short
+from pipeline.payments.live import LiveAttempt, LiveTransfer
 from pipeline.units import to_human
 
 PaymentAttempts = Sequence[LiveAttempt]

@@ -16,7 +16,7 @@ from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import BlockContent, BlockRef, Verdict
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.attempts import PaymentAttempts, describe, name_of, txids
 from pipeline.payments.settle.lookup import Lookup
 from pipeline.payments.settle.store import SettlementStore

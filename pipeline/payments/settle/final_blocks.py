@@ -10,9 +10,9 @@ from pipeline.blocks.errors import BlockConflict
 from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.values import BlockContent, BlockRef
+from pipeline.db.errors import refused_by_guard
 from pipeline.payments.ending import FoundAttempt
-from pipeline.payments.intents import LiveAttempt
-from pipeline.payments.send.refusals import refused_by_guard
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.lookup import Lookup
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.settle.unresolved import UnresolvedPayments

@@ -7,7 +7,7 @@ from loguru import logger
 from pipeline.blocks.follower import ReadBlock
 from pipeline.blocks.trail import BlockTrail
 from pipeline.chains.values import BlockRef
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.attempts import describe
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.settle.unresolved import UnresolvedPayments

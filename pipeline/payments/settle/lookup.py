@@ -10,11 +10,11 @@ from loguru import logger
 from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNode, UndecodableTransaction
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Fate, Verdict
+from pipeline.db.errors import refused_by_guard
+from pipeline.payments.broadcast import short
 from pipeline.payments.effect import Judged, judge
 from pipeline.payments.ending import FoundAttempt
-from pipeline.payments.intents import LiveAttempt, LiveTransfer
-from pipeline.payments.send.refusals import refused_by_guard
-from pipeline.payments.send.signatures import short
+from pipeline.payments.live import LiveAttempt, LiveTransfer
 from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, describe, describe_transfer, name_of
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.states import TransferState

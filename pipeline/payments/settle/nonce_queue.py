@@ -24,7 +24,7 @@ from pipeline.chains.errors import UndecodableTransaction
 from pipeline.chains.provider import NumberedProvider
 from pipeline.chains.values import BlockRef
 from pipeline.payments.blocked import Blocked
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.attempts import PaymentAttempts, by_payment, describe_transfer, name_of, nonce_of
 from pipeline.payments.settle.store import FirstInQueue, SettlementStore
 

@@ -7,10 +7,10 @@ from loguru import logger
 
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Finality
+from pipeline.payments.broadcast import send_bytes, short
 from pipeline.payments.crashpoints import CrashPoint, crash_here
-from pipeline.payments.send.signatures import send_bytes, short
-from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.store import Repeat, SettlementStore
+from pipeline.payments.store import PaymentStore
 
 _REPEATS_A_ROUND = 100
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -24,7 +24,7 @@ class Rebroadcasts:
         self,
         chain_id: int,
         store: SettlementStore,
-        transfers: TransferStore,
+        transfers: PaymentStore,
         provider: Provider,
         block_seconds: float,
         slots: asyncio.Semaphore,

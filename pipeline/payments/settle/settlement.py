@@ -21,8 +21,7 @@ from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainError
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import BlockContent, BlockRef, Finality, Verdict
-from pipeline.payments.intents import LiveAttempt
-from pipeline.payments.send.store import TransferStore
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.attempts import PaymentAttempts
 from pipeline.payments.settle.blocked_senders import BlockedSenders
 from pipeline.payments.settle.expiring import ExpiringStrategy
@@ -38,6 +37,7 @@ from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.settle.strategy import SettlementStrategy, View
 from pipeline.payments.settle.superseded import SupersededPayments
 from pipeline.payments.settle.unresolved import UnresolvedPayments
+from pipeline.payments.store import PaymentStore
 
 LONGEST_SCAN_SECONDS = 600.0
 """Of blocks. After a longer absence the few payments that were out are looked up one by one."""
@@ -54,7 +54,7 @@ class Settlement:
         self,
         chain_id: int,
         store: SettlementStore,
-        transfers: TransferStore,
+        transfers: PaymentStore,
         provider: Provider,
         block_seconds: float,
         numbering: Numbering | None = None,

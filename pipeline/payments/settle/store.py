@@ -17,7 +17,7 @@ from pipeline.db.rows import execute, fetch, fetch_value
 from pipeline.payments.blocked import Blocked
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.ending import FoundAttempt, include, lock, release_jobs, settle
-from pipeline.payments.intents import LiveAttempt, signed_from_row
+from pipeline.payments.live import LiveAttempt, signed_from_row
 from pipeline.payments.nonces import Nonces, Released
 from pipeline.payments.reconcile.recording import (
     NonceProof,

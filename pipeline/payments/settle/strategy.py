@@ -17,7 +17,7 @@ from loguru import logger
 from pipeline.chains.values import BlockRef, TransactionResult, Verdict
 from pipeline.payments.blocked import Blocked
 from pipeline.payments.ending import FoundAttempt
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.attempts import PaymentAttempts, describe
 from pipeline.payments.settle.unresolved import UnresolvedPayments
 

@@ -21,7 +21,7 @@ from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.provider import NumberedProvider
 from pipeline.chains.values import BlockRef
 from pipeline.payments.blocked import Blocked
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.nonces import Nonces, Released
 from pipeline.payments.reconcile.nonce_counts import node_that_denies
 from pipeline.payments.reconcile.nonce_uses import NonceUse, uses_in

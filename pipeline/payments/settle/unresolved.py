@@ -14,7 +14,7 @@ from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainError
 from pipeline.chains.values import BlockRef
 from pipeline.payments.ending import FoundAttempt
-from pipeline.payments.intents import LiveAttempt
+from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.attempts import describe, name_of
 from pipeline.payments.settle.lookup import Lookup
 from pipeline.payments.settle.store import SettlementStore

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Asset, Payment
-from pipeline.payments.intents import Kind
 from pipeline.signing.authority import Authority, SigningRefused, check_intent, check_wallet, signing_index
 
 GAS, TREASURY, OURS, THEIRS = "T-gas", "T-treasury", "T-ours", "T-theirs"

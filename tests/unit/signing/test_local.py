@@ -8,13 +8,14 @@ import pytest
 
 from pipeline.chains.families.codecs import codec_of
 from pipeline.chains.fees import EvmParameters, TronParameters
+from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Family
 from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.signing.keyring import Keyring
 from pipeline.signing.ledger import SpendingLedger
 from pipeline.signing.local import LocalSigner
 from pipeline.signing.networks import NAMED
-from pipeline.signing.request import Kind, Never, RefusedLater, RefusedNever, Signed, SigningRequest
+from pipeline.signing.request import Never, RefusedLater, RefusedNever, Signed, SigningRequest
 from pipeline.signing.rules import GAS_WALLET, WALLETS, SigningRules, ceiling_of
 from tests.policy import policy
 
