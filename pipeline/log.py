@@ -97,7 +97,7 @@ def _on_one_line(record: "Record") -> None:
 
 
 def _traceback(record: "Record") -> str:
-    """The lines of a traceback, set in: what an error says may have lines that look like ours."""
+    """The lines of a traceback, set in: an error's text may contain lines in our log's format."""
     error = record["exception"]
     if error is None or error.value is None:
         return ""

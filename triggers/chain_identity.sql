@@ -1,4 +1,4 @@
--- Which network a chain is does not change once a signature was asked for it, or its books of a sender were begun: the gas wallet
+-- Which network a chain is does not change once a signature was asked for it, or a sender of it was recorded: the gas wallet
 -- has one address on all chains of a family, and what is out on one network would be proved dead by the blocks of another,
 -- made again, and land after all. And a network is written in one form, so that no two rows are the same one
 -- (chains_family_network_id_key): TRON's genesis id in lower case, a chain id without leading zeros.

@@ -46,7 +46,7 @@ BEGIN
             rules.name, OLD.block_number, date_trunc('second', OLD.block_time), NEW.block_number,
             date_trunc('second', NEW.block_time) USING
             ERRCODE = 'FP017',
-            HINT = 'A node gave a height that is none; or chains.block_time is much too long. Nothing is booked by it.';
+            HINT = 'A node gave a wrong height; or chains.block_time is much too long. Nothing is settled by that height.';
     END IF;
     RETURN NEW;
 END

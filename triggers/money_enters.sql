@@ -1,4 +1,4 @@
--- A payment enters the books only at the beginning of its way, and only if its parts belong together: transfers as
+-- A payment is inserted only at the beginning of its way, and only if its parts belong together: transfers as
 -- requested; job, wallet and asset of one chain; gas is the native coin sent to the wallet, a consolidation is a token sent from
 -- it, a gap a coin to its own sender. One that names no bundle gets one of its own; nothing joins a bundle for which a signature
 -- was asked.

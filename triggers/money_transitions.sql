@@ -33,7 +33,7 @@ BEGIN
 END
 $$;
 
--- After the statement, because a payment and its attempts are settled, buried and given up in one.
+-- After the statement, because a payment and its attempts are settled, expired and rejected in one.
 CREATE OR REPLACE FUNCTION check_ended_transfers() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp

@@ -1,7 +1,7 @@
 -- What is proved about a sender only grows: its first nonce is decided once, the count of its final transactions and the block
--- it was read at never go back (nor the time at which a person vouched for it), and that block is one that the final blocks were read up
--- to. A sender about whom there is
--- a doubt notifies transfers: {"doubt": "bsc"}.
+-- it was read at never go back (nor the time at which an operator released it), and that block is one that the final blocks were read up
+-- to. A sender that is
+-- to be reconciled notifies transfers: {"reconcile": "bsc"}.
 
 CREATE OR REPLACE FUNCTION check_sender() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -19,7 +19,7 @@ BEGIN
             WHEN NEW.finalized < OLD.finalized OR coalesce(NEW.final_block, -1) < OLD.final_block
             THEN format('%s of its transactions were final at block %s already', OLD.finalized, OLD.final_block)
             WHEN NEW.released_at < OLD.released_at OR (NEW.released_at IS NULL AND OLD.released_at IS NOT NULL)
-            THEN format('a person has vouched for its nonces %s at %s', OLD.released, OLD.released_at)
+            THEN format('an operator released its nonces %s at %s', OLD.released, OLD.released_at)
         END INTO wrong;
     END IF;
     IF wrong IS NULL AND NEW.final_block IS NOT NULL AND (TG_OP = 'INSERT' OR NEW.final_block IS DISTINCT FROM OLD.final_block)
@@ -29,18 +29,18 @@ BEGIN
     END IF;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'sender % refused: %', NEW.sender, wrong USING
-            ERRCODE = 'FP004', HINT = 'The proof of what became of payments hangs on it.';
+            ERRCODE = 'FP004', HINT = 'The proofs of how payments ended depend on it.';
     END IF;
     RETURN NEW;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION notify_doubt() RETURNS trigger
+CREATE OR REPLACE FUNCTION notify_unreconciled() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
-    PERFORM notify_listeners('transfers', jsonb_build_object('doubt', c.name)::text) FROM chains c WHERE c.id = NEW.chain_id;
+    PERFORM notify_listeners('transfers', jsonb_build_object('reconcile', c.name)::text) FROM chains c WHERE c.id = NEW.chain_id;
     RETURN NULL;
 END
 $$;
@@ -48,8 +48,8 @@ $$;
 CREATE OR REPLACE TRIGGER senders_checked BEFORE INSERT OR UPDATE ON senders
 FOR EACH ROW EXECUTE FUNCTION check_sender();
 
-CREATE OR REPLACE TRIGGER senders_doubted AFTER INSERT OR UPDATE ON senders
-FOR EACH ROW WHEN (NEW.unknown_below IS NOT NULL) EXECUTE FUNCTION notify_doubt();
+CREATE OR REPLACE TRIGGER senders_unreconciled AFTER INSERT OR UPDATE ON senders
+FOR EACH ROW WHEN (NEW.unknown_below IS NOT NULL) EXECUTE FUNCTION notify_unreconciled();
 
 CREATE OR REPLACE TRIGGER money_kept BEFORE DELETE ON senders
 FOR EACH ROW EXECUTE FUNCTION refuse_deleted_money();

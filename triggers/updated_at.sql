@@ -29,6 +29,6 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE TRIGGER updated_at_burial BEFORE UPDATE ON chain_transactions
+CREATE OR REPLACE TRIGGER updated_at_expiry BEFORE UPDATE ON chain_transactions
 FOR EACH ROW WHEN (NEW.state = 'expired' AND (OLD.state <> NEW.state OR OLD.updated_at <> NEW.updated_at))
 EXECUTE FUNCTION set_updated_at();

@@ -6,7 +6,7 @@
 -- while needs_consolidation stands (gas comes first). The same value written again notifies nobody.
 --
 -- Nor does a statement in the middle of a storm, while a listener polls and none waits for NOTIFY
--- (sql/functions/doorbell.sql). That is asked first, because it costs a tenth of finding out what to say.
+-- (sql/functions/notify_suppression.sql). That is asked first, because it costs a tenth of finding out what to say.
 
 CREATE OR REPLACE FUNCTION notify_wallet_flags() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

@@ -2,7 +2,7 @@
 
 The old tables move whole into the schema ``adopted``. The schema of this version is created, and their rows are written
 into it under their old ids. Foreign keys are re-pointed and policies created anew, and every row is looked for. What
-cannot be mapped undoes all of it. A job of unknown state is cancelled and its wallet held: nothing is paid until a
+cannot be mapped undoes all of it. A job of unknown state is cancelled and its wallet frozen: nothing is paid until a
 person has released it.
 """
 
@@ -51,7 +51,7 @@ class Adoption:
     ours: int = 0
     """Wallets that our mnemonic derives; the others are foreign."""
     foreign: int = 0
-    held: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
     """Addresses of ours that had a job of unknown state: not paid until released."""
     jobs: int = 0
     pending: int = 0
@@ -305,7 +305,7 @@ async def _write(connection: AsyncConnection[Any], adoption: Adoption, reading: 
         adoption.settings = (await connection.execute(statement("adopt/insert_config"))).rowcount
     (counts,) = await fetch(connection, "adopt/counts")
     adoption.jobs, adoption.pending = counts["taken"], counts["pending"]
-    adoption.unknown_jobs, adoption.held = counts["unknown"], counts["held"]
+    adoption.unknown_jobs, adoption.frozen = counts["unknown"], counts["frozen"]
     if counts["unknown_types"]:
         adoption.notes.append(
             f"{counts['jobs'] - counts['taken']} jobs of other types stay in adopted.job_logs alone: "

@@ -1,4 +1,4 @@
-"""Senders that wait for a person, and what lets them pay again (sql/functions/senders.sql)."""
+"""Senders that wait for an operator, and what lets them pay again (sql/functions/senders.sql)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ class WaitingSender:
 
 
 async def waiting(connection: AsyncConnection[Any]) -> list[WaitingSender]:
-    """Senders that are held, stuck or being reconciled, with the reason."""
+    """Senders that are frozen, stuck or being reconciled, with the reason."""
     return [WaitingSender(**row) for row in await act(connection, "senders/waiting")]
 
 
@@ -33,9 +33,9 @@ async def release(
     last_nonce: int | None = None,
     admin: UUID | None = None,
 ) -> str:
-    """Let a sender pay again, as a person has looked at what it did outside the database; what was said of it.
+    """Let a sender pay again, once an operator has checked its unrecorded transactions. Returns why it waited.
 
-    ``last_nonce``: the highest nonce that the person has looked at; nothing is said of higher ones. Raises NotFound for
+    ``last_nonce``: the highest nonce that was checked; nothing is stated of higher ones. Raises NotFound for
     a sender that waits for nobody; Conflict for one that is being reconciled for less than ten minutes.
     """
     (row,) = await act(connection, "senders/release", chain=chain, sender=sender, last_nonce=last_nonce, admin=admin)

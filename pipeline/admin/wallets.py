@@ -14,7 +14,7 @@ from pipeline.admin.errors import Conflict, InvalidValue
 from pipeline.admin.refusals import act
 from pipeline.keys.derivation import FIRST_USER_INDEX, MAX_INDEX, PublicBranch
 
-LOOK_AHEAD = 1_000
+ADDRESS_GAP_LIMIT = 1_000
 """Indices derived beyond the highest in use to recognise an address as ours: 1,000 take 30 ms."""
 MAX_DERIVE = 100_000
 """Wallets derived in one action."""
@@ -129,11 +129,11 @@ class OwnAddresses:
         branch: PublicBranch | None,
         indices: Sequence[int] = (),
     ) -> "OwnAddresses":
-        """Up to LOOK_AHEAD beyond the last index in use, and beyond ``indices``."""
+        """Up to ADDRESS_GAP_LIMIT beyond the last index in use, and beyond ``indices``."""
         if branch is None:
             return cls(None)
         last = max([await next_index(connection, chain), *(index + 1 for index in indices if index < MAX_DERIVE)])
-        return cls(branch, last + LOOK_AHEAD)
+        return cls(branch, last + ADDRESS_GAP_LIMIT)
 
     def index_of(self, address: str, index: int | None = None) -> int | None:
         """The index that derives ``address``, None for a foreign one. Raises InvalidValue for a given ``index`` that

@@ -41,7 +41,7 @@ class BlockFollower:
     def follow(self, after: BlockRef, up_to: BlockRef) -> AsyncGenerator[BlockContent, None]:
         """The blocks after ``after`` up to ``up_to``; ends before one that no node gives.
 
-        A block is given when a second answer vouches for it: its child names it as its parent, or it is ``up_to``.
+        A block is given when a second answer confirms it: its child names it as its parent, or it is ``up_to``.
         Raises BlockConflict for the first block that is no child of the one before, and where ``up_to`` is another
         block than the one at its height."""
         return self._forward(after.number + 1, after, up_to)

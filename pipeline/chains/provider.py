@@ -181,7 +181,7 @@ class NumberedProvider(Provider, Protocol):
         UndecodableTransaction."""
 
     async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
-        """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are."""
+        """The status of each attempt with one nonce, from one node. The payment is dead when all of them are."""
 
     async def outpriced(self, signed: SignedTransaction) -> bool:
         """Whether its max fee is below the next block's base fee: it waits until fees fall, or is replaced."""

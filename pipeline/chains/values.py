@@ -294,7 +294,7 @@ class ReceiptGap:
     """It has no receipt of that block at all."""
 
 
-class Fate(StrEnum):
+class Proof(StrEnum):
     """What can be proved of a transaction by one node's final blocks."""
 
     FINAL = "final"
@@ -307,9 +307,9 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    fate: Fate
+    proof: Proof
     result: TransactionResult | None = None
-    """Set when ``fate`` is FINAL."""
+    """Set when ``proof`` is FINAL."""
     evidence: str = ""
     """For people: which node and which block said so."""
 

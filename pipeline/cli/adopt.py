@@ -44,8 +44,8 @@ def adopt(
     Stop the old workers first. Every row keeps its id; foreign keys on user_wallets refer to wallets from then on; the
     old tables stay in the schema adopted. Wallets that the mnemonic does not derive are foreign: watched, never paid.
 
-    Nothing is paid for a job that was running: it is cancelled, and its wallet held until a person has seen on the
-    chain what became of it: flagpost adopt held, flagpost adopt release.
+    Nothing is paid for a job that was running: it is cancelled, and its wallet frozen until you have checked on the
+    chain whether it paid: flagpost adopt frozen, flagpost adopt release.
 
     Example: [bold]flagpost adopt[/]
     Example: [bold]flagpost adopt --apply[/]
@@ -69,13 +69,13 @@ def adopt(
 
 
 @app.command()
-def held(as_json: JsonOption = False) -> None:
+def frozen(as_json: JsonOption = False) -> None:
     """List wallets that are not paid because a job of theirs was running when the database was adopted."""
 
     async def ask(connection: AsyncConnection[Any]) -> list[dict[str, Any]]:
-        return await fetch(connection, "adopt/held")
+        return await fetch(connection, "adopt/frozen")
 
-    rows = run_action(Settings.load(), "adopt held", ask)
+    rows = run_action(Settings.load(), "adopt frozen", ask)
     if as_json:
         print_json(rows)
         return
@@ -83,15 +83,15 @@ def held(as_json: JsonOption = False) -> None:
         ("chain", "address", "jobs"),
         [(row["chain"], escape(row["address"]), escape(", ".join(row["jobs"]))) for row in rows],
     )
-    err.print(f"{len(rows)} held; see on the chain what their jobs did, then: flagpost adopt release ADDRESS …")
+    err.print(f"{len(rows)} frozen; check on the chain whether their jobs paid, then: flagpost adopt release ADDRESS …")
 
 
 @app.command()
 def release(
-    addresses: Annotated[list[str], typer.Argument(help="Wallets that `flagpost adopt held` lists.")],
+    addresses: Annotated[list[str], typer.Argument(help="Wallets that `flagpost adopt frozen` lists.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Let wallets be paid again, once it is known on the chain what became of the jobs that hold them.
+    """Let wallets be paid again, once you have checked on the chain whether their jobs paid.
 
     Example: [bold]flagpost adopt release TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH[/]
     """
@@ -104,7 +104,7 @@ def release(
         print_json(rows)
         return
     for row in rows:
-        out.print(f"{OK} {escape(row['address'])} is ours again, index {row['derivation_index']}; it is read afresh")
+        out.print(f"{OK} {escape(row['address'])} may be paid again (derivation index {row['derivation_index']})")
 
 
 async def _run(settings: Settings, networks: dict[str, str], indices: int, *, apply: bool) -> Adoption:
@@ -133,7 +133,7 @@ def _print(adoption: Adoption) -> None:
         f"{one['job_type']} {one['job_id']} of {one['wallet']}: was {one['status']}" for one in adoption.unknown_jobs
     ]
     _list("jobs of unknown state, cancelled and never run again", WARN, unknown)
-    _list("wallets held until released (flagpost adopt held)", WARN, adoption.held)
+    _list("wallets frozen until released (flagpost adopt frozen)", WARN, adoption.frozen)
     _list("policies that cannot be kept", WARN, adoption.policies_left)
     _list("stays with the old tables; make it anew where it is wanted", WARN, adoption.left)
     _list("to know", NOTE, adoption.notes)

@@ -1,4 +1,4 @@
-"""``flagpost senders``: addresses of ours that pay nothing until a person has looked."""
+"""``flagpost senders``: paying addresses of ours that are frozen or stuck, and their release."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Paying addresses that are frozen o
 
 @app.command("list")
 def list_waiting(as_json: JsonOption = False) -> None:
-    """Addresses of ours that pay nothing for now, and why: frozen, stuck, or being reconciled with the chain.
+    """List addresses of ours that pay nothing for now, and why: frozen, stuck, or being reconciled with the chain.
 
     Example: [bold]flagpost senders list[/]
     """
@@ -38,14 +38,14 @@ def release(
     chain: Annotated[str, typer.Argument(help="Name of the chain.")],
     sender: Annotated[str, typer.Argument(help="Its address, as `flagpost senders list` prints it.")],
     last_nonce: Annotated[
-        int | None, typer.Option(min=0, help="The highest nonce you have looked at; nothing is said of higher ones.")
+        int | None, typer.Option(min=0, help="The highest nonce you have checked; nothing is stated of higher ones.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a sender pay again, once you have looked at a block explorer.
+    """Let a sender pay again, once you have checked its transactions in a block explorer.
 
-    Of nonces that are used and not explained you say by this that nothing of ours used them: payments that have them
-    are then decided anew, and may be made a second time if you are wrong.
+    By this you state that nothing of ours used the nonces that are listed as unexplained: payments that have them are
+    decided anew, and paid a second time if you are wrong.
 
     Example: [bold]flagpost senders release bsc 0x9858EfFD232B4033E47d90003D41EC34EcaEda94 --last-nonce 41[/]
     """

@@ -7,7 +7,7 @@
 *suppresses* NOTIFY, which spares all others the wait for that commit. *Settling* it waits, too, but a writer that
 suppressed its NOTIFY has not committed yet, or somebody else holds the lock by which it would be seen waiting: until
 that is over it polls as well. The locks by which writers and listeners know of each other, and why no flag is missed,
-stand in sql/functions/doorbell.sql.
+stand in sql/functions/notify_suppression.sql.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """What the chain itself says was paid, held against what the database says we meant to pay.
 
-The result of a demo is read here and nowhere else: a system that books a payment it never made, or makes one it
-never booked, must not be able to call itself right.
+The result of a demo is read here and nowhere else: a system that records a payment it never made, or makes one it
+never recorded, must not be able to call itself right.
 """
 
 from collections import Counter

@@ -27,7 +27,7 @@ from pipeline.local.stand import Stand, open_stand
 from pipeline.local.tron import TRX
 from pipeline.units import parse_raw
 
-LOOK_EVERY_SECONDS = 0.5
+POLL_SECONDS = 0.5
 DEPOSITS_AT_ONCE = 8
 SPREAD_SECONDS_PER_DEPOSIT = 0.05
 """Deposits arrive over time, so that some meet a consolidation of their wallet that is under way."""
@@ -262,7 +262,7 @@ async def _until_settled(
             )
             if paying.done() and not moving and all(received[name] >= due[name] for name in received):
                 return True
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
     return False
 
 

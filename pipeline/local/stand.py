@@ -35,7 +35,7 @@ from pipeline.local.tron import TronNetwork
 
 READY_WITHIN_SECONDS = 60.0
 """For the database (initdb included) and the network to answer."""
-LOOK_EVERY_SECONDS = 0.05
+POLL_SECONDS = 0.05
 NO_NODE = (aiohttp.ClientError, ConnectionError, TimeoutError)
 """What a network that is not up yet gives."""
 
@@ -134,7 +134,7 @@ async def until_answered(
             check()
             if time.monotonic() > deadline:
                 raise NotReady(f"no answer within {READY_WITHIN_SECONDS:.0f} s: {reason}") from reason
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 @asynccontextmanager

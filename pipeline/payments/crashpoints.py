@@ -29,8 +29,8 @@ class CrashPoint(StrEnum):
     """The signer has refused for good, and only the signer has that written down."""
     REFUSE_OPEN = "refuse.open"
     REFUSE_AFTER = "refuse.after"
-    DOUBT_OPEN = "doubt.open"
-    DOUBT_AFTER = "doubt.after"
+    RECONCILE_OPEN = "reconcile.open"
+    RECONCILE_AFTER = "reconcile.after"
     """A sender has transactions that are not recorded (EVM), and that is written down."""
     BROADCAST_OPEN = "broadcast.open"
     BROADCAST_AFTER = "broadcast.after"
@@ -58,7 +58,7 @@ class CrashPoint(StrEnum):
     EXPIRE_AFTER = "expire.after"
     ACCOUNT_OPEN = "account.open"
     ACCOUNT_AFTER = "account.after"
-    """A transaction of our own that the books did not know (EVM) is in them, or its sender is held."""
+    """An unrecorded transaction of our own (EVM) is recorded, or its sender is frozen."""
 
     WANT_OPEN = "want.open"
     WANT_AFTER = "want.after"
@@ -88,7 +88,7 @@ class CrashPoint(StrEnum):
 NONCES_ONLY = frozenset(
     point
     for point in CrashPoint
-    if point.partition(".")[0] in {"reserve", "doubt", "account", "want", "replace", "void", "gap"}
+    if point.partition(".")[0] in {"reserve", "reconcile", "account", "want", "replace", "void", "gap"}
 )
 """Never reached on a chain whose transactions are not numbered."""
 

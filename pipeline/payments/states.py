@@ -67,7 +67,7 @@ class NonceState(StrEnum):
     USED = "used"
     """By a transaction of ours in a final block."""
     LOST = "lost"
-    """Used by something that is in no book, as a final block proves."""
+    """Used by an unrecorded transaction, as a final block proves."""
     VOID = "void"
     """No payment has it and something may be out with it: its sender pays itself to fill it, and nothing else does."""
 

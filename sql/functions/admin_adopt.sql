@@ -3,18 +3,18 @@
 --
 -- Guarantees: an index is given back only to a wallet that lost it when the database was adopted; admin_actions says to which.
 
--- Wallets of ours that jobs of unknown state hold, with the index that each gets back, and those jobs.
-CREATE OR REPLACE FUNCTION held_since_adoption()
+-- Wallets of ours that are frozen because a job of unknown state may have paid, with the index that each gets back, and those jobs.
+CREATE OR REPLACE FUNCTION frozen_since_adoption()
 RETURNS TABLE (wallet_id uuid, chain_id integer, address text, derivation_index bigint, jobs text[])
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    SELECT w.id, w.chain_id, w.address, min(held.index::bigint), array_agg(j.job_id ORDER BY j.created_at, j.job_id)
+    SELECT w.id, w.chain_id, w.address, min(frozen.index::bigint), array_agg(j.job_id ORDER BY j.created_at, j.job_id)
     FROM job_logs j
     CROSS JOIN LATERAL jsonb_each_text(
-        CASE jsonb_typeof(j.data #> '{adopted,held}') WHEN 'object' THEN j.data #> '{adopted,held}' ELSE '{}' END
-    ) AS held (wallet, index)
-    JOIN wallets w ON w.id::text = held.wallet AND w.derivation_index IS NULL
+        CASE jsonb_typeof(j.data #> '{adopted,frozen}') WHEN 'object' THEN j.data #> '{adopted,frozen}' ELSE '{}' END
+    ) AS frozen (wallet, index)
+    JOIN wallets w ON w.id::text = frozen.wallet AND w.derivation_index IS NULL
     GROUP BY w.id, w.chain_id, w.address
 $$;
 
@@ -25,19 +25,19 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    unheld text;
+    others text;
     released jsonb;
 BEGIN
-    SELECT string_agg(DISTINCT given.address, ', ') INTO unheld
+    SELECT string_agg(DISTINCT given.address, ', ') INTO others
     FROM unnest(addresses) AS given (address)
-    WHERE given.address NOT IN (SELECT h.address FROM held_since_adoption() h);
-    IF unheld IS NOT NULL THEN
-        RAISE EXCEPTION 'not held since the adoption: %', unheld USING
-            ERRCODE = 'no_data_found', HINT = 'flagpost adopt held lists the wallets that are.';
+    WHERE given.address NOT IN (SELECT h.address FROM frozen_since_adoption() h);
+    IF others IS NOT NULL THEN
+        RAISE EXCEPTION 'not frozen since the adoption: %', others USING
+            ERRCODE = 'no_data_found', HINT = 'flagpost adopt frozen lists the wallets that are.';
     END IF;
     WITH given_back AS (
         UPDATE wallets w SET derivation_index = h.derivation_index
-        FROM held_since_adoption() h WHERE w.id = h.wallet_id AND h.address = ANY (addresses)
+        FROM frozen_since_adoption() h WHERE w.id = h.wallet_id AND h.address = ANY (addresses)
         RETURNING w.address, w.derivation_index
     )
     SELECT jsonb_agg(jsonb_build_object('address', g.address, 'index', g.derivation_index) ORDER BY g.address)
@@ -48,7 +48,7 @@ BEGIN
                  FROM jsonb_array_elements(released) AS one (wallet);
 END
 $$;
-REVOKE ALL ON FUNCTION held_since_adoption() FROM PUBLIC;
+REVOKE ALL ON FUNCTION frozen_since_adoption() FROM PUBLIC;
 REVOKE ALL ON FUNCTION release_adopted_wallets(text[], uuid) FROM PUBLIC;
 COMMENT ON FUNCTION release_adopted_wallets(text[], uuid) IS
     'Wallets that had a job under way at the adoption, once that is settled: SELECT * FROM release_adopted_wallets(ARRAY[''T…''])';

@@ -22,7 +22,7 @@ DECLARE
     lowered bigint[];
     lowered_gas uuid[];
     lowered_consolidation uuid[];
-    doubtful uuid[];
+    unread uuid[];
 BEGIN
     -- Where no flag is up there is nothing to lower, and so nothing to lock: a job that somebody typed, a flag that was
     -- taken back. One that rises from here on stays up, and is followed by a job of its own.
@@ -53,7 +53,7 @@ BEGIN
     lowered_consolidation := ARRAY(
         SELECT wallet_ids[l.place] FROM unnest(lowered) AS l (place) WHERE job_types[l.place] = 'consolidation');
     -- By arrays and not by a join: the view is grouped, and joined it would judge every wallet there is.
-    doubtful := ARRAY(
+    unread := ARRAY(
         SELECT rule.wallet_id FROM wallet_flag_rule rule
         WHERE rule.wallet_id = ANY (lowered_consolidation) AND rule.needs_consolidation
         UNION
@@ -66,7 +66,7 @@ BEGIN
               WHERE b.wallet_id = rule.wallet_id AND b.on_chain_balance_raw::numeric < c.gas_execute_below)
     );
 
-    PERFORM make_balances_due(doubtful) WHERE cardinality(doubtful) > 0;
+    PERFORM make_balances_due(unread) WHERE cardinality(unread) > 0;
     UPDATE wallets w SET
         needs_gas = w.needs_gas AND w.id <> ALL (lowered_gas),
         needs_consolidation = w.needs_consolidation AND w.id <> ALL (lowered_consolidation),

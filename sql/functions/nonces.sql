@@ -1,10 +1,10 @@
 -- Handing out nonces.
 --
 -- Guarantees: one at a time per chain and sender (lock_sender), so that no two payments ever get the same;
--- always the next after all that the books know, and none while the chain shows transactions of the sender that they do
--- not know: those may be payments of a database that lost its last commits (SQLSTATE FP005), or of somebody else who has the
--- key (FP006); none behind a line that stands still (FP011); and none while another one is reserved whose transaction is not
--- signed and nobody follows (FP013): whoever pays next finishes it first, as all later ones wait behind it.
+-- always the next after all that are recorded, and none while the chain shows transactions of the sender that are not
+-- recorded: those may be payments of a database that lost its last commits (SQLSTATE FP005), or of somebody else who has the
+-- key (FP006); none behind a nonce queue that is stuck (FP011); and none while another one is reserved whose transaction is not
+-- signed and that no worker follows (FP013): whoever pays next finishes it first, as all later ones wait behind it.
 
 -- Serializes whoever changes the nonces of a sender; held until commit. A row of its own and not that of senders, which others
 -- write in transactions that hold jobs.
@@ -13,7 +13,7 @@ LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT lock_row(format('nonces of %s on chain %s', p_sender, p_chain_id)) $$;
 
--- The nonce after all that the books know of a sender; NULL: its line was never looked into.
+-- The nonce after all that are recorded of a sender; NULL: its transactions were never counted.
 CREATE OR REPLACE FUNCTION next_nonce(p_chain_id integer, p_sender text) RETURNS bigint
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
@@ -24,8 +24,8 @@ AS $$
 $$;
 
 -- Reserves the next nonce for a bundle whose payments are asked for, in the commit that asks for its signature. `p_counted` is how
--- many transactions of the sender a node showed in blocks or in its pool before this transaction began: all of ours among them
--- were in the books before they were sent. A node that is behind does no harm. NULL: its payments are in no state to be signed.
+-- many transactions of the sender a node showed in blocks or in its mempool before this transaction began: all of ours among them
+-- were recorded before they were sent. A node that is behind does no harm. NULL: its payments are in no state to be signed.
 CREATE OR REPLACE FUNCTION reserve_nonce(p_bundle_id bigint, p_counted bigint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -57,28 +57,28 @@ BEGIN
                       WHERE other.bundle_id = r.bundle_id AND own.bundle_id = bundle.id);
     reserved := next_nonce(bundle.chain_id, bundle.sender);
 
-    IF line.held IS NOT NULL THEN
-        RAISE EXCEPTION 'sender % is held since %: %', line.sender, date_trunc('second', line.held_since), line.held USING
+    IF line.frozen IS NOT NULL THEN
+        RAISE EXCEPTION 'sender % has been frozen since %: %', line.sender, date_trunc('second', line.frozen_since), line.frozen USING
             ERRCODE = 'FP006',
-            HINT = 'Look at what it did; then: SELECT release_sender(chain, sender).';
+            HINT = 'Check on a block explorer what it did; then: flagpost senders release CHAIN SENDER';
     ELSIF line.stuck IS NOT NULL AND line.unexplained IS NULL THEN
-        RAISE EXCEPTION 'sender % is stuck since %: %', line.sender, date_trunc('second', line.stuck_since), line.stuck USING
+        RAISE EXCEPTION 'sender % has been stuck since %: %', line.sender, date_trunc('second', line.stuck_since), line.stuck USING
             ERRCODE = 'FP011',
-            HINT = 'What is signed now would wait behind it. When its line moves, this goes on by itself.';
+            HINT = 'What is signed now would wait behind it. Once its first transaction is in a block, this goes on by itself.';
     ELSIF unfinished IS NOT NULL THEN
-        RAISE EXCEPTION 'nonce % of % is reserved and its transaction is not signed: it is finished first', unfinished, bundle.sender USING
+        RAISE EXCEPTION 'nonce % of % is reserved and its transaction is not signed yet: that comes first', unfinished, bundle.sender USING
             ERRCODE = 'FP013',
-            HINT = 'Who has the keys asks for its signature again: flagpost doctor says why that fails.';
+            HINT = 'gas-topup or consolidation asks for its signature again; flagpost doctor says why that fails.';
     ELSIF reserved >= greatest(p_counted, line.unknown_below) AND line.unknown_below IS NOT NULL THEN
-        RAISE EXCEPTION 'sender % has transactions that the books did not know: those below nonce % are still looked into',
+        RAISE EXCEPTION 'sender % had unrecorded transactions: those below nonce % are still being reconciled',
             bundle.sender, line.unknown_below USING
             ERRCODE = 'FP005',
-            HINT = 'The confirmation worker finds out what they did; nothing new is signed before.';
+            HINT = 'The confirmation worker reconciles them; nothing new is signed before.';
     ELSIF reserved IS NULL OR line.unknown_below IS NOT NULL OR p_counted > reserved THEN
-        RAISE EXCEPTION 'sender % has transactions that the books do not know: a node counts %, known are %',
+        RAISE EXCEPTION 'sender % has unrecorded transactions: a node counts %, recorded are %',
             bundle.sender, greatest(p_counted, line.unknown_below), coalesce(reserved::text, 'none') USING
             ERRCODE = 'FP005',
-            HINT = 'The confirmation worker finds out what they did; nothing new is signed before.';
+            HINT = 'The confirmation worker reconciles them; nothing new is signed before.';
     END IF;
     INSERT INTO nonces (chain_id, sender, nonce, bundle_id)
     VALUES (bundle.chain_id, bundle.sender, reserved, bundle.id);

@@ -4,7 +4,7 @@
 -- Guarantees: nothing is touched that is at most a minute ahead, and nothing that a person planned: a job that was written while
 -- the clock was right may be due whenever it says. What is repaired is due as long after now as it was after the moment it was
 -- written. Of money only the times of sending are set back, and only of what is out: the proof that such bytes are dead begins
--- later by it, never earlier (triggers/burials.sql). Rows that somebody holds are left for the next time.
+-- later by it, never earlier (triggers/expiry_proof.sql). Rows that somebody holds are left for the next time.
 --
 -- Schedules of balances are not here: the sync bounds those itself, when it reads them (sql/queries/sync/bound_schedules.sql). Nor are
 -- times of what has ended, which are history: whoever reads them (rests after dead letters, gas budgets) does not believe

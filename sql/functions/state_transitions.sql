@@ -44,14 +44,14 @@ WITH moves (subject, from_state, to_state, reason) AS (VALUES
     ('chain_transaction', 'included', 'replaced', 'its block was forked away, and another attempt is in a final one'),
 
     ('nonce', '(new)', 'reserved', 'a payment takes the next one'),
-    ('nonce', '(new)', 'void', 'a node''s pool holds it and no payment of ours has it'),
+    ('nonce', '(new)', 'void', 'a node''s mempool holds it and no payment of ours has it'),
     ('nonce', '(new)', 'lost', 'found used by somebody else'),
     ('nonce', 'reserved', 'used', 'in a final block with its payment'),
     ('nonce', 'reserved', 'lost', 'used by somebody else'),
     ('nonce', 'reserved', 'void', 'nothing was signed with it, and later ones wait for it'),
     ('nonce', 'void', 'reserved', 'a gap fills it, or a payment of ours was found to have used it'),
     ('nonce', 'void', 'lost', 'found used by somebody else'),
-    ('nonce', 'lost', 'reserved', 'what used it is a payment of ours after all: into the books with it')
+    ('nonce', 'lost', 'reserved', 'what used it is found to be a payment of ours, and recorded')
 ), gone AS (
     DELETE FROM state_transitions t
     WHERE (t.subject, t.from_state, t.to_state) NOT IN (SELECT m.subject, m.from_state, m.to_state FROM moves m)

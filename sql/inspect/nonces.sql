@@ -20,12 +20,12 @@ LIMIT 50;
 \echo 'Senders that pay nothing: being reconciled by confirmations, frozen or stuck (flagpost senders release CHAIN SENDER)'
 SELECT c.name AS chain, s.sender, next_nonce(s.chain_id, s.sender) AS known_below, s.unknown_below,
        date_trunc('second', clock_timestamp() - s.unknown_since) AS reconciling_for,
-       date_trunc('second', clock_timestamp() - s.held_since) AS frozen_for, s.held AS frozen,
+       date_trunc('second', clock_timestamp() - s.frozen_since) AS frozen_for, s.frozen AS frozen,
        date_trunc('second', clock_timestamp() - s.stuck_since) AS stuck_for, s.stuck, s.unexplained, s.released
 FROM senders s
 JOIN chains c ON c.id = s.chain_id
-WHERE s.unknown_below IS NOT NULL OR s.held IS NOT NULL OR s.stuck IS NOT NULL
-ORDER BY least(s.held_since, s.stuck_since, s.unknown_since)
+WHERE s.unknown_below IS NOT NULL OR s.frozen IS NOT NULL OR s.stuck IS NOT NULL
+ORDER BY least(s.frozen_since, s.stuck_since, s.unknown_since)
 LIMIT 50;
 
 \echo 'The 50 lowest open nonces, with their attempts'

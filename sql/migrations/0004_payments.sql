@@ -149,7 +149,7 @@ CREATE UNIQUE INDEX chain_transactions_one_final_per_nonce ON chain_transactions
 CREATE INDEX chain_transactions_nonce ON chain_transactions (chain_id, sender, nonce) WHERE nonce IS NOT NULL;
 CREATE INDEX chain_transactions_live ON chain_transactions (chain_id, id)
     WHERE state IN ('broadcasting', 'included');
-CREATE INDEX chain_transactions_buried ON chain_transactions (chain_id, updated_at) WHERE state = 'expired';
+CREATE INDEX chain_transactions_expired ON chain_transactions (chain_id, updated_at) WHERE state = 'expired';
 
 ALTER TABLE signing_requests ADD FOREIGN KEY (replaces) REFERENCES chain_transactions (id);
 

@@ -35,16 +35,16 @@ CREATE TABLE senders (
     sender text NOT NULL,
     -- From here on nonces has them all; what was before is older than our record of it. NULL: not looked up yet.
     first_nonce bigint CHECK (first_nonce >= 0),
-    -- The proof of death hangs on these: so many of its transactions are final, counted when final_block had been read.
+    -- The proof that payments can never land depends on these: so many of its transactions are final, counted when final_block had been read.
     finalized bigint NOT NULL DEFAULT 0 CHECK (finalized >= 0),
     final_block bigint,
     -- The chain or a node's pool showed transactions, up to this nonce, that are not recorded here: nothing new is signed before
     -- the confirmation worker has found out what they did.
     unknown_below bigint,
     unknown_since timestamptz,
-    -- One of them was no payment like ours: nothing new is signed before a person has looked (release_sender).
-    held text,
-    held_since timestamptz,
+    -- One of them was no payment like ours: nothing new is signed until an operator releases it (release_sender).
+    frozen text,
+    frozen_since timestamptz,
     -- Reconciling it does not end, or its first payment in the nonce queue is in no block, for longer than its chain's bound, or
     -- what used a nonce of it cannot be explained: why, and what to do. Written and taken back by the confirmation worker; nothing
     -- new is signed behind a nonce queue that stands still.
@@ -54,7 +54,7 @@ CREATE TABLE senders (
     -- that `stuck` names, and none in between.
     unexplained int8multirange,
     -- A person has judged those (release_sender), at that time: what is not explained of them is nothing of ours. It says nothing of
-    -- other nonces, of no payment that was sent later, and of no doubt that arose later.
+    -- other nonces, of no payment that was sent later, and of nothing that was noticed later.
     released int8multirange,
     released_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -62,10 +62,10 @@ CREATE TABLE senders (
     PRIMARY KEY (chain_id, sender),
     CONSTRAINT counts_name_their_block CHECK (finalized = 0 OR final_block IS NOT NULL),
     CONSTRAINT what_is_unknown_has_a_beginning CHECK ((unknown_below IS NULL) = (unknown_since IS NULL)),
-    CONSTRAINT what_is_held_has_a_beginning CHECK ((held IS NULL) = (held_since IS NULL)),
+    CONSTRAINT what_is_frozen_has_a_beginning CHECK ((frozen IS NULL) = (frozen_since IS NULL)),
     CONSTRAINT what_is_stuck_has_a_beginning CHECK ((stuck IS NULL) = (stuck_since IS NULL)),
     CONSTRAINT what_is_unexplained_is_stuck CHECK (unexplained IS NULL OR (stuck IS NOT NULL AND NOT isempty(unexplained))),
     CONSTRAINT what_is_released_has_its_time CHECK ((released IS NULL) = (released_at IS NULL))
 );
 CREATE INDEX senders_unknown ON senders (chain_id, sender)
-    WHERE unknown_below IS NOT NULL OR held IS NOT NULL OR stuck IS NOT NULL;
+    WHERE unknown_below IS NOT NULL OR frozen IS NOT NULL OR stuck IS NOT NULL;

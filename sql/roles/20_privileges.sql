@@ -144,8 +144,8 @@ GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval), mark_silent_workers(i
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint), give_back_nonce(bigint) TO pipeline_executor;
-GRANT EXECUTE ON FUNCTION doubt_sender(integer, text, bigint) TO pipeline_executor, pipeline_confirmations;
-GRANT EXECUTE ON FUNCTION hold_sender(integer, text, text) TO pipeline_confirmations;
+GRANT EXECUTE ON FUNCTION request_reconciliation(integer, text, bigint) TO pipeline_executor, pipeline_confirmations;
+GRANT EXECUTE ON FUNCTION freeze_sender(integer, text, text) TO pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION make_balances_due(uuid[]) TO pipeline_executor, pipeline_deposits, pipeline_web;
 GRANT EXECUTE ON FUNCTION evaluate_flags(uuid[]) TO pipeline_executor, pipeline_web;
 

@@ -56,7 +56,7 @@ class Kind(StrEnum):
     EVM_FORK = "EVM: fork"
     EVM_DROP = "EVM: pending transactions lost"
     EVM_CLOCK = "EVM: no block"
-    EVM_DEAR = "EVM: gas too dear for what is pending"
+    EVM_EXPENSIVE = "EVM: gas too dear for what is pending"
 
     FLIP = "operator: flips flags"
     RETRY = "operator: retry_failed_jobs"
@@ -213,7 +213,7 @@ CATALOG: Mapping[Kind, Draw] = {
     Kind.EVM_FORK: Draw(5, lambda random: {"drop": random.random() < 0.5}, "evm"),
     Kind.EVM_DROP: Draw(3, _nothing, "evm"),
     Kind.EVM_CLOCK: Draw(1.5, _seconds(0.5, 3.0), "evm"),
-    Kind.EVM_DEAR: Draw(2, _seconds(0.5, 3.0), "evm"),
+    Kind.EVM_EXPENSIVE: Draw(2, _seconds(0.5, 3.0), "evm"),
     Kind.FLIP: Draw(6, _flip),
     Kind.RETRY: Draw(3, _nothing),
     Kind.CANCEL_JOB: Draw(4, _nothing),

@@ -274,7 +274,7 @@ _STRIKES: Mapping[Kind, Strike] = {
     Kind.EVM_FORK: lambda on, a: on.evm.fork(drop=a["drop"]),
     Kind.EVM_DROP: lambda on, a: on.evm.drop(),
     Kind.EVM_CLOCK: lambda on, a: on.evm.stand_still(a["seconds"]),
-    Kind.EVM_DEAR: lambda on, a: on.evm.dear(a["seconds"]),
+    Kind.EVM_EXPENSIVE: lambda on, a: on.evm.dear(a["seconds"]),
     Kind.FLIP: lambda on, a: on.operator.flip(a["wallets"], a["flag"], a["to"]),
     Kind.RETRY: lambda on, a: on.operator.retry(),
     Kind.CANCEL_JOB: lambda on, a: on.operator.cancel(),

@@ -170,7 +170,7 @@ SERVED = "SELECT FROM job_logs WHERE job_type = 'gas-topup' AND data ->> 'outcom
 
 def forgotten(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
     """It is seen in the pool, lands, and is taken into the books."""
-    kind = "gas-topup" if point.startswith("doubt") else "confirmations"
+    kind = "gas-topup" if point.startswith("reconcile") else "confirmations"
 
     async def land(trial: EvmTrial) -> None:
         await trial.until("SELECT FROM senders WHERE unknown_below IS NOT NULL")
@@ -214,7 +214,7 @@ SCENARIOS = {
     "expire": death,
     "want": replaced,
     "replace": replaced,
-    "doubt": forgotten,
+    "reconcile": forgotten,
     "account": forgotten,
     "gap": starved,
     "void": starved,

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, Fate
+from pipeline.chains.values import Asset, Proof
 from pipeline.devnet.faults import FaultKind
 from pipeline.queue.jobs import Done, JobType, Parked
 from tests.chaos.world import Desk, World
@@ -128,9 +128,9 @@ async def test_death_proved_from_nodes_that_disagree(world: World, desk: Desk, w
     (attempt,) = await desk.books.live(world.chain_id)
     assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
     lagging = TronProvider("tron", world.genesis, [NodeConfig(stale.url)], assets, patience=1.0)
-    assert (await lagging.verdict(attempt.signed)).fate is Fate.OPEN
+    assert (await lagging.verdict(attempt.signed)).proof is Proof.OPEN
     await lagging.close()
-    assert (await desk.real_provider.verdict(attempt.signed)).fate is Fate.FINAL
+    assert (await desk.real_provider.verdict(attempt.signed)).proof is Proof.FINAL
     await desk.settlement.round()
     assert await states(world) == (["completed"], ["final"])
 

@@ -359,8 +359,8 @@ FAULTS = (
         Level.WARN,
     ),
     Fault(
-        "senders.held",
-        "INSERT INTO senders (chain_id, sender, held, held_since)"
+        "senders.frozen",
+        "INSERT INTO senders (chain_id, sender, frozen, frozen_since)"
         " SELECT id, '0xabc', 'nonce 7 was used by tx 0x1', now() FROM chains",
         "tron: 0xabc has been frozen for 0 s and pays nothing: nonce 7 was used by tx 0x1",
         cure="flagpost senders release tron 0xabc",

@@ -27,7 +27,7 @@ async def rounds(evm: EvmWorld, desk: EvmDesk, count: int = 3) -> None:
         await desk.settlement.round()
 
 
-async def in_doubt(evm: EvmWorld) -> list[str]:
+async def unreconciled(evm: EvmWorld) -> list[str]:
     rows = await evm.rows("SELECT sender FROM senders WHERE unknown_below IS NOT NULL")
     return [row["sender"] for row in rows]
 

@@ -171,13 +171,13 @@ async def test_no_job_that_was_running_is_run_or_paid_for(old: Db, settings: Set
     }  # fmt: skip
     assert {states["waiting"], states["twice"]} == {"pending", "cancelled"}, "one live job for each wallet and type"
     assert {one["job_id"] for one in done.unknown_jobs} == {"running", "tried", "payout", "evm"}
-    assert done.held == sorted([TRON.address(13), EVM.address(12)])
+    assert done.frozen == sorted([TRON.address(13), EVM.address(12)])
     assert "state unknown" in jobs["running"]["error_message"]
     assert jobs["done"]["job_type"] == "gas-topup"
     assert jobs["done"]["data"]["n"] == 1
     assert jobs["done"]["data"]["adopted"]["triggered_by"] == "cron"
     assert "send-newsletter" in "".join(done.notes)
-    # Nobody's key is derived for a held wallet, whatever its flags say, and no bulk retry reaches the job.
+    # Nobody's key is derived for a frozen wallet, whatever its flags say, and no bulk retry reaches the job.
     await old.execute("SELECT retry_failed_jobs('gas-topup', 1000)")
     assert await rows(old, "SELECT FROM job_logs WHERE job_id = 'running' AND status <> 'cancelled'") == []
     assert await rows(old, "SELECT needs_gas, derivation_index FROM wallets WHERE id = %s", wallet(6)) == [
@@ -185,17 +185,17 @@ async def test_no_job_that_was_running_is_run_or_paid_for(old: Db, settings: Set
     ]
 
 
-async def test_a_person_releases_a_held_wallet(old: Db, settings: Settings) -> None:
+async def test_a_person_releases_a_frozen_wallet(old: Db, settings: Settings) -> None:
     await adopted(old, settings)
-    held = await act(old, "adopt/held")
-    assert [(row["address"], row["jobs"]) for row in held] == [
+    frozen = await act(old, "adopt/frozen")
+    assert [(row["address"], row["jobs"]) for row in frozen] == [
         (EVM.address(12), ["evm"]), (TRON.address(13), ["running", "tried"])
     ]  # fmt: skip
-    with pytest.raises(NotFound, match="not held"):
+    with pytest.raises(NotFound, match="not frozen"):
         await act(old, "adopt/release", addresses=[TRON.address(10)])
     released = await act(old, "adopt/release", addresses=[TRON.address(13)])
     assert released == [{"address": TRON.address(13), "derivation_index": 13}]
-    assert [row["address"] for row in await act(old, "adopt/held")] == [EVM.address(12)]
+    assert [row["address"] for row in await act(old, "adopt/frozen")] == [EVM.address(12)]
     (action,) = await rows(old, "SELECT details FROM admin_actions WHERE action_type = 'wallets.release_adopted'")
     assert action["details"]["wallets"] == [{"address": TRON.address(13), "index": 13}]
 
@@ -281,7 +281,7 @@ async def test_an_empty_database_has_nothing_to_adopt(empty_database: str, setti
 
 async def test_without_a_mnemonic_every_wallet_is_foreign(old: Db, home: Path) -> None:
     done = await adopt(old, Settings(home=home), apply=True, networks=MAPPED)
-    assert (done.ours, done.foreign, done.held) == (0, 7, [])
+    assert (done.ours, done.foreign, done.frozen) == (0, 7, [])
     assert any("no mnemonic" in note for note in done.notes)
 
 
@@ -345,7 +345,7 @@ async def test_an_address_on_two_chains_with_a_running_job_holds_both(old: Db, s
         "INSERT INTO user_wallets (id, address, network) VALUES (%s, %s, 'erc20')", (wallet(8), EVM.address(12))
     )
     done = await adopted(old, settings)
-    assert done.held == sorted([TRON.address(13), EVM.address(12)])
+    assert done.frozen == sorted([TRON.address(13), EVM.address(12)])
     both = "SELECT derivation_index FROM wallets WHERE id = ANY (%s)"
     assert {row["derivation_index"] for row in await rows(old, both, [wallet(4), wallet(8)])} == {None}
     await act(old, "adopt/release", addresses=[EVM.address(12)])
@@ -384,10 +384,10 @@ def test_the_command_tries_adopts_and_releases(shell: Shell, empty_database: str
     assert "nothing was changed" in tried.out
     assert "jobs of unknown state" in tried.out
     done = shell("adopt", "--network", "TRX mainnet=tron", "--indices", "50", "--apply", "--json").json
-    assert (done["applied"], done["wallets"], len(done["held"])) == (True, 7, 2)
-    assert {row["address"] for row in shell("adopt", "held", "--json").json} == set(done["held"])
-    assert "is ours again, index 13" in shell("adopt", "release", TRON.address(13)).out
-    assert "not held" in shell.fails("adopt", "release", TRON.address(13))
+    assert (done["applied"], done["wallets"], len(done["frozen"])) == (True, 7, 2)
+    assert {row["address"] for row in shell("adopt", "frozen", "--json").json} == set(done["frozen"])
+    assert "may be paid again (derivation index 13)" in shell("adopt", "release", TRON.address(13)).out
+    assert "not frozen" in shell.fails("adopt", "release", TRON.address(13))
     again = shell("adopt", "--apply")
     assert (again.code, "nothing to adopt" in again.out) == (0, True)
 

@@ -90,11 +90,11 @@ def test_what_is_refused_or_changes_nothing_leaves_no_row(shell: Shell, sql) -> 
 def test_a_sender_is_listed_and_released(shell: Shell, sql) -> None:
     assert "every sender may pay" in shell("senders", "list").err
     sql("INSERT INTO senders (chain_id, sender) SELECT id, %s FROM chains", SOMEBODY)
-    sql("UPDATE senders SET held = 'a payment that is none of ours', held_since = now()")
+    sql("UPDATE senders SET frozen = 'a payment that is none of ours', frozen_since = now()")
     (listed,) = shell("senders", "list", "--json").json
     assert (listed["chain"], listed["sender"], listed["reason"]) == ("tron", SOMEBODY, "a payment that is none of ours")
     assert "may pay again" in shell("senders", "release", "tron", SOMEBODY).out
-    assert "is not held" in shell.fails("senders", "release", "tron", SOMEBODY)
+    assert "is not frozen" in shell.fails("senders", "release", "tron", SOMEBODY)
     ((action, target, details),) = sql("SELECT action_type, target_id, details FROM admin_actions")
     assert (action, target) == ("sender.release", f"tron/{SOMEBODY}")
-    assert details["before"]["held"] == "a payment that is none of ours"
+    assert details["before"]["frozen"] == "a payment that is none of ours"

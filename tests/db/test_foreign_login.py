@@ -165,7 +165,8 @@ class TestTheSessionOfAWorker:
 
 
 class TestTheGate:
-    """Whatever it holds of the three locks, no flag is missed and nobody waits for it (sql/functions/doorbell.sql)."""
+    """Whatever it holds of the three locks, no flag is missed and nobody waits for it
+    (sql/functions/notify_suppression.sql)."""
 
     @pytest.fixture
     async def sessions(self, database: str) -> AsyncIterator[list[Connection]]:

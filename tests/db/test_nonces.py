@@ -140,31 +140,31 @@ async def test_a_sender_that_was_used_before_is_looked_into_first(connection: Co
     transfer = await new_transfer(connection, tron, wallet)
     async with connection.transaction(force_rollback=True):
         assert await told(connection, RESERVE, 5, transfer) == "FP005"
-        await connection.execute("SELECT doubt_sender(%s, %s, 5)", [tron.id, GAS_STATION])
+        await connection.execute("SELECT request_reconciliation(%s, %s, 5)", [tron.id, GAS_STATION])
         assert await told(connection, RESERVE, 0, transfer) == "FP005", "whoever else says 0"
         await connection.execute("UPDATE senders SET first_nonce = 5")
-        assert await told(connection, RESERVE, 5, transfer) == "FP005", "still in doubt"
+        assert await told(connection, RESERVE, 5, transfer) == "FP005", "still being reconciled"
         await connection.execute("UPDATE senders SET unknown_below = NULL, unknown_since = NULL")
         assert await told(connection, RESERVE, 5, transfer) == 5
 
 
-async def test_a_sender_still_looked_into_says_so(connection: Connection, tron: Chain) -> None:
+async def test_a_sender_still_being_reconciled_says_so(connection: Connection, tron: Chain) -> None:
     """Not that one is known of the one that a node counts."""
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     await line(connection, tron, 5)
-    await connection.execute("SELECT doubt_sender(%s, %s, 5)", [tron.id, GAS_STATION])
-    with pytest.raises(psycopg.DatabaseError, match=r"those below nonce 5 are still looked into") as error:
+    await connection.execute("SELECT request_reconciliation(%s, %s, 5)", [tron.id, GAS_STATION])
+    with pytest.raises(psycopg.DatabaseError, match=r"those below nonce 5 are still being reconciled") as error:
         await connection.execute(RESERVE, [5, transfer])
     assert error.value.sqlstate == "FP005"
 
 
-async def test_a_held_sender_gets_none(connection: Connection, tron: Chain) -> None:
+async def test_a_frozen_sender_gets_none(connection: Connection, tron: Chain) -> None:
     (wallet,) = await add_wallets(connection, tron, 1)
     transfer = await new_transfer(connection, tron, wallet)
     await line(connection, tron)
-    await connection.execute("SELECT hold_sender(%s, %s, 'look')", [tron.id, GAS_STATION])
-    with pytest.raises(psycopg.DatabaseError, match=r"is held since .*: look") as error:
+    await connection.execute("SELECT freeze_sender(%s, %s, 'look')", [tron.id, GAS_STATION])
+    with pytest.raises(psycopg.DatabaseError, match=r"has been frozen since .*: look") as error:
         await connection.execute(RESERVE, [0, transfer])
     assert error.value.sqlstate == "FP006"
     assert await value(connection, "SELECT release_sender('tron', %s)", GAS_STATION) == "look"

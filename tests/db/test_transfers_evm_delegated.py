@@ -1,5 +1,5 @@
 """Nonces of ours that delegations (EIP-7702) in other people's transactions used, over anvil: found, told, and the
-sender is held, as somebody has its key. Its bytes with that nonce are proved dead, and paid anew once released."""
+sender is frozen, as somebody has its key. Its bytes with that nonce are proved dead, and paid anew once released."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.delegation_kit import WRITER, delegated
 from tests.db.paying_kit import states
-from tests.db.reconcile_kit import again, in_doubt, reasons, rounds
+from tests.db.reconcile_kit import again, reasons, rounds, unreconciled
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -29,7 +29,7 @@ async def released(evm: EvmWorld, sender: str) -> str:
 
 class TestFound:
     @pytest.mark.parametrize("paid_before", [False, True])
-    async def test_a_customers_wallet_is_held_and_goes_on_when_released(
+    async def test_a_customers_wallet_is_frozen_and_goes_on_when_released(
         self, evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet, paid_before: bool
     ) -> None:
         """It used to wait for ever: "has used nonces 1 to 1, blocks do not show by what", and could not be released."""
@@ -46,13 +46,13 @@ class TestFound:
         (alarm,) = await evm_desk.settlement.tidy()
         assert "EIP-7702 delegation" in alarm
         assert txid in alarm
-        assert f"SELECT release_sender('bsc', '{rich.address}')" in alarm
-        assert await in_doubt(evm) == []
+        assert f"flagpost senders release bsc {rich.address}" in alarm
+        assert await unreconciled(evm) == []
         (used,) = await evm.rows("SELECT nonce, used_by FROM nonces WHERE sender = %s AND state = 'lost'", rich.address)
         assert used == {"nonce": int(paid_before), "used_by": txid}
         (held,) = await again(evm, evm_desk, CONSOLIDATION)
         assert isinstance(held, Defer)
-        assert "is held since" in held.reason
+        assert "has been frozen since" in held.reason
 
         assert "EIP-7702" in await released(evm, rich.address)
         assert await again(evm, evm_desk, CONSOLIDATION) == [Parked()], "a wallet with code still moves its tokens"
@@ -136,7 +136,7 @@ class TestCarriedAgain:
         monkeypatch: pytest.MonkeyPatch,
         has_state: bool,
     ) -> None:
-        """A top-up that the database lost used it: taken in, and nobody is held. With and without a node that has the
+        """A top-up that the database lost used it: taken in, and nobody is frozen. With and without a node that has the
         state of old blocks."""
         await known.unbooked(1, thirsty_evm.address, FINNEY)
         await known.network.mine(3)
@@ -161,7 +161,7 @@ class TestCarriedAgain:
     ) -> None:
         """It was used before anything that is looked at."""
         monkeypatch.setattr(nonce_search, "BLOCKS_A_ROUND", 8)
-        monkeypatch.setattr(evm_desk.settlement._strategy._reconciliation, "_look_back", 8)
+        monkeypatch.setattr(evm_desk.settlement._strategy._reconciliation, "_lookback", 8)
         await delegated(evm, rich.derivation_index, 0)
         await evm.network.mine(30)
         await delegated(evm, rich.derivation_index, 0, sponsor=7)
@@ -174,7 +174,7 @@ class TestCarriedAgain:
         assert rows == [{"nonce": 1, "state": "reserved"}]
 
 
-async def test_a_wallet_that_is_held_is_given_no_gas(evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet) -> None:
+async def test_a_wallet_that_is_frozen_is_given_no_gas(evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet) -> None:
     """Whoever has its key, or the contract that acts for it, would take that, a top-up after the other."""
     await delegated(evm, rich.derivation_index, 0)
     await evm.network.finalize()
@@ -185,7 +185,7 @@ async def test_a_wallet_that_is_held_is_given_no_gas(evm: EvmWorld, evm_desk: Ev
     await evm.network.finalize()
     await evm.flag(rich, gas=True)
     (reason,) = reasons(await evm_desk.run(GAS))
-    assert f"no gas goes to wallet {rich.address}, which is held since" in reason
+    assert f"no gas goes to wallet {rich.address}, which has been frozen since" in reason
     assert await evm.paid_gas() == []
     await released(evm, rich.address)
     assert Parked() in await again(evm, evm_desk)

@@ -196,7 +196,7 @@ class TestStandsStill:
         alarm = await marked(evm)
         assert alarm is not None
         if by == "release":
-            await evm.connection.execute("SELECT hold_sender(%s, %s, 'who is it')", [evm.chain_id, evm.gas_address])
+            await evm.connection.execute("SELECT freeze_sender(%s, %s, 'who is it')", [evm.chain_id, evm.gas_address])
             await evm.connection.execute("SELECT release_sender('bsc', %s)", [evm.gas_address])
         else:
             await evm.connection.execute("UPDATE senders SET stuck = NULL, stuck_since = NULL")

@@ -1,4 +1,4 @@
-"""Somebody else acts with the key of one of our senders, over anvil: it is searched for, told, and held."""
+"""Somebody else acts with the key of one of our senders, over anvil: it is searched for, told, and frozen."""
 
 import asyncio
 from dataclasses import replace
@@ -16,7 +16,7 @@ from pipeline.payments.reconcile.store import ReconciliationStore
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
-from tests.db.reconcile_kit import again, in_doubt, reasons, rounds
+from tests.db.reconcile_kit import again, reasons, rounds, unreconciled
 from tests.db.sessions import second_session, until_one_waits
 from tests.seed import USDT, Wallet
 
@@ -49,11 +49,11 @@ class TestStrangers:
         await rounds(evm, evm_desk)
         (alarm,) = await evm_desk.settlement.tidy()
         assert txid in alarm
-        assert f"SELECT release_sender('bsc', '{wallet.address}')" in alarm
+        assert f"flagpost senders release bsc {wallet.address}" in alarm
         (held,) = await again(evm, evm_desk, CONSOLIDATION)
         assert isinstance(held, Defer)
-        assert "is held since" in held.reason
-        assert await in_doubt(evm) == []
+        assert "has been frozen since" in held.reason
+        assert await unreconciled(evm) == []
         evm.outsiders.add(txid)
         assert [one.sender for one in await evm.swept()] == [other.address]
 
@@ -69,7 +69,7 @@ class TestStrangers:
     async def test_a_transfer_of_nothing_to_the_treasury_is_no_payment_of_ours(
         self, evm: EvmWorld, evm_desk: EvmDesk, overtakes: bool
     ) -> None:
-        """It has the form of a consolidation, and the books have no payment of nothing: held, not in the way of all."""
+        """It has the form of a consolidation, of nothing, which is never recorded: frozen, not in the way of all."""
         wallet, other = [await evm.wallet(usdt=250 * USDT, trx=10 * FINNEY) for _ in range(2)]
         await evm.network.finalize()
         await evm.flag(other, consolidation=True)
@@ -99,8 +99,8 @@ class TestStrangers:
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         await rounds(known, evm_desk)
-        row = await known.row("SELECT held FROM senders WHERE held IS NOT NULL")
-        assert txid in row["held"]
+        row = await known.row("SELECT frozen FROM senders WHERE frozen IS NOT NULL")
+        assert txid in row["frozen"]
         assert await known.nonces() == [(0, "used"), (1, "lost")]
         assert (await known.row("SELECT used_by FROM nonces WHERE nonce = 1")) == {"used_by": txid}
 
@@ -109,7 +109,7 @@ class TestStrangers:
         txid = await known.unbooked(1, known.treasury, 7)
         await known.network.finalize()
         assert await evm_desk.replacements().round() == 0
-        assert await in_doubt(known) == [known.gas_address]
+        assert await unreconciled(known) == [known.gas_address]
         await rounds(known, evm_desk)
         assert await known.nonces() == [(0, "used"), (1, "lost")]
         (alarm,) = await evm_desk.settlement.tidy()
@@ -122,7 +122,7 @@ class TestStrangers:
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         await evm_desk.settlement.round()
-        assert await in_doubt(known) == [known.gas_address], "not final: nobody knows"
+        assert await unreconciled(known) == [known.gas_address], "not final: nobody knows"
         await known.network.fork_out(1, forget=True)
         await known.network.node.call("anvil_dropAllTransactions")
         await rounds(known, evm_desk)
@@ -149,8 +149,8 @@ class TestTwoConfirmationWorkers:
             await asyncio.gather(*(store.record(known.chain_id, use, final) for store in stores))
         assert await known.nonces() == [(0, "used"), (1, "used"), (2, "lost")]
         assert len(await known.rows("SELECT FROM transfers WHERE found_on_chain")) == 1
-        row = await known.row("SELECT held FROM senders WHERE sender = %s", known.gas_address)
-        assert row["held"].count(stranger) == 1
+        row = await known.row("SELECT frozen FROM senders WHERE sender = %s", known.gas_address)
+        assert row["frozen"].count(stranger) == 1
 
     async def test_it_is_taken_in_while_gas_is_asked_for(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, database: str
@@ -184,7 +184,7 @@ class TestAudit:
     async def test_the_gas_wallet_is_seen_though_nobody_pays(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
         txid = await known.unbooked(1, known.treasury, 7)
         assert await evm_desk.settlement.tidy() == []
-        assert await in_doubt(known) == [known.gas_address]
+        assert await unreconciled(known) == [known.gas_address]
         await rounds(known, evm_desk)
         (alarm,) = await evm_desk.settlement.tidy()
         assert txid in alarm
@@ -201,7 +201,7 @@ class TestAudit:
         seen = []
         for _ in range(4):
             await evm_desk.settlement.tidy()
-            seen.append(len(await in_doubt(evm)))
+            seen.append(len(await unreconciled(evm)))
         assert seen == [2, 4, 5, 5]
 
     async def test_what_is_just_being_paid_is_no_stranger(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
@@ -215,7 +215,7 @@ class TestAudit:
 
         evm_desk.provider.after("sender_nonces", paid_meanwhile)
         await evm_desk.settlement.tidy()
-        assert await in_doubt(known) == []
+        assert await unreconciled(known) == []
 
 
 class TestSearch:
@@ -292,7 +292,7 @@ class TestSearch:
         await rounds(known, evm_desk)
         (alarm,) = await evm_desk.settlement.tidy()
         assert f"no node gives final block {missing}" in alarm
-        assert await in_doubt(known) == [known.gas_address]
+        assert await unreconciled(known) == [known.gas_address]
         monkeypatch.undo()
         await rounds(known, evm_desk)
         assert await again(known, evm_desk) == [Parked()]
@@ -312,7 +312,7 @@ class TestSearch:
         assert await evm.nonces() == [(500, "reserved")]
 
     async def test_a_sender_used_lately_is_looked_into_first(self, evm: EvmWorld, evm_desk: EvmDesk) -> None:
-        """Books that were begun anew: what it paid a moment ago is theirs."""
+        """Records that were begun anew: what it paid a moment ago is theirs."""
         wallet, other = await evm.wallet(), await evm.wallet()
         await evm.unbooked(0, wallet.address, FINNEY)
         await evm.network.finalize()
@@ -324,7 +324,9 @@ class TestSearch:
         await evm_desk.settle()
         await evm.assert_books_equal_chain()
 
-    async def test_two_payers_doubt_at_once(self, known: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk) -> None:
+    async def test_two_payers_request_reconciliation_at_once(
+        self, known: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk
+    ) -> None:
         wallets = [await known.wallet() for _ in range(4)]
         await known.unbooked(1, wallets[0].address, FINNEY)
         await known.connection.execute(

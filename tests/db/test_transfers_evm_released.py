@@ -17,7 +17,7 @@ from pipeline.payments.settle.attempts import PaymentAttempts
 from pipeline.queue.jobs import JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
-from tests.db.reconcile_kit import again, in_doubt, reasons, rounds, starve
+from tests.db.reconcile_kit import again, reasons, rounds, starve, unreconciled
 from tests.db.test_transfers_evm_proof import did_more
 from tests.seed import Wallet
 
@@ -67,13 +67,13 @@ class TestUnexplained:
         await rounds(known, evm_desk)
         (alarm,) = await evm_desk.settlement.tidy()
         assert "has used nonces 1 to 2" in alarm
-        assert f"SELECT release_sender('bsc', '{known.gas_address}')" in alarm
+        assert f"flagpost senders release bsc {known.gas_address}" in alarm
         assert await stuck_since(known) == alarm
         assert await known.nonces() == [(0, "used")]
         assert await released(known) == alarm
         await rounds(known, evm_desk)
         assert await known.nonces() == [(0, "used"), (1, "lost"), (2, "lost")]
-        assert await in_doubt(known) == []
+        assert await unreconciled(known) == []
         await goes_on(known, evm_desk, thirsty_evm.address)
 
     async def test_a_payment_whose_nonce_no_block_explains(
@@ -211,7 +211,7 @@ class TestUnexplained:
         """It made the payment, and something else: nobody decides that by itself."""
         await did_more(evm, evm_desk, pool, monkeypatch)
         (alarm,) = [alarm for alarm in await evm_desk.settlement.tidy() if "did more than that" in alarm]
-        assert "release_sender('bsc'" in alarm
+        assert "flagpost senders release bsc" in alarm
         await released(evm)
         await rounds(evm, evm_desk, 5)
         assert (await states(evm))[:2] == (["completed"], ["final"])
@@ -219,7 +219,7 @@ class TestUnexplained:
 
 
 class TestWhatWasShown:
-    """A person vouches for the nonces that were named, and for no others."""
+    """An operator releases the nonces that were named, and no others."""
 
     async def test_several_payments_are_all_named_and_those_between_are_not_meant(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
@@ -274,8 +274,8 @@ class TestWhatWasShown:
         await rounds(known, evm_desk, 4)
         assert await known.nonces() == [(0, "used"), (1, "lost"), (2, "lost"), (3, "lost")]
 
-    async def test_a_doubt_that_arose_later(self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
-        """Somebody vouched for nonces that were not used by then, whyever; they are used since, and not explained."""
+    async def test_a_use_that_was_noticed_later(self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
+        """An operator released nonces that were not used by then, whyever; they are used since, and not explained."""
         await known.connection.execute("UPDATE senders SET released = '{[1,9)}', released_at = now()")
         await jumped(known, 3)
         await known.flag(thirsty_evm, gas=True)
@@ -296,12 +296,12 @@ class TestWhatWasShown:
         await known.flag(thirsty_evm, gas=True)
         assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
         assert await known.nonces() == [(0, "used"), (1, "void"), (2, "reserved")]
-        for below, doubted in ((0, None), (1, None), (2, "{[1,2)}"), (3, "{[1,2)}"), (4, "{[1,2),[3,4)}")):
+        for below, unverified in ((0, None), (1, None), (2, "{[1,2)}"), (3, "{[1,2)}"), (4, "{[1,2),[3,4)}")):
             row = await known.row(
-                "SELECT nonces_in_doubt(%s, %s, %s)::text AS doubted", known.chain_id, known.gas_address, below
+                "SELECT unverified_nonces(%s, %s, %s)::text AS unverified", known.chain_id, known.gas_address, below
             )
-            assert row["doubted"] == doubted, "never one that a payment has"
-        await known.connection.execute("SELECT doubt_sender(%s, %s, 2)", [known.chain_id, known.gas_address])
+            assert row["unverified"] == unverified, "never one that a payment has"
+        await known.connection.execute("SELECT request_reconciliation(%s, %s, 2)", [known.chain_id, known.gas_address])
         await looked_for(known, timedelta(minutes=10))
         await released(known)
         row = await known.row("SELECT released::text FROM senders WHERE sender = %s", known.gas_address)
@@ -336,7 +336,7 @@ class TestEndless:
     async def test_a_sender_that_others_go_on_using(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        """Its books never begin: there is always a transaction that is not final yet. Without a word before."""
+        """Its record never begins: there is always a transaction that is not final yet. Without a word before."""
         txids = []
 
         async def used(blocks: int) -> None:
@@ -382,7 +382,7 @@ class TestEndless:
 
 class TestRelease:
     async def test_a_sender_that_pays_freely_is_not_released(self, known: EvmWorld) -> None:
-        with pytest.raises(psycopg.errors.NoDataFound, match="is not held on chain"):
+        with pytest.raises(psycopg.errors.NoDataFound, match="is not frozen on chain"):
             await released(known)
 
     async def test_what_is_looked_into_has_its_ten_minutes(
@@ -401,7 +401,7 @@ class TestRelease:
     ) -> None:
         await known.connection.execute("UPDATE senders SET released = '{[3,5)}', released_at = now()")
         for worse in ("released_at = released_at - interval '1 s'", "released = NULL, released_at = NULL"):
-            with pytest.raises(psycopg.Error, match="a person has vouched for its nonces") as refused:
+            with pytest.raises(psycopg.Error, match="an operator released its nonces") as refused:
                 await known.connection.execute(f"UPDATE senders SET {worse}")  # noqa: S608
             assert refused.value.sqlstate == "FP004"
 

@@ -1,4 +1,4 @@
-"""Transactions of our own senders that the books do not know, over anvil: of a database that lost its last commits, or
+"""Unrecorded transactions of our own senders, over anvil: of a database that lost its last commits, or
 of somebody else who has the key. Nothing is paid beside them, nothing is guessed, and what was ours comes back."""
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from pipeline.payments.reconcile import nonce_search, reconciliation
 from pipeline.queue.jobs import Defer, Done, JobType, Parked
 from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.db.paying_kit import states
-from tests.db.reconcile_kit import again, in_doubt, reasons, rounds, starve
+from tests.db.reconcile_kit import again, reasons, rounds, starve, unreconciled
 from tests.seed import USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -22,7 +22,7 @@ class TestLostCommits:
     async def test_a_top_up_that_the_database_forgot(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, where: str
     ) -> None:
-        """Wherever it is when the other database takes over: one payment, and the books know it in the end."""
+        """Wherever it is when the other database takes over: one payment, and it is recorded in the end."""
         assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
         if where == "block":
             await evm.network.mine()
@@ -57,7 +57,7 @@ class TestLostCommits:
         await evm.connection.execute("UPDATE job_logs SET status = 'cancelled', completed_at = now()")
         await evm.flag(other, gas=True)
         (reason,) = reasons(await evm_desk.run(GAS))
-        assert "transactions that the books do not know" in reason
+        assert "has unrecorded transactions" in reason
         await rounds(evm, evm_desk)
         assert await again(evm, evm_desk) == [Parked()]
         await evm_desk.settle()
@@ -107,7 +107,7 @@ class TestLostCommits:
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         searched = 0
-        while await in_doubt(known):
+        while await unreconciled(known):
             await evm_desk.settlement.round()
             searched += 1
             assert searched < 20
@@ -147,7 +147,7 @@ class TestPool:
         reasons_again = await again(known, evm_desk)
         assert all(isinstance(outcome, Defer) for outcome in reasons_again)
         await rounds(known, evm_desk)
-        assert await in_doubt(known) == []
+        assert await unreconciled(known) == []
         await again(known, evm_desk)
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty_evm.address]
         await known.assert_books_equal_chain()
@@ -163,14 +163,14 @@ class TestPool:
         await evm_desk.settlement.round()
         assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk))
         await evm_desk.pass_blocks(8)
-        assert await in_doubt(known) == []
+        assert await unreconciled(known) == []
         assert await again(known, evm_desk) == [Parked()]
 
     async def test_what_only_the_payers_node_shows_again_and_again(
         self, known: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        """The two processes have different nodes: the doubt is settled and comes back without end, and somebody hears
-        of it."""
+        """The two processes have different nodes: the sender is reconciled, and reported again, without end, and
+        somebody hears of it."""
         real = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]
 
         async def one_more(sender: str) -> SenderNonces:
@@ -185,7 +185,7 @@ class TestPool:
             for _ in range(8):
                 await rounds(known, other_evm_desk, 1)
                 alarms.append(await other_evm_desk.settlement.tidy())
-            assert await in_doubt(known) == []
+            assert await unreconciled(known) == []
             assert all(isinstance(outcome, Defer) for outcome in await again(known, evm_desk))
         assert not any(alarms[:8]), "once is nothing"
         assert any(known.gas_address in alarm and "again" in alarm for told in alarms[8:] for alarm in told)
@@ -207,7 +207,7 @@ class TestPool:
         await known.network.node.call("anvil_dropAllTransactions")
         assert await evm_desk.replacements().round() == 1
         await rounds(known, evm_desk)
-        assert await in_doubt(known) == []
+        assert await unreconciled(known) == []
         assert [one.amount for one in await known.gaps()] == [1]
         assert await again(known, evm_desk) == [Parked()]
         await evm_desk.settle()
@@ -218,7 +218,7 @@ class TestPool:
     async def test_the_one_that_was_filled_lands_after_all(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        """It, and not the gap, which offers less: it is taken into the books, and the gap is proved dead."""
+        """It, and not the gap, which offers less: it is recorded, and the gap is proved dead."""
         txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
@@ -226,7 +226,7 @@ class TestPool:
         assert await evm_desk.replacements().round() == 1
         assert await known.nonces() == [(0, "used"), (1, "reserved")]
         await rounds(known, evm_desk, 4)
-        assert await in_doubt(known) == []
+        assert await unreconciled(known) == []
         assert await known.nonces() == [(0, "used"), (1, "used")]
         assert [row["state"] for row in await known.transfers() if row["kind"] == "gap"] == ["rejected"]
         (outcome,) = await again(known, evm_desk)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.blocks.cursor import CursorMoved
 from pipeline.chains.kinds import Kind
-from pipeline.chains.values import Fate, Finality, Verdict
+from pipeline.chains.values import Finality, Proof, Verdict
 from pipeline.db.pool import pool_of
 from pipeline.db.statements import statement
 from pipeline.payments.ending import FoundAttempt
@@ -185,7 +185,7 @@ class TestConfirmations:
         await world.devnet.mine(3)
 
         async def open_verdict(_: object) -> Verdict:
-            return Verdict(Fate.OPEN, None, "the node lacks history")
+            return Verdict(Proof.OPEN, None, "the node lacks history")
 
         desk.provider.after("verdict", open_verdict)
         await desk.settlement.round()

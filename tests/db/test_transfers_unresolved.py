@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.blocks.follower import BlockFollower
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.values import BlockContent, Fate, Finality, Verdict
+from pipeline.chains.values import BlockContent, Finality, Proof, Verdict
 from pipeline.queue.jobs import JobType, Parked
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
@@ -35,7 +35,7 @@ class Receipts:
         self._patch = monkeypatch
         self._provider: Any = desk.real_provider
         self.txid = ""
-        self.verdict = Verdict(Fate.OPEN, None, "no node has it")
+        self.verdict = Verdict(Proof.OPEN, None, "no node has it")
 
     def lose(self, txid: str, change: Callable[[BlockContent, str], BlockContent] = without_result) -> None:
         self.txid = txid
@@ -164,9 +164,9 @@ class TestNeverDead:
         self, known: EvmWorld, evm_desk: EvmDesk, evm_receipts: Receipts, thirsty_evm: Wallet
     ) -> None:
         """The blocks were passed over after a long absence; a node without an index calls it dead, and a person
-        vouched for its nonce: it was buried, and paid again."""
+        released its nonce: it was expired, and paid again."""
         evm_receipts.lose(await paid(known, evm_desk, thirsty_evm))
-        evm_receipts.verdict = Verdict(Fate.DEAD, None, "a node has no receipt of it")
+        evm_receipts.verdict = Verdict(Proof.DEAD, None, "a node has no receipt of it")
         evm_desk.settlement.longest_scan = -1
         await rounds(known, evm_desk, 1)
         evm_desk.settlement.longest_scan = 200
@@ -186,7 +186,7 @@ class TestNeverDead:
         await desk.settlement.round()
         await desk.run(GAS)
         receipts.lose(str((await world.attempts())[0]["txid"]))
-        receipts.verdict = Verdict(Fate.DEAD, None, "a node has no index")
+        receipts.verdict = Verdict(Proof.DEAD, None, "a node has no index")
         await world.devnet.solidify()
         await desk.settlement.round()
         settlement = desk.new_settlement() if restarted else desk.settlement
@@ -207,7 +207,7 @@ class TestNeverDead:
         await desk.settlement.round()
         await desk.run(GAS)
         receipts.lose(str((await world.attempts())[0]["txid"]))
-        receipts.verdict = Verdict(Fate.DEAD, None, "a node has no index")
+        receipts.verdict = Verdict(Proof.DEAD, None, "a node has no index")
         await world.devnet.solidify()
         await world.devnet.advance(61)
         await world.devnet.mine(30)

@@ -1,6 +1,6 @@
-"""What may still land, against statements of the roles that move money: nobody buries it, replaces it, ends its payment
-or gives its nonce away, or it would be paid twice. Who asks for payments may say nothing of what became of them; who
-follows them on the chain is asked for the proof."""
+"""What may still land, against statements of the roles that move money: nobody expires it, replaces it, ends its
+payment or gives its nonce away, or it would be paid twice. Who asks for payments may say nothing of what became of
+them; who follows them on the chain is asked for the proof."""
 
 from collections.abc import Sequence
 
@@ -201,10 +201,10 @@ async def test_a_proof_grows_and_fits(on_evm: EvmWorld) -> None:
 
 
 @pytest.mark.parametrize("role", [EXECUTOR, CONFIRMATIONS])
-async def test_a_hold_is_lifted_by_people(on_evm: EvmWorld, role: str) -> None:
-    await on_evm.connection.execute("SELECT hold_sender(%s, %s, 'look')", [on_evm.chain_id, on_evm.gas_address])
+async def test_a_frozen_sender_is_released_by_people(on_evm: EvmWorld, role: str) -> None:
+    await on_evm.connection.execute("SELECT freeze_sender(%s, %s, 'look')", [on_evm.chain_id, on_evm.gas_address])
     for statement in (
-        "UPDATE senders SET held = NULL, held_since = NULL",
+        "UPDATE senders SET frozen = NULL, frozen_since = NULL",
         f"SELECT release_sender('bsc', '{on_evm.gas_address}')",
     ):
         async with on_evm.connection.transaction(force_rollback=True):
@@ -278,7 +278,7 @@ async def test_a_nonce_under_live_bytes_stays(on_evm: EvmWorld, state: str) -> N
 
 
 async def test_a_nonce_that_another_payment_signed_with(on_evm: EvmWorld) -> None:
-    """Even if the books say that it is reserved for this one."""
+    """Even if it is recorded as reserved for this one."""
     other = await on_evm.wallet()
     await on_evm.flag(other, gas=True)
     await on_evm.connection.execute(
@@ -325,7 +325,7 @@ async def test_a_replacement_and_its_first_attempt(evm: EvmWorld, evm_desk: EvmD
     assert len(await evm.paid_gas()) == 1
 
 
-async def test_a_burial_leaves_its_proof(on_evm: EvmWorld, evm_desk: EvmDesk) -> None:
+async def test_an_expiry_leaves_its_proof(on_evm: EvmWorld, evm_desk: EvmDesk) -> None:
     await outsider(on_evm, evm_desk, 0, on_evm.treasury)
     for _ in range(3):
         await on_evm.network.finalize()
@@ -401,8 +401,8 @@ async def add_attempt(evm: EvmWorld, txid: str) -> None:
 async def test_who_pays_cannot_end_a_payment_by_a_transaction_of_somebody_else(
     on_evm: EvmWorld, evm_desk: EvmDesk, known_as: str
 ) -> None:
-    """It adds an attempt with the txid of a stranger's transaction, which lands without the payment's effect: the
-    payment would be booked as reverted, and made anew, while its own bytes may land."""
+    """It adds an attempt with the txid of an outsider's transaction, which lands without the payment's effect: the
+    payment would be recorded as reverted, and made anew, while its own bytes may land."""
     node = on_evm.network.node
     bytes_out = "0x" + bytes((await on_evm.attempts())[0]["signed_bytes"]).hex()
     stranger = await node.send(node.accounts[2], node.accounts[3], value=7)

@@ -25,7 +25,7 @@ from tests.chaos.shrink import shrink
 from tests.chaos.summary import ROOT
 from tests.conftest import TEST_SERVER, pytest_configure, temporary_home
 from tests.simulation.database import SERVER, Database
-from tests.simulation.fate import Decision
+from tests.simulation.fault_plan import Decision
 from tests.simulation.ground import ground
 from tests.simulation.judge import by_kind
 from tests.simulation.run import NETWORKS, Result, run

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pipeline.chains.rpc.wire import Broken, Reply
-from tests.simulation.fate import Decision
+from tests.simulation.fault_plan import Decision
 
 PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 DISHES = {
@@ -89,8 +89,8 @@ class _Exchange:
         network, url = self._wire.network, self._url
         if network.is_down(url):
             raise Broken("connection refused")
-        fate = self._wire.happens("node")
-        match fate.what if fate is not None else "":
+        fault = self._wire.happens("node")
+        match fault.what if fault is not None else "":
             case "lost request":
                 raise Broken("server disconnected")
             case "silence":
@@ -100,25 +100,25 @@ class _Exchange:
                 raise Broken("server disconnected")
             case "late reply":
                 reply = self._ask()
-                await self._until(fate)
+                await self._until(fault)
                 return reply
             case "late request":
-                return await self._later(fate)
+                return await self._later(fault)
             case "twice":
                 self._ask()
             case "false reply":
                 answer = json.loads(self._ask().body)
-                return _said(network.falsified(url, json.loads(self._body), answer, fate.dice))
+                return _said(network.falsified(url, json.loads(self._body), answer, fault.dice))
             case "swallowed" if network.is_sending(url, json.loads(self._body)):
                 return _said(network.swallowed(url, json.loads(self._body)))
             case "busy":
                 return _said(network.busy(url, json.loads(self._body)))
             case "too many":
-                return Reply(429, b"Too Many Requests", {"Retry-After": f"{min(fate.seconds, 30):.0f}"})
+                return Reply(429, b"Too Many Requests", {"Retry-After": f"{min(fault.seconds, 30):.0f}"})
             case "web page":
-                return Reply(200 if fate.dice % 2 else 502, PAGE, {})
+                return Reply(200 if fault.dice % 2 else 502, PAGE, {})
             case "empty":
-                return _said({} if fate.dice % 2 else [])
+                return _said({} if fault.dice % 2 else [])
         return self._ask()
 
     def _ask(self) -> Reply:
@@ -128,16 +128,16 @@ class _Exchange:
         await asyncio.sleep(self._seconds)
         raise TimeoutError
 
-    async def _until(self, fate: Decision) -> None:
-        await asyncio.sleep(min(fate.seconds, self._seconds))
-        if fate.seconds >= self._seconds:
+    async def _until(self, fault: Decision) -> None:
+        await asyncio.sleep(min(fault.seconds, self._seconds))
+        if fault.seconds >= self._seconds:
             raise TimeoutError
 
-    async def _later(self, fate: Decision) -> Reply:
+    async def _later(self, fault: Decision) -> Reply:
         """It reaches the node when it reaches it, whether or not anybody waits for the answer."""
         answered: list[Reply] = []
-        self._wire.after(fate.seconds, lambda: answered.append(self._ask()))
-        await self._until(fate)
+        self._wire.after(fault.seconds, lambda: answered.append(self._ask()))
+        await self._until(fault)
         await self._wire.pause()
         return answered[0]
 

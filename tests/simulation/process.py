@@ -16,7 +16,7 @@ from pipeline.db.listener import LONGEST_PAUSE, Listener
 from pipeline.settings import Settings
 from pipeline.workers.runtime import Runtime, Worker
 from tests.simulation.connection import Connection
-from tests.simulation.fate import Decision
+from tests.simulation.fault_plan import Decision
 from tests.simulation.loop import ProcessLoop
 
 CHECK_SECONDS = 10.0

@@ -23,7 +23,7 @@ from tests.simulation import node, seams, storm
 from tests.simulation.clock import Clock
 from tests.simulation.database import Database
 from tests.simulation.evm import EvmNetwork
-from tests.simulation.fate import Decision, Fate, Menu
+from tests.simulation.fault_plan import Decision, FaultPlan, Menu
 from tests.simulation.judge import Judge
 from tests.simulation.network import Network
 from tests.simulation.process import Place, bury
@@ -130,9 +130,9 @@ def run(
     database.begin(clock)
     given = None if decisions is None else [one for one in decisions if one.place != "storm"]
     by_the_clock = plan.storm if decisions is None else [one for one in decisions if one.place == "storm"]
-    fate = Fate(seed, plan.menus, given)
+    faults = FaultPlan(seed, plan.menus, given)
     settings = Settings(database_url=database.dsn, home=database.home)
-    simulation = Simulation(seed, clock, database, chain, fate, settings)
+    simulation = Simulation(seed, clock, database, chain, faults, settings)
     seams.join(simulation)
     with _story(simulation, told):
         gas, treasury, wallets = _found(plan, database, chain)
@@ -157,7 +157,7 @@ def run(
             seed,
             network,
             verdict,
-            fate.taken,
+            faults.taken,
             simulation.happened,
             simulation.died_at,
             judge.payments(),

@@ -20,7 +20,7 @@ from pipeline.workers.sweep import Sweep
 from pipeline.workers.sync import Sync
 from tests.simulation.clock import Clock
 from tests.simulation.database import STATEMENT_SECONDS, Database
-from tests.simulation.fate import Decision, Fate
+from tests.simulation.fault_plan import Decision, FaultPlan
 from tests.simulation.loop import ProcessLoop
 from tests.simulation.network import Network
 from tests.simulation.process import Place, Process
@@ -42,12 +42,12 @@ class Simulation:
     """One run's processes, its network, and its time."""
 
     def __init__(
-        self, seed: int, clock: Clock, database: Database, network: Network, fate: Fate, settings: Settings
+        self, seed: int, clock: Clock, database: Database, network: Network, faults: FaultPlan, settings: Settings
     ) -> None:
         self.clock = clock
         self.database = database
         self.network = network
-        self.fate = fate
+        self.faults = faults
         self.settings = settings
         self.processes: list[Process] = []
         """Those that run."""
@@ -146,9 +146,9 @@ class Simulation:
             self.steps += 1
             if self.steps > MOST_STEPS:
                 raise AssertionError(f"{self.steps} steps, and no end: {self.current and self.current.name}")
-            fate = self.fate.at("step")
-            if fate is not None:
-                self._befall(process, fate)
+            fault = self.faults.at("step")
+            if fault is not None:
+                self._befall(process, fault)
                 return True
             self._as(process, process.loop.step)
             if process.life.done():
@@ -192,11 +192,11 @@ class Simulation:
     # -- seams
 
     def happens(self, kind: str) -> Decision | None:
-        fate = self.fate.at(kind)
-        if fate is not None:
-            self.happened[fate.what] += 1
-            self.tell("{}: {} befalls {}", fate, fate.what, self.current and self.current.name)
-        return fate
+        fault = self.faults.at(kind)
+        if fault is not None:
+            self.happened[fault.what] += 1
+            self.tell("{}: {} befalls {}", fault, fault.what, self.current and self.current.name)
+        return fault
 
     async def pause(self) -> None:
         await asyncio.sleep(0)
@@ -222,19 +222,19 @@ class Simulation:
         if self.database.has_waiters:
             self.database.settle()
 
-    def _befall(self, process: Process, fate: Decision) -> None:
-        self.tell("{}", fate)
-        self.happened[fate.what] += 1
-        match fate.what:
+    def _befall(self, process: Process, fault: Decision) -> None:
+        self.tell("{}", fault)
+        self.happened[fault.what] += 1
+        match fault.what:
             case "kill":
                 self.kill(process)
-                self.after(fate.seconds, lambda: self.start_again(process.kind))
+                self.after(fault.seconds, lambda: self.start_again(process.kind))
             case "freeze":
-                self.freeze(process, fate.seconds)
+                self.freeze(process, fault.seconds)
             case "stop":
                 self.ask_to_stop(process)
             case "cut":
-                self.cut(process, fate.seconds)
+                self.cut(process, fault.seconds)
 
     def _ended(self, process: Process) -> None:
         error = None if process.life.cancelled() else process.life.exception()
@@ -249,12 +249,12 @@ class Simulation:
         for channel, payload in received:
             for process in self.processes:
                 for doorbell in process.doorbells:
-                    fate = self.happens("notify")
-                    if fate is not None and fate.what == "lost notify":
+                    fault = self.happens("notify")
+                    if fault is not None and fault.what == "lost notify":
                         continue
                     delivery = _Delivery(process, doorbell, channel, payload)
-                    if fate is not None:
-                        self.after(fate.seconds, delivery)
+                    if fault is not None:
+                        self.after(fault.seconds, delivery)
                     else:
                         delivery()
         return bool(received)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import psycopg
 
 from tests.seed import USDT
-from tests.simulation.fate import Decision, a_while
+from tests.simulation.fault_plan import Decision, a_while
 from tests.simulation.simulation import Simulation
 
 WEIGHTS = {
@@ -72,7 +72,7 @@ class Storm:
     def end(self) -> None:
         """Everything is mended; what was lost stays lost."""
         simulation = self._simulation
-        simulation.fate.calm = True
+        simulation.faults.calm = True
         simulation.network.mend()
         self._standing_still = 0
         for process in simulation.processes:
@@ -88,11 +88,11 @@ class Storm:
 
     def _act(self, decision: Decision) -> None:
         simulation, network = self._simulation, self._simulation.network
-        if simulation.fate.calm:
+        if simulation.faults.calm:
             return
         simulation.tell("{}", decision)
         simulation.happened[decision.what] += 1
-        simulation.fate.taken.append(decision)
+        simulation.faults.taken.append(decision)
         match decision.what.split():
             case ["fork"]:
                 network.fork(decision.dice)

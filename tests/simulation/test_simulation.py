@@ -11,7 +11,7 @@ from pipeline.payments.broadcast import send_bytes
 from pipeline.payments.requests import OpenRequest
 from pipeline.payments.send.signatures import Answered, Signatures
 from tests.simulation.database import Database
-from tests.simulation.fate import Decision
+from tests.simulation.fault_plan import Decision
 from tests.simulation.run import NETWORKS, run
 from tests.simulation.seams import JOINTS
 

@@ -58,7 +58,7 @@ def check_notify(found: Findings, connection: Connection, settings: Settings) ->
         ) as listening:
             listening.execute("LISTEN flagpost_doctor")
             started = time.perf_counter()
-            connection.execute(statement("doctor/ring"), {"token": token})
+            connection.execute(statement("doctor/notify_itself"), {"token": token})
             heard = any(note.payload == token for note in listening.notifies(timeout=TIMEOUT_SECONDS, stop_after=1))
             took = time.perf_counter() - started
     except psycopg.errors.ProgramLimitExceeded:

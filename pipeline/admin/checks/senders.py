@@ -1,4 +1,4 @@
-"""Doctor's questions about senders: which of them pays nothing, and what lets it pay again."""
+"""Doctor's checks of senders: which of them pays nothing, and what lets it pay again."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,11 +8,11 @@ from pipeline.admin.session import Row
 from pipeline.log import span
 
 
-def _held(examination: Examination) -> Iterator[Trouble]:
+def _frozen(examination: Examination) -> Iterator[Trouble]:
     for row in examination.rows_once("senders"):
-        if row["held"] is not None:
+        if row["frozen"] is not None:
             yield Trouble(
-                f"{_who(row)} has been frozen for {_since(row['held_since'])} and pays nothing: {row['held']}",
+                f"{_who(row)} has been frozen for {_since(row['frozen_since'])} and pays nothing: {row['frozen']}",
                 cure=f"find out who has its key; if it is explained: {_release(row)}",
                 ids=[row["sender"]],
             )
@@ -22,7 +22,7 @@ def _stuck(examination: Examination) -> Iterator[Trouble]:
     for row in examination.rows_once("senders"):
         if row["stuck"] is not None:
             yield Trouble(
-                f"{_who(row)} has stood still for {_since(row['stuck_since'])}: {row['stuck']}",
+                f"{_who(row)} has been stuck for {_since(row['stuck_since'])}: {row['stuck']}",
                 cure="do what it says" + (f"; what nobody can explain: {_release(row)}" if row["unexplained"] else ""),
                 ids=[row["sender"]],
             )
@@ -42,12 +42,12 @@ def _unknown(examination: Examination) -> Iterator[Trouble]:
 
 CHECKS = (
     Check(
-        "senders.held",
+        "senders.frozen",
         right="no sender is frozen",
-        ask=_held,
+        ask=_frozen,
         cure="find out who has its key; flagpost senders release CHAIN SENDER",
     ),
-    Check("senders.stuck", right="no sender stands still", ask=_stuck, cure="do what it says"),
+    Check("senders.stuck", right="no sender is stuck", ask=_stuck, cure="do what it says"),
     Check(
         "senders.unknown",
         right="unrecorded transactions of senders are reconciled within the hour",

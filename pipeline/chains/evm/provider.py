@@ -85,10 +85,10 @@ class EvmProvider:
         clock = clock or Clock()
         self._chain_id = chain_id
         policy = fee_policy or FeePolicy()
-        books_l1_fee = policy.l1_oracle != NO_ORACLE
+        charges_l1_fee = policy.l1_oracle != NO_ORACLE
         self._nodes = Nodes(
             chain,
-            [EvmNode(config, api_keys, clock=clock, books_l1_fee=books_l1_fee) for config in nodes],
+            [EvmNode(config, api_keys, clock=clock, charges_l1_fee=charges_l1_fee) for config in nodes],
             lambda node: check_chain_id(node, chain_id),
             patience=patience,
             clock=clock,
@@ -273,7 +273,7 @@ class EvmProvider:
         return (await self.verdicts([signed]))[0]
 
     async def verdicts(self, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
-        """The fates of all attempts with one nonce, from one node. The payment is dead when all of them are.
+        """The status of each attempt with one nonce, from one node. The payment is dead when all of them are.
 
         Raises ValueError for attempts that do not share it."""
         verdict.shared(attempts)

@@ -6,7 +6,7 @@ different nodes heights go backwards, and two half answers prove nothing.
 A node that fails, contradicts itself or turns out to be of another network is asked last until its back-off has passed,
 and the next one does the work anew from its beginning. A question ends in an error only when no node answers soundly:
 InconsistentNode where one was false, WrongNetwork where one is of another network, else ChainUnavailable. What two
-nodes say of one another (a block that does not follow the one before it) is for the callers: nothing is booked then.
+nodes say of one another (a block that does not follow the one before it) is for the callers: nothing is settled then.
 """
 
 import asyncio

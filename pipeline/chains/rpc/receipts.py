@@ -12,7 +12,7 @@ from pipeline.chains.values import BlockContent, BlockRef, ReceiptGap
 
 N = TypeVar("N", bound=Node)
 
-BLOCKS_LOOKED_AT = 32
+BLOCKS_READ = 32
 """From the newest final one back, for one that is not empty."""
 
 
@@ -26,7 +26,7 @@ async def find_gaps(
 
     async def look(node: N) -> ReceiptGap | None:
         newest = (await final(node)).number
-        for number in range(newest, max(0, newest - BLOCKS_LOOKED_AT), -1):
+        for number in range(newest, max(0, newest - BLOCKS_READ), -1):
             try:
                 content = await read(node, number)
             except Partial as partial:

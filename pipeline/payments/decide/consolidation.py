@@ -6,7 +6,7 @@ from uuid import UUID
 from pipeline.payments.decide.decisions import Holdings, NeedsGas, Pay, Skip, Wait, native_needed, ready_tokens
 from pipeline.payments.terms import Terms
 
-LOOK_AGAIN_SECONDS = 15.0
+RETRY_SECONDS = 15.0
 """Where head and final blocks disagree, about a quarter of the minute they need to agree on TRON; or two processes on a
 price."""
 
@@ -29,7 +29,7 @@ def plan_consolidation(
             f"{pay.asset.human(pay.amount)} in the final one"
             for pay in ready
         )
-        return Wait(LOOK_AGAIN_SECONDS, f"tokens are leaving: {leaving}")
+        return Wait(RETRY_SECONDS, f"tokens are leaving: {leaving}")
     return moving
 
 
@@ -48,7 +48,7 @@ def afford(terms: Terms, final: Holdings, head: Holdings, transfer_fee: int) -> 
         return NeedsGas(f"holds {terms.native.human(final.native)}, its transfer needs {terms.native.human(needed)}")
     if head.native < needed:
         return Wait(
-            LOOK_AGAIN_SECONDS,
+            RETRY_SECONDS,
             f"{terms.native.human(head.native)} in the newest block, {terms.native.human(final.native)} in the final "
             f"one: its transfer needs {terms.native.human(needed)}",
         )

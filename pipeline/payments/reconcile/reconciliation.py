@@ -61,17 +61,17 @@ class Reconciliation:
         store: ReconciliationStore,
         provider: NumberedProvider,
         read: ReadBlock,
-        look_back: int,
+        lookback: int,
         patience_blocks: int,
     ) -> None:
-        """``read`` gives final blocks. ``look_back`` of them are read for a sender that was never paid from here;
+        """``read`` gives final blocks. ``lookback`` of them are read for a sender that was never paid from here;
         ``patience_blocks`` pass before nonces that only a mempool holds are filled."""
         self._chain_id = chain_id
         self._store = store
         self._provider = provider
         self._cache = BlockCache(read)
         self._blocks = BlockFollower(self._cache.read)
-        self._look_back = look_back
+        self._lookback = lookback
         self._patience = patience_blocks
         self._slots = asyncio.Semaphore(_SENDERS_AT_ONCE)
         self._last = ""
@@ -235,7 +235,7 @@ class Reconciliation:
         database that lost its commits, and are reconciled; older ones are not ours to explain."""
         sender, first = one.sender, final
         search = self._searches.get(sender)
-        oldest = max(0, (read_up_to.number if search is None else search.began) - self._look_back)
+        oldest = max(0, (read_up_to.number if search is None else search.began) - self._lookback)
         if not one.released and await self._provider.count_at(sender, oldest) != final:
             search = await self._extend(one, None, read_up_to, oldest)
             if search is None:
@@ -294,11 +294,11 @@ class Reconciliation:
                 f"ours, {_release(one)}",
                 unexplained,
             )
-        elif reach is Reach.UNFINISHED and search.began - search.lowest.block.number > self._look_back:
+        elif reach is Reach.UNFINISHED and search.began - search.lowest.block.number > self._lookback:
             self._block(
                 one,
                 f"{one.sender} has transactions that are not recorded in the database: none of them is found in the "
-                f"last {self._look_back} final blocks, and the search goes on. It pays nothing meanwhile",
+                f"last {self._lookback} final blocks, and the search goes on. It pays nothing meanwhile",
             )
         return search if reach is Reach.DONE else None
 
@@ -369,4 +369,4 @@ def _runs(nonces: Sequence[int], found: Container[int]) -> list[tuple[int, int]]
 
 def _release(one: UnreconciledSender) -> str:
     """The end of a sentence."""
-    return f"release it: SELECT release_sender('{one.chain}', '{one.sender}')"
+    return f"release it: flagpost senders release {one.chain} {one.sender}"

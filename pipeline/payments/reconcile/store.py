@@ -81,8 +81,8 @@ class ReconciliationStore:
     async def frozen(self, chain_id: int) -> list[str]:
         """Alarms: senders that wait for an operator."""
         return [
-            f"{row['sender']} is frozen: {row['held']}. It is no payment of ours. Find out who has its key; then: "
-            f"SELECT release_sender('{row['chain']}', '{row['sender']}')"
+            f"{row['sender']} is frozen: {row['frozen']}. It is no payment of ours. Find out who has its key; then: "
+            f"flagpost senders release {row['chain']} {row['sender']}"
             for row in await self._rows("payments/reconcile/frozen_senders", chain_id=chain_id)
         ]
 

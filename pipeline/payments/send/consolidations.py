@@ -9,7 +9,7 @@ from uuid import UUID
 from pipeline.chains.errors import ChainError, NotAToken, SimulationFailed
 from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Finality, Payment
-from pipeline.payments.decide.consolidation import LOOK_AGAIN_SECONDS, afford, lacks_reserve, plan_consolidation
+from pipeline.payments.decide.consolidation import RETRY_SECONDS, afford, lacks_reserve, plan_consolidation
 from pipeline.payments.decide.decisions import Holdings, NeedsGas, Pay, Skip, Wait
 from pipeline.payments.send.claimed import Claimed, Order, Orders
 from pipeline.payments.send.handler import Decided, PayingHandler, ours, skipped, waiting
@@ -122,10 +122,10 @@ class Consolidations(PayingHandler):
         if isinstance(short, Wait):
             return waiting(short)
         wallet, now = one.context.wallet_id, asyncio.get_running_loop().time()
-        while self._sent_for_gas and now >= next(iter(self._sent_for_gas.values())) + LOOK_AGAIN_SECONDS:
+        while self._sent_for_gas and now >= next(iter(self._sent_for_gas.values())) + RETRY_SECONDS:
             del self._sent_for_gas[next(iter(self._sent_for_gas))]
         if wallet in self._sent_for_gas:
-            return waiting(Wait(LOOK_AGAIN_SECONDS, f"{short.reason}, and gas was asked for a moment ago"))
+            return waiting(Wait(RETRY_SECONDS, f"{short.reason}, and gas was asked for a moment ago"))
         self._sent_for_gas[wallet] = now
         await sender.store.flag_needs_gas(one.context.wallet_id)
         return Done({"outcome": "needs_gas", "reason": short.reason})

@@ -23,7 +23,7 @@ from pipeline.payments.terms import GasPolicy, Terms
 from pipeline.queue.jobs import Defer, Failed, Outcome, Retry
 
 _NOT_YET_FINAL_SECONDS = 15.0
-_DEAR_FEES_SECONDS = 30.0
+_EXPENSIVE_FEES_SECONDS = 30.0
 _LOCKED_OUT_SECONDS = 300.0
 _HEADROOM_PERCENT = 25
 
@@ -144,7 +144,7 @@ class GasTopups(PayingHandler):
                 # Where less is missing more is sent: a top-up that its own fee exceeds would only burn gas.
                 amount = max(payment.amount, terms.least_topup(estimate.fee))
                 if amount > terms.gas_max_per_topup:
-                    decided.append((one, _too_dear(terms, estimate.fee, amount)))
+                    decided.append((one, _too_expensive(terms, estimate.fee, amount)))
                 else:
                     order = Order(one, self.kind, terms.native, replace(payment, amount=amount), estimate)
                     orders.append(order)
@@ -182,10 +182,10 @@ def _with_headroom(estimate: Fee) -> int:
     return estimate.fee if not estimate.rises else -(-estimate.fee * (100 + _HEADROOM_PERCENT) // 100)
 
 
-def _too_dear(terms: Terms, fee: int, amount: int) -> Outcome:
+def _too_expensive(terms: Terms, fee: int, amount: int) -> Outcome:
     human = terms.native.human
     return Defer(
-        _DEAR_FEES_SECONDS,
+        _EXPENSIVE_FEES_SECONDS,
         f"a top-up costs {human(fee)} in fees and has to be worth {terms.topup_fee_multiple} times as much, "
         f"{human(amount)}: "
         f"{terms.chain}.gas_max_per_topup is {human(terms.gas_max_per_topup)}. Wait until fees fall, or raise it",

@@ -20,7 +20,7 @@ from pipeline.payments.send.refusals import (
     LeaseLost,
     MayStillLand,
     MovedOn,
-    SenderHeld,
+    SenderFrozen,
     SenderStuck,
     UnfinishedNonce,
     UnknownTransactions,
@@ -38,7 +38,7 @@ _DATABASE_PAUSE_SECONDS = 1.0
 _REFUSED_PAUSE_SECONDS = 60.0
 _HELD_PAUSE_SECONDS = 60.0
 """A person has to look; the log and the registry say so, by the confirmation worker."""
-_LOOK_AGAIN_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
 EMPTY_GAS_WALLET_SECONDS = 30.0
 _BUDGET_PAUSE_SECONDS = 300.0
 """Limits end by the clock or by an operator: looked at again every few minutes."""
@@ -50,7 +50,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case LeaseLost():
             return Parked()
         case MovedOn():
-            return Defer(_LOOK_AGAIN_SECONDS, str(trouble))
+            return Defer(_RETRY_SECONDS, str(trouble))
         case MayStillLand():
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case UnfinishedNonce():
@@ -70,7 +70,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case UnknownTransactions():
             logger.warning("{}: {}", job, trouble)
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
-        case SenderHeld() | SenderStuck():
+        case SenderFrozen() | SenderStuck():
             return Defer(_HELD_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
             return Failed(str(trouble))

@@ -56,7 +56,7 @@ class SenderStuck(StepRefused):
     """What a sender has sent does not get into a block, or cannot be looked into: nothing new is signed behind it."""
 
 
-class SenderHeld(StepRefused):
+class SenderFrozen(StepRefused):
     """A sender did what is no payment of ours: a person has to look before it pays again, or is given gas."""
 
 
@@ -83,7 +83,7 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
         case "FP005":  # sql/functions/nonces: beyond what is recorded
             return UnknownTransactions(message)
         case "FP006" | "FP012":  # sql/functions/nonces: held for people; gas for a wallet that is
-            return SenderHeld(message)
+            return SenderFrozen(message)
         case "FP007":  # triggers/money_enters: a refused signature
             return MayStillLand(message)
         case "FP008":  # triggers/fees_paid: far above what was paid lately

@@ -106,9 +106,9 @@ class ReplacementStore:
         """The payment stays as it is, and says why."""
         await self._rows("payments/send/decline_replacement", transfer_id=wanted.transfer_id, reason=reason)
 
-    async def doubt(self, chain_id: int, void: Void, counted: int) -> None:
+    async def request_reconciliation(self, chain_id: int, void: Void, counted: int) -> None:
         """The nonce is used on the chain, and not by us: the confirmation worker finds out by what."""
-        await self._rows("payments/send/doubt_sender", chain_id=chain_id, sender=void.sender, counted=counted)
+        await self._rows("payments/send/request_reconciliation", chain_id=chain_id, sender=void.sender, counted=counted)
 
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self._pool.connection() as conn:

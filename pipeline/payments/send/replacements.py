@@ -151,7 +151,7 @@ class Replacements:
     async def _fill(self, provider: NumberedProvider, terms: Terms, void: Void) -> int:
         counted = await provider.sender_nonces(void.sender)
         if void.nonce < counted.latest:
-            await self._store.doubt(self._chain_id, void, counted.latest)
+            await self._store.request_reconciliation(self._chain_id, void, counted.latest)
             return 0
         payment = Payment(void.sender, void.sender, terms.native.asset, GAP_AMOUNT)
         try:

@@ -89,7 +89,7 @@ class RequestStore:
         its pool; None: they are not numbered.
 
         Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, GasFundsShort,
-        CooldownActive, BudgetExhausted, UnusualFee, UnknownTransactions, UnfinishedNonce, SenderHeld, SenderStuck."""
+        CooldownActive, BudgetExhausted, UnusualFee, UnknownTransactions, UnfinishedNonce, SenderFrozen, SenderStuck."""
         crash_here(CrashPoint.REQUEST_BEFORE)
         opened: list[OpenRequest] = []
         with refusals():

@@ -127,7 +127,7 @@ class Sender:
         except UnknownTransactions:
             # What is found may be these very payments: the confirmation worker has to see that they are wanted.
             await self.signatures.requests.write_intents(claimed.job, asks)
-            await self.store.doubt(terms.chain_id, sender, counted or 0)
+            await self.store.request_reconciliation(terms.chain_id, sender, counted or 0)
             raise
         return await self._sent(answered)
 

@@ -50,12 +50,12 @@ class TransferStore(PaymentStore):
         """Gas first: raise needs_gas, which notifies the gas listener."""
         await self._rows("payments/send/flag_needs_gas", wallet_id=wallet_id)
 
-    async def doubt(self, chain_id: int, sender: str, counted: int) -> None:
+    async def request_reconciliation(self, chain_id: int, sender: str, counted: int) -> None:
         """A node shows more transactions of a sender than are recorded: the confirmation worker looks into it."""
         async with self.pool.connection() as conn, conn.transaction():
-            await fetch(conn, "payments/send/doubt_sender", chain_id=chain_id, sender=sender, counted=counted)
-            crash_here(CrashPoint.DOUBT_OPEN)
-        crash_here(CrashPoint.DOUBT_AFTER)
+            await fetch(conn, "payments/send/request_reconciliation", chain_id=chain_id, sender=sender, counted=counted)
+            crash_here(CrashPoint.RECONCILE_OPEN)
+        crash_here(CrashPoint.RECONCILE_AFTER)
 
     async def park(self, job: Job, transfer_id: int) -> None:
         """Hand a job back to the confirmation worker because its payment is out already. Raises LeaseLost, MovedOn."""

@@ -9,7 +9,7 @@ from loguru import logger
 
 from pipeline.chains.errors import ChainError, ChainUnavailable, InconsistentNode, UndecodableTransaction
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Fate, Verdict
+from pipeline.chains.values import Proof, Verdict
 from pipeline.db.errors import refused_by_guard
 from pipeline.payments.broadcast import short
 from pipeline.payments.effect import Judged, judge
@@ -189,12 +189,12 @@ class Lookup:
                 logger.warning("{} cannot be looked up now: {}", describe(attempts[0]), trouble)
                 return LookedUp(attempts)
         for attempt, verdict in zip(attempts, verdicts, strict=True):
-            if verdict.fate is Fate.FINAL and verdict.result is not None:
+            if verdict.proof is Proof.FINAL and verdict.result is not None:
                 finding = FoundAttempt(attempt, verdict.result)
                 if self.is_foreign(finding):
                     return LookedUp(attempts)
                 return LookedUp(attempts, settled=await self.settle(finding))
-        dead = all(verdict.fate is Fate.DEAD for verdict in verdicts)
+        dead = all(verdict.proof is Proof.DEAD for verdict in verdicts)
         return LookedUp(attempts, dead=verdicts[0].evidence if dead else None)
 
 

@@ -37,14 +37,14 @@ class NumberedStrategy:
         queues: NonceQueues,
         superseded: SupersededPayments,
         read: ReadBlock,
-        look_back: int,
+        lookback: int,
     ) -> None:
-        """``read`` gives final blocks; ``look_back`` of them are read for a sender without records."""
+        """``read`` gives final blocks; ``lookback`` of them are read for a sender without records."""
         self._provider = numbering.provider
         self._queues = queues
         self._superseded = superseded
         self._reconciliation = Reconciliation(
-            chain_id, numbering.store, numbering.provider, read, look_back, numbering.replace_after_blocks
+            chain_id, numbering.store, numbering.provider, read, lookback, numbering.replace_after_blocks
         )
 
     async def verdicts(self, attempts: PaymentAttempts) -> list[Verdict]:

@@ -245,7 +245,7 @@ class SupersededPayments:
     async def _release(self, attempt: LiveAttempt) -> str:
         """The end of a sentence."""
         chain = await self._store.chain_name(self._chain_id)
-        return f"release it: SELECT release_sender('{chain}', '{attempt.signed.sender}')"
+        return f"release it: flagpost senders release {chain} {attempt.signed.sender}"
 
     def _alarm(self, attempt: LiveAttempt, reason: str, unexplained: Nonces | None = None) -> None:
         if attempt.bundle_id not in self._alarms:

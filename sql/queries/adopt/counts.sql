@@ -6,5 +6,5 @@ SELECT (SELECT count(*) FROM adopting_jobs) AS jobs,
        ARRAY(SELECT jsonb_build_object('job_id', coalesce(row ->> 'job_id', id::text), 'job_type', job_type,
                                        'status', old_status, 'wallet', row ->> 'wallet_address')
              FROM adopting_jobs WHERE is_unknown ORDER BY row ->> 'created_at', id) AS unknown,
-       ARRAY(SELECT DISTINCT m.address FROM adopting_jobs j, jsonb_object_keys(j.held) AS one (wallet)
-             JOIN adopting m ON m.id = one.wallet::uuid ORDER BY 1) AS held;
+       ARRAY(SELECT DISTINCT m.address FROM adopting_jobs j, jsonb_object_keys(j.frozen) AS one (wallet)
+             JOIN adopting m ON m.id = one.wallet::uuid ORDER BY 1) AS frozen;

@@ -12,7 +12,7 @@ SELECT j.id, coalesce(j.row ->> 'job_id', j.id::text), j.job_type, j.status, j.r
            || jsonb_build_object('adopted', jsonb_strip_nulls(jsonb_build_object(
                'status', j.row ->> 'status', 'triggered_by', j.row ->> 'triggered_by', 'user_id', j.row ->> 'user_id',
                'data', CASE WHEN jsonb_typeof(j.row -> 'data') <> 'object' THEN j.row -> 'data' END,
-               'held', j.held))),
+               'frozen', j.frozen))),
        CASE WHEN j.is_unknown
             THEN 'state unknown: it was ' || coalesce(j.row ->> 'status', 'without a status') || ' when this database was adopted;'
                  || ' see on the chain whether it paid, then release the wallet'

@@ -3,5 +3,5 @@
 SELECT coalesce(row ->> 'job_id', id::text) AS job_id, coalesce(job_type, 'none') AS job_type, coalesce(old_status, 'none') AS status,
        coalesce(row ->> 'wallet_address', row ->> 'wallet_id') AS wallet
 FROM adopting_jobs
-WHERE is_unknown AND NOT is_known AND held IS NOT NULL
+WHERE is_unknown AND NOT is_known AND frozen IS NOT NULL
 ORDER BY row ->> 'created_at', id;

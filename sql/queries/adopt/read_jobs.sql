@@ -4,7 +4,7 @@
 CREATE TEMPORARY TABLE adopting_jobs ON COMMIT DROP AS
 --
 -- A job names its wallet by id or by address, and one address may be a wallet on several chains: such a job belongs to none of them,
--- but if its state is unknown, all of them are held.
+-- but if its state is unknown, all of them are frozen.
 WITH old AS (
     SELECT to_jsonb(t) AS row FROM adopted.job_logs t
 ), named AS (
@@ -37,7 +37,7 @@ SELECT judged.row, judged.id, judged.job_type, judged.wallet_id, m.chain_id, jud
        -- Wallets of ours that it holds, and the index that each gets back.
        CASE WHEN judged.meant IS NULL THEN (
            SELECT jsonb_object_agg(one.id, one.derivation_index) FROM adopting one
-           WHERE one.id = ANY (judged.wallet_ids) AND one.derivation_index IS NOT NULL) END AS held,
+           WHERE one.id = ANY (judged.wallet_ids) AND one.derivation_index IS NOT NULL) END AS frozen,
        CASE
            WHEN judged.meant IS NULL THEN 'cancelled'
            WHEN judged.meant = 'pending' AND row_number() OVER (

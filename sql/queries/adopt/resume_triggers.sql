@@ -1,2 +1,2 @@
--- From here on rows are held to the rules again.
+-- From here on the triggers check rows again.
 ALTER TABLE {table} ENABLE TRIGGER {trigger};

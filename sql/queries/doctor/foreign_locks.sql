@@ -1,5 +1,5 @@
 -- Advisory locks of ours in the hands of logins that can be no worker, and sessions with so many locks that the server's table of
--- locks may fill up. None of them stops anything by itself (sql/functions/doorbell.sql, workers.sql).
+-- locks may fill up. None of them stops anything by itself (sql/functions/notify_suppression.sql, workers.sql).
 WITH ours (key, what) AS (
     SELECT notify_lock(held_by), 'who needs wallet_flags (' || held_by || ')'
     FROM unnest(ARRAY['waiting', 'polling', 'suppressed']) AS held_by

@@ -7,7 +7,7 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable, InconsistentNode, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.rpc.http import NodeConfig
-from pipeline.chains.values import BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
+from pipeline.chains.values import BroadcastOutcome, Finality, Payment, Proof, SignedTransaction
 from pipeline.local.anvil_proxy import SEND, ProxyFault
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import CHAIN_ID, FEE_POLICY, EvmNetwork
@@ -45,7 +45,7 @@ async def test_an_answer_that_comes_too_late_is_unknown(network: EvmNetwork, pay
     network.proxy.released.set()
     assert (await hasty.broadcast(signed)).outcome is BroadcastOutcome.KNOWN
     await network.finalize()
-    assert (await hasty.verdict(signed)).fate is Fate.FINAL
+    assert (await hasty.verdict(signed)).proof is Proof.FINAL
     assert await network.times_paid(payment) == 1
     await hasty.close()
 
@@ -67,7 +67,7 @@ async def test_a_limit_at_a_broadcast_is_unknown(network: EvmNetwork, provider: 
 async def test_a_node_that_takes_no_batches(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> None:
     network.proxy.plan(ProxyFault.NO_BATCHES, None, None)
     signed = await sent(network, provider, payment)
-    assert (await provider.verdict(signed)).fate is Fate.FINAL
+    assert (await provider.verdict(signed)).proof is Proof.FINAL
     refused = network.proxy.requests
     await provider.sender_nonces(payment.sender)
     assert network.proxy.requests == refused + 3, "it is not tried again"
@@ -101,9 +101,9 @@ async def test_a_stale_node_shows_nothing_newer(network: EvmNetwork, provider: E
     await network.freeze()
     second = network.provider(await network.another_node())
     signed = await sent(network, second, payment)
-    assert (await second.verdict(signed)).fate is Fate.FINAL
+    assert (await second.verdict(signed)).proof is Proof.FINAL
     assert await provider.find(signed.txid, Finality.HEAD) is None
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
     assert (await provider.sender_nonces(payment.sender)).latest == 0
 
 

@@ -9,7 +9,7 @@ from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc import blocks
 from pipeline.chains.evm.rpc.fees import FeePolicy, with_margin
 from pipeline.chains.evm.rpc.l1_fee import LOOKED_FOR_SECONDS, ORACLE
-from pipeline.chains.values import Fate, Finality, Payment
+from pipeline.chains.values import Finality, Payment, Proof
 from tests.building import build, bump
 from tests.chains.evm.rollup import Rollup, rollup
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
@@ -41,7 +41,7 @@ async def paid(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> 
     await network.mine()
     await network.finalize()
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.FINAL
+    assert verdict.proof is Proof.FINAL
     assert verdict.result is not None
     assert verdict.result.did(payment)
     content = await provider.block(verdict.result.block.number, Finality.FINAL)

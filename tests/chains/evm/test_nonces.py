@@ -8,7 +8,7 @@ from pipeline.chains.errors import FeeCapTooLow, UndecodableTransaction
 from pipeline.chains.evm.codec import transaction
 from pipeline.chains.evm.provider import EvmProvider, SenderNonces
 from pipeline.chains.evm.rpc.fees import GWEI, FeePolicy
-from pipeline.chains.values import BroadcastOutcome, Family, Fate, Payment, SignedTransaction, UnsignedTransaction
+from pipeline.chains.values import BroadcastOutcome, Family, Payment, Proof, SignedTransaction, UnsignedTransaction
 from pipeline.local.anvil_proxy import ProxyFault
 from tests.building import build, bump
 from tests.chains.provider.evm_network import EvmNetwork, evm_network
@@ -77,10 +77,10 @@ async def test_a_stuck_one_is_replaced_and_paid_once(
     assert new.max_fee >= old.max_fee * 1.15
     assert (new.tip or 0) >= (old.tip or 0) * 1.15
     assert (await provider.broadcast(second)).outcome is BroadcastOutcome.ACCEPTED
-    assert [verdict.fate for verdict in await provider.verdicts([first, second])] == [Fate.OPEN] * 2
+    assert [verdict.proof for verdict in await provider.verdicts([first, second])] == [Proof.OPEN] * 2
     await network.finalize()
     dead, final = await provider.verdicts([first, second])
-    assert (dead.fate, final.fate) == (Fate.DEAD, Fate.FINAL)
+    assert (dead.proof, final.proof) == (Proof.DEAD, Proof.FINAL)
     assert "replaced" in dead.evidence
     assert second.txid in dead.evidence
     assert final.result is not None
@@ -99,7 +99,7 @@ async def test_the_first_may_win_all_the_same(network: EvmNetwork, provider: Evm
     assert (again.outcome, again.code) == (BroadcastOutcome.KNOWN, "in a block"), "nonce too low, and its own doing"
     await network.finalize()
     final, dead = await provider.verdicts([first, second])
-    assert (final.fate, dead.fate) == (Fate.FINAL, Fate.DEAD)
+    assert (final.proof, dead.proof) == (Proof.FINAL, Proof.DEAD)
 
 
 async def test_a_replacement_that_offers_no_more_is_refused(
@@ -136,10 +136,10 @@ async def test_a_nonce_used_outside_is_told_from_a_replacement(
     first = await network.sign(provider, payment, PAYER)
     second = await signed_as(network, provider, await bump(provider, first))
     await network.doom(first, PAYER)
-    assert [verdict.fate for verdict in await provider.verdicts([first, second])] == [Fate.OPEN] * 2, "not final yet"
+    assert [verdict.proof for verdict in await provider.verdicts([first, second])] == [Proof.OPEN] * 2, "not final yet"
     await network.finalize()
     verdicts = await provider.verdicts([first, second])
-    assert [verdict.fate for verdict in verdicts] == [Fate.DEAD] * 2
+    assert [verdict.proof for verdict in verdicts] == [Proof.DEAD] * 2
     assert "it was used outside" in verdicts[0].evidence
     assert f"nonce 0 of {payment.sender} is used at final block" in verdicts[0].evidence
     reply = await provider.broadcast(first)
@@ -181,10 +181,10 @@ async def test_a_node_without_old_receipts_proves_nobody_dead(
     await network.finalize()
     network.proxy.plan(ProxyFault.NO_RECEIPTS, None, None)
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.OPEN
+    assert verdict.proof is Proof.OPEN
     assert "it has no receipts of block" in verdict.evidence
     network.proxy.calm()
-    assert (await provider.verdict(signed)).fate is Fate.FINAL
+    assert (await provider.verdict(signed)).proof is Proof.FINAL
 
 
 @pytest.mark.parametrize("legacy", [True, False])

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.evm.provider import EvmProvider
-from pipeline.chains.values import BroadcastOutcome, Fate, Finality, Payment
+from pipeline.chains.values import BroadcastOutcome, Finality, Payment, Proof
 from tests.chains.provider.evm_network import EvmNetwork
 
 PAYER, RECEIVER = 40, 41
@@ -26,13 +26,13 @@ async def test_identical_bytes_land_again(network: EvmNetwork, provider: EvmProv
     assert first is not None
     await network.fork_out(1, forget=True)
     assert await provider.find(signed.txid, Finality.HEAD) is None
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
     await network.mine(network.finality_depth + 2)
-    assert (await provider.verdict(signed)).fate is Fate.OPEN, "forgotten by everybody is not dead"
+    assert (await provider.verdict(signed)).proof is Proof.OPEN, "forgotten by everybody is not dead"
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
     await network.finalize()
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.FINAL
+    assert verdict.proof is Proof.FINAL
     assert verdict.result is not None
     assert verdict.result.did(payment)
     assert verdict.result.block != first.block

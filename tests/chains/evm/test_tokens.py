@@ -9,7 +9,7 @@ from pipeline.chains.errors import InvalidAddress, NotAToken, SimulationFailed
 from pipeline.chains.evm.provider import EvmProvider
 from pipeline.chains.evm.rpc.simulate import MOST_TOLERATED
 from pipeline.chains.fees import EvmFee
-from pipeline.chains.values import Asset, Family, Fate, Payment
+from pipeline.chains.values import Asset, Family, Payment, Proof
 from tests.building import build
 from tests.chains.evm.conftest import Deploy
 from tests.chains.provider.evm_network import EvmNetwork
@@ -102,7 +102,7 @@ async def test_a_fee_on_transfer_is_found_by_its_effect(network: EvmNetwork, dep
     await provider.broadcast(signed)
     await network.finalize()
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.FINAL
+    assert verdict.proof is Proof.FINAL
     assert verdict.result is not None
     assert verdict.result.success
     assert [(one.amount, one.place) for one in verdict.result.effects] == [(9_900, "l0"), (100, "l1")]

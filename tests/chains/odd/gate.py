@@ -114,7 +114,7 @@ def _judge(scene: Scene, mutation: Mutation, result: Any, seconds: float) -> tup
     if _same(result, scene.right):
         return "right", ""
     if _proves_nothing(result, scene.right):
-        return "doubt", ""
+        return "unclear", ""
     if mutation.name in scene.checked:
         return "false", f"{result!r} in place of {scene.right!r}"[:400]
     return "other", ""

@@ -16,7 +16,7 @@ from pipeline.chains.errors import (
 )
 from pipeline.chains.fees import TronFee
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import Asset, BroadcastOutcome, Fate, Finality, Payment, SignedTransaction
+from pipeline.chains.values import Asset, BroadcastOutcome, Finality, Payment, Proof, SignedTransaction
 from pipeline.units import to_human
 from tests.building import build
 from tests.chains.provider.network import TestNetwork, Trouble
@@ -51,7 +51,7 @@ async def test_a_payment_from_estimate_to_final(network: TestNetwork, provider: 
     reply = await provider.broadcast(signed)
     assert reply.outcome is BroadcastOutcome.ACCEPTED, reply
     assert await provider.find(signed.txid, Finality.HEAD) is None, "pooled is not found"
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
 
     await network.mine()
     found = await provider.find(signed.txid, Finality.HEAD)
@@ -60,11 +60,11 @@ async def test_a_payment_from_estimate_to_final(network: TestNetwork, provider: 
     assert found.did(payment)
     assert found.block == await provider.block_ref(Finality.HEAD)
     assert await provider.find(signed.txid, Finality.FINAL) is None
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
 
     await network.mine(network.finality_depth)
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.FINAL
+    assert verdict.proof is Proof.FINAL
     assert verdict.result == found == await provider.find(signed.txid, Finality.FINAL)
     content = await provider.block(found.block.number, Finality.FINAL)
     assert content is not None
@@ -172,7 +172,7 @@ async def test_one_that_fails_on_the_chain_is_final_and_did_nothing(network: Tes
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
     await network.finalize()
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.FINAL
+    assert verdict.proof is Proof.FINAL
     assert verdict.result is not None
     assert not verdict.result.success
     assert not verdict.result.did(payment)
@@ -198,7 +198,7 @@ async def test_a_node_that_does_it_twice_pays_once(network: TestNetwork, provide
     await network.trouble(Trouble.REPLIED_TWICE, sending=True)
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.KNOWN
     await network.finalize()
-    assert (await provider.verdict(signed)).fate is Fate.FINAL
+    assert (await provider.verdict(signed)).proof is Proof.FINAL
     assert await network.times_paid(payment) == 1
 
 
@@ -219,7 +219,7 @@ async def test_an_answer_lost_on_the_way_is_unknown_and_the_payment_lands(
     await network.trouble(Trouble.NO_REPLY, sending=True)
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.UNKNOWN
     await network.finalize()
-    assert (await provider.verdict(signed)).fate is Fate.FINAL
+    assert (await provider.verdict(signed)).proof is Proof.FINAL
     assert await network.times_paid(payment) == 1
 
 
@@ -250,7 +250,7 @@ async def test_a_false_txid_is_named_a_lie(network: TestNetwork, provider: Provi
     with pytest.raises(InconsistentNode, match=signed.txid):
         await provider.broadcast(signed)
     await network.finalize()
-    assert (await provider.verdict(signed)).fate is Fate.FINAL, "it landed all the same"
+    assert (await provider.verdict(signed)).proof is Proof.FINAL, "it landed all the same"
     await network.trouble(Trouble.FALSE_TXID, count=None)
     with pytest.raises(InconsistentNode):
         await provider.find(signed.txid, Finality.FINAL)
@@ -264,16 +264,16 @@ async def test_an_expired_one_is_dead_only_when_final_blocks_prove_it(
         pytest.skip("transactions of this chain do not expire")
     await network.hold_pending()
     await network.mine(network.finality_depth + 1)
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
     await network.pass_time(300)
-    assert (await provider.verdict(signed)).fate is Fate.OPEN, "no block shows the time yet"
+    assert (await provider.verdict(signed)).proof is Proof.OPEN, "no block shows the time yet"
     await network.mine(network.finality_depth)
     head, final = await provider.block_ref(Finality.HEAD), await provider.block_ref(Finality.FINAL)
     assert head.timestamp > signed.expiration > final.timestamp
-    assert (await provider.verdict(signed)).fate is Fate.OPEN, "the head proves nothing"
+    assert (await provider.verdict(signed)).proof is Proof.OPEN, "the head proves nothing"
     await network.mine()
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.DEAD, verdict.evidence
+    assert verdict.proof is Proof.DEAD, verdict.evidence
     assert network.url in verdict.evidence
     reply = await network.provider(await network.another_node()).broadcast(signed)
     assert reply.outcome is BroadcastOutcome.OUTDATED
@@ -288,7 +288,7 @@ async def test_one_in_the_last_possible_block_is_not_called_dead(
     await network.mine()
     await network.pass_time(1000)
     await network.mine(network.finality_depth)
-    assert (await provider.verdict(signed)).fate is Fate.FINAL
+    assert (await provider.verdict(signed)).proof is Proof.FINAL
 
 
 async def test_a_stale_node_proves_nobody_dead(network: TestNetwork, provider: Provider, payment: Payment) -> None:
@@ -297,9 +297,9 @@ async def test_a_stale_node_proves_nobody_dead(network: TestNetwork, provider: P
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED, "a stale node takes it and keeps it"
     await network.doom(signed, PAYER)
     await network.mine(network.finality_depth)
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
     second = network.provider(await network.another_node())
-    assert (await second.verdict(signed)).fate is Fate.DEAD
+    assert (await second.verdict(signed)).proof is Proof.DEAD
     assert await network.times_paid(payment) == 0
 
 
@@ -309,7 +309,7 @@ async def test_a_fork_takes_it_out_and_in_again(network: TestNetwork, provider: 
     assert await provider.find(signed.txid, Finality.HEAD) is not None
     await network.fork_out(1, forget=False)
     assert await provider.find(signed.txid, Finality.HEAD) is None
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
     await network.mine()
     found = await provider.find(signed.txid, Finality.HEAD)
     assert found is not None
@@ -326,7 +326,7 @@ async def test_one_that_a_node_only_remembers_is_known_and_open(
     await network.lose_pending()
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.KNOWN
     await network.mine(network.finality_depth + 1)
-    assert (await provider.verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.OPEN
     assert await network.times_paid(payment) == 0
     second = network.provider(network.url, await network.another_node())
     await network.trouble(Trouble.NO_REQUEST, sending=True)

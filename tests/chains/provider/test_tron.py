@@ -8,7 +8,7 @@ import pytest
 from pipeline.chains.errors import ChainUnavailable
 from pipeline.chains.tron.codec import address, transaction
 from pipeline.chains.tron.provider import TronProvider
-from pipeline.chains.values import Asset, BalanceQuery, BroadcastOutcome, Family, Fate, Finality, Payment
+from pipeline.chains.values import Asset, BalanceQuery, BroadcastOutcome, Family, Finality, Payment, Proof
 from pipeline.devnet.faults import FaultKind
 from tests.building import build
 from tests.chains.provider.tron_network import TronNetwork, tron_network
@@ -223,7 +223,7 @@ async def test_out_of_energy_spends_the_fee_limit_and_moves_nothing(
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
     await network.finalize()
     verdict = await provider.verdict(signed)
-    assert verdict.fate is Fate.FINAL
+    assert verdict.proof is Proof.FINAL
     assert verdict.result is not None
     assert not verdict.result.success
     assert not verdict.result.did(token_payment)
@@ -256,7 +256,7 @@ async def test_signatures_with_27_and_28_are_taken_too(
     signed = provider.codec.attach(unsigned, signature[:64] + bytes([signature[64] + 27]))
     assert (await provider.broadcast(signed)).outcome is BroadcastOutcome.ACCEPTED
     await network.finalize()
-    assert (await provider.verdict(signed)).fate is Fate.FINAL
+    assert (await provider.verdict(signed)).proof is Proof.FINAL
     assert await network.times_paid(token_payment) == 1
 
 
@@ -267,5 +267,5 @@ async def test_a_lagging_node_says_open_where_another_says_final(
     await provider.broadcast(signed)
     await network.finalize()
     lagging = (await network.devnet.start_node("lagging", lag=5)).url
-    assert (await provider.verdict(signed)).fate is Fate.FINAL
-    assert (await network.provider(lagging).verdict(signed)).fate is Fate.OPEN
+    assert (await provider.verdict(signed)).proof is Proof.FINAL
+    assert (await network.provider(lagging).verdict(signed)).proof is Proof.OPEN

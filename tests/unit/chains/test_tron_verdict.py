@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.chains.errors import ChainUnavailable
-from pipeline.chains.values import Fate, Payment, Verdict
+from pipeline.chains.values import Payment, Proof, Verdict
 from tests.unit.chains.scripted_node import Answer, ScriptedNode, scripted_node
 from tests.unit.chains.tron_answers import (
     RECEIVER,
@@ -54,35 +54,42 @@ async def verdict_of(prepare: Callable[[ScriptedNode], None], signed: Any = SIGN
 
 async def test_found_is_final() -> None:
     verdict = await verdict_of(lambda node: serve(node, 0, found_in=150))
-    assert verdict.fate is Fate.FINAL
+    assert verdict.proof is Proof.FINAL
     assert verdict.result is not None
     assert verdict.result.block.number == 150
     assert "solid block 150" in verdict.evidence
 
 
 async def test_found_is_final_long_after_the_expiration_too() -> None:
-    assert (await verdict_of(lambda node: serve(node, 10**9, found_in=150))).fate is Fate.FINAL
+    assert (await verdict_of(lambda node: serve(node, 10**9, found_in=150))).proof is Proof.FINAL
 
 
 @pytest.mark.parametrize(
-    ("late", "fate"), [(-3000, Fate.OPEN), (0, Fate.OPEN), (14_999, Fate.OPEN), (15_000, Fate.DEAD), (10**8, Fate.DEAD)]
+    ("late", "proof"),
+    [
+        (-3000, Proof.OPEN),
+        (0, Proof.OPEN),
+        (14_999, Proof.OPEN),
+        (15_000, Proof.DEAD),
+        (10**8, Proof.DEAD),
+    ],
 )
-async def test_dead_from_the_margin_on(late: int, fate: Fate) -> None:
+async def test_dead_from_the_margin_on(late: int, proof: Proof) -> None:
     verdict = await verdict_of(lambda node: serve(node, late))
-    assert verdict.fate is fate
+    assert verdict.proof is proof
     assert verdict.result is None
     assert verdict.evidence
 
 
 async def test_a_height_that_goes_back_proves_nothing() -> None:
     verdict = await verdict_of(lambda node: serve(node, 60_000, 30_000))
-    assert verdict.fate is Fate.OPEN
+    assert verdict.proof is Proof.OPEN
     assert "went back" in verdict.evidence
 
 
 async def test_a_height_that_passes_only_during_the_lookup_proves_nothing() -> None:
     """A block solidified between the lookup and the second question could hold the transaction."""
-    assert (await verdict_of(lambda node: serve(node, 14_000, 60_000))).fate is Fate.OPEN
+    assert (await verdict_of(lambda node: serve(node, 14_000, 60_000))).proof is Proof.OPEN
 
 
 async def test_another_chain_at_the_reference_block_proves_nothing() -> None:
@@ -96,7 +103,7 @@ async def test_another_chain_at_the_reference_block_proves_nothing() -> None:
         node.answers["walletsolidity/getblock"] = other
 
     verdict = await verdict_of(prepare)
-    assert verdict.fate is Fate.OPEN
+    assert verdict.proof is Proof.OPEN
     assert "not the one that the transaction refers to" in verdict.evidence
 
 
@@ -111,8 +118,8 @@ async def test_a_node_without_that_history_proves_nothing() -> None:
 
 
 async def test_without_reference_or_expiration_nothing_is_proved() -> None:
-    assert (await verdict_of(lambda node: serve(node, 60_000), replace(SIGNED, ref_block=None))).fate is Fate.OPEN
-    assert (await verdict_of(lambda node: serve(node, 60_000), replace(SIGNED, expiration=None))).fate is Fate.OPEN
+    assert (await verdict_of(lambda node: serve(node, 60_000), replace(SIGNED, ref_block=None))).proof is Proof.OPEN
+    assert (await verdict_of(lambda node: serve(node, 60_000), replace(SIGNED, expiration=None))).proof is Proof.OPEN
 
 
 async def test_an_answer_that_is_no_lookup_is_not_taken_for_absence() -> None:
@@ -129,6 +136,6 @@ async def test_one_node_answers_all_of_it() -> None:
         serve(second, -9000)
         provider = provider_of(first, second)
         verdict = await provider.verdict(SIGNED)
-        assert verdict.fate is Fate.OPEN, "the second node is behind: with the first one's height it would be DEAD"
+        assert verdict.proof is Proof.OPEN, "the second node is behind: with the first one's height it would be DEAD"
         assert second.url in verdict.evidence
         await provider.close()

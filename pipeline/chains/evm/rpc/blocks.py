@@ -181,7 +181,7 @@ def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt
         limit = quantity(field(transaction, "gas"), "gas", MAX_COUNT)
         price = field(receipt, "effectiveGasPrice") or field(transaction, "gasPrice")
         fee = used * quantity(price, "effectiveGasPrice", MAX_PRICE)
-        fee += l1_fee.paid(receipt, used) if node.books_l1_fee else 0
+        fee += l1_fee.paid(receipt, used) if node.charges_l1_fee else 0
         effects = _effects(block, txid, transaction, receipt) if success else ()
         sender, nonce = _sender(transaction, receipt), quantity(field(transaction, "nonce"), "nonce", MAX_COUNT)
         message = "" if success else ("OUT_OF_GAS" if used >= limit else "REVERT")

@@ -52,11 +52,11 @@ class EvmNode(Node):
         api_keys: Sequence[str] = (),
         *,
         clock: Clock | None = None,
-        books_l1_fee: bool = True,
+        charges_l1_fee: bool = True,
     ) -> None:
-        """``books_l1_fee``: what its receipts call a fee for L1 is paid beside the gas."""
+        """``charges_l1_fee``: the L1 fee in its receipts is paid on top of the gas."""
         super().__init__(config, api_keys, key_header=KEY_HEADER, clock=clock)
-        self.books_l1_fee = books_l1_fee
+        self.charges_l1_fee = charges_l1_fee
         self.batches = BatchedCalls(self, self._send, clock or Clock())
 
     async def call(self, method: str, *params: Any) -> Any:

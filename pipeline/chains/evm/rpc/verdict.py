@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pipeline.chains.evm.rpc.blocks import read_transaction
 from pipeline.chains.evm.rpc.node import EvmNode, block_ref, hash_text, reading, wanted
 from pipeline.chains.rpc.answers import MAX_COUNT, field, quantity, sequence
-from pipeline.chains.values import BlockRef, Fate, Finality, SignedTransaction, Verdict
+from pipeline.chains.values import BlockRef, Finality, Proof, SignedTransaction, Verdict
 
-_BLOCKS_LOOKED_AT = 32
+_BLOCKS_READ = 32
 """For one that is not empty, from the oldest that may hold the transaction on."""
 
 
 async def read_verdicts(node: EvmNode, attempts: Sequence[SignedTransaction]) -> list[Verdict]:
-    """The fates of all transactions that share a sender and a nonce; at most one of them is FINAL.
+    """The status of each transaction that shares a sender and a nonce; at most one of them is FINAL.
 
     All DEAD means that somebody else used the nonce: the evidence says so.
     Raises ValueError for attempts that do not share it, InconsistentNode, NodeFailure.
@@ -27,9 +27,9 @@ async def read_verdicts(node: EvmNode, attempts: Sequence[SignedTransaction]) ->
     for index, result in enumerate(results):
         if result is not None:
             where = f"{node.name}: {result.txid} is in final block {result.block.number} {result.block.id}"
-            dead = Verdict(Fate.DEAD, None, f"{where} and used nonce {nonce} of {sender}: replaced")
+            dead = Verdict(Proof.DEAD, None, f"{where} and used nonce {nonce} of {sender}: replaced")
             verdicts = [dead] * len(attempts)
-            verdicts[index] = Verdict(Fate.FINAL, result, where)
+            verdicts[index] = Verdict(Proof.FINAL, result, where)
             return verdicts
     return [await _unless_dead(node, attempts, before)] * len(attempts)
 
@@ -39,23 +39,23 @@ async def _unless_dead(node: EvmNode, attempts: Sequence[SignedTransaction], fin
     count = await _nonce_at(node, sender, final)
     if count <= nonce:
         so_far = f"{node.name}: {sender} has used nonces below {count} up to final block {final.number}"
-        return Verdict(Fate.OPEN, None, f"{so_far}; {nonce} is open")
+        return Verdict(Proof.OPEN, None, f"{so_far}; {nonce} is open")
     used = f"{node.name}: nonce {nonce} of {sender} is used at final block {final.number} {final.id} (next is {count})"
     oldest = min((one.ref_block for one in attempts if one.ref_block is not None), default=None)
     if oldest is None:
-        return Verdict(Fate.OPEN, None, f"{used}, but no height is recorded from which on its receipts must be there")
+        return Verdict(Proof.OPEN, None, f"{used}, but no height is recorded from which on its receipts must be there")
     missing = await _lacks_history(node, oldest, final)
     if missing:
-        return Verdict(Fate.OPEN, None, f"{used}, but {missing}")
+        return Verdict(Proof.OPEN, None, f"{used}, but {missing}")
     # Again, and at any height: a node further behind may have answered the first time.
     for one in attempts:
         if await read_transaction(node, one.txid, Finality.HEAD) is not None:
-            return Verdict(Fate.OPEN, None, f"{used}, and {one.txid} is in a block that is not final yet")
+            return Verdict(Proof.OPEN, None, f"{used}, and {one.txid} is in a block that is not final yet")
     after = await node.block_ref(Finality.FINAL)
     if after.number < final.number:
-        return Verdict(Fate.OPEN, None, f"{node.name}: final height went back from {final.number} to {after.number}")
+        return Verdict(Proof.OPEN, None, f"{node.name}: final height went back from {final.number} to {after.number}")
     return Verdict(
-        Fate.DEAD,
+        Proof.DEAD,
         None,
         f"{used} and none of the {len(attempts)} transaction(s) asked about has a receipt: if these are all of ours, "
         f"it was used outside",
@@ -74,7 +74,7 @@ async def _lacks_history(node: EvmNode, oldest: int, final: BlockRef) -> str:
     A node that prunes its index finds no older transaction, and says so in the same words as for one that does
     not exist. So it has to find one that does.
     """
-    for number in range(oldest, min(final.number, oldest + _BLOCKS_LOOKED_AT) + 1):
+    for number in range(oldest, min(final.number, oldest + _BLOCKS_READ) + 1):
         answer = await node.call("eth_getBlockByNumber", hex(number), False)
         if answer is None:
             return f"it does not have block {number}"

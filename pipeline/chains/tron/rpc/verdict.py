@@ -5,7 +5,7 @@ from datetime import timedelta
 from pipeline.chains.tron.codec.transaction import decode, split
 from pipeline.chains.tron.rpc.blocks import read_transaction
 from pipeline.chains.tron.rpc.node import TronNode
-from pipeline.chains.values import BlockRef, Fate, Finality, SignedTransaction, Verdict
+from pipeline.chains.values import BlockRef, Finality, Proof, SignedTransaction, Verdict
 
 DEATH_MARGIN = timedelta(seconds=15)
 """A block takes a transaction only while its parent is older than the expiration, so the first solid block at or
@@ -22,19 +22,19 @@ async def read_verdict(node: TronNode, signed: SignedTransaction, margin: timede
     before = await node.block_ref(Finality.FINAL)
     result = await read_transaction(node, signed.txid, Finality.FINAL)
     if result is not None:
-        return Verdict(Fate.FINAL, result, f"{node.name}: in solid block {result.block.number} {result.block.id}")
+        return Verdict(Proof.FINAL, result, f"{node.name}: in solid block {result.block.number} {result.block.id}")
     if signed.expiration is None:
-        return Verdict(Fate.OPEN, None, "it has no expiration, so nothing proves that it cannot land")
+        return Verdict(Proof.OPEN, None, "it has no expiration, so nothing proves that it cannot land")
     if not _past(before, signed, margin):
-        return Verdict(Fate.OPEN, None, _so_far(node, before, signed))
+        return Verdict(Proof.OPEN, None, _so_far(node, before, signed))
     missing = await _lacks_history(node, signed)
     if missing:
-        return Verdict(Fate.OPEN, None, missing)
+        return Verdict(Proof.OPEN, None, missing)
     after = await node.block_ref(Finality.FINAL)
     if after.number < before.number or not _past(after, signed, margin):
-        return Verdict(Fate.OPEN, None, f"{node.name}: solid height went back from {before.number} to {after.number}")
+        return Verdict(Proof.OPEN, None, f"{node.name}: solid height went back from {before.number} to {after.number}")
     return Verdict(
-        Fate.DEAD,
+        Proof.DEAD,
         None,
         f"{node.name}: not in any solid block up to {before.number} {before.id} of {before.timestamp.isoformat()}; "
         f"expired {signed.expiration.isoformat()}",

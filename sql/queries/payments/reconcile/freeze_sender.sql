@@ -1,2 +1,2 @@
 -- Nothing new of a sender is signed until an operator has looked.
-SELECT hold_sender(%(chain_id)s, %(sender)s, %(reason)s);
+SELECT freeze_sender(%(chain_id)s, %(sender)s, %(reason)s);

@@ -1,7 +1,7 @@
 -- A payment whose attempts the chain proved dead, all of them. It may be signed anew; its job is released by
 -- release_jobs.sql. Run under the locks of job and payment.
 -- No row: an attempt is not 'broadcasting' any more, or there is one that the proof does not speak of: the proof is void. Or
--- the final blocks that were read are older than an attempt with a nonce: it is too early (triggers/burials.sql).
+-- the final blocks that were read are older than an attempt with a nonce: it is too early (triggers/expiry_proof.sql).
 -- How far was read, and what used the nonce, is kept with the nonce, which the trigger asks for.
 WITH attempts AS (
     UPDATE chain_transactions a

@@ -5,9 +5,9 @@
 -- they were looked for (nonces.lost_at_block), younger than the bytes, and a count of the sender's final transactions
 -- (senders.finalized) that is past the nonce.
 --
--- The last word, below the proof that the confirmation worker makes: neither a bug nor a statement at psql can bury early.
+-- The last word, below the proof that the confirmation worker makes: neither a bug nor a statement at psql can expire a payment early.
 
-CREATE OR REPLACE FUNCTION refuse_early_burial() RETURNS trigger
+CREATE OR REPLACE FUNCTION refuse_early_expiry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -25,12 +25,12 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE TRIGGER burials BEFORE UPDATE ON chain_transactions
+CREATE OR REPLACE TRIGGER expiry_proof BEFORE UPDATE ON chain_transactions
 FOR EACH ROW WHEN (OLD.state <> NEW.state AND NEW.state = 'expired' AND NEW.expiration IS NOT NULL)
-EXECUTE FUNCTION refuse_early_burial();
+EXECUTE FUNCTION refuse_early_expiry();
 
--- After the statement, because settling and burying write all attempts of a nonce and the proof in one.
-CREATE OR REPLACE FUNCTION refuse_unproved_burial() RETURNS trigger
+-- After the statement, because settling and expiring write all attempts of a nonce and the proof in one.
+CREATE OR REPLACE FUNCTION refuse_unproved_expiry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -84,6 +84,6 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE TRIGGER burials_with_nonce AFTER UPDATE ON chain_transactions
+CREATE OR REPLACE TRIGGER expiry_proof_of_nonces AFTER UPDATE ON chain_transactions
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION refuse_unproved_burial();
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_unproved_expiry();

@@ -43,7 +43,7 @@ class Menu:
     """Weights."""
 
 
-class Fate:
+class FaultPlan:
     """``at`` is asked at every point."""
 
     def __init__(self, seed: int, menus: Mapping[str, Menu], decisions: Sequence[Decision] | None = None) -> None:
@@ -52,7 +52,7 @@ class Fate:
         self.points: Counter[str] = Counter()
         self.calm = False
         """Nothing goes wrong any more."""
-        self._random = random.Random(f"{seed} fate")
+        self._random = random.Random(f"{seed} fault")
         self._menus = menus
         self._next = {kind: self._gap(menu) for kind, menu in menus.items()}
         self._given = None if decisions is None else {(one.place, one.at): one for one in decisions}
