@@ -44,7 +44,7 @@ BEGIN
 END
 $$;
 
--- One value as the trail keeps it.
+-- One value as admin_actions keeps it.
 CREATE OR REPLACE FUNCTION shown_rule(kind text, key text, value jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp

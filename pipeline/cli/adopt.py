@@ -16,7 +16,7 @@ from pipeline.cli.output import NOTE, OK, WARN, err, out, print_json, print_tabl
 from pipeline.db.rows import fetch
 from pipeline.settings import Settings
 
-app = typer.Typer(help="Take over a database that has the runbooks' own tables.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 MOST_SHOWN = 20
 """Lines of each list; --json has all of them."""
@@ -40,8 +40,8 @@ def adopt(
 ) -> None:
     """Take over a database that has the runbooks' own tables: user_wallets, job_logs, admin_actions, system_config.
 
-    Without --apply everything is done and rolled back, and the result printed; the old tables are locked meanwhile.
-    Stop the old workers first. Every row keeps its id; foreign keys on user_wallets refer to wallets from then on; the
+    Without --apply everything is done, rolled back and printed; the old tables are locked meanwhile. Stop the old
+    workers first. Every row keeps its id; foreign keys on user_wallets refer to wallets from then on; the
     old tables stay in the schema adopted. Wallets that the mnemonic does not derive are foreign: watched, never paid.
 
     Nothing is paid for a job that was running: it is cancelled, and its wallet frozen until you have checked on the

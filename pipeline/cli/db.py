@@ -68,7 +68,7 @@ def start() -> None:
 def _on_a_command_line(dsn: str, *, pooler: bool) -> tuple[str, dict[str, str]]:
     """``dsn`` as everybody on the machine may read it in the list of processes, and what psql finds in its environment.
 
-    Its session looks for names where ours are: a schema named like the login would be searched before them. Raises
+    Its search_path is the one of our sessions: a schema named like the login would else be searched first. Raises
     CommandError for a secret that psql takes on its command line alone."""
     parts = conninfo_to_dict(dsn)
     if "sslpassword" in parts:

@@ -26,7 +26,7 @@ from pipeline.settings import Settings
 def demo(
     wallets: Annotated[int, typer.Option(min=1, help="Customers' wallets on each chain.")] = 20,
     deposits: Annotated[int, typer.Option(min=0, help="Deposits of 201 to 2,000 USDT, on each chain.")] = 40,
-    chains: Annotated[str, typer.Option(help="Chains to play: tron, bsc or tron,bsc.")] = "tron",
+    chains: Annotated[str, typer.Option(help="Chains to run: tron, bsc or tron,bsc.")] = "tron",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Give up after so many seconds.")] = 600,
     lossy_notify: Annotated[

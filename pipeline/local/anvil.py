@@ -30,7 +30,7 @@ SUPPLY = 10**30
 """Raw units of USDT at the faucet."""
 BASE_FEE = GWEI
 TIP = GWEI // 10
-"""What customers pay the block's producer. The pipeline looks at it to choose its own."""
+"""What customers pay the block's producer. The pipeline chooses its own by it."""
 STATES_KEPT = 64
 """Of the newest blocks, in memory: final ones are asked about, and those are a few blocks old."""
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"

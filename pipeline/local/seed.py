@@ -1,6 +1,6 @@
 """The first start of a local set-up: keys, a token on each network, rules, customers' wallets.
 
-Every step looks before it writes, so that a start that was killed half way is simply done again.
+Every step reads before it writes, so that a start that was killed half way is simply done again.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How the lines of the local mode look: one wallet keeps one colour, so that an eye can follow it, amounts one form.
+"""The form of the local mode's log: each wallet has one colour, so that it can be followed, and amounts have one form.
 
 Every process writes plain text (its output is a pipe); colours are added here, where the terminal is.
 """

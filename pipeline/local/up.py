@@ -94,7 +94,7 @@ async def set_up(settings: Settings, nodes: Sequence[str], wallets: int) -> None
             typer.echo(f"{chain.network.chain}: {len(chain.customers)} customers' wallets, {how}")
             typer.echo(f"{chain.network.chain}: gas wallet {chain.gas}, treasury {chain.treasury}")
         typer.echo(
-            f"gas policy {chains[0].gas_policy}; look inside: flagpost doctor, flagpost jobs list, flagpost db psql"
+            f"gas policy {chains[0].gas_policy}; inspect it: flagpost doctor, flagpost jobs list, flagpost db psql"
         )
 
 

@@ -79,7 +79,7 @@ class Enqueued:
     """What a flag scan added to the queue."""
 
     jobs: int
-    after_rest: int
+    after_failure: int
     """Of these, wallets that had rested since a dead letter; the others had been missed, or not reached yet."""
 
 
@@ -168,13 +168,13 @@ class JobQueue:
             "after_since": "-infinity",
             "after_wallet_id": UUID(int=0),
         }
-        jobs = after_rest = 0
+        jobs = after_failure = 0
         while parameters["after_wallet_id"] is not None:
             page = await _with_free_numbers(partial(self._enqueue_page, parameters))
             jobs += page["enqueued"]
-            after_rest += page["after_rest"]
+            after_failure += page["after_failure"]
             parameters |= {"after_since": page["next_since"], "after_wallet_id": page["next_wallet_id"]}
-        return Enqueued(jobs, after_rest)
+        return Enqueued(jobs, after_failure)
 
     async def _enqueue_page(self, parameters: Mapping[str, Any]) -> DictRow:
         async with self.pool.connection() as connection:

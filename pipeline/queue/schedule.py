@@ -254,7 +254,7 @@ class Schedule:
 
     def claimed(self, scan: Scan, jobs: int, room: int, batch: int, now: float) -> bool:
         """``scan`` claimed so many jobs of ``room``, with at most ``batch`` flags read. True: flags are left to be
-        queued (``queueing``), because a flag without a job would look like a missed event to the sweep."""
+        queued (``queueing``), because the sweep would count a flag without a job as a missed event."""
         self._more = jobs >= room
         if self._more:
             self._due.may_be_more()

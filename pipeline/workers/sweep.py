@@ -44,7 +44,7 @@ class Cycle:
 
     missed: Mapping[str, int] = field(default_factory=dict)
     """Flagged wallets that no event had brought, by job type; they have a job now."""
-    after_rest: int = 0
+    after_failure: int = 0
     """Wallets whose dead letter is old enough to try again."""
     rescued: int = 0
     """Jobs that this process took from dead and silent workers since the cycle before. Others take them, too, and count
@@ -143,30 +143,30 @@ class Sweep:
         started_at = datetime.now(UTC)
         self._queue.config = self._runtime.config.queue
         missed: dict[str, int] = {}
-        after_rest = 0
+        after_failure = 0
         for job_type in () if self._runtime.paused else FLAGGED_TYPES:
             enqueued = await self._enqueue(job_type)
-            missed[job_type.value] = enqueued.jobs - enqueued.after_rest
-            after_rest += enqueued.after_rest
+            missed[job_type.value] = enqueued.jobs - enqueued.after_failure
+            after_failure += enqueued.after_failure
         with contextlib.suppress(TooSlow):
             sequences = self._runtime.advance_sequences
             await self._statements.ask("sequences/advance", "comparing sequences", sequences)
         healed = await repairs.cycle(self._runtime.config.sweep.interval_seconds)
         found = self._runtime.rescue.counts - self._told
         self._told += found
-        cycle = Cycle(missed, after_rest, found["rescued"] + self._cleaned, found["silent"], healed)
+        cycle = Cycle(missed, after_failure, found["rescued"] + self._cleaned, found["silent"], healed)
         self._cleaned = 0
-        self.counts.update(cycles=1, missed_events=cycle.missed_events, after_rest=after_rest)
+        self.counts.update(cycles=1, missed_events=cycle.missed_events, after_failure=after_failure)
         self.counts.update({f"healed_{kind}": count for kind, count in healed.items()})
         live: Mapping[str, Mapping[str, int]] = {}
         with contextlib.suppress(TooSlow):
             summarise = partial(self._summarise, started_at, cycle)
             live = await self._statements.ask("sweep/summary", "writing the summary", summarise)
         logger.info(
-            "sweep: {} missed events{}, {} tried again after a rest, {} jobs rescued, {} workers silent; live jobs: {}",
+            "sweep: {} missed events{}, {} failed jobs tried again, {} jobs rescued, {} workers silent; live jobs: {}",
             cycle.missed_events,
             f" ({_listed(missed)})" if cycle.missed_events else "",
-            after_rest,
+            after_failure,
             cycle.rescued,
             cycle.silent_workers,
             _listed({job_type: sum(counts.values()) for job_type, counts in live.items()}) or "none",
@@ -192,7 +192,7 @@ class Sweep:
         done = {
             "missed_events": cycle.missed_events,
             "missed": dict(cycle.missed),
-            "after_rest": cycle.after_rest,
+            "after_failure": cycle.after_failure,
             "rescued": cycle.rescued,
             "silent_workers": cycle.silent_workers,
             **({"healed": dict(cycle.healed)} if cycle.healed else {}),

@@ -1,8 +1,8 @@
--- The audit trail, admin_actions: who changed what by hand, and what it was before.
+-- The audit log, admin_actions: who changed what by hand, and what it was before.
 --
 -- Guarantees: a row is written in the transaction of the change, so that there is none without the other. Every function under
 -- sql/functions/admin_*.sql writes one for what it changed, and none where nothing changed. Rules (chains, asset_on_chain,
--- system_config) write theirs by trigger (triggers/admin_actions.sql), so that an UPDATE typed in psql is in the trail, too.
+-- system_config) write theirs by trigger (triggers/admin_actions.sql), so that an UPDATE typed in psql is logged, too.
 -- Flags and jobs that are changed by hand in psql, without a function, are not: they are written by every process all the time.
 -- No row has a secret: of a node only its host is kept, because keys stand in the path.
 

@@ -1,7 +1,7 @@
 -- What in this database is Flagpost's, for whoever grants, revokes and checks rights (sql/roles/20_privileges.sql, `doctor`): in
 -- the schema public other things may stand beside it, and their rights are not ours to touch.
 
--- The roles of our processes, and of who only looks.
+-- The roles of our processes, and the read-only one.
 CREATE OR REPLACE FUNCTION own_roles() RETURNS name[]
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp

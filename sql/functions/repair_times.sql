@@ -11,7 +11,7 @@
 -- any that lie ahead.
 
 -- Sets back up to `p_rows` rows of each kind; returns how many: flags (since when they are up), jobs (when they are due), leases (until
--- when an attempt may run), workers (when they were last heard of, or missed), attempts (when bytes were sent, and buried).
+-- when an attempt may run), workers (when they were last heard of, or missed), attempts (when bytes were sent, and expired).
 CREATE OR REPLACE FUNCTION repair_times(p_rows integer)
 RETURNS TABLE (flags bigint, jobs bigint, leases bigint, workers bigint, attempts bigint)
 LANGUAGE plpgsql SECURITY DEFINER

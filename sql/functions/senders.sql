@@ -99,7 +99,7 @@ BEGIN
         'last_nonce', last_nonce, 'judged', judged::text,
         'before', jsonb_build_object('frozen', line.frozen, 'stuck', line.stuck, 'unknown_below', line.unknown_below)), admin);
     RETURN concat_ws('; ', line.frozen, line.stuck, CASE WHEN line.frozen IS NULL AND line.stuck IS NULL
-        THEN format('transactions below nonce %s were looked for since %s', line.unknown_below, line.unknown_since) END);
+        THEN format('transactions below nonce %s have been searched for since %s', line.unknown_below, line.unknown_since) END);
 END
 $$;
 REVOKE ALL ON FUNCTION release_sender(text, text, bigint, uuid) FROM PUBLIC;

@@ -1,4 +1,4 @@
--- Which wallets call for work, since when, and what is being done about it.
+-- Which wallets are flagged, since when, and which jobs and payments work on them.
 -- psql -f sql/inspect/flags.sql
 \set QUIET on
 \pset linestyle unicode

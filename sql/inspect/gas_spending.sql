@@ -4,7 +4,7 @@
 \pset linestyle unicode
 \pset null '-'
 \echo
-\echo 'Budgets: what a day counts is the last 24 whole hours and the hour that runs'
+\echo 'Budgets (a day is the last 24 full hours and the current one)'
 SELECT c.name AS chain, a.symbol AS coin, c.gas_policy AS policy,
        trim_scale(coalesce(s.day, 0) * u.one) AS spent_day, trim_scale(c.gas_max_per_day * u.one) AS max_day,
        trim_scale(coalesce(s.total, 0) * u.one) AS spent_total, trim_scale(c.gas_max_total * u.one) AS max_total,
@@ -44,7 +44,7 @@ GROUP BY c.name, w.id, a.decimals
 ORDER BY sum(t.amount) DESC
 LIMIT 20;
 
-\echo 'What a payment costs in fees, by kind, last 24 hours: a transaction is refused above fee_max, or far above the average'
+\echo 'Fees of payments, last 24 hours (a transaction is refused above fee_max, or above fee_rise_max times the average)'
 SELECT c.name AS chain, f.kind, sum(f.payments) AS payments, trim_scale(sum(f.fees) * u.one) AS fees,
        trim_scale(round(sum(f.fees) / sum(f.payments)) * u.one) AS average, trim_scale(max(f.highest) * u.one) AS highest,
        trim_scale(c.fee_max * u.one) AS fee_max, c.fee_rise_max

@@ -1,4 +1,4 @@
--- Work that no doorbell has brought to anybody within 10 seconds: the sweep takes it at its next turn. A few after a
+-- Work that no NOTIFY has started within 10 seconds: the next sweep starts it. A few rows after a
 -- restart are normal; a steady stream means that a listener receives no NOTIFY (see workers.sql).
 -- psql -f sql/inspect/missed_events.sql
 \set QUIET on
@@ -40,7 +40,7 @@ WHERE b.next_check_at < clock_timestamp() - interval '10 seconds' AND b.processi
 GROUP BY c.name, a.symbol
 ORDER BY c.name, a.symbol;
 
-\echo 'What came by event and what only the sweep found, last 24 hours'
+\echo 'Jobs started by NOTIFY and jobs that only the sweep found, last 24 hours'
 SELECT job_type, count(*) FILTER (WHERE triggered_by = 'event') AS by_event,
        count(*) FILTER (WHERE triggered_by = 'sweep') AS by_sweep
 FROM job_logs
@@ -49,5 +49,5 @@ WHERE created_at > now() - interval '24 hours' AND triggered_by IN ('event', 'sw
 GROUP BY job_type
 ORDER BY job_type;
 
-\echo 'How full the notification queue is (1 = full: then commits fail)'
+\echo 'How full the notification queue of the server is (NOTIFY is suppressed from 0.5 on)'
 SELECT pg_notification_queue_usage();

@@ -36,7 +36,7 @@ WHERE t.state NOT IN ('final', 'reverted', 'rejected')
 ORDER BY t.id
 LIMIT 50;
 
-\echo 'Signatures that are asked for, and not kept yet'
+\echo 'Signatures that are requested and not stored yet'
 SELECT r.request_id, r.sender, r.nonce, t.id AS transfer, t.kind, r.replaces IS NOT NULL AS replacement, j.job_id, j.status AS job,
        date_trunc('second', clock_timestamp() - r.created_at) AS age
 FROM signing_requests r

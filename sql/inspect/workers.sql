@@ -4,7 +4,7 @@
 \pset linestyle unicode
 \pset null '-'
 \echo
-\echo 'Workers (silent at 60 s)'
+\echo 'Workers (a heartbeat every 30 s; silent at 60 s)'
 SELECT id AS slot, type, blockchain,
        CASE WHEN status IN ('running', 'paused') AND last_heartbeat < clock_timestamp() - interval '60 seconds'
             THEN status || ', silent' ELSE status END AS status,
@@ -18,7 +18,7 @@ WHERE status <> 'stopped' OR last_heartbeat > clock_timestamp() - interval '1 da
 ORDER BY type, status, id
 LIMIT 100;
 
-\echo 'Leaders (a lease lasts 30 s; a holder that died is replaced)'
+\echo 'Leaders: the one worker that may act (a lease lasts 30 s; a holder that died is replaced)'
 SELECT l.name, w.id AS holder, l.lease, l.until > clock_timestamp() AS valid,
        date_trunc('second', clock_timestamp() - l.taken_at) AS since,
        date_trunc('second', clock_timestamp() - l.renewed_at) AS renewed
@@ -28,10 +28,10 @@ ORDER BY l.name;
 \echo 'Sessions that wait for a lock, and the session that holds it'
 SELECT * FROM blocked_sessions('1 second');
 
-\echo 'The setting paused'
+\echo 'Is the whole system paused? (no row: no)'
 SELECT key, value, updated_at FROM system_config WHERE key = 'paused';
 
-\echo 'Sessions of the project'
+\echo 'Sessions of Flagpost in this database'
 SELECT application_name, count(*) AS sessions, count(*) FILTER (WHERE state = 'active') AS active,
        count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS in_transaction,
        max(date_trunc('second', clock_timestamp() - xact_start)) AS longest_transaction

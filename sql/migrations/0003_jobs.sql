@@ -61,7 +61,7 @@ ALTER SEQUENCE job_logs_seq OWNED BY job_logs.seq;
 CREATE UNIQUE INDEX job_logs_one_live_job_per_wallet_and_type ON job_logs (wallet_id, job_type)
     WHERE status IN ('pending', 'active', 'retrying');
 -- Waiting jobs are said by what they are not (sql/queries/queue/enqueue_and_claim.sql). Said by what they are, IN ('pending',
--- 'retrying'), they are live jobs as well, and the planner, who sees two small indexes, may look for them in that of all live
+-- 'retrying'), they are live jobs as well, and the planner, who sees two small indexes, may search for them in that of all live
 -- jobs: over every job that ran since the last vacuum.
 CREATE INDEX job_logs_claim ON job_logs (job_type, priority DESC, run_at, seq)
     WHERE status NOT IN ('active', 'completed', 'failed', 'cancelled');

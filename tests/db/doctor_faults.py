@@ -369,14 +369,14 @@ FAULTS = (
         "senders.stuck",
         "INSERT INTO senders (chain_id, sender, stuck, stuck_since)"
         " SELECT id, '0xabc', 'no block takes it', now() - interval '2 hours' FROM chains",
-        "tron: 0xabc has stood still for 2 h: no block takes it",
+        "tron: 0xabc has been stuck for 2 h: no block takes it",
         cure="do what it says",
     ),
     Fault(
         "senders.stuck",
         "INSERT INTO senders (chain_id, sender, stuck, stuck_since, unexplained)"
         " SELECT id, '0xabc', 'who knows', now() - interval '2 hours', '{[1,3)}' FROM chains",
-        "tron: 0xabc has stood still for 2 h: who knows",
+        "tron: 0xabc has been stuck for 2 h: who knows",
         cure="flagpost senders release tron 0xabc",
     ),
     Fault(

@@ -266,6 +266,6 @@ def test_every_answer_has_ids_and_cures_in_json(own_shell: Shell) -> None:
 
 def test_text_is_short_where_all_is_well_and_long_if_wanted(own_shell: Shell) -> None:
     short, long = own_shell("doctor").out, own_shell("doctor", "-v").out
-    assert "✓ queue: 11 questions, nothing wrong" in short
+    assert "✓ queue: 11 checks passed" in short
     assert "✓ no job has been due for 5 minutes" not in short
     assert "✓ no job has been due for 5 minutes" in long

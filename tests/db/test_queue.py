@@ -236,7 +236,7 @@ async def test_retries_end_in_a_dead_letter_which_rests(connection: Connection, 
         # … or the quiet period is over; the sweep knows that nobody had overlooked it.
         queue.config = QueueConfig(quiet_seconds=0)
         found = await queue.enqueue_flagged(GAS, Scan(TriggeredBy.SWEEP), batch=20)
-    assert (found.jobs, found.after_rest) == (1, 1)
+    assert (found.jobs, found.after_failure) == (1, 1)
 
 
 async def test_done_keeps_the_flag_if_a_balance_changed_meanwhile(

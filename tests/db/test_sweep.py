@@ -154,8 +154,8 @@ async def test_a_dead_letter_is_tried_again_after_its_rest(connection: Connectio
     await often(connection, queue__quiet_seconds=0)
     cycles = Cycles()
     async with running(Sweep(observer=cycles), database):
-        cycle = await cycles.until(lambda cycle: cycle.after_rest > 0)
-    assert (cycle.after_rest, cycle.missed_events) == (1, 0)
+        cycle = await cycles.until(lambda cycle: cycle.after_failure > 0)
+    assert (cycle.after_failure, cycle.missed_events) == (1, 0)
 
 
 async def test_jobs_of_a_silent_worker_are_rescued_and_those_of_a_live_one_are_not(

@@ -132,7 +132,7 @@ class TestStandsStill:
         await evm.price(7)
         ((_, outcome),) = await evm_desk.run(GAS)
         assert isinstance(outcome, Defer)
-        assert "is stuck since" in outcome.reason
+        assert "has been stuck since" in outcome.reason
         await evm.network.node.call(
             "eth_sendRawTransaction", "0x" + bytes((await evm.attempts())[-1]["signed_bytes"]).hex()
         )

@@ -252,7 +252,7 @@ class TestWhatWasShown:
         await rounds(known, evm_desk, 1)
         assert await known.nonces() == [(0, "used"), (1, "lost"), (2, "lost"), (3, "lost")]
 
-    async def test_what_came_to_it_since_the_person_looked(
+    async def test_what_came_to_it_since_the_operator_checked(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await jumped(known, 2)
@@ -268,7 +268,7 @@ class TestWhatWasShown:
         assert await known.nonces() == [(0, "used")]
         (alarm,) = await evm_desk.settlement.tidy()
         assert "has used nonces 1 to 3" in alarm
-        with pytest.raises(psycopg.errors.NoDataFound, match="up to nonce 0"):
+        with pytest.raises(psycopg.errors.NoDataFound, match="has no unexplained nonce up to 0"):
             await known.connection.execute("SELECT release_sender('bsc', %s, 0)", [known.gas_address])
         await released(known)
         await rounds(known, evm_desk, 4)
@@ -385,16 +385,16 @@ class TestRelease:
         with pytest.raises(psycopg.errors.NoDataFound, match="is not frozen on chain"):
             await released(known)
 
-    async def test_what_is_looked_into_has_its_ten_minutes(
+    async def test_reconciliation_has_its_ten_minutes(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         await known.unbooked(1, known.treasury, 7)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
-        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="is looked into since"):
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="has been reconciled since"):
             await released(known)
         await looked_for(known, timedelta(minutes=10))
-        assert "were looked for since" in await released(known)
+        assert "have been searched for since" in await released(known)
 
     async def test_the_word_of_a_person_is_not_taken_back(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet

@@ -212,11 +212,11 @@ class Examiner:
     """Ids of the checks that were asked."""
 
     def ask(self, topic: Topic) -> None:
-        """Every check of ``topic``. What cannot be asked is a finding, too."""
+        """Every check of ``topic``. A check that cannot be made is a finding, too."""
         well = [check for check in topic.checks if check.ask or check.statement if self._ask(check)]
         if well:
-            questions = "1 question" if len(well) == 1 else f"{len(well)} questions"
-            self.found.summary(f"{topic.name}: {questions}, nothing wrong")
+            checks = "1 check" if len(well) == 1 else f"{len(well)} checks"
+            self.found.summary(f"{topic.name}: {checks} passed")
 
     def _ask(self, check: Check) -> bool:
         """Whether nothing is wrong."""

@@ -74,7 +74,11 @@ def check_notify(found: Findings, connection: Connection, settings: Settings) ->
     if not heard:
         found.fail("notify", f"a NOTIFY did not arrive within {TIMEOUT_SECONDS:.0f} s", todo)
     elif took > SLOW_SECONDS:
-        found.warn("notify", f"a NOTIFY took {took * 1000:.0f} ms to arrive", "look for load or a slow network")
+        found.warn(
+            "notify",
+            f"a NOTIFY took {took * 1000:.0f} ms to arrive",
+            "check the server's load and the network",
+        )
     else:
         found.ok("notify", f"NOTIFY round trip {took * 1000:.1f} ms")
 

@@ -40,7 +40,7 @@ CHECKS = (
 )
 """What the functions of this module ask."""
 USAGE_WARNING = 0.1
-"""Share of the notification queue from which on somebody should look; NOTIFY is suppressed at a half."""
+"""Share of the notification queue from which on doctor warns; NOTIFY is suppressed at a half."""
 BLOCKED_SECONDS = 5.0
 """How long a session may wait for a lock: a commit takes milliseconds."""
 

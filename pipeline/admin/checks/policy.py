@@ -1,4 +1,4 @@
-"""Doctor's questions about signing: does this host's policy have what the database asks for, and is there room
+"""Doctor's checks of signing: does this host's policy have what the database asks for, and do its ceilings leave room
 today."""
 
 import os
@@ -17,7 +17,7 @@ from pipeline.signing.rules import GAS_WALLET, WALLETS, ceiling_of
 
 CHECKS = (
     Check("policy", right="this host has a valid policy", cure="flagpost policy show"),
-    Check("policy.ledger", right="what is signed can be counted", cure="FLAGPOST_SIGNING_LEDGER on a disk with room"),
+    Check("policy.ledger", right="signed amounts can be counted", cure="FLAGPOST_SIGNING_LEDGER on a disk with room"),
     Check(
         "CHAIN.policy",
         right="the policy has what the database asks for, with a treasury",
@@ -83,7 +83,7 @@ def _check_ledger(found: Findings, ledger: SpendingLedger) -> None:
         said = f"{ledger.path} cannot be accessed, and this user signs nothing: {error.strerror}"
         found.fail("policy.ledger", said, f"where another user signs, run doctor as that one; else {place}")
         return
-    found.ok("policy.ledger", f"what is signed is counted in {ledger.path}")
+    found.ok("policy.ledger", f"signed amounts are counted in {ledger.path}")
 
 
 def _check_ceilings(found: Findings, chain: str, known: NetworkPolicy, ledger: SpendingLedger) -> None:
@@ -94,7 +94,8 @@ def _check_ceilings(found: Findings, chain: str, known: NetworkPolicy, ledger: S
         except (LedgerUnavailable, OSError):
             return  # said of policy.ledger
         said = (
-            f"{whose}: {known.human(spent)} of {known.human(known.day_max)} coins signed away on this host in 24 hours"
+            f"{chain}: {known.human(spent)} coins signed away by the {whose} in 24 hours, "
+            f"of {known.human(known.day_max)} (day_max on this host)"
         )
         todo = "find out by what (sql/inspect/gas_spending.sql); if it is meant to be, raise day_max in the policy file"
         if spent + known.fee_max > known.day_max:

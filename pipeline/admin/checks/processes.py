@@ -13,7 +13,7 @@ CHECKS = (
     ),
     Check(
         "processes.troubles",
-        right="no process says that anything is wrong",
+        right="no process reports an error",
         statement="processes_troubles",
         says="{names}{more}: {last_error}",
         cure="do what it says; it is taken back by itself, an error that nobody expected by a restart",

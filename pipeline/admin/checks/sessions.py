@@ -22,7 +22,7 @@ CHECKS = (
         right="the database takes writes",
         cure="the primary in DATABASE_URL, or RESET default_transaction_read_only",
     ),
-    Check("sessions", right="sessions are as our statements need them", cure="ALTER ROLE … RESET the setting"),
+    Check("sessions", right="session settings are those we need", cure="ALTER ROLE … RESET the setting"),
     Check(
         "shadows", right="no object of others can be called in place of ours", cure="drop it; REVOKE CREATE ON SCHEMA"
     ),

@@ -1,6 +1,6 @@
 """The wire format of contracts/BatchBalances.sol: many balances out of one simulated contract creation.
 
-Machines differ in how the call is made and what an address looks like, not in this.
+Virtual machines differ in how the call is made and in the form of an address, not in this.
 """
 
 import json

@@ -27,7 +27,7 @@ async def broadcast(
     repeat: int = 0,
 ) -> BroadcastReply:
     """Send to one node; to the next one only while the outcome is UNKNOWN. Each node gets the bytes once. Every repeat
-    begins with another node, because one that takes them and hands them on to nobody looks like any other.
+    begins with another node, because one that takes them and relays them to nobody answers like any other.
 
     A node that answers with another txid is left for the next one, too: it may have thrown the bytes away. Raises that
     InconsistentNode where no other node took or refused them.

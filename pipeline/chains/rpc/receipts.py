@@ -24,7 +24,7 @@ async def find_gaps(
     """By node that lacks receipts of the newest final block with transactions, what it lacks. Nodes that do not answer
     are left out, and so are those whose last blocks are all empty: there is nothing to compare."""
 
-    async def look(node: N) -> ReceiptGap | None:
+    async def read_newest(node: N) -> ReceiptGap | None:
         newest = (await final(node)).number
         for number in range(newest, max(0, newest - BLOCKS_READ), -1):
             try:
@@ -39,4 +39,4 @@ async def find_gaps(
                 return None
         return None
 
-    return {name: gap for name, gap in (await nodes.ask_each(look)).items() if gap is not None}
+    return {name: gap for name, gap in (await nodes.ask_each(read_newest)).items() if gap is not None}

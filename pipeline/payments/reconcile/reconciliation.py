@@ -265,7 +265,7 @@ class Reconciliation:
             f"{sender} has used nonces {unexplained}, which are not recorded in the database, and the final "
             f"blocks from {lowest} on do not show by what: a node counts wrong, or gives blocks that cannot be read, "
             "or the sender's account is a contract's (EIP-7702), which used them itself. It pays nothing until that is "
-            f"found out. Look at {sender} in a block explorer: if its transactions there go beyond nonce "
+            f"found out. Check {sender} in a block explorer: if its transactions there go beyond nonce "
             f"{max(missing)}, and none of them is ours, {_release(one)}",
             unexplained,
         )
@@ -290,7 +290,7 @@ class Reconciliation:
                 one,
                 f"{one.sender} has transactions that are not recorded in the database{named}, and no node gives final "
                 f"block {search.lowest.block.number - 1}, where they may be: it pays nothing until one does. Give the "
-                f"chain a node with all blocks; or look at {one.sender} in a block explorer, and if none of it is "
+                f"chain a node with all blocks; or check {one.sender} in a block explorer, and if none of it is "
                 f"ours, {_release(one)}",
                 unexplained,
             )

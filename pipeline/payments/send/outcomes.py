@@ -37,7 +37,7 @@ _DATABASE_PAUSE_SECONDS = 1.0
 """Counted from when the database takes the outcome: payments go on a second after it is back."""
 _REFUSED_PAUSE_SECONDS = 60.0
 _HELD_PAUSE_SECONDS = 60.0
-"""A person has to look; the log and the registry say so, by the confirmation worker."""
+"""An operator has to act; the confirmation worker says so in the log and in worker_registry."""
 _RETRY_SECONDS = 1.0
 EMPTY_GAS_WALLET_SECONDS = 30.0
 _BUDGET_PAUSE_SECONDS = 300.0

@@ -11,7 +11,7 @@ from pipeline.chains.fees import Fee
 from pipeline.log import Seldom
 
 LONGEST_SECONDS = 3600.0
-"""For which everything may be too dear before people hear of it; and again after as long."""
+"""How long fees may be above the limits until an alarm; it is repeated after as long."""
 
 
 def _untold(_: str) -> None:
@@ -22,28 +22,30 @@ class PriceWatch:
     """The prices of one chain as one process meets them."""
 
     def __init__(self, tell: Callable[[str], None] = _untold, clock: Callable[[], float] = time.monotonic) -> None:
-        """``tell`` shows an alarm where operators look (worker_registry); it is told an empty one once that is over."""
+        """``tell`` shows an alarm to operators (worker_registry); an empty one once it is over."""
         self._tell = tell
         self._clock = clock
         self._since: float | None = None
-        """When everything was too dear for the first time, and has been since."""
+        """Since when fees have been above the limits."""
         self._told = False
         self._seldom = Seldom(LONGEST_SECONDS)
 
     def note(self, chain: str, priced: Sequence[Fee | Exception]) -> None:
         """What payments of one moment cost, or why they have no price."""
-        dear = [one for one in priced if isinstance(one, FeeCapTooLow)]
+        expensive = [one for one in priced if isinstance(one, FeeCapTooLow)]
         if any(not isinstance(one, Exception) for one in priced):
             self._since = None
             if self._told:
                 self._told = False
                 self._tell("")
-        elif dear:
+        elif expensive:
             now = self._clock()
             self._since = now if self._since is None else self._since
             if now - self._since >= LONGEST_SECONDS and self._seldom.due():
                 minutes = round((now - self._since) / 60)
-                alarm = f"{chain}: nothing has been paid for {minutes} min, fees are above what is allowed: {dear[0]}"
+                alarm = (
+                    f"{chain}: nothing has been paid for {minutes} min, fees are above what is allowed: {expensive[0]}"
+                )
                 logger.error("{}", alarm)
                 self._told = True
                 self._tell(alarm)

@@ -57,7 +57,7 @@ class SenderStuck(StepRefused):
 
 
 class SenderFrozen(StepRefused):
-    """A sender did what is no payment of ours: a person has to look before it pays again, or is given gas."""
+    """A sender made a transaction that is no payment of ours: it pays nothing and gets no gas until it is released."""
 
 
 @contextmanager

@@ -170,6 +170,8 @@ def _passage(request: OpenRequest) -> Passage:
 
 def _tell(one: Ready, reply: str) -> None:
     request, txid = one.request, short(one.signed.txid)
+    if reply.startswith(BroadcastOutcome.ACCEPTED):
+        reply = "accepted"
     asset = request.payment.asset
     amount = f"{to_human(request.payment.amount, asset.decimals)} {asset.symbol}"
     if request.replaces is not None:
@@ -177,5 +179,5 @@ def _tell(one: Ready, reply: str) -> None:
     elif request.kind is Kind.GAP:
         logger.warning("filled nonce {} of {} (tx {}, {})", one.signed.nonce, one.signed.sender, txid, reply)
     else:
-        name, arrow = ("gas", "←") if request.kind is Kind.GAS else ("tokens", "→")
-        logger.info("{:<6} {} {} {}  (tx {}, {})", name, request.wallet, arrow, amount, txid, reply)
+        name, arrow = ("gas", "←") if request.kind is Kind.GAS else ("consolidation", "→")
+        logger.info("sent {} {} {} {} (tx {}, {})", name, request.wallet, arrow, amount, txid, reply)

@@ -51,7 +51,7 @@ class TransferStore(PaymentStore):
         await self._rows("payments/send/flag_needs_gas", wallet_id=wallet_id)
 
     async def request_reconciliation(self, chain_id: int, sender: str, counted: int) -> None:
-        """A node shows more transactions of a sender than are recorded: the confirmation worker looks into it."""
+        """A node shows more transactions of a sender than are recorded: the confirmation worker reconciles it."""
         async with self.pool.connection() as conn, conn.transaction():
             await fetch(conn, "payments/send/request_reconciliation", chain_id=chain_id, sender=sender, counted=counted)
             crash_here(CrashPoint.RECONCILE_OPEN)

@@ -135,8 +135,8 @@ class Absence(Evidence):
 
 
 async def search_windows(attempts: Sequence[LiveAttempt], blocks: BlockFollower, up_to: BlockRef) -> Absence:
-    """Look for attempts in the only blocks that can hold them: after the block each refers to (TAPOS), up to the first
-    one at or past its expiration, and none above ``up_to``.
+    """Search for attempts in the only blocks that can hold them: after the block each refers to (TAPOS), up to the
+    first one at or past its expiration, and none above ``up_to``.
 
     Attempts of about the same time share their blocks. Those without reference or expiration are left out. Raises
     BlockConflict, and what the blocks' reader raises.

@@ -1,4 +1,4 @@
-"""Looks payments up by their txids: what a node shows final is settled, of the rest it says whether they are dead."""
+"""Looks up payments by txid: settles those that a node shows final, and tells which of the others are dead."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

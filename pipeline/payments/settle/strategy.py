@@ -45,7 +45,7 @@ class SettlementStrategy(Protocol):
         land. Raises ChainError, psycopg.Error."""
 
     async def reconcile(self, read_up_to: BlockRef) -> int:
-        """Look for transactions of our senders that are missing from the database, in final blocks up to
+        """Search for transactions of our senders that are missing from the database, in final blocks up to
         ``read_up_to``, which were read; how many senders are being reconciled. Raises psycopg.Error."""
 
     async def audit(self) -> None:

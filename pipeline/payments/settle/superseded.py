@@ -4,7 +4,7 @@
     the very same payment and nothing else    its row was lost: settled as found on the chain
     that payment and more                     for an operator to compare
     anything else                             expired; what it was is recorded, or its sender is frozen
-    nothing that any block shows              for an operator to look for
+    nothing that any block shows              for an operator to search for
 
 Nothing is called dead because a node does not find it. What is for an operator is decided when he has released the
 sender (``release_sender``).
@@ -220,7 +220,7 @@ class SupersededPayments:
         self._alarm(
             first,
             f"{name_of(first)}: {use}, but no node calls it dead: none has an index that reaches back "
-            f"so far. Nothing is done. Give the chain a node with all receipts; or look for {txids(attempts)} in a "
+            f"so far. Nothing is done. Give the chain a node with all receipts; or search for {txids(attempts)} in a "
             f"block explorer, and if there is none of them, {await self._release(first)}",
             _only(first),
         )
@@ -236,7 +236,7 @@ class SupersededPayments:
         self._alarm(
             first,
             f"{name_of(first)}: {said or 'no node finds it'}. Nonce {nonce} of {sender} is used, and "
-            f"{why}: not proved, nothing is done. Look at {sender} in a block explorer: if its transactions there go "
+            f"{why}: not proved, nothing is done. Check {sender} in a block explorer: if its transactions there go "
             f"beyond nonce {nonce}, and neither {txids(attempts)} nor another one made this payment, "
             f"{await self._release(first)}",
             _only(first),
@@ -264,8 +264,8 @@ class NonceEvidence(Evidence):
 
 
 async def search_nonce(attempts: PaymentAttempts, blocks: BlockFollower, last: BlockRef) -> NonceEvidence:
-    """Look for the attempts of a payment, and for what else used their nonce, in the blocks after those that were final
-    when they were built, up to ``last``. Nothing is shown where the blocks could not be read to the end.
+    """Search for the attempts of a payment, and for what else used their nonce, in the blocks after those that were
+    final when they were built, up to ``last``. Nothing is shown where the blocks could not be read to the end.
 
     Raises BlockConflict, and what the blocks' reader raises.
     """

@@ -1,5 +1,5 @@
 -- How far final blocks are read: beyond the present (nothing newer is settled, and what is out would be called dead too early), or
--- at a standstill though payments are out. On EVM chains no proof hangs on the time of a block, and test networks with fast
+-- not moving though payments are out. On EVM chains no proof hangs on the time of a block, and test networks with fast
 -- blocks are ahead of the clock: an hour there.
 SELECT c.name AS chain, k.purpose, k.block_number, k.block_time, now() - k.updated_at AS standing,
        k.block_time > now() + ahead.allowed AS beyond, ARRAY[c.id] AS ids

@@ -1,4 +1,4 @@
--- What could be called in place of ours by who does not say where he looks (a person at psql, a program of somebody's own):
+-- What could be called in place of ours in a session without our search_path (a person at psql, a program of somebody's own):
 -- tables, views and functions named like ours in a schema named like a role that processes take, who may take one, who owns the
 -- database or our tables, or a superuser;
 -- and functions and operators in public that are not of who owns ours, nor of a superuser or an extension, and so may fit a call

@@ -1,4 +1,4 @@
--- Queues a job for each flagged wallet of a batch that has no live job, and says where to go on. after_rest
+-- Queues a job for each flagged wallet of a batch that has no live job, and says where to go on. after_failure
 -- counts those among them that had rested since a dead letter: nobody missed them.
 --
 -- Guarantees: one live job per wallet and type, whoever else inserts at this moment; the same rest for
@@ -47,16 +47,16 @@ WITH flagged AS (
     SELECT n.seq, %(job_type)s || '-' || n.seq, %(job_type)s, n.wallet_id, n.address, n.chain_id, n.user_id,
            %(triggered_by)s, %(max_retries)s, least(n.wanted_since, now()),
            jsonb_build_object('flagged_at', n.wanted_since)
-               || CASE WHEN n.rested THEN '{"after_rest": true}'::jsonb ELSE '{}' END
+               || CASE WHEN n.rested THEN '{"after_failure": true}'::jsonb ELSE '{}' END
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
     ON CONFLICT (wallet_id, job_type) WHERE status IN ('pending', 'active', 'retrying') DO NOTHING
-    RETURNING data ? 'after_rest' AS after_rest
+    RETURNING data ? 'after_failure' AS after_failure
 )
-SELECT done.enqueued, done.after_rest, last.wanted_since AS next_since, last.wallet_id AS next_wallet_id
+SELECT done.enqueued, done.after_failure, last.wanted_since AS next_since, last.wallet_id AS next_wallet_id
 FROM (SELECT count(*) AS found FROM flagged) AS page
 CROSS JOIN (
-    SELECT count(*) AS enqueued, count(*) FILTER (WHERE after_rest) AS after_rest FROM enqueued
+    SELECT count(*) AS enqueued, count(*) FILTER (WHERE after_failure) AS after_failure FROM enqueued
 ) AS done
 LEFT JOIN LATERAL (
     SELECT f.wanted_since, f.wallet_id FROM flagged f ORDER BY f.wanted_since DESC, f.wallet_id DESC LIMIT 1

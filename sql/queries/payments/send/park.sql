@@ -1,6 +1,6 @@
 -- Hands a claimed job back to the confirmation worker because its payment is already out (an operator
 -- retried the job, or a worker was rescued after all). Run under the lock of the job's row, without which no payment of it
--- settles: one that has in the meantime gives no row, and the caller looks again.
+-- settles: one that has in the meantime gives no row, and the caller reads again.
 UPDATE job_logs j
    SET awaiting_chain = true, leased_by = NULL, lease_deadline = NULL
   FROM transfers t

@@ -1,6 +1,6 @@
 -- Attempts that were proved dead: none of them may ever be seen on the chain. Those of the last ten minutes, which
 -- cover what a lagging node can have kept from the proof, each time; and by turns all of the last month, for what a node
--- shows later, with what a wrong clock wrote at their end. The limits keep a mass expiry from becoming a mass look-up.
+-- shows later, with what a wrong clock wrote at their end. The limits keep a mass expiry from becoming a mass lookup.
 (SELECT txid, (SELECT min(t.id) FROM transfers t WHERE t.bundle_id = chain_transactions.bundle_id) AS transfer_id, state,
        NULL::timestamptz AS turn
    FROM chain_transactions
