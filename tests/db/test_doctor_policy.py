@@ -106,7 +106,9 @@ def test_how_much_of_a_day_is_left(bsc: Shell, home: Path, spent: int, level: st
     if spent:
         ledger = SpendingLedger(home / "signed.jsonl")
         asyncio.run(_reserve(ledger, known, spent * coin))
-    by_wallet = {message.split(":")[0]: level for level, message, _ in said(bsc, "bsc.ceilings")}
+    by_wallet = {
+        message.split(" by the ")[1].split(" in ")[0]: level for level, message, _ in said(bsc, "bsc.ceilings")
+    }
     assert by_wallet == {"gas wallet": level, "wallets": "ok"}
 
 
