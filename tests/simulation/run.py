@@ -130,9 +130,9 @@ def run(
     database.begin(clock)
     given = None if decisions is None else [one for one in decisions if one.place != "storm"]
     by_the_clock = plan.storm if decisions is None else [one for one in decisions if one.place == "storm"]
-    faults = FaultPlan(seed, plan.menus, given)
+    fault_plan = FaultPlan(seed, plan.menus, given)
     settings = Settings(database_url=database.dsn, home=database.home)
-    simulation = Simulation(seed, clock, database, chain, faults, settings)
+    simulation = Simulation(seed, clock, database, chain, fault_plan, settings)
     seams.join(simulation)
     with _story(simulation, told):
         gas, treasury, wallets = _found(plan, database, chain)
@@ -157,7 +157,7 @@ def run(
             seed,
             network,
             verdict,
-            faults.taken,
+            fault_plan.taken,
             simulation.happened,
             simulation.died_at,
             judge.payments(),

@@ -42,12 +42,12 @@ class Simulation:
     """One run's processes, its network, and its time."""
 
     def __init__(
-        self, seed: int, clock: Clock, database: Database, network: Network, faults: FaultPlan, settings: Settings
+        self, seed: int, clock: Clock, database: Database, network: Network, fault_plan: FaultPlan, settings: Settings
     ) -> None:
         self.clock = clock
         self.database = database
         self.network = network
-        self.faults = faults
+        self.fault_plan = fault_plan
         self.settings = settings
         self.processes: list[Process] = []
         """Those that run."""
@@ -146,7 +146,7 @@ class Simulation:
             self.steps += 1
             if self.steps > MOST_STEPS:
                 raise AssertionError(f"{self.steps} steps, and no end: {self.current and self.current.name}")
-            fault = self.faults.at("step")
+            fault = self.fault_plan.at("step")
             if fault is not None:
                 self._befall(process, fault)
                 return True
@@ -192,7 +192,7 @@ class Simulation:
     # -- seams
 
     def happens(self, kind: str) -> Decision | None:
-        fault = self.faults.at(kind)
+        fault = self.fault_plan.at(kind)
         if fault is not None:
             self.happened[fault.what] += 1
             self.tell("{}: {} befalls {}", fault, fault.what, self.current and self.current.name)

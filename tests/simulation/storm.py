@@ -72,7 +72,7 @@ class Storm:
     def end(self) -> None:
         """Everything is mended; what was lost stays lost."""
         simulation = self._simulation
-        simulation.faults.calm = True
+        simulation.fault_plan.calm = True
         simulation.network.mend()
         self._standing_still = 0
         for process in simulation.processes:
@@ -88,11 +88,11 @@ class Storm:
 
     def _act(self, decision: Decision) -> None:
         simulation, network = self._simulation, self._simulation.network
-        if simulation.faults.calm:
+        if simulation.fault_plan.calm:
             return
         simulation.tell("{}", decision)
         simulation.happened[decision.what] += 1
-        simulation.faults.taken.append(decision)
+        simulation.fault_plan.taken.append(decision)
         match decision.what.split():
             case ["fork"]:
                 network.fork(decision.dice)
