@@ -14,7 +14,7 @@ from psycopg import Error as DatabaseTrouble
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import SignedTransaction
+from pipeline.chains.values import BroadcastOutcome, SignedTransaction
 from pipeline.payments.broadcast import send_bytes, short
 from pipeline.payments.crashpoints import FIRST, GAP, REPLACEMENT, CrashPoint, Passage, crash_here
 from pipeline.payments.requests import OpenRequest
