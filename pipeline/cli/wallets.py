@@ -84,7 +84,7 @@ def derive(
 ) -> None:
     """Derive wallets from the mnemonic and watch them: m/44'/195'/0'/0/i on TRON, m/44'/60'/0'/0/i on EVM chains.
 
-    Indices 0 to 9 are the house's own (0 gas wallet, 1 treasury); customers begin at 10.
+    Indices 0 to 9 are reserved (0: gas wallet, 1: treasury); customers begin at 10.
 
     Example: [bold]flagpost wallets derive --count 100[/]
     Example: [bold]flagpost wallets derive --chain bsc --count 100[/]

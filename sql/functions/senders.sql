@@ -104,4 +104,4 @@ END
 $$;
 REVOKE ALL ON FUNCTION release_sender(text, text, bigint, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION release_sender(text, text, bigint, uuid) IS
-    'Lets a frozen or stuck sender pay again, once an operator has checked what it did: flagpost senders release bsc 0x…';
+    'Lets a frozen or stuck sender pay again, once an operator has checked what it did: SELECT release_sender(''bsc'', ''0x…'')';
