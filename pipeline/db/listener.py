@@ -28,6 +28,7 @@ from psycopg import AsyncConnection, Notify, sql
 
 from pipeline.db.notification_queue import NotificationQueue
 from pipeline.db.notify_gate import Gate
+from pipeline.db.outage import Outage
 from pipeline.db.pool import Connection, cut
 from pipeline.db.session import CONNECT_TIMEOUT, session_dsn, settle
 from pipeline.db.statements import statement
@@ -71,10 +72,7 @@ class Listener:
         """Of the channel ``gated``; without one it has nothing to do."""
         self.queue = NotificationQueue(self._poll)
         """How full the server's queue is."""
-        self._lost_at: float | None = None
-        self._outage = Seldom()
-        self._reasons: set[str] = set()
-        """Of this outage, each said at once: first the server goes, then another one takes no writes yet."""
+        self._outage = Outage("LISTEN connection")
         self._taken = Seldom()
         self._holds_session = worker_id is None
         self.listening = asyncio.Event()
@@ -146,14 +144,14 @@ class Listener:
                 await self._connect()
                 pause = FIRST_PAUSE
                 self._set_listening(True)
-                self._say_back()
+                self._outage.ended()
                 if not first:
                     await self._announce_reconnect()
                 first = False
                 await self._listen()
             except (psycopg.Error, OSError) as error:
                 if not self._closing.is_set():
-                    self._say_lost(error)
+                    self._outage.began(error)
             except Exception:
                 # A doorbell that fails unnoticed leaves the process to its sweep for ever.
                 logger.exception("LISTEN connection failed, connecting again")
@@ -162,22 +160,9 @@ class Listener:
                 await self._disconnect()
             with contextlib.suppress(TimeoutError):
                 spread = random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
-                await asyncio.wait_for(self._closing.wait(), spread)
+                async with asyncio.timeout(spread):
+                    await self._closing.wait()
             pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _say_lost(self, error: Exception) -> None:
-        now = time.monotonic()
-        if self._lost_at is None:
-            self._lost_at, self._outage, self._reasons = now, Seldom(), set()
-        why = " ".join(str(error).split())
-        if self._outage.due() or why not in self._reasons:
-            logger.warning("LISTEN connection lost, connecting again: {}", why)
-        self._reasons.add(why)
-
-    def _say_back(self) -> None:
-        if self._lost_at is not None:
-            logger.info("LISTEN connection is back after {:.1f} s", time.monotonic() - self._lost_at)
-        self._lost_at = None
 
     async def _connect(self) -> None:
         self._connection = await AsyncConnection.connect(

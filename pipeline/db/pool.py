@@ -79,6 +79,18 @@ class Pool(AsyncConnectionPool[Connection]):
             await self._advance_sequences()
             raise sequences.NumberTaken(f"a sequence was behind its rows: {what}") from error
 
+    async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 - the library's
+        """As the library's, for a task that is cancelled, too. The library waits by ``asyncio.wait_for``, which until
+        Python 3.12 forgets a cancellation that comes together with the connection: the task would work on, and who told
+        it to stop would wait for it."""
+        task = asyncio.current_task()
+        cancellations = task.cancelling() if task else 0
+        connection = await super().getconn(timeout)
+        if task and task.cancelling() > cancellations:
+            await self.putconn(connection)
+            raise asyncio.CancelledError
+        return connection
+
     async def _advance_sequences(self) -> None:
         async with super().connection() as connection:
             with cut_after(self.patience, connection):

@@ -57,6 +57,35 @@ async def test_statements_that_take_too_long_are_ended(empty_database: str) -> N
             await ask(pool, "SELECT pg_sleep(60)")
 
 
+SHORT_PATIENCE = 20.0
+"""Where every step of many is tried."""
+
+
+@pytest.mark.parametrize("steps", range(25))
+async def test_a_task_that_waits_for_a_connection_can_be_cancelled_at_any_step(empty_database: str, steps: int) -> None:
+    """Also at the one at which the connection arrives: ``asyncio.wait_for`` of Python 3.11 forgets the cancellation
+    then, and a process that is told to stop waits for its own heartbeats."""
+
+    async def go_on(pool: Pool) -> None:
+        async with pool.connection():
+            pass
+        await asyncio.Event().wait()
+
+    async with pool_of(empty_database, "sync", max_size=1) as pool:
+        held = await pool.getconn()
+        waiting = asyncio.create_task(go_on(pool))
+        while not pool.get_stats().get("requests_waiting"):  # noqa: ASYNC110 - the pool tells nobody
+            await asyncio.sleep(0)
+        await pool.putconn(held)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        done, _ = await asyncio.wait({waiting}, timeout=SHORT_PATIENCE)
+        assert done == {waiting}
+        assert waiting.cancelled()
+        assert await ask(pool, "SELECT 1") == (1,), "the connection is in the pool again"
+
+
 FAREWELL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
 READY = b"Z\0\0\0\5T"
 """ReadyForQuery, inside a transaction: the end of the answer to BEGIN."""

@@ -93,7 +93,8 @@ class _Announcer:
         """Until ``live`` changes, or for ``seconds``."""
         self._changed.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def run(self) -> None:
         sockets = [node for node in self._nodes.all if node.config.ws_url is not None]
