@@ -82,96 +82,140 @@ def read_wallets(
 ) -> WalletReading:
     """``rows``: name of the old table and row of ``adopt/wallets``. ``chains``: id and family by name. ``networks``:
     chains by old names, from the operator. ``branches``: by family; their first ``bound`` addresses are compared."""
-    reading = WalletReading()
     indices = {
         family: {address: index for index, address in enumerate(branch.addresses(range(bound)))}
         for family, branch in branches.items()
     }
-    seen: dict[tuple[int, str], AdoptedWallet] = {}
-    by_id: dict[UUID, AdoptedWallet] = {}
-    renamed = unreadable = unnamed = 0
-    invalid: list[str] = []
+    reader = _Reader(chains, networks, indices)
     for table, row in rows:
-        place = f"{table} {row['id']}"
+        reader.read(f"{table} {row['id']}", row)
+    return reader.result()
+
+
+class _Reader:
+    """Reads row after row; each one becomes a wallet, is a wallet that was read already, or is a problem."""
+
+    def __init__(
+        self,
+        chains: Mapping[str, tuple[int, str]],
+        networks: Mapping[str, str],
+        indices: Mapping[str, Mapping[str, int]],
+    ) -> None:
+        """``indices``: of our own addresses, by family."""
+        self._chains = chains
+        self._networks = networks
+        self._indices = indices
+        self._reading = WalletReading()
+        self._by_address: dict[tuple[int, str], AdoptedWallet] = {}
+        self._by_id: dict[UUID, AdoptedWallet] = {}
+        self._invalid: list[str] = []
+        self._renamed = self._unreadable = self._unnamed = 0
+
+    def read(self, place: str, row: Mapping[str, Any]) -> None:
+        """``place`` is the row's name in problems and notes."""
         if not row["address"]:
-            reading.problems.append(f"{place} has no address")
-            continue
-        network = (row["network"] or "").strip()
-        unnamed += not network
-        name = networks.get(network) or NETWORKS.get(network.lower().replace("_", "-").replace(" ", "-"), network)
-        if not network:
-            name = DEFAULT_NETWORK
-        if name not in chains:
-            reading.problems.append(
-                f"{place} is on the network '{network}', which is none of {', '.join(chains)}: "
-                f"map it with --network '{network}=CHAIN'"
-            )
-            continue
-        chain_id, family = chains[name]
+            self._reading.problems.append(f"{place} has no address")
+            return
+        chain = self._chain(place, (row["network"] or "").strip())
+        if chain is None:
+            return
         user_id = _uuid(row["user_id"])
         if row["user_id"] is not None and user_id is None:
-            reading.problems.append(f"{place} has the user_id '{row['user_id']}', which is no UUID")
-            continue
-        try:
-            address = canonical_address(family, row["address"].strip())
-        except InvalidValue as error:
-            address = row["address"]
-            invalid.append(f"{place} ({error.message})")
-        renamed += address != row["address"]
-        index = indices.get(family, {}).get(address)
-        if index is not None and index < FIRST_USER_INDEX:
-            reading.reserved.append(f"{address} (index {index})")
-            index = None
-        amounts = [_amount(row["token_balance"]), _amount(row["coin_balance"])]
-        unreadable += sum(
-            amount is None and text is not None
-            for amount, text in zip(amounts, (row["token_balance"], row["coin_balance"]), strict=True)
-        )
+            self._reading.problems.append(f"{place} has the user_id '{row['user_id']}', which is no UUID")
+            return
+        chain_id, family = self._chains[chain]
+        address = self._address(place, family, row["address"])
         wallet = AdoptedWallet(
             row["id"],
             user_id,
             chain_id,
             address,
             row["address"],
-            index,
+            self._index(family, address),
             row["needs_gas"],
             row["needs_consolidation"],
-            amounts[0],
-            amounts[1],
+            self._amount(row["token_balance"]),
+            self._amount(row["coin_balance"]),
             row["last_sync"],
             row["created_at"],
             row["updated_at"],
         )
+        self._keep(place, chain, wallet)
+
+    def result(self) -> WalletReading:
+        """What was read, with the notes on all of it."""
+        notes = self._reading.notes
+        if self._invalid:
+            notes.append(
+                f"{len(self._invalid)} addresses are none of their network, kept as they are and never paid: "
+                + "; ".join(self._invalid[:MOST_NAMED])
+            )
+        if self._renamed:
+            notes.append(
+                f"{self._renamed} addresses are written in their canonical form (checksum, no spaces) from now on"
+            )
+        if self._unnamed:
+            notes.append(f"{self._unnamed} wallets name no network: taken as {DEFAULT_NETWORK}")
+        if self._unreadable:
+            notes.append(f"{self._unreadable} balances are no amounts: they show 0 until the first read")
+        return self._reading
+
+    def _chain(self, place: str, network: str) -> str | None:
+        """The chain's name; None, with a problem, where the network is none of ours."""
+        self._unnamed += not network
+        name = self._networks.get(network) or NETWORKS.get(network.lower().replace("_", "-").replace(" ", "-"), network)
+        if not network:
+            name = DEFAULT_NETWORK
+        if name in self._chains:
+            return name
+        self._reading.problems.append(
+            f"{place} is on the network '{network}', which is none of {', '.join(self._chains)}: "
+            f"map it with --network '{network}=CHAIN'"
+        )
+        return None
+
+    def _address(self, place: str, family: str, text: str) -> str:
+        """In its canonical form; as it stands where it is no address of the family."""
+        try:
+            address = canonical_address(family, text.strip())
+        except InvalidValue as error:
+            self._invalid.append(f"{place} ({error.message})")
+            return text
+        self._renamed += address != text
+        return address
+
+    def _index(self, family: str, address: str) -> int | None:
+        """At which the mnemonic derives it for a customer."""
+        index = self._indices.get(family, {}).get(address)
+        if index is None or index >= FIRST_USER_INDEX:
+            return index
+        self._reading.reserved.append(f"{address} (index {index})")
+        return None
+
+    def _amount(self, text: str | None) -> Decimal | None:
+        amount = _amount(text)
+        self._unreadable += amount is None and text is not None
+        return amount
+
+    def _keep(self, place: str, chain: str, wallet: AdoptedWallet) -> None:
+        """As a wallet, unless it is one that was read already; a problem where they contradict each other."""
+        family = self._chains[chain][1]
         # Also where the checksum of one of them is wrong.
-        key = (chain_id, address.lower() if family == Family.EVM else address)
-        other = seen.get(key) or by_id.get(wallet.id)
+        key = (wallet.chain_id, wallet.address.lower() if family == Family.EVM else wallet.address)
+        other = self._by_address.get(key) or self._by_id.get(wallet.id)
         if other is None:
-            seen[key] = by_id[wallet.id] = wallet
-            reading.wallets.append(wallet)
-            reading.by_chain[name] += 1
+            self._by_address[key] = self._by_id[wallet.id] = wallet
+            self._reading.wallets.append(wallet)
+            self._reading.by_chain[chain] += 1
         elif other.id != wallet.id:
-            reading.problems.append(
-                f"{place} has the address of {other.id} on {name}, {address}: keep one of them, and point to it what "
-                "refers to the other one"
+            self._reading.problems.append(
+                f"{place} has the address of {other.id} on {chain}, {wallet.address}: keep one of them, and point to "
+                "it what refers to the other one"
             )
-        elif (other.chain_id, other.address) != (chain_id, address):
-            reading.problems.append(
-                f"{place} is another wallet than the row with the same id: {other.address}, {address}"
+        elif (other.chain_id, other.address) != (wallet.chain_id, wallet.address):
+            self._reading.problems.append(
+                f"{place} is another wallet than the row with the same id: {other.address}, {wallet.address}"
             )
-    if invalid:
-        reading.notes.append(
-            f"{len(invalid)} addresses are none of their network, kept as they are and never paid: "
-            + "; ".join(invalid[:MOST_NAMED])
-        )
-    if renamed:
-        reading.notes.append(
-            f"{renamed} addresses are written in their canonical form (checksum, no spaces) from now on"
-        )
-    if unnamed:
-        reading.notes.append(f"{unnamed} wallets name no network: taken as {DEFAULT_NETWORK}")
-    if unreadable:
-        reading.notes.append(f"{unreadable} balances are no amounts: they show 0 until the first read")
-    return reading
 
 
 def _uuid(text: str | None) -> UUID | None:

@@ -11,17 +11,16 @@ from psycopg.rows import DictRow
 from rich.markup import escape
 
 from pipeline.admin import assets
-from pipeline.admin.assets import Token
+from pipeline.admin.assets import Described, Token
 from pipeline.admin.chains import find as find_chain
 from pipeline.admin.errors import InvalidValue
 from pipeline.admin.refusals import act
 from pipeline.cli.acting import JsonOption, run_action
+from pipeline.cli.amounts import option_of, raw_amount
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.policy import say_gaps
-from pipeline.config import ConfigError
-from pipeline.config.terms import human_amount
 from pipeline.settings import Settings
-from pipeline.units import InvalidAmount, to_human
+from pipeline.units import to_human
 
 app = typer.Typer(no_args_is_help=True, help="Tokens: add, list, thresholds, enable, disable. No restart needed.")
 
@@ -39,6 +38,12 @@ ToleranceOption = Annotated[
     int | None,
     typer.Option(min=0, max=MOST_TOLERATED, help="Raw units that a transfer may arrive short, for share-based tokens."),
 ]
+SymbolOption = Annotated[str | None, typer.Option(help="Symbol you expect; refused if the contract has another.")]
+DecimalsOption = Annotated[int | None, typer.Option(min=0, max=36, help="Decimals you expect; likewise.")]
+DisabledOption = Annotated[bool, typer.Option("--disabled", help="Add it switched off.")]
+UncheckedOption = Annotated[
+    bool, typer.Option("--unchecked", help="Do not ask the contract; needs --symbol and --decimals.")
+]
 
 
 @app.command()
@@ -48,12 +53,10 @@ def add(
     flag_above: FlagOption = None,
     execute_min: ExecuteOption = None,
     tolerance: ToleranceOption = None,
-    symbol: Annotated[str | None, typer.Option(help="Symbol you expect; refused if the contract has another.")] = None,
-    decimals: Annotated[int | None, typer.Option(min=0, max=36, help="Decimals you expect; likewise.")] = None,
-    disabled: Annotated[bool, typer.Option("--disabled", help="Add it switched off.")] = False,
-    unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Do not ask the contract; needs --symbol and --decimals.")
-    ] = False,
+    symbol: SymbolOption = None,
+    decimals: DecimalsOption = None,
+    disabled: DisabledOption = False,
+    unchecked: UncheckedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Watch and move one more token. Its contract is asked for code, symbol, decimals and a balance first.
@@ -69,39 +72,54 @@ def add(
         raise usage("give --flag-above: the balance from which on it is worth moving, such as '200 USDT'")
     if unchecked and (symbol is None or decimals is None):
         raise usage("--unchecked needs --symbol and --decimals: the contract is not asked")
-    settings = Settings.load()
+    settings, terms = Settings.load(), (tolerance or 0, not disabled)
 
     async def take(connection: AsyncConnection[Any]) -> Token:
         token = await assets.describe(
             connection, settings, chain, contract, symbol=symbol, decimals=decimals, ask_nodes=not unchecked
         )
-        flag = _amount("--flag-above", flag_above, token.symbol, token.decimals)
-        minimum = (
-            flag // 2 if execute_min is None else _amount("--execute-min", execute_min, token.symbol, token.decimals)
-        )
-        with _named(token.symbol, chain):
-            return await assets.add(
-                connection,
-                chain,
-                token,
-                flag_above=flag,
-                execute_min=minimum,
-                tolerance=tolerance or 0,
-                is_active=not disabled,
-            )
+        return await _take(connection, chain, token, flag_above, execute_min, *terms)
 
-    token = run_action(settings, "assets add", take)
-    report = _report(token) | {"checked": not unchecked}
+    _say_added(run_action(settings, "assets add", take), checked=not unchecked, as_json=as_json)
+    if not as_json:
+        say_gaps(settings, chain)
+
+
+async def _take(
+    connection: AsyncConnection[Any],
+    chain: str,
+    token: Described,
+    flag_above: str,
+    execute_min: str | None,
+    tolerance: int,
+    is_active: bool,
+) -> Token:
+    """Add the token with thresholds in its own units. Raises CommandError."""
+    flag = raw_amount("--flag-above", flag_above, token.symbol, token.decimals)
+    least = flag // 2 if execute_min is None else raw_amount("--execute-min", execute_min, token.symbol, token.decimals)
+    with _named(token.symbol, chain):
+        return await assets.add(
+            connection,
+            chain,
+            token,
+            flag_above=flag,
+            execute_min=least,
+            tolerance=tolerance,
+            is_active=is_active,
+        )
+
+
+def _say_added(token: Token, *, checked: bool, as_json: bool) -> None:
+    report = _report(token)
     if as_json:
-        print_json(report)
+        print_json(report | {"checked": checked})
         return
-    said = "not checked" if unchecked else "its contract agrees"
+    said = "its contract agrees" if checked else "not checked"
     out.print(
-        f"added [bold]{escape(report['symbol'])}[/] on {escape(chain)} "
+        f"added [bold]{escape(report['symbol'])}[/] on {escape(token.chain)} "
         f"({token.contract_address}, {token.decimals} decimals; {said}): "
         f"flagged above {escape(report['flag_above'])}, moved from {escape(report['execute_min'])} on"
     )
-    say_gaps(settings, chain)
 
 
 @app.command("list")
@@ -161,7 +179,7 @@ def thresholds(
         before = await assets.find(connection, chain, token)
         given = {"flag_above": flag_above, "execute_min": execute_min}
         amounts = {
-            name: _amount(f"--{name.replace('_', '-')}", text, before.symbol, before.decimals)
+            name: raw_amount(option_of(name), text, before.symbol, before.decimals)
             for name, text in given.items()
             if text is not None
         }
@@ -219,17 +237,6 @@ def disable(chain: ChainArgument, token: SymbolArgument, as_json: JsonOption = F
     """
     before = run_action(Settings.load(), "assets disable", lambda connection: assets.disable(connection, chain, token))
     _say_switched(before, active=False, as_json=as_json)
-
-
-def _amount(option: str, text: str, symbol: str, decimals: int) -> int:
-    """Raw units. Raises CommandError."""
-    try:
-        raw = human_amount(option, text, symbol, decimals)
-    except (ConfigError, InvalidAmount) as error:
-        raise usage(str(error)) from None
-    if raw is None:
-        raise usage(f"{option} {text!r}: name the token with it, such as '200 {symbol}'")
-    return raw
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -18,13 +19,14 @@ from pipeline.chains.errors import ChainError
 from pipeline.chains.rpc.http import NodeConfig, origin
 from pipeline.chains.values import Family
 from pipeline.cli.acting import JsonOption, run_action
+from pipeline.cli.amounts import option_of, raw_amount
 from pipeline.cli.output import CommandError, err, out, print_json, print_table, usage
 from pipeline.cli.policy import say_gaps
-from pipeline.config import ConfigError
-from pipeline.config.terms import LONGEST_SECONDS, human_amount
+from pipeline.config.terms import LONGEST_SECONDS
 from pipeline.db.statements import statement
+from pipeline.payments.terms import GasPolicy
 from pipeline.settings import Settings
-from pipeline.units import InvalidAmount, to_human
+from pipeline.units import to_human
 
 app = typer.Typer(no_args_is_help=True, help="Chains: add, list, enable, disable. No restart needed.")
 
@@ -42,30 +44,44 @@ LONGEST_SYMBOL = 32
 """As of tokens."""
 _GENESIS = re.compile(r"[0-9a-fA-F]{64}")
 COINS = {Family.TRON: ("TRX", 6), Family.EVM: (None, 18)}
+ChainIdOption = Annotated[
+    int | None, typer.Option(min=1, max=LARGEST_CHAIN_ID, help="EVM: the chain id its nodes must answer.")
+]
+GenesisOption = Annotated[str | None, typer.Option(help="TRON: the id of its genesis block, 64 hex digits.")]
+CoinOption = Annotated[str | None, typer.Option(help="Symbol of the native coin, e.g. BNB; TRX on TRON.")]
+GasPolicyOption = Annotated[GasPolicy, typer.Option(help="Gas for every wallet, or where tokens are to be moved.")]
+AmountOption = Annotated[str | None, typer.Option(help="What a top-up sends, e.g. '0.001 BNB'.")]
+FlagBelowOption = Annotated[str | None, typer.Option(help="needs_gas rises below this balance.")]
+ExecuteBelowOption = Annotated[str | None, typer.Option(help="A top-up is sent only below this.")]
+ReserveOption = Annotated[str | None, typer.Option(help="A consolidation needs at least this for its fee.")]
+TopupMaxOption = Annotated[str | None, typer.Option(help="Limit of one top-up.")]
+WalletDayMaxOption = Annotated[str | None, typer.Option(help="Limit per wallet and day.")]
+DayMaxOption = Annotated[str | None, typer.Option(help="Limit per day.")]
+BlockTimeOption = Annotated[float, typer.Option(min=0.05, max=3600, help="Seconds between its blocks.")]
+SyncOption = Annotated[
+    float, typer.Option(min=0.1, max=LONGEST_SECONDS, help="Seconds between two readings of a balance.")
+]
+DisabledOption = Annotated[bool, typer.Option("--disabled", help="Add it switched off.")]
 
 
 @app.command()
 def add(
     name: NameArgument,
-    chain_id: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST_CHAIN_ID, help="EVM: the chain id its nodes must answer.")
-    ] = None,
-    genesis: Annotated[str | None, typer.Option(help="TRON: the id of its genesis block, 64 hex digits.")] = None,
-    coin: Annotated[str | None, typer.Option(help="Symbol of the native coin, e.g. BNB; TRX on TRON.")] = None,
+    chain_id: ChainIdOption = None,
+    genesis: GenesisOption = None,
+    coin: CoinOption = None,
     node: NodeOption = None,
-    gas_policy: Annotated[str, typer.Option(help="threshold or on_demand.")] = "threshold",
-    gas_amount: Annotated[str | None, typer.Option(help="What a top-up sends, e.g. '0.001 BNB'.")] = None,
-    gas_flag_below: Annotated[str | None, typer.Option(help="needs_gas rises below this balance.")] = None,
-    gas_execute_below: Annotated[str | None, typer.Option(help="A top-up is sent only below this.")] = None,
-    fee_reserve: Annotated[str | None, typer.Option(help="A consolidation needs at least this for its fee.")] = None,
-    gas_max_per_topup: Annotated[str | None, typer.Option(help="Limit of one top-up.")] = None,
-    gas_max_per_wallet_day: Annotated[str | None, typer.Option(help="Limit per wallet and day.")] = None,
-    gas_max_per_day: Annotated[str | None, typer.Option(help="Limit per day.")] = None,
-    block_time: Annotated[float, typer.Option(min=0.05, max=3600, help="Seconds between its blocks.")] = 3.0,
-    sync_interval: Annotated[
-        float, typer.Option(min=0.1, max=LONGEST_SECONDS, help="Seconds between two readings of a balance.")
-    ] = 300.0,
-    disabled: Annotated[bool, typer.Option("--disabled", help="Add it switched off.")] = False,
+    gas_policy: GasPolicyOption = GasPolicy.THRESHOLD,
+    gas_amount: AmountOption = None,
+    gas_flag_below: FlagBelowOption = None,
+    gas_execute_below: ExecuteBelowOption = None,
+    fee_reserve: ReserveOption = None,
+    gas_max_per_topup: TopupMaxOption = None,
+    gas_max_per_wallet_day: WalletDayMaxOption = None,
+    gas_max_per_day: DayMaxOption = None,
+    block_time: BlockTimeOption = 3.0,
+    sync_interval: SyncOption = 300.0,
+    disabled: DisabledOption = False,
     unchecked: UncheckedOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,10 +93,26 @@ def add(
     Example: [bold]flagpost chains add polygon --chain-id 137 --coin POL --node https://… --block-time 2[/]
     Example: [bold]flagpost chains add nile --genesis 0000000000000000d698… --node https://…[/]
     """
+    bare = _identified(name, chain_id, genesis, coin)
+    amounts = _amounts(
+        bare,
+        gas_amount=gas_amount,
+        gas_flag_below=gas_flag_below,
+        gas_execute_below=gas_execute_below,
+        fee_reserve=fee_reserve,
+        gas_max_per_topup=gas_max_per_topup,
+        gas_max_per_wallet_day=gas_max_per_wallet_day,
+        gas_max_per_day=gas_max_per_day,
+    )
+    rules = replace(bare, amounts=amounts, gas_policy=gas_policy.value, nodes=_parsed_nodes(node or []))
+    new = replace(rules, block_seconds=block_time, sync_seconds=sync_interval, is_active=not disabled)
+    _say_added(Settings.load(), new, ask_nodes=not unchecked, as_json=as_json)
+
+
+def _identified(name: str, chain_id: int | None, genesis: str | None, coin: str | None) -> NewChain:
+    """What tells the chain from others, and its coin; all else by default. Raises CommandError."""
     if (chain_id is None) == (genesis is None):
         raise usage("give --chain-id (EVM) or --genesis (TRON)", "it is what tells this chain's nodes from others")
-    if gas_policy not in ("threshold", "on_demand"):
-        raise usage(f"--gas-policy {gas_policy!r}: it is threshold or on_demand")
     if genesis is not None and not _GENESIS.fullmatch(genesis):
         raise usage(f"--genesis {genesis[:80]!r}: it is a block id of 64 hex digits")
     family = Family.EVM if genesis is None else Family.TRON
@@ -90,56 +122,48 @@ def add(
         raise usage("give --coin: the symbol of the native coin, such as BNB")
     if len(symbol) > LONGEST_SYMBOL or not symbol.isprintable():
         raise usage(f"--coin {symbol[:40]!r}: a symbol has {LONGEST_SYMBOL} printable characters at the most")
-    settings, nodes = Settings.load(), _parsed_nodes(node or [])
-    given = {
-        "gas_amount": gas_amount,
-        "gas_flag_below": gas_flag_below,
-        "gas_execute_below": gas_execute_below,
-        "fee_reserve": fee_reserve,
-        "gas_max_per_topup": gas_max_per_topup,
-        "gas_max_per_wallet_day": gas_max_per_wallet_day,
-        "gas_max_per_day": gas_max_per_day,
+    return NewChain(name, family, str(chain_id) if genesis is None else genesis.lower(), symbol, decimals)
+
+
+def _amounts(chain: NewChain, **given: str | None) -> dict[str, int]:
+    """Those that are given, raw units by rule. Raises CommandError."""
+    return {
+        rule: raw_amount(option_of(rule), text, chain.coin, chain.decimals)
+        for rule, text in given.items()
+        if text is not None
     }
-    amounts = {key: _amount(key, text, symbol, decimals) for key, text in given.items() if text is not None}
-    new = NewChain(
-        name=name,
-        family=family,
-        network_id=str(chain_id) if genesis is None else genesis.lower(),
-        coin=symbol,
-        decimals=decimals,
-        amounts=amounts,
-        gas_policy=gas_policy,
-        nodes=nodes,
-        block_seconds=block_time,
-        sync_seconds=sync_interval,
-        is_active=not disabled,
-    )
+
+
+def _say_added(settings: Settings, new: NewChain, *, ask_nodes: bool, as_json: bool) -> None:
+    """Add the chain and print what it is. Raises CommandError."""
 
     async def take(connection: AsyncConnection[Any]) -> AddedChain:
         try:
-            return await chains.add(connection, settings, new, ask_nodes=not unchecked)
+            return await chains.add(connection, settings, new, ask_nodes=ask_nodes)
         except InvalidValue as error:
-            raise CommandError(f"chain {name}: {error.message}", error.hint) from None
+            raise CommandError(f"chain {new.name}: {error.message}", error.hint) from None
 
     added = run_action(settings, "chains add", take)
     _say_warnings(added.warnings)
     report = {
-        "chain": name,
-        "family": family.value,
+        "chain": new.name,
+        "family": new.family.value,
         "network_id": new.network_id,
         "is_active": new.is_active,
         "checked_at_block": added.head,
-        **{key: f"{to_human(added.amounts[key], decimals)} {symbol}" for key in AMOUNTS},
+        **{key: f"{to_human(added.amounts[key], new.decimals)} {new.coin}" for key in AMOUNTS},
     }
     if as_json:
         print_json(report)
         return
     checked = "not checked against a node" if added.head is None else f"its node is at block {added.head}"
-    out.print(f"added [bold]{escape(name)}[/] ({family.value}, {report['network_id']}), {checked}")
+    out.print(f"added [bold]{escape(new.name)}[/] ({new.family.value}, {new.network_id}), {checked}")
     for key in AMOUNTS:
-        out.print(f"  {key:<24} {report[key]}{'' if key in amounts else f' [dim]({added.sized})[/]'}")
-    say_gaps(settings, name)
-    err.print(f"next: flagpost assets add {name} CONTRACT --help; flagpost wallets derive --chain {name} --count 10")
+        out.print(f"  {key:<24} {report[key]}{'' if key in new.amounts else f' [dim]({added.sized})[/]'}")
+    say_gaps(settings, new.name)
+    err.print(
+        f"next: flagpost assets add {new.name} CONTRACT --help; flagpost wallets derive --chain {new.name} --count 10"
+    )
 
 
 @app.command("list")
@@ -256,14 +280,3 @@ def _node_names(settings: Settings, row: Mapping[str, Any]) -> list[str]:
         except (ValueError, ChainError):
             names.append("unreadable")
     return names
-
-
-def _amount(key: str, text: str, symbol: str, decimals: int) -> int:
-    option = f"--{key.replace('_', '-')}"
-    try:
-        raw = human_amount(option, text, symbol, decimals)
-    except (ConfigError, InvalidAmount) as error:
-        raise usage(str(error)) from None
-    if raw is None:
-        raise usage(f"{option} {text!r}: name the coin with it, such as '0.001 {symbol}'")
-    return raw

@@ -22,6 +22,15 @@ from pipeline.local.network import money
 from pipeline.payments.terms import GasPolicy
 from pipeline.settings import Settings
 
+LossyOption = Annotated[
+    bool, typer.Option("--lossy-notify", help="Drop every NOTIFY, so that only the sweep finds work.")
+]
+FaultsOption = Annotated[
+    bool,
+    typer.Option("--faults", help="Inject faults into the nodes: lost, late and false answers, bans; drawn by --seed."),
+]
+GasPolicyOption = Annotated[GasPolicy, typer.Option(help="Gas for all wallets, or on demand only.")]
+
 
 def demo(
     wallets: Annotated[int, typer.Option(min=1, help="Customers' wallets on each chain.")] = 20,
@@ -29,18 +38,9 @@ def demo(
     chains: Annotated[str, typer.Option(help="Chains to run: tron, bsc or tron,bsc.")] = "tron",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Give up after so many seconds.")] = 600,
-    lossy_notify: Annotated[
-        bool, typer.Option("--lossy-notify", help="Drop every NOTIFY, so that only the sweep finds work.")
-    ] = False,
-    faults: Annotated[
-        bool,
-        typer.Option(
-            "--faults", help="Inject faults into the nodes: lost, late and false answers, bans; drawn by --seed."
-        ),
-    ] = False,
-    gas_policy: Annotated[
-        GasPolicy, typer.Option(help="Gas for all wallets, or on demand only.")
-    ] = GasPolicy.THRESHOLD,
+    lossy_notify: LossyOption = False,
+    faults: FaultsOption = False,
+    gas_policy: GasPolicyOption = GasPolicy.THRESHOLD,
     instances: Annotated[int, typer.Option(min=1, max=16, help="Instances of each process.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the deposits and of the faults.")] = 1,
     block_time: Annotated[float, typer.Option(min=0.1, help="Seconds between blocks of the simulated network.")] = 1.0,
@@ -74,17 +74,7 @@ def demo(
     server = settings.listen_url or settings.database_url
     with _temporary_home(keep) as home, _progress() as tell:
         outcome = asyncio.run(_interruptible(plan, home, server, tell))
-    for fault in outcome.faults:
-        err.print(f"{BAD} {escape(fault)}")
-    if not outcome.right:
-        for failure in outcome.failures:
-            err.print(f"{BAD} {escape(failure)}")
-    if not outcome.settled:
-        err.print(f"{BAD} not everything had settled when --timeout ended the run; try a longer one")
-    if as_json:
-        print_json(outcome.as_json())
-    else:
-        _summary(outcome)
+    _say(outcome, as_json=as_json)
     if not outcome.right:
         raise typer.Exit(1)
 
@@ -132,6 +122,20 @@ def _progress() -> Iterator[Callable[[local_demo.DemoProgress], None]]:
             bar.update(task, description=text, total=progress.due or None, completed=progress.received)
 
         yield tell
+
+
+def _say(outcome: local_demo.Outcome, *, as_json: bool) -> None:
+    for fault in outcome.faults:
+        err.print(f"{BAD} {escape(fault)}")
+    if not outcome.right:
+        for failure in outcome.failures:
+            err.print(f"{BAD} {escape(failure)}")
+    if not outcome.settled:
+        err.print(f"{BAD} not everything had settled when --timeout ended the run; try a longer one")
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        _summary(outcome)
 
 
 def _summary(outcome: local_demo.Outcome) -> None:

@@ -127,7 +127,7 @@ def test_given_amounts_win_and_contradictions_are_named(shell, evm, sql):
         *base, "--gas-amount", "0.001 BNB", "--gas-execute-below", "0.002 BNB", "--gas-flag-below", "0.002 BNB"
     )
     assert "is an amount of BNB, not of ETH" in shell.fails(*base, "--gas-amount", "0.001 ETH", code=2)
-    assert "name the coin with it" in shell.fails(*base, "--gas-amount", "0.001", code=2)
+    assert "name the asset with it" in shell.fails(*base, "--gas-amount", "0.001", code=2)
     assert sql("SELECT count(*) FROM chains") == [(0,)]
     assert shell(*base, "--gas-amount", "0.001 BNB", "--gas-max-per-topup", "0.002 BNB").code == 0
     assert sql("SELECT gas_amount, gas_max_per_topup FROM chains") == [(10**15, 2 * 10**15)]
@@ -221,7 +221,7 @@ def test_the_oracle_of_a_rollup_is_a_setting(bsc, sql):
         (["bsc", "--chain-id", "56", "--coin", "BNB", "--node", "bsc-node"], "field url is 'bsc-node'", 2),
         (["bsc", "--chain-id", "56", "--coin", "BNB", "--node", "ftp://u:secret@host/0123"], "'ftp://host'", 2),
         (["BSC", "--chain-id", "56", "--coin", "BNB", "--unchecked"], "lower case letters", 1),
-        (["x", "--genesis", "12", "--unchecked", "--gas-policy", "never"], "threshold or on_demand", 2),
+        (["x", "--genesis", "12", "--unchecked", "--gas-policy", "never"], "'threshold', 'on_demand'", 2),
     ],
 )
 def test_what_cannot_be_a_chain_is_refused(shell, sql, arguments, words, code):

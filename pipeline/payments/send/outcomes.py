@@ -51,9 +51,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Parked()
         case MovedOn():
             return Defer(_RETRY_SECONDS, str(trouble))
-        case MayStillLand():
-            return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
-        case UnfinishedNonce():
+        case MayStillLand() | UnfinishedNonce():
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case GasFundsShort():
             return Defer(EMPTY_GAS_WALLET_SECONDS, str(trouble))
@@ -72,9 +70,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case SenderFrozen() | SenderStuck():
             return Defer(_HELD_PAUSE_SECONDS, str(trouble))
-        case SigningRefused():
-            return Failed(str(trouble))
-        case PermissionChanged():
+        case SigningRefused() | PermissionChanged():
             return Failed(str(trouble))
         case FeeCapTooLow():
             return Defer(_FEES_PAUSE_SECONDS, str(trouble))
