@@ -31,9 +31,9 @@ from pipeline.db.notify_gate import Gate
 from pipeline.db.outage import Outage
 from pipeline.db.pool import Connection, cut
 from pipeline.db.session import CONNECT_TIMEOUT, session_dsn, settle
+from pipeline.db.session_lock import SessionLock
 from pipeline.db.statements import statement
 from pipeline.db.values import adapters
-from pipeline.log import Seldom
 
 PING_INTERVAL = 8.0
 PING_TIMEOUT = 5.0
@@ -73,8 +73,7 @@ class Listener:
         self.queue = NotificationQueue(self._poll)
         """How full the server's queue is."""
         self._outage = Outage("LISTEN connection")
-        self._taken = Seldom()
-        self._holds_session = worker_id is None
+        self._lock = SessionLock(worker_id)
         self.listening = asyncio.Event()
         """Set while the session listens."""
         self.lost = asyncio.Event()
@@ -91,17 +90,14 @@ class Listener:
         self._name = f"{name} listener"
         self._role = role
         self._dsn = session_dsn(dsn, self._name, role)
-        self._worker_id = worker_id
         self._gated = gated
         self._on_reconnect = on_reconnect
-        self._ping_interval = ping_interval
-        self._ping_timeout = ping_timeout
+        self._ping_interval, self._ping_timeout = ping_interval, ping_timeout
         self._watchers: dict[str, list[Callable[[], None]]] = {channel: [] for channel in self.channels}
         self._connection: Connection | None = None
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.lost.set()
-        self.unseen.set()
+        self._set_listening(False)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -170,33 +166,17 @@ class Listener:
         )
         with self._answered_in_time(self._connection):
             await settle(self._connection, self._name, self._role)
-            self._holds_session = self._worker_id is None
-            await self._hold_session(self._connection)
+            self._lock.lose()
+            await self._take_lock(self._connection)
             if self._gated is not None:
                 await self.gate.open(self._connection)
             for channel in self.channels:
                 await self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             await self.queue.step(self._connection)
 
-    async def _hold_session(self, connection: Connection) -> None:
-        """Take the lock by which others see that the worker lives, if this session has it not yet."""
-        if self._holds_session:
-            return
-        row = await (
-            await connection.execute(statement("listener/hold_session"), {"worker_id": self._worker_id})
-        ).fetchone()
-        self._holds_session = row is not None and bool(row[0])
+    async def _take_lock(self, connection: Connection) -> None:
+        await self._lock.take(connection)
         self._set_unseen()
-        if not self._holds_session and self._taken.due():
-            holder = await (
-                await connection.execute(statement("listener/session_taken_by"), {"worker_id": self._worker_id})
-            ).fetchone()
-            pid, user = holder or ("unknown", "unknown")
-            logger.error(
-                "session {} of user {} holds the lock of this worker's session, which is seen alive by its heartbeats "
-                "only; end it: SELECT pg_terminate_backend({})",
-                pid, user, pid,
-            )  # fmt: skip
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -243,7 +223,7 @@ class Listener:
             assert row is not None  # noqa: S101 - an aggregate
             channels, share = row
             await self.queue.note(connection, share)
-            await self._hold_session(connection)
+            await self._take_lock(connection)
         self.answered.set()
         missing = set(self.channels) - set(channels)
         if missing:
@@ -310,5 +290,5 @@ class Listener:
         self._set_unseen()
 
     def _set_unseen(self) -> None:
-        unseen = self.lost.is_set() or not self._holds_session
+        unseen = self.lost.is_set() or not self._lock.held
         (self.unseen.set if unseen else self.unseen.clear)()

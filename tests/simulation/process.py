@@ -166,8 +166,8 @@ class Doorbell(Listener):
         while True:
             try:
                 session = self._session = self.connect(self._dsn)
-                self._holds_session = False
-                await self._hold_session(session)
+                self._lock.lose()
+                await self._take_lock(session)
                 if self._gated is not None:
                     await self.gate.open(session)
             except psycopg.Error:
