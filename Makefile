@@ -47,7 +47,8 @@ chaos: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## random runs of real 
 		$(if $(RUNS),--runs $(RUNS)) $(CHAOS_ARGS)
 
 walks: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every crash point with every fault of a node, of which make test takes a sixth
-	FLAGPOST_CHAOS=full $(RUN)/python -m pytest $(PARALLEL) tests/chaos/test_crash_walk.py tests/chaos/test_evm_crash_walk.py
+	FLAGPOST_CHAOS=full $(RUN)/python -m pytest $(PARALLEL) tests/chaos/test_crash_walk.py tests/chaos/test_evm_crash_walk.py \
+		tests/chaos/test_batch_walk.py
 
 recovery: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## how long recovery takes, measured: ROUNDS=…
 	@$(RUN)/python -m tests.chaos.recovery $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -69,7 +69,7 @@ class Context:
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> "Context":
-        """From the rows of one job in ``payments/send/context``."""
+        """From the rows of one job in ``payments/send/context``. Raises UnreadableRequest."""
         row = rows[0]
         return cls(
             job=row["job_uuid"],

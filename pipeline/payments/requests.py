@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_type_hints
 from uuid import UUID
 
 from pipeline.chains.fees import EvmParameters, Parameters, TronParameters
@@ -12,6 +12,11 @@ from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Asset, Payment
 from pipeline.signing.request import SigningRequest
 from pipeline.units import parse_raw
+
+
+class UnreadableRequest(Exception):
+    """A row of signing_requests makes no request: somebody else has written it. It may have been signed for all that:
+    its payment waits, and nothing else does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,14 @@ class OpenRequest:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "OpenRequest":
+        """Raises UnreadableRequest."""
+        try:
+            parameters = parameters_from(row["parameters"])
+        except (KeyError, TypeError, ValueError) as wrong:
+            raise UnreadableRequest(
+                f"signing request {row['request_id']} of transfer {row['transfer_id']} cannot be read "
+                f"({type(wrong).__name__}: {wrong}): nothing is signed for it. Find out who wrote its parameters"
+            ) from wrong
         asset = Asset(row["symbol"], row["decimals"], row["contract_address"], int(row["transfer_tolerance"]))
         return cls(
             id=row["request_id"],
@@ -72,7 +85,7 @@ class OpenRequest:
             wallet_index=row["derivation_index"],
             wallet=row["address"] or row["from_address"],
             payment=Payment(row["from_address"], row["to_address"], asset, parse_raw(row["amount"])),
-            parameters=parameters_from(row["parameters"]),
+            parameters=parameters,
             unsigned=bytes(row["unsigned_bytes"]),
             replaces=None if row["replaced_bytes"] is None else bytes(row["replaced_bytes"]),
             is_over=bool(row["is_over"]),
@@ -87,8 +100,15 @@ def parameters_column(parameters: Parameters) -> dict[str, Any]:
 
 
 def parameters_from(column: Mapping[str, Any]) -> Parameters:
-    """The same again. Raises TypeError, ValueError for a column that somebody has edited."""
+    """The same again. Raises KeyError, TypeError, ValueError for a column that somebody else has written."""
     if "nonce" in column:
-        return EvmParameters(**column)
+        return _typed(EvmParameters(**column))
     times = {name: datetime.fromisoformat(column[name]) for name in ("expiration", "timestamp")}
-    return TronParameters(**{**column, **times})
+    return _typed(TronParameters(**{**column, **times}))
+
+
+def _typed(parameters: Parameters) -> Parameters:
+    for name, hint in get_type_hints(type(parameters)).items():
+        if not isinstance(getattr(parameters, name), hint):
+            raise TypeError(f"{name} is {getattr(parameters, name)!r}")
+    return parameters

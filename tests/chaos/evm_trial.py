@@ -19,7 +19,6 @@ from tests.chaos.evm_world import EvmRules, EvmWorld
 from tests.chaos.fleet import Zygote
 from tests.chaos.trial import BLOCK_SECONDS, DEPOSIT, Trial, woken_by_bells
 from tests.databases import fresh_database
-from tests.policy import write_policy
 
 CHEAP, DEAR = 7, 1_100_000
 """Wei for a unit of gas. First offers end at 1,000,000, replacements at twice that."""
@@ -108,21 +107,6 @@ class EvmTrial(Trial):
         assert await node.call("eth_getTransactionReceipt", txid) is not None, "the outsider did not win"
         self.world.outsiders.add(txid)
 
-    async def impatient(self, until: str) -> None:
-        """An operator makes waiting jobs due, until a question has a row."""
-        while not await self.world.rows(until):
-            await self.world.rows(
-                "UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying') AND run_at > now() "
-                "RETURNING id"
-            )
-            await asyncio.sleep(BLOCK_SECONDS)
-
-    async def judge(self) -> None:
-        gas, swept = await self.world.paid_gas(), await self.world.swept()
-        assert [one.receiver for one in gas] == [self.wallet.address], f"{self.name}: gas {gas}\n{self.log()}"
-        assert [one.amount for one in swept] == [self.due], f"{self.name}: swept {swept}\n{self.log()}"
-        await self.world.assert_books_equal_chain()
-
 
 @dataclass(frozen=True, slots=True)
 class EvmPlan:
@@ -136,6 +120,10 @@ class EvmPlan:
     """Before the workers start; blocks stand still then."""
     before_restart: Mapping[str, EvmScenario] = field(default_factory=dict)
     crashes: int = 0
+    further: Sequence[int] = ()
+    """Tokens that the wallet holds beside USDT, raw units: they are moved in one batch."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """What the first processes may sign, beside the usual: ``Trial.restrict``."""
 
 
 async def run_evm_trial(plan: EvmPlan, server_dsn: str, template: str, zygote: Zygote, directory: Path) -> None:
@@ -147,12 +135,15 @@ async def run_evm_trial(plan: EvmPlan, server_dsn: str, template: str, zygote: Z
         connection = await stack.enter_async_context(await AsyncConnection.connect(dsn, autocommit=True))
         world = await EvmWorld.found(connection, network, rules)
         wallet = await world.wallet(usdt=DEPOSIT)
+        if plan.further:
+            await world.hold_more(wallet, *plan.further)
         await network.finalize()
-        write_policy(directory, world.policy(), name=f"{plan.name}.toml")
         before_restart: Mapping[str, Any] = plan.before_restart
         trial = EvmTrial(
             plan.name, world, wallet, dsn, zygote, directory, plan.arms, before_restart, expected=plan.crashes
         )
+        trial.further = plan.further
+        trial.restrict(**plan.policy)
         if plan.before:
             await plan.before(trial)
         else:
@@ -163,13 +154,13 @@ async def run_evm_trial(plan: EvmPlan, server_dsn: str, template: str, zygote: Z
         try:
             for kind in ("confirmations", "consolidation", "gas-topup"):
                 await trial.start(kind)
-            await world.flag(wallet, gas=True, consolidation=True)
+            await world.flag(wallet, gas=not plan.further, consolidation=True)
             if plan.scenario:
                 tasks.append(asyncio.create_task(plan.scenario(trial)))
             for task in tasks:
                 task.add_done_callback(lambda _: trial.changed.set())
             await trial.until_settled()
-            await asyncio.gather(*tasks[1:])
+            await trial.until_done(*tasks[1:])
             await trial.stop()
         finally:
             for task in tasks:

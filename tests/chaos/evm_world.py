@@ -37,7 +37,7 @@ from pipeline.signing.local import LocalSigner
 from pipeline.signing.policy import NetworkPolicy
 from tests.chains.evm.conftest import CONTRACTS
 from tests.chains.provider.evm_network import CHAIN_ID, TRANSFER_TOPIC, EvmNetwork
-from tests.chaos.world import MNEMONIC, Desk, Interposed, World
+from tests.chaos.world import MNEMONIC, TOKEN, Desk, Interposed, World
 from tests.policy import ledger_of, policy, rules
 from tests.seed import USDT, Wallet, any_clock
 
@@ -79,13 +79,13 @@ class EvmWorld(World):
         token = network.token.contract or ""
         chain_id, native_id, token_id = await _describe(connection, rules, network.url, token)
         world = cls(connection, None, chain_id, native_id, token_id, str(CHAIN_ID), token, gas, treasury)  # type: ignore[arg-type]
-        world.network = network
+        world.network, world.further = network, []
         world.outsiders = set()
         return world
 
     def policy(self, *tokens: str) -> NetworkPolicy:
         """What those who pay may sign."""
-        return policy(Family.EVM, str(CHAIN_ID), self.token, *tokens)
+        return policy(Family.EVM, str(CHAIN_ID), self.token, *self.further, *tokens)
 
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
         """One more wallet of ours, with deposits on the chain (they need blocks to count). ``trx`` is wei."""
@@ -106,12 +106,18 @@ class EvmWorld(World):
         """One of contracts/Tokens.sol as an asset of the chain; thresholds in raw units."""
         deployed = await self.network.node.deploy(CONTRACTS / f"{name}.json", arguments)
         contract = self.network.provider().codec.validate_address(deployed)
-        row = await self.row(
-            "INSERT INTO asset_on_chain (chain_id, symbol, contract_address, decimals, consolidate_flag_above, "
-            "consolidate_execute_min) VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-            *(self.chain_id, name, contract, decimals, flag_above, execute_min),
-        )
+        row = await self.row(TOKEN, self.chain_id, name, contract, decimals, flag_above, execute_min)
         return row["id"], Asset(name, decimals, contract)
+
+    async def hold_more(self, wallet: Wallet, *amounts: int) -> None:
+        await self.network.fund(wallet.address, WEI_PER_COIN)
+        tokens = {"SilentToken": "", "PlainToken": f"{6:064x}"}
+        for (name, arguments), amount in zip(tokens.items(), amounts, strict=False):
+            _, asset = await self.add_token(
+                name, decimals=6, arguments=arguments, flag_above=200 * USDT, execute_min=100 * USDT
+            )
+            await self.mint(asset, wallet, amount)
+            self.further.append(asset.contract or "")
 
     async def mint(self, asset: Asset, wallet: Wallet, raw: int) -> None:
         await self.call(asset, "mint(address,uint256)", int(wallet.address, 16), raw)

@@ -63,6 +63,8 @@ class Trial:
     before_restart: Mapping[str, Scenario] = field(default_factory=dict)
     due: int = DEPOSIT
     """What has to reach the treasury, in one payment."""
+    further: Sequence[int] = ()
+    """Likewise, of tokens beside it; the wallet has coins then, and needs no gas."""
     expected: int = 0
     """How often workers are to die before the trial counts as settled."""
     crashes: list[str] = field(default_factory=list)
@@ -88,12 +90,11 @@ class Trial:
         self.processes[kind] = process
         process.status.add_done_callback(lambda _: self.changed.set())
 
-    def restrict(self, *, fee_max: int | None) -> None:
-        """What processes that start from now on may sign: nothing dearer than ``fee_max``; None: all that is usual."""
-        known = self.world.policy()
-        write_policy(
-            self.directory, known if fee_max is None else replace(known, fee_max=fee_max), name=f"{self.name}.toml"
-        )
+    def restrict(self, **changes: Any) -> None:
+        """What processes that start from now on may sign: all that is usual, but for these fields of the policy. None:
+        as usual."""
+        changed = {name: value for name, value in changes.items() if value is not None}
+        write_policy(self.directory, replace(self.world.policy(), **changed), name=f"{self.name}.toml")
 
     def turn(self, kind: str) -> int:
         """How often a worker was started."""
@@ -147,6 +148,13 @@ class Trial:
         except TimeoutError:
             raise AssertionError(f"{self.name} did not settle: {await self.picture()}\n{self.log()}") from None
 
+    async def until_done(self, *scenarios: asyncio.Task[None]) -> None:
+        """Wait for scenarios that go on after the trial has settled. Raises AssertionError, and what they raise."""
+        done, pending = await asyncio.wait(scenarios, timeout=PATIENCE) if scenarios else (set(), set())
+        assert not pending, f"{self.name}: its scenario does not end: {await self.picture()}\n{self.log()}"
+        for one in done:
+            one.result()
+
     async def spoil(self, *faults: Fault) -> None:
         """Let the node misbehave, in this order."""
         for fault in faults:
@@ -158,6 +166,15 @@ class Trial:
         """Wait until a question to the database has a row. For what notifies nobody."""
         while not await self.world.rows(query):  # noqa: ASYNC110
             await asyncio.sleep(BLOCK_SECONDS / 2)
+
+    async def impatient(self, until: str) -> None:
+        """An operator makes waiting jobs due, until a question has a row."""
+        while not await self.world.rows(until):
+            await self.world.rows(
+                "UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying') AND run_at > now() "
+                "RETURNING id"
+            )
+            await asyncio.sleep(BLOCK_SECONDS)
 
     async def until_pooled(self) -> None:
         """Wait until a transaction waits for its block."""
@@ -180,19 +197,23 @@ class Trial:
         return path.read_text() if path.exists() else "(no log)"
 
     async def judge(self) -> None:
-        """The chain has the last word: one top-up, one consolidation of the whole deposit, nothing else."""
+        """The chain has the last word: one top-up where it was needed, one consolidation of the whole deposit of each
+        token, nothing else."""
         gas, swept = await self.world.paid_gas(), await self.world.swept()
-        assert [one.receiver for one in gas] == [self.wallet.address], f"{self.name}: gas {gas}\n{self.log()}"
-        assert [one.amount for one in swept] == [self.due], f"{self.name}: swept {swept}\n{self.log()}"
+        topups = [] if self.further else [self.wallet.address]
+        assert [one.receiver for one in gas] == topups, f"{self.name}: gas {gas}\n{self.log()}"
+        amounts = sorted(one.amount for one in swept)
+        assert amounts == sorted([self.due, *self.further]), f"{self.name}: swept {swept}\n{self.log()}"
         await self.world.assert_books_equal_chain()
 
     async def stop(self) -> None:
         """An orderly end: SIGTERM, exit code 0. Not before all of them are there to hear it."""
         pids = ", ".join(str(process.pid) for process in self.processes.values())
-        await self.until(f"SELECT FROM worker_registry WHERE pid IN ({pids}) HAVING count(*) = {len(self.processes)}")
-        for process in self.processes.values():
-            process.kill(signal.SIGTERM)
+        there = f"SELECT FROM worker_registry WHERE pid IN ({pids}) HAVING count(*) = {len(self.processes)}"
         async with asyncio.timeout(PATIENCE):
+            await self.until(there)
+            for process in self.processes.values():
+                process.kill(signal.SIGTERM)
             codes = {kind: await process.status for kind, process in self.processes.items()}
         assert set(codes.values()) == {0}, f"{self.name}: {codes}\n{self.log()}"
 
@@ -209,6 +230,10 @@ class Plan:
     before_restart: Mapping[str, Scenario] = field(default_factory=dict)
     crashes: int = 0
     """How often workers must have died."""
+    further: Sequence[int] = ()
+    """Tokens that the wallet holds beside USDT, raw units: they are moved in one batch."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """What the first processes may sign, beside the usual: ``Trial.restrict``."""
     standing: bool = False
     """No block is made by the clock from before the first payment on, until the scenario resumes it."""
 
@@ -226,11 +251,14 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
         connection = await stack.enter_async_context(await AsyncConnection.connect(durable, autocommit=True))
         world = await World.create(connection, devnet, rules)
         wallet = await world.wallet(usdt=DEPOSIT)
+        if plan.further:
+            await world.hold_more(wallet, *plan.further)
         await devnet.solidify()
-        write_policy(directory, world.policy(), name=f"{plan.name}.toml")
         trial = Trial(
             plan.name, world, wallet, dsn, zygote, directory, plan.arms, plan.before_restart, expected=plan.crashes
         )
+        trial.further = plan.further
+        trial.restrict(**plan.policy)
         await trial.spoil(*plan.faults)
         await stack.enter_async_context(woken_by_bells(trial))
         try:
@@ -238,13 +266,13 @@ async def run_trial(plan: Plan, server_dsn: str, template: str, zygote: Zygote, 
                 await trial.start(kind)
             if plan.standing:
                 await devnet.pause()
-            await world.flag(wallet, gas=True, consolidation=True)
+            await world.flag(wallet, gas=not plan.further, consolidation=True)
             if plan.scenario:
                 trial.acting = asyncio.create_task(plan.scenario(trial))
                 trial.acting.add_done_callback(lambda _: trial.changed.set())
             await trial.until_settled()
             if trial.acting:
-                await trial.acting
+                await trial.until_done(trial.acting)
             await trial.stop()
         finally:
             if trial.acting:

@@ -61,6 +61,13 @@ class Rules:
     lifetime: timedelta = timedelta(seconds=LIFETIME_SECONDS)
 
 
+TOKEN = """
+INSERT INTO asset_on_chain (chain_id, symbol, contract_address, decimals,
+                            consolidate_flag_above, consolidate_execute_min)
+VALUES (%s, %s, %s, %s, %s, %s) RETURNING id
+"""
+
+
 @dataclass(slots=True)
 class World:
     """One chain ``tron`` with TRX and USDT, on a devnet and in a database."""
@@ -75,6 +82,8 @@ class World:
     gas_address: str
     treasury: str
     wallets: list[Wallet] = field(default_factory=list)
+    further: list[str] = field(default_factory=list)
+    """Contracts of tokens beside USDT."""
     _indices: Any = field(default_factory=lambda: itertools.count(10))
 
     @classmethod
@@ -92,7 +101,7 @@ class World:
 
     def policy(self, *tokens: str) -> NetworkPolicy:
         """What those who pay may sign."""
-        return policy(Family.TRON, self.genesis, self.token, *tokens)
+        return policy(Family.TRON, self.genesis, self.token, *self.further, *tokens)
 
     async def wallet(self, *, usdt: int = 0, trx: int = 0) -> Wallet:
         """One more wallet of ours, with deposits on the chain (they need blocks to count)."""
@@ -109,6 +118,15 @@ class World:
             await self.devnet.faucet(address, trx)
         self.wallets.append(wallet)
         return wallet
+
+    async def hold_more(self, wallet: Wallet, *amounts: int) -> None:
+        """A token beside USDT for each amount, raw units, and the coins to move them (they need blocks to count)."""
+        await self.devnet.faucet(wallet.address, 500 * TRX)
+        for place, amount in enumerate(amounts):
+            contract, _ = await self.devnet.deploy_token(f"USD{place}")
+            await self.devnet.mint(contract, wallet.address, amount)
+            await self.rows(TOKEN, self.chain_id, f"USD{place}", contract, 6, 200 * USDT, 100 * USDT)
+            self.further.append(contract)
 
     async def flag(self, wallet: Wallet, *, gas: bool = False, consolidation: bool = False) -> None:
         """As an operator would at psql."""
@@ -155,9 +173,8 @@ class World:
 
     async def swept(self) -> list[DevnetTransfer]:
         """What reached the treasury, by the chain's own word."""
-        return [
-            one for one in await self.devnet.audit() if one.receiver == self.treasury and one.contract == self.token
-        ]
+        moved = {self.token, *self.further}
+        return [one for one in await self.devnet.audit() if one.receiver == self.treasury and one.contract in moved]
 
     async def assert_books_equal_chain(self) -> None:
         """Every final payment of the books is on the chain exactly once with its txid, receiver and amount, and nothing

@@ -19,6 +19,7 @@ from loguru import logger
 from pipeline.chains.kinds import Kind
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.decide.decisions import Skip, Wait
+from pipeline.payments.requests import UnreadableRequest
 from pipeline.payments.send.claimed import Claimed, Orders
 from pipeline.payments.send.outcomes import WRONG_NETWORK_PAUSE_SECONDS, outcome_of
 from pipeline.payments.send.refusals import LeaseLost, StepRefused
@@ -60,7 +61,7 @@ class PayingHandler(ABC):
                     yield job, Defer(WRONG_NETWORK_PAUSE_SECONDS, f"chain {chain_id} is not served by this process")
                 continue
             try:
-                async for job, outcome in self._run(sender, of_chain):
+                async for job, outcome in self._run(sender, tuple(of_chain)):
                     of_chain.remove(job)
                     yield job, outcome
             except Exception as trouble:
@@ -77,6 +78,9 @@ class PayingHandler(ABC):
             context = contexts.get(job.id)
             if context is None:
                 yield job, Failed(f"job {job.job_id}: its wallet is gone")
+                continue
+            if isinstance(context, UnreadableRequest):
+                yield job, outcome_of(job, context)
                 continue
             claimed_jobs.append(Claimed(job, context, await sender.authority(context.derivation_index)))
         resuming = [self._guarded(sender, one, sender.resume(one, self.kind, terms)) for one in claimed_jobs]

@@ -13,6 +13,7 @@ from pipeline.chains.errors import (
     WrongNetwork,
 )
 from pipeline.db.errors import DATABASE_GONE, refused_by_guard
+from pipeline.payments.requests import UnreadableRequest
 from pipeline.payments.send.refusals import (
     BudgetExhausted,
     CooldownActive,
@@ -65,6 +66,9 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
         case SigningDeferred():
             logger.error("{}: {}", job, trouble)
             return Defer(_BUDGET_PAUSE_SECONDS, str(trouble))
+        case UnreadableRequest():
+            logger.error("{}: {}", job, trouble)
+            return Defer(_REFUSED_PAUSE_SECONDS, str(trouble))
         case UnknownTransactions():
             logger.warning("{}: {}", job, trouble)
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))

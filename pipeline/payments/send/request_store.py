@@ -22,7 +22,7 @@ from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Payment, SignedTransaction, UnsignedTransaction
 from pipeline.db.rows import fetch
 from pipeline.payments.crashpoints import FIRST, CrashPoint, Passage, crash_here
-from pipeline.payments.requests import OpenRequest, parameters_column
+from pipeline.payments.requests import OpenRequest, UnreadableRequest, parameters_column
 from pipeline.payments.send.gas_funds import GasFunds, check_gas_funds
 from pipeline.payments.send.refusals import LeaseLost, MovedOn, StepRefused, refusals
 from pipeline.payments.send.store import step_of
@@ -81,7 +81,13 @@ class RequestStore:
         parameters = {"chain_id": chain_id, "kinds": list(kinds), "sender": sender, "limit": _AT_ONCE}
         async with self._pool.connection() as conn:
             rows = await fetch(conn, "payments/send/open_requests", **parameters)
-        return [OpenRequest.from_row(row) for row in rows]
+        found: list[OpenRequest] = []
+        for row in rows:
+            try:
+                found.append(OpenRequest.from_row(row))
+            except UnreadableRequest as unreadable:
+                logger.error("{}", unreadable)
+        return found
 
     async def ask(self, job: Job, asks: Sequence[Ask], counted: int | None) -> list[OpenRequest]:
         """The first commit for payments of one sender, in order; what the database refuses after the first is left out,

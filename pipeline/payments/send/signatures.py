@@ -15,6 +15,7 @@ from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import BroadcastOutcome, SignedTransaction
+from pipeline.db.errors import refused_by_guard
 from pipeline.payments.broadcast import send_bytes, short
 from pipeline.payments.crashpoints import FIRST, GAP, REPLACEMENT, CrashPoint, Passage, crash_here
 from pipeline.payments.requests import OpenRequest
@@ -80,7 +81,8 @@ class Signatures:
         self, chain_id: int, kinds: Sequence[Kind], sender: str | None = None
     ) -> tuple[int, list[RefusedLater]]:
         """Have every request signed, or given up, that nobody follows any more, of a sender or of all; how many
-        transactions were sent, and what was refused for now. Raises psycopg.Error."""
+        transactions were sent, and what was refused for now. One that the database refuses to keep, or to give up,
+        holds up none of the others. Raises psycopg.Error."""
         found = await self.requests.open(chain_id, kinds, sender)
         sent, later = 0, list[RefusedLater]()
         for _, group in groupby(found, key=lambda one: one.payment.sender):
@@ -89,6 +91,11 @@ class Signatures:
                     answered = await self.finish([one])
                 except MovedOn as moved:
                     logger.debug("{}", moved)
+                    continue
+                except DatabaseTrouble as refusal:
+                    if not refused_by_guard(refusal):
+                        raise
+                    logger.error("request {}: the database refuses this step: {}", one.id, refusal)
                     continue
                 await self.send(answered.ready)
                 sent += len(answered.ready)

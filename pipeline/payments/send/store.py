@@ -19,6 +19,7 @@ from pipeline.chains.kinds import Kind
 from pipeline.db.rows import fetch
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.intents import Context
+from pipeline.payments.requests import UnreadableRequest
 from pipeline.payments.send.gas_funds import Promised
 from pipeline.payments.send.refusals import LeaseLost, MovedOn
 from pipeline.payments.store import PaymentStore
@@ -34,11 +35,10 @@ class TransferStore(PaymentStore):
         """The chain's rules at this moment."""
         return Terms.from_rows(await self._rows("payments/send/terms", chain_id=chain_id))
 
-    async def contexts(self, jobs: Sequence[Job], kind: Kind) -> dict[UUID, Context]:
-        """What is known of each job, by job; a job whose wallet is gone is not in it."""
+    async def contexts(self, jobs: Sequence[Job], kind: Kind) -> dict[UUID, Context | UnreadableRequest]:
+        """What is known of each job, by job, or why that cannot be read; a job whose wallet is gone is not in it."""
         rows = await self._rows("payments/send/context", job_ids=[job.id for job in jobs], kind=kind)
-        by_job = {job: list(of_job) for job, of_job in groupby(rows, key=lambda row: row["job_uuid"])}
-        return {job: Context.from_rows(of_job) for job, of_job in by_job.items()}
+        return {job: _context(list(of_job)) for job, of_job in groupby(rows, key=lambda row: row["job_uuid"])}
 
     async def gas_in_flight(self, chain_id: int, gas_address: str, deciding: Sequence[UUID]) -> Promised:
         """What the gas wallet owes, to be read before its balance."""
@@ -75,6 +75,13 @@ class TransferStore(PaymentStore):
     async def _rows(self, name: str, **parameters: Any) -> list[DictRow]:
         async with self.pool.connection() as conn:
             return await fetch(conn, name, **parameters)
+
+
+def _context(rows: Sequence[DictRow]) -> Context | UnreadableRequest:
+    try:
+        return Context.from_rows(rows)
+    except UnreadableRequest as unreadable:
+        return unreadable
 
 
 @asynccontextmanager
