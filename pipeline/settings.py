@@ -30,6 +30,16 @@ _ORDINARY = frozenset({"postgres", "postgresql", "flagpost", "password", "localh
 CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
 
 
+def environment_without_settings() -> dict[str, str]:
+    """What a process hands on to one that gets settings of its own: neither DATABASE_URL nor FLAGPOST_*, but the log's
+    level. A simulated network must never meet a real mnemonic."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "DATABASE_URL" and (not name.startswith("FLAGPOST_") or name == "FLAGPOST_LOG_LEVEL")
+    }
+
+
 class SettingsError(Exception):
     """The environment does not describe a set-up that can run; the message names the variable and the remedy."""
 

@@ -3,7 +3,7 @@ What the database refuses is raised in words."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,12 +76,11 @@ def _connect(settings: Settings, dsn: str, name: str) -> Connection:
         except psycopg.OperationalError as error:
             way.give_up(error)
             continue
-        try:
+        with ExitStack() as undo:
+            undo.callback(connection.close)
             settle_now(connection, name, pooler=way.pooler)
             connection.autocommit = False
-        except BaseException:
-            connection.close()
-            raise
+            undo.pop_all()
         return connection
     raise AssertionError("the last way returns or raises")
 
@@ -93,11 +92,10 @@ async def _connect_async(settings: Settings, dsn: str, name: str) -> AsyncConnec
         except psycopg.OperationalError as error:
             way.give_up(error)
             continue
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(connection.close)
             await settle(connection, name, pooler=way.pooler)
-        except BaseException:
-            await connection.close()
-            raise
+            undo.pop_all()
         return connection
     raise AssertionError("the last way returns or raises")
 

@@ -100,7 +100,7 @@ def run() -> None:
     called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     try:
         build(called).main(prog_name="flagpost")
-    except Exception as error:
+    except Exception as error:  # people get one line and an exit code; ``report`` logs the traceback of what is ours
         sys.exit(report(error))
 
 

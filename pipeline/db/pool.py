@@ -100,12 +100,11 @@ class Pool(AsyncConnectionPool[Connection]):
         """A new connection, checked before anybody gets it."""
         try:
             connection = await super()._connect(timeout)
-            try:
+            async with contextlib.AsyncExitStack() as undo:
+                undo.push_async_callback(connection.close)
                 with cut_after(self.patience, connection):
                     await settle(connection, self.name, self.role, pooler=self.pooler)
-            except BaseException:
-                await connection.close()
-                raise
+                undo.pop_all()
         except DATABASE_GONE as error:
             self.trouble = " ".join(str(error).split())
             raise

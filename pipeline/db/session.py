@@ -13,6 +13,7 @@ plans, tablespaces, what is logged.
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -211,11 +212,10 @@ async def open_session(dsn: str, name: str, row_factory: AsyncRowFactory[Row]) -
         context=adapters(),
         row_factory=row_factory,
     )
-    try:
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(connection.close)
         await settle(connection, name)
-    except BaseException:
-        await connection.close()
-        raise
+        undo.pop_all()
     return connection
 
 

@@ -4,6 +4,7 @@ Deterministic: the same transactions in the same blocks give the same state and 
 restart, a fork and the solid state are made.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from pipeline.devnet.actuators import ACTUATORS
@@ -85,11 +86,11 @@ class State:
         """Charge fees and execute. Raises Rejected with the state as it was before."""
         mark = self.mark()
         self.vm.set_block(env.number, env.timestamp)
-        try:
-            return self._execute(tx, env)
-        except Exception:
-            self.rollback(mark)
-            raise
+        with ExitStack() as undo:
+            undo.callback(self.rollback, mark)
+            receipt = self._execute(tx, env)
+            undo.pop_all()
+        return receipt
 
     def simulate(self, caller: bytes, contract: bytes, data: bytes, value: int, env: BlockEnv) -> tuple[Execution, int]:
         """A constant call (``contract`` empty: ``data`` is creation code). Returns it with the energy penalty.

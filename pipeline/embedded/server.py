@@ -101,7 +101,8 @@ class EmbeddedServer:
             # The parent-death signal is sent when the *thread* that forked ends.
             raise EmbeddedServerError("The embedded server has to be started from the main thread")
         self._acquire()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
             account, root = prepare_root(self.home)
             data = root / "data"
             binaries = server_binaries(account)
@@ -113,9 +114,7 @@ class EmbeddedServer:
             self._launch(binaries, data, account)
             self._wait_until_ready(data)
             self._ensure_database()
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
 
     def wait(self) -> int:
         """Block until the server has ended, by whatever cause; its exit status."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
+from pipeline.settings import environment_without_settings
 from pipeline.workers.procfile import procfile
 
 
@@ -47,15 +48,10 @@ def production_lines() -> list[Line]:
 def child_environment(home: Path, database_url: str | None, **changes: str) -> dict[str, str]:
     """The environment of a local process: ours, with this interpreter's ``flagpost`` first on the path.
 
-    Whatever FLAGPOST_* or .env say about production (mnemonic, treasury, nodes, keys) is left out: local mode has its
-    own, and a simulated network must never meet a real mnemonic.
+    Whatever FLAGPOST_* or .env say about production (mnemonic, treasury, nodes, keys) is left out.
     """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "DATABASE_URL" and (not name.startswith("FLAGPOST_") or name == "FLAGPOST_LOG_LEVEL")
-    }
-    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    kept = environment_without_settings()
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     kept |= {"PYTHONUNBUFFERED": "1", "FLAGPOST_ENV_FILE": os.devnull, "FLAGPOST_HOME": str(home)}
     if database_url is not None:
         kept["DATABASE_URL"] = database_url

@@ -168,7 +168,7 @@ async def keep_going(runtime: Runtime, row: ChainRow, work: Callable[[], Awaitab
             await work()
         except Stopped:
             raise
-        except Exception as error:
+        except Exception as error:  # one chain's fault must not end the work on the others
             if time.monotonic() - began > LASTING_SECONDS:
                 failures = 0
             seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]

@@ -95,7 +95,7 @@ class HeldJobs:
                 missing = Retry(f"not done within {deadline:g} s (queue.deadline_seconds)")
             else:
                 missing = Defer(DATABASE_PAUSE_SECONDS, f"the database went away: {reason(error)}")
-        except Exception as error:
+        except Exception as error:  # a job that is held has to come to an outcome, whatever its handler does
             logger.opt(exception=error).error("{}: the handler failed on {} jobs", self._name, len(left))
             missing = Retry(f"{type(error).__name__}: {reason(error)}")
         for job in left:

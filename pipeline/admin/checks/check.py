@@ -176,7 +176,7 @@ def answered(found: Findings, connection: Connection, check: Check, chain: str =
         found.warn(name, f"{unknown}: {_refusal(error)}", _cure(error))
     except ActionError as error:
         found.fail(name, error.message, error.hint)
-    except Exception as error:
+    except Exception as error:  # one check that fails must not keep the others from being made
         said = printable(redact(" ".join(str(error).split())))
         found.fail(
             name,

@@ -132,7 +132,7 @@ def reading(node: Node, what: str) -> Iterator[None]:
         raise
     except Odd as odd:
         raise NodeFailure("shape", f"{node.name} answered {what} in an unknown form: {odd}") from odd
-    except Exception as error:
+    except Exception as error:  # whatever an answer brings about is that node's failure, and the next is asked
         raise unforeseen(node, what, error) from error
 
 

@@ -126,7 +126,7 @@ class Nodes(Generic[N]):
             raise
         except ChainError:
             raise
-        except Exception as error:
+        except Exception as error:  # as in ``answers.reading``, for what lies outside of it
             unknown = unforeseen(node, "a question", error)
             self.failed(node, unknown)
             raise unknown from error

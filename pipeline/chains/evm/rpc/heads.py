@@ -121,7 +121,7 @@ class _Announcer:
             raise NodeFailure("connection", f"{name} closed its socket ({_said(error, url, name)})") from error
         except (WebSocketException, OSError, TimeoutError) as error:
             raise NodeFailure("connection", f"cannot open the socket of {name}: {_said(error, url, name)}") from error
-        except Exception as error:
+        except Exception as error:  # whatever a node's bytes bring about is that node's failure, and the next is asked
             raise unforeseen(node, "on its socket", error) from error
 
     async def _follow(self, node: EvmNode, announcements: "_Announcements") -> None:
