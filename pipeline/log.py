@@ -59,15 +59,15 @@ def configure_logging(settings: Settings, process: str = "flagpost", stream: Tex
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
-class Seldom:
-    """For a line that a loop would say at each turn: ``due()`` the first time, and again every ``seconds``."""
+class LogThrottle:
+    """Keeps a loop from logging the same line at each turn: ``due()`` the first time, and again every ``seconds``."""
 
     def __init__(self, seconds: float = SAY_AGAIN_AFTER) -> None:
         self._seconds = seconds
         self._next = 0.0
 
     def due(self) -> bool:
-        """Whether it is to be said now."""
+        """Whether the line is to be logged now."""
         now = time.monotonic()
         if now < self._next:
             return False

@@ -2,6 +2,6 @@
 
 cursor     how far the final blocks of a chain were read, for each purpose
 follower   final blocks forward from a cursor, and backward from a block
-trail      the newest blocks, which may still be forked away
+recent     the newest blocks, which may still be forked away
 cache      final blocks that several readers want at the same time
 """

@@ -20,7 +20,7 @@ from pipeline.chains.values import (
     BlockRef,
     BroadcastReply,
     Finality,
-    Lack,
+    MissingCapability,
     Payment,
     ReceiptGap,
     SignedTransaction,
@@ -60,7 +60,7 @@ class Provider(Protocol):
         answer is left to failover; if none answers, ChainUnavailable.
         """
 
-    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+    async def lacks(self) -> Mapping[str, Sequence[MissingCapability]]:
         """What nodes do not offer that others do, by node; those that lack nothing, or do not answer, are left out."""
 
     async def block_ref(self, finality: Finality) -> BlockRef:

@@ -315,7 +315,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class MissingCapability:
     """Something that a node does not offer."""
 
     what: str

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
-from pipeline.log import Seldom
+from pipeline.log import LogThrottle
 
 SUPPRESSED_FROM = 0.5
 """The share of the queue from which on the database notifies nobody (``notify_is_suppressed``)."""
@@ -38,7 +38,7 @@ class NotificationQueue:
         self._poll = poll
         self._poll_at: float | None = None
         self._suppressed_at = 0.0
-        self._said = Seldom()
+        self._said = LogThrottle()
 
     @property
     def suppressed(self) -> bool:
@@ -66,7 +66,7 @@ class NotificationQueue:
         if self.suppressed:
             self._suppressed_at = now
             if not before:
-                self._said = Seldom()
+                self._said = LogThrottle()
             if self._said.due():
                 await self._say_full(connection)
             if self._poll_at is None:

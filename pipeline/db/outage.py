@@ -4,7 +4,7 @@ import time
 
 from loguru import logger
 
-from pipeline.log import Seldom
+from pipeline.log import LogThrottle
 
 
 class Outage:
@@ -14,14 +14,14 @@ class Outage:
         """``name`` is what the log calls the connection."""
         self._name = name
         self._since: float | None = None
-        self._again = Seldom()
+        self._again = LogThrottle()
         self._reasons: set[str] = set()
         """Of this outage: first the server goes, then another one takes no writes yet."""
 
     def began(self, error: Exception) -> None:
         """The connection is lost, or could not be made."""
         if self._since is None:
-            self._since, self._again, self._reasons = time.monotonic(), Seldom(), set()
+            self._since, self._again, self._reasons = time.monotonic(), LogThrottle(), set()
         why = " ".join(str(error).split())
         if self._again.due() or why not in self._reasons:
             logger.warning("{} lost, connecting again: {}", self._name, why)

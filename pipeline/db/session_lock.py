@@ -6,7 +6,7 @@ from loguru import logger
 
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
-from pipeline.log import Seldom
+from pipeline.log import LogThrottle
 
 
 class SessionLock:
@@ -15,7 +15,7 @@ class SessionLock:
     def __init__(self, worker_id: UUID | None) -> None:
         self.held = worker_id is None
         self._worker_id = worker_id
-        self._taken = Seldom()
+        self._taken = LogThrottle()
 
     def lose(self) -> None:
         """There is another session, which has yet to take it."""

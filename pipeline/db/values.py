@@ -30,7 +30,7 @@ TOO_DEEP = {"unreadable": "nested deeper than this program reads"}
 _BRACKETS = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]', re.DOTALL)
 
 
-class TimeBeyond(datetime):
+class TimeOutOfRange(datetime):
     """A moment that Python's calendar has not: before the year 1, after 9999, or infinity. Compares as the first or the
     last one that it has, and is printed as Postgres writes it."""
 
@@ -123,7 +123,7 @@ class _Timestamptz(_Carefully):
         try:
             moment: datetime = self._usual.load(data)
         except psycopg.DataError:
-            return TimeBeyond.of(bytes(data).decode())
+            return TimeOutOfRange.of(bytes(data).decode())
         return moment
 
 

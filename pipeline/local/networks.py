@@ -17,7 +17,7 @@ KEPT_SLOTS = 2
 """With a block a second: final after four seconds, twice the time between two dumps of the state."""
 
 
-class CannotPlay(Exception):
+class NetworkUnavailable(Exception):
     """A chain was asked for that this machine cannot run."""
 
 
@@ -37,7 +37,7 @@ def playable() -> list[str]:
 def place(home: LocalHome, chains: Sequence[str], block_time: float, lag: int, *, kept: bool) -> list[ServedNetwork]:
     """A place for each chain; a block is final about ``lag`` blocks later. ``kept``: for a next start.
 
-    Raises CannotPlay.
+    Raises NetworkUnavailable.
     """
     return [_tron(home, block_time, lag) if name == "tron" else _bsc(home, block_time, lag, kept) for name in chains]
 
@@ -56,7 +56,7 @@ def _tron(home: LocalHome, block_time: float, lag: int) -> ServedNetwork:
 def _bsc(home: LocalHome, block_time: float, lag: int, kept: bool) -> ServedNetwork:
     binary = find_anvil()
     if binary is None:
-        raise CannotPlay(NO_ANVIL)
+        raise NetworkUnavailable(NO_ANVIL)
     port, state = home.node_port("anvil"), None
     if kept:
         state = home.anvil_state

@@ -98,7 +98,7 @@ async def open_stand(
 
     ``path`` is the home, which must exist. ``server``: DSN of a server on which a fresh database is created, and
     dropped at the end; None for the embedded one. ``faulty``: faults can be injected into its nodes. Raises NotReady,
-    ProcessEnded, CannotPlay.
+    ProcessEnded, NetworkUnavailable.
     """
     home = LocalHome(path)
     places = place(home, chains, block_time, solid_lag, kept=False)

@@ -57,7 +57,7 @@ def terms(wallets: int) -> Seed:
 def run(settings: Settings, *, wallets: int, every: float, dice_seed: int | None, chains: Sequence[str]) -> int:
     """Run everything until Ctrl-C; the exit code. ``chains`` empty: all that this machine can play.
 
-    Raises AlreadyUp, CannotPlay."""
+    Raises AlreadyUp, NetworkUnavailable."""
     home = LocalHome(settings.home)
     with _only_one(home.path):
         if not chains:

@@ -38,8 +38,8 @@ from pipeline.signing.networks import COIN_DECIMALS, NAMED, Network, network_nam
 from pipeline.units import InvalidAmount, to_human, to_raw
 
 GAS_MAX = 150_000
-"""Units of gas that one call of a token may use where the policy does not say: twice what USDT's dearest transfer
-takes."""
+"""Units of gas that one call of a token may use where the policy does not say: twice what USDT's most expensive
+transfer takes."""
 
 
 @dataclass(frozen=True, slots=True)

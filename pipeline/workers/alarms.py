@@ -12,7 +12,7 @@ from loguru import logger
 
 from pipeline.config import RuntimeConfig
 from pipeline.db.rows import fetch
-from pipeline.log import Seldom, span
+from pipeline.log import LogThrottle, span
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
 
@@ -62,7 +62,7 @@ class Alarms:
         self._runtime = runtime
         self._statements = Statements(runtime)
         self._now: dict[tuple[str, ...], str] = {}
-        self._said: dict[tuple[str, ...], Seldom] = {}
+        self._said: dict[tuple[str, ...], LogThrottle] = {}
 
     async def check(self) -> Sequence[str]:
         """Ask, say what is new or has lasted, and show it in the registry; what stands still now. Raises Stopped."""
@@ -79,7 +79,7 @@ class Alarms:
                     now[key] = worded(alarm.says, row)
         self._now = now
         for key, text in now.items():
-            if self._said.setdefault(key, Seldom(AGAIN_SECONDS)).due():
+            if self._said.setdefault(key, LogThrottle(AGAIN_SECONDS)).due():
                 logger.error("sweep: {}; see: flagpost doctor", text)
         for key in [key for key in self._said if key not in now]:
             del self._said[key]

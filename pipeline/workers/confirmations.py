@@ -19,7 +19,7 @@ from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.chains.errors import ChainError, InconsistentNode, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.db.errors import DATABASE_GONE, refused_by_guard
-from pipeline.log import Seldom
+from pipeline.log import LogThrottle
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.reconcile.store import ReconciliationStore
 from pipeline.payments.settle.numbered import Numbering
@@ -101,7 +101,7 @@ class Following:
         self._standing_since: float | None = None
         """Since when no round has come to its end, because of the nodes."""
         self._alarmed_at = 0.0
-        self._gone = Seldom()
+        self._gone = LogThrottle()
         self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"confirmations {row.name}")
 
     def wake(self) -> None:

@@ -1,7 +1,7 @@
 """Statements that the server breaks off, because they take longer than a session of ours may wait (or because somebody
 cancelled them). What has several things to do one after the other leaves such a one out and goes on with the rest.
 
-    asked ──(broken off twice)──▶ left out ──(REST_SECONDS)──▶ asked once ──(answered)──▶ asked
+    asked ──(broken off twice)──▶ left out ──(LEFT_OUT_SECONDS)──▶ asked once ──(answered)──▶ asked
                                       ◀──(broken off again)──┘
 """
 
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 TRIES = 2
 """The first may have met a lock, or a cold cache."""
-REST_SECONDS = 300.0
+LEFT_OUT_SECONDS = 300.0
 """A statement that is left out costs its timeout (``db.pool``), 30 s, so often."""
 
 
@@ -35,7 +35,12 @@ class Statements:
         """Until when by name; the time may have passed, then it is asked once."""
 
     async def ask(
-        self, name: str, what: str, action: Callable[[], Awaitable[Result]], *, rest_seconds: float = REST_SECONDS
+        self,
+        name: str,
+        what: str,
+        action: Callable[[], Awaitable[Result]],
+        *,
+        left_out_seconds: float = LEFT_OUT_SECONDS,
     ) -> Result:
         """``action``, which is statement ``name``, until it goes through, however long the database is away. Says in
         the log, once, and in worker_registry that it was broken off. Raises TooSlow, and Stopped."""
@@ -48,7 +53,7 @@ class Statements:
                     return await action()
                 except QueryCanceled as error:
                     if left == 0:
-                        self._leave_out(name, what, error, rest_seconds)
+                        self._leave_out(name, what, error, left_out_seconds)
                         raise TooSlow(name) from error
             raise AssertionError("the last try returns or raises")
 
@@ -58,7 +63,7 @@ class Statements:
             self._process.troubles.say(f"slow {name}", "")
         return answer
 
-    def _leave_out(self, name: str, what: str, error: QueryCanceled, rest_seconds: float) -> None:
+    def _leave_out(self, name: str, what: str, error: QueryCanceled, left_out_seconds: float) -> None:
         said = (
             f"{what} waits: the server breaks off the statement {name} ({' '.join(str(error).split())}); all else goes "
             "on. Find what makes it slow: locks and open transactions (flagpost doctor), missing indexes, tables that "
@@ -66,5 +71,5 @@ class Statements:
         )
         if name not in self._left_out:
             logger.error("{}", said)
-        self._left_out[name] = time.monotonic() + rest_seconds
+        self._left_out[name] = time.monotonic() + left_out_seconds
         self._process.troubles.say(f"slow {name}", said)

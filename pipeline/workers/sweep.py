@@ -183,7 +183,7 @@ class Sweep:
         enqueue = partial(self._queue.enqueue_flagged, job_type, scan, batch=config.batch)
         name, what = f"queue/enqueue_flagged of {job_type.value}", f"sweeping flags for {job_type.value}"
         try:
-            return await self._statements.ask(name, what, enqueue, rest_seconds=0.0)
+            return await self._statements.ask(name, what, enqueue, left_out_seconds=0.0)
         except TooSlow:
             return Enqueued(0, 0)
 

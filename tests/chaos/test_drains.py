@@ -114,7 +114,7 @@ class TestFees:
 
     async def test_below_it_the_day_has_an_end(self, victim: Victim) -> None:
         await wallets(victim.world, needs_gas=True, needs_consolidation=False)
-        floor = FEE_MAX * 9 // 10 // TOPUP_GAS  # nearly the dearest that is signed at all
+        floor = FEE_MAX * 9 // 10 // TOPUP_GAS  # nearly the most expensive that is signed at all
         await victim.world.rows(OPEN_EVERY_RULE + "RETURNING id", Jsonb({"floor": floor, "cap": 2 * floor}))
         await victim.start("gas-topup", "confirmations")
         await victim.until_jobs_say("day_max of the signing policy", 1)

@@ -167,7 +167,7 @@ async def test_a_question_that_the_server_breaks_off_keeps_no_other_from_being_a
         assert len([line for line in lines if "doctor/queue_due" in line]) == 1
         assert "the server breaks off the statement doctor/queue_due" in desk.last_error
         monkeypatch.undo()
-        later = slow.time.monotonic() + slow.REST_SECONDS
+        later = slow.time.monotonic() + slow.LEFT_OUT_SECONDS
         monkeypatch.setattr(slow.time, "monotonic", lambda: later)
         await alarms.check()
         assert "doctor/queue_due" not in desk.last_error

@@ -18,7 +18,7 @@ from psycopg.rows import scalar_row
 from pipeline.catalog.chains import ChainRow, chain_opener
 from pipeline.config import RuntimeConfig
 from pipeline.db.pool import Connection, pool_of
-from pipeline.db.values import LONGEST_INTEGER, TimeBeyond, adapters, loads
+from pipeline.db.values import LONGEST_INTEGER, TimeOutOfRange, adapters, loads
 from pipeline.queue.jobs import Done, JobType, Retry
 from pipeline.settings import Settings
 from pipeline.workers.sync import Sync
@@ -164,7 +164,7 @@ async def test_a_time_beyond_the_calendar_compares_as_its_end_and_prints_as_it_s
     ) as connection:
         read = await (await connection.execute("SELECT %s::timestamptz", [moment])).fetchone()
         several = await (await connection.execute("SELECT ARRAY[%s::timestamptz, now()]", [moment])).fetchone()
-    assert isinstance(read, TimeBeyond)
+    assert isinstance(read, TimeOutOfRange)
     assert str(read) == f"{read:%Y}" == read.isoformat() == read.astimezone(UTC).isoformat() == moment
     assert (read < datetime.now(UTC)) is moment.startswith(("-", "0044"))
     assert several[0] == read

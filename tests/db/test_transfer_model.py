@@ -31,7 +31,7 @@ from pipeline.db.pool import Connection, pool_of
 from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.live import LiveAttempt
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.refusals import LeaseLost, MayStillLand, MovedOn, StepRefused
+from pipeline.payments.send.refusals import LeaseLost, MayStillLand, StateChanged, StepRefused
 from pipeline.payments.send.request_store import Ask, Kept, Ready, RequestStore
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.store import SettlementStore
@@ -116,7 +116,7 @@ class Payments(Life):
     def pick(self, data: st.DataObject, *states: str) -> Modelled:
         return data.draw(st.sampled_from([one for one in self.payments.values() if one.state in states]))
 
-    def attempt_step(self, job: Job, step: Any, *, allowed: bool, error: type[StepRefused] = MovedOn) -> Any:
+    def attempt_step(self, job: Job, step: Any, *, allowed: bool, error: type[StepRefused] = StateChanged) -> Any:
         """The result of a step that must succeed if the lease is held and it is ``allowed``; else None, refused."""
         if self.mine(job) and allowed:
             return self.run(step)
@@ -154,9 +154,9 @@ class Payments(Life):
         paid = any(one.state == "final" for one in self.of_job(job.id))
         wanted = Payment(job.wallet_address, TREASURY, ASSET, 300 * USDT)
         if own is not None:
-            allowed, error = own.request is None, MovedOn
+            allowed, error = own.request is None, StateChanged
         else:
-            allowed, error = not (under_way or waits or paid), MayStillLand if waits and not paid else MovedOn
+            allowed, error = not (under_way or waits or paid), MayStillLand if waits and not paid else StateChanged
         unsigned = UnsignedTransaction(
             payments=(wanted,),
             raw=b"%d" % next(self.numbers),
@@ -224,7 +224,7 @@ class Payments(Life):
                 self.status[job] = "active"
             self.awaiting.add(job)
         assert again is not None
-        with pytest.raises(MovedOn):
+        with pytest.raises(StateChanged):
             self.run(self.requests.keep([Kept(again, ready.signed)]))
         assert not self.run(self.requests.refuse(again, "no", reject=True))
 

@@ -9,7 +9,7 @@ from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Family, Payment
 from pipeline.db.pool import Pool
 from pipeline.keys.derivation import GAS_INDEX
-from pipeline.payments.send.refusals import MovedOn
+from pipeline.payments.send.refusals import StateChanged
 from pipeline.payments.send.replacement_store import ReplacementStore, Wanted
 from pipeline.queue.jobs import Defer, Job, JobType, Parked
 from pipeline.signing.keyring import Keyring
@@ -142,7 +142,7 @@ class TestReplacement:
     async def comes_too_late(evm: EvmWorld, desk: EvmDesk, wanted: Wanted) -> None:
         """Somebody has read that it is wanted, a while ago."""
         terms = await desk.sender.store.terms(evm.chain_id)
-        with pytest.raises(MovedOn):
+        with pytest.raises(StateChanged):
             await desk.replacements()._replace(desk.real_provider, terms, wanted)  # type: ignore[arg-type]
 
     async def test_a_replaced_payment_is_forked_away_and_another_attempt_lands(

@@ -17,8 +17,8 @@ async def waiting(evm: EvmWorld) -> list[tuple[str, int]]:
 
 async def test_a_gas_wallet_that_runs_empty_in_the_middle_of_a_batch(evm: EvmWorld, evm_desk: EvmDesk) -> None:
     wallets = [await evm.wallet() for _ in range(5)]
-    dearest = FINNEY + GAS_OF_A_PAYMENT * FEES["cap"]
-    await evm.network.node.call("anvil_setBalance", evm.gas_address, hex(3 * dearest))
+    highest = FINNEY + GAS_OF_A_PAYMENT * FEES["cap"]
+    await evm.network.node.call("anvil_setBalance", evm.gas_address, hex(3 * highest))
     await evm.network.finalize()
     await evm.connection.execute("UPDATE wallets SET needs_gas = true")
 
@@ -33,7 +33,7 @@ async def test_a_gas_wallet_that_runs_empty_in_the_middle_of_a_batch(evm: EvmWor
     assert await evm.nonces() == [(nonce, "used") for nonce in range(3)], "none was reserved for what could not be paid"
     assert await waiting(evm) == [("pending", 0)] * 2
 
-    await evm.network.node.call("anvil_setBalance", evm.gas_address, hex(10 * dearest))
+    await evm.network.node.call("anvil_setBalance", evm.gas_address, hex(10 * highest))
     await evm.network.finalize()
     assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()] * 2
     await evm_desk.settle()

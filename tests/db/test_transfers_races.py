@@ -11,7 +11,7 @@ from pipeline.chains.kinds import Kind
 from pipeline.chains.values import BalanceQuery, Finality
 from pipeline.db.pool import Pool
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.refusals import LeaseLost, MovedOn
+from pipeline.payments.send.refusals import LeaseLost, StateChanged
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Parked
 from pipeline.signing.request import Answer, Signed, SigningRequest
 from tests.chaos.world import Desk, World
@@ -92,7 +92,7 @@ class TestLease:
             await other_desk.queue.enqueue_and_claim(GAS, 10), key=lambda job: job.wallet_id == thirsty.id
         )
         request = await self.request_of(desk, owner)
-        with pytest.raises(MovedOn):
+        with pytest.raises(StateChanged):
             await desk.sender.signatures.finish([request], stranger)
         assert (await desk.sender.signatures.finish([request], owner)).ready
 
@@ -103,7 +103,7 @@ class TestLease:
         await leave_asked(world, desk)
         request = await self.request_of(desk, await claim(other_desk, GAS))
         assert (await desk.sender.signatures.finish([request])).ready
-        with pytest.raises(MovedOn):
+        with pytest.raises(StateChanged):
             await other_desk.sender.signatures.finish([request])
         assert not await desk.sender.signatures.requests.refuse(request, "no", reject=True)
         assert (await states(world))[1:] == (["broadcasting"], ["broadcasting"])

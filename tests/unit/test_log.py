@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from pipeline.log import REDACTED, Seldom, configure_logging, redact, register_secret
+from pipeline.log import REDACTED, LogThrottle, configure_logging, redact, register_secret
 from pipeline.settings import LogColour, Settings
 from tests.logs import logging_restored
 
@@ -114,7 +114,7 @@ def test_what_others_wrote_is_one_line_of_json() -> None:
 def test_what_is_said_at_each_turn_is_said_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("pipeline.log.time.monotonic", lambda: now)
-    outage = Seldom(10)
+    outage = LogThrottle(10)
     assert [outage.due(), outage.due()] == [True, False]
     now += 10
     assert [outage.due(), outage.due()] == [True, False]

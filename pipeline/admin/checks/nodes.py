@@ -12,7 +12,7 @@ from pipeline.catalog.access import access
 from pipeline.chains.errors import ChainError, WrongNetwork
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig, origin
-from pipeline.chains.values import BlockRef, Family, Finality, Lack
+from pipeline.chains.values import BlockRef, Family, Finality, MissingCapability
 from pipeline.log import span
 
 CHECKS = (
@@ -159,7 +159,7 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
     return Heads(head, final)
 
 
-def _offers_all(found: Findings, context: ChainContext, lacking: Mapping[str, Sequence[Lack]]) -> bool:
+def _offers_all(found: Findings, context: ChainContext, lacking: Mapping[str, Sequence[MissingCapability]]) -> bool:
     """Whether a node can be worked with; what it lacks is said."""
     is_enough = True
     for name, lacks in lacking.items():

@@ -16,7 +16,7 @@ from pipeline.chains.evm.rpc.logs import TransferLogs
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, check_chain_id, reading, wanted
 from pipeline.chains.fees import EvmFee, EvmParameters, Fee
 from pipeline.chains.provider import Capabilities
-from pipeline.chains.rpc.answers import MAX_COUNT, Odd, quantity
+from pipeline.chains.rpc.answers import MAX_COUNT, MalformedAnswer, quantity
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
 from pipeline.chains.rpc.nodes import PATIENCE, Nodes
@@ -29,7 +29,7 @@ from pipeline.chains.values import (
     BlockRef,
     BroadcastReply,
     Finality,
-    Lack,
+    MissingCapability,
     Payment,
     ReceiptGap,
     SignedTransaction,
@@ -112,7 +112,7 @@ class EvmProvider:
     async def check_network(self) -> None:
         await self._nodes.check_all()
 
-    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+    async def lacks(self) -> Mapping[str, Sequence[MissingCapability]]:
         return {name: found for name, found in (await self._nodes.ask_each(read_lacks)).items() if found}
 
     async def block_ref(self, finality: Finality) -> BlockRef:
@@ -177,7 +177,7 @@ class EvmProvider:
                     *(quantity(wanted(one), "a count", MAX_COUNT) for one in (finalized, latest, pending))
                 )
                 if counts.finalized > counts.latest:
-                    raise Odd("the final count", counts.finalized, f"at most the newest, {counts.latest}")
+                    raise MalformedAnswer("the final count", counts.finalized, f"at most the newest, {counts.latest}")
                 return counts
 
         return await self._nodes.ask(ask)

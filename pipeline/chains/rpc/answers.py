@@ -1,4 +1,4 @@
-"""What a node says, taken apart: each reader gives a value of the right type and range, or raises Odd.
+"""What a node says, taken apart: each reader gives a value of the right type and range, or raises MalformedAnswer.
 
 A reader names what it reads, so that the error says which field of which answer was odd. Whatever is raised while an
 answer is taken apart is the answer's fault: ``reading`` makes a NodeFailure of it, and another node is asked.
@@ -39,7 +39,7 @@ _BARE_HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]*", re.ASCII)
 
 
-class Odd(ValueError):
+class MalformedAnswer(ValueError):
     """A value that is not what it has to be; the message names it, in characters that are safe to show."""
 
     def __init__(self, name: str, value: Any, wanted: str) -> None:
@@ -47,79 +47,79 @@ class Odd(ValueError):
 
 
 def mapping(value: Any, name: str) -> dict[str, Any]:
-    """A JSON object. Raises Odd."""
+    """A JSON object. Raises MalformedAnswer."""
     if not isinstance(value, dict):
-        raise Odd(name, value, "an object")
+        raise MalformedAnswer(name, value, "an object")
     return value
 
 
 def sequence(value: Any, name: str, most: int = MOST_ITEMS) -> list[Any]:
-    """A JSON list of at most ``most`` items. Raises Odd."""
+    """A JSON list of at most ``most`` items. Raises MalformedAnswer."""
     if not isinstance(value, list):
-        raise Odd(name, value, "a list")
+        raise MalformedAnswer(name, value, "a list")
     if len(value) > most:
-        raise Odd(name, len(value), f"at most {most} items")
+        raise MalformedAnswer(name, len(value), f"at most {most} items")
     return value
 
 
 def field(answer: Any, name: str) -> Any:
-    """What stands under ``name``; None where nothing does. Raises Odd for anything but an object."""
+    """What stands under ``name``; None where nothing does. Raises MalformedAnswer for anything but an object."""
     if isinstance(answer, dict):
         return answer.get(name)
-    raise Odd(f"what holds {name}", answer, "an object")
+    raise MalformedAnswer(f"what holds {name}", answer, "an object")
 
 
 def whole(value: Any, name: str, most: int = MAX_INT64, *, missing: int | None = None) -> int:
-    """A JSON number without a fraction, from 0 to ``most``; ``missing`` where there is none. Raises Odd."""
+    """A JSON number without a fraction, from 0 to ``most``; ``missing`` where there is none. Raises MalformedAnswer."""
     if value is None and missing is not None:
         return missing
     if type(value) is not int or not 0 <= value <= most:
-        raise Odd(name, value, f"a whole number from 0 to {most}")
+        raise MalformedAnswer(name, value, f"a whole number from 0 to {most}")
     return value
 
 
 def quantity(value: Any, name: str, most: int = MAX_UINT256) -> int:
-    """A number as JSON-RPC writes it: 0x and hex digits, from 0 to ``most``. Raises Odd."""
+    """A number as JSON-RPC writes it: 0x and hex digits, from 0 to ``most``. Raises MalformedAnswer."""
     if not isinstance(value, str) or _QUANTITY.fullmatch(value) is None or (number := int(value, 16)) > most:
-        raise Odd(name, value, f"0x and hex digits, at most {most:#x}")
+        raise MalformedAnswer(name, value, f"0x and hex digits, at most {most:#x}")
     return number
 
 
 def hash_text(value: Any, name: str = "a hash") -> str:
-    """0x and 64 lower-case hex digits. Raises Odd."""
+    """0x and 64 lower-case hex digits. Raises MalformedAnswer."""
     if not isinstance(value, str) or _HASH.fullmatch(value) is None:
-        raise Odd(name, value, "0x and the 64 hex digits of a hash")
+        raise MalformedAnswer(name, value, "0x and the 64 hex digits of a hash")
     return value.lower()
 
 
 def bare_hash(value: Any, name: str) -> str:
-    """64 lower-case hex digits without 0x, as TRON writes them. Raises Odd."""
+    """64 lower-case hex digits without 0x, as TRON writes them. Raises MalformedAnswer."""
     if not isinstance(value, str) or _BARE_HASH.fullmatch(value) is None:
-        raise Odd(name, value, "the 64 hex digits of a hash")
+        raise MalformedAnswer(name, value, "the 64 hex digits of a hash")
     return value.lower()
 
 
 def hex_bytes(value: Any, name: str, prefix: str = "") -> bytes:
-    """Bytes written as hex digits behind ``prefix``. Raises Odd."""
+    """Bytes written as hex digits behind ``prefix``. Raises MalformedAnswer."""
     start = len(prefix)
     if isinstance(value, str) and value.startswith(prefix) and len(value) % 2 == 0 and _HEX.fullmatch(value, start):
         return bytes.fromhex(value[start:])
-    raise Odd(name, value, f"{prefix or 'an even number of'} hex digits")
+    raise MalformedAnswer(name, value, f"{prefix or 'an even number of'} hex digits")
 
 
 def text(value: Any, name: str) -> str:
-    """Words of a node, safe to show and to store; empty for null. Raises Odd for anything else."""
+    """Words of a node, safe to show and to store; empty for null. Raises MalformedAnswer for anything else."""
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Odd(name, value, "text")
+        raise MalformedAnswer(name, value, "text")
     return printable(value)
 
 
 def moment(seconds: float, now: float, name: str) -> datetime:
-    """An aware UTC datetime of seconds since 1970, at most FUTURE_SECONDS after ``now``. Raises Odd."""
+    """An aware UTC datetime of seconds since 1970, at most FUTURE_SECONDS after ``now``. Raises MalformedAnswer."""
     if not 0 <= seconds <= now + FUTURE_SECONDS:
-        raise Odd(name, seconds, f"a time up to a day after now ({now:.0f} by this machine's clock)")
+        raise MalformedAnswer(name, seconds, f"a time up to a day after now ({now:.0f} by this machine's clock)")
     return datetime.fromtimestamp(seconds, UTC)
 
 
@@ -130,7 +130,7 @@ def reading(node: Node, what: str) -> Iterator[None]:
         yield
     except ChainError:
         raise
-    except Odd as odd:
+    except MalformedAnswer as odd:
         raise NodeFailure("shape", f"{node.name} answered {what} in an unknown form: {odd}") from odd
     except Exception as error:  # whatever an answer brings about is that node's failure, and the next is asked
         raise unforeseen(node, what, error) from error

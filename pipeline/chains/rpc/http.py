@@ -19,7 +19,7 @@ from aiolimiter import AsyncLimiter
 from pipeline.chains.errors import ChainError
 from pipeline.chains.rpc.parse import NotJson, parse
 from pipeline.chains.rpc.wire import ANSWER_LIMIT, Broken, HttpWire, Reply, TooLarge, Wire
-from pipeline.log import Seldom, register_secret
+from pipeline.log import LogThrottle, register_secret
 from pipeline.printable import printable
 
 JsonObject = dict[str, Any]
@@ -154,8 +154,8 @@ class Node:
         """All failures, what the last one was, and when; set by ``chains.nodes``."""
         self.trouble = ""
         self.troubled_at = 0.0
-        self.complaint = Seldom()
-        self.unforeseen = Seldom()
+        self.complaint = LogThrottle()
+        self.unforeseen = LogThrottle()
         """For the traceback of an answer that raised what nobody expects."""
         self._key_header = key_header
         self._clock = clock or Clock()

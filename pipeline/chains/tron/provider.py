@@ -25,7 +25,7 @@ from pipeline.chains.values import (
     BlockRef,
     BroadcastReply,
     Finality,
-    Lack,
+    MissingCapability,
     Payment,
     ReceiptGap,
     SignedTransaction,
@@ -80,7 +80,7 @@ class TronProvider:
     async def check_network(self) -> None:
         await self._nodes.check_all()
 
-    async def lacks(self) -> Mapping[str, Sequence[Lack]]:
+    async def lacks(self) -> Mapping[str, Sequence[MissingCapability]]:
         return {}  # java-tron offers all of it
 
     async def block_ref(self, finality: Finality) -> BlockRef:

@@ -10,7 +10,7 @@ from pipeline.chains.errors import InsufficientFunds, PermissionChanged, Simulat
 from pipeline.chains.fees import Fee, TronFee
 from pipeline.chains.kinds import Kind
 from pipeline.chains.values import BalanceQuery, Finality, Payment
-from pipeline.log import Seldom
+from pipeline.log import LogThrottle
 from pipeline.payments.decide.decisions import Holdings, Pay, Skip, ready_tokens
 from pipeline.payments.decide.gas import decide_gas
 from pipeline.payments.send.claimed import Claimed, Order, Orders
@@ -35,7 +35,7 @@ class GasTopups(PayingHandler):
 
     def __init__(self, senders: Mapping[int, Sender], **options: Any) -> None:
         super().__init__(senders, **options)
-        self._told_locked_out = Seldom()
+        self._told_locked_out = LogThrottle()
 
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
         mine, decided = ours(batch)

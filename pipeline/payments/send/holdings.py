@@ -35,7 +35,7 @@ async def read_holdings(
 async def estimates(
     sender: Sender, terms: Terms, payments: Sequence[Payment], slots: asyncio.Semaphore
 ) -> list[Fee | ChainError]:
-    """Price payments concurrently; what failed, or is too dear by our own rules, stands in its place."""
+    """Price payments concurrently; what failed, or is too expensive by our own rules, stands in its place."""
 
     async def one(payment: Payment) -> Fee | ChainError:
         async with slots:

@@ -20,9 +20,9 @@ from pipeline.payments.send.refusals import (
     GasFundsShort,
     LeaseLost,
     MayStillLand,
-    MovedOn,
     SenderFrozen,
     SenderStuck,
+    StateChanged,
     UnfinishedNonce,
     UnknownTransactions,
     UnusualFee,
@@ -50,7 +50,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
     match trouble:
         case LeaseLost():
             return Parked()
-        case MovedOn():
+        case StateChanged():
             return Defer(_RETRY_SECONDS, str(trouble))
         case MayStillLand() | UnfinishedNonce():
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))

@@ -8,7 +8,7 @@ from loguru import logger
 
 from pipeline.chains.errors import FeeCapTooLow
 from pipeline.chains.fees import Fee
-from pipeline.log import Seldom
+from pipeline.log import LogThrottle
 
 LONGEST_SECONDS = 3600.0
 """How long fees may be above the limits until an alarm; it is repeated after as long."""
@@ -28,7 +28,7 @@ class PriceWatch:
         self._since: float | None = None
         """Since when fees have been above the limits."""
         self._told = False
-        self._seldom = Seldom(LONGEST_SECONDS)
+        self._throttle = LogThrottle(LONGEST_SECONDS)
 
     def note(self, chain: str, priced: Sequence[Fee | Exception]) -> None:
         """What payments of one moment cost, or why they have no price."""
@@ -41,7 +41,7 @@ class PriceWatch:
         elif expensive:
             now = self._clock()
             self._since = now if self._since is None else self._since
-            if now - self._since >= LONGEST_SECONDS and self._seldom.due():
+            if now - self._since >= LONGEST_SECONDS and self._throttle.due():
                 minutes = round((now - self._since) / 60)
                 alarm = (
                     f"{chain}: nothing has been paid for {minutes} min, fees are above what is allowed: {expensive[0]}"

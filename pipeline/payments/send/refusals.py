@@ -15,7 +15,7 @@ class LeaseLost(StepRefused):
     """The attempt no longer holds its job: rescued, cancelled, or handed over to the confirmation worker."""
 
 
-class MovedOn(StepRefused):
+class StateChanged(StepRefused):
     """The payment is in another state than this step starts from: somebody else has taken it further."""
 
 
@@ -94,5 +94,5 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
         case "FP013":  # sql/functions/nonces: a reserved nonce without bytes
             return UnfinishedNonce(message)
         case "23505" if error.diag.constraint_name == "transfers_idempotency_key_key":
-            return MovedOn(message)  # another worker has thought of the very same payment, and its way is over
+            return StateChanged(message)  # another worker has thought of the very same payment, and its way is over
     return None

@@ -23,7 +23,7 @@ from pipeline.chains.provider import NumberedProvider
 from pipeline.chains.values import BalanceQuery, Finality, Payment, UnsignedTransaction
 from pipeline.db.errors import refused_by_guard
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.refusals import BudgetExhausted, MovedOn, UnusualFee
+from pipeline.payments.send.refusals import BudgetExhausted, StateChanged, UnusualFee
 from pipeline.payments.send.replacement_store import ReplacementStore, Void, Wanted
 from pipeline.payments.send.request_store import Ask
 from pipeline.payments.send.sender import Sender
@@ -115,7 +115,7 @@ class Replacements:
         return await self._through(request)
 
     async def _through(self, request: OpenRequest) -> int:
-        """Have a request signed, kept and sent; how many were. Raises SigningDeferred, SigningRefused, MovedOn."""
+        """Have a request signed, kept and sent; how many were. Raises SigningDeferred, SigningRefused, StateChanged."""
         answered = await self._sender.signatures.obtain([request])
         await self._sender.signatures.send(answered.ready)
         for later in answered.later:
@@ -184,7 +184,7 @@ class Replacements:
     async def _guarded(self, step: Coroutine[Any, Any, int], what: str) -> int:
         try:
             return await step
-        except MovedOn as moved:
+        except StateChanged as moved:
             logger.debug("{}: {}", what, moved)
         except (ChainError, SigningRefused, SigningDeferred, BudgetExhausted, UnusualFee) as trouble:
             logger.warning("{}: {}: {}", what, type(trouble).__name__, trouble)

@@ -24,7 +24,7 @@ from pipeline.db.rows import fetch
 from pipeline.payments.crashpoints import FIRST, CrashPoint, Passage, crash_here
 from pipeline.payments.requests import OpenRequest, UnreadableRequest, parameters_column
 from pipeline.payments.send.gas_funds import GasFunds, check_gas_funds
-from pipeline.payments.send.refusals import LeaseLost, MovedOn, StepRefused, refusals
+from pipeline.payments.send.refusals import LeaseLost, StateChanged, StepRefused, refusals
 from pipeline.payments.send.store import step_of
 from pipeline.queue.jobs import Job
 
@@ -94,7 +94,7 @@ class RequestStore:
         and all behind it. ``counted`` is how many transactions of the sender a node showed before, in blocks or in
         its pool; None: they are not numbered.
 
-        Raises LeaseLost, MovedOn (paid already, or a payment is under way), MayStillLand, GasFundsShort,
+        Raises LeaseLost, StateChanged (paid already, or a payment is under way), MayStillLand, GasFundsShort,
         CooldownActive, BudgetExhausted, UnusualFee, UnknownTransactions, UnfinishedNonce, SenderFrozen, SenderStuck."""
         crash_here(CrashPoint.REQUEST_BEFORE)
         opened: list[OpenRequest] = []
@@ -133,7 +133,7 @@ class RequestStore:
             )
             nonce = reserved["nonce"]
             if nonce is None:
-                raise MovedOn(f"transfer {intent['id']} cannot be signed any more")
+                raise StateChanged(f"transfer {intent['id']} cannot be signed any more")
             crash_here(CrashPoint.RESERVE_OPEN)
         return await _insert(conn, ask, intent["id"], intent["bundle_id"], job.id, nonce)
 
@@ -155,13 +155,16 @@ class RequestStore:
                 fee_reserved=ask.fee,
             )
         if not rows:
-            raise MovedOn(f"job {job.job_id}: paid already, or another {ask.kind} payment of its wallet is under way")
+            raise StateChanged(
+                f"job {job.job_id}: paid already, or another {ask.kind} payment of its wallet is under way"
+            )
         return rows[0]
 
     async def ask_replacement(
         self, ask: Ask, transfer_id: int, bundle: int, job: UUID | None, replaces: int, old: SignedTransaction
     ) -> OpenRequest:
-        """The first commit for a replacement of attempt ``replaces``. Raises MovedOn, BudgetExhausted, UnusualFee."""
+        """The first commit for a replacement of attempt ``replaces``. Raises StateChanged, BudgetExhausted,
+        UnusualFee."""
         crash_here(CrashPoint.REPLACE_BEFORE)
         with refusals():
             async with self._locked([] if job is None else [job], [transfer_id]) as conn:
@@ -169,14 +172,14 @@ class RequestStore:
                     conn, "payments/send/replaceable", transfer_id=transfer_id, bundle_id=bundle, replaces=replaces
                 )
                 if not rows:
-                    raise MovedOn(f"transfer {transfer_id} is not to be replaced any more")
+                    raise StateChanged(f"transfer {transfer_id} is not to be replaced any more")
                 request = await _insert(conn, ask, transfer_id, bundle, job, old.nonce, replaces, old.raw)
                 crash_here(CrashPoint.REPLACE_OPEN)
         crash_here(CrashPoint.REPLACE_ASKED)
         return request
 
     async def ask_gap(self, ask: Ask, chain_id: int, nonce_id: int) -> OpenRequest:
-        """The first commit of a payment of a sender to itself. Raises MovedOn: the nonce is not void any more;
+        """The first commit of a payment of a sender to itself. Raises StateChanged: the nonce is not void any more;
         BudgetExhausted, UnusualFee."""
         crash_here(CrashPoint.GAP_BEFORE)
         with refusals():
@@ -191,7 +194,7 @@ class RequestStore:
                     fee_reserved=ask.fee,
                 )
                 if not rows:
-                    raise MovedOn(f"a nonce of {ask.payment.sender} is not to be filled any more")
+                    raise StateChanged(f"a nonce of {ask.payment.sender} is not to be filled any more")
                 (gap,) = rows
                 (given,) = await fetch(conn, "payments/send/reserve_gap", nonce_id=nonce_id, bundle_id=gap["bundle_id"])
                 request = await _insert(conn, ask, gap["id"], gap["bundle_id"], None, given["nonce"])
@@ -210,13 +213,13 @@ class RequestStore:
         sent. ``job`` still has to hold its lease; None: whoever holds it, it is taken over. ``not_sent`` is what the
         job could not pay, reasons by symbol.
 
-        Raises LeaseLost, MovedOn: somebody else has kept or refused one of them."""
+        Raises LeaseLost, StateChanged: somebody else has kept or refused one of them."""
         data = None if job is None else Jsonb({"not_sent": not_sent} if not_sent else {})
         requests = {one.request.id: one for one in kept}
         jobs = [one.request.job for one in kept if one.request.job is not None]
         async with self._locked(jobs, [one.request.transfer for one in kept], job) as conn:
             if job is not None and jobs != [job.id] * len(kept):
-                raise MovedOn(f"job {job.job_id} hands over nothing of others")
+                raise StateChanged(f"job {job.job_id} hands over nothing of others")
             rows = await fetch(
                 conn,
                 "payments/send/keep",
@@ -226,7 +229,7 @@ class RequestStore:
                 data=data,
             )
             if len(rows) != len(kept):
-                raise MovedOn(f"requests {', '.join(map(str, requests))} are not all open any more")
+                raise StateChanged(f"requests {', '.join(map(str, requests))} are not all open any more")
             crash_here(passage.keep_open)
         crash_here(passage.kept)
         attempts = {row["request_id"]: row["id"] for row in rows}
@@ -278,7 +281,7 @@ async def _insert(
     replaces: int | None = None,
     replaced: bytes | None = None,
 ) -> OpenRequest:
-    """Ask for a signature, within a transaction. Raises MovedOn."""
+    """Ask for a signature, within a transaction. Raises StateChanged."""
     parameters, unsigned = ask.place(nonce)
     rows = await fetch(
         conn,
@@ -293,7 +296,7 @@ async def _insert(
         fee_cap=unsigned.fee_cap,
     )
     if not rows:
-        raise MovedOn(f"transfer {transfer_id} is not to be signed: its wallet was edited")
+        raise StateChanged(f"transfer {transfer_id} is not to be signed: its wallet was edited")
     return OpenRequest(
         id=rows[0]["request_id"],
         bundle=bundle,

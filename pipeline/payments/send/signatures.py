@@ -19,7 +19,7 @@ from pipeline.db.errors import refused_by_guard
 from pipeline.payments.broadcast import send_bytes, short
 from pipeline.payments.crashpoints import FIRST, GAP, REPLACEMENT, CrashPoint, Passage, crash_here
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.refusals import MovedOn
+from pipeline.payments.send.refusals import StateChanged
 from pipeline.payments.send.request_store import Kept, Ready, RequestStore
 from pipeline.payments.send.store import TransferStore
 from pipeline.queue.jobs import Job
@@ -58,7 +58,7 @@ class Signatures:
         """Have a batch of one sender signed and kept, as far as it goes, and refusals written down; nothing is sent
         yet. ``job``: the requests are its own, and it still holds its lease; the rest of it is decided anew.
 
-        Raises LeaseLost, MovedOn."""
+        Raises LeaseLost, StateChanged."""
         asked = [one.to_signer(self._network.family, self._network.id) for one in requests]
         answers = await self._signer.sign(asked)
         return await self._book(requests, answers, job, not_sent)
@@ -89,7 +89,7 @@ class Signatures:
             for one in group:
                 try:
                     answered = await self.finish([one])
-                except MovedOn as moved:
+                except StateChanged as moved:
                     logger.debug("{}", moved)
                     continue
                 except DatabaseTrouble as refusal:

@@ -21,7 +21,7 @@ from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.intents import Context
 from pipeline.payments.requests import UnreadableRequest
 from pipeline.payments.send.gas_funds import Promised
-from pipeline.payments.send.refusals import LeaseLost, MovedOn
+from pipeline.payments.send.refusals import LeaseLost, StateChanged
 from pipeline.payments.store import PaymentStore
 from pipeline.payments.terms import Terms
 from pipeline.queue.jobs import Job
@@ -58,17 +58,18 @@ class TransferStore(PaymentStore):
         crash_here(CrashPoint.RECONCILE_AFTER)
 
     async def park(self, job: Job, transfer_id: int) -> None:
-        """Hand a job back to the confirmation worker because its payment is out already. Raises LeaseLost, MovedOn."""
+        """Hand a job back to the confirmation worker because its payment is out already. Raises LeaseLost,
+        StateChanged."""
         async with step_of(self.pool, job) as conn:
             if not await fetch(conn, "payments/send/park", job_uuid=job.id, transfer_id=transfer_id):
-                raise MovedOn(f"transfer {transfer_id} is not on its way any more")
+                raise StateChanged(f"transfer {transfer_id} is not on its way any more")
 
     async def reject(self, job: Job, transfer_id: int, reason: str) -> None:
-        """Give up a payment that nobody is asked to sign. Raises LeaseLost, MovedOn."""
+        """Give up a payment that nobody is asked to sign. Raises LeaseLost, StateChanged."""
         async with step_of(self.pool, job) as conn:
             parameters = {"job_uuid": job.id, "transfer_id": transfer_id, "reason": reason}
             if not await fetch(conn, "payments/send/reject", **parameters):
-                raise MovedOn(f"transfer {transfer_id} may be signed or on its way, or is settled")
+                raise StateChanged(f"transfer {transfer_id} may be signed or on its way, or is settled")
             crash_here(CrashPoint.REJECT_OPEN)
         crash_here(CrashPoint.REJECT_AFTER)
 

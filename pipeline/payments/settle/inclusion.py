@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from loguru import logger
 
 from pipeline.blocks.follower import ReadBlock
-from pipeline.blocks.trail import BlockTrail
+from pipeline.blocks.recent import RecentBlocks
 from pipeline.chains.values import BlockRef
 from pipeline.payments.live import LiveAttempt
 from pipeline.payments.settle.attempts import describe
@@ -22,14 +22,14 @@ class Inclusions:
         """``read`` gives blocks that need not be final."""
         self._store = store
         self._unresolved = unresolved
-        self._trail = BlockTrail(read)
+        self._recent = RecentBlocks(read)
 
     async def update(self, final: BlockRef, head: BlockRef, live: Sequence[LiveAttempt]) -> list[LiveAttempt]:
         """Store what the newest blocks show, and what they no longer show; the attempts that are in no block now."""
-        await self._trail.follow(final, head)
+        await self._recent.follow(final, head)
         seen, gone, waiting = [], [], []
         for attempt in live:
-            block = self._trail.block_of(attempt.signed.txid)
+            block = self._recent.block_of(attempt.signed.txid)
             if block is not None:
                 if block.id != attempt.block_id:
                     seen.append((attempt, block))
@@ -54,4 +54,4 @@ class Inclusions:
         """Its block is not on the chain: another stands there, or the final blocks beyond were read without it."""
         if attempt.block_number is None or attempt.block_id is None:
             return True
-        return attempt.block_number <= final.number or self._trail.contradicts(attempt.block_number, attempt.block_id)
+        return attempt.block_number <= final.number or self._recent.contradicts(attempt.block_number, attempt.block_id)

@@ -65,7 +65,7 @@ class FirstInQueue:
     """What a node said of the newest attempt."""
     attempts: int
     fee_cap: int
-    """Native raw units, of the dearest attempt."""
+    """Native raw units, of the most expensive attempt."""
     behind: int
     """Payments that wait."""
 

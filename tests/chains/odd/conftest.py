@@ -1,4 +1,4 @@
-"""Odd answers are told in the log, thousands of them."""
+"""MalformedAnswer answers are told in the log, thousands of them."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Odd values, and every place of an answer where one of them may stand."""
+"""MalformedAnswer values, and every place of an answer where one of them may stand."""
 
 import json
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.chains.errors import InconsistentNode
 from pipeline.chains.rpc import answers
-from pipeline.chains.rpc.answers import FUTURE_SECONDS, MAX_INT64, MAX_UINT256, Odd
+from pipeline.chains.rpc.answers import FUTURE_SECONDS, MAX_INT64, MAX_UINT256, MalformedAnswer
 from pipeline.chains.rpc.http import Node, NodeConfig, NodeFailure
 
 HASH = "ab" * 32
@@ -39,7 +39,7 @@ def test_any_value_is_read_or_odd(reader: Callable[[Any], Any], value: Any) -> N
     said = ""
     try:
         reader(value)
-    except Odd as odd:
+    except MalformedAnswer as odd:
         said = str(odd)
     assert said == "" or "x" in said
     assert said.isprintable()
@@ -76,19 +76,19 @@ def test_quantities(value: str, number: int) -> None:
     ],
 )
 def test_no_quantities(value: object) -> None:
-    with pytest.raises(Odd):
+    with pytest.raises(MalformedAnswer):
         answers.quantity(value, "x")
 
 
 def test_the_range_of_a_quantity() -> None:
     assert answers.quantity("0x10", "x", 16) == 16
-    with pytest.raises(Odd, match="height is '0x11': not 0x and hex digits, at most 0x10"):
+    with pytest.raises(MalformedAnswer, match="height is '0x11': not 0x and hex digits, at most 0x10"):
         answers.quantity("0x11", "height", 16)
 
 
 @pytest.mark.parametrize("value", [-1, MAX_INT64 + 1, 1.0, 1e3, float("nan"), True, "1", None, [1]])
 def test_no_whole_numbers(value: object) -> None:
-    with pytest.raises(Odd):
+    with pytest.raises(MalformedAnswer):
         answers.whole(value, "x")
 
 
@@ -101,9 +101,9 @@ def test_hashes() -> None:
     assert answers.hash_text("0x" + HASH.upper(), "x") == "0x" + HASH
     assert answers.bare_hash(HASH.upper(), "x") == HASH
     for odd in ("0x" + HASH[:-1], HASH[:-2] + "-1", "0x" + HASH + "00", "0x" + HASH[:-1] + "\u0661", None, 5, [HASH]):
-        with pytest.raises(Odd):
+        with pytest.raises(MalformedAnswer):
             answers.hash_text(odd, "x")
-        with pytest.raises(Odd):
+        with pytest.raises(MalformedAnswer):
             answers.bare_hash(odd, "x")
 
 
@@ -112,7 +112,7 @@ def test_bytes() -> None:
     assert answers.hex_bytes("0xAb01", "x", "0x") == b"\xab\x01"
     assert answers.hex_bytes("ab01", "x") == b"\xab\x01"
     for odd in ("0xa", "0xzz", "0x a b", "ab01", None, b"", 1):
-        with pytest.raises(Odd):
+        with pytest.raises(MalformedAnswer):
             answers.hex_bytes(odd, "x", "0x")
 
 
@@ -126,13 +126,13 @@ def test_times_up_to_a_day_ahead_of_our_clock() -> None:
     assert answers.moment(0, NOW, "x") == datetime(1970, 1, 1, tzinfo=UTC)
     assert answers.moment(NOW + FUTURE_SECONDS, NOW, "x").tzinfo is UTC
     for odd in (-1, NOW + FUTURE_SECONDS + 1, 2**63, 2**256, float("inf"), float("nan")):
-        with pytest.raises(Odd, match="by this machine's clock"):
+        with pytest.raises(MalformedAnswer, match="by this machine's clock"):
             answers.moment(odd, NOW, "timestamp")
 
 
 def test_lists_are_bounded() -> None:
     assert answers.sequence([1, 2], "x", 2) == [1, 2]
-    with pytest.raises(Odd, match="x is 3: not at most 2 items"):
+    with pytest.raises(MalformedAnswer, match="x is 3: not at most 2 items"):
         answers.sequence([1, 2, 3], "x", 2)
 
 

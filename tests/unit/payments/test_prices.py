@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.chains.errors import ChainUnavailable, FeeCapTooLow
 from pipeline.chains.fees import TronFee
-from pipeline.log import Seldom
+from pipeline.log import LogThrottle
 from pipeline.payments.send import prices
 from pipeline.payments.send.prices import LONGEST_SECONDS, PriceWatch
 
@@ -28,7 +28,7 @@ class Watched:
 @pytest.fixture
 def prices_of(monkeypatch: pytest.MonkeyPatch) -> Watched:
     watched = Watched(monkeypatch)
-    watched.now = 10.0  # a Seldom that was never due is due at any time above 0
+    watched.now = 10.0  # a LogThrottle that was never due is due at any time above 0
     return watched
 
 
@@ -63,5 +63,5 @@ def test_other_trouble_says_nothing_of_prices(prices_of: Watched) -> None:
 
 
 def test_each_chain_has_its_own(prices_of: Watched) -> None:
-    assert isinstance(prices_of.watch._seldom, Seldom)
-    assert prices_of.watch._seldom is not PriceWatch()._seldom
+    assert isinstance(prices_of.watch._throttle, LogThrottle)
+    assert prices_of.watch._throttle is not PriceWatch()._throttle

@@ -5,14 +5,14 @@ from typing import Any
 
 from pipeline.chains.evm.codec import address
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, hash_text, reading, wanted
-from pipeline.chains.values import Lack
+from pipeline.chains.values import MissingCapability
 
 _FINALIZED = (
     "payments are settled, and flags raised, by final blocks only: use a node that follows the network's finality"
 )
 
 
-async def read_lacks(node: EvmNode) -> list[Lack]:
+async def read_lacks(node: EvmNode) -> list[MissingCapability]:
     """What this node does not offer. Raises NodeFailure when it answers nothing."""
     latest = wanted(await node.call("eth_getBlockByNumber", "latest", False))
     with reading(node, "its newest block"):
@@ -40,7 +40,7 @@ async def read_lacks(node: EvmNode) -> list[Lack]:
         ("eth_feeHistory", history, fees, True),
     )
     return [
-        Lack(what, "null" if answer is None else answer.reason, why, is_essential=is_essential)
+        MissingCapability(what, "null" if answer is None else answer.reason, why, is_essential=is_essential)
         for what, answer, why, is_essential in asked
         if answer is None or isinstance(answer, RpcError)
     ]

@@ -26,7 +26,7 @@ from pipeline.chains.rpc.answers import (
     MAX_COUNT,
     MAX_HEIGHT,
     MAX_PRICE,
-    Odd,
+    MalformedAnswer,
     field,
     hex_bytes,
     mapping,
@@ -66,7 +66,7 @@ async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockCon
         listed = sequence(field(answer, "transactions"), "transactions")
         transactions = {hash_text(field(one, "hash"), "a transaction's hash"): one for one in listed}
         if len(transactions) != len(listed):
-            raise Odd("transactions", len(listed), f"{len(transactions)} different ones")
+            raise MalformedAnswer("transactions", len(listed), f"{len(transactions)} different ones")
     receipts = await _receipts(node, block, list(transactions), answers[-1] if node.has_block_receipts else None)
     results, unreadable, missing = [], set(), set()
     for txid, transaction in transactions.items():
@@ -190,10 +190,10 @@ def _result(node: EvmNode, block: BlockRef, txid: str, transaction: Any, receipt
 
 
 def _sender(transaction: Any, receipt: Any) -> str:
-    """Raises Odd, also where transaction and receipt name two."""
+    """Raises MalformedAnswer, also where transaction and receipt name two."""
     sender, again = _address(field(transaction, "from")), field(receipt, "from")
     if again is not None and _address(again) != sender:
-        raise Odd("from", again, sender)
+        raise MalformedAnswer("from", again, sender)
     return sender
 
 
@@ -208,22 +208,23 @@ def _effects(block: BlockRef, txid: str, transaction: Any, receipt: Any) -> tupl
 
 
 def _logged(block: BlockRef, txid: str, log: Any, place: str) -> Effect | None:
-    """The Transfer that a log of a receipt records. Raises Odd for a log of another transaction or block, as far as it
-    names one, and for one that is taken back: in a receipt none is, and without it a payment would seem not to have
-    happened."""
+    """The Transfer that a log of a receipt records. Raises MalformedAnswer for a log of another transaction or block, as
+    far as it names one, and for one that is ``removed``: in a receipt none is, and without it a payment would seem not
+    to have happened."""
     fields = mapping(log, "a log")
     if fields.get("removed"):
-        raise Odd("removed", fields["removed"], "false, as in every receipt")
+        raise MalformedAnswer("removed", fields["removed"], "false, as in every receipt")
     for name, wanted_value in (("transactionHash", txid), ("blockHash", block.id)):
         found = fields.get(name)
         if found is not None and found != wanted_value and hash_text(found, name) != wanted_value:
-            raise Odd(f"a log's {name}", found, wanted_value)
+            raise MalformedAnswer(f"a log's {name}", found, wanted_value)
     return log_transfer(fields, place)
 
 
 def log_transfer(log: Any, place: str | None) -> Effect | None:
     """The Transfer that a log records, in the ``place`` of its effect; None for any other event, an NFT's Transfer
-    (four topics) among them, and for words in the place of addresses: a contract may log what it likes. Raises Odd."""
+    (four topics) among them, and for words in the place of addresses: a contract may log what it likes. Raises
+    MalformedAnswer."""
     fields = mapping(log, "a log")
     topics, data = sequence(fields.get("topics"), "topics", 4), fields.get("data")
     if len(topics) != 3 or (topics[0] != TRANSFER_TOPIC and hash_text(topics[0], "a topic") != TRANSFER_TOPIC):
@@ -236,7 +237,7 @@ def log_transfer(log: Any, place: str | None) -> Effect | None:
 
 
 def _party(topic: Any) -> str | None:
-    """The address in a topic; None for a word that is none. Raises Odd for what is no topic."""
+    """The address in a topic; None for a word that is none. Raises MalformedAnswer for what is no topic."""
     found = _ADDRESS_WORD.fullmatch(topic) if isinstance(topic, str) else None
     if found is None:
         hash_text(topic, "a topic")
@@ -245,10 +246,10 @@ def _party(topic: Any) -> str | None:
 
 
 def _address(digits: Any) -> str:
-    """The checksummed form. Raises Odd."""
+    """The checksummed form. Raises MalformedAnswer."""
     if not isinstance(digits, str):
-        raise Odd("an address", digits, "20 bytes")
+        raise MalformedAnswer("an address", digits, "20 bytes")
     try:
         return address.from_word(digits)
     except InvalidAddress:
-        raise Odd("an address", digits, "20 bytes") from None
+        raise MalformedAnswer("an address", digits, "20 bytes") from None

@@ -13,7 +13,7 @@ import rlp
 
 from pipeline.chains.errors import InvalidAddress
 from pipeline.chains.evm.codec import address
-from pipeline.chains.rpc.answers import Odd, field, quantity, sequence
+from pipeline.chains.rpc.answers import MalformedAnswer, field, quantity, sequence
 from pipeline.chains.values import Authorization
 from pipeline.curve import PublicKey
 from pipeline.curve.keccak import keccak256
@@ -29,7 +29,7 @@ def read(transaction: Any) -> tuple[Authorization, ...]:
     """Those of a transaction as a node shows it, but for those that the chain can never accept: of another chain, or
     with a signature of nobody.
 
-    Raises Odd for a list of another shape.
+    Raises MalformedAnswer for a list of another shape.
     """
     given = field(transaction, "authorizationList")
     listed = [] if given is None else sequence(given, "authorizationList", MOST_LISTED)
@@ -64,7 +64,7 @@ def _address(value: Any) -> str:
     try:
         return address.from_word(value if isinstance(value, str) else "")
     except InvalidAddress as error:
-        raise Odd("address", value, "an address") from error
+        raise MalformedAnswer("address", value, "an address") from error
 
 
 def _number(value: int) -> bytes:

@@ -10,7 +10,7 @@ from pipeline.chains.errors import FeeCapTooLow, InvalidAddress
 from pipeline.chains.evm.codec import address
 from pipeline.chains.evm.codec.transaction import GasPrice
 from pipeline.chains.evm.rpc.node import EvmNode, reading, wanted
-from pipeline.chains.rpc.answers import MAX_PRICE, Odd, field, quantity, sequence
+from pipeline.chains.rpc.answers import MAX_PRICE, MalformedAnswer, field, quantity, sequence
 from pipeline.chains.rpc.http import Clock
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.units import to_human
@@ -238,7 +238,7 @@ async def _read(node: EvmNode, percentile: int) -> Market:
         bases = [quantity(base, "baseFeePerGas", MAX_PRICE) for base in _listed(found, "baseFeePerGas")]
         ratios, rewards = _listed(found, "gasUsedRatio"), _listed(found, "reward")
         if bases and len(bases) != len(ratios) + 1:
-            raise Odd("baseFeePerGas", len(bases), f"one more than the {len(ratios)} blocks")
+            raise MalformedAnswer("baseFeePerGas", len(bases), f"one more than the {len(ratios)} blocks")
         # Empty blocks say 0, which nobody paid.
         said = [sequence(reward, "reward", 1) for reward, used in zip(rewards, ratios, strict=False) if used]
         tips = sorted(quantity(reward[0], "reward", MAX_PRICE) for reward in said if reward)
@@ -248,7 +248,7 @@ async def _read(node: EvmNode, percentile: int) -> Market:
 
 
 def _listed(history: Any, name: str) -> list[Any]:
-    """Of each of the last blocks; nothing where the node does not say it. Raises Odd."""
+    """Of each of the last blocks; nothing where the node does not say it. Raises MalformedAnswer."""
     found = field(history, name)
     return [] if found is None else sequence(found, name, HISTORY_BLOCKS + 1)
 

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.chains.evm.codec.transaction import EvmTransfer, GasPrice, encode
 from pipeline.chains.evm.rpc.fees import FeePolicy, with_margin
 from pipeline.chains.evm.rpc.node import EvmNode, RpcError, reading, wanted
-from pipeline.chains.rpc.answers import Odd, field, hex_bytes, quantity
+from pipeline.chains.rpc.answers import MalformedAnswer, field, hex_bytes, quantity
 from pipeline.chains.rpc.http import Clock, NodeFailure
 from pipeline.chains.values import Payment
 
@@ -94,7 +94,7 @@ class L1Fees:
 
 
 def paid(receipt: Mapping[str, Any], gas_used: int) -> int:
-    """What a receipt says was charged beside gas used × price, wei. Raises Odd."""
+    """What a receipt says was charged beside gas used × price, wei. Raises MalformedAnswer."""
     l1 = _number(receipt, "l1Fee", MAX_FEE)
     scalar, constant = (_number(receipt, name, MAX_SCALAR) for name in ("operatorFeeScalar", "operatorFeeConstant"))
     is_jovian = field(receipt, "daFootprintGasScalar") is not None
@@ -114,7 +114,7 @@ def _word(node: EvmNode, what: str, answer: Any) -> int:
     with reading(node, what):
         returned = hex_bytes(answer, what, "0x")
         if len(returned) != 32 or (fee := int.from_bytes(returned, "big")) > MAX_FEE:
-            raise Odd(what, answer, f"32 bytes with a number of at most {MAX_FEE}")
+            raise MalformedAnswer(what, answer, f"32 bytes with a number of at most {MAX_FEE}")
         return fee
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.chains.errors import ChainError
 from pipeline.chains.evm.rpc.blocks import TRANSFER_TOPIC, log_transfer, read_block
 from pipeline.chains.evm.rpc.node import LIMIT_EXCEEDED, EvmNode, RpcError, hash_text, reading
-from pipeline.chains.rpc.answers import MAX_HEIGHT, Odd, field, quantity, sequence
+from pipeline.chains.rpc.answers import MAX_HEIGHT, MalformedAnswer, field, quantity, sequence
 from pipeline.chains.rpc.http import TOO_LARGE, NodeFailure
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.chains.values import Finality, TokenTransfer
@@ -100,7 +100,7 @@ async def _by_receipts(node: EvmNode, number: int, contracts: frozenset[str]) ->
 
 
 def _transfer(log: Any, first: int, last: int, contracts: frozenset[str]) -> TokenTransfer | None:
-    """Raises Odd, also for a log that was not asked for."""
+    """Raises MalformedAnswer, also for a log that was not asked for."""
     number = quantity(field(log, "blockNumber"), "blockNumber", MAX_HEIGHT)
     if field(log, "removed"):
         return None
@@ -108,9 +108,9 @@ def _transfer(log: Any, first: int, last: int, contracts: frozenset[str]) -> Tok
     if effect is None:
         return None
     if not first <= number <= last:
-        raise Odd("blockNumber", number, f"between {first} and {last}")
+        raise MalformedAnswer("blockNumber", number, f"between {first} and {last}")
     if effect.contract not in contracts:
-        raise Odd("address", effect.contract, "of a contract that was asked for")
+        raise MalformedAnswer("address", effect.contract, "of a contract that was asked for")
     return TokenTransfer(number, hash_text(field(log, "transactionHash"), "transactionHash"), effect)
 
 

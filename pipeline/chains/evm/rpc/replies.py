@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.chains.rpc.answers import Odd, mapping, text
+from pipeline.chains.rpc.answers import MalformedAnswer, mapping, text
 from pipeline.chains.rpc.http import JsonObject, Node, NodeFailure
 from pipeline.printable import printable, shown
 
@@ -74,7 +74,7 @@ def _error(error: Any) -> tuple[int, str, Any]:
         code = fields.get("code", 0)
         code = code if type(code) is int and abs(code) < 2**31 else 0
         return code, text(fields.get("message"), "message") or f"error {code}", fields.get("data")
-    except Odd:
+    except MalformedAnswer:
         return 0, printable(error) if isinstance(error, str) else shown(error), None
 
 

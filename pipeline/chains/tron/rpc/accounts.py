@@ -49,7 +49,7 @@ def check_signer(account: TronAccount) -> None:
 
 
 def _signs_alone(account: Any, owner: bytes) -> bool:
-    """An account without permissions has its own key for a signer. Raises Odd."""
+    """An account without permissions has its own key for a signer. Raises MalformedAnswer."""
     permission = field(account, "owner_permission")
     if permission is None:
         return True

@@ -4,7 +4,7 @@ Nothing is deployed and nothing is paid; see contracts/BatchBalances.sol. A call
 node (energy, its 80 ms of CPU) is halved, and the size that passed is remembered.
 """
 
-from pipeline.chains.rpc.answers import MAX_HEIGHT, Odd
+from pipeline.chains.rpc.answers import MAX_HEIGHT, MalformedAnswer
 from pipeline.chains.rpc.batch import BalanceEntry, balances_of, block_of, creation_code
 from pipeline.chains.rpc.batch_reader import BatchReader, TooMuch
 from pipeline.chains.rpc.http import NodeFailure
@@ -39,7 +39,7 @@ async def _call(node: TronNode, part: list[BalanceEntry], finality: Finality) ->
     with reading(node, f"a read of {len(part)} balances"):
         number, seconds = block_of(call.returned, len(part))
         if number > MAX_HEIGHT:
-            raise Odd("the block", number, "a height")
+            raise MalformedAnswer("the block", number, "a height")
     block = await _block(node, number, finality)
     if int(block.timestamp.timestamp()) != seconds:
         raise NodeFailure("fork", f"{node.name} read balances at another block {number} than it has now")

@@ -11,7 +11,17 @@ from google.protobuf.message import DecodeError
 from loguru import logger
 
 from pipeline.chains.errors import InconsistentNode, InvalidAddress
-from pipeline.chains.rpc.answers import MAX_HEIGHT, Odd, bare_hash, field, hex_bytes, mapping, sequence, text, whole
+from pipeline.chains.rpc.answers import (
+    MAX_HEIGHT,
+    MalformedAnswer,
+    bare_hash,
+    field,
+    hex_bytes,
+    mapping,
+    sequence,
+    text,
+    whole,
+)
 from pipeline.chains.rpc.http import TOO_LARGE, NodeFailure
 from pipeline.chains.rpc.nodes import Partial
 from pipeline.chains.tron.codec import address, messages
@@ -91,7 +101,7 @@ async def read_transaction(node: TronNode, wanted: str, finality: Finality) -> T
 
 
 def _transactions(block: Any) -> list[Any]:
-    """What a block lists; nothing stands for none. Raises Odd."""
+    """What a block lists; nothing stands for none. Raises MalformedAnswer."""
     listed = field(block, "transactions")
     return [] if listed is None else [mapping(one, "a transaction") for one in sequence(listed, "transactions")]
 
@@ -150,7 +160,7 @@ def _result(node: TronNode, block: BlockRef, txid: str, transaction: Any, info: 
     with reading(node, f"the receipt of {txid}"):
         number = whole(field(info, "blockNumber"), "blockNumber", MAX_HEIGHT)
         if number != block.number:
-            raise Odd("blockNumber", number, f"{block.number}")
+            raise MalformedAnswer("blockNumber", number, f"{block.number}")
         rets = sequence(field(transaction, "ret"), "ret", _MOST_RETS)
         contract_result = text(field(rets[0], "contractRet"), "contractRet") if rets else ""
         receipt = field(info, "receipt")
@@ -168,7 +178,7 @@ def _effects(raw: bytes, info: Any) -> tuple[Effect, ...]:
     position = 0
     for inner in _listed(info, "internal_transactions"):
         if field(inner, "rejected") not in (True, False, None):
-            raise Odd("rejected", field(inner, "rejected"), "true or false")
+            raise MalformedAnswer("rejected", field(inner, "rejected"), "true or false")
         values = _listed(inner, "callValueInfo")
         if not field(inner, "rejected"):
             effects += _inner_values(inner, values, position)
@@ -177,7 +187,7 @@ def _effects(raw: bytes, info: Any) -> tuple[Effect, ...]:
 
 
 def _listed(info: Any, name: str) -> list[Any]:
-    """java-tron leaves out an empty list. Raises Odd."""
+    """java-tron leaves out an empty list. Raises MalformedAnswer."""
     found = field(info, name)
     return [] if found is None else sequence(found, name)
 
@@ -196,7 +206,7 @@ def _own_value(raw: bytes) -> Effect | None:
         else:
             return None
     except (DecodeError, IndexError) as error:
-        raise Odd("raw_data_hex", raw.hex(), "a transaction") from error
+        raise MalformedAnswer("raw_data_hex", raw.hex(), "a transaction") from error
     if amount == 0:
         return None
     return Effect(None, _address(sender), _address(receiver), amount, "v")
@@ -204,7 +214,7 @@ def _own_value(raw: bytes) -> Effect | None:
 
 def log_transfer(log: Any, place: str | None) -> Effect | None:
     """The Transfer that a log records, in the ``place`` of its effect; None for any other event: a contract may log
-    what it likes. Raises Odd."""
+    what it likes. Raises MalformedAnswer."""
     topics = [hex_bytes(topic, "a topic") for topic in _listed(log, "topics")]
     data = hex_bytes("" if field(log, "data") is None else field(log, "data"), "data")
     if len(topics) != 3 or topics[0] != TRANSFER_TOPIC or len(data) != 32:
@@ -216,7 +226,7 @@ def log_transfer(log: Any, place: str | None) -> Effect | None:
 
 def _inner_values(inner: Any, values: Sequence[Any], first: int) -> list[Effect]:
     """Coins that a contract moved, the first of ``values`` in place ``first``; TRC10 tokens (with a tokenId) are none.
-    Raises Odd."""
+    Raises MalformedAnswer."""
     amounts = [
         (position, amount)
         for position, value in enumerate(values, first)
@@ -230,8 +240,8 @@ def _inner_values(inner: Any, values: Sequence[Any], first: int) -> list[Effect]
 
 
 def _address(raw: bytes) -> str:
-    """Raises Odd."""
+    """Raises MalformedAnswer."""
     try:
         return address.from_bytes(raw)
     except InvalidAddress:
-        raise Odd("an address", raw.hex(), "20 bytes, or 41 and 20 bytes") from None
+        raise MalformedAnswer("an address", raw.hex(), "20 bytes, or 41 and 20 bytes") from None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.chains.rpc.answers import Odd, field, hex_bytes, mapping, reading, sequence, text, whole
+from pipeline.chains.rpc.answers import MalformedAnswer, field, hex_bytes, mapping, reading, sequence, text, whole
 from pipeline.chains.tron.rpc.blocks import log_transfer
 from pipeline.chains.tron.rpc.node import TronNode, decoded_message
 from pipeline.chains.values import Effect
@@ -46,7 +46,7 @@ def tried(node: TronNode, answer: Any, what: str) -> Tried:
         said = {} if result is None else mapping(result, "result")
         accepted = said.get("result")
         if accepted is not None and not isinstance(accepted, bool):
-            raise Odd("result", accepted, "true or false")
+            raise MalformedAnswer("result", accepted, "true or false")
         outputs = field(answer, "constant_result")
         returned = [] if outputs is None else sequence(outputs, "constant_result", _MOST_RETURNED)
         return Tried(
@@ -62,7 +62,7 @@ def tried(node: TronNode, answer: Any, what: str) -> Tried:
 
 
 def _transfers(answer: Any) -> tuple[Effect, ...]:
-    """Raises Odd."""
+    """Raises MalformedAnswer."""
     logs = field(answer, "logs")
     if logs is None:
         return ()
@@ -71,7 +71,7 @@ def _transfers(answer: Any) -> tuple[Effect, ...]:
 
 
 def _rets(answer: Any) -> list[Any]:
-    """Raises Odd."""
+    """Raises MalformedAnswer."""
     transaction = field(answer, "transaction")
     rets = None if transaction is None else field(transaction, "ret")
     return [] if rets is None else sequence(rets, "ret", _MOST_RETURNED)

@@ -46,7 +46,7 @@ class DynamicEnergy:
     most: int
 
     @classmethod
-    def dearest(cls, said: Sequence["DynamicEnergy | None"]) -> "DynamicEnergy | None":
+    def most_expensive(cls, said: Sequence["DynamicEnergy | None"]) -> "DynamicEnergy | None":
         """Of what several nodes say, each rule as it costs the most; None where none has any."""
         known = [one for one in said if one is not None]
         if not known:
@@ -67,7 +67,7 @@ class ContractEnergy:
 
 
 def dynamic_energy(parameters: dict[str, int]) -> DynamicEnergy | None:
-    """None: factors do not rise on this network. Raises Odd for a factor that no network has."""
+    """None: factors do not rise on this network. Raises MalformedAnswer for a factor that no network has."""
     if not parameters.get("getAllowDynamicEnergy"):
         return None
     _, threshold, increase, most = (parameters.get(name, 0) for name in PARAMETERS)

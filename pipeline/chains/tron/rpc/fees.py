@@ -54,14 +54,14 @@ class Prices:
 
     @classmethod
     def median(cls, said: Sequence["Prices"]) -> "Prices":
-        """Of several nodes, of two the dearer word: the chain charges what it charges, and a fee limit that was made
-        for a lower price of energy burns without moving anything."""
+        """The higher price of two nodes: a transaction whose fee limit was made for a lower price of energy fails, and
+        its fee is spent all the same."""
         return cls(
             energy=median_high(one.energy for one in said),
             bandwidth=median_high(one.bandwidth for one in said),
             activation=median_high(one.activation for one in said),
             free_bandwidth=median_low(one.free_bandwidth for one in said),
-            dynamic_energy=DynamicEnergy.dearest([one.dynamic_energy for one in said]),
+            dynamic_energy=DynamicEnergy.most_expensive([one.dynamic_energy for one in said]),
         )
 
 
@@ -150,7 +150,7 @@ def _paid_bytes(size: int, prices: Prices, resources: Any) -> int:
 
 
 def _resource(account: Any, name: str, missing: int = 0) -> int:
-    """An amount of an account; java-tron leaves out what is 0. Raises Odd."""
+    """An amount of an account; java-tron leaves out what is 0. Raises MalformedAnswer."""
     return whole(field(account, name), name, missing=missing)
 
 

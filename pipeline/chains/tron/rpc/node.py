@@ -111,7 +111,7 @@ def block_ref(node: TronNode, answer: Any, number: int | None) -> BlockRef:
 
 def _id_of(header: dict[str, Any], number: int) -> str | None:
     """The id that a header has: its height, and the rest of the hash of its bytes. None for block 0, which is no block
-    like the others, and for a header of which not every field is known and there. Raises Odd."""
+    like the others, and for a header of which not every field is known and there. Raises MalformedAnswer."""
     if number == 0 or not header.keys() <= _HEADER.keys() or not header.keys() >= _OF_EVERY_HEADER:
         return None
     fields = {}

@@ -1,5 +1,5 @@
 -- What the gas wallet has promised and its final balance does not show yet: native raw units with fees, of several
--- attempts of a payment the dearest, because one of them lands. `unsigned` counts those that name no fee (older versions'),
+-- attempts of a payment the most expensive, because one of them lands. `unsigned` counts those that name no fee (older versions'),
 -- `newest` is the last top-up that this knows of: they are written one after the other (lock_gas). The payments of the
 -- asking jobs themselves are left out when they are about to be decided anew.
 SELECT coalesce(sum(t.amount + coalesce(a.fee_cap, t.fee_reserved, 0)), 0) AS promised,

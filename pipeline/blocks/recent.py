@@ -1,4 +1,4 @@
-"""The newest blocks as this process has seen them, above the final one: who is in which, and what was forked away."""
+"""The blocks above the final one, as this process has seen them: their transactions, and what was forked away."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class TrailChange:
+class BlockChanges:
     """What one call of ``follow`` changed. A block that was added and forked away within it is in neither list."""
 
     added: list[BlockContent] = field(default_factory=list)
@@ -23,7 +23,7 @@ class TrailChange:
     """Forked away; the highest first. A transaction that they held may stand in one that was added."""
 
 
-class BlockTrail:
+class RecentBlocks:
     """Blocks above the final one, each the parent of the next. Lost with the process, and read again."""
 
     def __init__(self, read: ReadBlock) -> None:
@@ -31,12 +31,12 @@ class BlockTrail:
         self._read = read
         self._blocks: dict[int, _Seen] = {}
 
-    async def follow(self, final: BlockRef, head: BlockRef) -> TrailChange:
+    async def follow(self, final: BlockRef, head: BlockRef) -> BlockChanges:
         """Read on to ``head``; blocks that are not its ancestors are forgotten, and final ones too. A head below the
-        highest block of the trail is a slow node's, not a fork, as long as it is on the trail. Raises what ``read``
+        highest of these blocks is a slow node's, not a fork, as long as it is one of them. Raises what ``read``
         raises."""
         self._blocks = {number: seen for number, seen in self._blocks.items() if number > final.number}
-        change = TrailChange()
+        change = BlockChanges()
         known = self._blocks.get(head.number)
         if known is not None and known.block.id == head.id:
             return change
@@ -60,7 +60,7 @@ class BlockTrail:
         return change
 
     def block_of(self, txid: str) -> BlockRef | None:
-        """The block on the trail that holds a transaction."""
+        """Which of these blocks holds a transaction."""
         return next((seen.block for seen in self._blocks.values() if txid in seen.txids), None)
 
     def contradicts(self, number: int, block_id: str) -> bool:
@@ -69,8 +69,7 @@ class BlockTrail:
         return seen is not None and seen.block.id != block_id
 
     def confirmations(self, block: BlockRef) -> int:
-        """How many blocks of the trail confirm what is in a block: 1 in the newest one, 0 where it is not on the
-        trail."""
+        """How many of these blocks confirm what is in a block: 1 in the newest one, 0 where it is none of them."""
         seen = self._blocks.get(block.number)
         if seen is None or seen.block.id != block.id:
             return 0
@@ -79,7 +78,7 @@ class BlockTrail:
     def _top(self, final: BlockRef) -> int:
         return max(self._blocks, default=final.number)
 
-    def _forget_from(self, number: int, change: TrailChange) -> None:
+    def _forget_from(self, number: int, change: BlockChanges) -> None:
         for height in sorted((one for one in self._blocks if one >= number), reverse=True):
             forgotten = self._blocks.pop(height).block
             if change.added and change.added[-1].block == forgotten:
