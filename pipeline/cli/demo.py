@@ -149,9 +149,11 @@ def _summary(outcome: local_demo.Outcome) -> None:
         f"{BAD if report['double_payments'] else OK} {report['double_payments']} double payments, "
         f"{report['gas_topups']} gas top-ups, {report['consolidations']} consolidations"
     )
-    swept = f"{report['missed_events_swept']} found by the sweep, not by NOTIFY"
+    swept = f"{report['missed_events_swept']} found by the sweep only, after a lost NOTIFY"
     out.print(f"{BAD if report['jobs_failed'] else OK} {report['jobs_failed']} jobs failed, {swept}")
     if outcome.plan.faulty:
         out.print(f"  {outcome.node_faults} calls of workers met an injected fault")
     latency = report["latency_ms"]["flag_to_start"]
-    out.print(f"  flag to start: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all")
+    out.print(
+        f"  from a flag to the start of its job: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all"
+    )

@@ -212,8 +212,8 @@ class ChainSync:
             raised = [f"{count} {flag}" for flag, count in (("gas", gas), ("consolidation", consolidation)) if count]
             flags = f", flags raised: {', '.join(raised)}" if raised else ""
             logger.info(
-                "sync {}: {} balances read at block {}, {} changed{}",
-                batch.chain, batch.read, batch.block, batch.changed, flags,
+                "sync {}: {} balance{} read at block {}, {} changed{}",
+                batch.chain, batch.read, "" if batch.read == 1 else "s", batch.block, batch.changed, flags,
             )  # fmt: skip
 
     async def _bound_schedules(self) -> None:

@@ -254,7 +254,7 @@ class Node:
         seconds = _suspension(reply.status, said, reply.headers)
         if seconds is not None:
             self._suspend(key, seconds, f"HTTP {reply.status}")
-            told = f"; {key.name} suspended for {seconds:g} s"
+            told = f"; {key.name} is suspended for {seconds:g} s"
         else:
             told = ""
         return NodeFailure(

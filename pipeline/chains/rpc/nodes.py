@@ -188,7 +188,7 @@ class Nodes(Generic[N]):
 
     def succeeded(self, node: N) -> None:
         if node.failures:
-            logger.info("{}: {} answers again after {} failures", self.chain, node.name, node.failures)
+            logger.info("{}: {} answers again; failed calls: {}", self.chain, node.name, node.failures)
         node.failures, node.resting_until = 0, 0.0
 
     def distrust(self, node: N, refused: InconsistentNode | WrongNetwork) -> None:

@@ -14,9 +14,9 @@ from psycopg import Error as DatabaseTrouble
 from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import BroadcastOutcome, SignedTransaction
+from pipeline.chains.values import SignedTransaction
 from pipeline.db.errors import refused_by_guard
-from pipeline.payments.broadcast import send_bytes, short
+from pipeline.payments.broadcast import in_short, send_bytes, short
 from pipeline.payments.crashpoints import FIRST, GAP, REPLACEMENT, CrashPoint, Passage, crash_here
 from pipeline.payments.requests import OpenRequest
 from pipeline.payments.send.refusals import StateChanged
@@ -176,9 +176,8 @@ def _passage(request: OpenRequest) -> Passage:
 
 
 def _tell(one: Ready, reply: str) -> None:
+    reply = in_short(reply)
     request, txid = one.request, short(one.signed.txid)
-    if reply.startswith(BroadcastOutcome.ACCEPTED):
-        reply = "accepted"
     asset = request.payment.asset
     amount = f"{to_human(request.payment.amount, asset.decimals)} {asset.symbol}"
     if request.replaces is not None:

@@ -7,7 +7,7 @@ from loguru import logger
 
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import Finality
-from pipeline.payments.broadcast import send_bytes, short
+from pipeline.payments.broadcast import in_short, send_bytes, short
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.settle.store import Repeat, SettlementStore
 from pipeline.payments.store import PaymentStore
@@ -48,7 +48,7 @@ class Rebroadcasts:
         async with self._slots:
             reply = await send_bytes(self._provider, repeat.signed, repeat.count - 1)
         crash_here(CrashPoint.REBROADCAST_SENT)
-        logger.info("again  tx {}, send {}: {}", short(repeat.signed.txid), repeat.count, reply)
+        logger.info("sent tx {} again (send {}): {}", short(repeat.signed.txid), repeat.count, in_short(reply))
         try:
             await self._transfers.record_reply(repeat.attempt_id, reply)
         except psycopg.Error as trouble:

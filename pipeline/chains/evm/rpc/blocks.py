@@ -208,9 +208,9 @@ def _effects(block: BlockRef, txid: str, transaction: Any, receipt: Any) -> tupl
 
 
 def _logged(block: BlockRef, txid: str, log: Any, place: str) -> Effect | None:
-    """The Transfer that a log of a receipt records. Raises MalformedAnswer for a log of another transaction or block, as
-    far as it names one, and for one that is ``removed``: in a receipt none is, and without it a payment would seem not
-    to have happened."""
+    """The Transfer that a log of a receipt records. Raises MalformedAnswer for a log of another transaction or block,
+    as far as it names one, and for one that is ``removed``: in a receipt none is, and without it a payment would seem
+    not to have happened."""
     fields = mapping(log, "a log")
     if fields.get("removed"):
         raise MalformedAnswer("removed", fields["removed"], "false, as in every receipt")
