@@ -1,7 +1,7 @@
 """20,000 jobs that do nothing appear in one commit: how long until the queue is empty, and at what cost?
 
-The workers wait for them, connected and asleep. Counted from the first start of a handler to the moment at which the
-database has nothing left to do, everything booked. CPU is that of the workers and of the server over the same span.
+The workers wait for them, connected and idle. Counted from the first start of a handler to the moment at which the
+database has nothing left to do, everything recorded. CPU is that of the workers and of the server over the same span.
 Ours twice: jobs that stand in the queue, as the peers have them, and the whole way from raised flags to lowered ones.
 """
 

@@ -1,4 +1,4 @@
-"""What the doorbell costs those who raise flags one by one: commits a second of 8 sessions that each turn over the flag
+"""What NOTIFY costs those who raise flags one by one: commits a second of 8 sessions that each turn over the flag
 of one wallet after the other, with the triggers of ``wallets`` and without.
 
 A worker listens in both cases. The flags call for consolidation and it does top-ups, so that it wakes, looks and finds

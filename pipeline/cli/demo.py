@@ -154,6 +154,5 @@ def _summary(outcome: local_demo.Outcome) -> None:
     if outcome.plan.faulty:
         out.print(f"  {outcome.node_faults} calls of workers met an injected fault")
     latency = report["latency_ms"]["flag_to_start"]
-    out.print(
-        f"  from a flag to the start of its job: p50 {latency['p50']} ms, p99 {latency['p99']} ms; {report['seconds']} s in all"
-    )
+    out.print(f"  from a flag to the start of its job: p50 {latency['p50']} ms, p99 {latency['p99']} ms")
+    out.print(f"  {report['seconds']} s in all")
