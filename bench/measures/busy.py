@@ -1,7 +1,7 @@
 """The same latency while 32 sessions commit to the same database as fast as it lets them.
 
-They write a row each of a table of their own, and notify nobody: what they cost an event is the disk, the processors and
-the lock that every notifying commit takes. How many commits they came to stands beside it.
+They write a row each of a table of their own, and notify nobody: what they cost an event is the disk, the processors
+and the lock that every notifying commit takes. How many commits they came to stands beside it.
 """
 
 import sys
