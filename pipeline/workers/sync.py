@@ -199,11 +199,13 @@ class ChainSync:
             logger.warning("sync {}: {} of {}: {}", batch.chain, due.query.asset.symbol, due.query.address, error)
         if batch.older:
             logger.warning(
-                "sync {}: {} balances were read at block {}, older than what is stored, and not used: a node lags",
-                batch.chain, batch.older, batch.block,
+                "sync {}: balances not stored, because a node lags and read them at block {}, older than the stored one: {}",
+                batch.chain, batch.block, batch.older,
             )  # fmt: skip
         if batch.lost:
-            logger.warning("sync {}: {} balances were taken over while they were read", batch.chain, batch.lost)
+            logger.warning(
+                "sync {}: balances not stored, because another sync locked them meanwhile: {}", batch.chain, batch.lost
+            )
         if batch.changed_wallets and (since := batch.stored_at) is not None:
             wallets = set(batch.changed_wallets)
             gas, consolidation = await self._runtime.persist(

@@ -18,7 +18,7 @@ ORDER BY c.name, count(*) DESC
 LIMIT 50;
 
 \echo 'Senders that pay nothing: being reconciled by confirmations, frozen or stuck (flagpost senders release CHAIN SENDER)'
-SELECT c.name AS chain, s.sender, next_nonce(s.chain_id, s.sender) AS known_below, s.unknown_below,
+SELECT c.name AS chain, s.sender, next_nonce(s.chain_id, s.sender) AS recorded_below, s.unknown_below,
        date_trunc('second', clock_timestamp() - s.unknown_since) AS reconciling_for,
        date_trunc('second', clock_timestamp() - s.frozen_since) AS frozen_for, s.frozen AS frozen,
        date_trunc('second', clock_timestamp() - s.stuck_since) AS stuck_for, s.stuck, s.unexplained, s.released

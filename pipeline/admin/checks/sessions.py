@@ -71,7 +71,7 @@ def check_sessions(found: Findings, connection: Connection, settings: Settings) 
         except psycopg.OperationalError as error:
             found.fail("sessions", f"{variable}: no connection: {str(error).splitlines()[0]}", f"check {variable}")
     if found.failed == before:
-        found.ok("sessions", "sessions are as our statements need them")
+        found.ok("sessions", "session settings are those we need")
 
 
 def check_shadows(found: Findings, connection: Connection) -> None:
