@@ -199,7 +199,7 @@ class ChainSync:
             logger.warning("sync {}: {} of {}: {}", batch.chain, due.query.asset.symbol, due.query.address, error)
         if batch.older:
             logger.warning(
-                "sync {}: balances not stored, because a node lags and read them at block {}, older than the stored one: {}",
+                "sync {}: balances not stored, because a node lags: it gave block {}, older than the stored one: {}",
                 batch.chain, batch.block, batch.older,
             )  # fmt: skip
         if batch.lost:
