@@ -117,7 +117,7 @@ async def test_keys_take_turns_and_a_suspended_one_is_left_out() -> None:
             await node.post("wallet/x", {})
         assert scripted.keys == ["one", "two", "three", "one"]
         scripted.faults = [Answer("banned", 403)]
-        with pytest.raises(NodeFailure, match="API key 2 suspended for 30 s") as caught:
+        with pytest.raises(NodeFailure, match="API key 2 is suspended for 30 s") as caught:
             await node.post("wallet/x", {})
         assert "two" not in str(caught.value), "keys are secrets"
         assert node.suspended_for == 0
