@@ -7,8 +7,9 @@ row appears ──▶ started ──(fault)──▶ started again after a pause
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from loguru import logger
 
@@ -28,21 +29,43 @@ LASTING_SECONDS = 60.0
 """Work that went well for so long begins again with the shortest wait."""
 
 
-class Served(Protocol):
-    """Work on one chain. It begins when it is made, and goes on until it is closed (``keep_going``)."""
+class ChainWork(ABC):
+    """Work on one chain, a loop. It begins by ``_begin``, last of what ``__init__`` does, and goes on until it is
+    closed."""
 
-    row: ChainRow
-    provider: Provider
     task: asyncio.Task[None]
+
+    def __init__(self, runtime: Runtime, row: ChainRow, provider: Provider) -> None:
+        self.row = row
+        self.provider = provider
+        self._runtime = runtime
+        self._woken = asyncio.Event()
 
     def wake(self) -> None:
         """Something may have changed: do now what there is to do."""
+        self._woken.set()
 
     async def close(self) -> None:
-        """End the work, close the connections to the nodes."""
+        """End the work, close the connections to the nodes. Whatever it was at is taken up from the rows."""
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Stopped):
+            await self.task
+        self._ended()
+        await self.provider.close()
+
+    def _begin(self, name: str) -> None:
+        """``name`` is the task's."""
+        self.task = asyncio.create_task(keep_going(self._runtime, self.row, self._run), name=name)
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Work until told to stop. What it raises, but Stopped, is logged, and it is called again."""
+
+    def _ended(self) -> None:  # noqa: B027 - most have nothing to do
+        """The loop is over; the nodes can still be asked."""
 
 
-S = TypeVar("S", bound=Served)
+S = TypeVar("S", bound=ChainWork)
 
 
 class Chains(Generic[S]):

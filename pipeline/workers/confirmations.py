@@ -28,9 +28,8 @@ from pipeline.payments.settle.store import SettlementStore
 from pipeline.payments.store import PaymentStore
 from pipeline.printable import reason
 from pipeline.settings import Settings
-from pipeline.workers.chains import Chains, all_is_well, complain, keep_going, until_the_network_is_right
+from pipeline.workers.chains import Chains, ChainWork, all_is_well, complain, until_the_network_is_right
 from pipeline.workers.leader import Leader
-from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import Runtime, Worker
 
 STANDBY_SECONDS = 2.0
@@ -78,14 +77,11 @@ class Confirmations:
         await self._chains.serve("transfers")
 
 
-class Following:
+class Following(ChainWork):
     """The loop of one chain."""
 
     def __init__(self, runtime: Runtime, row: ChainRow, provider: Provider, of: Confirmations) -> None:
-        self.row = row
-        self._woken = asyncio.Event()
-        self._runtime = runtime
-        self.provider = provider
+        super().__init__(runtime, row, provider)
         self._of = of
         stores = SettlementStore(runtime.pool), PaymentStore(runtime.pool)
         numbered, self._announcing = provider.capabilities.numbered, provider.capabilities.heads
@@ -102,19 +98,10 @@ class Following:
         """Since when no round has come to its end, because of the nodes."""
         self._alarmed_at = 0.0
         self._gone = LogThrottle()
-        self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"confirmations {row.name}")
+        self._begin(f"confirmations {row.name}")
 
-    def wake(self) -> None:
-        """There may be payments to follow."""
-        self._woken.set()
-
-    async def close(self) -> None:
-        """End the loop, close the connections. Whatever it was at is taken up from the rows."""
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Stopped):
-            await self.task
+    def _ended(self) -> None:
         self._of.out.pop(self.row.name, None)
-        await self.provider.close()
 
     async def _run(self) -> None:
         heads = asyncio.create_task(self._follow_heads())

@@ -33,7 +33,7 @@ from pipeline.signing.local import LocalSigner
 from pipeline.signing.networks import Network
 from pipeline.signing.policy import NetworkPolicy, Policy, load_policy
 from pipeline.signing.rules import SigningRules
-from pipeline.workers.chains import Chains, all_is_well, complain, keep_going, until_the_network_is_right
+from pipeline.workers.chains import Chains, ChainWork, all_is_well, complain, until_the_network_is_right
 from pipeline.workers.executor import CHANNELS, Executor
 from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import Runtime
@@ -112,7 +112,7 @@ class PayingExecutor(Executor):
         self.serve_chains(list(self._senders))
 
 
-class Paying:
+class Paying(ChainWork):
     """One chain to pay on: served as soon as a node of the right network answers. Beside the jobs it finishes what was
     asked to be signed and what stuck payments need (EVM), also while the system is paused and where the chain was
     switched off: what is out is followed to its end."""
@@ -126,31 +126,20 @@ class Paying:
         kind: Kind,
         serve: Callable[[int, Sender | None], None],
     ) -> None:
-        self.row = row
-        self._runtime = runtime
-        self.provider = provider
+        super().__init__(runtime, row, provider)
         self._sender = sender
         sender.prices = PriceWatch(self._tell)
         self._serve = serve
         self._kind = kind
-        self._woken = asyncio.Event()
-        self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"paying on {row.name}")
+        self._begin(f"paying on {row.name}")
 
     def _tell(self, alarm: str) -> None:
         """Show it in the registry."""
         self._runtime.troubles.say(f"prices of {self.row.name}", alarm)
 
-    def wake(self) -> None:
-        """Something that is out may need another signature. Jobs have a NOTIFY of their own."""
-        self._woken.set()
-
-    async def close(self) -> None:
+    def _ended(self) -> None:
         """Take no new job for this chain; a payment that is being made is finished at the nodes it began with."""
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Stopped):
-            await self.task
         self._serve(self.row.id, None)
-        await self.provider.close()
 
     async def _run(self) -> None:
         await until_the_network_is_right(self._runtime, self.row, self.provider)

@@ -26,12 +26,11 @@ from pipeline.printable import reason
 from pipeline.workers.chains import (
     RETRY_SECONDS,
     Chains,
+    ChainWork,
     all_is_well,
     complain,
-    keep_going,
     until_the_network_is_right,
 )
-from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime
 
 SHORTEST_WAIT_SECONDS = 0.05
@@ -89,14 +88,11 @@ class Sync:
             self._observer(batch)
 
 
-class ChainSync:
+class ChainSync(ChainWork):
     """The loop of one chain."""
 
     def __init__(self, runtime: Runtime, row: ChainRow, provider: Provider, observe: Callable[[Batch], None]) -> None:
-        self.row = row
-        self.provider = provider
-        self._woken = asyncio.Event()
-        self._runtime = runtime
+        super().__init__(runtime, row, provider)
         self._observe = observe
         self._store = BalanceStore(runtime.pool, row.id)
         self._claims = 0
@@ -106,18 +102,7 @@ class ChainSync:
         self._moved = None if logs is None else MovedBalances(self._store, logs)
         self._moved_at: float | None = None
         self._moved_unread = False
-        self.task = asyncio.create_task(keep_going(runtime, row, self._run), name=f"sync {row.name}")
-
-    def wake(self) -> None:
-        """Something may be due."""
-        self._woken.set()
-
-    async def close(self) -> None:
-        """End the loop, give back what it holds, close the connections to the nodes."""
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Stopped):
-            await self.task
-        await self.provider.close()
+        self._begin(f"sync {row.name}")
 
     async def _run(self) -> None:
         """Read this chain until told to stop. Raises Stopped at the end."""

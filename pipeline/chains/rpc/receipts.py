@@ -3,12 +3,14 @@
 Some leave out a few (Erigon on Polygon the state-sync transaction at the end of a block), some have none at all.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
+
+from loguru import logger
 
 from pipeline.chains.rpc.http import Node, NodeFailure
 from pipeline.chains.rpc.nodes import Nodes, Partial
-from pipeline.chains.values import BlockContent, BlockRef, ReceiptGap
+from pipeline.chains.values import BlockContent, BlockRef, ReceiptGap, TransactionResult
 
 N = TypeVar("N", bound=Node)
 
@@ -40,3 +42,34 @@ async def find_gaps(
         return None
 
     return {name: gap for name, gap in (await nodes.ask_each(read_newest)).items() if gap is not None}
+
+
+def content_of(
+    node: Node,
+    block: BlockRef,
+    parent: str,
+    listed: Collection[str],
+    receipts: Collection[str],
+    read: Callable[[str], TransactionResult],
+) -> BlockContent:
+    """A block with the results of its transactions, ``read`` by txid where there is a receipt. One that cannot be read
+    is among the unreadable ones. Raises Partial, with what there is, where receipts are missing."""
+    results, unreadable = [], set()
+    missing = {txid for txid in listed if txid not in receipts}
+    for txid in listed:
+        if txid in missing:
+            continue
+        try:
+            results.append(read(txid))
+        except NodeFailure as failure:
+            unreadable.add(txid)
+            logger.debug("{}", failure)
+    content = BlockContent(block, parent, tuple(results), frozenset(unreadable | missing))
+    if missing:
+        raise Partial(
+            f"{node.name} lacks {len(missing)} of the {len(listed)} receipts of block {block.number}, {min(missing)} "
+            "among them",
+            content,
+            len(missing),
+        )
+    return content

@@ -7,8 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from loguru import logger
-
 from pipeline.chains.errors import InconsistentNode, InvalidAddress
 from pipeline.chains.evm.codec import address
 from pipeline.chains.evm.rpc import delegations, l1_fee
@@ -34,7 +32,7 @@ from pipeline.chains.rpc.answers import (
     sequence,
 )
 from pipeline.chains.rpc.http import NodeFailure
-from pipeline.chains.rpc.nodes import Partial
+from pipeline.chains.rpc.receipts import content_of
 from pipeline.chains.values import BlockContent, BlockRef, Effect, Finality, TransactionResult
 
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
@@ -68,26 +66,14 @@ async def read_block(node: EvmNode, number: int, finality: Finality) -> BlockCon
         if len(transactions) != len(listed):
             raise MalformedAnswer("transactions", len(listed), f"{len(transactions)} different ones")
     receipts = await _receipts(node, block, list(transactions), answers[-1] if node.has_block_receipts else None)
-    results, unreadable, missing = [], set(), set()
-    for txid, transaction in transactions.items():
-        if txid not in receipts:
-            missing.add(txid)
-            continue
-        _check_place(node, block, txid, transaction, receipts[txid])
-        try:
-            results.append(_result(node, block, txid, transaction, receipts[txid]))
-        except NodeFailure as failure:
-            unreadable.add(txid)
-            logger.debug("{}", failure)
-    content = BlockContent(block, parent, tuple(results), frozenset(unreadable | missing))
-    if missing:
-        raise Partial(
-            f"{node.name} lacks {len(missing)} of the {len(transactions)} receipts of block {number}, {min(missing)} "
-            f"among them",
-            content,
-            len(missing),
-        )
-    return content
+    for txid, receipt in receipts.items():
+        if txid in transactions:
+            _check_place(node, block, txid, transactions[txid], receipt)
+
+    def read(txid: str) -> TransactionResult:
+        return _result(node, block, txid, transactions[txid], receipts[txid])
+
+    return content_of(node, block, parent, transactions, receipts, read)
 
 
 async def read_transaction(node: EvmNode, txid: str, finality: Finality) -> TransactionResult | None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from loguru import logger
 
 from pipeline.chains.errors import InconsistentNode, InvalidAddress
 from pipeline.chains.rpc.answers import (
@@ -23,7 +22,7 @@ from pipeline.chains.rpc.answers import (
     whole,
 )
 from pipeline.chains.rpc.http import TOO_LARGE, NodeFailure
-from pipeline.chains.rpc.nodes import Partial
+from pipeline.chains.rpc.receipts import content_of
 from pipeline.chains.tron.codec import address, messages
 from pipeline.chains.tron.codec.transaction import txid as txid_of
 from pipeline.chains.tron.rpc.node import TronNode, block_ref, decoded_message, reading
@@ -55,25 +54,9 @@ async def read_block(node: TronNode, number: int, finality: Finality) -> BlockCo
         transactions = _transactions(answer) if number > 0 else []
     listed = {_txid(node, block, transaction): transaction for transaction in transactions}
     infos = await _receipts(node, block, finality, list(listed)) if listed else {}
-    results, unreadable, missing = [], set(), set()
-    for txid, transaction in listed.items():
-        if txid not in infos:
-            missing.add(txid)
-            continue
-        try:
-            results.append(_result(node, block, txid, transaction, infos[txid]))
-        except NodeFailure as failure:
-            unreadable.add(txid)
-            logger.debug("{}", failure)
-    content = BlockContent(block, parent, tuple(results), frozenset(unreadable | missing))
-    if missing:
-        raise Partial(
-            f"{node.name} lacks {len(missing)} of the {len(listed)} receipts of block {number}, {min(missing)} among "
-            "them",
-            content,
-            len(missing),
-        )
-    return content
+    return content_of(
+        node, block, parent, listed, infos, lambda txid: _result(node, block, txid, listed[txid], infos[txid])
+    )
 
 
 async def read_transaction(node: TronNode, wanted: str, finality: Finality) -> TransactionResult | None:
