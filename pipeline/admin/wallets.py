@@ -142,7 +142,7 @@ class OwnAddresses:
             self._check(address, index)
         found = self._known.get(address) if index is None else index
         if found is not None and found < FIRST_USER_INDEX:
-            role = {0: "the gas wallet", 1: "the treasury"}.get(found, "reserved for the house")
+            role = {0: "the gas wallet", 1: "the treasury"}.get(found, "reserved")
             raise Conflict(f"{address} is our own index {found}, {role}: it is not a customer's deposit wallet")
         return found
 

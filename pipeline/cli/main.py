@@ -152,5 +152,5 @@ def report(error: Exception) -> int:
     else:
         from loguru import logger
 
-        logger.exception("This is a fault in Flagpost")
+        logger.exception("This is a bug in Flagpost")
     return 1

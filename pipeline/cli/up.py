@@ -56,7 +56,7 @@ def chosen_chains(text: str) -> list[str]:
     chosen = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     unknown = [name for name in chosen if name not in CHAINS]
     if unknown:
-        raise usage(f"--chains: {', '.join(unknown)} cannot be played here; there are {', '.join(CHAINS)}")
+        raise usage(f"--chains: {', '.join(unknown)} cannot run here; there are {', '.join(CHAINS)}")
     return chosen
 
 

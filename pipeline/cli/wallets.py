@@ -90,7 +90,7 @@ def derive(
     Example: [bold]flagpost wallets derive --chain bsc --count 100[/]
     """
     if start is not None and start < FIRST_USER_INDEX:
-        raise usage(f"--start {start}: indices below {FIRST_USER_INDEX} are the house's own", "start at 10 or later")
+        raise usage(f"--start {start}: indices below {FIRST_USER_INDEX} are reserved", "start at 10 or later")
     settings = Settings.load()
 
     async def derive_all(connection: AsyncConnection[Any]) -> tuple[DictRow, list[NewWallet], set[str]]:
@@ -280,7 +280,7 @@ def _checked(
             if entry.user_id in missing:
                 raise CommandError(f"user_id {entry.user_id} is not in auth.users")
             if address in good:
-                raise CommandError(f"{address} stands in the file twice")
+                raise CommandError(f"{address} is in the file twice")
             good[address] = NewWallet(address, own.index_of(address, entry.index), entry.user_id)
         except ActionError as error:
             bad.append(Problem(entry.place, error.message))

@@ -41,7 +41,7 @@ def check_wallet(address: str, authority: Authority) -> int:
         )
     if authority.wallet_index < FIRST_USER_INDEX:
         raise SigningRefused(
-            f"wallet {address} is the house's own (index {authority.wallet_index}, customers' begin at "
+            f"wallet {address} is one of our own (index {authority.wallet_index}, customers' begin at "
             f"{FIRST_USER_INDEX}): it is filled and emptied by hand"
         )
     return authority.wallet_index

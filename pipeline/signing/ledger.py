@@ -294,7 +294,7 @@ class SpendingLedger:
         _sync_directory(self.path.parent)
 
     def _why(self, error: OSError) -> str:
-        return f"what is signed cannot be written down in {self.path} ({error.strerror or error}): nothing is signed"
+        return f"the signed amount cannot be written to {self.path} ({error.strerror or error}): nothing is signed"
 
 
 def _sync_directory(directory: Path) -> None:

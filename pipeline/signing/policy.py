@@ -268,7 +268,7 @@ def _with_treasuries(
         network = by_name.get(name) or network_named(name)
         if network is None:
             raise PolicyError(
-                f"{variable} names no network: pins hang on a network's id and not on the name of a row. Use "
+                f"{variable} names no network: a pin belongs to a network's id, not to the name of a row. Use "
                 f"FLAGPOST_TREASURY_EVM_<chain id>, FLAGPOST_TREASURY_TRON_<genesis block id>, or the policy file"
             )
         try:

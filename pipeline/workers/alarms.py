@@ -96,7 +96,7 @@ class Alarms:
             async with self._runtime.pool.connection() as connection:
                 return await fetch(connection, f"doctor/{alarm.statement}", **parameters(self._runtime.config))
 
-        return await self._statements.ask(f"doctor/{alarm.statement}", "checking for what stands still", ask)
+        return await self._statements.ask(f"doctor/{alarm.statement}", "checking for work that is not done", ask)
 
 
 def _plainly(value: Any) -> Any:

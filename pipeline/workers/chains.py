@@ -198,7 +198,7 @@ async def keep_going(runtime: Runtime, row: ChainRow, work: Callable[[], Awaitab
             failures += 1
             # Nothing takes it back before the process ends: whoever is to report it has to see it.
             runtime.troubles.say(f"fault on {row.name}", f"{row.name}: {type(error).__name__}: {reason(error)}")
-            said = "{} {}: an error that nobody expected: {}; its work begins anew in {:g} s"
+            said = "{} {}: an unexpected error: {}; its work begins anew in {:g} s"
             logger.opt(exception=error).error(said, runtime.worker.type, row.name, reason(error), seconds)
             await runtime.sleep(seconds)
         else:

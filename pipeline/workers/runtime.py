@@ -347,7 +347,7 @@ def _on_signal(runtime: Runtime, number: signal.Signals) -> None:
 
 def _break_off(runtime: Runtime, number: signal.Signals) -> None:
     """As SIGKILL would: whatever is held is rescued."""
-    logger.error("{}: does not come to its end; broken off", runtime.worker.type)
+    logger.error("{}: does not end; it is cancelled", runtime.worker.type)
     os._exit(128 + number)
 
 

@@ -59,7 +59,7 @@ class Statements:
 
         answer = await self._process.persist(what, tried)
         if self._left_out.pop(name, None) is not None:
-            logger.info("{} is answered again", name)
+            logger.info("{} succeeds again", name)
             self._process.troubles.say(f"slow {name}", "")
         return answer
 

@@ -108,7 +108,7 @@ def test_every_node_is_behind(nile: Shell, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(check_nodes, "STALE", timedelta(seconds=-3600))
     (level, message) = said(nile, "nile.node")[-1]
     assert level == "fail"
-    assert message == "every node of nile is behind, or the chain stands still: nothing becomes final"
+    assert message == "every node of nile is behind, or the chain has stopped: nothing becomes final"
 
 
 def test_a_cursor_beyond_the_chain(nile: Shell, sql: Callable[..., Any]) -> None:

@@ -157,7 +157,7 @@ class TestStandsStill:
         await blocks(evm, evm_desk, 1)
         (alarm,) = await evm_desk.settlement.tidy()
         assert "intrinsic gas too low" in alarm, alarm
-        assert "nobody signed that yet: see gas-topup" in alarm
+        assert "not signed yet: see the logs of gas-topup" in alarm
 
     async def test_another_process_that_takes_over_knows_it_at_once(
         self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet

@@ -38,7 +38,7 @@ class TestAProcessSays:
             await until_blocked(connection, waiting)
             async with running(executor(Script()), database, check_seconds=0.05) as runtime:
                 said = await self.told(runtime)
-                assert "waits since " in said
+                assert "has waited since " in said
                 assert f"for a lock of session {person.info.backend_pid} (user postgres, application psql, " in said
                 assert f"SELECT pg_terminate_backend({person.info.backend_pid})" in said
                 await person.execute("ROLLBACK")

@@ -106,7 +106,7 @@ def test_two_chains_at_once_are_each_exact(clean_env, server_dsn, mode):
 def test_a_chain_that_cannot_be_played_is_a_usage_error(clean_env):
     finished = flagpost(["demo", "--chains", "tron,dogecoin"], clean_env)
     assert finished.returncode == 2
-    assert "dogecoin cannot be played here" in finished.stderr
+    assert "dogecoin cannot run here" in finished.stderr
 
 
 def test_two_of_each_process_pay_nothing_twice(clean_env, server_dsn):

@@ -15,7 +15,7 @@ CHECKS = (
     ),
     Check(
         "database.connect",
-        right="only who works here may connect",
+        right="only logins that work here may connect",
         cure="flagpost migrate as the owner of the database",
         level=Level.WARN,
     ),
@@ -27,14 +27,14 @@ CHECKS = (
     ),
     Check(
         "locks.foreign",
-        right="nobody else holds locks of ours",
+        right="no other session holds our advisory locks",
         cure="SELECT pg_terminate_backend(PID)",
         level=Level.WARN,
     ),
-    Check("locks.blocked", right="nobody waits for a lock", cure="SELECT pg_terminate_backend(PID)"),
+    Check("locks.blocked", right="no session waits for a lock", cure="SELECT pg_terminate_backend(PID)"),
     Check(
         "leaders",
-        right="somebody sweeps, and somebody settles each chain",
+        right="a sweep runs, and each chain has a confirmation worker",
         cure="flagpost sweep, flagpost confirmations",
     ),
 )
@@ -55,7 +55,7 @@ def check_foreign_locks(found: Findings, connection: Connection) -> None:
             f"end it: SELECT pg_terminate_backend({row['pid']}); and see who may connect (database.connect)",
         )
     if not foreign:
-        found.ok("locks.foreign", "nobody else holds locks of ours")
+        found.ok("locks.foreign", "no other session holds our advisory locks")
 
 
 def check_blocked(found: Findings, connection: Connection) -> None:
@@ -69,7 +69,7 @@ def check_blocked(found: Findings, connection: Connection) -> None:
             f"if that session hangs, end it: SELECT pg_terminate_backend({row['blocker']})",
         )
     if not blocked:
-        found.ok("locks.blocked", "nobody waits for a lock")
+        found.ok("locks.blocked", "no session waits for a lock")
 
 
 def check_leaders(found: Findings, connection: Connection) -> None:
@@ -78,7 +78,7 @@ def check_leaders(found: Findings, connection: Connection) -> None:
         last = f" (last: {row['last_holder']})" if row["last_holder"] else ""
         found.fail(
             "leaders",
-            f"nobody has led {row['name']} since {row['since']:%Y-%m-%d %H:%M:%S}{last}: its work stands still",
+            f"nobody has led {row['name']} since {row['since']:%Y-%m-%d %H:%M:%S}{last}: its work is not done",
             f"start it: flagpost {row['name'].split()[0]}",
         )
 

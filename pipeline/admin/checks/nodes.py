@@ -95,7 +95,7 @@ def _compare_nodes(found: Findings, context: ChainContext, heads: Sequence[Heads
     if now - newest.head.timestamp > STALE:
         found.fail(
             check,
-            f"every node of {context.name} is behind, or the chain stands still: nothing becomes final",
+            f"every node of {context.name} is behind, or the chain has stopped: nothing becomes final",
             "compare with a block explorer; give the chain another node",
         )
     rows = context.examination.rows("chains_cursor", chain_id=context.chain["id"])

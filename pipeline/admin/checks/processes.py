@@ -16,7 +16,7 @@ CHECKS = (
         right="no process reports an error",
         statement="processes_troubles",
         says="{names}{more}: {last_error}",
-        cure="do what it says; it is taken back by itself, an error that nobody expected by a restart",
+        cure="do what it says; it is cleared by itself, an unexpected error by a restart",
         level=Level.WARN,
     ),
 )

@@ -20,7 +20,7 @@ def _live(examination: Examination) -> Iterator[Trouble]:
 
 
 CHECKS = (
-    Check("queue", right="no job waits", ask=_live, cure="nothing: it is told what waits", level=Level.NOTE),
+    Check("queue", right="no job waits", ask=_live, cure="nothing: this lists what waits", level=Level.NOTE),
     Check(
         "queue.due",
         right="no job has been due for 5 minutes",

@@ -78,7 +78,7 @@ CHECKS = (
     ),
     Check(
         "database.vacuum",
-        right="autovacuum is on, and transaction ids are plenty",
+        right="autovacuum is on, and transaction ids are left",
         statement="server_vacuum",
         says="{what}",
         cure="{cure}",
@@ -94,7 +94,7 @@ CHECKS = (
     ),
     Check(
         "database.connections",
-        right="connections are plenty",
+        right="connections are left",
         statement="server_connections",
         says="{used} of {most} connections are in use ({limit})",
         cure="raise the limit, or put PgBouncer in front; each process holds up to 6",

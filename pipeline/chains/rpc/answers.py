@@ -137,11 +137,9 @@ def reading(node: Node, what: str) -> Iterator[None]:
 
 
 def unforeseen(node: Node, what: str, error: Exception) -> NodeFailure:
-    """A failure of ``node`` in place of an error that nobody expected of an answer; its traceback is logged."""
+    """A failure of ``node`` in place of an unexpected error of an answer; its traceback is logged."""
     kind, said = type(error).__name__, printable(str(error))
     # A bug of ours, or of a library. The same one comes back with every question.
     level = "ERROR" if node.unforeseen.due() else "DEBUG"
-    logger.opt(exception=error).log(
-        level, "{} answered {} with what nobody expects: {}: {}", *(node.name, what, kind, said)
-    )
+    logger.opt(exception=error).log(level, "{} answered {} unexpectedly: {}: {}", *(node.name, what, kind, said))
     return NodeFailure("shape", f"{node.name} answered {what} in an unknown form ({kind}: {said})")

@@ -219,7 +219,7 @@ class RequestStore:
         jobs = [one.request.job for one in kept if one.request.job is not None]
         async with self._locked(jobs, [one.request.transfer for one in kept], job) as conn:
             if job is not None and jobs != [job.id] * len(kept):
-                raise StateChanged(f"job {job.job_id} hands over nothing of others")
+                raise StateChanged(f"job {job.job_id} may hand over its own payments only")
             rows = await fetch(
                 conn,
                 "payments/send/keep",

@@ -114,7 +114,7 @@ class Signatures:
                 await self._store.record_reply(one.attempt_id, reply)
             except DatabaseTrouble as trouble:
                 # Nothing hangs on it: the attempt is 'broadcasting', and the chain is asked about it.
-                logger.warning("the reply to tx {} was not written down: {}", short(one.signed.txid), trouble)
+                logger.warning("the reply to tx {} was not stored: {}", short(one.signed.txid), trouble)
 
     async def _book(
         self,

@@ -75,7 +75,7 @@ class Lookup:
             return False
         alarm = (
             f"attempt {attempt.id} of {name_of(attempt)} has the txid of another transaction: "
-            f"{result.txid} is not what was signed. It decides nothing; find out who wrote it into chain_transactions"
+            f"{result.txid} is not what was signed. It settles nothing; find out who wrote it into chain_transactions"
         )
         if attempt.bundle_id not in self._alarms:
             logger.critical("{}", alarm)

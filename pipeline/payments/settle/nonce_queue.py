@@ -180,7 +180,7 @@ def _why_blocked(sender: str, first: PaymentAttempts, found: FirstInQueue) -> st
         "Nothing new of its sender is signed behind it",
     ]
     if found.replace_wanted_at is not None:
-        said.append("A replacement is requested, and nobody signed that yet: see gas-topup, consolidation")
+        said.append("A replacement is requested, and not signed yet: see the logs of gas-topup, consolidation")
     if found.error_message:
         said.append(f"It was not replaced: {found.error_message}")
     if found.last_result:
