@@ -137,7 +137,7 @@ class OwnAddresses:
 
     def index_of(self, address: str, index: int | None = None) -> int | None:
         """The index that derives ``address``, None for a foreign one. Raises InvalidValue for a given ``index`` that
-        is not its own, Conflict for an address of the house."""
+        is not its own, Conflict for one of our own addresses."""
         if index is not None:
             self._check(address, index)
         found = self._known.get(address) if index is None else index

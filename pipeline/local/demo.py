@@ -306,9 +306,9 @@ def _chain_outcome(
     jobs: dict[str, Any],
 ) -> ChainOutcome:
     branch = stand.home.branch(chain.network.family)
-    house = {branch.address(GAS_INDEX), branch.address(TREASURY_INDEX)}
+    paying = {branch.address(GAS_INDEX), branch.address(TREASURY_INDEX)}
     customers = set(chain.customers)
-    own = customers | house
+    own = customers | paying
     return ChainOutcome(
         chain=chain.network.chain,
         decimals=chain.network.token_decimals,
@@ -320,7 +320,7 @@ def _chain_outcome(
             if move.contract == chain.token and move.receiver in customers and move.sender not in own
         ),
         gas_topups=sum(
-            move.contract is None and move.sender in house and move.receiver in customers for move in movements
+            move.contract is None and move.sender in paying and move.receiver in customers for move in movements
         ),
         consolidations=sum(
             move.contract == chain.token and move.sender in customers and move.receiver == chain.treasury

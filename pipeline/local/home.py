@@ -61,7 +61,7 @@ class LocalHome:
         """The addresses that the home's mnemonic derives. Raises InvalidMnemonic, FileNotFoundError."""
         return public_branch(self.mnemonic_file.read_text(encoding="utf-8"), family)
 
-    def house(self, family: Family = Family.TRON) -> tuple[str, str]:
+    def gas_and_treasury(self, family: Family = Family.TRON) -> tuple[str, str]:
         """Addresses of the gas wallet and the treasury."""
         branch = self.branch(family)
         return branch.address(GAS_INDEX), branch.address(TREASURY_INDEX)

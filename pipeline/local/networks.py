@@ -30,7 +30,7 @@ class ServedNetwork:
 
 
 def playable() -> list[str]:
-    """The chains that can be played here."""
+    """The chains that can run here."""
     return [name for name in CHAINS if name != "bsc" or find_anvil() is not None]
 
 

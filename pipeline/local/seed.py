@@ -80,7 +80,7 @@ async def _seed_chain(
     connection: AsyncConnection[dict[str, Any]], network: LocalNetwork, home: LocalHome, terms: Seed
 ) -> Seeded:
     await network.ready()
-    gas, treasury = home.house(network.family)
+    gas, treasury = home.gas_and_treasury(network.family)
     where = {"chain": network.chain, "network_id": await network.network_id()}
     await connection.execute(statement("local/replace_shipped_chain"), where)
     known = await (await connection.execute(statement("local/known_token"), where)).fetchone()

@@ -29,7 +29,7 @@ class Authority:
 
 def check_wallet(address: str, authority: Authority) -> int:
     """The derivation index of a customer's wallet. Raises SigningRefused unless ``address`` is ours at its index, and
-    the index a customer's: the house's own wallets are neither filled nor emptied by anything that a row says."""
+    the index a customer's: our own wallets (0 to 9) are neither filled nor emptied by anything that a row says."""
     if authority.wallet_index is None:
         raise SigningRefused(
             f"wallet {address} is not derived from our mnemonic: it never receives gas and is never signed for"

@@ -51,8 +51,8 @@ class Watchdog:
             since = f", in a transaction since {row['blocker_since']:%H:%M:%S}" if row["blocker_since"] else ""
             found.setdefault(
                 f"blocker {row['blocker']}",
-                f"session {row['pid']} ({row['application_name']}) has waited since {row['waiting_since']:%H:%M:%S} for a "
-                f"lock of session {row['blocker']} (user {row['blocker_user']}, application "
+                f"session {row['pid']} ({row['application_name']}) has waited since {row['waiting_since']:%H:%M:%S} "
+                f"for a lock of session {row['blocker']} (user {row['blocker_user']}, application "
                 f"{row['blocker_application'] or 'unknown'}{since}): if that hangs, end it: "
                 f"SELECT pg_terminate_backend({row['blocker']})",
             )

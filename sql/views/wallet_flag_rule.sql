@@ -3,7 +3,7 @@
 -- Guarantees: the one place where the thresholds are applied; evaluate_flags() copies it into wallets. A token
 -- counts when it is active and above consolidate_flag_above. `threshold`: gas is needed below gas_flag_below;
 -- `on_demand`: only where there are tokens to move, too. Only customers' wallets are in it: those of others
--- (no derivation_index) cannot be signed for, and the house's own (0 to 9) are neither filled nor emptied.
+-- (no derivation_index) cannot be signed for, and our own (0 to 9) are neither filled nor emptied.
 --
 -- A balance that waits for a recheck (never read, or a payment has settled since) is unknown, and so may be
 -- the verdict: NULL, and the flag stays as it is. Otherwise the stale half of a wallet that is read in two

@@ -89,7 +89,7 @@ class Progress:
         return (
             f"for {seconds / 60:.0f} minutes no final block{after} of chain {self._chain_id} could be settled: "
             f"payments that are out meanwhile are neither settled nor made again.{why} Compare with a block explorer: "
-            "if the network goes on, give the chain another node (FLAGPOST_NODES_…, or chains.nodes); if it stands, "
+            "if the network goes on, give the chain another node (FLAGPOST_NODES_…, or chains.nodes); if not, "
             "wait"
         )
 

@@ -1,5 +1,5 @@
 -- Of these addresses (%(addresses)s), where a chain's tokens or gas would go, those that are customers' wallets: indices 0 to 9 are
--- the house's own.
+-- our own.
 SELECT w.address, w.id
 FROM wallets w
 WHERE w.chain_id = %(chain_id)s AND w.address = ANY (%(addresses)s::text[])
