@@ -45,7 +45,7 @@ async def arrived(stand: Stand, network: AnvilNetwork, token: str, raw: int) -> 
             token,
             raw,
         )
-    _, treasury = stand.home.house(network.family)
+    _, treasury = stand.home.gas_and_treasury(network.family)
     assert await network.balance(treasury, token) == raw
 
 
@@ -69,7 +69,7 @@ async def test_a_chain_and_two_tokens_are_added_while_everything_runs(stand: Sta
     # What may be signed is said before the processes start: no row can add to it.
     write_policy(stand.home.path, policy(Family.EVM, str(CHAIN_ID), first, second), more=True)
     await stand.start_workers()
-    gas, _ = stand.home.house(sidechain.family)
+    gas, _ = stand.home.gas_and_treasury(sidechain.family)
     await sidechain.faucet(gas, BNB)
     done(
         stand, "chains", "add", "sidechain", "--chain-id", str(CHAIN_ID), "--coin", "BNB", "--node", sidechain.url,

@@ -15,7 +15,7 @@ def test_the_mnemonic_is_written_once_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE(home.mnemonic_file.stat().st_mode) == 0o600
     assert not home.ensure_mnemonic()
     assert home.mnemonic_file.read_text() == first
-    gas, treasury = home.house()
+    gas, treasury = home.gas_and_treasury()
     assert gas != treasury
 
 
