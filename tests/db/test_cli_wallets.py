@@ -64,8 +64,8 @@ def test_what_new_wallets_cost_by_the_policy_is_said_at_once(shell):
     assert "will be sent" not in shell("wallets", "derive").err
 
 
-def test_the_house_keeps_its_own_indices(shell):
-    assert "house's own" in shell.fails("wallets", "derive", "--start", "1", code=2)
+def test_our_own_indices_are_reserved(shell):
+    assert "are reserved" in shell.fails("wallets", "derive", "--start", "1", code=2)
     assert "the gas wallet" in shell.fails("wallets", "add", OWN_GAS)
     assert "the treasury" in shell.fails("wallets", "add", OWN_TREASURY)
 

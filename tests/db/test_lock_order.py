@@ -134,7 +134,7 @@ async def test_gas_that_is_enough_on_demand_is_not_asked_for_again_and_again(
     assert state == (False, True, False)
 
 
-async def test_the_wallets_of_the_house_get_no_flags(connection: Connection, tron: Chain) -> None:
+async def test_our_own_wallets_get_no_flags(connection: Connection, tron: Chain) -> None:
     """The treasury may be entered to be seen; it is neither filled with gas nor emptied."""
     await connection.execute(
         "INSERT INTO wallets (chain_id, address, derivation_index) VALUES (%s, 'TTreasury', 1)", [tron.id]

@@ -68,7 +68,7 @@ async def test_register_heartbeat_and_deregister(connection: Connection, databas
         await heartbeat(runtime)
         (later,) = await registry(connection)
         assert later["last_heartbeat"] > row["last_heartbeat"]
-        assert later["stats"]["frozen"] == 0
+        assert later["stats"]["held"] == 0
         assert later["stats"]["listening"] is True
         await connection.execute("DELETE FROM worker_registry")
         await heartbeat(runtime)

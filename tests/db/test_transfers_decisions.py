@@ -156,8 +156,8 @@ class TestStrangeRows:
         assert isinstance(outcomes[bad.id], Failed)
         assert [outcomes[wallet.id] for wallet in good] == [Parked()] * 3
 
-    async def test_a_house_wallet_is_not_swept(self, world: World, desk: Desk) -> None:
-        """Index 5 is kept for the house; whoever can write a row must not empty it."""
+    async def test_a_wallet_of_our_own_is_not_swept(self, world: World, desk: Desk) -> None:
+        """Index 5 is reserved; whoever can write a row must not empty it."""
         address = Keyring(MNEMONIC).address(Family.TRON, 5)
         await world.connection.execute(
             "INSERT INTO wallets (chain_id, address, derivation_index, needs_consolidation) VALUES (%s, %s, 5, true)",
@@ -168,7 +168,7 @@ class TestStrangeRows:
         await world.devnet.solidify()
         ((_, outcome),) = await desk.run(CONSOLIDATION)
         assert isinstance(outcome, Failed)
-        assert "the house's own" in outcome.error
+        assert "one of our own" in outcome.error
         await desk.settle()
         assert await world.swept() == []
 

@@ -49,7 +49,7 @@ def test_a_consolidation_to_the_treasury_is_signed_by_the_wallets_key() -> None:
             Kind.GAS,
             Payment(GAS, GAS, TRX, 5),
             STATION,
-            "the house's own",
+            "one of our own",
         ),
         (Kind.CONSOLIDATION, Payment(OURS, THEIRS, USDT, 5), AUTHORITY, "goes to the treasury T-treasury"),
         (Kind.CONSOLIDATION, Payment(OURS, TREASURY, TRX, 5), AUTHORITY, "not the native coin"),
@@ -58,7 +58,7 @@ def test_a_consolidation_to_the_treasury_is_signed_by_the_wallets_key() -> None:
             Kind.CONSOLIDATION,
             Payment(GAS, TREASURY, USDT, 5),
             STATION,
-            "the house's own",
+            "one of our own",
         ),
     ],
 )
@@ -90,13 +90,13 @@ def test_whatever_is_signed_stays_in_the_house(kind: Kind, payment: Payment, aut
 
 
 @pytest.mark.parametrize("index", range(10))
-def test_the_houses_own_wallets_are_neither_filled_nor_emptied(index: int) -> None:
+def test_our_own_wallets_are_neither_filled_nor_emptied(index: int) -> None:
     authority = Authority(GAS, TREASURY, index, OURS)
     for kind, payment in (
         (Kind.GAS, Payment(GAS, OURS, TRX, 5)),
         (Kind.CONSOLIDATION, Payment(OURS, TREASURY, USDT, 5)),
     ):
-        with pytest.raises(SigningRefused, match="the house's own"):
+        with pytest.raises(SigningRefused, match="one of our own"):
             signing_index(kind, payment, authority)
 
 

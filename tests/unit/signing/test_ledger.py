@@ -200,7 +200,7 @@ def test_processes_share_a_ceiling(path: Path) -> None:
 class TestTrouble:
     async def test_nothing_is_signed_where_nothing_can_be_written(self, tmp_path: Path, now: Now) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(LedgerUnavailable, match=r"cannot be written down in .*signed\.jsonl.*nothing is signed"):
+        with pytest.raises(LedgerUnavailable, match=r"cannot be written to .*signed\.jsonl.*nothing is signed"):
             await Ledger(tmp_path / "file" / "signed.jsonl", clock=HostClock(now, now)).count(CEILING, 1)
 
     @pytest.mark.parametrize("call", ["pwrite", "fsync"])

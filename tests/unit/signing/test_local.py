@@ -188,7 +188,7 @@ async def test_where_nothing_can_be_written_nothing_is_signed_nor_refused_for_go
     forbidden = replace(topup(Family.EVM, "r2"), kind="withdrawal")
     for answer in (*await broken.sign([topup(Family.EVM)]), *await broken.sign([forbidden])):
         assert isinstance(answer, RefusedLater)
-        assert "cannot be written down" in answer.reason
+        assert "cannot be written to" in answer.reason
 
 
 @pytest.mark.parametrize("family", FAMILIES)
