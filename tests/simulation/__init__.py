@@ -6,7 +6,7 @@ database     a real Postgres behind connections that can be lost at any round tr
 node         what stands in for HTTP: a node's answers, late, lost, doubled and false
 tron, evm    the two networks
 process      a worker with everything of its process; killing it runs none of its clean-up
-fault_plan    the seeded decisions: what is to go wrong where, written down so that a run can be repeated
+fault_plan   the seeded decisions: what is to go wrong where, written down so that a run can be repeated
 storm        what befalls the network, the database and the operators meanwhile
 judge        what must hold in the end, read from the chain first and from the books second
 run          one run: set-up, storm, calm, judgement
