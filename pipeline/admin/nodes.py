@@ -9,7 +9,7 @@ from pipeline.catalog.access import access
 from pipeline.catalog.chains import ChainRow, open_chain
 from pipeline.chains.errors import ChainError, ChainUnavailable, InvalidAddress, NotAToken, WrongNetwork
 from pipeline.chains.provider import Provider
-from pipeline.chains.values import TokenInfo
+from pipeline.chains.values import Asset, TokenInfo
 from pipeline.settings import Settings
 
 PATIENCE_SECONDS = 4.0
@@ -22,15 +22,16 @@ def nodes_variable(name: str) -> str:
     return f"FLAGPOST_NODES_{name.upper().replace('-', '_')}"
 
 
-def opened(settings: Settings, chain: ChainRow, nodes: Sequence[Any] = ()) -> Provider:
-    """A provider over ``nodes``, else those that are configured. Raises InvalidValue, NodeUnavailable."""
+def opened(settings: Settings, chain: ChainRow, nodes: Sequence[Any] = (), assets: Sequence[Asset] = ()) -> Provider:
+    """A provider over ``nodes``, else those that are configured, as patient as a person. Raises InvalidValue,
+    NodeUnavailable."""
     try:
         if not access(settings, chain.name, chain.nodes, nodes).nodes:
             raise NodeUnavailable(
                 f"{chain.name} has no node to be checked with",
                 f"name one: --node URL, or set {nodes_variable(chain.name)}",
             )
-        return open_chain(settings, chain, nodes=nodes, patience=PATIENCE_SECONDS)
+        return open_chain(settings, chain, nodes=nodes, assets=assets, patience=PATIENCE_SECONDS)
     except (ValueError, ChainError) as error:
         raise InvalidValue(str(error), NOTHING_CHANGED) from None
 

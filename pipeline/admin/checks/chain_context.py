@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.admin.checks.check import Examination
-from pipeline.admin.nodes import PATIENCE_SECONDS
+from pipeline.admin.nodes import opened
 from pipeline.admin.session import Row
-from pipeline.catalog.chains import ChainRow, open_chain
+from pipeline.catalog.chains import ChainRow
 from pipeline.chains.provider import Provider
 from pipeline.chains.rpc.http import NodeConfig
 from pipeline.chains.values import Asset
@@ -50,11 +50,6 @@ class ChainContext:
         return f"{to_human(raw, self.native.decimals)} {self.native.symbol}"
 
     def provider(self, nodes: Sequence[NodeConfig]) -> Provider:
-        """Over these nodes. Raises ValueError for a network_id that is none."""
-        return open_chain(
-            self.settings,
-            ChainRow.of(self.chain),
-            nodes=[asdict(node) for node in nodes],
-            assets=[self.native, *self.tokens],
-            patience=PATIENCE_SECONDS,
-        )
+        """Over these nodes. Raises InvalidValue for a network_id that is none."""
+        assets = [self.native, *self.tokens]
+        return opened(self.settings, ChainRow.of(self.chain), [asdict(node) for node in nodes], assets)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pipeline.admin.checks.chain_context import ChainContext
 from pipeline.admin.checks.check import Check
 from pipeline.admin.checks.findings import Findings
+from pipeline.admin.errors import InvalidValue
 from pipeline.admin.nodes import nodes_variable
 from pipeline.catalog.access import access
 from pipeline.chains.errors import ChainError, WrongNetwork
@@ -115,8 +116,8 @@ async def _check_node(found: Findings, context: ChainContext, node: NodeConfig) 
     check, name = f"{context.name}.node", origin(node.url)
     try:
         provider = context.provider([node])
-    except ValueError as error:
-        found.fail(check, str(error), "correct chains.network_id")
+    except InvalidValue as error:
+        found.fail(check, error.message, "correct chains.network_id")
         return None
     try:
         await provider.check_network()
