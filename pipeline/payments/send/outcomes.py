@@ -74,17 +74,10 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case SenderFrozen() | SenderStuck():
             return Defer(_HELD_PAUSE_SECONDS, str(trouble))
-        case SigningRefused() | PermissionChanged():
+        case SigningRefused():
             return Failed(str(trouble))
-        case FeeCapTooLow():
-            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
-        case ChainUnavailable():
-            return Defer(_CHAIN_PAUSE_SECONDS, f"no node answers: {trouble}")
-        case WrongNetwork() | InconsistentNode():
-            logger.error("{}: {}", job, trouble)
-            return Defer(WRONG_NETWORK_PAUSE_SECONDS, str(trouble))
         case ChainError():
-            return Retry(f"{type(trouble).__name__}: {trouble}")
+            return _of_chain(job, trouble)
         case psycopg.Error() if refused_by_guard(trouble):
             # Bytes may be signed already: the job is not given up for it.
             logger.error("{}: the database refuses this step: {}", job, trouble)
@@ -96,3 +89,19 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             said = printable(f"{type(trouble).__name__}: {trouble}")
             logger.opt(exception=trouble).error("{}: {}", job, said)
             return Retry(said)
+
+
+def _of_chain(job: Job, trouble: ChainError) -> Outcome:
+    """What the chain, or its nodes, said instead of an answer."""
+    match trouble:
+        case PermissionChanged():
+            return Failed(str(trouble))
+        case FeeCapTooLow():
+            return Defer(_FEES_PAUSE_SECONDS, str(trouble))
+        case ChainUnavailable():
+            return Defer(_CHAIN_PAUSE_SECONDS, f"no node answers: {trouble}")
+        case WrongNetwork() | InconsistentNode():
+            logger.error("{}: {}", job, trouble)
+            return Defer(WRONG_NETWORK_PAUSE_SECONDS, str(trouble))
+        case _:
+            return Retry(f"{type(trouble).__name__}: {trouble}")
