@@ -135,6 +135,8 @@ async def _adopt(
     adoption.tables = await _old_tables(connection)
     tell(f"locking {', '.join(adoption.tables)}")
     await _lock(connection, adoption.tables)
+    if others := await fetch(connection, "adopt/sessions"):
+        adoption.notes.append(_others(others))
     await _move_aside(connection, adoption.tables)
     tell("creating the schema of this version")
     await migrate_within(connection)
@@ -316,6 +318,11 @@ async def _write(connection: AsyncConnection[Any], adoption: Adoption, reading: 
         adoption.notes.append(
             f"kept in the schema adopted alone, because it is read or set up anew: {', '.join(aside)}"
         )
+
+
+def _others(sessions: Sequence[Mapping[str, Any]]) -> str:
+    named = ", ".join(f"{row['login']} {row['application']} ({row['sessions']})" for row in sessions)
+    return f"other sessions are connected: {named}. Stop old workers among them first: they would pay, too"
 
 
 def _without_hold(row: Mapping[str, Any]) -> str:

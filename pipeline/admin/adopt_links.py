@@ -75,6 +75,11 @@ async def _recreate(connection: AsyncConnection[Any], row: Mapping[str, Any], li
     if row["table"] not in TARGETS:
         links.policies_left.append(f"{said}: its table is kept aside only")
         return
+    if not row["permissive"] and "PUBLIC" in row["roles"]:
+        links.policies_left.append(
+            f"{said}: it would restrict our own processes, too; create it TO anon, authenticated"
+        )
+        return
     text = sql.SQL(statement("adopt/create_policy")).format(
         name=sql.Identifier(row["name"]),
         table=sql.Identifier(TARGETS[row["table"]]),

@@ -93,7 +93,7 @@ WALKS: dict[Callable[[str, CrashPoint], dict[str, Any]], tuple[CrashPoint, ...]]
         CrashPoint.SEND_AFTER,
     ),
     refused_for_now: (CrashPoint.SIGN_AFTER, *REFUSALS),
-    refused_for_good: (CrashPoint.SIGN_AFTER, *REFUSALS),
+    refused_for_good: REFUSALS,
 }
 TRIALS = {
     f"{family}-{walk.__name__}-{point}": (family, partial(walk, family, point))

@@ -243,6 +243,22 @@ async def test_policies_are_kept_or_listed_and_the_rest_is_listed(old: Db, setti
         assert what in listed
 
 
+async def test_a_policy_that_restricts_everybody_is_listed(old: Db, settings: Settings) -> None:
+    """On our tables it would hide rows from the processes, which then find nothing to do."""
+    await old.execute("CREATE POLICY own ON job_logs AS RESTRICTIVE FOR SELECT USING (auth.uid() = user_id)")
+    done = await adopted(old, settings)
+    assert [left for left in done.policies_left if "job_logs: own" in left and "restrict our own processes" in left]
+    assert await rows(old, "SELECT FROM pg_policies WHERE schemaname = 'public' AND policyname = 'own'") == []
+
+
+async def test_other_sessions_are_named(old: Db, settings: Settings, empty_database: str) -> None:
+    """An old worker that rests between two transactions holds no lock, and would go on."""
+    async with await AsyncConnection.connect(empty_database, application_name="consolidation-worker-2"):
+        done = await adopt(old, settings, apply=False, networks=MAPPED, indices=50)
+    (note,) = [note for note in done.notes if "other sessions are connected" in note]
+    assert "consolidation-worker-2 (1)" in note
+
+
 async def test_an_adopted_database_is_as_a_migrated_one(
     old: Db, settings: Settings, empty_database: str, connection: Any
 ) -> None:
