@@ -49,7 +49,7 @@ async def thirsty_evm(evm: EvmWorld) -> Wallet:
 
 @pytest.fixture
 async def known(evm: EvmWorld, evm_desk: EvmDesk) -> EvmWorld:
-    """The gas wallet has paid before, nonce 0, and the books know it."""
+    """The gas wallet has paid before, nonce 0, and it is recorded."""
     wallet = await evm.wallet()
     await evm.flag(wallet, gas=True)
     await evm_desk.run(JobType.GAS_TOPUP)

@@ -101,7 +101,7 @@ class EvmTrial(Trial):
 
     async def outsider(self, nonce: int) -> None:
         """Somebody else uses a nonce of the gas wallet, at a price that wins, and has it in a block."""
-        txid = await self.world.unbooked(nonce, self.world.treasury, 7)
+        txid = await self.world.send_unrecorded(nonce, self.world.treasury, 7)
         node = self.world.network.node
         await node.mine()
         assert await node.call("eth_getTransactionReceipt", txid) is not None, "the outsider did not win"

@@ -128,7 +128,7 @@ class EvmWorld(World):
         data = "0x" + selector + "".join(f"{word:064x}" for word in words)
         await self.network.node.send(self.network.node.accounts[0], asset.contract, data=data)
 
-    async def unbooked(
+    async def send_unrecorded(
         self,
         nonce: int,
         receiver: str,
@@ -190,9 +190,9 @@ class EvmWorld(World):
     async def swept(self) -> list[DevnetTransfer]:
         return [one for one in await self.payments() if one.receiver == self.treasury and one.contract is not None]
 
-    async def assert_books_equal_chain(self) -> None:
-        """Also gaps: all that left an address of ours is in the books, and nothing is there twice."""
-        booked = Counter(
+    async def assert_database_equals_chain(self) -> None:
+        """Also gaps: all that left an address of ours is in the records, and nothing is there twice."""
+        recorded = Counter(
             (row["txid"], row["to_address"], int(row["amount"]))
             for row in await self.rows(
                 "SELECT a.txid, t.to_address, t.amount FROM transfers t "
@@ -200,7 +200,7 @@ class EvmWorld(World):
             )
         )
         happened = Counter((one.txid, one.receiver, one.amount) for one in await self.payments())
-        assert booked == happened
+        assert recorded == happened
         assert all(count == 1 for count in happened.values())
 
     async def nonces(self) -> list[tuple[int, str]]:
@@ -278,8 +278,8 @@ class EvmDesk(Desk):
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
         self.confirming = confirming
-        self.books = SettlementStore(confirming)
-        self.bookkeeper = PaymentStore(confirming)
+        self.settlements = SettlementStore(confirming)
+        self.payment_store = PaymentStore(confirming)
         ledger, self.remove_ledger = ledger_of(self)
         tokens = (asset.contract for asset in assets or () if asset.contract is not None)
         may_sign = rules(world.policy(*tokens), ledger)
@@ -291,7 +291,7 @@ class EvmDesk(Desk):
 
     def new_settlement(self) -> Settlement:
         numbering = Numbering(self.provider, ReconciliationStore(self.confirming), 3)  # type: ignore[arg-type]
-        return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 1.0, numbering)  # type: ignore[arg-type]
+        return Settlement(self.world.chain_id, self.settlements, self.payment_store, self.provider, 1.0, numbering)  # type: ignore[arg-type]
 
     async def settle(self) -> None:
         """Make everything that is pending final, and book it."""

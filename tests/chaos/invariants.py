@@ -26,7 +26,7 @@ class Verdict:
     losses: list[str] = field(default_factory=list)
     """Money that is not where it should be; jobs that are gone or have no end."""
     wrongs: list[str] = field(default_factory=list)
-    """Books that say something else than the chain."""
+    """Records that say something else than the chain."""
 
     @property
     def problems(self) -> list[str]:
@@ -58,7 +58,7 @@ async def judge_chain(ground: Ground, psql: Psql) -> Verdict:
 
 
 def check_payments(ledger: Ledger, attempts: Sequence[Row], verdict: Verdict) -> None:
-    """Every transaction of ours is a known attempt, does what was intended, is booked as what it is, and is the only
+    """Every transaction of ours is a known attempt, does what was intended, is recorded as what it is, and is the only
     one of its idempotency key."""
     known = {row["txid"]: row for row in attempts}
     by_key: dict[str, list[str]] = defaultdict(list)
@@ -66,7 +66,7 @@ def check_payments(ledger: Ledger, attempts: Sequence[Row], verdict: Verdict) ->
     for one in ledger.ours:
         row = known.get(one.txid)
         if row is None:
-            verdict.doubles.append(f"tx {one.txid} of {one.sender} is in no book: {_moved(one)}")
+            verdict.doubles.append(f"tx {one.txid} of {one.sender} is unrecorded: {_moved(one)}")
             continue
         expected = "final" if one.success else "reverted"
         if row["attempt_state"] != expected or row["state"] != expected:
@@ -75,7 +75,7 @@ def check_payments(ledger: Ledger, attempts: Sequence[Row], verdict: Verdict) ->
                 f"{row['attempt_state']} and the transfer {row['state']}"
             )
         if row["fee_paid"] != one.fee:
-            verdict.wrongs.append(f"tx {one.txid} cost {one.fee}, the books say {row['fee_paid']}")
+            verdict.wrongs.append(f"tx {one.txid} cost {one.fee}, the records say {row['fee_paid']}")
         if one.success:
             by_key[row["idempotency_key"]].append(one.txid)
             if not _does(one, row):
@@ -86,7 +86,7 @@ def check_payments(ledger: Ledger, attempts: Sequence[Row], verdict: Verdict) ->
     for row in attempts:
         if row["attempt_state"] in ("final", "reverted") and row["txid"] not in landed:
             verdict.wrongs.append(
-                f"tx {row['txid']} of transfer {row['transfer']} is booked {row['attempt_state']} and is nowhere"
+                f"tx {row['txid']} of transfer {row['transfer']} is recorded {row['attempt_state']} and is nowhere"
             )
 
 
@@ -110,20 +110,20 @@ def check_treasury(ledger: Ledger, token: str, verdict: Verdict) -> None:
 
 
 def check_coins(ledger: Ledger, attempts: Sequence[Row], verdict: Verdict) -> None:
-    """Coins by the books are the coins on the chain, to the last unit: what strangers sent, plus and minus what is
-    booked final, minus the fees that are booked."""
-    books: Counter[str] = Counter(ledger.endowed)
+    """Coins by the records are the coins on the chain, to the last unit: what strangers sent, plus and minus what is
+    recorded final, minus the fees that are recorded."""
+    expected: Counter[str] = Counter(ledger.endowed)
     for row in attempts:
         if row["attempt_state"] not in ("final", "reverted"):
             continue
-        books[row["from_address"]] -= int(row["fee_paid"] or 0)
+        expected[row["from_address"]] -= int(row["fee_paid"] or 0)
         if row["attempt_state"] == "final" and row["contract_address"] is None:
-            books[row["from_address"]] -= int(row["amount"])
-            books[row["to_address"]] += int(row["amount"])
+            expected[row["from_address"]] -= int(row["amount"])
+            expected[row["to_address"]] += int(row["amount"])
     for address in sorted(ledger.senders):
-        if books[address] != ledger.held[address, None]:
+        if expected[address] != ledger.held[address, None]:
             verdict.wrongs.append(
-                f"{address} should hold {books[address]} coins by the books, the chain adds up to "
+                f"{address} should hold {expected[address]} coins by the records, the chain adds up to "
                 f"{ledger.held[address, None]}"
             )
 

@@ -135,10 +135,10 @@ async def test_what_the_database_refuses_is_told(
     await until(world, "SELECT bool_or(position('and not only up to' IN last_error) > 0) FROM worker_registry")
 
 
-async def test_a_chain_set_up_anew_under_old_books_settles_nothing(
+async def test_a_chain_set_up_anew_under_old_records_settles_nothing(
     world: World, desk: Desk, wallet: Wallet, zygote: Zygote, database: str, home: Path
 ) -> None:
-    """The cursor names a final block that the network does not have: refused, named, and nothing is booked."""
+    """The cursor names a final block that the network does not have: refused, named, and nothing is recorded."""
     await desk.settlement.round()
     await desk.run(JobType.GAS_TOPUP)
     await world.connection.execute("UPDATE chain_cursors SET block_id = repeat('ab', 32)")

@@ -126,7 +126,7 @@ class Works:
         assert {one.sender: one.amount for one in await self.world.swept()} == self.deposits
         assert len(await self.world.swept()) == len(self.deposits), "one of them was swept twice"
         assert sorted(one.receiver for one in await self.world.paid_gas()) == sorted(self.deposits), "gas once for each"
-        await self.world.assert_books_equal_chain()
+        await self.world.assert_database_equals_chain()
 
     async def stop(self) -> None:
         self.check()

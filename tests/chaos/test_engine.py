@@ -127,9 +127,9 @@ class TestTheJudge:
         verdict = verdict_of(chain_of(landed(*TOPUP), landed("t3", *TOPUP[1:]), landed(*SWEEP)), [*ROWS, again])
         assert any("held 50 already" in one for one in verdict.doubles)
 
-    def test_sees_a_payment_that_is_in_no_book(self) -> None:
+    def test_sees_a_payment_that_is_unrecorded(self) -> None:
         verdict = verdict_of(chain_of(landed(*TOPUP), landed(*SWEEP)), ROWS[:1])
-        assert any("t2 of wallet is in no book" in one for one in verdict.doubles)
+        assert any("t2 of wallet is unrecorded" in one for one in verdict.doubles)
 
     def test_sees_money_that_stayed_behind(self) -> None:
         verdict = verdict_of(chain_of(landed(*TOPUP)), ROWS[:1])
@@ -139,17 +139,17 @@ class TestTheJudge:
         ("row", "said"),
         [
             ({"state": "included"}, "is final on the chain"),
-            ({"fee_paid": FEE + 1}, "the books say 4"),
-            ({"fee_paid": FEE + 1}, "coins by the books"),
+            ({"fee_paid": FEE + 1}, "the records say 4"),
+            ({"fee_paid": FEE + 1}, "coins by the records"),
             ({"amount": 51}, "wanted otherwise"),
-            ({"txid": "t9"}, "is booked final and is nowhere"),
+            ({"txid": "t9"}, "is recorded final and is nowhere"),
         ],
     )
-    def test_sees_books_that_are_wrong(self, row: Any, said: str) -> None:
+    def test_sees_wrong_records(self, row: Any, said: str) -> None:
         verdict = verdict_of(chain_of(landed(*TOPUP), landed(*SWEEP)), [ROWS[0] | row, ROWS[1]])
         assert any(said in one for one in verdict.wrongs), verdict
 
-    def test_sees_a_failure_that_is_booked_as_paid(self) -> None:
+    def test_sees_a_failure_that_is_recorded_as_paid(self) -> None:
         verdict = verdict_of(chain_of(landed(*TOPUP), landed(*SWEEP, success=False)), ROWS)
         assert any("t2 of transfer 1 is reverted on the chain" in one for one in verdict.wrongs)
 

@@ -162,14 +162,14 @@ def replaced(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
 
 async def forget(trial: EvmTrial) -> None:
     """The top-up is made already, and the database has lost it."""
-    await trial.world.unbooked(0, trial.wallet.address, FINNEY)
+    await trial.world.send_unrecorded(0, trial.wallet.address, FINNEY)
 
 
 SERVED = "SELECT FROM job_logs WHERE job_type = 'gas-topup' AND data ->> 'outcome' IN ('skipped', 'sent')"
 
 
 def forgotten(name: str, point: CrashPoint, faults: Faults) -> EvmPlan:
-    """It is seen in the pool, lands, and is taken into the books."""
+    """It is seen in the pool, lands, and is recorded."""
     kind = "gas-topup" if point.startswith("reconcile") else "confirmations"
 
     async def land(trial: EvmTrial) -> None:

@@ -65,4 +65,4 @@ async def test_whatever_it_holds_payments_go_on(
         assert (await world.row("SELECT needs_gas FROM wallets"))["needs_gas"] is False
         alive = "SELECT count(*) AS alive FROM worker_registry WHERE status = 'running'"
         assert (await world.row(alive))["alive"] == len(LINES)
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()

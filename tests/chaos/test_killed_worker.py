@@ -55,4 +55,4 @@ async def test_a_payment_goes_on_elsewhere(
     assert [payment.amount for payment in await world.swept()] == [250 * USDT]
     ((job),) = await world.jobs()
     assert (job["retry_count"], job["data"]["history_count"]) == (1, 1)
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()

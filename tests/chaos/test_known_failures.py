@@ -68,7 +68,7 @@ async def test_nothing_kept_before_broadcast(world: World, desk: Desk, wallet: W
 
 
 @pytest.mark.parametrize("kind", [FaultKind.LOST_REPLY, FaultKind.HTML, FaultKind.SERVER_BUSY, FaultKind.TOO_MANY])
-async def test_timeout_booked_as_failed_then_sent_again(
+async def test_timeout_recorded_as_failed_then_sent_again(
     world: World, desk: Desk, wallet: Wallet, kind: FaultKind
 ) -> None:
     """peatio #2271, open-ethereum-pool #216: no answer is no failure."""
@@ -125,7 +125,7 @@ async def test_death_proved_from_nodes_that_disagree(world: World, desk: Desk, w
     await world.devnet.mine(3)
     await world.devnet.advance(200)
     await world.devnet.mine(6)
-    (attempt,) = await desk.books.live(world.chain_id)
+    (attempt,) = await desk.settlements.live(world.chain_id)
     assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
     lagging = TronProvider("tron", world.genesis, [NodeConfig(stale.url)], assets, patience=1.0)
     assert (await lagging.verdict(attempt.signed)).proof is Proof.OPEN
@@ -135,7 +135,7 @@ async def test_death_proved_from_nodes_that_disagree(world: World, desk: Desk, w
     assert await states(world) == (["completed"], ["final"])
 
 
-async def test_success_booked_at_send_not_at_the_receipt(world: World, desk: Desk, wallet: Wallet) -> None:
+async def test_success_recorded_at_send_not_at_the_receipt(world: World, desk: Desk, wallet: Wallet) -> None:
     """The node says SUCCESS and the transaction never lands: nothing may count as paid, and no flag may fall."""
     await world.devnet.add_fault(FaultKind.SWALLOWED, BROADCAST)
     await desk.run(GAS)
@@ -145,7 +145,7 @@ async def test_success_booked_at_send_not_at_the_receipt(world: World, desk: Des
     assert (await world.row("SELECT needs_gas FROM wallets WHERE id = %s", wallet.id))["needs_gas"]
 
 
-async def test_success_booked_while_it_may_still_be_forked_away(world: World, desk: Desk, wallet: Wallet) -> None:
+async def test_success_recorded_while_it_may_still_be_forked_away(world: World, desk: Desk, wallet: Wallet) -> None:
     """In a block is not final: the flag falls with finality and not before."""
     await desk.settlement.round()
     await desk.run(GAS)

@@ -97,7 +97,7 @@ async def test_no_process_ends_and_every_deposit_arrives(
 
 
 async def arrived(trial: EvmTrial, tron: World, bsc: EvmWorld, odd: dict[str, OddProxy]) -> bool:
-    """Whether all deposits are in the treasuries and booked, and the odd nodes named. Fails where a process ended."""
+    """Whether all deposits are in the treasuries and recorded, and the odd nodes named. Fails where a process ended."""
     ended = [kind for kind, process in trial.processes.items() if process.status.done()]
     assert not ended, f"{ended} ended:\n{trial.log()[-20_000:]}"
     done = len(await tron.swept()) >= WALLETS and len(await bsc.swept()) >= WALLETS

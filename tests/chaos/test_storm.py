@@ -21,7 +21,7 @@ SEEDS = {Layout.PROXIED: 3, Layout.POOLED: 2, Layout.HOSTS: 4}
 
 @pytest.mark.parametrize("layout", SEEDS)
 async def test_everything_settles_once(layout: Layout, tmp_path: Path) -> None:
-    """Whatever hits: every unit is in the treasury, paid once, on the books as on the chain, and no job is lost."""
+    """Whatever hits: every unit is in the treasury, paid once, in the database as on the chain, and no job is lost."""
     schedule = draw(SEEDS[layout], [layout], evm=True, seconds=SECONDS, rate=BLOWS_PER_SECOND)
     layouts, evm, reasons = available()
     if layout not in layouts or (schedule.evm and not evm):

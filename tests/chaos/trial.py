@@ -204,7 +204,7 @@ class Trial:
         assert [one.receiver for one in gas] == topups, f"{self.name}: gas {gas}\n{self.log()}"
         amounts = sorted(one.amount for one in swept)
         assert amounts == sorted([self.due, *self.further]), f"{self.name}: swept {swept}\n{self.log()}"
-        await self.world.assert_books_equal_chain()
+        await self.world.assert_database_equals_chain()
 
     async def stop(self) -> None:
         """An orderly end: SIGTERM, exit code 0. Not before all of them are there to hear it."""

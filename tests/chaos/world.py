@@ -1,4 +1,4 @@
-"""A whole world for tests of the money room: database, simulated network, our wallets, and the books of both sides.
+"""A whole world for tests of the money room: database, simulated network, our wallets, and the records of both sides.
 
 The judge is always the chain: ``payments`` reads the audit of the simulated network, never the database.
 """
@@ -176,10 +176,10 @@ class World:
         moved = {self.token, *self.further}
         return [one for one in await self.devnet.audit() if one.receiver == self.treasury and one.contract in moved]
 
-    async def assert_books_equal_chain(self) -> None:
-        """Every final payment of the books is on the chain exactly once with its txid, receiver and amount, and nothing
-        else of ours is there."""
-        booked = Counter(
+    async def assert_database_equals_chain(self) -> None:
+        """Every final payment that is recorded is on the chain exactly once with its txid, receiver and amount, and
+        nothing else of ours is there."""
+        recorded = Counter(
             (row["txid"], row["to_address"], int(row["amount"]))
             for row in await self.rows(
                 "SELECT a.txid, t.to_address, t.amount FROM transfers t "
@@ -189,7 +189,7 @@ class World:
         happened = Counter(
             (one.txid, one.receiver, one.amount) for one in [*await self.paid_gas(), *await self.swept()]
         )
-        assert booked == happened
+        assert recorded == happened
         assert all(count == 1 for count in happened.values())
 
 
@@ -297,8 +297,8 @@ class Desk:
         self.real_provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], assets, patience=1.0)
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
-        self.books = SettlementStore(confirming)
-        self.bookkeeper = PaymentStore(confirming)
+        self.settlements = SettlementStore(confirming)
+        self.payment_store = PaymentStore(confirming)
         ledger, self.remove_ledger = ledger_of(self)
         may_sign = rules(replace(world.policy(*tokens), treasury=treasury), ledger)
         self.signer = LocalSigner(Keyring(mnemonic), may_sign)
@@ -309,7 +309,7 @@ class Desk:
 
     def new_settlement(self) -> Settlement:
         """A confirmation worker that has seen nothing yet."""
-        return Settlement(self.world.chain_id, self.books, self.bookkeeper, self.provider, 3.0)  # type: ignore[arg-type]
+        return Settlement(self.world.chain_id, self.settlements, self.payment_store, self.provider, 3.0)  # type: ignore[arg-type]
 
     def may_sign(self, rules: SigningRules) -> None:
         """The policy of this host changes."""

@@ -129,7 +129,7 @@ async def test_handed_out_without_gap_and_never_twice(connection: Connection, tr
     async with connection.transaction(force_rollback=True):
         assert [await reserve(0, 0), await reserve(1, 0), await reserve(2, 1)] == [0, 1, 2]
         assert await reserve(2, 3) == "23505", "a payment has one"
-        assert await reserve(3, 4) == "FP005", "a node shows one that is in no book"
+        assert await reserve(3, 4) == "FP005", "a node shows one that is unrecorded"
         assert await reserve(3, 3) == 3
         await connection.execute("UPDATE transfers SET state = 'rejected' WHERE id = %s", [transfers[3]])
         assert await reserve(3, 4) is None
@@ -343,7 +343,7 @@ async def test_two_processes_share_one_line(
     await evm_desk.settle()
     assert await evm.nonces() == [(nonce, "used") for nonce in range(40)]
     assert len({one.receiver for one in await evm.paid_gas()}) == 40
-    await evm.assert_books_equal_chain()
+    await evm.assert_database_equals_chain()
 
 
 async def test_a_gas_wallet_that_runs_empty_in_the_middle(evm: EvmWorld, evm_desk: EvmDesk) -> None:
@@ -367,7 +367,7 @@ async def test_a_gas_wallet_that_runs_empty_in_the_middle(evm: EvmWorld, evm_des
     await evm_desk.run(GAS)
     await evm_desk.settle()
     assert len(await evm.paid_gas()) == 5
-    await evm.assert_books_equal_chain()
+    await evm.assert_database_equals_chain()
 
 
 async def test_a_network_above_the_cap_makes_jobs_wait_and_say_so(evm: EvmWorld, evm_desk: EvmDesk) -> None:

@@ -222,7 +222,7 @@ async def test_payments_go_on_over_a_restore(world: World, desk: Desk) -> None:
         await desk.settle()
     assert [(row["status"], row["retry_count"]) for row in await world.jobs()] == [("completed", 0)] * 2
     assert [row["state"] for row in await world.transfers()] == ["final"] * 2
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()
 
 
 async def test_a_crash_right_after_the_first_migration_leaves_none_behind(home: Path) -> None:

@@ -1,7 +1,7 @@
 """A random walk through the life of payments and their jobs, against a model: two senders whose leases come and go, a
 chain that takes, forks, fails and outlives, a confirmation worker, and an operator at the worst moments.
 
-What the chain took is kept apart from the books: no walk ever leads to a second payment of one intent.
+What the chain took is kept apart from the records: no walk ever leads to a second payment of one intent.
 """
 
 import itertools
@@ -361,7 +361,7 @@ class Payments(Life):
     # -- what must hold
 
     @invariant()
-    def the_books_say_what_the_model_says(self) -> None:
+    def the_database_says_what_the_model_says(self) -> None:
         transfers = self.run(rows(self.connection, "SELECT id, state FROM transfers"))
         assert dict(transfers) == {one.id: one.state for one in self.payments.values()}
         attempts = self.run(rows(self.connection, "SELECT id, state FROM chain_transactions"))

@@ -78,7 +78,7 @@ async def test_every_asset_above_its_minimum_moves_with_one_job(several: Several
     ]
     flag = await several.world.row("SELECT needs_consolidation FROM wallets WHERE id = %s", wallet.id)
     assert flag == {"needs_consolidation": False}
-    await several.world.assert_books_equal_chain()
+    await several.world.assert_database_equals_chain()
 
 
 async def test_the_job_waits_for_the_last_one(several: Several) -> None:
@@ -125,7 +125,7 @@ async def test_one_that_reverts_is_named_and_the_other_is_paid(several: Several)
     await several.desk.settle()
     assert await several.swept() == {"USDT": 250 * USDT, "GuardedToken": 300}
     assert (await states(several.world))[0] == ["completed"]
-    await several.world.assert_books_equal_chain()
+    await several.world.assert_database_equals_chain()
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ async def test_killed_between_the_commits_both_are_paid_once(several: Several, s
     await several.desk.settle()
     assert (await states(several.world))[0] == ["completed"]
     assert await several.swept() == {"USDT": 250 * USDT, "PlainToken": 300}
-    await several.world.assert_books_equal_chain()
+    await several.world.assert_database_equals_chain()
 
 
 async def test_two_tokens_on_tron(world: World, pool: Pool, confirming: Pool) -> None:

@@ -59,7 +59,7 @@ class TestFound:
         await evm_desk.settle()
         assert [one.amount for one in await evm.swept()][-1] == (300 if paid_before else 250) * USDT
         assert await evm_desk.settlement.tidy() == []
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_several_in_one_transaction(self, evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet) -> None:
         """Of two wallets, and two of one of them."""
@@ -79,7 +79,7 @@ class TestFound:
             await released(evm, wallet.address)
         assert await again(evm, evm_desk, CONSOLIDATION) == [Parked(), Parked()]
         await evm_desk.settle()
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_one_for_another_chain_is_nobodys_concern(
         self, evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet
@@ -121,7 +121,7 @@ class TestOvertaken:
         assert await again(known, evm_desk) == [Parked()]
         await evm_desk.settle()
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty_evm.address], "once"
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
 
 class TestCarriedAgain:
@@ -138,7 +138,7 @@ class TestCarriedAgain:
     ) -> None:
         """A top-up that the database lost used it: taken in, and nobody is frozen. With and without a node that has the
         state of old blocks."""
-        await known.unbooked(1, thirsty_evm.address, FINNEY)
+        await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.network.mine(3)
         await delegated(known, 0, 1)
         await known.network.finalize()
@@ -154,9 +154,9 @@ class TestCarriedAgain:
         await rounds(known, evm_desk)
         assert await known.nonces() == [(0, "used"), (1, "used")]
         assert await evm_desk.settlement.tidy() == []
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
-    async def test_it_holds_nobody_whose_books_begin_later(
+    async def test_it_freezes_nobody_whose_records_begin_later(
         self, evm: EvmWorld, evm_desk: EvmDesk, rich: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It was used before anything that is looked at."""

@@ -27,7 +27,7 @@ async def test_from_flag_to_treasury(evm: EvmWorld, evm_desk: EvmDesk) -> None:
     assert {row["state"] for row in await evm.transfers()} == {"final"}
     assert {row["status"] for row in await evm.jobs()} == {"completed"}
     assert await evm.nonces() == [(0, "used")]
-    await evm.assert_books_equal_chain()
+    await evm.assert_database_equals_chain()
 
 
 async def test_a_hundred_top_ups_in_one_block(evm: EvmWorld, evm_desk: EvmDesk) -> None:
@@ -42,7 +42,7 @@ async def test_a_hundred_top_ups_in_one_block(evm: EvmWorld, evm_desk: EvmDesk) 
     await evm_desk.settle()
     assert await evm.nonces() == [(nonce, "used") for nonce in range(100)]
     assert {row["status"] for row in await evm.jobs()} == {"completed"}
-    await evm.assert_books_equal_chain()
+    await evm.assert_database_equals_chain()
 
 
 async def test_a_wallet_filled_already_is_skipped(evm: EvmWorld, evm_desk: EvmDesk) -> None:

@@ -58,7 +58,7 @@ class TestGasLimit:
         assert sorted((await states(evm))[2]) == ["final", "replaced"]
         first, second = await evm.attempts()
         assert int(second["fee_cap"]) > int(first["fee_cap"]) * 61 / 21, "20 % more than it takes"
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_it_is_never_lower_than_before(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         evm.network.proxy.l1_gas = 40_000
@@ -143,7 +143,7 @@ class TestStandsStill:
         assert await again(evm, evm_desk) == [Parked()]
         await evm_desk.settle()
         assert [one.receiver for one in await evm.paid_gas()] == [thirsty_evm.address, other.address]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_a_node_that_refuses_it_is_quoted(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet

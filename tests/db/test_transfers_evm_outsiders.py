@@ -35,11 +35,11 @@ class TestStrangers:
         thief = evm_desk.real_provider.codec.validate_address(thief)
         index = wallet.derivation_index
         if what == "the coin":
-            txid = await evm.unbooked(0, thief, 7, index=index)
+            txid = await evm.send_unrecorded(0, thief, 7, index=index)
         elif what == "a token":
-            txid = await evm.unbooked(0, thief, 7 * USDT, index=index, contract=evm.token)
+            txid = await evm.send_unrecorded(0, thief, 7 * USDT, index=index, contract=evm.token)
         else:
-            txid = await evm.unbooked(0, evm.treasury, 10**30, index=index, contract=evm.token)
+            txid = await evm.send_unrecorded(0, evm.treasury, 10**30, index=index, contract=evm.token)
         await evm.network.finalize()
         for each in (wallet, other):
             await evm.flag(each, consolidation=True)
@@ -63,7 +63,7 @@ class TestStrangers:
         await evm_desk.settle()
         left = 500 * USDT - (7 * USDT if what == "a token" else 0)
         assert [one.amount for one in await evm.swept() if one.sender == wallet.address] == [left]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     @pytest.mark.parametrize("overtakes", [False, True])
     async def test_a_transfer_of_nothing_to_the_treasury_is_no_payment_of_ours(
@@ -94,7 +94,7 @@ class TestStrangers:
     async def test_gas_to_somebody_who_is_no_customer(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        txid = await known.unbooked(1, known.treasury, FINNEY)
+        txid = await known.send_unrecorded(1, known.treasury, FINNEY)
         await known.network.finalize()
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
@@ -106,7 +106,7 @@ class TestStrangers:
 
     async def test_a_void_nonce_that_a_stranger_used(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
         await known.connection.execute("SELECT void_nonces(%s, %s, 1)", [known.chain_id, known.gas_address])
-        txid = await known.unbooked(1, known.treasury, 7)
+        txid = await known.send_unrecorded(1, known.treasury, 7)
         await known.network.finalize()
         assert await evm_desk.replacements().round() == 0
         assert await unreconciled(known) == [known.gas_address]
@@ -117,7 +117,7 @@ class TestStrangers:
 
     async def test_one_that_was_forked_away(self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         """It counted, was in no final block, and is gone: nothing is left out."""
-        await known.unbooked(1, known.treasury, 7)
+        await known.send_unrecorded(1, known.treasury, 7)
         await known.network.mine()
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
@@ -129,15 +129,15 @@ class TestStrangers:
         assert await again(known, evm_desk) == [Parked()]
         await evm_desk.settle()
         assert await known.nonces() == [(0, "used"), (1, "used")]
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
 
 class TestTwoConfirmationWorkers:
     async def test_both_take_it_in(self, known: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk) -> None:
         """One of them has lost its leadership and does not know."""
         wallet = await known.wallet()
-        txid = await known.unbooked(1, wallet.address, FINNEY)
-        stranger = await known.unbooked(2, known.treasury, 7)
+        txid = await known.send_unrecorded(1, wallet.address, FINNEY)
+        stranger = await known.send_unrecorded(2, known.treasury, 7)
         await known.network.finalize()
         await evm_desk.settlement.round()
         final = await evm_desk.real_provider.block_ref(Finality.FINAL)
@@ -162,7 +162,7 @@ class TestTwoConfirmationWorkers:
         intent = {"asset_id": known.native_id, "amount": FINNEY, "fee_reserved": 1, "kind": Kind.GAS}
         parties = {"from_address": known.gas_address, "to_address": thirsty_evm.address}
         await known.connection.execute(statement("payments/send/request"), {"job_uuid": job.id, **intent, **parties})
-        txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
+        txid = await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.network.finalize()
         await evm_desk.settlement.round()
         final = await evm_desk.real_provider.block_ref(Finality.FINAL)
@@ -182,7 +182,7 @@ class TestTwoConfirmationWorkers:
 
 class TestAudit:
     async def test_the_gas_wallet_is_seen_though_nobody_pays(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
-        txid = await known.unbooked(1, known.treasury, 7)
+        txid = await known.send_unrecorded(1, known.treasury, 7)
         assert await evm_desk.settlement.tidy() == []
         assert await unreconciled(known) == [known.gas_address]
         await rounds(known, evm_desk)
@@ -197,7 +197,7 @@ class TestAudit:
         await evm_desk.run(CONSOLIDATION)
         await evm_desk.settle()
         for wallet in wallets:
-            await evm.unbooked(1, evm.treasury, 7, index=wallet.derivation_index)
+            await evm.send_unrecorded(1, evm.treasury, 7, index=wallet.derivation_index)
         seen = []
         for _ in range(4):
             await evm_desk.settlement.tidy()
@@ -275,7 +275,7 @@ class TestSearch:
     async def test_blocks_that_no_node_has(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        await known.unbooked(1, thirsty_evm.address, FINNEY)
+        await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.network.mine()
         missing = await known.network.node.height()
         await known.network.finalize()
@@ -297,9 +297,9 @@ class TestSearch:
         await rounds(known, evm_desk)
         assert await again(known, evm_desk) == [Parked()]
         await evm_desk.settle()
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
-    async def test_what_is_older_than_our_books_is_not_ours_to_explain(
+    async def test_what_is_older_than_our_records_is_not_ours_to_explain(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         """The wallet was used for something else long before."""
@@ -314,7 +314,7 @@ class TestSearch:
     async def test_a_sender_used_lately_is_looked_into_first(self, evm: EvmWorld, evm_desk: EvmDesk) -> None:
         """Records that were begun anew: what it paid a moment ago is theirs."""
         wallet, other = await evm.wallet(), await evm.wallet()
-        await evm.unbooked(0, wallet.address, FINNEY)
+        await evm.send_unrecorded(0, wallet.address, FINNEY)
         await evm.network.finalize()
         await evm.flag(other, gas=True)
         reasons(await evm_desk.run(GAS))
@@ -322,13 +322,13 @@ class TestSearch:
         assert await evm.nonces() == [(0, "used")]
         assert await again(evm, evm_desk) == [Parked()]
         await evm_desk.settle()
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_two_payers_request_reconciliation_at_once(
         self, known: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk
     ) -> None:
         wallets = [await known.wallet() for _ in range(4)]
-        await known.unbooked(1, wallets[0].address, FINNEY)
+        await known.send_unrecorded(1, wallets[0].address, FINNEY)
         await known.connection.execute(
             "UPDATE wallets SET needs_gas = true WHERE id = ANY(%s)", [[w.id for w in wallets]]
         )
@@ -341,4 +341,4 @@ class TestSearch:
         await evm_desk.settle()
         paid = [one.receiver for one in await known.paid_gas()][1:]
         assert sorted(paid) == sorted(wallet.address for wallet in wallets)
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()

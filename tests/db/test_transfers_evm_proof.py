@@ -76,7 +76,7 @@ class TestStrangers:
     async def test_a_receipt_without_a_status(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch, ours: bool
     ) -> None:
-        """A stranger's is nobody's concern; ours is not booked until a node says it clearly."""
+        """A stranger's is nobody's concern; ours is not recorded until a node says it clearly."""
         await evm_desk.run(GAS)
         (attempt,) = await evm.attempts()
         stranger = await evm.network.node.send(evm.network.node.accounts[0], thirsty_evm.address, value=1)
@@ -129,7 +129,7 @@ class TestUsedNonces:
         await evm.network.finalize()
         await evm_desk.run(GAS)
         assert [one.txid for one in await evm.paid_gas()] == [txid]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_a_gap_whose_row_was_lost(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         """Filled by the same payment of one wei, of another time."""
@@ -140,18 +140,18 @@ class TestUsedNonces:
         await evm_desk.settlement.round()
         assert await evm_desk.replacements().round() == 1
         await evm.network.node.call("anvil_dropAllTransactions")
-        await evm.unbooked(0, evm.gas_address, 1)
+        await evm.send_unrecorded(0, evm.gas_address, 1)
         for _ in range(4):
             await evm.network.finalize()
             await evm_desk.settlement.round()
         assert (await states(evm))[1:] == (["final"], ["replaced", "final"])
         assert await evm_desk.settlement.tidy() == []
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_what_did_more_is_for_people(
         self, evm: EvmWorld, evm_desk: EvmDesk, pool: Pool, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Not made again, and not booked by itself; the line behind it moves on."""
+        """Not made again, and not recorded by itself; the line behind it moves on."""
         txid = await did_more(evm, evm_desk, pool, monkeypatch)
         assert await states(evm) == (["active"], ["broadcasting"], ["broadcasting"])
         (alarm,) = await evm_desk.settlement.tidy()
@@ -269,7 +269,7 @@ async def test_a_pruned_index_after_a_long_absence(
 
 async def test_a_scan_is_measured_in_time(evm_desk: EvmDesk) -> None:
     def longest(block_seconds: float) -> int:
-        made = settle.Settlement(1, evm_desk.books, evm_desk.store, evm_desk.real_provider, block_seconds)
+        made = settle.Settlement(1, evm_desk.settlements, evm_desk.store, evm_desk.real_provider, block_seconds)
         return made.longest_scan
 
     assert (longest(3.0), longest(0.5), longest(12.0)) == (200, 1200, 200)

@@ -47,7 +47,7 @@ async def goes_on(evm: EvmWorld, desk: EvmDesk, *receivers: str) -> None:
     assert [one.receiver for one in await evm.paid_gas()][-len(receivers) :] == list(receivers)
     assert await desk.settlement.tidy() == []
     assert await stuck_since(evm) is None
-    await evm.assert_books_equal_chain()
+    await evm.assert_database_equals_chain()
 
 
 def looked_for(evm: EvmWorld, duration: timedelta) -> Any:
@@ -153,7 +153,7 @@ class TestUnexplained:
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         """A payment that the blocks do show is taken in, whatever people say of it."""
-        await known.unbooked(1, thirsty_evm.address, FINNEY)
+        await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.network.mine()
         await jumped(known, 3)
         await known.flag(thirsty_evm)
@@ -341,7 +341,7 @@ class TestEndless:
 
         async def used(blocks: int) -> None:
             for _ in range(blocks):
-                txids.append(await evm.unbooked(len(txids), evm.treasury, 7))
+                txids.append(await evm.send_unrecorded(len(txids), evm.treasury, 7))
                 await evm.network.mine()
                 await evm_desk.settlement.round()
 
@@ -364,7 +364,7 @@ class TestEndless:
 
     async def test_gaps_that_nobody_signs(self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         """The process that fills them is away."""
-        txid = await known.unbooked(1, known.treasury, 7)
+        txid = await known.send_unrecorded(1, known.treasury, 7)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         await starve(known, evm_desk, txid, 5)
@@ -388,7 +388,7 @@ class TestRelease:
     async def test_reconciliation_has_its_ten_minutes(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        await known.unbooked(1, known.treasury, 7)
+        await known.send_unrecorded(1, known.treasury, 7)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="has been reconciled since"):

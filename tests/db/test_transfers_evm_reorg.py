@@ -27,7 +27,7 @@ async def test_included_forked_away_and_sent_again(evm: EvmWorld, evm_desk: EvmD
     assert (after["txid"], bytes(after["signed_bytes"])) == (before["txid"], bytes(before["signed_bytes"]))
     assert after["block_id"] != before["block_id"]
     assert await states(evm) == (["completed"], ["final"], ["final"])
-    await evm.assert_books_equal_chain()
+    await evm.assert_database_equals_chain()
 
 
 async def test_not_final_before_the_finalized_tag(evm: EvmWorld, evm_desk: EvmDesk) -> None:
@@ -56,7 +56,7 @@ async def test_a_fork_while_the_worker_was_away(evm: EvmWorld, evm_desk: EvmDesk
     await restarted.round()
     assert (await states(evm))[1] == ["final"]
     assert len(await evm.paid_gas()) == 1
-    await evm.assert_books_equal_chain()
+    await evm.assert_database_equals_chain()
 
 
 async def test_after_a_long_absence_it_is_looked_up(evm: EvmWorld, evm_desk: EvmDesk) -> None:

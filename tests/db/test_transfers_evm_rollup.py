@@ -1,4 +1,4 @@
-"""A rollup that charges for L1 beside gas: wallets are given what their transfers cost, and all of it is booked."""
+"""A rollup that charges for L1 beside gas: wallets are given what their transfers cost, and all of it is recorded."""
 
 from collections.abc import AsyncIterator
 
@@ -33,7 +33,7 @@ async def desk(world: EvmWorld, pool: Pool, confirming: Pool) -> AsyncIterator[E
     await made.close()
 
 
-async def test_a_wallet_is_filled_emptied_and_booked_to_the_last_wei(
+async def test_a_wallet_is_filled_emptied_and_recorded_to_the_last_wei(
     chain: Rollup, world: EvmWorld, desk: EvmDesk
 ) -> None:
     wallet = await world.wallet(usdt=250 * USDT)
@@ -52,7 +52,7 @@ async def test_a_wallet_is_filled_emptied_and_booked_to_the_last_wei(
     assert before - await chain.node.balance(world.gas_address, None, "latest") == given + fees["gas"]
     assert given - await chain.node.balance(wallet.address, None, "latest") == fees["consolidation"]
     assert min(fees.values()) > L1
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()
 
 
 async def test_a_gas_wallet_that_cannot_pay_for_l1_waits_and_says_so(

@@ -1,4 +1,4 @@
-"""Tokens that are kept as shares and arrive a unit or two short, over anvil: moved with a tolerance, booked as they
+"""Tokens that are kept as shares and arrive a unit or two short, over anvil: moved with a tolerance, recorded as they
 arrived. A tolerance that a fee could hide in is refused by the database."""
 
 import psycopg

@@ -71,7 +71,7 @@ class TestReplacement:
         assert await states(evm) == (["completed"], ["final"], ["replaced", "final"])
         assert await evm.nonces() == [(0, "used")]
         assert len(await evm.paid_gas()) == 1
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_a_payment_that_no_block_takes(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         """Dear enough, and still in no block: after so many of them it is offered again for more."""
@@ -86,7 +86,7 @@ class TestReplacement:
         await evm_desk.settle()
         assert len(await evm.paid_gas()) == 1
         assert sorted((await states(evm))[2]) == ["final", "replaced"]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_the_first_may_win_all_the_same(self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         await stuck(evm, evm_desk)
@@ -164,7 +164,7 @@ class TestReplacement:
         await evm_desk.settlement.round()
         assert await states(evm) == (["completed"], ["final"], ["final", "replaced"])
         assert [one.txid for one in await evm.paid_gas()] == [first["txid"]]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
 
 class TestPoorWallet:
@@ -241,9 +241,9 @@ class TestOutsider:
     ) -> None:
         """A proof that does not know of the newest attempt is void."""
         await stuck(evm, evm_desk)
-        before = await evm_desk.books.live(evm.chain_id)
+        before = await evm_desk.settlements.live(evm.chain_id)
         await evm_desk.replacements().round()
-        assert not await evm_desk.books.expire(evm.chain_id, before, "a proof of yesterday")
+        assert not await evm_desk.settlements.expire(evm.chain_id, before, "a proof of yesterday")
         assert (await states(evm))[1] == ["broadcasting"]
 
 
@@ -262,7 +262,7 @@ class TestKilled:
         await evm_desk.run(GAS)
         await evm_desk.settle()
         assert len(await evm.paid_gas()) == 2
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     @pytest.mark.parametrize("signed", [False, True])
     async def test_between_the_commits_who_pays_next_finishes_it(
@@ -290,7 +290,7 @@ class TestKilled:
         assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert await states(evm) == (["completed"] * 2, ["final"] * 2, ["final"] * 2)
         assert len(await evm.paid_gas()) == 2
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_after_signing_keeps_nobody_waiting(
         self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, thirsty_evm: Wallet
@@ -304,7 +304,7 @@ class TestKilled:
         await self.another_is_paid(evm, other_evm_desk)
         assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert len(await evm.paid_gas()) == 2
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     @pytest.mark.parametrize("step", ["prepare", "sender_nonces"])
     async def test_a_lease_that_is_lost_takes_no_nonce(
@@ -358,7 +358,7 @@ class TestGaps:
         assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert [one.amount for one in await evm.gaps()] == [1]
         assert [one.receiver for one in await evm.paid_gas()] == [thirsty_evm.address]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_a_line_that_stays_still_is_reported(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet

@@ -43,7 +43,7 @@ class TestLostCommits:
             reasons(await restarted.run(GAS))
             await rounds(evm, restarted, 2)
         assert await evm.nonces() == [(0, "used")]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
         await restarted.close()
 
     async def test_the_forgotten_and_another_wallets_payment(
@@ -70,7 +70,7 @@ class TestLostCommits:
         assert found["wallet_id"] == thirsty_evm.id
         assert found["data"]["outcome"] == "found on the chain"
         assert (await evm.row("SELECT sum(amount) AS all FROM gas_spending"))["all"] == 2 * FINNEY, "it is budgeted"
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_a_consolidation_that_the_database_forgot(self, evm: EvmWorld, evm_desk: EvmDesk) -> None:
         wallet = await evm.wallet(usdt=250 * USDT, trx=FINNEY)
@@ -87,7 +87,7 @@ class TestLostCommits:
         assert await again(evm, evm_desk, CONSOLIDATION) == [Parked()], "what came meanwhile"
         await evm_desk.settle()
         assert [one.amount for one in await evm.swept()] == [250 * USDT, 300 * USDT]
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_many_of_a_backup_of_yesterday(
         self, known: EvmWorld, evm_desk: EvmDesk, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +96,7 @@ class TestLostCommits:
         monkeypatch.setattr(nonce_search, "BLOCKS_A_ROUND", 16)
         wallets = [await known.wallet() for _ in range(3)]
         for nonce, wallet in enumerate(wallets, start=1):
-            await known.unbooked(nonce, wallet.address, FINNEY)
+            await known.send_unrecorded(nonce, wallet.address, FINNEY)
             await known.network.mine(30)
         await known.flag(wallets[0], gas=True)
         await known.network.finalize()
@@ -115,7 +115,7 @@ class TestLostCommits:
         assert await known.nonces() == [(nonce, "used") for nonce in range(4)]
         assert await again(known, evm_desk) == [Parked()]
         await evm_desk.settle()
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
     async def test_a_payment_overtaken_by_a_forgotten_one(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
@@ -126,21 +126,21 @@ class TestLostCommits:
         await known.flag(other, gas=True)
         assert [outcome for _, outcome in await evm_desk.run(GAS)] == [Parked()]
         await known.network.node.call("anvil_dropAllTransactions")
-        await known.unbooked(1, thirsty_evm.address, FINNEY)
+        await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await rounds(known, evm_desk, 4)
         assert (await states(known))[1] == ["final", "expired", "final"]
         assert await known.nonces() == [(0, "used"), (1, "used")]
         assert await again(known, evm_desk) == [Parked()]
         await evm_desk.settle()
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty_evm.address, other.address]
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
 
 class TestPool:
     async def test_what_only_a_pool_holds_is_waited_for(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
-        await known.unbooked(1, thirsty_evm.address, FINNEY)
+        await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         assert await evm_desk.settlement.round() == 1, "a block at a time, as for what is out"
@@ -150,13 +150,13 @@ class TestPool:
         assert await unreconciled(known) == []
         await again(known, evm_desk)
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty_evm.address]
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
     async def test_what_a_pool_shows_now_and_then(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         """Whoever pays meets it, and the confirmation worker does not: no payment goes beside it at once."""
-        txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
+        txid = await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         await known.network.node.call("anvil_dropTransaction", txid)
@@ -198,7 +198,7 @@ class TestPool:
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         """No block takes it, and it would land some day beside the payment that is made now."""
-        txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
+        txid = await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         await starve(known, evm_desk, txid, 5)
@@ -213,13 +213,13 @@ class TestPool:
         await evm_desk.settle()
         assert await known.nonces() == [(0, "used"), (1, "used"), (2, "used")]
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty_evm.address]
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
     async def test_the_one_that_was_filled_lands_after_all(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
         """It, and not the gap, which offers less: it is recorded, and the gap is proved dead."""
-        txid = await known.unbooked(1, thirsty_evm.address, FINNEY)
+        txid = await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.flag(thirsty_evm, gas=True)
         reasons(await evm_desk.run(GAS))
         await starve(known, evm_desk, txid, 5)
@@ -232,7 +232,7 @@ class TestPool:
         (outcome,) = await again(known, evm_desk)
         assert isinstance(outcome, Done)
         assert await known.gaps() == []
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
     async def test_a_node_that_has_nonces_filled_without_end(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch
@@ -304,7 +304,7 @@ class TestRefusedSignatures:
         assert await again(known, evm_desk) == [Parked()]
         await evm_desk.settle()
         assert [one.receiver for one in await known.paid_gas()][1:] == [thirsty_evm.address]
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
     async def test_bytes_that_were_given_up_land(self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
         """Before the gap: nothing is paid beside them, and they are recorded as the payment that they are."""
@@ -323,7 +323,7 @@ class TestRefusedSignatures:
         assert await evm_desk.replacements().round() == 0
         await rounds(known, evm_desk)
         assert len(await known.paid_gas()) == 2
-        await known.assert_books_equal_chain()
+        await known.assert_database_equals_chain()
 
 
 def test_kinds_that_can_be_adopted_have_a_job() -> None:

@@ -24,5 +24,5 @@ async def test_from_flag_to_treasury(world: World, desk: Desk) -> None:
     assert [one.amount for one in await world.swept()] == [250 * USDT]
     assert {row["state"] for row in await world.transfers()} == {"final"}
     assert {row["status"] for row in await world.jobs()} == {"completed"}
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()
     assert (await world.paid_gas())[0].amount >= 5 * TRX

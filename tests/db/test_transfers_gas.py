@@ -262,7 +262,7 @@ class TestTrouble:
         await desk.run(GAS)
         await desk.settle()
         assert sorted(one.receiver for one in await world.paid_gas()) == sorted(wallet.address for wallet in wallets)
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
 
 
 class TestConsolidation:

@@ -1,4 +1,4 @@
-"""Nodes that contradict each other, or themselves, about a payment: nothing is booked until they agree."""
+"""Nodes that contradict each other, or themselves, about a payment: nothing is recorded until they agree."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ def always(desk: Desk | EvmDesk, method: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize("false", [without_effects, failed])
-async def test_a_payment_that_one_node_shows_as_failed_and_another_as_done_is_not_booked(
+async def test_a_payment_that_one_node_shows_as_failed_and_another_as_done_is_not_recorded(
     world: World, desk: Desk, paid: Wallet, false: Any
 ) -> None:
     """It would be decided anew, and paid twice."""
@@ -84,7 +84,7 @@ async def test_a_payment_that_one_node_shows_as_failed_and_another_as_done_is_no
     await desk.settlement.round()
     assert await desk.settlement.tidy() == []
     assert [row["state"] for row in await world.transfers()] == ["final"]
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()
 
 
 async def _as_it_is(result: Any) -> Any:
@@ -105,7 +105,7 @@ async def test_a_failure_that_no_node_confirms_now_waits(world: World, desk: Des
     assert [row["state"] for row in await world.transfers()] == ["final"]
 
 
-async def test_a_failure_that_all_nodes_show_is_booked(evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
+async def test_a_failure_that_all_nodes_show_is_recorded(evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet) -> None:
     await evm_desk.settlement.round()
     await evm_desk.run(JobType.GAS_TOPUP)
     await evm.network.finalize()
@@ -118,7 +118,7 @@ async def test_a_failure_that_all_nodes_show_is_booked(evm: EvmWorld, evm_desk: 
 @pytest.mark.parametrize(
     "false", [lambda ref: replace(ref, id="ab" * 32), lambda ref: replace(ref, number=ref.number + 10**9)]
 )
-async def test_a_final_block_that_only_one_answer_names_is_not_booked_as_read(
+async def test_a_final_block_that_only_one_answer_names_is_not_recorded_as_read(
     world: World, desk: Desk, thirsty: Wallet, false: Any
 ) -> None:
     """No later block would follow it: settlement stood still until a person deleted the row."""

@@ -22,7 +22,7 @@ LOOKUP = "gettransactioninfobyid"
 
 
 async def called_dead(world: World, desk: Desk, *, wallets: int, long_ago: bool = False) -> None:
-    """Top-ups that are final on the chain, and expired by the books; ``long_ago``: each an hour before the next."""
+    """Top-ups that are final on the chain, and expired by the records; ``long_ago``: each an hour before the next."""
     for _ in range(wallets):
         await world.wallet(usdt=250 * USDT)
     await world.devnet.solidify()
@@ -71,7 +71,7 @@ async def test_a_node_without_an_index_buries_nothing(world: World, desk: Desk, 
     Forgetful(desk)
     await desk.new_settlement().round()
     assert await states(world) == (["final"], ["final"])
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()
 
 
 async def test_not_paid_twice_under_one_key(world: World, desk: Desk, thirsty: Wallet) -> None:
@@ -93,7 +93,7 @@ async def test_not_paid_twice_under_one_key(world: World, desk: Desk, thirsty: W
     await desk.settle()
     keys = [row["idempotency_key"] for row in await world.transfers() if row["kind"] == "gas"]
     assert len(await world.paid_gas()) == len(keys)
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()
 
 
 async def test_a_node_that_lags_behind_a_balancer_buries_nothing(world: World, desk: Desk, thirsty: Wallet) -> None:
@@ -202,7 +202,7 @@ async def test_one_buried_that_cannot_be_looked_up_hides_no_other(world: World, 
     assert (await world.attempts())[2]["txid"] in alarm
 
 
-async def test_final_blocks_booked_far_beyond_what_the_nodes_have_raise_an_alarm(
+async def test_final_blocks_recorded_far_beyond_what_the_nodes_have_raise_an_alarm(
     world: World, desk: Desk, thirsty: Wallet
 ) -> None:
     """Of other times, or of another network. Blocks are read no more until the chain has come so far, so that no
@@ -222,7 +222,7 @@ async def test_final_blocks_booked_far_beyond_what_the_nodes_have_raise_an_alarm
     await desk.settlement.round()
     assert await desk.settlement.tidy() == []
     assert await states(world) == (["final"], ["final"])
-    await world.assert_books_equal_chain()
+    await world.assert_database_equals_chain()
 
 
 async def higher(by: int, block: BlockRef) -> BlockRef:
@@ -237,7 +237,7 @@ async def answer(what: Any, _: Any) -> Any:
 
 
 @pytest.mark.parametrize("out", [False, True], ids=["nothing is out", "a payment is out"])
-async def test_a_height_that_a_chain_cannot_have_is_not_booked(
+async def test_a_height_that_a_chain_cannot_have_is_not_recorded(
     world: World, desk: Desk, thirsty: Wallet, out: bool
 ) -> None:
     """Once it was, and somebody had to delete the row by hand."""

@@ -37,7 +37,7 @@ class TestLease:
         await desk.run(GAS, [job])
         await desk.settle()
         assert len(await world.paid_gas()) == 1
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
         assert (await states(world))[0] == ["completed"]
 
     @pytest.mark.parametrize("signed", [False, True])
@@ -137,7 +137,7 @@ class TestLease:
         await desk.run(GAS)
         await desk.settle()
         assert len(await world.paid_gas()) == 1
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
 
 
 class TestResume:
@@ -225,7 +225,7 @@ class TestResume:
         assert len(await world.paid_gas()) == 1
         assert (await states(world))[1] == ["final"]
         assert await requests(world) == ["refused", "signed"]
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
 
     async def test_a_job_that_waits_for_the_chain_cannot_be_cancelled(
         self, world: World, desk: Desk, thirsty: Wallet
@@ -306,7 +306,7 @@ class TestOperators:
         await desk.settle()
         assert [row["idempotency_key"][-2:] for row in await world.transfers()] == [":0", ":1"]
         assert [one.amount for one in await world.swept()] == [250 * USDT]
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
 
     @pytest.mark.parametrize(
         "edit",

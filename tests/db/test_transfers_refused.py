@@ -109,7 +109,7 @@ class TestLater:
         await evm_desk.settle()
         assert await evm.nonces() == [(0, "used"), (1, "used")]
         assert len(await evm.paid_gas()) == 2
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
 
 class TestNever:
@@ -138,7 +138,7 @@ class TestNever:
         assert outcomes == [Parked(), Parked()], "the wallet whose job has failed gets another"
         await evm_desk.settle()
         assert [nonce for nonce, _ in await evm.nonces()] == list(range(len(await evm.paid_gas())))
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     @staticmethod
     async def is_refused(world: World, desk: Desk, over: str) -> None:
@@ -214,7 +214,7 @@ class TestBatch:
         assert await several.swept() == {"USDT": 250 * USDT, "PlainToken": 300, "SilentToken": 400}
         used = await world.rows("SELECT nonce, state FROM nonces WHERE sender = %s ORDER BY nonce", sender)
         assert [(row["nonce"], row["state"]) for row in used] == [(0, "used"), (1, "used"), (2, "used")]
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
 
     @pytest.mark.parametrize("kind", ["later", "never"])
     async def test_on_tron(self, world: World, desk: Desk, kind: str) -> None:

@@ -47,18 +47,18 @@ class TestConfirmations:
         await asyncio.gather(desk.settlement.round(), other_desk.settlement.round())
         assert await states(world) == (["completed"], ["final"], ["final"])
 
-    async def test_a_reader_that_was_overtaken_books_nothing(self, world: World, desk: Desk, thirsty: Wallet) -> None:
+    async def test_a_reader_that_was_overtaken_records_nothing(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         await desk.settlement.round()
-        start = await desk.books.cursor(world.chain_id)
+        start = await desk.settlements.cursor(world.chain_id)
         await desk.run(GAS)
         await desk.settle()
-        head = (await desk.books.cursor(world.chain_id)) or start
+        head = (await desk.settlements.cursor(world.chain_id)) or start
         assert head is not None
         with pytest.raises(CursorMoved):
-            await desk.books.settle_block(world.chain_id, start, head, [])
+            await desk.settlements.settle_block(world.chain_id, start, head, [])
         with pytest.raises(CursorMoved):
-            await desk.books.advance(world.chain_id, start, head)
-        assert await desk.books.cursor(world.chain_id) == head
+            await desk.settlements.advance(world.chain_id, start, head)
+        assert await desk.settlements.cursor(world.chain_id) == head
 
     async def test_an_overtaken_worker_goes_on(
         self, world: World, desk: Desk, other_desk: Desk, thirsty: Wallet
@@ -66,7 +66,7 @@ class TestConfirmations:
         """Its leadership was lost while it waited for a node, with nothing out and with a payment out."""
         await world.devnet.mine(3)
         await desk.settlement.round()
-        cursor = desk.books.cursor
+        cursor = desk.settlements.cursor
 
         async def overtaken(chain_id: int) -> object:
             found = await cursor(chain_id)
@@ -74,13 +74,13 @@ class TestConfirmations:
             await other_desk.settlement.round()
             return found
 
-        desk.books.cursor = overtaken  # type: ignore[method-assign,assignment]
+        desk.settlements.cursor = overtaken  # type: ignore[method-assign,assignment]
         await world.devnet.mine(3)
         assert await desk.settlement.round() == 0
         await desk.run(GAS)
         await world.devnet.mine(3)
         await desk.settlement.round()
-        desk.books.cursor = cursor  # type: ignore[method-assign]
+        desk.settlements.cursor = cursor  # type: ignore[method-assign]
         await desk.settle()
         assert (await states(world))[1] == ["final"]
 
@@ -140,7 +140,7 @@ class TestConfirmations:
         await desk.settle()
         assert (await states(world))[1:] == (["final"], ["expired", "final"])
         assert len(await world.paid_gas()) == 1
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
 
     async def test_after_a_death_the_chain_is_asked_again_before_anything_is_signed(
         self, world: World, desk: Desk, thirsty: Wallet
@@ -173,9 +173,9 @@ class TestConfirmations:
         await desk.settlement.round()
         await desk.run(GAS)
         await world.devnet.mine()
-        (attempt,) = await desk.books.live(world.chain_id)
+        (attempt,) = await desk.settlements.live(world.chain_id)
         await desk.settlement.round()
-        assert not await desk.books.expire(world.chain_id, [attempt], "a wrong proof")
+        assert not await desk.settlements.expire(world.chain_id, [attempt], "a wrong proof")
         assert (await states(world))[1] == ["included"]
 
     async def test_an_open_verdict_changes_nothing(self, world: World, desk: Desk, thirsty: Wallet) -> None:
@@ -209,7 +209,7 @@ class TestConfirmations:
         await desk.new_settlement().round()
         assert await states(world) == (["completed"], ["final"], ["final"])
         assert reads < 20
-        cursor = await desk.books.cursor(world.chain_id)
+        cursor = await desk.settlements.cursor(world.chain_id)
         assert cursor is not None
         assert cursor.number >= 300
 
@@ -235,10 +235,10 @@ class TestConfirmations:
         await desk.settlement.round()
         await desk.run(GAS)
         await world.devnet.mine()
-        (attempt,) = await desk.books.live(world.chain_id)
+        (attempt,) = await desk.settlements.live(world.chain_id)
         finding = await self.found(desk, attempt)
         hollow = FoundAttempt(attempt, replace(finding.result, effects=()))
-        await desk.books.settle_one(hollow)
+        await desk.settlements.settle_one(hollow)
         (transfer,) = await world.transfers()
         assert transfer["state"] == "reverted"
         assert transfer["error_message"].startswith("effect absent")
@@ -250,11 +250,11 @@ class TestConfirmations:
         await desk.settlement.round()
         await desk.run(GAS)
         await world.devnet.mine()
-        (attempt,) = await desk.books.live(world.chain_id)
+        (attempt,) = await desk.settlements.live(world.chain_id)
         finding = await self.found(desk, attempt)
-        assert len(await desk.books.settle_one(finding)) == 1
+        assert len(await desk.settlements.settle_one(finding)) == 1
         before = await world.rows("SELECT * FROM job_logs, transfers, chain_transactions")
-        assert await desk.books.settle_one(finding) == []
+        assert await desk.settlements.settle_one(finding) == []
         assert await world.rows("SELECT * FROM job_logs, transfers, chain_transactions") == before
 
     @staticmethod
@@ -338,7 +338,7 @@ class TestCancelledBetweenTheCommits:
         await desk.settle()
         assert await states(world) == (["cancelled"], ["final"], ["final"])
         assert len(await world.paid_gas()) == 1
-        await world.assert_books_equal_chain()
+        await world.assert_database_equals_chain()
 
     async def test_what_was_never_signed_is_given_up(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         """The signer has written that down, and never signs it."""

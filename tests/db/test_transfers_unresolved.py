@@ -108,7 +108,7 @@ class TestWaitsAlone:
         assert (await states(evm))[1] == ["final"] * 3
         assert await evm_desk.settlement.tidy() == []
         assert len(await evm.paid_gas()) == 3
-        await evm.assert_books_equal_chain()
+        await evm.assert_database_equals_chain()
 
     async def test_nodes_that_disagree_about_one_hold_up_no_other(
         self, evm: EvmWorld, evm_desk: EvmDesk, evm_receipts: Receipts, thirsty_evm: Wallet

@@ -340,9 +340,9 @@ async def test_an_expiry_leaves_its_proof(on_evm: EvmWorld, evm_desk: EvmDesk) -
 
 
 async def test_a_proof_older_than_the_bytes_buries_nothing(on_evm: EvmWorld, evm_desk: EvmDesk) -> None:
-    live = await evm_desk.books.live(on_evm.chain_id)
+    live = await evm_desk.settlements.live(on_evm.chain_id)
     await on_evm.connection.execute("UPDATE chain_transactions SET first_broadcast_at = now() + interval '1 hour'")
-    assert not await evm_desk.books.expire(on_evm.chain_id, live, "a proof of yesterday")
+    assert not await evm_desk.settlements.expire(on_evm.chain_id, live, "a proof of yesterday")
     assert (await states(on_evm))[1:] == (["broadcasting"], ["broadcasting"])
 
 

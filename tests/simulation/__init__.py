@@ -8,7 +8,7 @@ tron, evm    the two networks
 process      a worker with everything of its process; killing it runs none of its clean-up
 fault_plan   the seeded decisions: what is to go wrong where, written down so that a run can be repeated
 storm        what befalls the network, the database and the operators meanwhile
-judge        what must hold in the end, read from the chain first and from the books second
+judge        what must hold in the end, read from the chain first and from the records second
 run          one run: set-up, storm, calm, judgement
 shrink       the fewest decisions that still fail
 """

@@ -76,7 +76,7 @@ def replay(path: Path, database: Database) -> Result:
 
 
 def tell(result: Result) -> None:
-    """What befell it, what is wrong, and the books."""
+    """What befell it, what is wrong, and the records."""
     for decision in result.decisions:
         say(f"  {decision}")
     for line in result.verdict:

@@ -1,4 +1,4 @@
-"""What must hold when a run is over: read from the chain first, and only then held against the books."""
+"""What must hold when a run is over: read from the chain first, and only then held against the records."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ class Judge:
         self._wallets = wallets
 
     def is_settled(self) -> bool:
-        """Nothing is left to do, as far as books and chain say, nor to be read: not every deposit calls for work."""
+        """Nothing is left to do, as far as records and chain say, nor to be read: not every deposit calls for work."""
         (busy,) = self._rows(
             "SELECT EXISTS (SELECT FROM wallets WHERE needs_gas OR needs_consolidation) "
             "OR EXISTS (SELECT FROM transfers WHERE state NOT IN ('final', 'reverted', 'rejected')) "
@@ -41,7 +41,7 @@ class Judge:
         return [
             *self._simulation.faults,
             *self._of_payments(),
-            *self._of_books(),
+            *self._of_records(),
             *self._of_jobs(),
             *self._of_balances(),
         ]
@@ -68,7 +68,7 @@ class Judge:
         known = {row["txid"]: row for row in self._attempts()}
         for sent in self._network.sent_by({self._gas, *self._wallets}):
             if sent.txid not in known:
-                yield f"tx {sent.txid} of {sent.sender} in block {sent.block} is in no book"
+                yield f"tx {sent.txid} of {sent.sender} in block {sent.block} is unrecorded"
         for key, count in self._landed().items():
             if count > 1:
                 yield f"payment {key} was made {count} times"
@@ -107,23 +107,23 @@ class Judge:
     def _is_due(self, wallet: str) -> bool:
         return self._network.balance(wallet, self._network.token.contract) > DUE_FROM
 
-    # -- the books
+    # -- the records
 
-    def _of_books(self) -> Iterator[str]:
-        booked = Counter(
+    def _of_records(self) -> Iterator[str]:
+        recorded = Counter(
             (row["txid"], row["to_address"], int(row["amount"]))
             for row in self._attempts()
             if row["state"] == row["transfer_state"] == "final"
         )
         happened = Counter((one.txid, one.receiver, one.amount) for one in self._ours())
-        for one, count in (booked - happened).items():
-            yield f"booked {count} times more than it happened: {one}"
-        for one, count in (happened - booked).items():
-            yield f"happened {count} times more than it was booked: {one}"
+        for one, count in (recorded - happened).items():
+            yield f"recorded {count} times more than it happened: {one}"
+        for one, count in (happened - recorded).items():
+            yield f"happened {count} times more than it was recorded: {one}"
         fees = {one.txid: one.fee for one in self._network.sent_by({self._gas, *self._wallets})}
         for row in self._attempts():
             if row["state"] in ("final", "reverted") and fees.get(row["txid"]) != int(row["fee_paid"]):
-                yield f"tx {row['txid']} cost {fees.get(row['txid'])}, booked are {row['fee_paid']}"
+                yield f"tx {row['txid']} cost {fees.get(row['txid'])}, recorded are {row['fee_paid']}"
         live = self._rows("SELECT id, state FROM transfers WHERE state NOT IN ('final', 'reverted', 'rejected')")
         for row in live:
             yield f"transfer {row['id']} is still {row['state']}"
@@ -166,7 +166,7 @@ class Judge:
         )
 
     def picture(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """The books as they stand, for whoever has to understand them."""
+        """The records as they stand, for whoever has to understand them."""
         return {
             "jobs": self._rows(
                 "SELECT job_id, status, awaiting_chain, lease, retry_count, run_at::time(0)::text, error_message, "

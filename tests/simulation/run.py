@@ -106,7 +106,7 @@ class Result:
     """Of the run's own time."""
     real_seconds: float
     picture: Any = None
-    """The books, of a run that failed."""
+    """The records, of a run that failed."""
 
     @property
     def failed(self) -> bool:

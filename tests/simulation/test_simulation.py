@@ -50,7 +50,7 @@ class TestItFinds:
         """The one thing that the protocol believes a signer."""
         result, died = self.die_after_sending(simulated, deny=True)
         assert died
-        assert any("is in no book" in line for line in result.verdict)
+        assert any("is unrecorded" in line for line in result.verdict)
 
     def test_bytes_that_are_sent_before_they_are_kept_are_kept_by_who_comes_next(self, simulated: Database) -> None:
         """A node has them, the database has only asked for them: whoever asks again gets the same."""

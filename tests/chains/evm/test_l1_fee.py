@@ -1,4 +1,4 @@
-"""What rollups charge for L1: told beforehand, paid, and booked as paid. On anvil, which charges it as they do."""
+"""What rollups charge for L1: told beforehand, paid, and recorded as paid. On anvil, which charges it as they do."""
 
 from collections.abc import AsyncIterator
 
@@ -34,7 +34,7 @@ async def paying(network: EvmNetwork, coins: int = 10**12, *, tokens: int = 0) -
 
 
 async def paid(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> tuple[int, int, int]:
-    """Make a payment. What it was expected to cost at the most, what it cost the payer, and what is booked."""
+    """Make a payment. What it was expected to cost at the most, what it cost the payer, and what is recorded."""
     held = await network.node.balance(payment.sender, None, "latest")
     signed = await network.sign(provider, payment, PAYER)
     await provider.broadcast(signed)
@@ -52,16 +52,16 @@ async def paid(network: EvmNetwork, provider: EvmProvider, payment: Payment) -> 
 
 
 @pytest.mark.parametrize("tokens", [0, 250_000_000])
-async def test_it_is_reckoned_with_paid_and_booked(chain: Rollup, tokens: int) -> None:
+async def test_it_is_reckoned_with_paid_and_recorded(chain: Rollup, tokens: int) -> None:
     payment = await paying(chain.network, tokens=tokens)
     await chain.charge(L1, scalar=SCALAR, constant=CONSTANT)
     provider = chain.network.provider()
     estimate = await provider.estimate(payment)
     assert estimate.l1_fee == with_margin(L1 + estimate.gas_limit * SCALAR // 10**6 + CONSTANT, 50)
     assert estimate.fee == estimate.gas_limit * estimate.max_fee + estimate.l1_fee == estimate.highest
-    cap, cost, booked = await paid(chain.network, provider, payment)
+    cap, cost, recorded = await paid(chain.network, provider, payment)
     assert cap == estimate.fee
-    assert booked == cost
+    assert recorded == cost
     assert L1 < cost < cap
 
 
@@ -74,8 +74,8 @@ async def test_a_sender_that_lacks_it_is_told_what_is_missing(chain: Rollup) -> 
     assert short.value.needed == 1_000 + 21_000 * 20 + L1 * 150 // 100
     await chain.charge(L1, told=L1 * 2 // 3)
     provider = chain.network.provider()
-    _, cost, booked = await paid(chain.network, provider, payment)
-    assert cost == booked
+    _, cost, recorded = await paid(chain.network, provider, payment)
+    assert cost == recorded
 
 
 async def test_the_oracle_is_asked_about_the_very_bytes(chain: Rollup) -> None:

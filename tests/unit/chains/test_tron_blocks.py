@@ -125,7 +125,7 @@ async def test_a_log_keeps_its_place_behind_logs_that_are_no_transfer() -> None:
 
 @pytest.mark.parametrize("what", ["fee", "amount"])
 async def test_negative_sums_are_no_answer(what: str) -> None:
-    """The books would refuse them, and whoever writes the books would end with that."""
+    """The records would refuse them, and whoever writes the records would end with that."""
     log = transfer_log(TOKEN)
     if what == "amount":
         log["data"] = "-" + log["data"][1:]
