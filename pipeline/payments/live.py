@@ -85,7 +85,7 @@ def _live_transfer(row: Mapping[str, Any]) -> LiveTransfer:
 
 
 def signed_from_row(row: Mapping[str, Any]) -> SignedTransaction:
-    """The bytes as they were kept, with what is needed to prove their fate."""
+    """The bytes as they were kept, with what is needed to prove how they ended."""
     return SignedTransaction(
         txid=row["txid"],
         raw=bytes(row["signed_bytes"]),
