@@ -1,4 +1,4 @@
--- What payments cost is added up by chain, kind and hour as they settle, and no signature is asked for far more than that:
+-- The fees of payments are added up by chain, kind and hour as they settle, and no signature is asked for far more than that:
 -- at most chains.fee_rise_max times the average of the last 24 hours (FP008). So whoever names prices, a node that lies or
 -- somebody who edits chains.fees, cannot make a payment cost many times what the chain charged until now.
 --

@@ -1,4 +1,4 @@
--- Who waits for a lock, and for whom: for processes that tell it while it lasts, and for `doctor`.
+-- Who waits for a lock, and for whom: for processes that report it while it lasts, and for `doctor`.
 
 -- Sessions of workers, and of the owner, that have waited for a lock for longer than that, with each session that keeps them
 -- waiting. Times are NULL where the owner of this schema may not see them (pg_read_all_stats).

@@ -1,4 +1,4 @@
--- What is told of jobs: how often one failed, and how many there are. What operators do to them is in admin_jobs.sql.
+-- Figures about jobs: how often one failed, and how many there are. What operators do to them is in admin_jobs.sql.
 
 -- What went wrong with a job, to be merged into its data: `history`, the last 20 failures, and `history_count`, how many there
 -- were. A job that fails for ever must not grow for ever: every claim would carry all of it.

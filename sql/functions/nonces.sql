@@ -1,4 +1,4 @@
--- Handing out nonces.
+-- Reserving nonces, giving them back, and declaring them void.
 --
 -- Guarantees: one at a time per chain and sender (lock_sender), so that no two payments ever get the same;
 -- always the next after all that are recorded, and none while the chain shows transactions of the sender that are not

@@ -1,4 +1,4 @@
--- Senders that pay nothing until a person has looked, or until they are reconciled with the chain.
+-- Senders that pay nothing until an operator releases them, or until they are reconciled with the chain.
 SELECT c.name AS chain, s.sender,
        coalesce(concat_ws('; ', s.frozen, s.stuck), '')
        || CASE WHEN s.frozen IS NULL AND s.stuck IS NULL
