@@ -1,5 +1,5 @@
--- What an operator does after `flagpost adopt` with wallets that had a job under way: once it is known whether that job paid, it
--- gets its derivation index back, is read afresh, and may be paid again.
+-- What an operator does after `flagpost adopt` with wallets that had a job under way: once it is known whether that job paid, the
+-- wallet gets its derivation index back, is read afresh, and may be paid again.
 --
 -- Guarantees: an index is given back only to a wallet that lost it when the database was adopted; admin_actions says to which.
 

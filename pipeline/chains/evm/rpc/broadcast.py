@@ -60,7 +60,7 @@ async def send(node: EvmNode, signed: SignedTransaction) -> BroadcastReply:
         echoed = hash_text(answer, "the hash")
     if echoed != signed.txid:
         raise InconsistentNode(f"node {node.name} answered the broadcast of {signed.txid} with hash {echoed}")
-    return BroadcastReply(BroadcastOutcome.ACCEPTED, "accepted")
+    return BroadcastReply(BroadcastOutcome.ACCEPTED, "OK")
 
 
 def _refusal(error: RpcError) -> BroadcastReply:
