@@ -32,7 +32,8 @@ from pipeline.queue.queue import JobQueue
 from pipeline.queue.schedule import Scan
 from pipeline.settings import Settings
 from pipeline.workers.executor import Executor
-from pipeline.workers.runtime import Runtime, serve
+from pipeline.workers.runtime import Runtime
+from pipeline.workers.serve import serve
 
 
 class Idler(Executor):

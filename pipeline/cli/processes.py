@@ -7,7 +7,8 @@ import typer
 
 from pipeline.embedded.cluster import with_database
 from pipeline.settings import Settings
-from pipeline.workers.runtime import Worker, serve
+from pipeline.workers.runtime import Worker
+from pipeline.workers.serve import serve
 
 ChainOption = Annotated[
     list[str] | None, typer.Option("--chain", help="Only this chain (may be repeated); default: every active one.")

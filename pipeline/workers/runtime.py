@@ -9,8 +9,6 @@ nobody has to sleep to see it.
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -167,10 +165,10 @@ class Runtime(Process):
             logger.warning("{}: sequences were not compared: {}", self.worker.type, reason(error))
 
     async def _work(self) -> None:
-        watchers = [self._heartbeats(), self._say_alive_without_session()]
+        watchers = {"heartbeats": self._heartbeats(), "lost session": self._say_alive_without_session()}
         if self.worker.role in RESCUING_ROLES:
-            watchers.append(self.rescue.keep_checking())
-        watching = [asyncio.create_task(watcher) for watcher in watchers]
+            watchers["rescue"] = self.rescue.keep_checking()
+        watching = [asyncio.create_task(watcher, name=name) for name, watcher in watchers.items()]
         working = asyncio.create_task(self.worker.run(self), name=self.worker.type)
         self.ready.set()
         logger.info("{}: ready as {}{}", self.worker.type, self.registration.slot, " (paused)" if self.paused else "")
@@ -311,50 +309,3 @@ class Runtime(Process):
     def _announce(self) -> None:
         for callback in self._watchers:
             callback()
-
-
-def serve(settings: Settings, worker: Worker, **options: Any) -> int:
-    """Run a worker as this process until a signal ends it; the exit code.
-
-    The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once, and so does the end
-    of its patience: the driver waits for the answer to every question that it cancels, also where none ever comes.
-    """
-    return asyncio.Runner(loop_factory=_loop_factory()).run(_serve(settings, worker, options))
-
-
-async def _serve(settings: Settings, worker: Worker, options: Mapping[str, Any]) -> int:
-    runtime = Runtime(settings, worker, **options)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, runtime, number)
-    try:
-        await runtime.run()
-    except Exception as error:
-        # Errors of our own are written for people; anything else is a fault, and its traceback is wanted.
-        ours = type(error).__module__.startswith("pipeline.")
-        logger.opt(exception=None if ours else error).error("{}: failed: {}", worker.type, reason(error))
-        return 1
-    return 0
-
-
-def _on_signal(runtime: Runtime, number: signal.Signals) -> None:
-    if runtime.stopping.is_set():
-        os._exit(128 + number)
-    runtime.stop()
-    patience = runtime.grace_seconds + 2 * HAND_BACK_SECONDS
-    asyncio.get_running_loop().call_later(patience, _break_off, runtime, number)
-
-
-def _break_off(runtime: Runtime, number: signal.Signals) -> None:
-    """As SIGKILL would: whatever is held is rescued."""
-    logger.error("{}: does not end; it is cancelled", runtime.worker.type)
-    os._exit(128 + number)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # not there on Windows
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

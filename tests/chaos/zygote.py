@@ -22,7 +22,8 @@ from pipeline.chains.tron.provider import TronProvider
 from pipeline.log import configure_logging
 from pipeline.settings import Settings
 from pipeline.workers import confirmations, consolidation, gas_topup
-from pipeline.workers.runtime import Worker, serve
+from pipeline.workers.runtime import Worker
+from pipeline.workers.serve import serve
 from pipeline.workers.sweep import Sweep
 from pipeline.workers.sync import Sync
 from tests.chaos.hosts import enter_namespace

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from pipeline.queue.jobs import Done, Job, JobType, Outcome
 from pipeline.settings import Settings
 from pipeline.workers.executor import Executor
-from pipeline.workers.runtime import Runtime, serve
+from pipeline.workers.runtime import Runtime
+from pipeline.workers.serve import serve
 
 
 def say(text: str) -> None:
