@@ -16,7 +16,7 @@ from pipeline.payments.states import (
     RequestState,
     TransferState,
 )
-from tests.db.money import ask, new_attempt, new_job, new_transfer, read_past_the_expiration
+from tests.db.money import ask, keep, new_attempt, new_job, new_transfer, read_past_the_expiration
 from tests.db.sessions import rows, value
 from tests.seed import Chain, add_wallets
 
@@ -401,6 +401,7 @@ async def test_signing_requests(connection: Connection, tron: Chain) -> None:
     """Asked, and then signed or refused, once; and what was asked for never becomes something else."""
     (wallet,) = await add_wallets(connection, tron, 1)
     request = await ask(connection, await new_transfer(connection, tron, wallet))
+    await keep(connection, request)  # none becomes signed without its bytes
     allowed = set()
     for start in RequestState:
         await connection.execute("SET session_replication_role = replica")
