@@ -1,4 +1,5 @@
-"""Takes over a database that has the runbooks' own tables: one transaction, rehearsed by rolling it back.
+"""Takes over a database that has the runbooks' own tables: one transaction, rehearsed by rolling it back. The runbooks
+are what operators worked by before Flagpost; their scripts made user_wallets, job_logs and more.
 
 The old tables move whole into the schema ``adopted``. The schema of this version is created, and their rows are written
 into it under their old ids. Foreign keys are re-pointed and policies created anew, and every row is looked for. What

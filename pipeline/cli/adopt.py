@@ -1,4 +1,4 @@
-"""``flagpost adopt``: takes over a database that has the runbooks' own tables."""
+"""``flagpost adopt``: takes over a database that was set up by other scripts (the runbooks)."""
 
 import asyncio
 from typing import Annotated, Any
@@ -38,7 +38,8 @@ def adopt(
     ] = FIRST_INDICES,
     as_json: JsonOption = False,
 ) -> None:
-    """Take over a database that has the runbooks' own tables: user_wallets, job_logs, admin_actions, system_config.
+    """Take over a database that has tables of your own by these names: user_wallets, job_logs, admin_actions,
+    system_config.
 
     Without --apply everything is done, rolled back and printed; the old tables are locked meanwhile. Stop the old
     workers first. Every row keeps its id; foreign keys on user_wallets refer to wallets from then on; the
@@ -134,9 +135,9 @@ def _print(adoption: Adoption) -> None:
     ]
     _list("jobs of unknown state, cancelled and never run again", WARN, unknown)
     _list("wallets frozen until released (flagpost adopt frozen)", WARN, adoption.frozen)
-    _list("policies that cannot be kept", WARN, adoption.policies_left)
-    _list("stays with the old tables; make it anew where it is wanted", WARN, adoption.left)
-    _list("to know", NOTE, adoption.notes)
+    _list("policies not kept", WARN, adoption.policies_left)
+    _list("left on the old tables; make anew what is still wanted", WARN, adoption.left)
+    _list("notes", NOTE, adoption.notes)
     if adoption.applied:
         out.print(f"adopted; the old tables are in the schema adopted: {', '.join(adoption.tables)}")
         out.print("next: flagpost doctor")
@@ -147,7 +148,7 @@ def _print(adoption: Adoption) -> None:
 def _list(title: str, mark: str, lines: list[str]) -> None:
     if not lines:
         return
-    out.print(f"{mark} {len(lines)} {title}:")
+    out.print(f"{mark} {title}: {len(lines)}")
     for line in lines[:MOST_SHOWN]:
         out.print(f"    {escape(line)}")
     if len(lines) > MOST_SHOWN:

@@ -40,7 +40,7 @@ COMMANDS = {
     "wallets": CommandEntry("wallets", "Deposit wallets: add, derive, import, list, set flags.", DAILY),
     "jobs": CommandEntry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", DAILY),
     "migrate": CommandEntry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
-    "adopt": CommandEntry("adopt", "Take over a database that has the runbooks' own tables; a dry run first.", OPERATE),
+    "adopt": CommandEntry("adopt", "Take over a database with user_wallets of your own; a dry run first.", OPERATE),
     "chains": CommandEntry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
     "assets": CommandEntry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
     "config": CommandEntry("config", "Settings: show, set. Running processes obey at once.", OPERATE),

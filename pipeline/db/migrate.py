@@ -306,6 +306,8 @@ def _explain(connection: Connection, name: str, text: str, error: psycopg.Error)
             f"{user} has to own the database {database} and be allowed to create roles: "
             f"ALTER DATABASE {database} OWNER TO {user}; ALTER ROLE {user} CREATEROLE"
         )
+    if isinstance(error, errors.DuplicateTable | errors.WrongObjectType):
+        parts.append("nothing was changed; where tables of your own have these names, take them over: flagpost adopt")
     return "\n  ".join(parts)
 
 

@@ -392,6 +392,9 @@ async def test_an_owner_who_is_no_superuser_adopts(old: Db, settings: Settings, 
 def test_the_command_tries_adopts_and_releases(shell: Shell, empty_database: str) -> None:
     fill(empty_database)
     shell.env.setenv("DATABASE_URL", empty_database)
+    assert "flagpost adopt" in shell.fails("migrate")
+    (schema,) = [one for one in shell("doctor", "--json").json["checks"] if one["check"] == "schema"]
+    assert "flagpost adopt" in schema["todo"]
     said = shell.fails("adopt")
     assert "--network 'TRX mainnet=CHAIN'" in said
     assert "was not changed" in said

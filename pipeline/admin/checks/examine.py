@@ -129,7 +129,10 @@ def _check_schema(found: Findings, installed: int) -> bool:
     """Whether the database is of this version: of another one nothing else can be asked."""
     wanted = Schema.of_this_version().version
     if installed < wanted:
-        found.fail("schema", f"the schema is at version {installed}, this is {wanted}", "run: flagpost migrate")
+        todo = "run: flagpost migrate"
+        if installed == 0:
+            todo += "; if it has tables user_wallets and job_logs of your own: flagpost adopt (a dry run)"
+        found.fail("schema", f"the schema is at version {installed}, this is {wanted}", todo)
     elif installed > wanted:
         found.fail("schema", f"the schema is at version {installed}, newer than this {wanted}", "upgrade Flagpost")
     else:
