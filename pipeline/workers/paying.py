@@ -17,8 +17,8 @@ from pipeline.chains.provider import Provider
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.payments.crashpoints import arm
 from pipeline.payments.discipline.discipline import discipline_of
+from pipeline.payments.send.fee_alarm import FeeAlarm
 from pipeline.payments.send.handler import PayingHandler
-from pipeline.payments.send.prices import PriceWatch
 from pipeline.payments.send.replacement_store import ReplacementStore
 from pipeline.payments.send.replacements import Replacements
 from pipeline.payments.send.sender import Sender
@@ -128,14 +128,14 @@ class Paying(ChainWork):
     ) -> None:
         super().__init__(runtime, row, provider)
         self._sender = sender
-        sender.prices = PriceWatch(self._tell)
+        sender.fee_alarm = FeeAlarm(self._tell)
         self._serve = serve
         self._kind = kind
         self._begin(f"paying on {row.name}")
 
     def _tell(self, alarm: str) -> None:
         """Show it in the registry."""
-        self._runtime.troubles.say(f"prices of {self.row.name}", alarm)
+        self._runtime.troubles.say(f"fees of {self.row.name}", alarm)
 
     def _ended(self) -> None:
         """Take no new job for this chain; a payment that is being made is finished at the nodes it began with."""

@@ -1,6 +1,6 @@
 """What a payment on EVM waits for without using up an attempt: coins in the gas wallet, a gas price under the cap."""
 
-from pipeline.payments.send.prices import LONGEST_SECONDS, PriceWatch
+from pipeline.payments.send.fee_alarm import LONGEST_SECONDS, FeeAlarm
 from pipeline.queue.jobs import Defer, JobType, Parked
 from tests.chaos.evm_world import FEES, FINNEY, EvmDesk, EvmWorld
 
@@ -48,7 +48,7 @@ async def test_gas_above_the_cap_is_waited_for(evm: EvmWorld, evm_desk: EvmDesk)
     await evm.price(5 * FEES["cap"])
     told: list[str] = []
     times = iter((0.0, LONGEST_SECONDS))
-    evm_desk.sender.prices = PriceWatch(told.append, lambda: next(times))
+    evm_desk.sender.fee_alarm = FeeAlarm(told.append, lambda: next(times))
 
     ((_, outcome),) = await evm_desk.run(GAS)
     assert isinstance(outcome, Defer)

@@ -47,7 +47,7 @@ async def estimates(
         return estimate
 
     priced = await asyncio.gather(*map(one, payments))
-    sender.prices.note(terms.chain, priced)
+    sender.fee_alarm.note(terms.chain, priced)
     return priced
 
 

@@ -26,7 +26,7 @@ from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
 from pipeline.payments.discipline.discipline import Discipline
 from pipeline.payments.intents import Context, Intent
 from pipeline.payments.send.claimed import Claimed, Order, Orders
-from pipeline.payments.send.prices import PriceWatch
+from pipeline.payments.send.fee_alarm import FeeAlarm
 from pipeline.payments.send.refusals import UnfinishedNonce, UnknownTransactions
 from pipeline.payments.send.request_store import Ask, Place
 from pipeline.payments.send.signatures import Answered, Signatures
@@ -58,7 +58,7 @@ class Sender:
         self.signatures = Signatures(store, provider, signer, rules.policy.network)
         self._signer = signer
         self._family = rules.policy.network.family
-        self.prices = PriceWatch()
+        self.fee_alarm = FeeAlarm()
         """Whether the chain's fees keep all payments waiting."""
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By address, who of this process is between the two commits: the others wait here and not in the database,

@@ -1,5 +1,5 @@
-"""Whether a chain's fees keep everything waiting: jobs wait each with its reason and use up no attempt, so that nobody
-would hear of it."""
+"""The alarm that a chain's fees have been above our limits for long. Each job waits with its reason and uses up no
+attempt, so that nobody would hear of it. Fees are decided by the provider (``chains/<family>/rpc/fees.py``)."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ LONGEST_SECONDS = 3600.0
 """How long fees may be above the limits until an alarm; it is repeated after as long."""
 
 
-def _untold(_: str) -> None:
+def _unheard(_: str) -> None:
     """Where no registry is at hand."""
 
 
-class PriceWatch:
-    """The prices of one chain as one process meets them."""
+class FeeAlarm:
+    """Of one chain and one process."""
 
-    def __init__(self, tell: Callable[[str], None] = _untold, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tell: Callable[[str], None] = _unheard, clock: Callable[[], float] = time.monotonic) -> None:
         """``tell`` shows an alarm to operators (worker_registry); an empty one once it is over."""
         self._tell = tell
         self._clock = clock
@@ -31,7 +31,7 @@ class PriceWatch:
         self._throttle = LogThrottle(LONGEST_SECONDS)
 
     def note(self, chain: str, priced: Sequence[Fee | Exception]) -> None:
-        """What payments of one moment cost, or why they have no price."""
+        """``priced``: what payments of one moment cost, or why no fee could be had."""
         expensive = [one for one in priced if isinstance(one, FeeCapTooLow)]
         if any(not isinstance(one, Exception) for one in priced):
             self._since = None
