@@ -92,7 +92,7 @@ BEGIN
     IF wrong IS NOT NULL AND NOT NEW.found_on_chain THEN
         RAISE EXCEPTION 'transfer % has to wait: %', NEW.idempotency_key, wrong USING
             ERRCODE = 'FP007',
-            HINT = 'The confirmation worker reads the blocks, and nonces are filled by who has the keys; see that both run.';
+            HINT = 'confirmations reads the blocks, gas-topup and consolidation fill gaps; check that they run: flagpost doctor';
     END IF;
     RETURN NEW;
 END

@@ -148,8 +148,8 @@ async def _adopt(
         raise AdoptionRefused(reading.problems)
     tell(f"writing {len(reading.wallets)} wallets")
     await _write(connection, adoption, reading)
-    if without_hold := await fetch(connection, "adopt/jobs_without_hold"):
-        raise AdoptionRefused([_without_hold(row) for row in without_hold])
+    if not_frozen := await fetch(connection, "adopt/jobs_not_frozen"):
+        raise AdoptionRefused([_not_frozen(row) for row in not_frozen])
 
     tell("re-pointing foreign keys and policies")
     links = await relink(connection)
@@ -326,7 +326,7 @@ def _others(sessions: Sequence[Mapping[str, Any]]) -> str:
     return f"other sessions are connected: {named}. Stop old workers among them first: they would pay, too"
 
 
-def _without_hold(row: Mapping[str, Any]) -> str:
+def _not_frozen(row: Mapping[str, Any]) -> str:
     return (
         f"job {row['job_id']} is {row['status']}, of type '{row['job_type']}', which Flagpost has not, and names our "
         f"wallet {row['wallet']}: find out whether it paid, and set its status to completed, failed or cancelled"

@@ -89,7 +89,7 @@ def list_jobs(
         err.print("no job matches")
         return
     print_table(
-        ("job", "status", "wallet", "by", "try", "created", "took", "outcome"),
+        ("job", "status", "wallet", "by", "failures", "created", "took", "outcome"),
         [_list_row(row) for row in rows],
     )
     counts = Counter(row["status"] for row in rows)
@@ -249,7 +249,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("runs at", _moment(row["run_at"]) if row["status"] in ("pending", "retrying") else None),
         ("started", _moment(row["started_at"])),
         ("finished", _moment(row["completed_at"])),
-        ("retries", f"{row['retry_count']} of {row['max_retries']}"),
+        ("failures", f"{row['retry_count']} of {row['max_retries']} attempts"),
         ("held by", f"worker {row['leased_by']} until {_moment(row['lease_deadline'])}" if row["leased_by"] else None),
         ("says", row["error_message"]),
     ]

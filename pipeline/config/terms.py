@@ -109,7 +109,7 @@ ASSET_TERMS: Mapping[str, _Column] = {
     "consolidate_execute_min": _Column(TermKind.AMOUNT, "Smallest balance that a consolidation moves"),
     "transfer_tolerance": _Column(
         TermKind.AMOUNT,
-        "Raw units a transfer may arrive short and still count as made (share-based tokens such as stETH)",
+        "How much less than was sent may arrive: 10 raw units at the most (share-based tokens such as stETH)",
     ),
 }
 

@@ -50,7 +50,7 @@ class Cycle:
     """Jobs that this process took from dead and silent workers since the cycle before. Others take them, too, and count
     them in their own stats (``rescue``)."""
     silent_workers: int = 0
-    """Workers that it was the first to miss."""
+    """Workers that it was the first to find dead or silent."""
     healed: Mapping[str, int] = field(default_factory=dict)
     """What triggers had not done and this cycle did, by kind (``repairs``); empty when there was nothing."""
 
@@ -163,7 +163,8 @@ class Sweep:
             summarise = partial(self._summarise, started_at, cycle)
             live = await self._statements.ask("sweep/summary", "writing the summary", summarise)
         logger.info(
-            "sweep: {} missed events{}, {} failed jobs tried again, {} jobs rescued, {} workers silent; live jobs: {}",
+            "sweep: {} missed events{}, {} failed jobs tried again, {} jobs rescued, {} workers dead or silent; "
+            "live jobs: {}",
             cycle.missed_events,
             f" ({_listed(missed)})" if cycle.missed_events else "",
             after_failure,

@@ -4,7 +4,7 @@
 \pset linestyle unicode
 \pset null '-'
 \echo
-\echo 'Nonces by sender'
+\echo 'Nonces of senders that have a reserved, void or lost one'
 SELECT c.name AS chain, n.sender, max(n.nonce) + 1 AS next,
        count(*) FILTER (WHERE n.state = 'reserved') AS reserved,
        count(*) FILTER (WHERE n.state = 'used') AS used,

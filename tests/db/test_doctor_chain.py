@@ -76,7 +76,7 @@ def sql(database: str) -> Iterator[Callable[..., Any]]:
 def test_one_node_is_told_and_two_that_agree_are_well(nile: Shell, network: Network) -> None:
     (one, note) = sorted(said(nile, "nile.node"))
     assert note[0] == "ok"
-    assert one == ("note", "nile has one node: while that is silent, nothing is read and nothing is paid")
+    assert one == ("note", "nile has one node: while it does not answer, nothing is read and nothing is paid")
     second = network.ask(lambda client: client.start_node("second"))
     nile.env.setenv("FLAGPOST_NODES_NILE", f"{network.url},{second.url}")
     assert [level for level, _ in said(nile, "nile.node")] == ["ok", "ok"]

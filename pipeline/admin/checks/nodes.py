@@ -63,7 +63,7 @@ async def check_nodes(found: Findings, context: ChainContext) -> Provider | None
         )
         return None
     if len(nodes) == 1:
-        found.note(check, f"{context.name} has one node: while that is silent, nothing is read and nothing is paid")
+        found.note(check, f"{context.name} has one node: while it does not answer, nothing is read and nothing is paid")
     answers = [(node, await _check_node(found, context, node)) for node in nodes]
     good = {node: heads for node, heads in answers if heads is not None}
     _compare_nodes(found, context, list(good.values()))

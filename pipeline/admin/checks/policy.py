@@ -94,8 +94,8 @@ def _check_ceilings(found: Findings, chain: str, known: NetworkPolicy, ledger: S
         except (LedgerUnavailable, OSError):
             return  # said of policy.ledger
         said = (
-            f"{chain}: {known.human(spent)} coins signed away by the {whose} in 24 hours, "
-            f"of {known.human(known.day_max)} (day_max on this host)"
+            f"{chain}: {known.human(spent)} of the native coin signed for by the {whose} in 24 hours; "
+            f"day_max of this host is {known.human(known.day_max)}"
         )
         todo = "find out by what (sql/inspect/gas_spending.sql); if it is meant to be, raise day_max in the policy file"
         if spent + known.fee_max > known.day_max:

@@ -37,7 +37,7 @@ _FEES_PAUSE_SECONDS = 30.0
 _DATABASE_PAUSE_SECONDS = 1.0
 """Counted from when the database takes the outcome: payments go on a second after it is back."""
 _REFUSED_PAUSE_SECONDS = 60.0
-_HELD_PAUSE_SECONDS = 60.0
+_BLOCKED_SENDER_PAUSE_SECONDS = 60.0
 """An operator has to act; the confirmation worker says so in the log and in worker_registry."""
 _RETRY_SECONDS = 1.0
 EMPTY_GAS_WALLET_SECONDS = 30.0
@@ -73,7 +73,7 @@ def outcome_of(job: Job, trouble: Exception) -> Outcome:
             logger.warning("{}: {}", job, trouble)
             return Defer(_CHAIN_PAUSE_SECONDS, str(trouble))
         case SenderFrozen() | SenderStuck():
-            return Defer(_HELD_PAUSE_SECONDS, str(trouble))
+            return Defer(_BLOCKED_SENDER_PAUSE_SECONDS, str(trouble))
         case SigningRefused():
             return Failed(str(trouble))
         case ChainError():

@@ -1,4 +1,5 @@
-"""Why the database did not let a step happen: its SQLSTATE as an exception that says what to do."""
+"""Why the database did not let a step happen: its SQLSTATE as an exception that says what to do. What a signer refuses
+is in ``signatures``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
             return BudgetExhausted(message)
         case "FP005":  # sql/functions/nonces: beyond what is recorded
             return UnknownTransactions(message)
-        case "FP006" | "FP012":  # sql/functions/nonces: held for people; gas for a wallet that is
+        case "FP006" | "FP012":  # sql/functions/nonces: frozen; triggers/gas_for_frozen_wallets: gas for one that is
             return SenderFrozen(message)
         case "FP007":  # triggers/money_enters: a refused signature
             return MayStillLand(message)
@@ -94,5 +95,5 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
         case "FP013":  # sql/functions/nonces: a reserved nonce without bytes
             return UnfinishedNonce(message)
         case "23505" if error.diag.constraint_name == "transfers_idempotency_key_key":
-            return StateChanged(message)  # another worker has thought of the very same payment, and its way is over
+            return StateChanged(message)  # another worker inserted this very payment, and it has ended
     return None

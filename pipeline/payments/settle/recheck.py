@@ -37,7 +37,8 @@ class ExpiredRecheck:
             if result is not None:
                 alarms.append(
                     f"tx {one.txid} of transfer {one.transfer_id} is stored as {one.state} and stands in final "
-                    f"block {result.block.number}: pause the system and compare transfers with the chain"
+                    f"block {result.block.number}: pause the system (flagpost config set paused true) and compare "
+                    "transfers with the chain"
                 )
                 logger.critical("{}", alarms[-1])
         return alarms

@@ -1,5 +1,5 @@
 -- Makes due at once the balances of a chain that are scheduled for later than any rule schedules them: the chain's interval, an hour
--- after errors, and ten minutes of air; and unlocks those that are locked for longer than any sync locks them (an hour at the
+-- after errors, and a margin of ten minutes; and unlocks those that are locked for longer than any sync locks them (an hour at the
 -- most). The clock was wrong when they were written, or the interval has been shortened since. How many there were.
 --
 -- Guarantees: a few probes of wallet_balances_due where all is well; at most %(rows)s balances of an asset each time; rows that

@@ -1,4 +1,4 @@
--- Wallets with what they hold, newest flags first, for `flagpost wallets list`.
+-- Wallets with what they hold, flagged ones first, for `flagpost wallets list`.
 -- Guarantees: one row per wallet, also for one without balances; every filter is optional; amounts as stored (raw text).
 -- Parameters: chain, needs_gas, needs_consolidation, foreign, address (a piece of it), limit; NULL means "any".
 SELECT w.id, c.name AS chain, w.address, w.user_id, w.derivation_index, w.needs_gas, w.needs_consolidation,

@@ -1,7 +1,0 @@
--- Jobs of unknown state that name a wallet of ours, and of a type that this version has not: they are not taken over, so that nothing
--- would say why the wallet is held, nor release it.
-SELECT coalesce(row ->> 'job_id', id::text) AS job_id, coalesce(job_type, 'none') AS job_type, coalesce(old_status, 'none') AS status,
-       coalesce(row ->> 'wallet_address', row ->> 'wallet_id') AS wallet
-FROM adopting_jobs
-WHERE is_unknown AND NOT is_known AND frozen IS NOT NULL
-ORDER BY row ->> 'created_at', id;
