@@ -15,12 +15,11 @@ from pipeline.admin import wallets
 from pipeline.admin.addresses import canonical_address, own_branch
 from pipeline.admin.chains import find as find_chain
 from pipeline.admin.errors import ActionError
-from pipeline.admin.session import database
+from pipeline.admin.refusals import act
 from pipeline.admin.wallets import MAX_DERIVE, AddedWallet, NewWallet, OwnAddresses
 from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, usage
 from pipeline.cli.wallet_file import Problem, WalletEntry, read_wallets
-from pipeline.db.statements import statement
 from pipeline.keys.derivation import FIRST_USER_INDEX, MAX_INDEX, PublicBranch
 from pipeline.settings import Settings, SettingsError
 from pipeline.units import parse_raw, to_human
@@ -228,13 +227,18 @@ def list_wallets(
         "foreign": foreign,
         "limit": limit,
     }
-    with database(Settings.load(), "wallets list") as connection:
-        rows = connection.execute(statement("wallets/list"), filters).fetchall()
+
+    async def read(connection: AsyncConnection[Any]) -> list[DictRow]:
+        if chain is not None:
+            await find_chain(connection, chain)
+        return await act(connection, "wallets/list", **filters)
+
+    rows = run_action(Settings.load(), "wallets list", read)
     if as_json:
         print_json(rows)
         return
     if not rows:
-        err.print("no wallet matches; add some with: flagpost wallets derive --count 10")
+        err.print("no wallet matches; derive some: flagpost wallets derive --count 10")
         return
     print_table(
         ("chain", "address", "index", "holds", "flags", "read", "last error"),

@@ -71,7 +71,9 @@ BEGIN
     SELECT s.* INTO line FROM senders s JOIN chains c ON c.id = s.chain_id
     WHERE c.name = release_sender.chain AND s.sender = release_sender.sender
     FOR UPDATE OF s;
-    IF line.sender IS NULL OR (line.frozen IS NULL AND line.stuck IS NULL AND line.unknown_below IS NULL) THEN
+    IF NOT EXISTS (SELECT FROM chains c WHERE c.name = release_sender.chain) THEN
+        RAISE EXCEPTION 'no chain is called "%"', chain USING ERRCODE = 'no_data_found', HINT = 'See: flagpost chains list';
+    ELSIF line.sender IS NULL OR (line.frozen IS NULL AND line.stuck IS NULL AND line.unknown_below IS NULL) THEN
         RAISE EXCEPTION 'sender "%" is not frozen on chain "%", nor stuck', sender, chain USING
             ERRCODE = 'no_data_found',
             HINT = 'flagpost senders list prints those that are.';

@@ -95,6 +95,7 @@ def test_a_sender_is_listed_and_released(shell: Shell, sql) -> None:
     assert (listed["chain"], listed["sender"], listed["reason"]) == ("tron", SOMEBODY, "a payment that is none of ours")
     assert "may pay again" in shell("senders", "release", "tron", SOMEBODY).out
     assert "is not frozen" in shell.fails("senders", "release", "tron", SOMEBODY)
+    assert "no chain is called" in shell.fails("senders", "release", "tronn", SOMEBODY)
     ((action, target, details),) = sql("SELECT action_type, target_id, details FROM admin_actions")
     assert (action, target) == ("sender.release", f"tron/{SOMEBODY}")
     assert details["before"]["frozen"] == "a payment that is none of ours"

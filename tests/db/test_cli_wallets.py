@@ -104,6 +104,11 @@ def test_a_bad_address_says_what_is_wrong_with_it(shell, address, message):
     assert message in shell.fails("wallets", "add", address)
 
 
+def test_listing_wallets_of_an_unknown_chain_names_those_there_are(shell):
+    for more in ((), ("--json",)):
+        assert "no chain is called 'tronn'; there are: " in shell.fails("wallets", "list", "--chain", "tronn", *more)
+
+
 def test_an_unknown_chain_names_those_there_are(shell):
     assert "no chain is called 'tronn'; there are: tron" in shell.fails("wallets", "add", SOMEBODY, "--chain", "tronn")
 
