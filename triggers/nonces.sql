@@ -1,9 +1,10 @@
 -- A nonce goes with its bundle: used when that is settled, lost when it was proved dead or found used by somebody else; whoever
 -- says otherwise than payments, attempts and the recorded count of the sender is refused. No nonce becomes another one,
--- leaves one out, changes against state_transitions, or goes to a bundle of another chain or sender; a void one only to
--- a gap, or to a payment that was found on the chain, and a lost one only to the latter. None is reserved but in the commit that asks
--- for a signature with it, nor stays so after the one that refuses that; and none is given back while it may have been given: void
--- where later ones wait for it, and forgotten where it is the last. The proof of what used it, once it counts, stays as it is.
+-- leaves one out, changes against state_transitions, or goes to a bundle of another chain or sender; a void one only to a gap,
+-- or to a payment that was found on the chain, and a lost one only to the latter. None is reserved but in the commit that asks
+-- for a signature with it, nor stays so after the one that refuses that. None is given back while a signature may have been given
+-- with it: void where later ones wait for it, and forgotten where it is the last. The proof of what used it, once it counts,
+-- stays as it is.
 
 CREATE OR REPLACE FUNCTION move_nonces() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
