@@ -195,23 +195,25 @@ def flag(
         out.print(f"{escape(now.address)} on {escape(now.chain)}: {', '.join(flags) or 'no flag is up'}")
 
 
+NeedsGasFilter = Annotated[
+    bool | None, typer.Option("--needs-gas/--no-needs-gas", help="Only wallets with (or without) this flag.")
+]
+NeedsConsolidationFilter = Annotated[
+    bool | None,
+    typer.Option("--needs-consolidation/--no-needs-consolidation", help="Only wallets with (or without) this flag."),
+]
+ForeignFilter = Annotated[
+    bool | None, typer.Option("--foreign/--ours", help="Only addresses that our mnemonic does not derive (or does).")
+]
+
+
 @app.command("list")
 def list_wallets(
     address: Annotated[str | None, typer.Argument(help="Only addresses containing this.")] = None,
     chain: Annotated[str | None, typer.Option(help="Only this chain.")] = None,
-    needs_gas: Annotated[
-        bool | None, typer.Option("--needs-gas/--no-needs-gas", help="Only wallets with (or without) this flag.")
-    ] = None,
-    needs_consolidation: Annotated[
-        bool | None,
-        typer.Option(
-            "--needs-consolidation/--no-needs-consolidation", help="Only wallets with (or without) this flag."
-        ),
-    ] = None,
-    foreign: Annotated[
-        bool | None,
-        typer.Option("--foreign/--ours", help="Only addresses that our mnemonic does not derive (or does)."),
-    ] = None,
+    needs_gas: NeedsGasFilter = None,
+    needs_consolidation: NeedsConsolidationFilter = None,
+    foreign: ForeignFilter = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="At most so many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
