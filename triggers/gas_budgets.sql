@@ -1,6 +1,6 @@
 -- Gas is sent only within the chain's budgets, whoever asks for it: once per wallet and cooldown (FP001), at most so much
 -- per top-up, per wallet and day, per day, and in all (FP002). Budgets count amount and fee together, for a top-up and for a
--- nonce that is filled: what the fee may be, as it is reserved with the payment and capped by what is asked to be signed (a replacement
+-- gap: what the fee may be, as it is reserved with the payment and capped by what is asked to be signed (a replacement
 -- counts what it adds), until the chain has said what it was. gas_max_per_topup bounds the amount alone; the fee of one
 -- transaction has its own bound, fee_max.
 --

@@ -1,10 +1,12 @@
--- A nonce goes with its bundle: used when that is settled, lost when it was proved dead or found used by somebody else; whoever
--- says otherwise than payments, attempts and the recorded count of the sender is refused. No nonce becomes another one,
--- leaves one out, changes against state_transitions, or goes to a bundle of another chain or sender; a void one only to a gap,
--- or to a payment that was found on the chain, and a lost one only to the latter. None is reserved but in the commit that asks
--- for a signature with it, nor stays so after the one that refuses that. None is given back while a signature may have been given
--- with it: void where later ones wait for it, and forgotten where it is the last. The proof of what used it, once it counts,
--- stays as it is.
+-- A nonce follows its bundle: used when the bundle is settled, lost when its attempts are dead because something else used it. A
+-- change that contradicts payments, attempts or the recorded count of the sender's transactions is refused. So is each of these:
+--
+-- * another number, a number left out, a change that state_transitions does not have, a bundle of another chain or sender;
+-- * a void nonce for anything but a gap or a payment found on the chain; a lost one for anything but the latter;
+-- * reserving one in another commit than the one that asks for a signature with it, and keeping it reserved past the commit in
+--   which that is refused: then it becomes void where later ones wait behind it, and its row is deleted where it is the last;
+-- * giving one back while it may have been signed with;
+-- * changing the proof of what used it, once that counts.
 
 CREATE OR REPLACE FUNCTION move_nonces() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -61,15 +63,15 @@ BEGIN
                    WHERE t.subject = 'nonce' AND t.from_state = was AND t.to_state = NEW.state) THEN
         RAISE EXCEPTION 'nonce % of % is % and cannot become %', NEW.nonce, NEW.sender, was, NEW.state USING
             ERRCODE = 'FP003',
-            HINT = 'The chain has decided.';
+            HINT = 'The allowed changes are the rows of state_transitions.';
     END IF;
 
     SELECT * INTO line FROM senders s WHERE s.chain_id = NEW.chain_id AND s.sender = NEW.sender;
     SELECT * INTO payment FROM transfers t WHERE t.bundle_id = NEW.bundle_id ORDER BY t.id LIMIT 1;
     IF TG_OP = 'INSERT' THEN
         SELECT CASE
-            WHEN line.first_nonce IS NULL THEN 'nobody has looked into its line'
-            WHEN NEW.nonce < line.first_nonce THEN format('its line begins with %s', line.first_nonce)
+            WHEN line.first_nonce IS NULL THEN 'its sender has no first recorded nonce yet'
+            WHEN NEW.nonce < line.first_nonce THEN format('the first one recorded of its sender is %s', line.first_nonce)
             WHEN NEW.nonce > next_nonce(NEW.chain_id, NEW.sender)
             THEN format('the next is %s', next_nonce(NEW.chain_id, NEW.sender))
         END INTO wrong;
@@ -79,7 +81,7 @@ BEGIN
             WHEN payment.id IS NULL THEN 'there is no such payment'
             WHEN payment.chain_id <> NEW.chain_id OR payment.from_address <> NEW.sender THEN 'it is of another chain or sender'
             WHEN payment.state NOT IN ('requested', 'expired') THEN format('transfer %s is %s', payment.id, payment.state)
-            WHEN was = 'void' AND payment.kind <> 'gap' AND NOT payment.found_on_chain THEN 'only a gap fills a void one'
+            WHEN was = 'void' AND payment.kind <> 'gap' AND NOT payment.found_on_chain THEN 'only a gap uses a void one'
             WHEN was = 'lost' AND NOT payment.found_on_chain THEN 'it is used on the chain'
         END INTO wrong;
     ELSIF wrong IS NULL AND NEW.state = 'lost' THEN

@@ -1,5 +1,5 @@
--- Work for somebody with the keys notifies signatures, by chain: {"chain": "bsc"}. That is a payment that is to be offered
--- again for more, and a nonce that is to be filled.
+-- Work for somebody with the keys notifies signatures, by chain: {"chain": "bsc"}. That is a payment whose transaction is to
+-- be replaced with a higher fee, and a void nonce that a gap is to use.
 
 CREATE OR REPLACE FUNCTION notify_signatures() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

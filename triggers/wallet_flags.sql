@@ -5,7 +5,7 @@
 -- Work is: needs_gas rose; or the wallet became ready to consolidate, which it also does when needs_gas falls
 -- while needs_consolidation stands (gas comes first). The same value written again notifies nobody.
 --
--- Nor does a statement in the middle of a storm, while a listener polls and none waits for NOTIFY
+-- Nor does a statement under load, while a listener polls and none waits for NOTIFY
 -- (sql/functions/notify_suppression.sql). That is asked first, because it costs a tenth of finding out what to say.
 
 CREATE OR REPLACE FUNCTION notify_wallet_flags() RETURNS trigger

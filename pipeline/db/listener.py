@@ -8,7 +8,7 @@ first calls the watchers of all channels, because nobody knows what was notified
 there was nobody to miss anything: who starts reads the tables after ``start`` has returned.
 
 The connection is in autocommit, is never pooled and runs no statement but the ping, those by which the gate
-(``db.notify_gate``) moves locks in a storm, and those about a queue that is too full (``db.notification_queue``):
+(``db.notify_gate``) moves locks under load, and those about a queue that is too full (``db.notification_queue``):
 ``notifies()`` holds the connection's lock, and breaking out of it loses the rest of the packet, so it is left only at
 its own end (``stop_after``, ``timeout``).
 """

@@ -38,7 +38,7 @@ START_RETRY_SECONDS = 3.0
 SESSIONLESS_HEARTBEAT_SECONDS = 2.0
 """Between heartbeats while nobody sees the LISTEN session: who has neither for 5 s is dead (``dead_workers``)."""
 GATED = "wallet_flags"
-"""The channel whose NOTIFY may be suppressed in a storm (``db.notify_gate``)."""
+"""The channel whose NOTIFY may be suppressed under load (``db.notify_gate``)."""
 GRACE_SECONDS = 4.0
 """From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
 HAND_BACK_SECONDS = 3.0

@@ -1,4 +1,4 @@
--- When NOTIFY wallet_flags is suppressed: listeners poll in a storm of flags, and why none of them misses one.
+-- When NOTIFY wallet_flags is suppressed: listeners poll under a load of flags, and why none of them misses one.
 --
 -- Every commit that notifies takes a lock of the whole database, so that writers who each flip one flag wait for one
 -- another's disk. A listener that hears a burst therefore polls every few milliseconds instead, and writers then skip
@@ -17,14 +17,14 @@
 --
 -- An advisory lock is for whoever may connect, so nobody waits for one here, and whoever is refused takes it for the busier
 -- case: a writer notifies, and a listener that cannot hold "waiting" does not rely on NOTIFY but polls (every 0.25 s) until
--- it can. Somebody else who holds all three costs throughput in a storm, and no flag (tests/db/test_foreign_login.py).
+-- it can. Somebody else who holds all three costs throughput under load, and no flag (tests/db/test_foreign_login.py).
 
 CREATE OR REPLACE FUNCTION notify_lock(held_by text) RETURNS bigint
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT hashtextextended('flagpost: wallet_flags ' || held_by, 0) $$;
 
--- For a person at LISTEN who wants every NOTIFY also in a storm, and for listeners: from now on every change of flags notifies,
+-- For a person at LISTEN who wants every NOTIFY also under load, and for listeners: from now on every change of flags notifies,
 -- until this session ends. False: somebody holds the lock alone. Writers do so for a moment, hence more than one try.
 CREATE OR REPLACE FUNCTION require_notify() RETURNS boolean
 LANGUAGE plpgsql

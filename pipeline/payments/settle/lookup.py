@@ -181,7 +181,7 @@ class Lookup:
 
     async def _look_up(self, attempts: PaymentAttempts) -> LookedUp:
         """All live attempts of one payment, because what one of them did not do another may have done. One that nobody
-        can tell anything of holds up none of the others, and is asked after in the next round."""
+        can tell anything of holds up none of the others, and is looked up again in the next round."""
         async with self._slots:
             try:
                 verdicts = await self._verdicts(attempts)

@@ -44,7 +44,7 @@ class UnresolvedPayments:
         logger.warning("{} is in final block {}, and how it ended cannot be told yet", describe(attempt), block.number)
 
     async def settle(self, finding: FoundAttempt) -> None:
-        """Settle what is in a final block; where nodes disagree about it, or none confirms it now, it is asked after.
+        """Settle what is in a final block; where nodes disagree about it, or none confirms it now, it is noted.
         Raises psycopg.Error."""
         if not await self._lookup.settle(finding):
             await self.note(finding.attempt, finding.result.block)
@@ -97,6 +97,6 @@ class UnresolvedPayments:
         return (
             f"{name_of(attempt)}: what became of tx {attempt.signed.txid} in final block "
             f"{attempt.block_number} could not be read: no node that was asked gives a whole receipt of it "
-            f"({troubles}). It is neither settled nor made again, and asked after until it can be read; nothing else "
-            "waits for it. Give the chain another node (FLAGPOST_NODES_…, or chains.nodes)"
+            f"({troubles}). It is neither settled nor paid again, and looked up in every round until it can be read; "
+            "nothing else waits for it. Give the chain another node (FLAGPOST_NODES_…, or chains.nodes)"
         )

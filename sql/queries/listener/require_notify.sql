@@ -1,2 +1,2 @@
--- For who listens to wallet_flags to tell a person: every change of flags notifies, in a storm too, until this session ends.
+-- For who listens to wallet_flags to tell a person: every change of flags notifies, under load too, until this session ends.
 SELECT require_notify()
