@@ -89,7 +89,8 @@ BEGIN
             WHEN NEW.used_by IS NULL THEN 'nothing on record says what used it'
             WHEN (line.finalized > NEW.nonce) IS NOT TRUE
             THEN format('%s of its sender''s transactions are known to be final', coalesce(line.finalized, 0))
-            WHEN was = 'reserved' AND payment.state <> 'expired' THEN format('transfer %s has it and is %s', payment.id, payment.state)
+            WHEN was = 'reserved' AND payment.state <> 'expired'
+            THEN format('transfer %s has it and is %s', payment.id, payment.state)
         END INTO wrong;
     ELSIF wrong IS NULL AND NEW.state = 'void' AND was = 'reserved' THEN
         SELECT CASE

@@ -1,7 +1,8 @@
 -- The second commit of a signature: the bytes are kept, and from here on only the chain knows. In one statement requests become
--- signed, their bytes the next attempt of their bundles, its payments 'broadcasting', and the jobs pass to the confirmation worker; one
--- that is pending or retrying is claimed for that. Run under the locks of jobs and payments; the caller takes it back unless there is a row for
--- every request: one that is missing was kept or refused meanwhile, and nothing of it must be sent.
+-- signed, their bytes the next attempt of their bundles, its payments 'broadcasting', and the jobs pass to the confirmation
+-- worker; one that is pending or retrying is claimed for that. Run under the locks of jobs and payments; the caller takes it
+-- back unless there is a row for every request: one that is missing was kept or refused meanwhile, and nothing of it must be
+-- sent.
 --
 -- This commit must survive a crash of the server before a byte leaves: on a server with synchronous_commit = off it
 -- could be lost after it was acknowledged. Stricter settings are left as they are.
