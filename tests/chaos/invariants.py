@@ -110,7 +110,7 @@ def check_treasury(ledger: Ledger, token: str, verdict: Verdict) -> None:
 
 
 def check_coins(ledger: Ledger, attempts: Sequence[Row], verdict: Verdict) -> None:
-    """Coins by the records are the coins on the chain, to the last unit: what strangers sent, plus and minus what is
+    """Coins by the records are the coins on the chain, to the last unit: what outsiders sent, plus and minus what is
     recorded final, minus the fees that are recorded."""
     expected: Counter[str] = Counter(ledger.endowed)
     for row in attempts:

@@ -42,11 +42,11 @@ class Ledger:
         self.held: Counter[tuple[str, str | None]] = Counter()
         """Raw units at the end by (address, contract or None for the coin)."""
         self.deposited: Counter[str] = Counter()
-        """Raw units of tokens that strangers sent to wallets of ours, by contract."""
+        """Raw units of tokens that outsiders sent to wallets of ours, by contract."""
         self.swept: Counter[str] = Counter()
         """Raw units of tokens that wallets of ours sent to the treasury, by contract."""
         self.endowed: Counter[str] = Counter()
-        """Coins that strangers sent, by address of ours."""
+        """Coins that outsiders sent, by address of ours."""
         self.topups: list[Topup] = []
         for one in self.landed:
             self._book(one)

@@ -41,7 +41,7 @@ async def test_who_works_there_keeps_it_and_nobody_else(empty_database: str, sta
     made = {
         label: stack.enter_context(login(empty_database, label, options))
         for label, options in {
-            "stranger": "",
+            "outsider": "",
             "owner": "",
             "granted": "",
             "group": "NOLOGIN",
@@ -64,11 +64,11 @@ async def test_who_works_there_keeps_it_and_nobody_else(empty_database: str, sta
     with psycopg.connect(made["connected"]):
         done = await migrate(empty_database)
     may = {label: may_connect(dsn) for label, dsn in made.items() if label != "group"}
-    assert may == dict.fromkeys(may, True) | {"stranger": False}
+    assert may == dict.fromkeys(may, True) | {"outsider": False}
     assert done.connect is not None
     assert done.connect.restricted
-    assert {login_name(label) for label in may if label != "stranger"} <= set(done.connect.kept_by)
-    assert login_name("stranger") not in done.connect.kept_by
+    assert {login_name(label) for label in may if label != "outsider"} <= set(done.connect.kept_by)
+    assert login_name("outsider") not in done.connect.kept_by
     with psycopg.connect(made["granted"], autocommit=True) as application:
         application.execute("CREATE TEMPORARY TABLE scratch ()")
 

@@ -81,7 +81,7 @@ async def test_every_pair(connection: Connection, tron: Chain) -> None:
                 "UPDATE transfers SET state = %s, settled_at = CASE WHEN %s THEN now() END",
                 [payment, payment in {"rejected", "final", "reverted"}],
             )
-            await connection.execute("UPDATE nonces SET state = %s, used_by = 'stranger'", [start])
+            await connection.execute("UPDATE nonces SET state = %s, used_by = 'outsider'", [start])
             await connection.execute("RESET session_replication_role")
             for end in NonceState:
                 sqlstate = await refused(connection, "UPDATE nonces SET state = %s", end)
@@ -108,7 +108,7 @@ async def test_a_nonce_goes_with_its_payment(connection: Connection, tron: Chain
     await line(connection, tron, 3, finalized=4)
     async with connection.transaction(force_rollback=True):
         assert await value(connection, RESERVE, 3, transfer) == 3
-        await connection.execute("UPDATE nonces SET used_by = 'stranger'")
+        await connection.execute("UPDATE nonces SET used_by = 'outsider'")
         ways = {
             "expired": ["broadcasting", "expired"],
             "included": ["broadcasting", "included"],
@@ -278,7 +278,7 @@ class TestGivenBack:
         ("INSERT INTO nonces (chain_id, sender, nonce, state) SELECT chain_id, sender, 3, 'void' FROM nonces", "23505"),
         (
             "INSERT INTO nonces (chain_id, sender, nonce, state, used_by) "
-            "SELECT chain_id, sender, 4, 'lost', 'stranger' FROM nonces",
+            "SELECT chain_id, sender, 4, 'lost', 'outsider' FROM nonces",
             "FP004",
         ),
         ("UPDATE nonces SET state = 'used', nonce = 4", "FP004"),

@@ -336,10 +336,10 @@ async def test_row_security_holds_who_was_granted_too_much(connection: Connectio
     """As on Supabase, where anon is granted everything on new tables."""
     await add_wallets(connection, tron, 1)
     async with connection.transaction(force_rollback=True):
-        await connection.execute("CREATE ROLE flagpost_test_stranger")
-        await connection.execute("GRANT USAGE ON SCHEMA public TO flagpost_test_stranger")
-        await connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO flagpost_test_stranger")
-        await connection.execute("SET LOCAL ROLE flagpost_test_stranger")
+        await connection.execute("CREATE ROLE flagpost_test_outsider")
+        await connection.execute("GRANT USAGE ON SCHEMA public TO flagpost_test_outsider")
+        await connection.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO flagpost_test_outsider")
+        await connection.execute("SET LOCAL ROLE flagpost_test_outsider")
         for table in sorted(EVERYTHING):
             assert await rows(connection, f"SELECT 1 FROM {table}") == [], table  # noqa: S608
         changed = await connection.execute("UPDATE wallets SET needs_gas = true")

@@ -23,7 +23,7 @@ from tests.seed import USDT, Wallet
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
 
 
-class TestStrangers:
+class TestOutsiders:
     @pytest.mark.parametrize("what", ["the coin", "a token", "nothing"])
     async def test_what_is_no_payment_of_ours_holds_the_sender(
         self, evm: EvmWorld, evm_desk: EvmDesk, what: str
@@ -104,7 +104,7 @@ class TestStrangers:
         assert await known.nonces() == [(0, "used"), (1, "lost")]
         assert (await known.row("SELECT used_by FROM nonces WHERE nonce = 1")) == {"used_by": txid}
 
-    async def test_a_void_nonce_that_a_stranger_used(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
+    async def test_a_void_nonce_that_an_outsider_used(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
         await known.connection.execute("SELECT void_nonces(%s, %s, 1)", [known.chain_id, known.gas_address])
         txid = await known.send_unrecorded(1, known.treasury, 7)
         await known.network.finalize()
@@ -137,11 +137,11 @@ class TestTwoConfirmationWorkers:
         """One of them has lost its leadership and does not know."""
         wallet = await known.wallet()
         txid = await known.send_unrecorded(1, wallet.address, FINNEY)
-        stranger = await known.send_unrecorded(2, known.treasury, 7)
+        outsider = await known.send_unrecorded(2, known.treasury, 7)
         await known.network.finalize()
         await evm_desk.settlement.round()
         final = await evm_desk.real_provider.block_ref(Finality.FINAL)
-        for each in (txid, stranger):
+        for each in (txid, outsider):
             result = await evm_desk.real_provider.find(each, Finality.FINAL)
             assert result is not None
             use = NonceUse(known.gas_address, result.nonce or 0, result)
@@ -150,7 +150,7 @@ class TestTwoConfirmationWorkers:
         assert await known.nonces() == [(0, "used"), (1, "used"), (2, "lost")]
         assert len(await known.rows("SELECT FROM transfers WHERE found_on_chain")) == 1
         row = await known.row("SELECT frozen FROM senders WHERE sender = %s", known.gas_address)
-        assert row["frozen"].count(stranger) == 1
+        assert row["frozen"].count(outsider) == 1
 
     async def test_it_is_taken_in_while_gas_is_asked_for(
         self, known: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, database: str
@@ -204,7 +204,7 @@ class TestAudit:
             seen.append(len(await unreconciled(evm)))
         assert seen == [2, 4, 5, 5]
 
-    async def test_what_is_just_being_paid_is_no_stranger(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
+    async def test_what_is_just_being_paid_is_no_outsider(self, known: EvmWorld, evm_desk: EvmDesk) -> None:
         await known.connection.execute("UPDATE wallets SET needs_gas = false")
         await known.flag(await known.wallet(), gas=True)
         read = evm_desk.real_provider.sender_nonces  # type: ignore[attr-defined]

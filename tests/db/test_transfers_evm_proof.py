@@ -1,4 +1,4 @@
-"""What strangers, lost commits, lying counts and pruned indexes do to payments on an EVM chain: nothing is paid twice,
+"""What outsiders, lost commits, lying counts and pruned indexes do to payments on an EVM chain: nothing is paid twice,
 and nothing stands still that need not."""
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ async def did_more(evm: EvmWorld, desk: EvmDesk, pool: Pool, monkeypatch: pytest
     return txid
 
 
-class TestStrangers:
+class TestOutsiders:
     async def test_a_log_that_is_no_transfer_holds_up_nothing(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet
     ) -> None:
@@ -76,11 +76,11 @@ class TestStrangers:
     async def test_a_receipt_without_a_status(
         self, evm: EvmWorld, evm_desk: EvmDesk, thirsty_evm: Wallet, monkeypatch: pytest.MonkeyPatch, ours: bool
     ) -> None:
-        """A stranger's is nobody's concern; ours is not recorded until a node says it clearly."""
+        """An outsider's is nobody's concern; ours is not recorded until a node says it clearly."""
         await evm_desk.run(GAS)
         (attempt,) = await evm.attempts()
-        stranger = await evm.network.node.send(evm.network.node.accounts[0], thirsty_evm.address, value=1)
-        odd, batch = attempt["txid"] if ours else stranger, EvmNode.batch
+        theirs = await evm.network.node.send(evm.network.node.accounts[0], thirsty_evm.address, value=1)
+        odd, batch = attempt["txid"] if ours else theirs, EvmNode.batch
 
         async def without_status(node: EvmNode, requests: Sequence[Request]) -> list[Any]:
             answers = await batch(node, requests)

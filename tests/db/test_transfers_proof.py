@@ -270,11 +270,11 @@ async def test_what_was_buried_long_ago_is_looked_up_by_turns(world: World, desk
 async def test_a_result_that_cannot_be_read_stops_only_its_own_payment(
     world: World, desk: Desk, thirsty: Wallet, of_us: bool
 ) -> None:
-    """A transaction without ``ret``: a stranger's is passed over, and ours waits by itself."""
-    stranger = await world.wallet()
+    """A transaction without ``ret``: an outsider's is passed over, and ours waits by itself."""
+    outsider = await world.wallet()
     await desk.settlement.round()
     await desk.run(GAS)
-    await world.devnet.faucet(stranger.address, 1)
+    await world.devnet.faucet(outsider.address, 1)
     await world.devnet.solidify()
     node = desk.real_provider._nodes.all[0]
     real = node.call

@@ -88,12 +88,12 @@ class TestLease:
         other = await world.wallet(usdt=250 * USDT)
         await world.devnet.solidify()
         await world.flag(other, gas=True)
-        stranger, owner = sorted(
+        another, owner = sorted(
             await other_desk.queue.enqueue_and_claim(GAS, 10), key=lambda job: job.wallet_id == thirsty.id
         )
         request = await self.request_of(desk, owner)
         with pytest.raises(StateChanged):
-            await desk.sender.signatures.finish([request], stranger)
+            await desk.sender.signatures.finish([request], another)
         assert (await desk.sender.signatures.finish([request], owner)).ready
 
     async def test_a_payment_that_has_its_bytes_can_be_given_up_by_nobody(

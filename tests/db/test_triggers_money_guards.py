@@ -147,7 +147,7 @@ WHOLE_LIES = {
     "its blocks were read": [
         "UPDATE chain_cursors SET block_number = block_number + 1000, block_time = now() + interval '1 day'",
         "UPDATE senders SET finalized = 9, final_block = 1000",
-        "UPDATE nonces SET lost_at_block = 1000, used_by = 'stranger'",
+        "UPDATE nonces SET lost_at_block = 1000, used_by = 'outsider'",
         EXPIRED,
         PAYMENT_EXPIRED,
     ],
@@ -190,7 +190,7 @@ PARTS_OF_A_PROOF = [
     ["UPDATE senders SET finalized = 9, final_block = 1", "UPDATE senders SET finalized = 8"],
     ["UPDATE senders SET finalized = 9, final_block = 2", "UPDATE senders SET final_block = 1"],
     ["UPDATE senders SET first_nonce = 9"],
-    ["UPDATE nonces SET lost_at_block = 1000000, used_by = 'stranger'", EXPIRED],
+    ["UPDATE nonces SET lost_at_block = 1000000, used_by = 'outsider'", EXPIRED],
     ["UPDATE nonces SET lost_at_block = 2, used_by = (SELECT txid FROM chain_transactions)", EXPIRED],
 ]
 
@@ -405,17 +405,17 @@ async def test_who_pays_cannot_end_a_payment_by_a_transaction_of_somebody_else(
     payment would be recorded as reverted, and made anew, while its own bytes may land."""
     node = on_evm.network.node
     bytes_out = "0x" + bytes((await on_evm.attempts())[0]["signed_bytes"]).hex()
-    stranger = await node.send(node.accounts[2], node.accounts[3], value=7)
+    foreign = await node.send(node.accounts[2], node.accounts[3], value=7)
     if known_as == "final":
         await on_evm.network.finalize()
-    await add_attempt(on_evm, stranger)
+    await add_attempt(on_evm, foreign)
     for _ in range(3):
         await evm_desk.settle()
         await node.call("anvil_dropAllTransactions")
     assert (await states(on_evm))[1:] == (["broadcasting"], ["broadcasting", "broadcasting"])
     if known_as == "pooled":
         (alarm,) = await evm_desk.settlement.tidy()
-        assert stranger in alarm
+        assert foreign in alarm
     await node.call("eth_sendRawTransaction", bytes_out)
     await evm_desk.settle()
     await evm_desk.settlement.round()
@@ -428,13 +428,13 @@ async def test_who_pays_cannot_bury_a_payment_by_a_transaction_of_somebody_else(
 ) -> None:
     """The same where another transaction has used its nonce: what was added says nothing, and people are told."""
     node = on_evm.network.node
-    stranger = await node.send(node.accounts[2], node.accounts[3], value=7)
+    foreign = await node.send(node.accounts[2], node.accounts[3], value=7)
     await on_evm.network.finalize()
     await evm_desk.settlement.round()
     # On a slow machine its own bytes are due again by now, and were sent.
     await node.call("anvil_dropAllTransactions")
     await outsider(on_evm, evm_desk, 0, on_evm.treasury)
-    await add_attempt(on_evm, stranger)
+    await add_attempt(on_evm, foreign)
     for _ in range(4):
         await on_evm.network.finalize()
         await evm_desk.settlement.round()
@@ -470,15 +470,15 @@ async def test_who_pays_cannot_end_a_payment_on_tron_by_a_transaction_of_somebod
     await on_asked.devnet.mine(1)
     head = await desk.real_provider.block_ref(Finality.HEAD)
     blocks = [await desk.real_provider.block(number, Finality.HEAD) for number in range(1, head.number + 1)]
-    stranger = [one.txid for block in blocks if block is not None for one in block.transactions][-1]
+    foreign = [one.txid for block in blocks if block is not None for one in block.transactions][-1]
     request = await on_asked.row("SELECT unsigned_bytes FROM signing_requests")
     async with on_asked.connection.transaction():
         await on_asked.connection.execute("SET LOCAL ROLE pipeline_executor")
-        await on_asked.connection.execute(KEEP_IT, [stranger, bytes(request["unsigned_bytes"])])
+        await on_asked.connection.execute(KEEP_IT, [foreign, bytes(request["unsigned_bytes"])])
         await on_asked.connection.execute(
             "UPDATE job_logs SET status = 'active', lease = lease + 1, awaiting_chain = true"
         )
     await desk.settle()
     await desk.settlement.round()
     assert (await states(on_asked))[1] == ["broadcasting"]
-    assert any(stranger in alarm for alarm in await desk.settlement.tidy())
+    assert any(foreign in alarm for alarm in await desk.settlement.tidy())

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pipeline.devnet.faults import FaultKind
-from tests.chains.devnet.hand import stranger
+from tests.chains.devnet.hand import fresh_address
 from tests.e2e.conftest import environment
 from tests.e2e.running import flagpost
 from tests.e2e.test_psql import USDT, answer, connection, deposit, paid_to_treasury, working
@@ -39,7 +39,7 @@ async def test_a_contract_that_is_no_trc20_is_named_and_harms_nobody_else(stand,
 
 
 async def test_a_wallet_of_somebody_else_is_watched_and_never_paid_for(stand, connection):
-    foreign = stranger()
+    foreign = fresh_address()
     env = environment(stand)
     assert "foreign: never receives gas" in flagpost(["wallets", "add", foreign], env).stdout
     await deposit(stand, connection, foreign, 300 * USDT)

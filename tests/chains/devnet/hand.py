@@ -108,6 +108,6 @@ class Hand:
         return await self.call(contract, data, **fields)
 
 
-def stranger() -> str:
+def fresh_address() -> str:
     """An address nobody has used."""
     return address.from_public_key(new_key().public_key)

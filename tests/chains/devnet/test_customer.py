@@ -9,7 +9,7 @@ from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import FaultKind
 from pipeline.devnet.server import DevnetOptions, running
 from pipeline.local.tron import TronNetwork
-from tests.chains.devnet.hand import stranger
+from tests.chains.devnet.hand import fresh_address
 from tests.witness import witness
 
 
@@ -30,7 +30,7 @@ async def paid(network: TronNetwork, token: str, receiver: str) -> list[tuple[st
 
 async def test_a_customer_pays_by_his_own_key(network: TronNetwork) -> None:
     witness("tronpy")
-    token, wallet = await network.deploy_token(), stranger()
+    token, wallet = await network.deploy_token(), fresh_address()
     await network.deposit(token, wallet, 5_000_000)
     await network.deposit(token, wallet, 7)
     (first, one), (second, other) = await paid(network, token, wallet)
@@ -40,7 +40,7 @@ async def test_a_customer_pays_by_his_own_key(network: TronNetwork) -> None:
 
 async def test_faults_of_the_workers_node_do_not_meet_him(network: TronNetwork) -> None:
     witness("tronpy")
-    token, wallet = await network.deploy_token(), stranger()
+    token, wallet = await network.deploy_token(), fresh_address()
     await network.client.add_fault(FaultKind.LOST_REQUEST, "wallet/*")
     await network.deposit(token, wallet, 5)
     assert [amount for _, amount in await paid(network, token, wallet)] == [5]
@@ -48,7 +48,7 @@ async def test_faults_of_the_workers_node_do_not_meet_him(network: TronNetwork) 
 
 async def test_another_process_pays_from_the_same_node(network: TronNetwork) -> None:
     witness("tronpy")
-    token, wallet = await network.deploy_token(), stranger()
+    token, wallet = await network.deploy_token(), fresh_address()
     other = TronNetwork(network.url)
     await network.deposit(token, wallet, 1)
     await other.deposit(token, wallet, 2)
@@ -62,9 +62,9 @@ async def test_a_network_that_is_gone_is_a_connection_error() -> None:
     async with running(DevnetOptions(block_time=0, solid_lag=2)) as devnet:
         network = TronNetwork(devnet.main.url)
         token = await network.deploy_token()
-        await network.deposit(token, stranger(), 1)
+        await network.deposit(token, fresh_address(), 1)
     with pytest.raises(ConnectionError):
-        await network.deposit(token, stranger(), 1)
+        await network.deposit(token, fresh_address(), 1)
     await network.close()
 
 
@@ -72,7 +72,7 @@ async def test_no_proxy_of_the_environment_is_asked(network: TronNetwork, monkey
     for name in ("http_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
-    token, wallet = await network.deploy_token(), stranger()
+    token, wallet = await network.deploy_token(), fresh_address()
     await network.deposit(token, wallet, 5)
     assert [amount for _, amount in await paid(network, token, wallet)] == [5]
 
@@ -80,7 +80,7 @@ async def test_no_proxy_of_the_environment_is_asked(network: TronNetwork, monkey
 async def test_without_tronpy_the_faucet_pays(network: TronNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "pipeline.local.tron_customer", raising=False)
     monkeypatch.setitem(sys.modules, "tronpy", None)
-    token, wallet = await network.deploy_token(), stranger()
+    token, wallet = await network.deploy_token(), fresh_address()
     await network.deposit(token, wallet, 5)
     client: DevnetClient = network.client
     assert await paid(network, token, wallet) == [((await client.status()).faucet, 5)]

@@ -5,7 +5,7 @@ import pytest
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.dynamic_energy import ContractState, caught_up
 from pipeline.devnet.params import BlockEnv, Params
-from tests.chains.devnet.hand import Api, Hand, stranger
+from tests.chains.devnet.hand import Api, Hand, fresh_address
 
 PERIOD = Params().maintenance_interval
 
@@ -61,13 +61,13 @@ async def test_on_the_chain(alice: Hand, api: Api, devnet: DevnetClient, usdt: s
     assert parameters["getDynamicEnergyMaxFactor"] == 34_000
     assert parameters["getMaintenanceTimeInterval"] == 600_000
     await _next_period(api, devnet)
-    await _sent(api, devnet, await alice.send_token(usdt, stranger(), 1))
+    await _sent(api, devnet, await alice.send_token(usdt, fresh_address(), 1))
     found = await info(api, usdt)
     assert found["energy_usage"] == 28_654
     assert "energy_factor" not in found
     await _next_period(api, devnet)
     assert (await info(api, usdt)) == {"energy_factor": 2_000, "update_cycle": found["update_cycle"] + 1}
-    receipt = await _sent(api, devnet, await alice.send_token(usdt, stranger(), 1))
+    receipt = await _sent(api, devnet, await alice.send_token(usdt, fresh_address(), 1))
     assert receipt["energy_penalty_total"] == 28_654 * 2_000 // 10_000
     assert receipt["energy_usage_total"] == 28_654 + receipt["energy_penalty_total"]
     assert (await info(api, usdt))["energy_usage"] == 28_654, "penalties are no usage"
@@ -78,9 +78,9 @@ async def test_a_failed_call_counts_as_no_usage_and_a_fork_takes_usage_back(
 ) -> None:
     await devnet.mine()
     before = (await info(api, usdt)).get("energy_usage", 0)
-    await _sent(api, devnet, await alice.send_token(usdt, stranger(), 10**15))
+    await _sent(api, devnet, await alice.send_token(usdt, fresh_address(), 10**15))
     assert (await info(api, usdt)).get("energy_usage", 0) == before
-    await _sent(api, devnet, await alice.send_token(usdt, stranger(), 1))
+    await _sent(api, devnet, await alice.send_token(usdt, fresh_address(), 1))
     assert (await info(api, usdt))["energy_usage"] == before + 28_654
     await devnet.fork(1, drop=True)
     assert (await info(api, usdt)).get("energy_usage", 0) == before

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.devnet.client import DevnetClient, DevnetError
 from pipeline.devnet.faults import FaultKind
-from tests.chains.devnet.hand import Api, Hand, stranger
+from tests.chains.devnet.hand import Api, Hand, fresh_address
 from tests.patience import PATIENCE
 
 BROADCAST = "wallet/broadcasthex"
@@ -21,7 +21,7 @@ async def happened(devnet: DevnetClient, receiver: str) -> int:
 
 @pytest.mark.parametrize(("kind", "paid"), [(FaultKind.LOST_REQUEST, 0), (FaultKind.LOST_REPLY, 1)])
 async def test_lost(api: Api, alice: Hand, devnet: DevnetClient, kind: FaultKind, paid: int) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(kind, BROADCAST, count=1)
     signed = await alice.transfer(receiver, 1)
     with pytest.raises(aiohttp.ClientError):
@@ -32,7 +32,7 @@ async def test_lost(api: Api, alice: Hand, devnet: DevnetClient, kind: FaultKind
 
 
 async def test_late_reply_is_processed_at_once(api: Api, alice: Hand, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(FaultKind.LATE_REPLY, BROADCAST, seconds=30)
     sending = asyncio.create_task(api.send(await alice.transfer(receiver, 1)))
     while not (await devnet.status()).pending:
@@ -42,7 +42,7 @@ async def test_late_reply_is_processed_at_once(api: Api, alice: Hand, devnet: De
 
 
 async def test_late_request_is_processed_after_the_client_gave_up(api: Api, alice: Hand, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(FaultKind.LATE_REQUEST, BROADCAST, seconds=1)
     signed = await alice.transfer(receiver, 1)
     with pytest.raises(TimeoutError):
@@ -55,14 +55,14 @@ async def test_late_request_is_processed_after_the_client_gave_up(api: Api, alic
 
 
 async def test_duplicated_processing_pays_once(api: Api, alice: Hand, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(FaultKind.DUPLICATED, BROADCAST)
     assert (await api.send(await alice.transfer(receiver, 1)))["code"] == "DUP_TRANSACTION_ERROR"
     assert await happened(devnet, receiver) == 1
 
 
 async def test_false_txid(api: Api, alice: Hand, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(FaultKind.FALSE_TXID, BROADCAST, count=1)
     answer = await api.send(await alice.transfer(receiver, 1))
     assert (answer["code"], len(answer["txid"])) == ("SUCCESS", 64)
@@ -73,7 +73,7 @@ async def test_false_txid(api: Api, alice: Hand, devnet: DevnetClient) -> None:
 
 @pytest.mark.parametrize("process", [True, False])
 async def test_false_reply(api: Api, alice: Hand, devnet: DevnetClient, process: bool) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(FaultKind.FALSE_REPLY, BROADCAST, body={"result": True}, process=process, count=1)
     assert await api.send(await alice.transfer(receiver, 1)) == {"result": True}
     assert await happened(devnet, receiver) == int(process)
@@ -81,7 +81,7 @@ async def test_false_reply(api: Api, alice: Hand, devnet: DevnetClient, process:
 
 @pytest.mark.parametrize("process", [True, False])
 async def test_false_code(api: Api, alice: Hand, devnet: DevnetClient, process: bool) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(FaultKind.FALSE_CODE, BROADCAST, code="SIGERROR", message="no", process=process, count=1)
     answer = await api.send(await alice.transfer(receiver, 1))
     assert (answer["result"], answer["code"], answer["message"]) == (False, "SIGERROR", "no")
@@ -89,7 +89,7 @@ async def test_false_code(api: Api, alice: Hand, devnet: DevnetClient, process: 
 
 
 async def test_swallowed_says_success(api: Api, alice: Hand, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.add_fault(FaultKind.SWALLOWED, "wallet/*", count=1)
     signed = await alice.transfer(receiver, 1)
     answer = await api.send(signed)

@@ -5,7 +5,7 @@ import pytest
 from pipeline.chains.tron.codec.address import from_bytes, to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.messages import RawData
-from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
+from tests.chains.devnet.hand import Api, Hand, fresh_address, selector, word
 
 
 async def info(api: Api, devnet: DevnetClient, signed: bytes) -> dict[str, object]:
@@ -18,7 +18,7 @@ async def info(api: Api, devnet: DevnetClient, signed: bytes) -> dict[str, objec
 
 
 async def test_activation_costs_one_trx_and_a_tenth(alice: Hand, api: Api, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     done = await info(api, devnet, await alice.transfer(receiver, 7))
     assert (done["fee"], done["receipt"]) == (1_100_000, {"net_fee": 100_000})
     assert await devnet.balance(receiver) == 7
@@ -53,7 +53,7 @@ async def test_energy_is_burned_at_the_price_of_the_block(
     alice: Hand, api: Api, devnet: DevnetClient, usdt: str
 ) -> None:
     await devnet.set_params(energy_fee=420)
-    receiver = stranger()
+    receiver = fresh_address()
     done = await info(api, devnet, await alice.send_token(usdt, receiver, 1))
     assert done["receipt"] == {
         "energy_fee": 28_654 * 420,
@@ -69,7 +69,7 @@ async def test_dynamic_energy_multiplies_what_a_call_uses(
     alice: Hand, api: Api, devnet: DevnetClient, usdt: str
 ) -> None:
     await devnet.set_params(energy_factor=34_000)
-    done = await info(api, devnet, await alice.send_token(usdt, stranger(), 1))
+    done = await info(api, devnet, await alice.send_token(usdt, fresh_address(), 1))
     penalty = 28_654 * 34_000 // 10_000
     assert done["receipt"]["energy_penalty_total"] == penalty  # type: ignore[index]
     assert done["receipt"]["energy_usage_total"] == 28_654 + penalty  # type: ignore[index]
@@ -84,7 +84,7 @@ async def simulate(api: Api, hand: Hand, contract: str) -> dict[str, object]:
         owner_address=hand.address,
         contract_address=contract,
         function_selector="transfer(address,uint256)",
-        parameter=(word(stranger()) + word(1)).hex(),
+        parameter=(word(fresh_address()) + word(1)).hex(),
         visible=True,
     )
     assert isinstance(answer, dict)
@@ -95,7 +95,7 @@ async def simulate(api: Api, hand: Hand, contract: str) -> dict[str, object]:
 async def test_fee_limit_is_a_hard_cap(alice: Hand, api: Api, devnet: DevnetClient, usdt: str, factor: int) -> None:
     """One energy too few: all of the limit is spent and nothing is moved; exactly enough succeeds."""
     await devnet.set_params(energy_factor=factor)
-    receiver = stranger()
+    receiver = fresh_address()
     energy = (await simulate(api, alice, usdt))["energy_used"]
     assert isinstance(energy, int)
     short = await info(api, devnet, await alice.send_token(usdt, receiver, 1, fee_limit=(energy - 1) * 100))
@@ -110,7 +110,7 @@ async def test_fee_limit_is_a_hard_cap(alice: Hand, api: Api, devnet: DevnetClie
 
 
 async def test_a_revert_spends_what_it_used(alice: Hand, api: Api, devnet: DevnetClient, usdt: str) -> None:
-    done = await info(api, devnet, await alice.send_token(usdt, stranger(), 10**18))
+    done = await info(api, devnet, await alice.send_token(usdt, fresh_address(), 10**18))
     receipt = done["receipt"]
     assert receipt["result"] == "REVERT"  # type: ignore[index]
     assert 0 < receipt["energy_usage_total"] < 10_000  # type: ignore[index]
@@ -124,7 +124,7 @@ async def test_the_balance_caps_energy_too(api: Api, devnet: DevnetClient, usdt:
     await devnet.mine()
     await devnet.send_token(usdt, poor.address, 5)
     await devnet.solidify()
-    done = await info(api, devnet, await poor.send_token(usdt, stranger(), 5))
+    done = await info(api, devnet, await poor.send_token(usdt, fresh_address(), 5))
     assert done["receipt"]["result"] == "OUT_OF_ENERGY"  # type: ignore[index]
     assert done["fee"] == 1_000_000, "everything it had"
     assert await devnet.balance(poor.address) == 0
@@ -134,28 +134,28 @@ async def test_own_energy_is_used_first_and_counts_against_the_limit(
     alice: Hand, api: Api, devnet: DevnetClient, usdt: str
 ) -> None:
     await devnet.set_params(account_energy=20_000)
-    done = await info(api, devnet, await alice.send_token(usdt, stranger(), 1))
+    done = await info(api, devnet, await alice.send_token(usdt, fresh_address(), 1))
     assert done["receipt"]["energy_usage"] == 20_000  # type: ignore[index]
     assert done["receipt"]["energy_fee"] == 8_654 * 100  # type: ignore[index]
-    capped = await info(api, devnet, await alice.send_token(usdt, stranger(), 1, fee_limit=1_000_000))
+    capped = await info(api, devnet, await alice.send_token(usdt, fresh_address(), 1, fee_limit=1_000_000))
     assert capped["receipt"]["result"] == "OUT_OF_ENERGY"  # type: ignore[index]
 
 
 async def test_paused_and_blacklisted_tokens_revert(alice: Hand, api: Api, devnet: DevnetClient, usdt: str) -> None:
     await devnet.call(usdt, "pause()")
     await devnet.mine()
-    done = await info(api, devnet, await alice.send_token(usdt, stranger(), 1))
+    done = await info(api, devnet, await alice.send_token(usdt, fresh_address(), 1))
     assert b"token is paused" in bytes.fromhex(done["contractResult"][0])  # type: ignore[index]
     await devnet.call(usdt, "unpause()")
     await devnet.call(usdt, "addBlackList(address)", alice.address)
     await devnet.mine()
-    done = await info(api, devnet, await alice.send_token(usdt, stranger(), 1))
+    done = await info(api, devnet, await alice.send_token(usdt, fresh_address(), 1))
     assert b"sender is blacklisted" in bytes.fromhex(done["contractResult"][0])  # type: ignore[index]
 
 
 async def test_there_are_no_refunds(alice: Hand, api: Api, devnet: DevnetClient, usdt: str) -> None:
     """Sending all one holds clears a slot, which the EVM would reward."""
-    receiver = stranger()
+    receiver = fresh_address()
     await info(api, devnet, await alice.send_token(usdt, receiver, 1))
     done = await info(api, devnet, await alice.send_token(usdt, receiver, 999_999_999))
     assert done["receipt"]["energy_usage_total"] >= 13_654  # type: ignore[index]
@@ -164,7 +164,7 @@ async def test_there_are_no_refunds(alice: Hand, api: Api, devnet: DevnetClient,
 
 async def test_trx_sent_into_and_out_of_contracts(alice: Hand, api: Api, devnet: DevnetClient) -> None:
     """A contract that passes on what it is paid: balances move, and the receiver's account begins to exist."""
-    receiver = to_bytes(stranger())
+    receiver = to_bytes(fresh_address())
     # CALL(gas, receiver, callvalue) with empty data, then STOP; deployed by copying these bytes
     runtime = bytes.fromhex("6000600060006000") + b"\x34\x73" + receiver[1:] + bytes.fromhex("5af15000")
     create = b"\x60" + bytes([len(runtime)]) + bytes.fromhex("600c60003960") + bytes([len(runtime)])

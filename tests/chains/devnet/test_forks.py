@@ -5,7 +5,7 @@ import pytest
 from pipeline.devnet.client import DevnetClient, DevnetError
 from pipeline.devnet.server import DevnetOptions, running
 from tests.chains.devnet.conftest import SOLID_LAG
-from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
+from tests.chains.devnet.hand import Api, Hand, fresh_address, selector, word
 
 
 async def read_token(api: Api, room: str, contract: str, holder: str) -> int:
@@ -25,7 +25,7 @@ async def coins(api: Api, room: str, holder: str) -> int:
 
 
 async def test_solid_reads_see_solid_state_only(api: Api, alice: Hand, devnet: DevnetClient, usdt: str) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await api.send(await alice.transfer(receiver, 7))
     sent = await api.send(await alice.send_token(usdt, receiver, 9))
     block = await devnet.mine()
@@ -46,7 +46,7 @@ async def test_solid_reads_see_solid_state_only(api: Api, alice: Hand, devnet: D
 async def test_a_fork_takes_transactions_back_and_they_return(
     api: Api, alice: Hand, devnet: DevnetClient, usdt: str
 ) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.mine()
     sent = await api.send(await alice.send_token(usdt, receiver, 9))
     old = await devnet.mine()
@@ -66,7 +66,7 @@ async def test_a_fork_takes_transactions_back_and_they_return(
 async def test_a_fork_may_drop_transactions_which_the_node_still_remembers(
     api: Api, alice: Hand, devnet: DevnetClient
 ) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     await devnet.mine()
     signed = await alice.transfer(receiver, 9)
     await api.send(signed)
@@ -105,7 +105,7 @@ async def test_transactions_that_refer_to_a_replaced_block_are_lost(
 ) -> None:
     await devnet.mine()
     head = bytes.fromhex((await devnet.status()).head.id)
-    signed = await alice.transfer(stranger(), 1, ref_block_bytes=head[6:8], ref_block_hash=head[8:16])
+    signed = await alice.transfer(fresh_address(), 1, ref_block_bytes=head[6:8], ref_block_hash=head[8:16])
     assert (await api.send(signed))["result"]
     await devnet.fork(1)
     assert (await devnet.status()).pending == ()
@@ -116,7 +116,7 @@ async def test_a_stale_node_stands_still_and_keeps_transactions_to_itself(
 ) -> None:
     stale = Api(api._session, (await devnet.start_node("stale")).url)
     frozen = await devnet.freeze("stale")
-    receiver = stranger()
+    receiver = fresh_address()
     await api.send(await alice.send_token(usdt, receiver, 9))
     await devnet.solidify()
     for room in ("wallet", "walletsolidity"):
@@ -124,7 +124,7 @@ async def test_a_stale_node_stands_still_and_keeps_transactions_to_itself(
         assert await read_token(stale, room, usdt, receiver) == 0
     block = await stale.ask("wallet/getnowblock")
     assert block["block_header"]["raw_data"]["number"] == frozen.head
-    unheard = await Hand(stale, alice.key).transfer(stranger(), 1)
+    unheard = await Hand(stale, alice.key).transfer(fresh_address(), 1)
     assert (await stale.send(unheard))["result"] is True
     assert (await devnet.status()).pending == ()
     await devnet.thaw("stale")
@@ -134,7 +134,7 @@ async def test_a_stale_node_stands_still_and_keeps_transactions_to_itself(
 async def test_a_stale_node_keeps_the_abandoned_fork(api: Api, alice: Hand, devnet: DevnetClient, usdt: str) -> None:
     stale = Api(api._session, (await devnet.start_node("stale")).url)
     await devnet.mine()
-    receiver = stranger()
+    receiver = fresh_address()
     sent = await api.send(await alice.send_token(usdt, receiver, 9))
     old = await devnet.mine()
     await devnet.freeze("stale")
@@ -148,7 +148,7 @@ async def test_a_stale_node_keeps_the_abandoned_fork(api: Api, alice: Hand, devn
 
 async def test_a_lagging_node(api: Api, alice: Hand, devnet: DevnetClient, usdt: str) -> None:
     slow = Api(api._session, (await devnet.start_node("slow", lag=2)).url)
-    receiver = stranger()
+    receiver = fresh_address()
     await api.send(await alice.send_token(usdt, receiver, 9))
     block = await devnet.mine()
     assert await read_token(slow, "wallet", usdt, receiver) == 0
@@ -156,13 +156,13 @@ async def test_a_lagging_node(api: Api, alice: Hand, devnet: DevnetClient, usdt:
     await devnet.mine(2)
     assert await read_token(slow, "wallet", usdt, receiver) == 9
     assert (await slow.ask("wallet/getblockbynum", num=block.number))["blockID"] == block.id
-    forwarded = await Hand(slow, alice.key).transfer(stranger(), 1)
+    forwarded = await Hand(slow, alice.key).transfer(fresh_address(), 1)
     assert (await slow.send(forwarded))["result"] is True
     assert len((await devnet.status()).pending) == 1, "what it is sent reaches the network"
 
 
 async def test_held_and_dropped_transactions(api: Api, alice: Hand, devnet: DevnetClient) -> None:
-    first, second = stranger(), stranger()
+    first, second = fresh_address(), fresh_address()
     kept = await api.send(await alice.transfer(first, 1))
     await devnet.hold([kept["txid"]])
     await api.send(await alice.transfer(second, 1))
@@ -197,7 +197,7 @@ async def test_the_clock_makes_blocks_until_it_is_stopped() -> None:
 
 
 async def test_waiting_for_a_transaction(api: Api, alice: Hand, devnet: DevnetClient) -> None:
-    sent = await api.send(await alice.transfer(stranger(), 1))
+    sent = await api.send(await alice.transfer(fresh_address(), 1))
     block = await devnet.mine()
     assert await devnet.wait_for_transaction(sent["txid"]) == block
     with pytest.raises(DevnetError, match="did not happen"):
@@ -207,7 +207,7 @@ async def test_waiting_for_a_transaction(api: Api, alice: Hand, devnet: DevnetCl
 
 
 async def test_audit_lists_every_payment_once(api: Api, alice: Hand, devnet: DevnetClient, usdt: str) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     coin = await api.send(await alice.transfer(receiver, 3))
     token = await api.send(await alice.send_token(usdt, receiver, 4))
     failed = await api.send(await alice.send_token(usdt, receiver, 10**18))

@@ -10,7 +10,7 @@ from pipeline.devnet import encoding
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.messages import AccountPermissionUpdateContract, Permission, Transaction
 from pipeline.devnet.permissions import default
-from tests.chains.devnet.hand import Api, Hand, new_key, stranger
+from tests.chains.devnet.hand import Api, Hand, fresh_address, new_key
 
 EVERYTHING = default(bytes(21)).actives[0].operations
 TRANSFERS_ONLY = b"\x02" + bytes(31)
@@ -44,7 +44,7 @@ def signed(raw: Any, *by: PrivateKey) -> bytes:
 
 
 async def transfer(hand: Hand, permission: int = 0) -> Any:
-    raw = await hand.raw("TransferContract", hand.transfer_of(stranger(), 1))
+    raw = await hand.raw("TransferContract", hand.transfer_of(fresh_address(), 1))
     raw.contract[0].Permission_id = permission
     return raw
 
@@ -102,7 +102,7 @@ async def test_weights_and_thresholds(alice: Hand, api: Api, devnet: DevnetClien
     assert "more than key counts of permission : 1" in await sent(await transfer(alice, permission=2), second, third)
     assert await sent(await transfer(alice, permission=3), second) == "permission isn't exit"
     assert await sent(await transfer(alice), *[alice.key] * 6) == "too many signatures"
-    call = await alice.raw("TriggerSmartContract", alice.call_of(stranger(), b""))
+    call = await alice.raw("TriggerSmartContract", alice.call_of(fresh_address(), b""))
     call.contract[0].Permission_id = 2
     assert await sent(call, second) == "Permission denied", "it may make transfers and nothing else"
 
@@ -166,7 +166,7 @@ async def test_a_node_weighs_signatures(alice: Hand, api: Api, devnet: DevnetCli
     built = await api.ask(
         "wallet/createtransaction",
         owner_address=to_bytes(alice.address).hex(),
-        to_address=to_bytes(stranger()).hex(),
+        to_address=to_bytes(fresh_address()).hex(),
         amount=1,
     )
     unsigned = await api.ask("wallet/getsignweight", **built)

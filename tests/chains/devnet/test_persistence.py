@@ -12,7 +12,7 @@ import pytest
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.journal import Journal, JournalUnusable
 from pipeline.devnet.server import DevnetOptions, running
-from tests.chains.devnet.hand import Api, Hand, stranger
+from tests.chains.devnet.hand import Api, Hand, fresh_address
 from tests.patience import PATIENCE
 
 
@@ -39,7 +39,7 @@ async def test_goes_on_after_sigkill(tmp_path: Path, session: aiohttp.ClientSess
         await devnet.send_token(usdt, hand.address, 77)
         await devnet.mine()
         await devnet.set_params(energy_fee=7)
-        sent = await hand.api.send(await hand.send_token(usdt, stranger(), 5))
+        sent = await hand.api.send(await hand.send_token(usdt, fresh_address(), 5))
         await devnet.mine(2)
         await devnet.fork(1, drop=True)
         before, paid = await devnet.status(), await devnet.audit()

@@ -4,7 +4,7 @@ from pipeline.chains.tron.codec.address import to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.encoding import contract_address
 from pipeline.devnet.tokens import token_artifact
-from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
+from tests.chains.devnet.hand import Api, Hand, fresh_address, selector, word
 
 
 async def test_nothing_found_is_an_empty_object(api: Api) -> None:
@@ -37,7 +37,7 @@ async def test_empty_block_and_unknown_block_have_the_same_receipts(api: Api, de
 async def test_errors_come_with_status_200(api: Api) -> None:
     for path, body in (
         ("wallet/getaccount", {"address": "not hex"}),
-        ("wallet/getaccount", {"address": stranger()}),  # base58 without visible
+        ("wallet/getaccount", {"address": fresh_address()}),  # base58 without visible
         ("wallet/getaccount", {"address": "41" + "00" * 20, "visible": True}),
         ("wallet/getblockbynum", {"num": "seven"}),
         ("wallet/getblockbynum", {"num": 1.5}),
@@ -94,7 +94,7 @@ async def test_hex_or_base58(api: Api, alice: Hand) -> None:
 
 
 async def test_log_addresses_have_no_prefix(api: Api, alice: Hand, devnet: DevnetClient, usdt: str) -> None:
-    answer = await api.send(await alice.send_token(usdt, stranger(), 5))
+    answer = await api.send(await alice.send_token(usdt, fresh_address(), 5))
     await devnet.mine()
     plain = await api.ask("wallet/gettransactioninfobyid", value=answer["txid"])
     assert plain["log"][0]["address"] == to_bytes(usdt).hex()[2:]
@@ -111,7 +111,7 @@ async def test_a_constant_call_that_reverts_says_result_true(api: Api, alice: Ha
         "owner_address": to_bytes(alice.address).hex(),
         "contract_address": to_bytes(usdt).hex(),
         "function_selector": "transfer(address,uint256)",
-        "parameter": (word(stranger()) + word(10**18)).hex(),
+        "parameter": (word(fresh_address()) + word(10**18)).hex(),
     }
     answer = await api.ask("wallet/triggerconstantcontract", **body)
     assert answer["result"] == {"result": True, "message": b"REVERT opcode executed".hex()}
@@ -122,7 +122,7 @@ async def test_a_constant_call_that_reverts_says_result_true(api: Api, alice: Ha
 
 
 async def test_a_constant_call_changes_nothing(api: Api, alice: Hand, usdt: str, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
     answer = await api.ask(
         "wallet/triggerconstantcontract",
         owner_address=alice.address,
@@ -140,7 +140,7 @@ async def test_a_constant_call_to_nothing(api: Api, alice: Hand) -> None:
     answer = await api.ask(
         "wallet/triggerconstantcontract",
         owner_address=alice.address,
-        contract_address=stranger(),
+        contract_address=fresh_address(),
         function_selector="balanceOf(address)",
         parameter=word(alice.address).hex(),
         visible=True,
@@ -156,13 +156,13 @@ async def test_creation_code_without_a_contract_runs_its_constructor(api: Api, a
     code = b"\x73" + to_bytes(alice.address)[1:] + bytes.fromhex("3160005260206000f3")
     answer = await api.ask(
         "walletsolidity/triggerconstantcontract",
-        owner_address=stranger(),
+        owner_address=fresh_address(),
         data=code.hex(),
         visible=True,
     )
     assert int(answer["constant_result"][0], 16) == 1_000_000_000
     assert answer["energy_used"] >= 32 * 200, "200 energy for each byte returned"
-    invalid = await api.ask("wallet/triggerconstantcontract", owner_address=stranger(), data="fe", visible=True)
+    invalid = await api.ask("wallet/triggerconstantcontract", owner_address=fresh_address(), data="fe", visible=True)
     assert invalid["result"]["code"] == "OTHER_ERROR"
     assert "IllegalOperationException" in invalid["result"]["message"]
 
@@ -172,7 +172,9 @@ async def test_a_constructor_may_return_more_than_a_contract_may_hold(api: Api) 
     one = bytes.fromhex("31") + b"\x80\x60\x00\x52\x50"  # BALANCE, DUP1, PUSH1 0, MSTORE, POP
     code = b"".join(b"\x73" + number.to_bytes(20, "big") + one for number in range(1000, 1500))
     code += b"\x61\x3e\x80\x60\x00\xf3"  # RETURN 16,000 bytes
-    answer = await api.ask("wallet/triggerconstantcontract", owner_address=stranger(), data=code.hex(), visible=True)
+    answer = await api.ask(
+        "wallet/triggerconstantcontract", owner_address=fresh_address(), data=code.hex(), visible=True
+    )
     assert len(answer["constant_result"][0]) == 32_000
     assert answer["energy_used"] > 16_000 * 200
 
@@ -200,7 +202,7 @@ async def test_node_info_and_parameters(api: Api, devnet: DevnetClient) -> None:
 
 
 async def test_validate_address(api: Api) -> None:
-    good = stranger()
+    good = fresh_address()
     assert await api.ask("wallet/validateaddress", address=good) == {"result": True, "message": "Base58check format"}
     assert (await api.ask("wallet/validateaddress", address=to_bytes(good).hex()))["result"] is True
     mistyped = good[:-1] + ("1" if good[-1] != "1" else "2")
@@ -209,6 +211,6 @@ async def test_validate_address(api: Api) -> None:
 
 async def test_the_pool_can_be_read(api: Api, alice: Hand) -> None:
     assert await api.ask("wallet/getpendingsize") == {"pendingSize": 0}
-    answer = await api.send(await alice.transfer(stranger(), 5))
+    answer = await api.send(await alice.transfer(fresh_address(), 5))
     assert await api.ask("wallet/gettransactionlistfrompending") == {"txId": [answer["txid"]]}
     assert (await api.ask("wallet/gettransactionfrompending", value=answer["txid"]))["txID"] == answer["txid"]

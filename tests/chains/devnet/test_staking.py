@@ -7,7 +7,7 @@ import pytest
 from pipeline.chains.tron.codec.address import to_bytes
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.messages import CONTRACTS
-from tests.chains.devnet.hand import Api, Hand, stranger
+from tests.chains.devnet.hand import Api, Hand, fresh_address
 
 TRX = 1_000_000
 BANDWIDTH, ENERGY = range(2)
@@ -38,7 +38,7 @@ async def test_staked_coins_give_energy(alice: Hand, api: Api, devnet: DevnetCli
     assert resources["EnergyLimit"] == 900 * 180_000_000_000 // 19_365_209_178 == 8_365
     account = await api.ask("wallet/getaccount", address=alice.address, visible=True)
     assert account["frozenV2"] == [{}, {"type": "ENERGY", "amount": 900 * TRX}, {"type": "TRON_POWER"}]
-    sent = await api.send(await alice.send_token(usdt, stranger(), 1))
+    sent = await api.send(await alice.send_token(usdt, fresh_address(), 1))
     await devnet.mine()
     receipt = (await api.ask("wallet/gettransactioninfobyid", value=sent["txid"]))["receipt"]
     assert (receipt["energy_usage"], receipt["energy_fee"]) == (8_365, (28_654 - 8_365) * 100)
@@ -126,7 +126,7 @@ async def test_names_and_ids_of_accounts(alice: Hand, api: Api, devnet: DevnetCl
 
 
 async def test_an_account_is_created_without_coins(alice: Hand, api: Api, devnet: DevnetClient) -> None:
-    new = stranger()
+    new = fresh_address()
     before = await devnet.balance(alice.address)
     assert (await act(alice, api, devnet, "AccountCreateContract", account_address=to_bytes(new)))["result"]
     assert await devnet.balance(alice.address) == before - 1_100_000
@@ -138,7 +138,7 @@ async def test_an_account_is_created_without_coins(alice: Hand, api: Api, devnet
 async def test_an_abi_is_cleared_by_its_owner_alone(alice: Hand, api: Api, devnet: DevnetClient, usdt: str) -> None:
     foreign = await act(alice, api, devnet, "ClearABIContract", contract_address=to_bytes(usdt))
     assert foreign["message"].endswith("is not the owner of the contract")
-    absent = await act(alice, api, devnet, "ClearABIContract", contract_address=to_bytes(stranger()))
+    absent = await act(alice, api, devnet, "ClearABIContract", contract_address=to_bytes(fresh_address()))
     assert absent["message"].endswith("Contract not exists")
     assert (await api.ask("wallet/getcontract", value=usdt, visible=True))["abi"]["entrys"]
 

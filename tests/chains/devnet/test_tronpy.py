@@ -22,7 +22,7 @@ from tronpy.providers import AsyncHTTPProvider, HTTPProvider
 
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
-from tests.chains.devnet.hand import stranger
+from tests.chains.devnet.hand import fresh_address
 
 KEY = PrivateKey(bytes(31) + b"\x07")
 ME = KEY.public_key.to_base58check_address()
@@ -51,7 +51,7 @@ def tron(devnet: DevnetClient) -> Tron:
 
 
 async def test_sends_trx(tron: Tron, devnet: DevnetClient) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
 
     def act() -> Any:
         return tron.trx.transfer(ME, receiver, 1_000_000).build().sign(KEY).broadcast().wait()
@@ -70,7 +70,7 @@ async def test_sends_trx(tron: Tron, devnet: DevnetClient) -> None:
 
 
 async def test_moves_tokens(tron: Tron, usdt: str) -> None:
-    receiver = stranger()
+    receiver = fresh_address()
 
     def act() -> tuple[Any, Any]:
         token = tron.get_contract(usdt)
@@ -91,7 +91,7 @@ async def test_moves_tokens(tron: Tron, usdt: str) -> None:
 async def test_a_reverted_call_says_why(tron: Tron, usdt: str) -> None:
     def act() -> None:
         token = tron.get_contract(usdt)
-        transfer = token.functions.transfer(stranger(), 10**12).with_owner(ME).fee_limit(50_000_000)
+        transfer = token.functions.transfer(fresh_address(), 10**12).with_owner(ME).fee_limit(50_000_000)
         transfer.build().sign(KEY).broadcast().result()
 
     with pytest.raises(TvmError, match="balance is too low"):
@@ -113,7 +113,7 @@ async def test_deploys_a_contract(tron: Tron) -> None:
 
 async def test_reads_what_is_not_there(tron: Tron) -> None:
     for call, error in (
-        (lambda: tron.get_account(stranger()), AddressNotFound),
+        (lambda: tron.get_account(fresh_address()), AddressNotFound),
         (lambda: tron.get_transaction("ab" * 32), TransactionNotFound),
         (lambda: tron.get_transaction_info("ab" * 32), TransactionNotFound),
         (lambda: tron.get_block(10_000), BlockNotFound),
@@ -125,7 +125,7 @@ async def test_reads_what_is_not_there(tron: Tron) -> None:
 
 async def test_is_told_why_a_transfer_is_refused(tron: Tron) -> None:
     def act() -> None:
-        tron.trx.transfer(ME, stranger(), 10**15).build().sign(KEY).broadcast()
+        tron.trx.transfer(ME, fresh_address(), 10**15).build().sign(KEY).broadcast()
 
     with pytest.raises(ValidationError, match="balance is not sufficient"):
         await asyncio.to_thread(act)
@@ -148,6 +148,6 @@ async def test_async_provider(devnet: DevnetClient, usdt: str) -> None:
     async with AsyncTron(AsyncHTTPProvider(devnet.url)) as tron:
         token = await tron.get_contract(usdt)
         assert await token.functions.balanceOf(ME) == 10_000_000
-        build = await tron.trx.transfer(ME, stranger(), 5).build()
+        build = await tron.trx.transfer(ME, fresh_address(), 5).build()
         sent = await build.sign(KEY).broadcast()
         assert (await sent.wait())["fee"] == 1_100_000

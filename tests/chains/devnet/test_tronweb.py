@@ -11,7 +11,7 @@ import pytest
 from pipeline.chains.tron.codec.address import from_public_key, to_hex
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.server import DevnetOptions, running
-from tests.chains.devnet.hand import new_key, stranger
+from tests.chains.devnet.hand import fresh_address, new_key
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = ROOT / "tests" / "clients"
@@ -34,7 +34,7 @@ async def node(script: str, *arguments: str) -> Any:
 
 @needs_tronweb
 async def test_tronweb_sends_reads_and_deploys() -> None:
-    key, receiver = new_key(), stranger()
+    key, receiver = new_key(), fresh_address()
     me = from_public_key(key.public_key)
     options = DevnetOptions(block_time=0, instant=True, solid_lag=2)
     async with running(options) as network, DevnetClient(network.main.url) as devnet:

@@ -9,7 +9,7 @@ from eth_abi.abi import decode, encode
 from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.tvm_code import runnable
 from pipeline.devnet.vm import Vm
-from tests.chains.devnet.hand import Api, Hand, selector, stranger, word
+from tests.chains.devnet.hand import Api, Hand, fresh_address, selector, word
 from tests.chains.devnet.test_vm import CONTRACT, MACHINES, ME, NEW, OTHER, machine
 from tests.chains.tron.artifacts import artifact, creation
 
@@ -104,7 +104,7 @@ async def test_over_http_a_contract_is_shown_as_it_was_sent(
     assert info["smart_contract"]["bytecode"] == creation("SwitchedFeeToken", 10**12).hex()
     await devnet.send_token(contract, alice.address, 1_000)
     await devnet.solidify()
-    receiver = stranger()
+    receiver = fresh_address()
     sent = await api.send(await alice.call(contract, selector("transfer(address,uint256)") + word(receiver) + word(9)))
     assert sent["result"], sent
     await devnet.mine()

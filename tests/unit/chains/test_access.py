@@ -26,7 +26,7 @@ def test_without_keys_the_row_names_the_nodes() -> None:
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    "foreign",
     [
         OTHER,
         "http://ours.example/v2/{key}",
@@ -36,12 +36,12 @@ def test_without_keys_the_row_names_the_nodes() -> None:
         "https://ours.example@other.example/{key}",
     ],
 )
-def test_a_key_for_a_node_of_the_row_is_refused_saying_what_to_set(stranger: Any) -> None:
+def test_a_key_for_a_node_of_the_row_is_refused_saying_what_to_set(foreign: Any) -> None:
     """Whoever can write the database can point the row anywhere."""
     with pytest.raises(
         ValueError, match=r"sent only to nodes of the environment; set FLAGPOST_NODES_BSC_TESTNET"
     ) as found:
-        access(settings(keys=(KEY,)), "bsc-testnet", [stranger])
+        access(settings(keys=(KEY,)), "bsc-testnet", [foreign])
     assert "FLAGPOST_API_KEYS_BSC_TESTNET" in str(found.value)
     assert KEY not in str(found.value)
     assert "/v2" not in str(found.value)

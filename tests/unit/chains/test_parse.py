@@ -30,7 +30,7 @@ def test_what_is_json_is_read_as_json_reads_it(value: Any) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 10_000, "{" * 10_000, '","' * 10_000, '\\"[', "\\\\", '\\\\"[' * 500, '"'])
 def test_brackets_within_a_text_are_no_levels(text: str) -> None:
-    """A stranger's words in somebody's block must not make it unreadable."""
+    """An outsider's words in somebody's block must not make it unreadable."""
     value = {"a": [text, {"b": text}, text + "x"]}
     assert parse(json.dumps(value).encode()) == value
 
