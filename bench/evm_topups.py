@@ -64,7 +64,7 @@ async def main(wallets: int, block_seconds: float) -> dict[str, object]:
                     waiting = await one_by_one(world, desk)
             finally:
                 await desk.close()
-            await world.assert_books_equal_chain()
+            await world.assert_database_equals_chain()
     times = pipelined["median_in_full_blocks"] / waiting["per_block"]
     return {
         "wallets": wallets,

@@ -58,7 +58,7 @@ async def main(family: str, wallets: int) -> dict[str, object]:
                 report: dict[str, object] = {"family": family, "wallets": wallets}
                 for kind in (JobType.GAS_TOPUP, JobType.CONSOLIDATION):
                     report[kind.value] = await _pay(stand, kind, wallets, server)
-                await stand.world.assert_books_equal_chain()
+                await stand.world.assert_database_equals_chain()
                 return report
 
 
