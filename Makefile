@@ -22,13 +22,15 @@ WORKERS = $(shell $(RUN)/python -c 'import os; print(min(4, (os.cpu_count() or 1
 PARALLEL = -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 PEERS := bench/.peers
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
+# Minutes of `make promise`; 0.1 tries it out.
+MINUTES ?= 30
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
 
 # Containers often set it; every process would compile all that it imports, and an end-to-end test starts ten of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup audit up test chaos walks reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report contracts clean
+.PHONY: help setup audit up test chaos walks reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report promise contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,9 +84,13 @@ bench: $(VENV)/.ready-bench $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ##
 bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it works, not how fast it is
 	@$(RUN)/python -m bench.run --short --output bench/results/partial/short.json $(BENCH_ARGS)
 	@$(RUN)/python -m bench.report bench/results/partial/short.json --page bench/results/partial/short.md
+	@$(RUN)/python -m bench.promise --minutes 0.05 --per-hour 500 --pace 20000 --wallets 20 --kill-every 10 --block-time 0.25
 
 bench-report: $(VENV)/.ready-bench ## docs/benchmarks.md and its plots, from the newest results
 	@$(RUN)/python -m bench.report $(REPORT_ARGS)
+
+promise: $(VENV)/.ready $(CLIENTS)/node_modules/.ready ## 10,000 payments an hour under faults, for MINUTES=30; exit code 0 if it held
+	@$(RUN)/python -m bench.promise --minutes $(MINUTES) $(PROMISE_ARGS)
 
 simulation: $(VENV)/.ready-dev ## seeded runs of the workers in one process, every await a place to die: SEED=… RUNS=… [NETWORK=…] [REPLAY=…]
 	@$(RUN)/python -m tests.simulation.campaign $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) \

@@ -1,6 +1,7 @@
 """What processes use while somebody watches them."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,17 @@ async def watched(pids: Mapping[str, int], server: Server, seconds: float) -> Sp
         (_cpu(processes) - before) / seconds * 1000,
         (server.cpu_seconds() - server_before) / seconds * 1000,
     )
+
+
+def cpu_of_tree(process: psutil.Process) -> float:
+    """Seconds that a process and those of its children that live now have used."""
+    return sum(map(_cpu_of_one, [process, *process.children(recursive=True)]))
+
+
+def _cpu_of_one(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return float(sum(process.cpu_times()[:2]))
+    return 0.0
 
 
 def _cpu(processes: Mapping[str, psutil.Process]) -> float:

@@ -5,7 +5,6 @@ balance of zero is read like any other.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -14,12 +13,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
+from bench.consumption import cpu_of_tree
 from pipeline.chains.evm.codec import address
 from pipeline.chains.values import Asset
 from pipeline.db.migrate import migrate
@@ -199,15 +198,3 @@ def _server() -> Iterator[EmbeddedServer]:
     finally:
         shutil.rmtree(socket_directory(home), ignore_errors=True)
         shutil.rmtree(home)
-
-
-def cpu_of_tree(process: psutil.Process) -> float:
-    """Seconds that a process and those of its children that live now have used."""
-    return sum(map(_cpu, [process, *process.children(recursive=True)]))
-
-
-def _cpu(process: psutil.Process) -> float:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        times: Any = process.cpu_times()
-        return float(times.user + times.system)
-    return 0.0

@@ -23,7 +23,7 @@ import psutil
 from loguru import logger
 from psycopg import AsyncConnection
 
-from bench.evm_stand import cpu_of_tree
+from bench.consumption import cpu_of_tree
 from pipeline.chains.rpc.http import Clock
 from pipeline.chains.values import Family, Finality, Payment
 from pipeline.db.migrate import migrate

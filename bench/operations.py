@@ -146,6 +146,23 @@ async def rescue(side: Side) -> float:
     return (await _timed(side.executor, "rescue/take_jobs", parameters))[0]
 
 
+async def counts(side: Side) -> float:
+    """The jobs by type and status, all that there ever were."""
+    return await _answered(side, "SELECT * FROM get_job_queue_stats()", {})
+
+
+async def history(side: Side) -> float:
+    """The newest jobs of one wallet."""
+    return await _answered(side, text("flagpost/wallet_history"), {"wallet": 1})
+
+
+async def _answered(side: Side, question: str, parameters: Mapping[str, Any]) -> float:
+    """Seconds until somebody in psql has the answer."""
+    started = time.perf_counter()
+    await (await side.admin.execute(question, parameters)).fetchall()
+    return time.perf_counter() - started
+
+
 async def balances(side: Side) -> float:
     """The sync's claim of ``BATCH`` due balances."""
     await side.admin.execute(text("flagpost/make_due"), {"first": 1, "last": BATCH // 2})
@@ -174,5 +191,7 @@ OPERATIONS: Mapping[str, Callable[[Side], Awaitable[float]]] = {
     "sweep_idle": sweep_idle,
     "next_due": next_due,
     "rescue": rescue,
+    "counts": counts,
+    "history": history,
     "balances_50": balances,
 }

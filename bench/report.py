@@ -16,7 +16,6 @@ from typing import Any
 
 from bench.aims import AIMS, Found
 from bench.contestants import OURS, ROOT
-from bench.plots import plots
 from bench.result import FLOOR
 from bench.run import RESULTS
 
@@ -33,9 +32,9 @@ TITLES: Mapping[str, str] = {
     "size": "At size, against nearly empty",
     "held": "At size, while a session holds a transaction open",
     "evm": "Against a local EVM node",
+    "payments": "Payments through the whole pipeline",
 }
 VERDICTS = {True: "holds", False: "**missed**", None: "not measured"}
-REST_OF_THE_RUN = ("command", "versions", "machine")
 
 
 def main() -> int:
@@ -51,6 +50,8 @@ def main() -> int:
     if not results:
         print(f"{source} holds no results", file=sys.stderr)
         return 1
+    from bench.plots import plots  # here, for the tables need no matplotlib
+
     found = {result["measure"]: result for result in results}
     images = plots(found, options.page.parent / "images")
     page = options.page
@@ -81,6 +82,8 @@ def measured_part(found: Found, images: Mapping[str, str], source: Path) -> Iter
     """The paragraphs between the marks."""
     first = next(iter(found.values()))
     yield f"## Run of {source.stem}"
+    if first.get("partial"):
+        yield f"**Partial:** {first['partial']}."
     yield circumstances(first)
     left_out = {name: why for result in found.values() for name, why in result["left_out"].items()}
     if left_out:

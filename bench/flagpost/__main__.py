@@ -17,15 +17,17 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg
 from psycopg.types.json import Jsonb
 
 from bench.adapter import Starts, answer, say
+from bench.consumption import cpu_of_tree
 from bench.crowd import fill as fill_with_wallets
 from bench.pacing import paced
 from bench.statements import parts, text
 from pipeline.db.migrate import migrate
-from pipeline.db.pool import pool_of
+from pipeline.db.pool import Pool, pool_of
 from pipeline.log import configure_logging
 from pipeline.queue.jobs import Done, Job, JobType, Outcome, TriggeredBy
 from pipeline.queue.queue import JobQueue
@@ -143,13 +145,24 @@ def bulk(options: argparse.Namespace) -> None:
 
 
 async def _bulk(options: argparse.Namespace) -> dict[str, Any]:
+    """Times in ns of the monotonic clock; CPU seconds of this process and of the server, whose processes it sees."""
     async with pool_of(options.dsn, "bench", role="pipeline_executor", index_plans=True) as pool:
         queue = JobQueue(pool, uuid4())
         await queue.next_due(JobType.GAS_TOPUP)  # connected, and it is not the first statement
-        before = time.monotonic_ns()
+        server = await _postmaster(pool)
+        used, before = time.process_time() + cpu_of_tree(server), time.monotonic_ns()
         enqueued = await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=options.chunk)
-        after = time.monotonic_ns()
-    return {"before": before, "after": after, "rows": enqueued.jobs}
+        after, used_then = time.monotonic_ns(), time.process_time() + cpu_of_tree(server)
+    return {"before": before, "after": after, "rows": enqueued.jobs, "cpu": used_then - used}
+
+
+async def _postmaster(pool: Pool) -> psutil.Process:
+    """The process whose children are the server's."""
+    async with pool.connection() as connection:
+        parent = psutil.Process(connection.info.backend_pid).parent()
+    if parent is None:
+        raise RuntimeError("the server is on another machine")
+    return parent
 
 
 if __name__ == "__main__":

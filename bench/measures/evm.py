@@ -1,5 +1,6 @@
-"""The sync and the money room against a local anvil, beside doing it one by one, and the memory of a sync with many
-wallets (bench/sync_rate.py, bench/evm_topups.py, bench/sync_memory.py). Each has rounds of its own, and runs once.
+"""The sync and the payments of one sender against a local anvil, beside doing it one by one; what reading a balance
+costs that did not change; the memory of a sync with many wallets (bench/sync_rate.py, bench/evm_topups.py,
+bench/sync_unchanged.py, bench/sync_memory.py). Each has rounds of its own, and runs once.
 """
 
 import importlib.util
@@ -21,15 +22,15 @@ PLACES = {"loopback": "evm.sync.next_door", "20 ms away": "evm.sync.20_ms_away"}
 
 
 async def measure(bench: Bench) -> list[Result]:
-    """Balances read and stored a second, payments in a block, MB."""
+    """Balances read and stored a second, payments in a block, µs, bytes, MB."""
     if not ANVIL.exists() or importlib.util.find_spec("pytest") is None:
         bench.left_out["evm"] = "what the tests need is missing (anvil of tests/clients, pytest)"
         return []
-    bench.expect(3)
+    bench.expect(4)
     if bench.short:
         bench.left_out["evm.sync"] = "takes a minute, whatever the size"
-        return [await topups(bench), await memory(bench)]
-    return [*await rates(bench), await topups(bench), await memory(bench)]
+        return [*await unchanged(bench), await topups(bench), await memory(bench)]
+    return [*await rates(bench), *await unchanged(bench), await topups(bench), await memory(bench)]
 
 
 async def rates(bench: Bench) -> list[Result]:
@@ -44,6 +45,23 @@ async def rates(bench: Bench) -> list[Result]:
             settings={"balances": report["balances"], "rounds": report["rounds"]},
         )
         for place, measure in PLACES.items()
+    ]
+
+
+async def unchanged(bench: Bench) -> list[Result]:
+    wallets, passes, interval = bench.size(10_000, 500), 2 if bench.short else 6, bench.seconds(5.0, 1.0)
+    report = await _said(
+        bench, "sync_unchanged", "--json", "--wallets", wallets, "--passes", passes, "--interval", interval
+    )
+    figures = {"server": "server_us", "sync": "sync_us", "wal": "wal_bytes"}
+    return [
+        Result(
+            f"evm.sync.unchanged.{name}",
+            "bytes/balance" if name == "wal" else "µs/balance",
+            {OURS: [report[figure]]},
+            settings={"balances": report["balances"], "interval_seconds": interval},
+        )
+        for name, figure in figures.items()
     ]
 
 

@@ -6,6 +6,8 @@ Each figure is one call through the project's own code, on a pool as its process
 repetitions. The flag → handler latency of a whole process stands beside it.
 """
 
+import time
+
 from bench.bench import Bench
 from bench.contestants import OURS, ours
 from bench.crowd import fill, steps
@@ -19,6 +21,8 @@ FEW_WALLETS = 2_000
 PASSED = 200_000
 """Jobs that go through while the transaction is held."""
 REPETITIONS = 15
+LONGEST_OPERATION = 20.0
+"""Seconds in a round; what takes longer is repeated less often, once at the least."""
 EVENTS = 200
 
 EMPTY = f"{OURS}, nearly empty"
@@ -63,7 +67,10 @@ async def rounds(bench: Bench, dsns: dict[str, str], sides: dict[str, Side], rep
     for _ in range(bench.rounds):
         for name, operation in OPERATIONS.items():
             times: dict[str, list[float]] = {side: [] for side in sides}
+            begun = time.monotonic()
             for repetition in range(repetitions + 1):
+                if repetition > 1 and time.monotonic() - begun > LONGEST_OPERATION:
+                    break
                 for side, place in sides.items():
                     taken = await operation(place)
                     if repetition:  # the first one warms up

@@ -29,6 +29,10 @@ FaultsOption = Annotated[
     bool,
     typer.Option("--faults", help="Inject faults into the nodes: lost, late and false answers, bans; drawn by --seed."),
 ]
+KillOption = Annotated[
+    float | None,
+    typer.Option(min=1, help="Seconds between two SIGKILLs, each of one worker, which is started again."),
+]
 GasPolicyOption = Annotated[GasPolicy, typer.Option(help="Gas for all wallets, or on demand only.")]
 
 
@@ -40,11 +44,13 @@ def demo(
     timeout: Annotated[float, typer.Option(min=1, help="Give up after so many seconds.")] = 600,
     lossy_notify: LossyOption = False,
     faults: FaultsOption = False,
+    kill_every: KillOption = None,
     gas_policy: GasPolicyOption = GasPolicy.THRESHOLD,
     instances: Annotated[int, typer.Option(min=1, max=16, help="Instances of each process.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the deposits and of the faults.")] = 1,
     block_time: Annotated[float, typer.Option(min=0.1, help="Seconds between blocks of the simulated network.")] = 1.0,
     solid_lag: Annotated[int, typer.Option(min=1, help="Blocks until a block is final.")] = 2,
+    spread: Annotated[float | None, typer.Option(min=0, help="Seconds over which the deposits arrive.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the home with its logs, and print where it is.")] = False,
 ) -> None:
     """Run all processes unattended while customers deposit, then check on the chains what the treasuries received.
@@ -68,6 +74,8 @@ def demo(
         instances=instances,
         block_time=block_time,
         solid_lag=solid_lag,
+        spread=spread,
+        kill_every=kill_every,
     )
     settings = Settings.load()
     # The direct address where there is one: a pooler knows nothing of a database made a moment ago.

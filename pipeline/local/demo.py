@@ -20,7 +20,7 @@ from pipeline.keys.derivation import GAS_INDEX, TREASURY_INDEX
 from pipeline.local.anvil import BNB
 from pipeline.local.audit import Audit, Intended, Movement, audit
 from pipeline.local.customers import draw_amount
-from pipeline.local.faults import inject_faults
+from pipeline.local.faults import inject_faults, kill_workers
 from pipeline.local.procfile import Phase
 from pipeline.local.seed import Seed, Seeded
 from pipeline.local.stand import Stand, open_stand
@@ -32,6 +32,7 @@ DEPOSITS_AT_ONCE = 8
 SPREAD_SECONDS_PER_DEPOSIT = 0.05
 """Deposits arrive over time, so that some meet a consolidation of their wallet that is under way."""
 LONGEST_SPREAD_SECONDS = 10.0
+"""Where the plan does not say how long."""
 GAS_BASE = {"tron": 1_000 * TRX, "bsc": BNB}
 GAS_PER_WALLET = {"tron": 30 * TRX, "bsc": BNB // 200}
 GAS_PER_DEPOSIT = GAS_PER_WALLET
@@ -60,6 +61,10 @@ class DemoPlan:
     instances: int = 1
     block_time: float = 1.0
     solid_lag: int = 2
+    spread: float | None = None
+    """Seconds over which the deposits arrive."""
+    kill_every: float | None = None
+    """Seconds between two SIGKILLs, each of one worker, which is started again. None: nobody is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,9 @@ class Outcome:
             "gas_topups": sum(chain.gas_topups for chain in self.chains),
             "consolidations": sum(chain.consolidations for chain in self.chains),
             "double_payments": sum(chain.audit.double_payments for chain in self.chains),
+            "jobs_completed": self.jobs["jobs_completed"],
             "jobs_failed": self.jobs["jobs_failed"],
+            "average_seconds": _number(self.jobs["average_seconds"]),
             "missed_events_swept": self.jobs["missed_events_swept"],
             "node_faults": self.node_faults,
             "seconds": round(self.seconds, 2),
@@ -177,6 +184,8 @@ async def play(plan: DemoPlan, home: Path, server: str | None, tell: Callable[[D
         started = time.monotonic()
         paying = asyncio.create_task(_deposit(stand, plan))
         beside = [asyncio.create_task(inject_faults(stand.injectors, plan.seed))] if plan.faulty else []
+        if plan.kill_every is not None:
+            beside.append(asyncio.create_task(kill_workers(stand.fleet, plan.kill_every, plan.seed)))
         try:
             settled = await _until_settled(stand, plan, paying, beside, started + plan.timeout, tell)
         finally:
@@ -208,7 +217,9 @@ def _terms(plan: DemoPlan) -> Seed:
 async def _deposit(stand: Stand, plan: DemoPlan) -> dict[str, int]:
     """Pay every deposit into a wallet; what was paid in all, by chain. The same seed pays the same amounts."""
     dice = random.Random(plan.seed)  # noqa: S311 - repeatable on purpose, no secret
-    spread = min(LONGEST_SPREAD_SECONDS, plan.deposits * SPREAD_SECONDS_PER_DEPOSIT)
+    spread = plan.spread
+    if spread is None:
+        spread = min(LONGEST_SPREAD_SECONDS, plan.deposits * SPREAD_SECONDS_PER_DEPOSIT)
 
     async def pay(turns: asyncio.Semaphore, chain: Seeded, after: float, wallet: str, amount: int) -> int:
         await asyncio.sleep(after)

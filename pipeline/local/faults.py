@@ -16,7 +16,9 @@ from pipeline.devnet.client import DevnetClient
 from pipeline.devnet.faults import BROADCAST_ONLY, FaultKind
 from pipeline.local.anvil_proxy import SEND, FaultProxy, Plan
 from pipeline.local.anvil_proxy import ProxyFault as EvmFault
+from pipeline.local.fleet import Fleet
 from pipeline.local.network import LocalNetwork
+from pipeline.local.procfile import Phase
 from pipeline.local.tron import TronNetwork
 
 BROADCAST = "wallet/broadcasthex"
@@ -46,6 +48,14 @@ async def inject_faults(injectors: Sequence[FaultInjector], seed: int) -> None:
         for injector in injectors:
             await injector.inject(dice)
         await asyncio.sleep(EVERY_SECONDS)
+
+
+async def kill_workers(fleet: Fleet, every: float, seed: int) -> None:
+    """SIGKILL one worker every so many seconds and start it again, until cancelled."""
+    dice = Random(seed)  # noqa: S311 - repeatable on purpose, no secret
+    while True:
+        await asyncio.sleep(every)
+        await fleet.start([await fleet.kill(dice.choice(fleet.names(Phase.WORK)))])
 
 
 @asynccontextmanager

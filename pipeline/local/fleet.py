@@ -88,6 +88,10 @@ class Fleet:
         """The running processes by name."""
         return {m.line.name: m.process.pid for m in self._members if m.process.returncode is None}
 
+    def names(self, phase: Phase) -> list[str]:
+        """Of a phase's processes, in alphabetical order."""
+        return sorted(member.line.name for member in self._members if member.line.phase is phase)
+
     async def kill(self, name: str) -> Line:
         """SIGKILL one process and forget it; its line, to start it again with. Raises KeyError."""
         found = next((member for member in self._members if member.line.name == name), None)

@@ -18,7 +18,9 @@ SHAPE = {
     "gas_topups": int,
     "consolidations": int,
     "double_payments": int,
+    "jobs_completed": int,
     "jobs_failed": int,
+    "average_seconds": float,
     "missed_events_swept": int,
     "node_faults": int,
     "seconds": float,
@@ -44,6 +46,8 @@ def check_exact(finished, deposits: int) -> dict:
     assert (report["double_payments"], report["jobs_failed"]) == (0, 0)
     assert report["consolidations"] > 0
     assert report["gas_topups"] > 0
+    assert report["jobs_completed"] >= report["gas_topups"] + report["consolidations"]
+    assert 0 < report["average_seconds"] < report["seconds"]
     return report
 
 
@@ -101,6 +105,16 @@ def test_two_chains_at_once_are_each_exact(clean_env, server_dsn, mode):
     assert (report["decimals"], report["chains"]["tron"]["decimals"]) == (18, 6)
     parts = [int(chain["deposited"]) * 10 ** (18 - chain["decimals"]) for chain in report["chains"].values()]
     assert int(report["deposited"]) == sum(parts)
+
+
+def test_workers_that_are_killed_while_deposits_arrive_lose_nothing(clean_env, server_dsn):
+    killing = ["--spread", "4", "--kill-every", "1", "--instances", "2"]
+    finished = flagpost(
+        ["demo", "--wallets", "4", "--deposits", "6", "--json", "--block-time", "0.5", *killing],
+        clean_env | {"DATABASE_URL": server_dsn},
+        patience=120,
+    )
+    assert check_exact(finished, 6)["seconds"] > 3
 
 
 def test_a_chain_that_cannot_be_played_is_a_usage_error(clean_env):

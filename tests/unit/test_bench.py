@@ -47,6 +47,11 @@ def test_medians_and_ranges() -> None:
         (Bound("rate", at_least=10, over="latency"), 30 / 2.2, True),
         (Bound("rate", at_least=1, against="gone"), None, None),
         (Bound("elsewhere", at_least=1), None, None),
+        (Bound("latency", at_most=0.5, before=8.8), 0.25, True),
+        (Bound("rate", at_least=5, before=10), 3.0, False),
+        (Bound("rate", at_least=5, before=8, of="quick"), 5.0, True),
+        (Bound("rate", at_most=39, of="quick"), 40.0, False),
+        (Bound("rate", at_most=1, of="gone"), None, None),
     ],
 )
 def test_bounds(bound: Bound, value: float | None, holds: bool | None) -> None:
@@ -59,6 +64,19 @@ def test_ours_in_other_circumstances_is_no_peer() -> None:
     other = Result("size", "ms", {OURS: [3.0], f"{OURS}, nearly empty": [1.0]})
     assert Bound("size", at_most=1, against=BEST).value(found(size=other)) is None
     assert Bound("size", at_most=1.3, against=f"{OURS}, nearly empty").value(found(size=other)) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [
+        (Bound("rate", at_least=20_000), "`rate` ≥ 20,000 jobs/s"),
+        (Bound("latency", at_most=1, against=BEST), "`latency` ≤ 1 × the best peer"),
+        (Bound("latency", at_most=2 / 3, before=70.5), "`latency` ≤ 0.667 × 70.5 before"),
+        (Bound("latency", at_most=3_000, of="slow"), "`latency` (slow) ≤ 3,000 ms"),
+    ],
+)
+def test_a_bound_in_words(bound: Bound, words: str) -> None:
+    assert bound.words(found(latency=latency, rate=rate)) == words
 
 
 def test_every_bound_has_one_side() -> None:
