@@ -83,9 +83,19 @@ class Stand:
         )
         return cursor.rowcount
 
+    async def make_pages_due(self) -> None:
+        """Every balance that is read with its page: all that were read once."""
+        await self.connection.execute("UPDATE sync_pages SET next_check_at = now() - interval '1 second'")
+
+    async def wal_bytes(self) -> int:
+        """Written by the server so far."""
+        cursor = await self.connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")
+        ((written,),) = await cursor.fetchall()
+        return int(written)
+
     async def vacuum(self) -> None:
         """What autovacuum does when it likes, so that no round meets it."""
-        for table in ("wallet_balances", "wallets"):
+        for table in ("wallet_balances", "wallets", "sync_pages"):
             await self.connection.execute(f"VACUUM (ANALYZE) {table}")
 
     async def give(self, owners: Sequence[str], raw: int) -> None:

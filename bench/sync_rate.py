@@ -6,7 +6,9 @@ The real thing from end to end: the process `sync` (here: this process) with its
 from the commit that makes every balance due to the commit of the last store. In each round 2 % of the coin balances
 have moved. Each round, one right after the other:
 
-    batched      as configured by default: so many a claim and a call as the sync takes while more are due
+    pages        as configured by default: the pages of the interval, of which only what changed is written
+    recorded     the same, with last_checked and sync_count written for every balance (by default once an hour)
+    batched      every balance made due by itself, as new and moved ones are: locked and stored row by row
     one by one   the same sync with batches of one, each after the last
     script       no pipeline at all: web3's own provider, one balance a call, one UPDATE each
 
@@ -77,7 +79,7 @@ async def measure(wallets: int, rounds: int) -> dict[str, Any]:
                 await place.reach_by(url)
                 for how, work in WAYS.items():
                     await move_some(place, number)
-                    figures = await work(place, url, wallets * ASSETS if how == "batched" else ONE_BY_ONE[where])
+                    figures = await work(place, url, ONE_BY_ONE[where] if how in FEW else wallets * ASSETS)
                     if number:
                         samples.setdefault(where, {}).setdefault(how, []).append(figures)
     return {
@@ -93,23 +95,34 @@ async def move_some(place: Stand, number: int) -> None:
     await place.give(movers, (number + 1) * ETHER)
 
 
+async def pages(place: Stand, _url: str, count: int) -> dict[str, float]:
+    return await by_sync(place, count, place.make_pages_due)
+
+
+async def recorded(place: Stand, _url: str, count: int) -> dict[str, float]:
+    return await by_sync(place, count, place.make_pages_due, sync__record_seconds=0)
+
+
 async def batched(place: Stand, _url: str, count: int) -> dict[str, float]:
-    return await by_sync(place, count)
+    return await by_sync(place, count, lambda: place.make_due(count))
 
 
 async def one_by_one(place: Stand, _url: str, count: int) -> dict[str, float]:
     with patch.object(sync, "BATCHES_AT_ONCE", 1):
-        return await by_sync(place, count, sync__batch=1, sync__largest_batch=1)
+        return await by_sync(place, count, lambda: place.make_due(count), sync__batch=1, sync__largest_batch=1)
 
 
-async def by_sync(place: Stand, count: int, **config: int) -> dict[str, float]:
+async def by_sync(
+    place: Stand, count: int, make_due: Callable[[], Coroutine[Any, Any, object]], **config: int
+) -> dict[str, float]:
     """Rate, calls and CPU of a sync that starts with nothing due."""
     await place.vacuum()
     await place.connection.execute("DELETE FROM system_config")
     await configure(place.connection, **config)
     meter = Meter(count)
     async with running(Sync(opener, observer=meter), place.dsn) as runtime:
-        await place.make_due(count)
+        await make_due()
+        written = await place.wal_bytes()
         started, own, others = time.perf_counter(), time.process_time(), place.cpu_seconds()
         ended = asyncio.create_task(runtime.stopping.wait())
         await asyncio.wait(
@@ -117,12 +130,14 @@ async def by_sync(place: Stand, count: int, **config: int) -> dict[str, float]:
             return_when=asyncio.FIRST_COMPLETED,
         )
         own, after = time.process_time() - own, place.cpu_seconds()
+        written = await place.wal_bytes() - written
         ended.cancel()
         if not done.done():
             raise RuntimeError(f"the sync ended: {runtime.last_error}")
     return {
         "per_second": count / (meter.last - started),
         "balances_a_batch": count / meter.batches,
+        "wal_bytes": written / count,
         "cpu_us_sync": own / count * 1e6,
         **{f"cpu_us_{name}": (after[name] - others[name]) / count * 1e6 for name in after},
     }
@@ -153,7 +168,14 @@ async def script(place: Stand, url: str, count: int) -> dict[str, float]:
     return {"per_second": count / seconds}
 
 
-WAYS: dict[str, Measure] = {"batched": batched, "one by one": one_by_one, "script": script}
+FEW = ("one by one", "script")
+WAYS: dict[str, Measure] = {
+    "batched": batched,
+    "pages": pages,
+    "recorded": recorded,
+    "one by one": one_by_one,
+    "script": script,
+}
 
 
 def opener(chain: ChainRow) -> Provider:

@@ -20,5 +20,5 @@ $$;
 
 CREATE OR REPLACE TRIGGER balance_locks BEFORE UPDATE ON wallet_balances
 FOR EACH ROW WHEN (
-    OLD.locked_until IS DISTINCT FROM NEW.locked_until AND OLD.next_check_at = NEW.next_check_at
+    OLD.locked_until IS DISTINCT FROM NEW.locked_until AND OLD.next_check_at IS NOT DISTINCT FROM NEW.next_check_at
 ) EXECUTE FUNCTION keep_balance_locks();

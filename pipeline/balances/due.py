@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from pipeline.chains.values import Asset, BalanceQuery
+from pipeline.chains.values import Asset, Balance, BalanceQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +53,10 @@ class Claim:
     def ids(self) -> list[UUID]:
         """Of the rows of wallet_balances."""
         return [one.id for one in self.balances]
+
+
+def error_of(balance: Balance) -> str | None:
+    """Why this balance could not be read; None: it was."""
+    if balance.error is None and (balance.raw is None or balance.block is None):
+        return "the node gave neither a balance nor a reason"
+    return balance.error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from pipeline.balances.due import Claim
+from pipeline.balances.due import Claim, error_of
 from pipeline.chains.values import Balance
 from pipeline.db.pool import Pool
 from pipeline.db.rows import execute, fetch_one, fetch_value, fetch_values
@@ -90,10 +90,3 @@ class BalanceStore:
                 contracts=[contract for _, contract in moved],
                 blocks=list(moved.values()),
             )
-
-
-def error_of(balance: Balance) -> str | None:
-    """Why this balance could not be read; None: it was."""
-    if balance.error is None and (balance.raw is None or balance.block is None):
-        return "the node gave neither a balance nor a reason"
-    return balance.error

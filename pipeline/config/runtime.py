@@ -53,6 +53,11 @@ class SyncConfig(_Section):
     lock_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
         default=120, description="Seconds a balance stays locked while it is read; then another sync may read it"
     )
+    record_seconds: Annotated[float, Field(ge=0, le=604_800)] = Field(
+        default=3600,
+        description="Longest time that last_checked and sync_count of a balance that does not change are behind in "
+        "wallet_balances (balance_state always has them); 0: each read writes them",
+    )
     transfers_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         default=15,
         description="Seconds between two reads of the Transfer logs in new final blocks; wallets named there are due "

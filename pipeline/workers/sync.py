@@ -14,8 +14,9 @@ from typing import Any
 from loguru import logger
 
 from pipeline.balances.batch import Batch
-from pipeline.balances.due import Claim
 from pipeline.balances.moved import MovedBalances
+from pipeline.balances.page_store import PageStore
+from pipeline.balances.reading import DueReading, PageReading, Reading
 from pipeline.balances.store import BalanceStore
 from pipeline.catalog.chains import ChainRow, OpenChain
 from pipeline.chains.errors import ChainError
@@ -95,6 +96,7 @@ class ChainSync(ChainWork):
         super().__init__(runtime, row, provider)
         self._observe = observe
         self._store = BalanceStore(runtime.pool, row.id)
+        self._pages = PageStore(runtime.pool, row.id)
         self._claims = 0
         self._unanswered = 0
         self._next_bound = 0.0
@@ -130,10 +132,10 @@ class ChainSync(ChainWork):
             while True:
                 more = more and failure is None and not (self._runtime.stopping.is_set() or self._runtime.paused)
                 if more:
-                    claim = await self._claim(size)
-                    if claim.balances:
-                        under_way.add(asyncio.create_task(self._read(claim), name=f"sync {claim.lock}"))
-                    more = len(claim.balances) >= size
+                    reading = await self._next_reading(size)
+                    if reading is not None:
+                        under_way.add(asyncio.create_task(self._read(reading), name=f"sync {reading.lock}"))
+                    more = reading is not None
                     size = max(size, min(2 * size, self._runtime.config.sync.largest_batch))
                 if not under_way:
                     return failure
@@ -145,43 +147,51 @@ class ChainSync(ChainWork):
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _claim(self, size: int) -> Claim:
+    async def _next_reading(self, size: int) -> Reading | None:
+        """Up to ``size`` balances that are due by themselves; where there are none, a page that is due."""
         self._claims += 1
-        process = self._runtime.registration
+        process, config = self._runtime.registration, self._runtime.config.sync
         lock = f"{process.slot}:{process.incarnation}:{self.row.name}:{self._claims}"
-        lock_seconds = self._runtime.config.sync.lock_seconds
-        return await self._runtime.persist("claiming balances", lambda: self._store.claim(lock, size, lock_seconds))
+        claim = await self._runtime.persist(
+            "claiming balances", lambda: self._store.claim(lock, size, config.lock_seconds)
+        )
+        if claim.balances:
+            return DueReading(self._store, claim)
+        page = await self._runtime.persist(
+            "claiming a page of balances",
+            lambda: self._pages.claim(lock, config.largest_batch, config.lock_seconds, config.record_seconds),
+        )
+        return None if page is None else PageReading(self._pages, page)
 
-    async def _read(self, claim: Claim) -> ChainError | None:
+    async def _read(self, reading: Reading) -> ChainError | None:
         """Read and store one batch. Where no node answers: give it back, and what they said."""
         try:
-            balances = await self.provider.balances(claim.queries, Finality.FINAL)
+            balances = await self.provider.balances(reading.queries, Finality.FINAL) if reading.queries else []
         except ChainError as error:
-            await self._release(claim, self._retry_seconds(), reason(error))
+            await self._release(reading, self._retry_seconds(), reason(error))
             return error
         except BaseException:  # cancelled at the end of the grace, or a fault: others may have them at once
-            await self._release(claim, 0.0, None)
+            await self._release(reading, 0.0, None)
             raise
         self._unanswered = 0
-        stored = await self._runtime.persist("storing balances", lambda: self._store.store(claim, balances))
-        batch = Batch.of(self.row.name, claim, balances, stored)
+        batch = await self._runtime.persist("storing balances", lambda: reading.store(self.row.name, balances))
         await self._report(batch)
         self._observe(batch)
         return None
 
-    async def _release(self, claim: Claim, retry_seconds: float, error: str | None) -> None:
+    async def _release(self, reading: Reading, retry_seconds: float, error: str | None) -> None:
         """Unlock what was not read. Where that fails too, the lock expires by itself."""
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
-                await self._store.release(claim, retry_seconds, error)
+                await reading.release(retry_seconds, error)
         except DATABASE_GONE as gone:
-            count = len(claim.balances)
+            count = len(reading.queries)
             logger.warning("sync {}: {} balances stay locked for a while: {}", self.row.name, count, reason(gone))
 
     async def _report(self, batch: Batch) -> None:
         """Log what failed, and in one line what changed."""
-        for due, error in batch.new_errors:
-            logger.warning("sync {}: {} of {}: {}", batch.chain, due.query.asset.symbol, due.query.address, error)
+        for query, error in batch.new_errors:
+            logger.warning("sync {}: {} of {}: {}", batch.chain, query.asset.symbol, query.address, error)
         if batch.older:
             logger.warning(
                 "sync {}: balances not stored, because a node lags: it gave block {}, older than the stored one: {}",

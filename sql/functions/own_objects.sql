@@ -18,10 +18,10 @@ AS $$
     WITH named (oid) AS (
         SELECT to_regclass('public.' || known.name)::oid
         FROM unnest(ARRAY[
-            'schema_migrations', 'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs',
-            'job_logs_seq', 'transfers', 'bundles', 'signing_requests', 'gas_spending', 'fees_paid', 'chain_transactions', 'nonces', 'senders',
-            'chain_cursors', 'system_config', 'worker_registry', 'worker_types', 'leaderships', 'admin_actions',
-            'user_wallets', 'wallet_flag_rule', 'wallet_state'
+            'schema_migrations', 'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions',
+            'job_logs', 'job_logs_seq', 'transfers', 'bundles', 'signing_requests', 'gas_spending', 'fees_paid',
+            'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types', 'leaderships', 'admin_actions',
+            'user_wallets', 'wallet_flag_rule', 'wallet_state', 'balance_state'
         ]) AS known (name)
         UNION ALL
         SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -93,7 +93,16 @@ AS $$
         'stop_leading(text, uuid)', 'suppressed_writers_ended()', 'usual_fee(integer, text)',
         'void_nonces(integer, text, bigint)', 'worker_has_ended(uuid)',
         'worker_heartbeat(uuid, text, text, text, jsonb, text)', 'worker_pids()', 'worker_session_key(uuid)',
-        'worker_sessions()'
+        'worker_sessions()',
+        -- Pages of balances, sql/functions/sync_pages.sql and store_sync_page.sql.
+        'claim_sync_page(integer, text, double precision, integer, double precision)',
+        'divide_sync_page(sync_pages, uuid, integer)',
+        'end_sync_pages(uuid, uuid, uuid, uuid, integer, bigint, boolean, timestamp with time zone, interval)', 'last_of_joined_pages(sync_pages, integer)',
+        'record_unchanged_balances(uuid, uuid, uuid, timestamp with time zone, bigint)',
+        'store_sync_page(text, uuid, uuid, uuid, uuid, integer, bigint, bigint, boolean, uuid[], text[], text[], bigint[], '
+            'text[])',
+        'unlock_sync_pages(text, uuid, uuid, uuid, double precision, text)',
+        'write_read_balances(uuid, uuid[], text[], text[], bigint[], text[], interval)'
     ])
 $$;
 

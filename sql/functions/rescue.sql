@@ -8,7 +8,7 @@
 -- stopped, or was never registered) and which have not moved for `older_than`; and those past their deadline. Each
 -- uses up an attempt: the first time a job runs again at once, then after a wait like after any failed attempt, so
 -- that what killed its worker does not take the others' jobs down with it again and again; in the end it fails.
--- Also unlocks balances whose lock has expired, or whose sync died. Returns the jobs as they are now.
+-- Also unlocks balances whose lock has expired, or whose sync died, and its pages. Returns the jobs as they are now.
 CREATE OR REPLACE FUNCTION rescue_jobs(stale interval, older_than interval)
 RETURNS TABLE (id uuid, job_id text, job_type text, wallet_address text, status text, reason text)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -28,6 +28,15 @@ BEGIN
         ORDER BY left_behind.id
         FOR NO KEY UPDATE SKIP LOCKED
     ));
+    UPDATE sync_pages p SET locked_by = NULL, locked_at = NULL, locked_until = NULL, next_check_at = now()
+    FROM (
+        SELECT left_behind.asset_on_chain_id, left_behind.last_id
+        FROM sync_pages left_behind
+        WHERE left_behind.locked_by IS NOT NULL AND split_part(left_behind.locked_by, ':', 2) = ANY (dead::text[])
+        ORDER BY left_behind.asset_on_chain_id, left_behind.last_id
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS left_behind
+    WHERE p.asset_on_chain_id = left_behind.asset_on_chain_id AND p.last_id = left_behind.last_id;
 
     RETURN QUERY
     WITH stuck AS MATERIALIZED (

@@ -27,6 +27,8 @@ AS $$
        AND NOT EXISTS (SELECT FROM wallet_balances b
                        WHERE b.processing_status = 'processing' AND b.locked_until > clock_timestamp()
                          AND split_part(b.locked_by, ':', 2) = w.incarnation::text)
+       AND NOT EXISTS (SELECT FROM sync_pages p
+                       WHERE p.locked_until > clock_timestamp() AND split_part(p.locked_by, ':', 2) = w.incarnation::text)
        AND NOT EXISTS (SELECT FROM leaderships l
                        WHERE l.holder = w.incarnation AND l.until > clock_timestamp()
                          AND l.until <= clock_timestamp() + l.length + interval '1 second')

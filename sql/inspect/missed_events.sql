@@ -40,6 +40,15 @@ WHERE b.next_check_at < clock_timestamp() - interval '10 seconds' AND b.processi
 GROUP BY c.name, a.symbol
 ORDER BY c.name, a.symbol;
 
+\echo 'Due pages of balances that nobody has read'
+SELECT c.name AS chain, a.symbol, count(*) AS pages, sum(p.balances) AS balances, min(p.next_check_at) AS oldest
+FROM sync_pages p
+JOIN asset_on_chain a ON a.id = p.asset_on_chain_id AND a.is_active
+JOIN chains c ON c.id = a.chain_id AND c.is_active
+WHERE p.next_check_at < clock_timestamp() - interval '10 seconds'
+GROUP BY c.name, a.symbol
+ORDER BY c.name, a.symbol;
+
 \echo 'Jobs started by NOTIFY and jobs that only the sweep found, last 24 hours'
 SELECT job_type, count(*) FILTER (WHERE triggered_by = 'event') AS by_event,
        count(*) FILTER (WHERE triggered_by = 'sweep') AS by_sweep

@@ -26,6 +26,14 @@ GROUP BY locked_by
 ORDER BY since
 LIMIT 20;
 
+\echo 'Pages of balances whose lock has expired (due again by themselves), by holder'
+SELECT locked_by, count(*) AS pages, sum(balances) AS balances, min(locked_until) AS since
+FROM sync_pages
+WHERE locked_until < clock_timestamp()
+GROUP BY locked_by
+ORDER BY since
+LIMIT 20;
+
 \echo 'Balances that cannot be read, by reason'
 SELECT c.name AS chain, a.symbol, b.last_error, count(*) AS balances, max(b.error_count) AS most_errors,
        max(b.last_error_at) AS latest

@@ -82,11 +82,15 @@ GRANT SELECT ON schema_migrations TO
     pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 
 -- The sync: what to read, and the balances.
-GRANT SELECT ON wallets, wallet_balances, chains, asset_on_chain, system_config TO pipeline_sync;
+GRANT SELECT ON wallets, wallet_balances, sync_pages, chains, asset_on_chain, system_config TO pipeline_sync;
 GRANT UPDATE (
     on_chain_balance_raw, on_chain_balance_human, processing_status, locked_until, locked_by, next_check_at, recheck,
     block_number, last_checked, last_processed_at, last_error, last_error_at, sync_count, error_count, updated_at
 ) ON wallet_balances TO pipeline_sync;
+GRANT EXECUTE ON FUNCTION claim_sync_page(integer, text, double precision, integer, double precision),
+    store_sync_page(text, uuid, uuid, uuid, uuid, integer, bigint, bigint, boolean, uuid[], text[], text[], bigint[], text[]),
+    unlock_sync_pages(text, uuid, uuid, uuid, double precision, text)
+    TO pipeline_sync;
 
 -- The deposit listeners: how far they have read, and whose balances moved.
 GRANT SELECT ON wallets, wallet_balances, chains, asset_on_chain, system_config, chain_cursors TO pipeline_deposits;
@@ -94,10 +98,9 @@ GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 
 -- The executors and the sweep: jobs, payments until they are out, and the flags they serve. The confirmation worker: payments
 -- from then on, with the proof of what became of them.
-GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, bundles, signing_requests,
-    chain_transactions, nonces, senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types,
-    leaderships, admin_actions,
-    wallet_flag_rule, user_wallets, wallet_state
+GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
+    transfers, bundles, signing_requests, chain_transactions, nonces, senders, chain_cursors, gas_spending, fees_paid,
+    system_config, worker_registry, worker_types, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT ON bundles TO pipeline_executor, pipeline_confirmations;
@@ -111,9 +114,9 @@ GRANT UPDATE (
 ) ON senders TO pipeline_confirmations;
 
 -- People and dashboards: everything but signed bytes, with which anybody could send.
-GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, job_logs, state_transitions, transfers, bundles, nonces, senders,
-    chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types, leaderships, admin_actions, wallet_flag_rule,
-    user_wallets, wallet_state
+GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
+    transfers, bundles, nonces, senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types,
+    leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (
     id, bundle_id, request_id, chain_id, attempt, txid, sender, nonce, ref_block, expiration, fee_cap, state, first_broadcast_at,

@@ -11,8 +11,8 @@ DECLARE
     stale record;
 BEGIN
     FOREACH secured IN ARRAY ARRAY[
-        'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'state_transitions', 'job_logs', 'transfers', 'bundles',
-        'signing_requests', 'gas_spending', 'fees_paid', 'chain_transactions', 'nonces', 'senders', 'chain_cursors',
+        'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions', 'job_logs', 'transfers',
+        'bundles', 'signing_requests', 'gas_spending', 'fees_paid', 'chain_transactions', 'nonces', 'senders', 'chain_cursors',
         'system_config', 'worker_registry', 'worker_types', 'leaderships',
         'admin_actions', 'flagpost_locks.named', 'flagpost_locks.thresholds'
     ] LOOP
@@ -28,15 +28,15 @@ BEGIN
         -- What an UPDATE may leave behind is said apart where it is not what it may take up.
         SELECT unnest(string_to_array(r.tables, ' ')) AS tablename, r.cmd, r.role_name, r.condition, r.afterwards
         FROM (VALUES
-            ('wallets wallet_balances chains asset_on_chain system_config', 'SELECT', 'pipeline_sync', 'true', NULL),
+            ('wallets wallet_balances sync_pages chains asset_on_chain system_config', 'SELECT', 'pipeline_sync', 'true', NULL),
             ('wallet_balances', 'UPDATE', 'pipeline_sync', 'true', NULL),
 
             ('wallets wallet_balances chains asset_on_chain system_config chain_cursors', 'SELECT', 'pipeline_deposits', 'true', NULL),
             ('chain_cursors', 'INSERT', 'pipeline_deposits', '(purpose = ''deposits''::text)', NULL),
             ('chain_cursors', 'UPDATE', 'pipeline_deposits', '(purpose = ''deposits''::text)', NULL),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
-             || ' chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
+             || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_executor', 'true', NULL),
             ('job_logs', 'INSERT', 'pipeline_executor', 'true', NULL),
@@ -51,8 +51,8 @@ BEGIN
              '(state = ANY (ARRAY[''requested''::text, ''broadcasting''::text, ''rejected''::text]))'),
             ('chain_transactions', 'UPDATE', 'pipeline_executor', '(state = ''broadcasting''::text)', '(state = ''broadcasting''::text)'),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
-             || ' chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
+             || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_confirmations', 'true', NULL),
             ('job_logs nonces bundles', 'INSERT', 'pipeline_confirmations', 'true', NULL),
@@ -61,12 +61,12 @@ BEGIN
             ('chain_cursors', 'INSERT', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
             ('chain_cursors', 'UPDATE', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
 
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
-             || ' chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
+             || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_readonly', 'true', NULL),
-            ('chains asset_on_chain wallets wallet_balances job_logs state_transitions transfers bundles signing_requests'
-             || ' chain_transactions nonces senders'
+            ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
+             || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions',
              'SELECT', 'pipeline_web', 'true', NULL)
         ) AS r (tables, cmd, role_name, condition, afterwards)

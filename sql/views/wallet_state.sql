@@ -25,7 +25,7 @@ LEFT JOIN LATERAL (
                       ORDER BY a.contract_address IS NOT NULL, a.id) AS balances,
            max(b.last_checked) AS last_sync_at,
            min(b.last_error) AS last_error
-    FROM wallet_balances b
+    FROM balance_state b
     JOIN asset_on_chain a ON a.id = b.asset_on_chain_id
     WHERE b.wallet_id = w.id
 ) held ON true

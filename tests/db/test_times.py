@@ -100,7 +100,7 @@ async def test_balances_that_are_due_next_year_are_read_now(connection: Connecti
     async with told() as lines, running(Sync(lambda row: ledger, observer=watch), database):
         await watch.until(lambda: watch.read == 12)
         await until(lambda: any("12 balances were scheduled for later" in line for line in lines))
-    latest = await value(connection, "SELECT max(next_check_at) FROM wallet_balances")
+    latest = await value(connection, "SELECT max(next_check_at) FROM balance_state")
     assert latest < datetime.now(UTC) + MOMENT + timedelta(minutes=1)
 
 

@@ -10,7 +10,13 @@ WITH due AS MATERIALIZED (
     JOIN wallets w ON w.chain_id = %(chain_id)s AND w.address = m.address
     JOIN asset_on_chain a ON a.chain_id = w.chain_id AND a.contract_address = m.contract
     JOIN wallet_balances b ON b.wallet_id = w.id AND b.asset_on_chain_id = a.id
-    WHERE b.next_check_at > now() AND coalesce(b.block_number, 0) < m.block
+    LEFT JOIN LATERAL (
+        SELECT p.block_number FROM sync_pages p
+        WHERE p.asset_on_chain_id = b.asset_on_chain_id AND p.last_id >= b.id
+        ORDER BY p.last_id LIMIT 1
+    ) AS page ON true
+    WHERE (b.next_check_at > now() OR b.next_check_at IS NULL)
+      AND coalesce(greatest(b.block_number, page.block_number), 0) < m.block
     ORDER BY b.id FOR NO KEY UPDATE OF b
 )
 UPDATE wallet_balances b SET next_check_at = now() FROM due WHERE b.id = due.id

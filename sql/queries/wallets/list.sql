@@ -10,7 +10,7 @@ LEFT JOIN LATERAL (
                                         'native', a.contract_address IS NULL)
                      ORDER BY a.contract_address IS NOT NULL, a.id) AS balances,
            max(wb.last_checked) AS last_sync_at, min(wb.last_error) AS last_error
-    FROM wallet_balances wb
+    FROM balance_state wb
     JOIN asset_on_chain a ON a.id = wb.asset_on_chain_id AND a.is_active
     WHERE wb.wallet_id = w.id
 ) b ON true
