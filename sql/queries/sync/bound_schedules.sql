@@ -1,6 +1,6 @@
--- Makes due at once the balances of a chain that are scheduled for later than any rule schedules them: the chain's interval, an
--- hour after errors, and a margin of ten minutes; and unlocks those that are locked for longer than any sync locks them (an hour
--- at the most). The clock was wrong when they were written, or the interval has been shortened since. How many there were.
+-- Makes due at once the balances of a chain that are scheduled for later than any rule schedules them: the chain's interval, an hour
+-- after errors, and a margin of ten minutes; and unlocks those that are locked for longer than any sync locks them (an hour at the
+-- most). The clock was wrong when they were written, or the interval has been shortened since. How many there were.
 --
 -- Guarantees: a few probes of wallet_balances_due where all is well; at most %(rows)s balances of an asset each time; rows that
 -- somebody holds are left for the next time. Whoever reads one of them just now finds it taken over, and stores nothing.
