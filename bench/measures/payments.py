@@ -65,7 +65,7 @@ CASES = (
     Case(OURS, 1_000, 20),
     Case("50 a second", 500, 0, per_second=50),
     Case("one at a time", 40, 2, one_at_a_time=True),
-    Case("a node 20 ms away", 500, 10, delay=0.02),
+    Case("a node 20 ms away", 500, 0, delay=0.02),
     Case("two processes", 1_000, 0, processes=2),
     Case("two processes, 50 a second", 500, 0, processes=2, per_second=50),
     Case("15 requests a second", 60, 0, node_rate=15, block_time=SLOW_BLOCK_TIME),
@@ -132,8 +132,7 @@ async def on_chain(bench: Bench, chain: str, block_time: float, cases: Sequence[
             for case in cases:
                 if case.processes != running:
                     await place.start(running := case.processes)
-                await place.node(0.0, None)
-                await raised(place, Case("warm up", WARM_UP, WARM_UP), place.take(WARM_UP))
+                    await raised(place, Case("warm up", WARM_UP, WARM_UP), place.take(WARM_UP))
                 try:
                     found[case.name] = await one_case(place, case, place.take(flags(bench, case)))
                 except TooSlow as error:
@@ -147,8 +146,7 @@ async def on_chain(bench: Bench, chain: str, block_time: float, cases: Sequence[
 async def one_case(place: Installation, case: Case, wallets: Sequence[Wallet]) -> Figures:
     """Raise the flags, wait until all is done, and read what it took."""
     await place.node(case.delay, case.node_rate)
-    await place.node_calls()
-    before = place.used()
+    before, _ = place.used(), await place.node_calls()
     flagged = await raised(place, case, wallets)
     after = place.used()
     asked = await place.node_calls()

@@ -9,9 +9,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bench.aims import AIMS
 from bench.installation import Paid, Used
 from bench.measures.payments import CASES, UNITS, Figures, cpu, results, waits
 from bench.node_proxy import NodeProxy, methods
+from bench.operations import OPERATIONS
 from bench.promise import judged
 from pipeline.local.audit import Audit
 from pipeline.local.demo import ChainOutcome, DemoPlan, Outcome
@@ -100,6 +102,16 @@ def test_each_case_is_a_contestant() -> None:
     assert {one.measure for one in found} == {f"payments.evm.{name}" for name in values}
     assert all(list(one.figures) == names for one in found)
     assert found[0].settings["calls"]["two processes"] == {"eth_call": 2}
+
+
+def test_aims_are_about_figures_and_cases_that_exist() -> None:
+    bounds = [bound for aim in AIMS for bound in aim.bounds if bound.measure.startswith("payments.")]
+    names = {f"payments.{chain}.{name}" for chain in ("tron", "evm") for name in UNITS}
+    assert {bound.measure for bound in bounds} <= names
+    assert {bound.of for bound in bounds} <= {case.name for case in CASES}
+    operations = {f"{group}.{name}" for group in ("size", "held") for name in (*OPERATIONS, "latency.p50")}
+    sized = [bound for aim in AIMS for bound in aim.bounds if bound.measure.startswith(("size.", "held."))]
+    assert {bound.measure for bound in sized} <= operations
 
 
 def outcome(**jobs: Any) -> Outcome:
