@@ -18,7 +18,11 @@ $$;
 
 CREATE OR REPLACE TRIGGER money_immutable BEFORE UPDATE ON transfers
 FOR EACH ROW WHEN (
-    (OLD.state IN ('final', 'reverted', 'rejected') AND OLD.* IS DISTINCT FROM NEW.*)
+    -- Every column: the row as a whole cannot be compared here, because one of them is generated (open_job_id).
+    (OLD.state IN ('final', 'reverted', 'rejected')
+     AND (OLD.state, OLD.fee_paid, OLD.arrived, OLD.place, OLD.replace_wanted_at, OLD.error_message, OLD.settled_at, OLD.updated_at)
+         IS DISTINCT FROM
+         (NEW.state, NEW.fee_paid, NEW.arrived, NEW.place, NEW.replace_wanted_at, NEW.error_message, NEW.settled_at, NEW.updated_at))
     OR (OLD.id, OLD.kind, OLD.job_id, OLD.chain_id, OLD.wallet_id, OLD.asset_on_chain_id,
         OLD.from_address, OLD.to_address, OLD.amount, OLD.fee_reserved, OLD.idempotency_key, OLD.found_on_chain, OLD.created_at,
         OLD.bundle_id)

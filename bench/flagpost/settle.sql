@@ -2,4 +2,5 @@
 VACUUM (ANALYZE) wallets;
 VACUUM (ANALYZE) wallet_balances;
 VACUUM (ANALYZE) job_logs;
+SELECT recount_jobs();
 CHECKPOINT

@@ -302,6 +302,7 @@ async def _write(connection: AsyncConnection[Any], adoption: Adoption, reading: 
         connection, "wallet_balances", "adopt/insert_balances", "adopt/recheck_balances", only="balance_flags_update"
     )
     await _paused(connection, "job_logs", "adopt/insert_jobs")
+    await connection.execute(statement("adopt/count_jobs"))
     if "admin_actions" in adoption.tables:
         adoption.actions = (await connection.execute(statement("adopt/insert_actions"))).rowcount
     if "system_config" in adoption.tables:

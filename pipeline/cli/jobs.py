@@ -64,10 +64,13 @@ def list_jobs(
     summaries: Annotated[
         bool, typer.Option("--summaries", help="Also the queue summaries that the sweep writes.")
     ] = False,
+    before: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Only jobs older than this one: the next page.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST_LISTED, help="At most so many.")] = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Jobs, newest first.
+    """Jobs, newest first; those that have moved to job_history, too.
 
     Example: [bold]flagpost jobs list --status failed --since 1d[/]
     """
@@ -81,7 +84,7 @@ def list_jobs(
         "limit": limit,
     }
     with database(Settings.load(), "jobs list") as connection:
-        rows = connection.execute(statement("jobs/list"), filters).fetchall()
+        rows = _listed(connection, filters, before)
     if as_json:
         print_json(rows)
         return
@@ -200,6 +203,22 @@ def cancel(job: JobArgument, as_json: JsonOption = False) -> None:
         out.print(f"{escape(job_id)} is cancelled; its wallet's flag stays as it is")
 
 
+def _listed(connection: Connection, filters: dict[str, Any], before: str | None) -> list[dict[str, Any]]:
+    """The jobs of ``flagpost jobs list``. A wallet's are found by the wallet, those of an address it had before by
+    reading them all."""
+    place: Row | None = {"created_at": None, "seq": None}
+    if before is not None:
+        place = connection.execute(statement("jobs/place"), {"job": before}).fetchone()
+    if place is None:
+        raise CommandError(f"there is no job {before!r}", "name the last one of the page before")
+    asked = {**filters, "before_created": place["created_at"], "before_seq": place["seq"]}
+    name = "jobs/list"
+    if filters["wallet"] is not None:
+        known = connection.execute(statement("jobs/has_wallet"), {"wallet": filters["wallet"]}).fetchone()
+        name = "jobs/of_wallet" if known is not None and known["is_wallet"] else name
+    return connection.execute(statement(name), asked).fetchall()
+
+
 def _find(connection: Connection, job: str) -> Row:
     row = connection.execute(statement("jobs/show"), {"job": job}).fetchone()
     if row is None:
@@ -252,6 +271,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("failures", f"{row['retry_count']} of {row['max_retries']} attempts"),
         ("held by", f"worker {row['leased_by']} until {_moment(row['lease_deadline'])}" if row["leased_by"] else None),
         ("says", row["error_message"]),
+        ("stands in", "job_history" if row["in_history"] else None),
     ]
     return [(name, escape(str(value))) for name, value in facts if value]
 

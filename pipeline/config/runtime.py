@@ -96,6 +96,24 @@ class QueueConfig(_Section):
     )
 
 
+class HistoryConfig(_Section):
+    """The lower bounds stand in sql/functions/job_history.sql, too: whoever looks back on what ended finds it."""
+
+    move_after_days: Annotated[float, Field(ge=2, le=3_650)] = Field(
+        default=30, description="Days after its end until a completed or cancelled job moves to job_history"
+    )
+    move_failed_after_days: Annotated[float, Field(ge=31, le=3_650)] = Field(
+        default=90, description="Days after its end until a failed job moves to job_history"
+    )
+    keep_months: Annotated[int, Field(ge=0, le=1_200)] = Field(
+        default=0, description="Whole months that job_history keeps before it drops the oldest; 0: all of them"
+    )
+    drop_unexported: bool = Field(
+        default=False,
+        description="Drop months that flagpost history export has not written to a file; false: they stay",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigEntry:
     """One setting, for people."""
@@ -121,6 +139,7 @@ class RuntimeConfig(_Section):
     sync: SyncConfig = SyncConfig()
     notify: NotifyConfig = NotifyConfig()
     queue: QueueConfig = QueueConfig()
+    history: HistoryConfig = HistoryConfig()
 
     _problems: tuple[str, ...] = PrivateAttr(())
 

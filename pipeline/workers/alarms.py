@@ -52,6 +52,8 @@ def parameters(config: RuntimeConfig) -> Mapping[str, Any]:
         "deadline_seconds": config.queue.deadline_seconds,
         "backoff_seconds": config.queue.backoff_cap_seconds,
         "lock_seconds": config.sync.lock_seconds,
+        "move_after_days": config.history.move_after_days,
+        "move_failed_after_days": config.history.move_failed_after_days,
     }
 
 

@@ -1,6 +1,7 @@
 """The sweep: on a timer it reads the flags themselves, and finds what no event brought.
 
-    standing by ──(leads)──▶ acting: every interval enqueue, summarise; clean up; set back times that lie ahead
+    standing by ──(leads)──▶ acting: every interval enqueue, summarise; clean up; set back times that lie ahead;
+                             fold counts and move finished jobs
 
 One sweep acts at a time (``leader``); the others stand by and try again. A statement that the server breaks off keeps
 none of the others waiting (``slow``).
@@ -25,6 +26,7 @@ from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
 from pipeline.queue.schedule import Scan
 from pipeline.workers.alarms import Alarms
+from pipeline.workers.history import TURN_SECONDS, History
 from pipeline.workers.leader import Leader
 from pipeline.workers.process import Stopped
 from pipeline.workers.repairs import Repairs
@@ -90,13 +92,15 @@ class Sweep:
         self._leader: Leader
         self._statements: Statements
         self._repairs: Repairs | None = None
+        self._history: History | None = None
 
     def stats(self) -> Mapping[str, Any]:
         """Counts since the start, whether this sweep acts or stands by, and up to which wallet the one that acts has
         compared (the next one goes on there)."""
         times = {} if self._times is None else self._times.stats()
         compared = {} if self._repairs is None else self._repairs.stats()
-        return {**self.counts, "acting": self.acting.is_set(), **times, **compared}
+        history = {} if self._history is None else self._history.stats()
+        return {**self.counts, "acting": self.acting.is_set(), **times, **compared, **history}
 
     async def run(self, runtime: Runtime) -> None:
         """Act or stand by until told to stop."""
@@ -106,10 +110,11 @@ class Sweep:
         self._statements = Statements(runtime)
         times = self._times = Times(runtime)
         repairs = self._repairs = Repairs(runtime)
+        history = self._history = History(runtime)
         alarms = Alarms(runtime)
         runtime.watch(self._changed.set)
         now = _now()
-        next_repair = now
+        next_repair = next_turn = now
         last_sweep = last_cleanup = now  # at a common start the listeners take what is flagged themselves
         try:
             while not runtime.stopping.is_set():
@@ -129,9 +134,13 @@ class Sweep:
                     last_sweep = now
                     await self._cycle(repairs)
                     await alarms.check()
+                if _now() >= next_turn:
+                    await history.turn()
+                    next_turn = _now() + TURN_SECONDS
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
-                await self._sleep(min(min(next_sweep, next_cleanup, next_repair) - _now(), LONGEST_SLEEP_SECONDS))
+                next_due = min(next_sweep, next_cleanup, next_repair, next_turn)
+                await self._sleep(min(next_due - _now(), LONGEST_SLEEP_SECONDS))
         except Stopped:
             pass
         finally:

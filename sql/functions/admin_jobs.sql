@@ -4,7 +4,7 @@
 -- everybody else; each writes admin_actions for what it changed. `admin` is who does it (auth.users.id), NULL where only the
 -- database knows.
 
--- The job of that job_id or id, locked. Raises where there is none.
+-- The job of that job_id or id, locked; one that has moved to job_history is moved back. Raises where there is none.
 CREATE OR REPLACE FUNCTION job_named(job text) RETURNS job_logs
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
@@ -12,10 +12,16 @@ AS $$
 DECLARE
     found job_logs;
 BEGIN
-    SELECT * INTO found FROM job_logs j
-    WHERE j.job_id = job OR j.id::text = lower(job)
-    ORDER BY (j.job_id = job) DESC LIMIT 1
-    FOR UPDATE;
+    -- The second time for a job that was moved meanwhile.
+    FOR try IN 1..2 LOOP
+        SELECT * INTO found FROM job_logs j
+        WHERE j.job_id = job OR j.id = job_uuid(job)
+        ORDER BY (j.job_id = job) DESC LIMIT 1
+        FOR UPDATE;
+        EXIT WHEN found.id IS NOT NULL;
+        PERFORM move_back_jobs(ARRAY(
+            SELECT h.id FROM job_history h WHERE h.job_id = job OR h.id = job_uuid(job) ORDER BY (h.job_id = job) DESC LIMIT 1));
+    END LOOP;
     IF found.id IS NULL THEN
         RAISE EXCEPTION 'there is no job "%"', job USING
             ERRCODE = 'no_data_found', HINT = 'Jobs are named by job_logs.job_id or job_logs.id: flagpost jobs list.';
@@ -60,7 +66,8 @@ REVOKE ALL ON FUNCTION retry_job(text, boolean, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION retry_job(text, boolean, uuid) IS 'Runs one failed job again: SELECT retry_job(''gas-topup-17'')';
 
 -- Lets the jobs of a type (NULL: of every type) that failed in the last hours start afresh; returns how many.
--- A wallet that has a live job of that type already is skipped, and of several failed ones only the newest runs.
+-- A wallet that has a live job of that type already is skipped, and of several failed ones only the newest runs. Those that have
+-- moved to job_history are moved back.
 CREATE OR REPLACE FUNCTION retry_failed_jobs(of_type text, hours integer, admin uuid DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -74,6 +81,10 @@ BEGIN
             HINT = 'One of sync, gas-topup, consolidation, deposit-detection, withdrawal; NULL for all of them.';
     END IF;
 
+    PERFORM move_back_jobs(ARRAY(
+        SELECT h.id FROM job_history h
+        WHERE h.status = 'failed' AND (of_type IS NULL OR h.job_type = of_type)
+          AND h.completed_at > now() - make_interval(hours => hours) AND h.wallet_id IS NOT NULL));
     FOR attempt IN 1..10 LOOP
         BEGIN
             WITH again AS (

@@ -116,3 +116,19 @@ AS $$
            OR EXISTS (SELECT FROM transfers t WHERE t.chain_id = c.id AND t.state NOT IN ('final', 'reverted', 'rejected')))
     ORDER BY l.name
 $$;
+
+-- Forgets leases that nobody has renewed for 30 days: of chains that are gone, of names that no version uses. Returns how many.
+CREATE OR REPLACE FUNCTION forget_old_leaderships() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    forgotten bigint;
+BEGIN
+    DELETE FROM leaderships l
+    WHERE l.until < now() - interval '30 days' AND coalesce(l.renewed_at, l.taken_at, '-infinity') < now() - interval '30 days';
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    RETURN forgotten;
+END
+$$;
+REVOKE ALL ON FUNCTION forget_old_leaderships() FROM PUBLIC;

@@ -21,11 +21,12 @@ AS $$
             'schema_migrations', 'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions',
             'job_logs', 'job_logs_seq', 'transfers', 'bundles', 'signing_requests', 'gas_spending', 'fees_paid',
             'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types', 'leaderships', 'admin_actions',
+            'job_history', 'job_history_months', 'job_history_names', 'job_counts', 'job_count_deltas', 'all_jobs', 'job_totals',
             'user_wallets', 'wallet_flag_rule', 'wallet_state', 'balance_state'
         ]) AS known (name)
         UNION ALL
         SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = 'flagpost_locks' AND c.relkind IN ('r', 'v', 'S')
+        WHERE n.nspname IN ('flagpost_locks', 'flagpost_history') AND c.relkind IN ('r', 'v', 'S')
     )
     SELECT oid FROM named WHERE oid IS NOT NULL
     UNION
@@ -102,7 +103,15 @@ AS $$
         'store_sync_page(text, uuid, uuid, uuid, uuid, integer, bigint, bigint, boolean, uuid[], text[], text[], bigint[], '
             'text[])',
         'unlock_sync_pages(text, uuid, uuid, uuid, double precision, text)',
-        'write_read_balances(uuid, uuid[], text[], text[], bigint[], text[], interval)'
+        'write_read_balances(uuid, uuid[], text[], text[], bigint[], text[], interval)',
+        -- Counts and history of jobs.
+        'add_history_month(date)', 'count_emptied_jobs()', 'count_ended_jobs()', 'count_moved_jobs()',
+        'drop_history_month(date, timestamp with time zone, uuid)', 'fold_job_counts(integer)', 'forget_old_leaderships()',
+        'history_months()', 'history_setting(text)', 'job_id_at(timestamp with time zone)', 'job_uuid(text)',
+        'jobs_to_move(uuid, integer, timestamp with time zone)', 'move_back_jobs(uuid[])',
+        'move_finished_jobs(uuid, integer, interval, interval, timestamp with time zone)',
+        'note_history_export(date, bigint, bigint, text, uuid)', 'recount_jobs()', 'refuse_changed_history()', 'refuse_lost_jobs()',
+        'refuse_lost_wallet()', 'refuse_moved_job_id()'
     ])
 $$;
 
@@ -128,7 +137,7 @@ AS $$
         UNION ALL
         SELECT format('schema %I', n.nspname), n.nspowner, acl.grantee, acl.privilege_type
         FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) acl
-        WHERE n.nspname = 'flagpost_locks'
+        WHERE n.nspname IN ('flagpost_locks', 'flagpost_history')
     ) held
     WHERE held.grantee <> held.owner
       AND held.grantee NOT IN (SELECT r.oid FROM pg_roles r WHERE r.rolname = ANY (own_roles()))

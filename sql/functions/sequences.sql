@@ -4,7 +4,8 @@
 -- Guarantees: a sequence is never moved down; several who compare at once move it once.
 
 -- Each sequence of ours below the highest number in its table: what was drawn last (0: nothing), and that number.
--- Of job_logs.seq, which has no index, the highest of the newest 1,000 jobs counts: jobs are numbered as they come.
+-- Of job_logs.seq, which has no index, the highest of the newest 1,000 jobs and of the months of job_history counts: jobs are numbered
+-- as they come.
 CREATE OR REPLACE FUNCTION sequences_behind()
 RETURNS TABLE (sequence_name text, table_name text, column_name text, last_drawn bigint, highest bigint)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -21,14 +22,20 @@ BEGIN
         JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
           AND t.relnamespace = 'public'::regnamespace
-          AND t.relname IN ('chains', 'job_logs', 'bundles', 'transfers', 'chain_transactions', 'nonces')
+          AND t.relname IN ('chains', 'job_logs', 'bundles', 'transfers', 'chain_transactions', 'nonces',
+                            'job_count_deltas')
         ORDER BY t.relname, a.attname
     LOOP
         sequence_name := owned.sequence_oid::regclass::text;
         table_name := owned.table_name;
         column_name := owned.column_name;
         IF owned.table_name = 'job_logs' THEN
-            SELECT max(newest.seq) INTO highest FROM (SELECT j.seq FROM job_logs j ORDER BY j.created_at DESC LIMIT 1000) newest;
+            SELECT max(newest.seq) INTO highest
+            FROM (
+                (SELECT j.seq FROM job_logs j ORDER BY j.created_at DESC LIMIT 1000)
+                UNION ALL
+                SELECT m.highest_seq FROM job_history_months m
+            ) newest;
         ELSE
             EXECUTE format('SELECT max(%I) FROM public.%I', owned.column_name, owned.table_name) INTO highest;
         END IF;

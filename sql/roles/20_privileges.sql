@@ -100,7 +100,8 @@ GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 -- from then on, with the proof of what became of them.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
     transfers, bundles, signing_requests, chain_transactions, nonces, senders, chain_cursors, gas_spending, fees_paid,
-    system_config, worker_registry, worker_types, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state
+    system_config, worker_registry, worker_types, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
+    job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals
     TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT ON bundles TO pipeline_executor, pipeline_confirmations;
@@ -116,7 +117,8 @@ GRANT UPDATE (
 -- People and dashboards: everything but signed bytes, with which anybody could send.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
     transfers, bundles, nonces, senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types,
-    leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state
+    leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
+    job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (
     id, bundle_id, request_id, chain_id, attempt, txid, sender, nonce, ref_block, expiration, fee_cap, state, first_broadcast_at,
@@ -146,6 +148,11 @@ GRANT EXECUTE ON FUNCTION repair_wallets(uuid, integer), repair_jobs(integer) TO
 GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval), mark_silent_workers(interval)
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;
+-- Finished jobs: the sweep moves and counts them, and drops months as system_config says, which it cannot write.
+GRANT EXECUTE ON FUNCTION move_finished_jobs(uuid, integer, interval, interval, timestamptz), fold_job_counts(integer),
+    add_history_month(date), drop_history_month(date, timestamptz, uuid), forget_old_leaderships()
+    TO pipeline_executor;
+GRANT EXECUTE ON FUNCTION history_months() TO pipeline_executor, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint), give_back_nonce(bigint) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION request_reconciliation(integer, text, bigint) TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION freeze_sender(integer, text, text) TO pipeline_confirmations;
@@ -161,5 +168,6 @@ GRANT EXECUTE ON FUNCTION
     set_chain_active(text, boolean, jsonb, uuid), set_chain_rule(text, text, text, uuid),
     add_asset(text, text, text, integer, numeric, numeric, integer, boolean, uuid), set_asset_active(text, text, boolean, uuid),
     set_asset_thresholds(text, text, numeric, numeric, integer, uuid), set_asset_rule(text, text, text, text, uuid),
-    set_system_config(text, jsonb, text, uuid), release_sender(text, text, bigint, uuid)
+    set_system_config(text, jsonb, text, uuid), release_sender(text, text, bigint, uuid),
+    note_history_export(date, bigint, bigint, text, uuid)
     TO pipeline_web;

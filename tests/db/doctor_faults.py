@@ -99,7 +99,55 @@ OUT_WITH_NONCE = (AWAITING, payment("broadcasting"), attempt("broadcasting", non
 SECOND = "(SELECT id FROM wallets ORDER BY id DESC LIMIT 1)"
 WORKER = "INSERT INTO worker_registry (id, name, type) VALUES ('all-gas-topup-001', 'gas-topup@here:1', 'gas-topup')"
 
+MONTH = "SELECT add_history_month('2020-02-01')"
+MOVED = (
+    "INSERT INTO job_history (id, seq, job_id, job_type, status, triggered_by, priority, data, retry_count,"
+    " max_retries, run_at, lease, completed_at, created_at, updated_at) VALUES (gen_random_uuid(), 7, 'sync-7', 'sync',"
+    " 'completed', 'manual', 0, '{}', 0, 3, '2020-02-03', 1, '2020-02-03', '2020-02-03', '2020-02-03')"
+)
+KEEP = "INSERT INTO system_config (key, value) VALUES ('history.keep_months', '6')"
+COUNTED = "INSERT INTO job_counts VALUES ('2020-02-01', 'sync', 'completed', 0, 1, 0, 0)"
+
 FAULTS = (
+    Fault("history.months", MONTH, "no partition for", Level.WARN, cure="start sweep"),
+    Fault(
+        "history.months",
+        (
+            MONTH,
+            "SELECT add_history_month(now()::date)",
+            "ALTER TABLE job_history DETACH PARTITION flagpost_history.jobs_2020_02",
+        ),
+        "no partition for 2020-02",
+        Level.WARN,
+    ),
+    Fault(
+        "history.behind",
+        job("old", "completed", completed_at="now() - interval '33 days'"),
+        "1 finished jobs ought to have moved to job_history, the oldest ended 33 d ago",
+        Level.WARN,
+        cure="start sweep",
+    ),
+    Fault(
+        "history.behind",
+        job("old", "failed", completed_at="now() - interval '93 days'"),
+        "the oldest ended 93 d ago",
+        Level.WARN,
+    ),
+    Fault(
+        "history.exports",
+        (MONTH, MOVED, KEEP, COUNTED),
+        "2020-02 was to leave job_history on 2020-09-01 and was not exported: its 1 jobs stay until then",
+        Level.WARN,
+        cure="flagpost history export 2020-02 FILE",
+    ),
+    Fault(
+        "history.counts",
+        "INSERT INTO job_count_deltas (month, job_type, status, chain_id, jobs, timed, duration_ms)"
+        " SELECT '-infinity', 'sync', 'completed', 0, 1, 0, 0 FROM generate_series(1, 100001)",
+        "100001 changes of the counts of ended jobs are not folded",
+        Level.WARN,
+        cure="start sweep",
+    ),
     Fault(
         "triggers",
         "DROP TRIGGER balances_exist ON wallets",

@@ -49,8 +49,15 @@ EVERYTHING = {
     "user_wallets",
     "wallet_flag_rule",
     "wallet_state",
+    "all_jobs",
+    "job_history",
+    "job_history_months",
+    "job_history_names",
+    "job_counts",
+    "job_count_deltas",
+    "job_totals",
 }
-VIEWS = ("balance_state", "user_wallets", "wallet_flag_rule", "wallet_state")
+VIEWS = ("balance_state", "user_wallets", "wallet_flag_rule", "wallet_state", "all_jobs", "job_totals")
 LEDGER = "schema_migrations"
 """Readable by each of our roles: who starts waits for the right version."""
 TO_READ = {"wallets", "wallet_balances", "chains", "asset_on_chain", "system_config"}
@@ -133,6 +140,12 @@ FUNCTIONS = {
         "repair_wallets",
         "repair_jobs",
         "repair_times",
+        "add_history_month",
+        "drop_history_month",
+        "fold_job_counts",
+        "forget_old_leaderships",
+        "history_months",
+        "move_finished_jobs",
     },
     "pipeline_confirmations": PROCESS
     | {
@@ -171,8 +184,16 @@ FUNCTIONS = {
         "advance_sequences",
         "sequences_behind",
         "compare_balances",
+        "history_months",
+        "note_history_export",
     },
-    "pipeline_readonly": {"schema_version", "blocked_sessions", "sequences_behind", "compare_balances"},
+    "pipeline_readonly": {
+        "schema_version",
+        "blocked_sessions",
+        "sequences_behind",
+        "compare_balances",
+        "history_months",
+    },
 }
 """Of those that act with the owner's rights."""
 RELATIONS = """
@@ -322,9 +343,10 @@ async def test_a_schema_before_ours_changes_nothing(connection: Connection, tron
 async def test_row_security_is_on_every_table(connection: Connection) -> None:
     tables = await rows(
         connection,
-        "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
+        "SELECT relname, relrowsecurity FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')",
     )
-    assert len(tables) == 22
+    assert len(tables) == 27
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,

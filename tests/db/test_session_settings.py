@@ -124,7 +124,9 @@ class Pass:
     def _look(self) -> None:
         """What people do: a migration, and some questions."""
         asyncio.run(migrate(self.database))
-        filters = dict.fromkeys(("status", "job_type", "triggered_by", "wallet", "since"))
+        filters = dict.fromkeys(
+            ("status", "job_type", "triggered_by", "wallet", "since", "before_created", "before_seq")
+        )
         with cli_database(Settings(database_url=self.database), "walk") as connection:
             assert connection.execute(statement("jobs/list"), {**filters, "summaries": True, "limit": 9}).fetchall()
             assert connection.execute(statement("doctor/queue")).fetchall() is not None

@@ -307,7 +307,8 @@ async def test_what_a_payment_is_never_changes(connection: Connection, tron: Cha
     await new_attempt(connection, await new_transfer(connection, tron, wallet))
     columns = await rows(
         connection,
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> 'id'",
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND attname <> 'id'"
+        " AND attgenerated = ''",
         table,
     )
     assert set(IMMUTABLE[table]) | MUTABLE[table] == {column for (column,) in columns}
@@ -315,6 +316,22 @@ async def test_what_a_payment_is_never_changes(connection: Connection, tron: Cha
         assert await refused(connection, f"UPDATE {table} SET {column} = {other}") == "FP004", column  # noqa: S608
     # GENERATED ALWAYS holds the id, and the trigger whoever would get past that.
     assert await refused(connection, f"UPDATE {table} SET id = id + 1") == "428C9"  # noqa: S608
+
+
+OTHER_VALUES = {
+    "fee_paid": "7",
+    "error_message": "'x'",
+    "settled_at": "now() + interval '1 s'",
+    "updated_at": "now() + interval '1 s'",
+    "replace_wanted_at": "now()",
+    "arrived": "7",
+    "place": "'v'",
+}
+"""Another value for whatever of a transfer ever changes, its state apart."""
+
+
+def test_every_column_of_a_settled_transfer_is_tried() -> None:
+    assert set(OTHER_VALUES) | {"state"} == MUTABLE["transfers"]
 
 
 @pytest.mark.parametrize("state", ["final", "reverted", "rejected"])
@@ -332,7 +349,7 @@ async def test_settled_money_does_not_change_at_all(connection: Connection, tron
             await connection.execute("UPDATE chain_transactions SET block_number = 1, state = %s", [step])
             await connection.execute("UPDATE transfers SET state = %s", [step])
     for table, changes in (
-        ("transfers", {"fee_paid": "7", "error_message": "'x'", "settled_at": "now() + interval '1 s'"}),
+        ("transfers", OTHER_VALUES),
         ("chain_transactions", {"last_result": "'x'", "block_number": "2", "broadcast_count": "9", "fee_paid": "7"}),
     ):
         if (table, state) == ("chain_transactions", "rejected"):

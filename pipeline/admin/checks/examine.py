@@ -7,6 +7,7 @@ import psycopg
 
 from pipeline.admin.checks import chain as check_chain
 from pipeline.admin.checks import database as check_database
+from pipeline.admin.checks import history as check_history
 from pipeline.admin.checks import locks as check_locks
 from pipeline.admin.checks import money as check_money
 from pipeline.admin.checks import nodes as check_nodes
@@ -31,6 +32,7 @@ TOPICS = (
     Topic("server", check_server.CHECKS),
     Topic("processes", check_processes.CHECKS),
     Topic("queue", check_queue.CHECKS),
+    Topic("history", check_history.CHECKS),
     Topic("wallets", check_wallets.CHECKS),
     Topic("money", check_money.CHECKS),
     Topic("senders", check_senders.CHECKS),

@@ -7,7 +7,7 @@ WITH owner AS (
     SELECT c.relowner AS oid FROM pg_class c WHERE c.oid = to_regclass('public.job_logs')
 ), ours AS (
     SELECT c.relname AS name FROM pg_class c, owner
-    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v') AND c.relowner = owner.oid
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relowner = owner.oid
     UNION
     SELECT p.proname FROM pg_proc p, owner WHERE p.pronamespace = 'public'::regnamespace AND p.proowner = owner.oid
 ), named_like_a_role AS (
