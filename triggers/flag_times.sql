@@ -1,7 +1,8 @@
 -- A wallet knows since when its flags are up (needs_gas_since, needs_consolidation_since), and since when it can be
 -- consolidated, having the gas for it (consolidation_ready_since); each is empty while there is no such work. It knows when
 -- each flag last fell (gas_flag_fell_at, consolidation_flag_fell_at), by which the sweep tells flags that were lowered from
--- those that nobody raised (sql/functions/repairs.sql); and when it was last written, as all other rows do by updated_at.sql.
+-- those that nobody raised (sql/functions/repairs.sql); by which transaction its flags last changed while one is up (flag_xid, for
+-- scans of what is new: sql/queries/queue/enqueue_and_claim.sql); and when it was last written, as all other rows do by updated_at.sql.
 --
 -- Without a condition: each is read and prepared anew for every statement, which takes as long as the function itself, and
 -- of wallets hardly anything but the flags is ever written.
@@ -20,6 +21,7 @@ BEGIN
         END IF;
     END IF;
 
+    NEW.flag_xid := CASE WHEN NEW.needs_gas OR NEW.needs_consolidation THEN pg_current_xact_id() END;
     IF NEW.needs_gas THEN
         IF TG_OP = 'INSERT' OR NOT OLD.needs_gas THEN
             NEW.needs_gas_since := clock_timestamp();

@@ -33,10 +33,9 @@ DECLARE
     ended record;
 BEGIN
     -- Asked first and by itself: a job of this kind is rare, balances are written all the time.
-    -- Waiting is spelled as in job_logs_claim, which is ordered by type (migration 0011).
     waiting := ARRAY(
         SELECT j.wallet_id FROM job_logs j
-        WHERE j.job_type = 'sync' AND j.status NOT IN ('active', 'completed', 'failed', 'cancelled'));
+        WHERE j.job_type = 'sync' AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active');
     IF waiting = '{}' THEN
         RETURN NULL;
     END IF;
@@ -51,7 +50,8 @@ BEGIN
             FROM wallet_balances b JOIN asset_on_chain a ON a.id = b.asset_on_chain_id
             WHERE b.wallet_id = j.wallet_id AND a.is_active
         ) read
-        WHERE j.job_type = 'sync' AND j.status NOT IN ('active', 'completed', 'failed', 'cancelled') AND j.run_at <= now()
+        WHERE j.job_type = 'sync' AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active'
+          AND j.run_at <= now()
           AND j.wallet_id = ANY (ARRAY(SELECT n.wallet_id FROM new_rows n WHERE n.wallet_id = ANY (waiting)))
           AND read.all_read
         ORDER BY j.id

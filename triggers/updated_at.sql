@@ -1,6 +1,6 @@
--- Every row knows when it was last written: updated_at is set for whoever leaves it out. The queue and the sync write
--- it themselves, which saves them a trigger per row (0.7 of the 10 µs that a balance takes); for wallets it is done by
--- flag_times.sql. When bytes were proved dead, or a signature was refused, is never the writer's word: how long they may
+-- Every row knows when it was last written: updated_at is set for whoever leaves it out. The sync writes
+-- it itself, which saves it a trigger per row (0.7 of the 10 µs that a balance takes); for wallets it is done by
+-- flag_times.sql, for jobs by job_rows.sql. When bytes were proved dead, or a signature was refused, is never the writer's word: how long they may
 -- still land, and are looked for, is counted from then (triggers/money_enters.sql, triggers/money_immutable.sql,
 -- sql/queries/payments/settle/expired_attempts.sql).
 
@@ -19,7 +19,7 @@ DECLARE
     dated text;
 BEGIN
     FOREACH dated IN ARRAY ARRAY[
-        'chains', 'asset_on_chain', 'wallet_balances', 'job_logs', 'transfers', 'chain_transactions',
+        'chains', 'asset_on_chain', 'wallet_balances', 'transfers', 'chain_transactions',
         'chain_cursors', 'sync_pages', 'system_config', 'worker_registry', 'nonces', 'senders'
     ] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON %I

@@ -19,7 +19,7 @@ from pipeline.db.sequences import NumberTaken
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Defer, Done, Failed, Job, JobType, Outcome, Parked, Retry, TriggeredBy
 from pipeline.queue.retries import Backoff
-from pipeline.queue.schedule import Scan
+from pipeline.queue.schedule import FIRST_XID, FlagMarks, Scan, Xid
 
 Result = TypeVar("Result")
 
@@ -162,10 +162,10 @@ class JobQueue:
             "triggered_by": scan.triggered_by,
             "batch": batch,
             "min_age_seconds": scan.min_age_seconds,
-            "newer_than_seconds": scan.newer_than_seconds,
+            "flags_since": scan.flags_since,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
-            "after_since": "-infinity",
+            "after_xid": FIRST_XID,
             "after_wallet_id": UUID(int=0),
         }
         jobs = after_failure = 0
@@ -173,12 +173,18 @@ class JobQueue:
             page = await _with_free_numbers(partial(self._enqueue_page, parameters))
             jobs += page["enqueued"]
             after_failure += page["after_failure"]
-            parameters |= {"after_since": page["next_since"], "after_wallet_id": page["next_wallet_id"]}
+            parameters |= {"after_xid": page["next_xid"], "after_wallet_id": page["next_wallet_id"]}
         return Enqueued(jobs, after_failure)
 
     async def _enqueue_page(self, parameters: Mapping[str, Any]) -> DictRow:
         async with self.pool.connection() as connection:
             return await fetch_one(connection, "queue/enqueue_flagged", **parameters)
+
+    async def flag_marks(self, job_type: JobType, since: Xid = FIRST_XID) -> FlagMarks:
+        """Where flag scans begin, to be read before a full one; ``since`` is the ``standing`` of the marks before."""
+        async with self.pool.connection() as connection:
+            row = await fetch_one(connection, "queue/flag_marks", job_type=job_type, flags_since=since)
+            return FlagMarks(**row)
 
     async def next_due(self, job_type: JobType) -> float | None:
         """Seconds until the next waiting job is due; 0 or less if one is due now, None if none waits."""
@@ -198,7 +204,7 @@ class JobQueue:
             "triggered_by": scan.triggered_by,
             "batch": self.config.enqueue_batch if scan.flags else 0,
             "min_age_seconds": scan.min_age_seconds,
-            "newer_than_seconds": scan.newer_than_seconds,
+            "flags_since": scan.flags_since,
             "due_within_seconds": scan.due_within_seconds,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,

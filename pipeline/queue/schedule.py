@@ -3,18 +3,21 @@
     waiting ──(NOTIFY)────────────────────────────────▶ claim for the event
             ──(outcomes to write, or the last claim ───▶ claim at once: there may be more
                filled all room)
-            ──(incremental flag scans went before)────▶ claim with a full flag scan, within the second
+            ──(incremental flag scans went before)────▶ claim with a full flag scan, a second later
             ──(a waiting job falls due)───────────────▶ claim without a flag scan
             ──(sweep interval)────────────────────────▶ claim of what no event brought: flags past the grace period
     no room ──(NOTIFY)────────────────────────────────▶ queue flagged wallets, claim nothing
     paused  ──(resumed)───────────────────────────────▶ claim at once
 
-**Flag scans.** A full scan reads every flag that is up. While any session of the database holds an old transaction, it
-walks over all flags that rose and fell since that began (0.15 µs each, until vacuum may remove them), and a flag that
-has just risen would wait for that. So at most one scan a second is full, and the incremental ones in between read what
-rose since the last full one. Nothing is lost by them: a full scan follows every incremental one, within the second. It
-finds what that did not see: a flag that stays up after its job, one that was raised in a transaction longer than the
-margin, all of them if a clock was set.
+**Flag scans.** Every flag that rises leaves an entry in the index by which flags are read, and while any session of the
+database holds an old transaction, vacuum removes none: whoever reads from the beginning walks over all of them, 0.15 µs
+each. So every scan begins at a transaction. A *full* one reads every flag that is up: it begins at the oldest of them,
+which is known from the full scan before (``FlagMarks.standing``). An *incremental* one reads the flags that this did
+not see (``FlagMarks.unseen``): later transactions, and those that were under way then, however long they took. An event
+is answered by an incremental scan. A full one follows a second later, because it finds what the other left alone: a
+flag that stays up after its job, one whose wallet rested. At the start, after a lost connection (it may be another
+server now, with other numbers) and where chains change, marks are unknown, and the next scan begins with the first
+transaction; so does every sweep.
 
 **Waiting jobs** (pending, retrying) are all read where that may have changed, when one falls due, and every
 ``DUE_CHECK_SECONDS``; in between a claim reads those that fell due since, for the same reason. Late by that is only
@@ -37,11 +40,28 @@ FULL_SCAN_SECONDS = 1.0
 FULL_SCAN_SHARE = 0.05
 """Of the time, at most: where one takes long, the next one comes later."""
 MARGIN_SECONDS = 1.0
-"""How far an incremental scan reaches back behind the start of the last full one: for what was not committed then."""
+"""How far a claim of waiting jobs reaches back behind the start of the last one that read all: for what was not
+committed then."""
 DUE_CHECK_SECONDS = 10.0
 """Longest time until all waiting jobs are read again: bounds the lateness of what no NOTIFY told of."""
 SHORTEST_WAIT_SECONDS = 0.25
 """A due job that could not be claimed is locked by somebody's open transaction: no use claiming at once."""
+
+
+Xid = str
+"""The number of a transaction, as Postgres writes its type xid8."""
+FIRST_XID: Xid = "0"
+"""Before all transactions."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagMarks:
+    """Where flag scans begin, as read before a full one (sql/queries/queue/flag_marks.sql)."""
+
+    standing: Xid
+    """No flag that is up is of an earlier transaction."""
+    unseen: Xid
+    """Nor is any that the full scan did not see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +74,62 @@ class Scan:
     """Whether flags are read, too, and not only waiting jobs."""
     min_age_seconds: float = 0.0
     """Younger flags are left alone: their NOTIFY is on its way."""
-    newer_than_seconds: float | None = None
-    """Older flags are left alone (an incremental scan); None: no flag is too old."""
+    flags_since: Xid = FIRST_XID
+    """Flags of earlier transactions are left alone; of a full scan without marks, where these are looked for."""
+    is_full: bool = False
+    """Whether it is to read every flag that is up, for which marks are read first."""
+    marks: FlagMarks | None = None
+    """Of a full scan: where the next ones begin."""
     due_within_seconds: float | None = None
     """Jobs that fell due longer ago are left alone; None: none is."""
     started: float = 0.0
     """By the clock of the schedule."""
 
-    def full(self) -> Self:
+    def with_marks(self, marks: FlagMarks) -> Self:
+        """The same full scan, once its marks are read."""
+        return replace(self, flags_since=marks.standing, marks=marks)
+
+    def unbounded(self) -> Self:
         """The same without a lower bound: for a second attempt, whose first one may have taken any time."""
-        return replace(self, newer_than_seconds=None, due_within_seconds=None)
+        return replace(self, flags_since=FIRST_XID, marks=None, due_within_seconds=None)
 
 
 class FlagScans:
-    """How far back the flag scans of one process reach. Times are those of the event loop."""
+    """Where the flag scans of one process begin. Times are those of the event loop."""
 
     def __init__(self) -> None:
-        self._all_read_at = -math.inf
+        self._marks: FlagMarks | None = None
         self._next_full = -math.inf
         self._owed = False
         self._restarted = False
 
-    def reach(self, now: float) -> float | None:
-        """How old a flag may be that a scan reads now, in seconds; None: the scan is to be full."""
-        if now < self._next_full:
-            return now - self._all_read_at + MARGIN_SECONDS
+    def unseen_since(self, now: float, *, for_event: bool) -> Xid | None:
+        """Where an incremental scan begins now; None: the scan is to be full."""
+        if self._marks is not None and (for_event or now < self._next_full):
+            return self._marks.unseen
         self._restarted = False
         return None
 
-    def note(self, started: float, reach: float | None, ended: float) -> None:
-        """A scan has read everything within its reach. One that was under way at a restart does not count."""
+    @property
+    def standing_since(self) -> Xid:
+        """From where a full scan looks for the oldest flag."""
+        return FIRST_XID if self._marks is None else self._marks.standing
+
+    def note(self, scan: Scan, ended: float) -> None:
+        """``scan`` has read every flag from where it began. One that was under way at a restart does not count."""
         if self._restarted:
             return
-        self._owed = reach is not None
-        if reach is None:
-            self._all_read_at = started
-            self._next_full = started + max(FULL_SCAN_SECONDS, (ended - started) / FULL_SCAN_SHARE)
+        if scan.marks is not None:
+            self._marks = scan.marks
+            self._next_full = scan.started + max(FULL_SCAN_SECONDS, (ended - scan.started) / FULL_SCAN_SHARE)
+        elif not self._owed:
+            self._next_full = max(self._next_full, scan.started + FULL_SCAN_SECONDS)
+        self._owed = scan.marks is None
 
     def restart(self) -> None:
-        """The next scan is full, whatever was read before: there are new chains, or notifications were missed."""
+        """The next scan is full and begins with the first transaction, whatever was read before: there are new chains, or
+        another server."""
+        self._marks = None
         self._next_full = -math.inf
         self._restarted = True
 
@@ -200,10 +237,10 @@ class Schedule:
         """What to read now; None: nothing. Without ``room`` it is for queueing alone. ``outcomes``: some are to be
         written, and the same round trip can claim."""
         if room <= 0:
-            return None if self._event is None else self._scan(now, self._take_event(), jobs=False)
+            return None if self._event is None else self._scan(now, self._take_event(), jobs=False, for_event=True)
         if self._event is not None:
             self._unqueued = True
-            return self._scan(now, self._take_event())
+            return self._scan(now, self._take_event(), for_event=True)
         if now >= self._next_sweep:
             self._next_sweep = now + sweep_seconds
             self._unqueued = True
@@ -239,9 +276,21 @@ class Schedule:
         flags: bool = True,
         jobs: bool = True,
         min_age_seconds: float = 0.0,
+        for_event: bool = False,
     ) -> Scan:
-        newer_than = self._flags.reach(now) if flags and not min_age_seconds else None
-        return Scan(triggered_by, flags, min_age_seconds, newer_than, self._due.reach(now) if jobs else None, now)
+        scan = Scan(
+            triggered_by,
+            flags,
+            min_age_seconds,
+            due_within_seconds=self._due.reach(now) if jobs else None,
+            started=now,
+        )
+        if not flags or min_age_seconds:
+            return scan
+        unseen_since = self._flags.unseen_since(now, for_event=for_event)
+        if unseen_since is None:
+            return replace(scan, flags_since=self._flags.standing_since, is_full=True)
+        return replace(scan, flags_since=unseen_since)
 
     def _take_event(self) -> TriggeredBy:
         """Before the tables are read, so that a NOTIFY that arrives meanwhile makes another scan."""
@@ -283,8 +332,8 @@ class Schedule:
         self._due.note(scan.due_within_seconds, seconds, now)
 
     def _note_flags(self, scan: Scan, now: float) -> None:
-        if not scan.min_age_seconds:
-            self._flags.note(scan.started, scan.newer_than_seconds, now)
+        if not scan.min_age_seconds and (scan.marks is not None) == scan.is_full:
+            self._flags.note(scan, now)
 
     @property
     def full_scan_owed(self) -> bool:

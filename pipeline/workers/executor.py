@@ -152,6 +152,7 @@ class Executor:
         )
         if scan is None:
             return
+        scan = await self._with_marks(scan)
         if room > 0:
             await self._claim(room, scan)
         else:
@@ -171,12 +172,21 @@ class Executor:
             self._jobs.start(claimed, self._queue.config.deadline_seconds)
             await asyncio.sleep(0)  # the handler begins now, and not once the next question is on its way
         if left:
-            await self._queue_flagged(self.schedule.queueing(scan, _now()))
+            await self._queue_flagged(await self._with_marks(self.schedule.queueing(scan, _now())))
         if self.schedule.needs_next_due(scan):
             seconds = await self._runtime.persist(
                 "reading when the next job is due", lambda: self._queue.next_due(self.job_type)
             )
             self.schedule.next_due(scan, seconds, _now())
+
+    async def _with_marks(self, scan: Scan) -> Scan:
+        """``scan``, and before a full one where those after it will begin."""
+        if not scan.is_full:
+            return scan
+        marks = await self._runtime.persist(
+            "reading the oldest flag", lambda: self._queue.flag_marks(self.job_type, scan.flags_since)
+        )
+        return scan.with_marks(marks)
 
     async def _queue_flagged(self, scan: Scan) -> None:
         """Queue flagged wallets that there is no room for."""
@@ -197,7 +207,7 @@ class Executor:
             again, failed = failed, True
             if again:
                 await self._release_unheld()
-            return await self._queue.exchange(outcomes, self.job_type, room, scan.full() if again else scan)
+            return await self._queue.exchange(outcomes, self.job_type, room, scan.unbounded() if again else scan)
 
         try:
             exchange = await self._runtime.persist("exchange with the queue", attempt)

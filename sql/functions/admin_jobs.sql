@@ -94,13 +94,12 @@ BEGIN
                     SELECT newest.id FROM (
                         SELECT DISTINCT ON (f.job_type, coalesce(f.wallet_id::text, f.id::text)) f.id
                         FROM job_logs f
-                        WHERE f.status = 'failed'
+                        WHERE f.failed_at > now() - make_interval(hours => hours)
                           AND (of_type IS NULL OR f.job_type = of_type)
-                          AND f.completed_at > now() - make_interval(hours => hours)
                           AND NOT EXISTS (
                               SELECT FROM job_logs live
                               WHERE live.wallet_id = f.wallet_id AND live.job_type = f.job_type
-                                AND live.status IN ('pending', 'active', 'retrying'))
+                                AND live.completed_at IS NULL)
                         ORDER BY f.job_type, coalesce(f.wallet_id::text, f.id::text), f.completed_at DESC
                     ) newest
                 )) AND status = 'failed'

@@ -30,8 +30,7 @@ BEGIN
             SELECT far.id
             FROM unnest(ARRAY['gas-topup', 'consolidation']) AS wanted (job)
             CROSS JOIN LATERAL (
-                SELECT f.id FROM wallets f WHERE f.wanted_job = wanted.job AND f.wanted_since > ahead
-                ORDER BY f.wanted_since LIMIT p_rows) far))
+                SELECT f.id FROM wallets f WHERE f.wanted_job = wanted.job AND f.wanted_since > ahead LIMIT p_rows) far))
         ORDER BY w.id FOR NO KEY UPDATE SKIP LOCKED);
     -- A minute ago, so that whoever leaves young flags to others takes them at once.
     UPDATE wallets w SET
@@ -43,7 +42,7 @@ BEGIN
     WHERE w.id = ANY (found_flags);
     flags := cardinality(found_flags);
 
-    -- By the ranges of job_logs_claim (its condition is spelled as there), each from its far end. What is due a week or more before or after
+    -- By the ranges of job_logs_claim, each from its far end. What is due a week or more before or after
     -- it was written was planned by a person.
     found_jobs := ARRAY(
         SELECT j.id FROM job_logs j
@@ -54,7 +53,7 @@ BEGIN
             CROSS JOIN LATERAL (
                 SELECT w.id FROM job_logs w
                 WHERE w.job_type = of.job_type AND w.priority = level.priority
-                  AND w.status NOT IN ('active', 'completed', 'failed', 'cancelled')
+                  AND w.completed_at IS NULL AND NOT w.awaiting_chain AND w.queued AND w.status IN ('pending', 'retrying')
                   AND w.run_at > ahead AND w.updated_at > ahead
                   AND w.run_at BETWEEN w.updated_at - interval '7 days' AND w.updated_at + interval '7 days'
                 ORDER BY w.run_at DESC LIMIT p_rows) far))
@@ -65,7 +64,7 @@ BEGIN
 
     found_leases := ARRAY(
         SELECT j.id FROM job_logs j
-        WHERE j.status = 'active' AND NOT j.awaiting_chain AND j.lease_deadline > ahead AND j.started_at > ahead
+        WHERE j.completed_at IS NULL AND j.status = 'active' AND NOT j.awaiting_chain AND j.lease_deadline > ahead AND j.started_at > ahead
         ORDER BY j.id LIMIT p_rows FOR NO KEY UPDATE SKIP LOCKED);
     UPDATE job_logs j SET
         started_at = now(),

@@ -96,7 +96,7 @@ BEGIN
 
     UPDATE job_logs j SET chain_id = w.chain_id, wallet_address = coalesce(j.wallet_address, w.address)
     FROM wallets w
-    WHERE j.wallet_id > p_after AND j.wallet_id <= up_to AND j.status IN ('pending', 'active', 'retrying')
+    WHERE j.wallet_id > p_after AND j.wallet_id <= up_to AND j.completed_at IS NULL
       AND (j.chain_id IS NULL OR j.wallet_address IS NULL) AND j.status IN ('pending', 'retrying') AND w.id = j.wallet_id;
     GET DIAGNOSTICS jobs_completed = ROW_COUNT;
 
@@ -134,6 +134,7 @@ BEGIN
         ORDER BY w.id FOR NO KEY UPDATE);
     IF cardinality(wrong) > 0 THEN
         UPDATE wallets w SET
+            flag_xid = NULL,
             needs_gas_since = CASE WHEN w.needs_gas THEN coalesce(w.needs_gas_since, now()) END,
             needs_consolidation_since = CASE WHEN w.needs_consolidation THEN coalesce(w.needs_consolidation_since, now()) END,
             consolidation_ready_since =
@@ -174,7 +175,7 @@ BEGIN
               AND (j.chain_id IS NULL OR w.chain_id = j.chain_id)
               AND (j.data ->> 'chain' IS NULL OR c.name = j.data ->> 'chain')
         ) found
-        WHERE j.wallet_id IS NULL AND j.status IN ('pending', 'active', 'retrying')
+        WHERE j.wallet_id IS NULL AND j.completed_at IS NULL
           AND j.status <> 'active' AND j.job_type IN ('sync', 'gas-topup', 'consolidation', 'withdrawal')
         ORDER BY j.id
         LIMIT p_jobs
@@ -204,7 +205,7 @@ BEGIN
 
     syncs := ARRAY(
         SELECT j.wallet_id FROM job_logs j
-        WHERE j.job_type = 'sync' AND j.status NOT IN ('active', 'completed', 'failed', 'cancelled')
+        WHERE j.job_type = 'sync' AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active'
           AND j.run_at < now() - interval '1 minute' AND j.wallet_id IS NOT NULL
           AND NOT EXISTS (
               SELECT FROM wallet_balances b

@@ -9,13 +9,20 @@
 -- uses up an attempt: the first time a job runs again at once, then after a wait like after any failed attempt, so
 -- that what killed its worker does not take the others' jobs down with it again and again; in the end it fails.
 -- Also unlocks balances whose lock has expired, or whose sync died, and its pages. Returns the jobs as they are now.
-CREATE OR REPLACE FUNCTION rescue_jobs(stale interval, older_than interval)
+--
+-- No index knows which jobs are active (migration 0008), so that all are read that wait or run, in the order in which they
+-- entered: from the transaction `entered_since` on, and at most so many (NULL: all). Both bounds are for those who look often
+-- (pipeline/workers/rescue.py); what they leave out is found by the next call without them.
+CREATE OR REPLACE FUNCTION rescue_jobs(
+    stale interval, older_than interval, entered_since xid8 DEFAULT '0', at_most integer DEFAULT NULL
+)
 RETURNS TABLE (id uuid, job_id text, job_type text, wallet_address text, status text, reason text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     dead uuid[] := dead_workers();
+    suspects uuid[];
 BEGIN
     -- What the sync left behind when it was killed; a lock names the slot and the incarnation of its worker (pipeline/workers/sync.py).
     -- Due at once (triggers/balance_locks.sql); what had expired was due before, and notifies nobody.
@@ -38,6 +45,26 @@ BEGIN
     ) AS left_behind
     WHERE p.asset_on_chain_id = left_behind.asset_on_chain_id AND p.last_id = left_behind.last_id;
 
+    suspects := ARRAY(
+        SELECT j.id
+        FROM (
+            SELECT a.id, a.status, a.leased_by, a.lease_deadline, a.updated_at FROM job_logs a
+            WHERE a.completed_at IS NULL AND NOT a.awaiting_chain AND a.entered_xid >= rescue_jobs.entered_since
+            ORDER BY a.entered_xid
+            LIMIT at_most
+        ) j
+        LEFT JOIN worker_registry w ON w.incarnation = j.leased_by
+        WHERE j.status = 'active'
+          AND (j.lease_deadline < now()
+               OR w.incarnation = ANY (dead)
+               OR (j.updated_at < now() - older_than
+                   AND (w.id IS NULL OR w.status = 'stopped' OR w.last_heartbeat < now() - stale)))
+    );
+    IF suspects = '{}' THEN
+        RETURN;
+    END IF;
+
+    -- Asked again under the lock: a worker may have ended one meanwhile, or handed it over to the chain.
     RETURN QUERY
     WITH stuck AS MATERIALIZED (
         SELECT j.id,
@@ -50,7 +77,7 @@ BEGIN
                END AS reason
         FROM job_logs j
         LEFT JOIN worker_registry w ON w.incarnation = j.leased_by
-        WHERE j.status = 'active' AND NOT j.awaiting_chain
+        WHERE j.id = ANY (suspects) AND j.status = 'active' AND NOT j.awaiting_chain
           AND (j.lease_deadline < now()
                OR w.incarnation = ANY (dead)
                OR (j.updated_at < now() - older_than
@@ -74,4 +101,4 @@ BEGIN
     RETURNING j.id, j.job_id, j.job_type, j.wallet_address, j.status, stuck.reason;
 END
 $$;
-REVOKE ALL ON FUNCTION rescue_jobs(interval, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION rescue_jobs(interval, interval, xid8, integer) FROM PUBLIC;

@@ -23,7 +23,7 @@ AS $$
             OR coalesce(w.session_lost_at < clock_timestamp() - interval '5 seconds', false))
        AND worker_session_key(w.incarnation) <> ALL (p_sessions)
        AND NOT EXISTS (SELECT FROM job_logs j
-                       WHERE j.status = 'active' AND NOT j.awaiting_chain AND j.leased_by = w.incarnation)
+                       WHERE j.completed_at IS NULL AND j.status = 'active' AND NOT j.awaiting_chain AND j.leased_by = w.incarnation)
        AND NOT EXISTS (SELECT FROM wallet_balances b
                        WHERE b.processing_status = 'processing' AND b.locked_until > clock_timestamp()
                          AND split_part(b.locked_by, ':', 2) = w.incarnation::text)

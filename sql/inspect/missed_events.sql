@@ -13,21 +13,21 @@ FROM wallets w
 JOIN chains c ON c.id = w.chain_id
 LEFT JOIN LATERAL (
     SELECT j.job_id FROM job_logs j
-    WHERE j.wallet_id = w.id AND j.job_type = w.wanted_job AND j.status = 'failed' AND j.completed_at > w.flagged_since
+    WHERE j.wallet_id = w.id AND j.job_type = w.wanted_job AND j.failed_at > w.flagged_since
     ORDER BY j.completed_at DESC
     LIMIT 1
 ) dead ON true
 WHERE w.wanted_job IS NOT NULL AND w.wanted_since < clock_timestamp() - interval '10 seconds'
   AND NOT EXISTS (
       SELECT FROM job_logs live
-      WHERE live.wallet_id = w.id AND live.job_type = w.wanted_job AND live.status IN ('pending', 'active', 'retrying'))
+      WHERE live.wallet_id = w.id AND live.job_type = w.wanted_job AND live.completed_at IS NULL)
 GROUP BY c.name, w.wanted_job
 ORDER BY c.name, w.wanted_job;
 
 \echo 'Due jobs that nobody has claimed'
 SELECT job_type, status, count(*) AS jobs, min(run_at) AS oldest
 FROM job_logs
-WHERE status IN ('pending', 'retrying') AND run_at < clock_timestamp() - interval '10 seconds'
+WHERE completed_at IS NULL AND status IN ('pending', 'retrying') AND run_at < clock_timestamp() - interval '10 seconds'
 GROUP BY job_type, status
 ORDER BY job_type, status;
 

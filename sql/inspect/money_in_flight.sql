@@ -55,7 +55,7 @@ ORDER BY c.name, k.purpose;
 \echo 'Should be empty: jobs that wait for the chain without a payment there, and payments there without a waiting job'
 SELECT 'job without payment' AS what, j.job_id, NULL AS transfer
 FROM job_logs j
-WHERE j.status = 'active' AND j.awaiting_chain
+WHERE j.completed_at IS NULL AND j.status = 'active' AND j.awaiting_chain
   AND NOT EXISTS (SELECT FROM transfers t WHERE t.job_id = j.id AND t.state IN ('broadcasting', 'included'))
 UNION ALL
 SELECT 'payment without job', j.job_id, t.id

@@ -12,7 +12,7 @@ SELECT job_type, status, awaiting_chain AS on_chain, triggered_by, priority, cou
        date_trunc('second', clock_timestamp() - min(created_at)) AS oldest,
        min(run_at) FILTER (WHERE run_at > clock_timestamp()) AS next_due
 FROM job_logs
-WHERE status IN ('pending', 'active', 'retrying')
+WHERE completed_at IS NULL
 GROUP BY job_type, status, awaiting_chain, triggered_by, priority
 ORDER BY job_type, status, priority DESC, triggered_by;
 

@@ -30,6 +30,6 @@ SELECT job_id, wallet_address, awaiting_chain AS on_chain, retry_count AS retrie
        date_trunc('second', clock_timestamp() - started_at) AS running,
        date_trunc('second', lease_deadline - clock_timestamp()) AS deadline_in
 FROM job_logs
-WHERE status = 'active'
+WHERE completed_at IS NULL AND status = 'active'
 ORDER BY started_at
 LIMIT 20;

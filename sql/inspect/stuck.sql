@@ -11,7 +11,7 @@ SELECT j.job_id, j.job_type, j.wallet_address, w.id AS worker, w.status,
        j.lease_deadline < clock_timestamp() AS past_deadline
 FROM job_logs j
 LEFT JOIN worker_registry w ON w.incarnation = j.leased_by
-WHERE j.status = 'active' AND NOT j.awaiting_chain
+WHERE j.completed_at IS NULL AND j.status = 'active' AND NOT j.awaiting_chain
   AND (j.lease_deadline < clock_timestamp()
        OR w.id IS NULL OR w.status = 'stopped' OR w.last_heartbeat < clock_timestamp() - interval '60 seconds'
        OR w.incarnation = ANY (dead_workers()))
@@ -48,7 +48,7 @@ LIMIT 20;
 \echo 'Dead letters of the last day, by reason: flagpost jobs retry-failed'
 SELECT job_type, error_message, count(*) AS jobs, max(completed_at) AS latest
 FROM job_logs
-WHERE status = 'failed' AND completed_at > now() - interval '1 day'
+WHERE failed_at > now() - interval '1 day'
 GROUP BY job_type, error_message
 ORDER BY jobs DESC
 LIMIT 20;

@@ -11,7 +11,7 @@ SELECT id AS slot, type, blockchain,
        host, pid,
        date_trunc('second', clock_timestamp() - last_heartbeat) AS heartbeat,
        date_trunc('second', clock_timestamp() - created_at) AS age,
-       (SELECT count(*) FROM job_logs j WHERE j.leased_by = w.incarnation AND j.status = 'active') AS jobs,
+       (SELECT count(*) FROM job_logs j WHERE j.leased_by = w.incarnation AND j.completed_at IS NULL AND j.status = 'active') AS jobs,
        stats, last_error
 FROM worker_registry w
 WHERE status <> 'stopped' OR last_heartbeat > clock_timestamp() - interval '1 day'

@@ -145,7 +145,7 @@ GRANT EXECUTE ON FUNCTION clear_served_flags(uuid[], text[], timestamptz[]) TO p
 GRANT EXECUTE ON FUNCTION advance_sequences() TO pipeline_executor, pipeline_confirmations, pipeline_web;
 GRANT EXECUTE ON FUNCTION sequences_behind(), compare_balances(uuid, uuid) TO pipeline_executor, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION repair_wallets(uuid, integer), repair_jobs(integer) TO pipeline_executor;
-GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval), mark_silent_workers(interval)
+GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval, xid8, integer), mark_silent_workers(interval)
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;
 -- Finished jobs: the sweep moves and counts them, and drops months as system_config says, which it cannot write.

@@ -33,7 +33,7 @@ LEFT JOIN LATERAL (
     SELECT string_agg(j.job_type || ' ' || j.status || CASE WHEN j.awaiting_chain THEN ' (awaiting chain)' ELSE '' END,
                       ', ' ORDER BY j.seq) AS live_jobs
     FROM job_logs j
-    WHERE j.wallet_id = w.id AND j.status IN ('pending', 'active', 'retrying')
+    WHERE j.wallet_id = w.id AND j.completed_at IS NULL
 ) jobs ON true
 LEFT JOIN LATERAL (
     SELECT string_agg(format('%s %s %s %s', t.kind, trim_scale(t.amount * trim_scale(1 / (10::numeric ^ a.decimals))),

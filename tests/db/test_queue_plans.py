@@ -11,7 +11,7 @@ from pipeline.db.pool import Connection
 from pipeline.db.session import session_dsn
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
-from pipeline.queue.schedule import Scan
+from pipeline.queue.schedule import FIRST_XID, Scan
 from tests.db.plans import buffers, explained, rows_of, thrown_away
 from tests.db.worker_kit import executor_pool, flag, queue_of
 from tests.seed import Chain, add_wallets
@@ -66,10 +66,10 @@ async def test_a_burst_on_an_empty_queue(
     pages = []
     async with queue_of(database) as queue:
         parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, Scan(TriggeredBy.SWEEP)) | {"batch": 300}
-    cursor = await connection.execute("SELECT wanted_since FROM wallets ORDER BY wanted_since, id")
-    since = [row[0] for row in await cursor.fetchall()]
-    for after in since[::300]:
-        place = {"after_since": after, "after_wallet_id": UUID(int=0)}
+    cursor = await connection.execute("SELECT wanted_xid::text, id FROM wallets ORDER BY wanted_xid, id")
+    flags = await cursor.fetchall()
+    for after_xid, after_wallet in flags[::300]:
+        place = {"after_xid": after_xid, "after_wallet_id": after_wallet}
         pages.append(await buffers(session, "queue/enqueue_flagged", parameters | place))
     assert max(pages) < 300 * 60, pages
 
@@ -83,7 +83,7 @@ async def test_a_page_of_flags_is_read_and_not_sorted_out_of_all(
     async with queue_of(database) as queue:
         parameters = queue._claim_parameters(JobType.GAS_TOPUP, 1, Scan(TriggeredBy.SWEEP)) | {"batch": 1000}
     for _ in range(3):
-        place = {"after_since": "-infinity", "after_wallet_id": UUID(int=0)}
+        place = {"after_xid": FIRST_XID, "after_wallet_id": UUID(int=0)}
         plan = await explained(session, "queue/enqueue_flagged", parameters | place)
         assert rows_of(plan, "wallets") <= 1000
 

@@ -240,7 +240,7 @@ class TestJobs:
                 "chain_ids": None,
                 "capacity": 10,
                 "min_age_seconds": 0.0,
-                "newer_than_seconds": None,
+                "flags_since": "0",
                 "due_within_seconds": None,
                 "quiet_seconds": 0.0,
                 "batch": 10,

@@ -5,6 +5,6 @@ FROM transfers t
 JOIN chains c ON c.id = t.chain_id
 JOIN job_logs j ON j.id = t.job_id
 WHERE t.state NOT IN ('final', 'reverted', 'rejected') AND t.state IN ('requested', 'expired')
-  AND t.updated_at < now() - interval '1 hour' AND j.status IN ('pending', 'active', 'retrying')
+  AND t.updated_at < now() - interval '1 hour' AND j.completed_at IS NULL
 GROUP BY c.name
 ORDER BY c.name

@@ -4,7 +4,8 @@
 WITH overdue AS (
     SELECT j.id, j.job_id, j.job_type, j.chain_id, j.run_at
     FROM job_logs j
-    WHERE j.job_type IN ('gas-topup', 'consolidation', 'sync') AND j.status NOT IN ('active', 'completed', 'failed', 'cancelled')
+    WHERE j.job_type IN ('gas-topup', 'consolidation', 'sync') AND j.completed_at IS NULL AND NOT j.awaiting_chain
+      AND j.queued AND j.status <> 'active'
       AND j.run_at < now() - interval '5 minutes' AND j.chain_id IS NOT NULL
     LIMIT 10000
 ), counted AS (
@@ -18,7 +19,7 @@ WITH overdue AS (
                    WHERE w.type = d.job_type AND w.status = 'running'
                      AND w.last_heartbeat > now() - interval '60 seconds') AS alive,
            EXISTS (SELECT FROM job_logs a
-                   WHERE a.status = 'active' AND NOT a.awaiting_chain AND a.job_type = d.job_type AND a.chain_id = d.chain_id
+                   WHERE a.completed_at IS NULL AND a.status = 'active' AND NOT a.awaiting_chain AND a.job_type = d.job_type AND a.chain_id = d.chain_id
                      AND a.started_at > now() - interval '5 minutes') AS taken_lately
     FROM counted d
     JOIN chains c ON c.id = d.chain_id

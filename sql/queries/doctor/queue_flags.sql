@@ -8,18 +8,18 @@ CROSS JOIN LATERAL (
     SELECT w.id, w.address, w.chain_id, w.wanted_since, w.flagged_since
     FROM wallets w
     WHERE w.wanted_job = job.type AND w.wanted_since < now() - make_interval(secs => 2 * %(sweep_seconds)s + 60)
-    ORDER BY w.wanted_since, w.id
+    ORDER BY w.wanted_xid, w.id
     LIMIT 5000
 ) f
 JOIN chains c ON c.id = f.chain_id AND c.is_active
 WHERE NOT EXISTS (
           SELECT FROM job_logs live
           WHERE live.wallet_id = f.id AND live.job_type = job.type
-            AND live.status IN ('pending', 'active', 'retrying') OFFSET 0)
+            AND live.completed_at IS NULL OFFSET 0)
   AND NOT EXISTS (
           SELECT FROM job_logs dead
-          WHERE dead.wallet_id = f.id AND dead.job_type = job.type AND dead.status = 'failed'
-            AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s + 2 * %(sweep_seconds)s)
-            AND dead.completed_at > f.flagged_since OFFSET 0)
+          WHERE dead.wallet_id = f.id AND dead.job_type = job.type
+            AND dead.failed_at > now() - make_interval(secs => %(quiet_seconds)s + 2 * %(sweep_seconds)s)
+            AND dead.failed_at > f.flagged_since OFFSET 0)
 GROUP BY job.type, c.name
 ORDER BY job.type, c.name

@@ -7,7 +7,7 @@ SELECT count(*) AS jobs, l.too_late, min(l.lease_deadline)::text AS earliest, ma
 FROM (
     SELECT j.id, j.job_id, j.lease_deadline, j.lease_deadline > now() AS too_late
     FROM job_logs j
-    WHERE j.status = 'active' AND NOT j.awaiting_chain
+    WHERE j.completed_at IS NULL AND j.status = 'active' AND NOT j.awaiting_chain
       AND (j.lease_deadline < now() - interval '10 minutes'
            OR j.lease_deadline > now() + make_interval(secs => 2 * %(deadline_seconds)s) + interval '1 hour')
     LIMIT 1000

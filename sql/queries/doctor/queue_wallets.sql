@@ -3,13 +3,13 @@
 SELECT count(*) AS jobs, (array_agg(j.job_id))[:3] AS examples, (array_agg(j.id))[:100] AS ids
 FROM (
     (SELECT j.id, j.job_id FROM job_logs j
-     WHERE j.wallet_id IS NULL AND j.status IN ('pending', 'active', 'retrying') AND j.status <> 'active'
+     WHERE j.wallet_id IS NULL AND j.completed_at IS NULL AND j.status <> 'active'
        AND j.job_type IN ('sync', 'gas-topup', 'consolidation', 'withdrawal')
      LIMIT 1000)
     UNION ALL
     (SELECT waiting.id, waiting.job_id
      FROM (SELECT j.id, j.job_id, j.wallet_id, j.chain_id FROM job_logs j
-           WHERE j.status NOT IN ('active', 'completed', 'failed', 'cancelled') LIMIT 10000) waiting
+           WHERE j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active' LIMIT 10000) waiting
      WHERE waiting.wallet_id IS NOT NULL AND waiting.chain_id IS NULL)
 ) j
 HAVING count(*) > 0

@@ -8,17 +8,18 @@
 -- inactive chains are left alone. While due jobs fill the capacity no flag is read. A job_id that is taken is an error
 -- and no job less: its sequence is behind (pipeline/db/sequences.py).
 --
--- An incremental scan leaves out flags that rose longer ago than %(newer_than_seconds)s; NULL is a full scan. Every flag that
--- ever rose leaves an entry in the index by which they are read, until vacuum removes it, which it cannot while some session
--- holds an old transaction: a full scan walks over all of those, 0.15 µs each (pipeline/queue/schedule.py says when which scan is
--- made). So does every job that ever waited in its index: those that fell due longer ago than %(due_within_seconds)s are not
--- visited (NULL: all are; before Postgres 18 their entries are read, a tenth of the cost).
+-- Flags whose transaction is before %(flags_since)s are left out; '0' leaves none out, nor does a number that no transaction of this
+-- server has reached (it comes from another one). Every flag that ever rose leaves an entry in the index by which they are read,
+-- until vacuum removes it, which it cannot while some session holds an old transaction: a scan from '0' walks over all of those,
+-- 0.15 µs each (pipeline/queue/schedule.py says from where which scan begins). So does every job that ever waited in its index:
+-- those that fell due longer ago than %(due_within_seconds)s are not visited (NULL: all are; before Postgres 18 their entries are
+-- read, a tenth of the cost).
 --
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
--- Waiting jobs are selected by what they are not, as in their index (job_logs_claim): written otherwise, the planner may take the index of
--- all live jobs for them.
+-- A claim writes no column that an index knows of (migration 0008): the entries of jobs that run stay in job_logs_claim until they
+-- end, and their rows say that they do not wait.
 --
 -- The claimed ids go through an array on purpose: written as a join with a CTE the plan flips to a scan of
 -- the whole table. Rows are inserted in the order of (chain, wallet), so that two of these cannot deadlock.
@@ -35,7 +36,8 @@ WITH claimed AS (
             'wait_ms', greatest(0, round(extract(epoch FROM now() - run_at) * 1000, 3))) END
     WHERE id = ANY (ARRAY(
         SELECT id FROM job_logs
-        WHERE job_type = %(job_type)s AND status NOT IN ('active', 'completed', 'failed', 'cancelled') AND run_at <= now()
+        WHERE job_type = %(job_type)s AND completed_at IS NULL AND NOT awaiting_chain AND queued
+          AND status IN ('pending', 'retrying') AND run_at <= now()
           AND run_at >= coalesce(now() - make_interval(secs => %(due_within_seconds)s), '-infinity')
           AND chain_id = ANY (ARRAY(
               SELECT id FROM chains
@@ -48,35 +50,38 @@ WITH claimed AS (
 ), room AS (
     SELECT %(capacity)s - count(*) AS places FROM claimed
 ), flagged AS (
-    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since
+    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since, w.wanted_xid
     FROM wallets w
     WHERE w.wanted_job = %(job_type)s
       AND w.chain_id = ANY (ARRAY(
           SELECT id FROM chains
           WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
       AND w.wanted_since <= now() - make_interval(secs => %(min_age_seconds)s)
-      AND w.wanted_since > coalesce(now() - make_interval(secs => %(newer_than_seconds)s), '-infinity')
+      AND w.wanted_xid >= (
+          SELECT CASE WHEN from_xid <= pg_snapshot_xmin(pg_current_snapshot()) THEN from_xid ELSE '0' END
+          FROM (SELECT %(flags_since)s::xid8 AS from_xid) AS given)
       AND NOT EXISTS (
           SELECT FROM job_logs live
           WHERE live.wallet_id = w.id AND live.job_type = %(job_type)s
-            AND live.status IN ('pending', 'active', 'retrying') OFFSET 0)
+            AND live.completed_at IS NULL OFFSET 0)
       AND NOT EXISTS (
           SELECT FROM job_logs dead
-          WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
-            AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.flagged_since AND dead.completed_at < now() + interval '1 minute' OFFSET 0)
-    ORDER BY w.wanted_since, w.id
+          WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s
+            AND dead.failed_at > now() - make_interval(secs => %(quiet_seconds)s)
+            AND dead.failed_at > w.flagged_since AND dead.failed_at < now() + interval '1 minute' OFFSET 0)
+    ORDER BY w.wanted_xid, w.id
     LIMIT CASE WHEN (SELECT places FROM room) > 0 THEN %(batch)s ELSE 0 END
 ), numbered AS (
     SELECT f.*, nextval('job_logs_seq') AS seq,
-           row_number() OVER (ORDER BY f.wanted_since, f.wallet_id) <= (SELECT places FROM room) AS at_once
+           row_number() OVER (ORDER BY f.wanted_xid, f.wallet_id) <= (SELECT places FROM room) AS at_once
     FROM flagged f
 ), enqueued AS (
     INSERT INTO job_logs (seq, job_id, job_type, wallet_id, wallet_address, chain_id, user_id, triggered_by, max_retries,
-                          run_at, status, lease, leased_by, lease_deadline, started_at, data)
+                          run_at, status, queued, lease, leased_by, lease_deadline, started_at, data)
     SELECT n.seq, %(job_type)s || '-' || n.seq, %(job_type)s, n.wallet_id, n.address, n.chain_id, n.user_id,
            %(triggered_by)s, %(max_retries)s, least(n.wanted_since, now()),
            CASE WHEN n.at_once THEN 'active' ELSE 'pending' END,
+           NOT n.at_once,
            n.at_once::integer,
            CASE WHEN n.at_once THEN %(worker_id)s END,
            CASE WHEN n.at_once THEN now() + make_interval(secs => %(deadline_seconds)s) END,
@@ -87,7 +92,7 @@ WITH claimed AS (
            ELSE jsonb_build_object('flagged_at', n.wanted_since) END
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
-    ON CONFLICT (wallet_id, job_type) WHERE status IN ('pending', 'active', 'retrying') DO NOTHING
+    ON CONFLICT (wallet_id, job_type) WHERE completed_at IS NULL DO NOTHING
     RETURNING id, job_id, wallet_id, wallet_address, chain_id, lease, retry_count, max_retries, triggered_by,
               data::text AS data, status
 )

@@ -11,19 +11,19 @@
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
--- Pages by the time of the flag, oldest first: next_since and next_wallet_id are NULL behind the last page. Flags that rose
--- longer ago than %(newer_than_seconds)s are left out (NULL: none is), as in queue/enqueue_and_claim.
+-- Pages by the transaction of the flag, oldest first: next_xid and next_wallet_id are NULL behind the last page. Flags whose
+-- transaction is before %(flags_since)s are left out, as in queue/enqueue_and_claim.
 WITH flagged AS (
-    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since,
+    SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since, w.wanted_xid,
            EXISTS (
                SELECT FROM job_logs dead
-               WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
-                 AND dead.completed_at > w.flagged_since) AS rested
+               WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.failed_at > w.flagged_since) AS rested
     FROM wallets w
     WHERE w.wanted_job = %(job_type)s
-      AND (w.wanted_since, w.id) > (
-          greatest(%(after_since)s::timestamptz, now() - make_interval(secs => %(newer_than_seconds)s)),
-          %(after_wallet_id)s::uuid)
+      AND (w.wanted_xid, w.id) > (%(after_xid)s::xid8, %(after_wallet_id)s::uuid)
+      AND w.wanted_xid >= (
+          SELECT CASE WHEN from_xid <= pg_snapshot_xmin(pg_current_snapshot()) THEN from_xid ELSE '0' END
+          FROM (SELECT %(flags_since)s::xid8 AS from_xid) AS given)
       AND w.chain_id = ANY (ARRAY(
           SELECT id FROM chains
           WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
@@ -31,13 +31,13 @@ WITH flagged AS (
       AND NOT EXISTS (
           SELECT FROM job_logs live
           WHERE live.wallet_id = w.id AND live.job_type = %(job_type)s
-            AND live.status IN ('pending', 'active', 'retrying') OFFSET 0)
+            AND live.completed_at IS NULL OFFSET 0)
       AND NOT EXISTS (
           SELECT FROM job_logs dead
-          WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.status = 'failed'
-            AND dead.completed_at > now() - make_interval(secs => %(quiet_seconds)s)
-            AND dead.completed_at > w.flagged_since AND dead.completed_at < now() + interval '1 minute' OFFSET 0)
-    ORDER BY w.wanted_since, w.id
+          WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s
+            AND dead.failed_at > now() - make_interval(secs => %(quiet_seconds)s)
+            AND dead.failed_at > w.flagged_since AND dead.failed_at < now() + interval '1 minute' OFFSET 0)
+    ORDER BY w.wanted_xid, w.id
     LIMIT (SELECT %(batch)s::bigint)
 ), numbered AS (
     SELECT f.*, nextval('job_logs_seq') AS seq FROM flagged f
@@ -50,14 +50,14 @@ WITH flagged AS (
                || CASE WHEN n.rested THEN '{"after_failure": true}'::jsonb ELSE '{}' END
     FROM numbered n
     ORDER BY n.chain_id, n.wallet_id
-    ON CONFLICT (wallet_id, job_type) WHERE status IN ('pending', 'active', 'retrying') DO NOTHING
+    ON CONFLICT (wallet_id, job_type) WHERE completed_at IS NULL DO NOTHING
     RETURNING data ? 'after_failure' AS after_failure
 )
-SELECT done.enqueued, done.after_failure, last.wanted_since AS next_since, last.wallet_id AS next_wallet_id
+SELECT done.enqueued, done.after_failure, last.wanted_xid::text AS next_xid, last.wallet_id AS next_wallet_id
 FROM (SELECT count(*) AS found FROM flagged) AS page
 CROSS JOIN (
     SELECT count(*) AS enqueued, count(*) FILTER (WHERE after_failure) AS after_failure FROM enqueued
 ) AS done
 LEFT JOIN LATERAL (
-    SELECT f.wanted_since, f.wallet_id FROM flagged f ORDER BY f.wanted_since DESC, f.wallet_id DESC LIMIT 1
+    SELECT f.wanted_xid, f.wallet_id FROM flagged f ORDER BY f.wanted_xid DESC, f.wallet_id DESC LIMIT 1
 ) AS last ON page.found = %(batch)s

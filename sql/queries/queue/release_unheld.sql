@@ -3,5 +3,5 @@
 --
 -- Guarantees: what the worker does hold (ids) and what waits for the chain is not touched.
 UPDATE job_logs SET status = 'pending', leased_by = NULL, lease_deadline = NULL
-WHERE status = 'active' AND NOT awaiting_chain AND leased_by = %(worker_id)s AND id <> ALL (%(held)s::uuid[])
+WHERE completed_at IS NULL AND status = 'active' AND NOT awaiting_chain AND leased_by = %(worker_id)s AND id <> ALL (%(held)s::uuid[])
 RETURNING id

@@ -5,7 +5,7 @@
 WITH live AS (
     SELECT j.job_type, j.status, count(*) AS jobs, count(*) FILTER (WHERE j.awaiting_chain) AS awaiting_chain,
            min(j.run_at) FILTER (WHERE j.status IN ('pending', 'retrying')) AS oldest
-    FROM job_logs j WHERE j.status IN ('pending', 'active', 'retrying') GROUP BY j.job_type, j.status
+    FROM job_logs j WHERE j.completed_at IS NULL GROUP BY j.job_type, j.status
 ), ended AS (
     SELECT j.job_type, j.status, count(*) AS jobs FROM job_logs j
     WHERE j.created_at BETWEEN now() - interval '1 hour' AND now() AND j.status IN ('completed', 'failed', 'cancelled')

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pipeline.queue.jobs import TriggeredBy
 from pipeline.queue.schedule import (
     DUE_CHECK_SECONDS,
+    FIRST_XID,
     FULL_SCAN_SECONDS,
     FULL_SCAN_SHARE,
     MARGIN_SECONDS,
     SHORTEST_WAIT_SECONDS,
     DueJobs,
+    FlagMarks,
     FlagScans,
     Scan,
     Schedule,
@@ -22,50 +24,72 @@ SWEEP_SECONDS = 300.0
 GRACE_SECONDS = 5.0
 
 
+MARKS = FlagMarks(standing="700", unseen="710")
+LATER = FlagMarks(standing="720", unseen="730")
+
+
+def read_fully(scans: FlagScans, at: float, took: float = 0.01, marks: FlagMarks = MARKS) -> None:
+    """A full scan that ends."""
+    assert scans.unseen_since(at, for_event=False) is None
+    scans.note(Scan(is_full=True, started=at).with_marks(marks), at + took)
+
+
 class TestFlagScans:
-    def test_the_first_scan_is_full(self) -> None:
-        assert FlagScans().reach(0) is None
-
-    def test_within_a_second_a_scan_reaches_back_behind_the_last_full_one(self) -> None:
+    def test_the_first_scan_is_full_and_begins_with_the_first_transaction(self) -> None:
         scans = FlagScans()
-        scans.note(100, None, 100.01)
-        assert scans.reach(100.5) == 0.5 + MARGIN_SECONDS
-        assert scans.reach(100 + FULL_SCAN_SECONDS) is None
+        assert scans.unseen_since(0, for_event=True) is None
+        assert scans.standing_since == FIRST_XID
 
-    def test_incremental_scans_leave_a_full_one_owed(self) -> None:
+    def test_then_scans_read_what_that_did_not_see(self) -> None:
         scans = FlagScans()
-        scans.note(100, None, 100.01)
+        read_fully(scans, 100)
+        assert scans.unseen_since(100.5, for_event=False) == MARKS.unseen
+        assert scans.unseen_since(100 + FULL_SCAN_SECONDS, for_event=False) is None
+        assert scans.standing_since == MARKS.standing
+
+    def test_an_event_does_not_wait_for_a_full_scan_however_long_ago_the_last_one_was(self) -> None:
+        scans = FlagScans()
+        read_fully(scans, 100)
+        assert scans.unseen_since(5000, for_event=True) == MARKS.unseen
+        scans.note(Scan(flags_since=MARKS.unseen, started=5000), 5000.01)
+        assert scans.next_full == 5000 + FULL_SCAN_SECONDS
+
+    def test_incremental_scans_leave_a_full_one_owed_and_do_not_put_it_off(self) -> None:
+        scans = FlagScans()
+        read_fully(scans, 100)
         assert scans.next_full == math.inf, "an idle process reads nothing"
-        scans.note(100.3, scans.reach(100.3), 100.4)
-        assert scans.next_full == 100 + FULL_SCAN_SECONDS
-        scans.note(101, scans.reach(101), 101.01)
+        for at in (100.3, 100.9):
+            scans.note(Scan(flags_since=MARKS.unseen, started=at), at + 0.1)
+            assert scans.next_full == 100.3 + FULL_SCAN_SECONDS
+        read_fully(scans, 101.3, marks=LATER)
         assert scans.next_full == math.inf
+        assert scans.unseen_since(101.4, for_event=True) == LATER.unseen
 
     def test_incremental_scans_do_not_move_the_place_from_which_is_read(self) -> None:
         scans = FlagScans()
-        scans.note(100, None, 100.01)
-        scans.note(100.3, scans.reach(100.3), 100.4)
-        assert scans.reach(100.8) == 100.8 - 100 + MARGIN_SECONDS
+        read_fully(scans, 100)
+        scans.note(Scan(flags_since=MARKS.unseen, started=100.3), 100.4)
+        assert scans.unseen_since(100.8, for_event=True) == MARKS.unseen
 
     def test_full_scans_that_take_long_are_rarer(self) -> None:
         scans = FlagScans()
-        took = 2 * FULL_SCAN_SECONDS * FULL_SCAN_SHARE
-        scans.note(100, None, 100 + took)
-        assert scans.reach(100 + 1.5 * FULL_SCAN_SECONDS) is not None
-        assert scans.reach(100 + 2 * FULL_SCAN_SECONDS) is None
+        read_fully(scans, 100, took=2 * FULL_SCAN_SECONDS * FULL_SCAN_SHARE)
+        assert scans.unseen_since(100 + 1.5 * FULL_SCAN_SECONDS, for_event=False) is not None
+        assert scans.unseen_since(100 + 2 * FULL_SCAN_SECONDS, for_event=False) is None
 
-    def test_after_a_restart_the_next_scan_is_full(self) -> None:
+    def test_after_a_restart_the_next_scan_is_full_and_begins_with_the_first_transaction(self) -> None:
         scans = FlagScans()
-        scans.note(100, None, 100.01)
+        read_fully(scans, 100)
         scans.restart()
-        assert scans.reach(100.1) is None
+        assert scans.unseen_since(100.1, for_event=True) is None
+        assert scans.standing_since == FIRST_XID
 
     def test_a_scan_that_was_under_way_at_a_restart_does_not_count(self) -> None:
         scans = FlagScans()
-        reach = scans.reach(100)
+        assert scans.unseen_since(100, for_event=False) is None
         scans.restart()
-        scans.note(100, reach, 100.1)
-        assert scans.reach(100.2) is None
+        scans.note(Scan(is_full=True, started=100).with_marks(MARKS), 100.1)
+        assert scans.unseen_since(100.2, for_event=True) is None
 
 
 def known(at: float, seconds: float | None = None) -> DueJobs:
@@ -115,6 +139,11 @@ class TestDueJobs:
         assert sooner.next_due == 103
 
 
+def with_marks(scan: Scan) -> Scan:
+    """As the executor makes a scan."""
+    return scan.with_marks(MARKS) if scan.is_full else scan
+
+
 @dataclass
 class Listener:
     """An executor without a database: its clock, its room, and what the tables would answer."""
@@ -125,9 +154,10 @@ class Listener:
 
     def next(self, *, outcomes: bool = False) -> Scan | None:
         self.schedule.set_sweep_interval(SWEEP_SECONDS, self.now)
-        return self.schedule.next_scan(
+        scan = self.schedule.next_scan(
             self.now, self.room, outcomes=outcomes, sweep_seconds=SWEEP_SECONDS, grace_seconds=GRACE_SECONDS
         )
+        return with_marks(scan) if scan else None
 
     def read(self, jobs: int = 0, next_due: float | None = None, *, outcomes: bool = False) -> Scan:
         """Make the scan that is due and find so many jobs."""
@@ -135,7 +165,7 @@ class Listener:
         assert scan is not None
         left = self.schedule.claimed(scan, jobs, self.room, BATCH, self.now)
         if left:
-            self.schedule.queued(self.schedule.queueing(scan, self.now), self.now)
+            self.schedule.queued(with_marks(self.schedule.queueing(scan, self.now)), self.now)
         if self.schedule.needs_next_due(scan):
             self.schedule.next_due(scan, next_due, self.now)
         return scan
@@ -155,7 +185,7 @@ def test_a_start_reads_everything_and_then_waits() -> None:
     listener = Listener()
     scan = listener.read()
     assert (scan.triggered_by, scan.flags) == (TriggeredBy.SYSTEM, True)
-    assert (scan.newer_than_seconds, scan.due_within_seconds) == (None, None)
+    assert (scan.is_full, scan.due_within_seconds) == (True, None)
     assert listener.next() is None
     assert listener.waits == DUE_CHECK_SECONDS
 
@@ -167,13 +197,13 @@ def test_a_notify_is_answered_at_once_with_an_incremental_scan_and_a_full_one_fo
     listener.schedule.notified()
     assert listener.waits == 0
     scan = listener.read(1)
-    assert (scan.triggered_by, scan.newer_than_seconds) == (TriggeredBy.EVENT, 0.25 + MARGIN_SECONDS)
+    assert (scan.triggered_by, scan.flags_since, scan.is_full) == (TriggeredBy.EVENT, MARKS.unseen, False)
     assert listener.schedule.full_scan_owed
     assert listener.next() is None
-    assert listener.waits == FULL_SCAN_SECONDS - 0.25
+    assert listener.waits == FULL_SCAN_SECONDS
     listener.now += listener.waits
     scan = listener.read()
-    assert (scan.triggered_by, scan.newer_than_seconds) == (TriggeredBy.SYSTEM, None)
+    assert (scan.triggered_by, scan.is_full) == (TriggeredBy.SYSTEM, True)
     assert not listener.schedule.full_scan_owed
     assert listener.schedule.wakes == {TriggeredBy.EVENT: 1}
 
@@ -196,8 +226,8 @@ def test_a_claim_that_fills_the_room_is_followed_by_another_and_leaves_no_flag_w
     scan = listener.next()
     assert scan is not None
     assert listener.schedule.claimed(scan, ROOM, ROOM, BATCH, listener.now), "there may be more flags than room"
-    queueing = listener.schedule.queueing(scan, listener.now)
-    assert (queueing.triggered_by, queueing.newer_than_seconds) == (TriggeredBy.SYSTEM, None)
+    queueing = with_marks(listener.schedule.queueing(scan, listener.now))
+    assert (queueing.triggered_by, queueing.is_full) == (TriggeredBy.SYSTEM, True)
     listener.schedule.queued(queueing, listener.now)
     assert not listener.schedule.needs_next_due(scan)
     assert listener.waits == 0
@@ -260,11 +290,10 @@ def test_the_sweep_leaves_young_flags_to_their_notify() -> None:
     listener.now += SWEEP_SECONDS
     scan = listener.read()
     assert (scan.triggered_by, scan.min_age_seconds) == (TriggeredBy.SWEEP, GRACE_SECONDS)
-    assert (scan.newer_than_seconds, scan.due_within_seconds) == (None, None)
+    assert (scan.flags_since, scan.is_full, scan.due_within_seconds) == (FIRST_XID, False, None)
     assert listener.schedule.wakes == {TriggeredBy.SWEEP: 1}
     listener.now += 0.5
-    listener.schedule.notified()
-    assert listener.read().newer_than_seconds is None, "the sweep's scan left flags out: it was no full one"
+    assert listener.read(outcomes=True).is_full, "the sweep's scan left flags out: it was no full one"
 
 
 def test_a_shorter_sweep_interval_counts_at_once_and_a_longer_one_after_the_next_sweep() -> None:
@@ -294,7 +323,7 @@ def test_after_a_reconnect_everything_is_read_as_a_sweep_does() -> None:
     listener.schedule.reconnected()
     scan = listener.read()
     assert (scan.triggered_by, scan.min_age_seconds) == (TriggeredBy.SWEEP, 0.0)
-    assert (scan.newer_than_seconds, scan.due_within_seconds) == (None, None)
+    assert (scan.is_full, scan.due_within_seconds) == (True, None)
 
 
 def test_chains_that_come_during_a_scan_are_read_by_the_next_one() -> None:
@@ -304,7 +333,7 @@ def test_chains_that_come_during_a_scan_are_read_by_the_next_one() -> None:
     listener.schedule.chains_changed()
     listener.schedule.claimed(scan, 0, ROOM, BATCH, listener.now)
     scan = listener.read()
-    assert (scan.newer_than_seconds, scan.due_within_seconds) == (None, None)
+    assert (scan.is_full, scan.due_within_seconds) == (True, None)
 
 
 def test_a_scan_that_came_to_nothing_is_made_again() -> None:
@@ -316,4 +345,4 @@ def test_a_scan_that_came_to_nothing_is_made_again() -> None:
     listener.schedule.not_read(scan)
     again = listener.read()
     assert (again.triggered_by, again.due_within_seconds) == (TriggeredBy.EVENT, None)
-    assert Scan(newer_than_seconds=1, due_within_seconds=1).full() == Scan()
+    assert Scan(flags_since="7", due_within_seconds=1).unbounded() == Scan()

@@ -5,7 +5,7 @@ UPDATE job_logs
        error_message = 'was waiting for the chain with no payment out'
  WHERE id = ANY (ARRAY(
         SELECT j.id FROM job_logs j
-         WHERE j.chain_id = %(chain_id)s AND j.status = 'active' AND j.awaiting_chain
+         WHERE j.chain_id = %(chain_id)s AND j.completed_at IS NULL AND j.status = 'active' AND j.awaiting_chain
            AND NOT EXISTS (SELECT FROM transfers t
                             WHERE t.job_id = j.id AND t.state IN ('broadcasting', 'included'))
            FOR UPDATE SKIP LOCKED))
