@@ -15,8 +15,8 @@ from pipeline.db.pool import Connection, Pool, pool_of
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
-from pipeline.queue.schedule import FULL_SCAN_SECONDS, MARGIN_SECONDS, Scan
-from pipeline.workers.rescue import STALE_SECONDS
+from pipeline.queue.schedule import FIRST_XID, FULL_SCAN_SECONDS, MARGIN_SECONDS, FlagMarks, Scan
+from pipeline.workers.rescue import FRONT, STALE_SECONDS
 
 MANY = 500
 """Jobs, wallets or balances in one call, where it is about many."""
@@ -34,6 +34,14 @@ class Side:
     sync: Pool
     queue: JobQueue
     chain_id: int
+    marks: FlagMarks = FlagMarks(FIRST_XID, FIRST_XID)
+    """Where the flag scans of a listener begin; read by ``read_marks``."""
+    entered_since: str = FIRST_XID
+    """Likewise the rescue's."""
+
+    async def read_marks(self) -> None:
+        """As a listener and a sweep do before each full scan."""
+        self.marks = await self.queue.flag_marks(JobType.GAS_TOPUP, self.marks.standing)
 
     async def flag(self, first: int, last: int) -> None:
         """Raise the flags of these wallets; nobody is timed."""
@@ -42,10 +50,8 @@ class Side:
     async def claim(self, capacity: int) -> list[Job]:
         """As a listener does it after a full scan within the last second, and knows of no job that waits."""
         reach = FULL_SCAN_SECONDS + MARGIN_SECONDS
-        exchange = await self.queue.exchange(
-            (), JobType.GAS_TOPUP, capacity, Scan(newer_than_seconds=reach, due_within_seconds=reach)
-        )
-        return exchange.claimed
+        scan = Scan(flags_since=self.marks.unseen, due_within_seconds=reach)
+        return (await self.queue.exchange((), JobType.GAS_TOPUP, capacity, scan)).claimed
 
     async def finish(self, jobs: list[Job]) -> None:
         await self.queue.finish([(job, Done(clear_flag=True)) for job in jobs])
@@ -92,7 +98,9 @@ async def claim_one(side: Side) -> float:
 async def look(side: Side) -> float:
     """A listener's full flag scan when none is up: once a second at most, and after no NOTIFY."""
     started = time.perf_counter()
-    await side.queue.enqueue_and_claim(JobType.GAS_TOPUP, MANY)
+    await side.read_marks()
+    scan = Scan(flags_since=side.marks.standing, due_within_seconds=FULL_SCAN_SECONDS + MARGIN_SECONDS)
+    await side.queue.exchange((), JobType.GAS_TOPUP, MANY, scan)
     return time.perf_counter() - started
 
 
@@ -120,7 +128,7 @@ async def sweep(side: Side) -> float:
     """``MANY`` flags that nobody has heard of."""
     await side.flag(1, MANY)
     started = time.perf_counter()
-    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=MANY)
+    await _swept(side)
     taken = time.perf_counter() - started
     await side.finish(await side.queue.claim(JobType.GAS_TOPUP, MANY))
     return taken
@@ -129,8 +137,14 @@ async def sweep(side: Side) -> float:
 async def sweep_idle(side: Side) -> float:
     """The sweep when all is well."""
     started = time.perf_counter()
-    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=MANY)
+    await _swept(side)
     return time.perf_counter() - started
+
+
+async def _swept(side: Side) -> None:
+    await side.read_marks()
+    scan = Scan(TriggeredBy.SWEEP, flags_since=side.marks.standing)
+    await side.queue.enqueue_flagged(JobType.GAS_TOPUP, scan, batch=MANY)
 
 
 async def next_due(side: Side) -> float:
@@ -142,8 +156,11 @@ async def next_due(side: Side) -> float:
 
 async def rescue(side: Side) -> float:
     """A look for what the dead have left behind, when there is nothing."""
-    parameters = {"stale_seconds": STALE_SECONDS, "older_seconds": STALE_SECONDS}
-    return (await _timed(side.executor, "rescue/take_jobs", parameters))[0]
+    asked, rows = await _timed(side.executor, "rescue/oldest_entered", {"entered_since": side.entered_since})
+    side.entered_since = rows[0]["entered_since"]
+    bounds = {"entered_since": side.entered_since, "at_most": FRONT}
+    parameters = {"stale_seconds": STALE_SECONDS, "older_seconds": STALE_SECONDS, **bounds}
+    return asked + (await _timed(side.executor, "rescue/take_jobs", parameters))[0]
 
 
 async def counts(side: Side) -> float:

@@ -127,8 +127,8 @@ class FlagScans:
         self._owed = scan.marks is None
 
     def restart(self) -> None:
-        """The next scan is full and begins with the first transaction, whatever was read before: there are new chains, or
-        another server."""
+        """The next scan is full and begins with the first transaction, whatever was read before: there are new chains,
+        or another server."""
         self._marks = None
         self._next_full = -math.inf
         self._restarted = True

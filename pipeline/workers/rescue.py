@@ -74,7 +74,5 @@ class Rescue:
             self._next_full = now + FULL_SECONDS
             self._entered_since = FIRST_XID
             return {"entered_since": FIRST_XID, "at_most": None}
-        self._entered_since = await fetch_value(
-            connection, "rescue/oldest_entered", entered_since=self._entered_since
-        )
+        self._entered_since = await fetch_value(connection, "rescue/oldest_entered", entered_since=self._entered_since)
         return {"entered_since": self._entered_since, "at_most": FRONT}

@@ -9,11 +9,11 @@ none of the others waiting (``slow``).
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -24,7 +24,7 @@ from pipeline.db.rows import fetch_value
 from pipeline.printable import reason
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
-from pipeline.queue.schedule import Scan
+from pipeline.queue.schedule import FIRST_XID, Scan, Xid
 from pipeline.workers.alarms import Alarms
 from pipeline.workers.history import TURN_SECONDS, History
 from pipeline.workers.leader import Leader
@@ -38,6 +38,8 @@ STANDBY_SECONDS = 2.0
 """How often a sweep that stands by tries to lead."""
 LONGEST_SLEEP_SECONDS = 60.0
 """A leader asks for its lease at least so often (``leader.LONGEST_WORK_SECONDS``), whatever its interval is."""
+UNBOUNDED_SECONDS = 3600.0
+"""Between two sweeps that begin with the first transaction: those of listeners, at the same interval, always do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,26 @@ class Cycle:
     @property
     def missed_events(self) -> int:
         return sum(self.missed.values())
+
+
+class StandingFlags:
+    """Where sweeps begin: at the oldest flag that is up. Every ``UNBOUNDED_SECONDS``, and after a lost connection, the first
+    transaction of all is where it is looked for: rows that another server wrote may have any number."""
+
+    def __init__(self) -> None:
+        self._since: dict[JobType, Xid] = {}
+        self._reconnects = 0
+        self._next_unbounded = -math.inf
+
+    async def since(self, queue: JobQueue, job_type: JobType, reconnects: int) -> Xid:
+        """Raises psycopg.Error."""
+        if reconnects != self._reconnects or _now() >= self._next_unbounded:
+            self._since.clear()
+            self._reconnects = reconnects
+            self._next_unbounded = _now() + UNBOUNDED_SECONDS
+        marks = await queue.flag_marks(job_type, self._since.get(job_type, FIRST_XID))
+        self._since[job_type] = marks.standing
+        return marks.standing
 
 
 class Sweep:
@@ -87,6 +109,7 @@ class Sweep:
         self._cleaned = 0
         self._told: Counter[str] = Counter()
         self._times: Times | None = None
+        self._standing = StandingFlags()
         self._runtime: Runtime
         self._queue: JobQueue
         self._leader: Leader
@@ -189,8 +212,12 @@ class Sweep:
     async def _enqueue(self, job_type: JobType) -> Enqueued:
         """Of one type: where its flags take too long, those of the others are enqueued all the same."""
         config = self._runtime.config.sweep
-        scan = Scan(TriggeredBy.SWEEP, min_age_seconds=config.grace_seconds)
-        enqueue = partial(self._queue.enqueue_flagged, job_type, scan, batch=config.batch)
+
+        async def enqueue() -> Enqueued:
+            since = await self._standing.since(self._queue, job_type, self._runtime.listener.reconnects)
+            scan = Scan(TriggeredBy.SWEEP, min_age_seconds=config.grace_seconds, flags_since=since)
+            return await self._queue.enqueue_flagged(job_type, scan, batch=config.batch)
+
         name, what = f"queue/enqueue_flagged of {job_type.value}", f"sweeping flags for {job_type.value}"
         try:
             return await self._statements.ask(name, what, enqueue, left_out_seconds=0.0)

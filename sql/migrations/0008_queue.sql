@@ -22,6 +22,7 @@ DROP FUNCTION IF EXISTS refuse_changed_job(), keep_job_end(), check_job_transiti
 DROP FUNCTION IF EXISTS rescue_jobs(interval, interval);
 
 DROP INDEX job_logs_one_live_job_per_wallet_and_type, job_logs_claim, job_logs_leased, job_logs_dead_letters, job_logs_history;
+ALTER TABLE job_logs SET (fillfactor = 40);
 ALTER TABLE job_logs
     -- Of a dead letter; a claim leaves it empty.
     ADD COLUMN failed_at timestamptz GENERATED ALWAYS AS (CASE WHEN status = 'failed' THEN completed_at END) STORED,

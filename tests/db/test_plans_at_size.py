@@ -44,7 +44,8 @@ WHERE derivation_index BETWEEN 1001 AND 2500;
 INSERT INTO job_logs (job_id, job_type, wallet_address, wallet_id, chain_id)
 SELECT 'waiting-' || w.id, 'gas-topup', w.address, w.id, w.chain_id FROM wallets w
 WHERE w.derivation_index BETWEEN 2001 AND 2500;
-UPDATE job_logs SET run_at = now() + interval '1 hour' WHERE job_id BETWEEN 'waiting-2451' AND 'waiting-2500';
+UPDATE job_logs j SET run_at = now() + interval '1 hour' FROM wallets w
+WHERE j.wallet_id = w.id AND j.completed_at IS NULL AND w.derivation_index BETWEEN 2451 AND 2500;
 INSERT INTO job_logs (job_id, job_type, status, wallet_address, wallet_id, chain_id,
                       lease, leased_by, lease_deadline, started_at, updated_at)
 SELECT 'lost-' || w.id, 'gas-topup', 'active', w.address, w.id, w.chain_id,
@@ -132,10 +133,13 @@ async def test_flags_enqueued_and_claimed_at_once(executor: Pool, queue: JobQueu
 
 
 async def test_an_incremental_scan(executor: Pool, queue: JobQueue) -> None:
-    """Another statement to the server, because its bounds are numbers here."""
+    """As a listener makes it, and the full one with its marks."""
+    marks = await queue.flag_marks(GAS)
     async with few_rows_read(executor):
         for _ in range(REPEATED):
-            await queue.exchange((), GAS, BATCH, Scan(newer_than_seconds=2.0, due_within_seconds=2.0))
+            marks = await queue.flag_marks(GAS, marks.standing)
+            await queue.exchange((), GAS, BATCH, Scan(flags_since=marks.unseen, due_within_seconds=2.0))
+            await queue.exchange((), GAS, BATCH, Scan(flags_since=marks.standing, due_within_seconds=2.0))
 
 
 async def test_sweep(executor: Pool, queue: JobQueue, large: str) -> None:
@@ -208,7 +212,9 @@ async def test_rescue(executor: Pool) -> None:
     async with few_rows_read(executor), executor.connection() as session:
         for _ in range(REPEATED):
             await session.execute(statement("rescue/mark_workers"), {"stale_seconds": 60}, prepare=True)
-            parameters = {"stale_seconds": 60, "older_seconds": 60}
+            oldest = await session.execute(statement("rescue/oldest_entered"), {"entered_since": "0"}, prepare=True)
+            ((since,),) = await oldest.fetchall()
+            parameters = {"stale_seconds": 60, "older_seconds": 60, "entered_since": since, "at_most": 10_000}
             await session.execute(statement("rescue/take_jobs"), parameters, prepare=True)
 
 

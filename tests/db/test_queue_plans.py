@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 
 from bench.crowd import fill
 from pipeline.db.pool import Connection
+from pipeline.db.rows import fetch_value
 from pipeline.db.session import session_dsn
 from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
@@ -127,7 +128,7 @@ async def test_clearing_flags_costs_by_the_job(
 
 
 @pytest.fixture
-async def wallets(connection: Connection, database: str, tron: Chain) -> AsyncIterator[list[int]]:
+async def wallets(connection: Connection, database: str, tron: Chain) -> AsyncIterator[list[UUID]]:
     """Ids of wallets, while another session is in the middle of a long report."""
     added = [wallet.id for wallet in await add_wallets(connection, tron, WALLETS)]
     await connection.execute("VACUUM ANALYZE wallets, job_logs")
@@ -137,10 +138,10 @@ async def wallets(connection: Connection, database: str, tron: Chain) -> AsyncIt
         yield added
 
 
-async def test_an_incremental_scan_costs_nothing_while_a_transaction_is_held(
-    session: Connection, connection: Connection, database: str, wallets: list[int]
+async def test_no_flag_scan_costs_more_while_a_transaction_is_held(
+    session: Connection, connection: Connection, database: str, wallets: list[UUID]
 ) -> None:
-    """Neither the flags that rose and fell, nor the jobs that ran and ended, are walked over."""
+    """Flags that rose and fell are not walked over by scans as listeners make them."""
     async with queue_of(database) as queue:
         for start in range(0, WALLETS, 500):
             await flag(connection, *wallets[start : start + 500])
@@ -148,23 +149,42 @@ async def test_an_incremental_scan_costs_nothing_while_a_transaction_is_held(
             await queue.finish([(job, Done(clear_flag=True)) for job in held])
         everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan()) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
-        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan(newer_than_seconds=0.001)) | {"batch": 500}
-        assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
+        marks = await queue.flag_marks(JobType.GAS_TOPUP)
+        again = {"job_type": JobType.GAS_TOPUP, "flags_since": marks.standing}
+        assert await buffers(session, "queue/flag_marks", again) < 10
+        for since in (marks.standing, marks.unseen):
+            bounded = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan(flags_since=since)) | {"batch": 500}
+            assert await buffers(session, "queue/enqueue_and_claim", bounded) < 50
+            page = {"after_xid": FIRST_XID, "after_wallet_id": UUID(int=0)}
+            assert await buffers(session, "queue/enqueue_flagged", bounded | page) < 50
+
+
+async def test_nor_does_the_search_for_jobs_of_the_dead(
+    session: Connection, connection: Connection, database: str, wallets: list[UUID]
+) -> None:
+    async with queue_of(database) as queue:
+        await flag(connection, *wallets)
+        while held := await queue.enqueue_and_claim(JobType.GAS_TOPUP, 500):
+            await queue.finish([(job, Done(clear_flag=True)) for job in held])
+    oldest = {"entered_since": FIRST_XID}
+    assert await buffers(session, "rescue/oldest_entered", oldest) > 20, "the dead are there"
+    oldest["entered_since"] = await fetch_value(session, "rescue/oldest_entered", **oldest)
+    assert await buffers(session, "rescue/oldest_entered", oldest) < 10
 
 
 async def test_nor_are_jobs_that_waited_and_are_gone(
-    session: Connection, connection: Connection, database: str, wallets: list[int]
+    session: Connection, connection: Connection, database: str, wallets: list[UUID]
 ) -> None:
     async with queue_of(database) as queue:
         await flag(connection, *wallets)
         await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=1000)
         while held := await queue.claim(JobType.GAS_TOPUP, 500):
             await queue.finish([(job, Done(clear_flag=True)) for job in held])
-        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan(newer_than_seconds=0.001)) | {"batch": 500}
+        since = (await queue.flag_marks(JobType.GAS_TOPUP)).unseen
+        everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan(flags_since=since)) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
-        recent = queue._claim_parameters(
-            JobType.GAS_TOPUP, 50, Scan(newer_than_seconds=0.001, due_within_seconds=0.001)
-        ) | {"batch": 500}
+        lately = Scan(flags_since=since, due_within_seconds=0.001)
+        recent = queue._claim_parameters(JobType.GAS_TOPUP, 50, lately) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", recent) < 50
 
 
