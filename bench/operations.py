@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -34,7 +34,7 @@ class Side:
     sync: Pool
     queue: JobQueue
     chain_id: int
-    marks: FlagMarks = FlagMarks(FIRST_XID, FIRST_XID)
+    marks: FlagMarks = field(default_factory=lambda: FlagMarks(FIRST_XID, FIRST_XID))
     """Where the flag scans of a listener begin; read by ``read_marks``."""
     entered_since: str = FIRST_XID
     """Likewise the rescue's."""

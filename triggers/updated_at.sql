@@ -1,7 +1,7 @@
 -- Every row knows when it was last written: updated_at is set for whoever leaves it out. The sync writes
 -- it itself, which saves it a trigger per row (0.7 of the 10 µs that a balance takes); for wallets it is done by
--- flag_times.sql, for jobs by job_rows.sql. When bytes were proved dead, or a signature was refused, is never the writer's word: how long they may
--- still land, and are looked for, is counted from then (triggers/money_enters.sql, triggers/money_immutable.sql,
+-- flag_times.sql, for jobs by job_rows.sql. When bytes were proved dead, or a signature was refused, is never the writer's word:
+-- how long they may still land, and are looked for, is counted from then (triggers/money_enters.sql, triggers/money_immutable.sql,
 -- sql/queries/payments/settle/expired_attempts.sql).
 
 CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -64,8 +65,8 @@ class Cycle:
 
 
 class StandingFlags:
-    """Where sweeps begin: at the oldest flag that is up. Every ``UNBOUNDED_SECONDS``, and after a lost connection, the first
-    transaction of all is where it is looked for: rows that another server wrote may have any number."""
+    """Where sweeps begin: at the oldest flag that is up. It is looked for from the first transaction of all every
+    ``UNBOUNDED_SECONDS`` and after a lost connection: rows that another server wrote may have any number."""
 
     def __init__(self) -> None:
         self._since: dict[JobType, Xid] = {}

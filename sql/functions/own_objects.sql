@@ -20,7 +20,8 @@ AS $$
         FROM unnest(ARRAY[
             'schema_migrations', 'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions',
             'job_logs', 'job_logs_seq', 'transfers', 'bundles', 'signing_requests', 'gas_spending', 'fees_paid',
-            'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types', 'leaderships', 'admin_actions',
+            'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types',
+            'leaderships', 'admin_actions',
             'job_history', 'job_history_months', 'job_history_names', 'job_counts', 'job_count_deltas', 'all_jobs', 'job_totals',
             'user_wallets', 'wallet_flag_rule', 'wallet_state', 'balance_state'
         ]) AS known (name)
@@ -64,8 +65,9 @@ AS $$
         'cleanup_stuck_jobs(integer, uuid)', 'clear_served_flags(uuid[], text[], timestamp with time zone[])',
         'compare_balances(uuid, uuid)', 'count_gas(transfers)', 'counted_fee(transfers, uuid)', 'counted_fees(transfers)',
         'create_balances_of_assets()', 'create_balances_of_wallets()', 'dead_workers()',
-        'request_reconciliation(integer, text, bigint)', 'end_sync_jobs()', 'evaluate_flags(uuid[])', 'evaluate_gas_flags(uuid[])',
-        'find_wallet_of_job()', 'follow_updated_jobs()', 'free_slot(text, bigint[])', 'get_job_queue_stats()', 'give_back_nonce(bigint)',
+        'request_reconciliation(integer, text, bigint)', 'end_sync_jobs()', 'evaluate_flags(uuid[])',
+        'evaluate_gas_flags(uuid[])', 'find_wallet_of_job()', 'follow_updated_jobs()', 'free_slot(text, bigint[])',
+        'get_job_queue_stats()', 'give_back_nonce(bigint)',
         'freeze_sender(integer, text, text)', 'insert_user_wallet()', 'is_abandoned(signing_requests, interval)',
         'is_led(leaderships, timestamp with time zone)', 'is_own_row(worker_registry, text)', 'is_worker_login(oid)',
         'job_payments(uuid)', 'keep_asset_identity()', 'keep_balance_amounts()', 'keep_balance_locks()',
@@ -98,7 +100,8 @@ AS $$
         -- Pages of balances, sql/functions/sync_pages.sql and store_sync_page.sql.
         'claim_sync_page(integer, text, double precision, integer, double precision)',
         'divide_sync_page(sync_pages, uuid, integer)',
-        'end_sync_pages(uuid, uuid, uuid, uuid, integer, bigint, boolean, timestamp with time zone, interval)', 'last_of_joined_pages(sync_pages, integer)',
+        'end_sync_pages(uuid, uuid, uuid, uuid, integer, bigint, boolean, timestamp with time zone, interval)',
+        'last_of_joined_pages(sync_pages, integer)',
         'record_unchanged_balances(uuid, uuid, uuid, timestamp with time zone, bigint)',
         'store_sync_page(text, uuid, uuid, uuid, uuid, integer, bigint, bigint, boolean, uuid[], text[], text[], bigint[], '
             'text[])',

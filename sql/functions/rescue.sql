@@ -10,7 +10,7 @@
 -- that what killed its worker does not take the others' jobs down with it again and again; in the end it fails.
 -- Also unlocks balances whose lock has expired, or whose sync died, and its pages. Returns the jobs as they are now.
 --
--- No index knows which jobs are active (migration 0008), so that all are read that wait or run, in the order in which they
+-- No index knows which jobs are active (migration 0010), so that all are read that wait or run, in the order in which they
 -- entered: from the transaction `entered_since` on, and at most so many (NULL: all). Both bounds are for those who look often
 -- (pipeline/workers/rescue.py); what they leave out is found by the next call without them.
 CREATE OR REPLACE FUNCTION rescue_jobs(

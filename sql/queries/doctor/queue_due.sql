@@ -19,7 +19,8 @@ WITH overdue AS (
                    WHERE w.type = d.job_type AND w.status = 'running'
                      AND w.last_heartbeat > now() - interval '60 seconds') AS alive,
            EXISTS (SELECT FROM job_logs a
-                   WHERE a.completed_at IS NULL AND a.status = 'active' AND NOT a.awaiting_chain AND a.job_type = d.job_type AND a.chain_id = d.chain_id
+                   WHERE a.completed_at IS NULL AND a.status = 'active' AND NOT a.awaiting_chain
+                     AND a.job_type = d.job_type AND a.chain_id = d.chain_id
                      AND a.started_at > now() - interval '5 minutes') AS taken_lately
     FROM counted d
     JOIN chains c ON c.id = d.chain_id

@@ -18,7 +18,7 @@
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
--- A claim writes no column that an index knows of (migration 0008): the entries of jobs that run stay in job_logs_claim until they
+-- A claim writes no column that an index knows of (migration 0010): the entries of jobs that run stay in job_logs_claim until they
 -- end, and their rows say that they do not wait.
 --
 -- The claimed ids go through an array on purpose: written as a join with a CTE the plan flips to a scan of
