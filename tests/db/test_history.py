@@ -37,11 +37,11 @@ async def paid_job(connection: Connection, tron: Chain, wallet: Wallet, *, state
         wallet.address,
     )
     await new_transfer(connection, tron, wallet, job=job, state=state)
-    await connection.execute("ALTER TABLE job_logs DISABLE TRIGGER jobs_reject_unsent")
+    await connection.execute("ALTER TABLE job_logs DISABLE TRIGGER jobs_updated")
     await connection.execute(
         "UPDATE job_logs SET status = 'completed', completed_at = now() - %s WHERE id = %s", [timedelta(days=days), job]
     )
-    await connection.execute("ALTER TABLE job_logs ENABLE TRIGGER jobs_reject_unsent")
+    await connection.execute("ALTER TABLE job_logs ENABLE TRIGGER jobs_updated")
     return job
 
 
@@ -62,7 +62,7 @@ async def test_who_moves(connection: Connection, wallet: Wallet, days: float, st
     if status == "failed":
         await connection.execute("UPDATE job_logs SET completed_at = now() - %s", [timedelta(days=days)])
     else:
-        await connection.execute("ALTER TABLE job_logs DISABLE TRIGGER finished_jobs")
+        await connection.execute("ALTER TABLE job_logs DISABLE TRIGGER job_rows_update")
         await connection.execute("UPDATE job_logs SET completed_at = now() - %s", [timedelta(days=days)])
     await connection.execute("UPDATE job_logs SET id = id")
     assert await move(connection) == int(moves)
