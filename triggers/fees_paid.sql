@@ -24,10 +24,13 @@ BEGIN
     JOIN chains c ON c.id = s.chain_id
     CROSS JOIN LATERAL (
         SELECT CASE c.family WHEN 'tron' THEN greatest(s.fee_paid, (
-            SELECT share_of_fee(t, max(a.fee_cap)) FROM transfers t
-            JOIN chain_transactions a ON a.bundle_id = t.bundle_id AND a.state IN ('final', 'reverted') AND NOT a.found_on_chain
-            WHERE t.id = s.id
-            GROUP BY t.id))
+            SELECT CASE WHEN shared.payments = 1 THEN a.fee_cap ELSE share_of_fee(t, a.fee_cap) END
+            FROM transfers t
+            CROSS JOIN LATERAL (
+                SELECT max(x.fee_cap) AS fee_cap FROM chain_transactions x
+                WHERE x.bundle_id = t.bundle_id AND x.state IN ('final', 'reverted') AND NOT x.found_on_chain) a
+            CROSS JOIN LATERAL (SELECT count(*) AS payments FROM transfers o WHERE o.bundle_id = t.bundle_id) shared
+            WHERE t.id = s.id))
         ELSE s.fee_paid END::numeric AS fee
     ) f
     GROUP BY s.chain_id, s.kind
@@ -57,27 +60,34 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    rules chains;
-    of_kind text;
-    carried bigint;
-    usual numeric;
-    base numeric;
+    bad record;
 BEGIN
-    SELECT * INTO rules FROM chains c WHERE c.id = NEW.chain_id;
-    IF NEW.fee_cap <= rules.fee_max / 400 * rules.fee_rise_max THEN
-        RETURN NEW;
-    END IF;
-    SELECT min(t.kind), count(*) INTO of_kind, carried FROM transfers t WHERE t.bundle_id = NEW.bundle_id;
-    usual := usual_fee(NEW.chain_id, of_kind) * carried;
-    base := CASE WHEN usual IS NOT NULL THEN greatest(usual, rules.fee_max / 400) END;
-    IF NEW.fee_cap > base * rules.fee_rise_max THEN
+    SELECT high.*, base.fee AS base, usual.fee AS usual INTO bad
+    FROM (
+        SELECT n.bundle_id, n.fee_cap, n.created_at, c.id AS chain_id, c.name, c.fee_max, c.fee_rise_max, carried.kind, carried.payments
+        FROM new_rows n
+        JOIN chains c ON c.id = n.chain_id
+        CROSS JOIN LATERAL (
+            SELECT min(t.kind) AS kind, count(*) AS payments FROM transfers t WHERE t.bundle_id = n.bundle_id OFFSET 0) carried
+        WHERE n.fee_cap > c.fee_max / 400 * c.fee_rise_max
+    ) high
+    JOIN (
+        SELECT k.chain_id, k.kind, usual_fee(k.chain_id, k.kind) AS fee
+        FROM (SELECT DISTINCT n.chain_id, t.kind FROM new_rows n JOIN transfers t ON t.bundle_id = n.bundle_id) k
+    ) of_kind ON of_kind.chain_id = high.chain_id AND of_kind.kind = high.kind
+    CROSS JOIN LATERAL (SELECT of_kind.fee * high.payments AS fee) usual
+    CROSS JOIN LATERAL (SELECT CASE WHEN usual.fee IS NOT NULL THEN greatest(usual.fee, high.fee_max / 400) END AS fee) base
+    WHERE high.fee_cap > base.fee * high.fee_rise_max
+    ORDER BY high.created_at
+    LIMIT 1;
+    IF FOUND THEN
         RAISE EXCEPTION 'the transaction of bundle % could cost %: the last payments of kind % on chain % cost % on average',
-            NEW.bundle_id, NEW.fee_cap, of_kind, rules.name, round(usual)
+            bad.bundle_id, bad.fee_cap, bad.kind, bad.name, round(bad.usual)
         USING ERRCODE = 'FP008', CONSTRAINT = 'fee_rise_max', TABLE = 'signing_requests',
-              HINT = format('If fees really rose so far: flagpost config set %s.fee_rise_max %s', rules.name,
-                            ceil(NEW.fee_cap / base) + 1);
+              HINT = format('If fees really rose so far: flagpost config set %s.fee_rise_max %s', bad.name,
+                            ceil(bad.fee_cap / bad.base) + 1);
     END IF;
-    RETURN NEW;
+    RETURN NULL;
 END
 $$;
 
@@ -85,5 +95,6 @@ CREATE OR REPLACE TRIGGER fees_paid AFTER UPDATE ON transfers
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION add_up_fees();
 
-CREATE OR REPLACE TRIGGER fees_usual BEFORE INSERT ON signing_requests
-FOR EACH ROW EXECUTE FUNCTION refuse_unusual_fee();
+CREATE OR REPLACE TRIGGER fees_usual AFTER INSERT ON signing_requests
+REFERENCING NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_unusual_fee();

@@ -10,33 +10,36 @@
 -- A rejected payment gives its share back; an expired one keeps it, because it may be signed anew. One that was found on the
 -- chain is counted, whatever the limits say.
 --
--- Payments of a chain are counted one after the other (lock_gas, until commit), so that two at the same moment cannot both take
--- the last of a budget. A day is the last 24 whole hours and the hour that runs; what was spent ahead of that, while the clock was
+-- Statements of a chain are counted one after the other (lock_gas, until commit), so that two at the same moment cannot both take
+-- the last of a budget; within one the payments are counted in the order of their ids, and the refusal names the first that is too much. A day is the last 24 whole hours and the hour that runs; what was spent ahead of that, while the clock was
 -- wrong, counts in all and bars nobody until then. On violation constraint_name is the limit's column in chains; DETAIL of FP001 is
 -- the time of the next possible top-up (ISO 8601).
 
--- Counts a payment in the hour in which it was asked for.
-CREATE OR REPLACE FUNCTION count_gas(payment transfers) RETURNS void
-LANGUAGE sql
+-- Counts spendings, or corrects what was counted, by chain and hour. Never below zero: to end a payment is not refused for a count
+-- that somebody changed.
+CREATE OR REPLACE FUNCTION count_gas(
+    p_chain_ids integer[], p_hours timestamptz[], p_topups bigint[], p_amounts numeric[], p_fees numeric[]) RETURNS void
+LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    INSERT INTO gas_spending AS g (chain_id, hour, topups, amount, fees)
-    VALUES (payment.chain_id, date_trunc('hour', payment.created_at, 'UTC'), CASE payment.kind WHEN 'gas' THEN 1 ELSE 0 END,
-            payment.amount, coalesce(payment.fee_reserved, 0))
-    ON CONFLICT (chain_id, hour) DO UPDATE SET
-        topups = g.topups + excluded.topups, amount = g.amount + excluded.amount, fees = g.fees + excluded.fees
-$$;
-
--- Corrects what was counted in an hour. Never below zero: to end a payment is not refused for a count that somebody changed.
-CREATE OR REPLACE FUNCTION recount_gas(p_chain_id integer, p_hour timestamptz, p_topups integer, p_amount numeric, p_fee numeric)
-RETURNS void
-LANGUAGE sql
-SET search_path = pg_catalog, public, pg_temp
-AS $$
-    INSERT INTO gas_spending AS g (chain_id, hour, topups, amount, fees)
-    VALUES (p_chain_id, p_hour, greatest(0, p_topups), greatest(0, p_amount), greatest(0, p_fee))
-    ON CONFLICT (chain_id, hour) DO UPDATE SET
-        topups = greatest(0, g.topups + p_topups), amount = greatest(0, g.amount + p_amount), fees = greatest(0, g.fees + p_fee)
+BEGIN
+    INSERT INTO gas_spending (chain_id, hour, topups, amount)
+    SELECT DISTINCT c.chain_id, c.hour, 0, 0 FROM unnest(p_chain_ids, p_hours) AS c (chain_id, hour)
+    ORDER BY c.chain_id, c.hour
+    ON CONFLICT (chain_id, hour) DO NOTHING;
+    PERFORM FROM gas_spending g
+    WHERE (g.chain_id, g.hour) IN (SELECT c.chain_id, c.hour FROM unnest(p_chain_ids, p_hours) AS c (chain_id, hour))
+    ORDER BY g.chain_id, g.hour
+    FOR NO KEY UPDATE;
+    UPDATE gas_spending g SET
+        topups = greatest(0, g.topups + c.topups), amount = greatest(0, g.amount + c.amount), fees = greatest(0, g.fees + c.fees)
+    FROM (
+        SELECT x.chain_id, x.hour, sum(x.topups) AS topups, sum(x.amount) AS amount, sum(x.fee) AS fees
+        FROM unnest(p_chain_ids, p_hours, p_topups, p_amounts, p_fees) AS x (chain_id, hour, topups, amount, fee)
+        GROUP BY x.chain_id, x.hour
+    ) c
+    WHERE g.chain_id = c.chain_id AND g.hour = c.hour AND (c.topups, c.amount, c.fees) <> (0, 0, 0);
+END
 $$;
 
 -- The fee that budgets count of a payment that has not settled: what was reserved, or more where a signature was asked for that may
@@ -50,70 +53,82 @@ AS $$
         WHERE r.bundle_id = payment.bundle_id AND r.request_id IS DISTINCT FROM without_request))) END
 $$;
 
--- The same by the hours in which it was counted: what was reserved as the payment was asked for, and what its transactions may cost
--- beyond that as their signatures were asked for, which may be days later.
-CREATE OR REPLACE FUNCTION counted_fees(payment transfers) RETURNS TABLE (hour timestamptz, fee numeric)
+-- The same of several by the hours in which it was counted: what was reserved as a payment was asked for, and what its transactions
+-- may cost beyond that as their signatures were asked for, which may be days later.
+CREATE OR REPLACE FUNCTION counted_fees(p_transfer_ids bigint[]) RETURNS TABLE (transfer_id bigint, hour timestamptz, fee numeric)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    SELECT c.hour, sum(c.fee)
+    SELECT c.id, c.hour, sum(c.fee)
     FROM (
-        SELECT date_trunc('hour', payment.created_at, 'UTC') AS hour, payment.fee_reserved::numeric AS fee
+        SELECT t.id, date_trunc('hour', t.created_at, 'UTC') AS hour, t.fee_reserved::numeric AS fee
+        FROM transfers t WHERE t.id = ANY (p_transfer_ids) AND t.fee_reserved IS NOT NULL
         UNION ALL
-        SELECT date_trunc('hour', a.created_at, 'UTC'), greatest(0, a.fee - greatest(payment.fee_reserved, a.before))
+        SELECT a.id, date_trunc('hour', a.created_at, 'UTC'), greatest(0, a.fee - greatest(a.fee_reserved, a.before))
         FROM (
-            SELECT x.created_at, x.fee,
-                   max(x.fee) OVER (ORDER BY x.created_at, x.request_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-            FROM (SELECT r.created_at, r.request_id, share_of_fee(payment, r.fee_cap) AS fee
-                    FROM signing_requests r WHERE r.bundle_id = payment.bundle_id) x
+            SELECT x.*, max(x.fee) OVER (PARTITION BY x.id ORDER BY x.created_at, x.request_id
+                                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+            FROM (
+                SELECT t.id, t.fee_reserved, r.created_at, r.request_id,
+                       CASE WHEN shared.payments = 1 THEN r.fee_cap ELSE share_of_fee(t, r.fee_cap) END AS fee
+                FROM transfers t
+                CROSS JOIN LATERAL (SELECT count(*) AS payments FROM transfers o WHERE o.bundle_id = t.bundle_id OFFSET 0) shared
+                CROSS JOIN LATERAL (SELECT * FROM signing_requests s WHERE s.bundle_id = t.bundle_id OFFSET 0) r
+                WHERE t.id = ANY (p_transfer_ids) AND t.fee_reserved IS NOT NULL
+            ) x
         ) a
     ) c
-    WHERE payment.fee_reserved IS NOT NULL
-    GROUP BY c.hour
+    GROUP BY c.id, c.hour
 $$;
 
--- Raises FP002 where spending `more` for a payment now (`at`), of which `already` is counted for the day, would pass a limit of
--- the chain. Run under lock_gas.
-CREATE OR REPLACE FUNCTION check_spending(payment transfers, at timestamptz, already numeric, more numeric) RETURNS void
+-- Raises FP002 where spending `p_more` for payments of a chain now (`p_at`), one after the other, of which `p_already` is counted for
+-- the day, would pass a limit of the chain. The arrays run in parallel. Run under lock_gas.
+CREATE OR REPLACE FUNCTION check_spending(
+    p_chain_id integer, p_at timestamptz, p_transfer_ids bigint[], p_already numeric[], p_more numeric[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     rules chains;
-    first_hour timestamptz := date_trunc('hour', at - interval '24 hours', 'UTC');
-    wallet_day numeric;
+    first_hour timestamptz := date_trunc('hour', p_at - interval '24 hours', 'UTC');
     day numeric;
     total numeric;
-    over_limit text;
-    spent numeric;
-    allowed numeric;
+    over_limit record;
 BEGIN
-    SELECT * INTO STRICT rules FROM chains c WHERE c.id = payment.chain_id;
-    SELECT already + coalesce(sum(t.amount + coalesce(t.fee_paid, counted_fee(t))), 0) INTO wallet_day FROM transfers t
-    WHERE t.wallet_id = payment.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> payment.id
-      AND t.created_at > at - interval '24 hours' AND t.created_at < at + interval '1 minute';
-    SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= first_hour
-                                                     AND g.hour <= at + interval '1 hour'), 0),
+    SELECT * INTO STRICT rules FROM chains c WHERE c.id = p_chain_id;
+    SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= first_hour AND g.hour <= p_at + interval '1 hour'), 0),
            coalesce(sum(g.amount + g.fees), 0)
     INTO day, total
     FROM gas_spending g
-    WHERE g.chain_id = payment.chain_id AND (rules.gas_max_total IS NOT NULL OR g.hour >= first_hour);
+    WHERE g.chain_id = p_chain_id AND (rules.gas_max_total IS NOT NULL OR g.hour >= first_hour);
 
-    SELECT l.name, l.already, l.most INTO over_limit, spent, allowed
-    FROM (VALUES
-        ('gas_max_per_wallet_day', wallet_day, rules.gas_max_per_wallet_day::numeric),
-        ('gas_max_per_day', day, rules.gas_max_per_day::numeric),
-        ('gas_max_total', total, rules.gas_max_total::numeric)
-    ) AS l (name, already, most)
-    WHERE l.already + more > l.most
+    SELECT a.kind, a.to_address, a.from_address, a.more, l.name, l.spent, l.most INTO over_limit
+    FROM (
+        SELECT t.*, asked.already, asked.more, asked.number,
+               sum(asked.more) OVER (ORDER BY asked.number) - asked.more AS just_before
+        FROM unnest(p_transfer_ids, p_already, p_more) WITH ORDINALITY AS asked (transfer_id, already, more, number)
+        CROSS JOIN LATERAL (SELECT * FROM transfers x WHERE x.id = asked.transfer_id OFFSET 0) t
+    ) a
+    CROSS JOIN LATERAL (
+        SELECT a.already + coalesce(sum(t.amount + coalesce(t.fee_paid, counted_fee(t))), 0) AS spent FROM transfers t
+        WHERE t.wallet_id = a.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> a.id
+          AND t.created_at > p_at - interval '24 hours' AND t.created_at < p_at + interval '1 minute'
+    ) wallet_day
+    CROSS JOIN LATERAL (VALUES
+        (1, 'gas_max_per_wallet_day', wallet_day.spent, rules.gas_max_per_wallet_day::numeric),
+        (2, 'gas_max_per_day', day + a.just_before, rules.gas_max_per_day::numeric),
+        (3, 'gas_max_total', total + a.just_before, rules.gas_max_total::numeric)
+    ) AS l (number, name, spent, most)
+    WHERE l.spent + a.more > l.most
+    ORDER BY a.number, l.number
     LIMIT 1;
-    IF over_limit IS NOT NULL THEN
+    IF FOUND THEN
         RAISE EXCEPTION 'gas for % refused: %, its fee included, on top of % would pass % = % on chain %',
-            CASE payment.kind WHEN 'gas' THEN format('wallet %s', payment.to_address)
-                              ELSE format('a nonce of %s', payment.from_address) END,
-            more, spent, over_limit, allowed, rules.name
-        USING ERRCODE = 'FP002', CONSTRAINT = over_limit, TABLE = 'transfers',
-              HINT = format('Raise chains.%s if this is meant to be.', over_limit);
+            CASE over_limit.kind WHEN 'gas' THEN format('wallet %s', over_limit.to_address)
+                                 ELSE format('a nonce of %s', over_limit.from_address) END,
+            over_limit.more, over_limit.spent, over_limit.name, over_limit.most, rules.name
+        USING ERRCODE = 'FP002', CONSTRAINT = over_limit.name, TABLE = 'transfers',
+              HINT = format('Raise chains.%s if this is meant to be.', over_limit.name);
     END IF;
 END
 $$;
@@ -124,121 +139,176 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
     rules chains;
-    previous timestamptz;
-    wrong text;
-    broken text;
+    wrong record;
 BEGIN
+    IF NOT EXISTS (SELECT FROM new_rows n WHERE n.kind IN ('gas', 'gap')) THEN
+        RETURN NULL;
+    END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'gas budgets cannot be checked at isolation level %', current_setting('transaction_isolation') USING
             ERRCODE = 'feature_not_supported', HINT = 'Insert gas transfers at read committed.';
     END IF;
-    PERFORM lock_gas(NEW.chain_id);
-    IF NEW.found_on_chain THEN
-        PERFORM count_gas(NEW);
-        RETURN NULL;
-    END IF;
-    IF NEW.fee_reserved IS NULL THEN
-        RAISE EXCEPTION 'a % payment names the most that its transaction may cost', NEW.kind USING
-            ERRCODE = 'not_null_violation', COLUMN = 'fee_reserved', TABLE = 'transfers';
-    END IF;
-    SELECT * INTO STRICT rules FROM chains c WHERE c.id = NEW.chain_id;
+    FOR rules IN
+        SELECT c.* FROM chains c
+        WHERE c.id = ANY (ARRAY(SELECT DISTINCT n.chain_id FROM new_rows n WHERE n.kind IN ('gas', 'gap')))
+        ORDER BY c.id
+    LOOP
+        PERFORM lock_gas(rules.id);
+        SELECT n.kind INTO wrong FROM new_rows n
+        WHERE n.chain_id = rules.id AND n.kind IN ('gas', 'gap') AND NOT n.found_on_chain AND n.fee_reserved IS NULL
+        LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a % payment names the most that its transaction may cost', wrong.kind USING
+                ERRCODE = 'not_null_violation', COLUMN = 'fee_reserved', TABLE = 'transfers';
+        END IF;
 
-    IF NEW.kind = 'gas' THEN
-        SELECT max(t.created_at) INTO previous FROM transfers t
-        WHERE t.wallet_id = NEW.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> NEW.id
-          AND t.created_at > NEW.created_at - rules.gas_cooldown AND t.created_at < NEW.created_at + interval '1 minute';
-        IF previous IS NOT NULL THEN
+        SELECT n.to_address, previous.at INTO wrong
+        FROM new_rows n
+        CROSS JOIN LATERAL (
+            SELECT max(t.created_at) AS at FROM transfers t
+            WHERE t.wallet_id = n.wallet_id AND t.kind = 'gas' AND t.state <> 'rejected' AND t.id <> n.id
+              AND t.created_at > n.created_at - rules.gas_cooldown AND t.created_at < n.created_at + interval '1 minute'
+        ) previous
+        WHERE n.chain_id = rules.id AND n.kind = 'gas' AND NOT n.found_on_chain AND previous.at IS NOT NULL
+        ORDER BY n.id
+        LIMIT 1;
+        IF FOUND THEN
             RAISE EXCEPTION 'wallet % had a gas top-up at %: the next one is possible from % on (gas_cooldown %)',
-                NEW.to_address, date_trunc('second', previous), date_trunc('second', previous + rules.gas_cooldown),
+                wrong.to_address, date_trunc('second', wrong.at), date_trunc('second', wrong.at + rules.gas_cooldown),
                 rules.gas_cooldown
-            USING ERRCODE = 'FP001', DETAIL = to_json(previous + rules.gas_cooldown) #>> '{}',
+            USING ERRCODE = 'FP001', DETAIL = to_json(wrong.at + rules.gas_cooldown) #>> '{}',
                   CONSTRAINT = 'gas_cooldown', TABLE = 'transfers';
         END IF;
 
-        SELECT l.name, l.said INTO broken, wrong
-        FROM (VALUES
-            ('gas_max_per_topup', NEW.amount > rules.gas_max_per_topup,
-                format('%s would pass gas_max_per_topup = %s', NEW.amount, rules.gas_max_per_topup)),
-            ('topup_fee_multiple', NEW.amount < NEW.fee_reserved * rules.topup_fee_multiple,
+        SELECT n.to_address, l.name, l.said INTO wrong
+        FROM new_rows n
+        CROSS JOIN LATERAL (VALUES
+            (1, 'gas_max_per_topup', n.amount > rules.gas_max_per_topup,
+                format('%s would pass gas_max_per_topup = %s', n.amount, rules.gas_max_per_topup)),
+            (2, 'topup_fee_multiple', n.amount < n.fee_reserved * rules.topup_fee_multiple,
                 format('%s is worth less than topup_fee_multiple = %s times its fee of %s',
-                       NEW.amount, rules.topup_fee_multiple, NEW.fee_reserved))
-        ) AS l (name, is_broken, said)
-        WHERE l.is_broken
+                       n.amount, rules.topup_fee_multiple, n.fee_reserved))
+        ) AS l (number, name, is_broken, said)
+        WHERE n.chain_id = rules.id AND n.kind = 'gas' AND NOT n.found_on_chain AND l.is_broken
+        ORDER BY n.id, l.number
         LIMIT 1;
-        IF broken IS NOT NULL THEN
-            RAISE EXCEPTION 'gas for wallet % refused: % on chain %', NEW.to_address, wrong, rules.name
-            USING ERRCODE = 'FP002', CONSTRAINT = broken, TABLE = 'transfers',
-                  HINT = format('Change chains.%s if this is meant to be.', broken);
+        IF FOUND THEN
+            RAISE EXCEPTION 'gas for wallet % refused: % on chain %', wrong.to_address, wrong.said, rules.name
+            USING ERRCODE = 'FP002', CONSTRAINT = wrong.name, TABLE = 'transfers',
+                  HINT = format('Change chains.%s if this is meant to be.', wrong.name);
         END IF;
-    END IF;
 
-    PERFORM check_spending(NEW, NEW.created_at, 0, NEW.amount + NEW.fee_reserved);
-    PERFORM count_gas(NEW);
+        PERFORM check_spending(rules.id, max(n.created_at), array_agg(n.id ORDER BY n.id), array_agg(0::numeric),
+                               array_agg(n.amount + n.fee_reserved ORDER BY n.id))
+        FROM new_rows n
+        WHERE n.chain_id = rules.id AND n.kind IN ('gas', 'gap') AND NOT n.found_on_chain
+        HAVING count(*) > 0;
+    END LOOP;
+    PERFORM count_gas(
+        array_agg(n.chain_id), array_agg(date_trunc('hour', n.created_at, 'UTC')),
+        array_agg(CASE n.kind WHEN 'gas' THEN 1::bigint ELSE 0 END), array_agg(n.amount::numeric),
+        array_agg(coalesce(n.fee_reserved, 0)::numeric))
+    FROM new_rows n WHERE n.kind IN ('gas', 'gap');
     RETURN NULL;
 END
 $$;
 
--- A transaction that may cost more than was reserved, or a replacement that offers more: the difference is counted as of now,
+-- Transactions that may cost more than was reserved, or replacements that offer more: the difference is counted as of now,
 -- however old the payment is, and refused where a budget does not allow it.
 CREATE OR REPLACE FUNCTION check_gas_request() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    payment transfers;
-    counted numeric;
-    more numeric;
+    raised record;
 BEGIN
-    FOR payment IN SELECT t.* FROM transfers t WHERE t.bundle_id = NEW.bundle_id ORDER BY t.id LOOP
-        CONTINUE WHEN payment.kind NOT IN ('gas', 'gap') OR payment.fee_reserved IS NULL;
-        counted := counted_fee(payment, NEW.request_id);
-        more := share_of_fee(payment, NEW.fee_cap) - counted;
-        IF more > 0 THEN
-            PERFORM lock_gas(NEW.chain_id);
-            PERFORM check_spending(
-                payment, NEW.created_at,
-                CASE WHEN payment.created_at > NEW.created_at - interval '24 hours' THEN payment.amount + counted ELSE 0 END, more);
-            PERFORM recount_gas(NEW.chain_id, date_trunc('hour', NEW.created_at, 'UTC'), 0, 0, more);
-        END IF;
+    FOR raised IN
+        SELECT r.chain_id, max(r.created_at) AS at, array_agg(r.id ORDER BY r.id) AS ids,
+               array_agg(CASE WHEN r.paid_at > r.created_at - interval '24 hours' THEN r.amount + r.counted ELSE 0 END
+                         ORDER BY r.id) AS already,
+               array_agg(r.fee - r.counted ORDER BY r.id) AS more,
+               array_agg(date_trunc('hour', r.created_at, 'UTC') ORDER BY r.id) AS hours
+        FROM (
+            SELECT n.chain_id, n.created_at, t.id, t.amount, t.created_at AS paid_at,
+                   CASE WHEN shared.payments = 1 THEN n.fee_cap::numeric ELSE share_of_fee(t, n.fee_cap) END AS fee,
+                   CASE WHEN shared.requests = 1 THEN t.fee_reserved::numeric ELSE counted_fee(t, n.request_id) END AS counted
+            FROM new_rows n
+            CROSS JOIN LATERAL (SELECT * FROM transfers x WHERE x.bundle_id = n.bundle_id OFFSET 0) t
+            CROSS JOIN LATERAL (
+                SELECT (SELECT count(*) FROM transfers x WHERE x.bundle_id = n.bundle_id) AS payments,
+                       (SELECT count(*) FROM signing_requests x WHERE x.bundle_id = n.bundle_id) AS requests
+                OFFSET 0
+            ) shared
+            WHERE t.kind IN ('gas', 'gap') AND t.fee_reserved IS NOT NULL
+        ) r
+        WHERE r.fee > r.counted
+        GROUP BY r.chain_id
+        ORDER BY r.chain_id
+    LOOP
+        PERFORM lock_gas(raised.chain_id);
+        PERFORM check_spending(raised.chain_id, raised.at, raised.ids, raised.already, raised.more);
+        PERFORM count_gas(array_fill(raised.chain_id, none.of), raised.hours, array_fill(0::bigint, none.of),
+                          array_fill(0::numeric, none.of), raised.more)
+        FROM (SELECT ARRAY[cardinality(raised.ids)]) AS none (of);
     END LOOP;
     RETURN NULL;
 END
 $$;
 
--- A payment that was given up has spent nothing; of one that the chain has decided the fee is known.
+-- A payment that was given up has spent nothing; of one that the chain has decided the fee is known, and stays counted where it was
+-- counted first, as far as it goes.
 CREATE OR REPLACE FUNCTION settle_gas_budget() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    asked_at timestamptz := date_trunc('hour', NEW.created_at, 'UTC');
-    paid numeric := 0;
-    counted record;
+    settled bigint[] := ARRAY(
+        SELECT n.id FROM (
+            SELECT id, chain_id FROM new_rows WHERE kind IN ('gas', 'gap') AND state IN ('rejected', 'final', 'reverted')
+            EXCEPT
+            SELECT id, chain_id FROM old_rows WHERE state IN ('rejected', 'final', 'reverted')
+        ) n
+    );
 BEGIN
-    IF NEW.state = 'rejected' THEN
-        PERFORM recount_gas(NEW.chain_id, asked_at, CASE NEW.kind WHEN 'gas' THEN -1 ELSE 0 END, -NEW.amount, 0);
-    ELSE
-        paid := coalesce(NEW.fee_paid, 0);
+    IF cardinality(settled) = 0 THEN
+        RETURN NULL;
     END IF;
-    -- The fee stays counted where it was counted first, as far as it goes.
-    FOR counted IN SELECT f.hour, f.fee FROM counted_fees(NEW) f ORDER BY f.hour LOOP
-        PERFORM recount_gas(NEW.chain_id, counted.hour, 0, 0, least(counted.fee, paid) - counted.fee);
-        paid := greatest(0, paid - counted.fee);
-    END LOOP;
-    IF paid > 0 THEN
-        PERFORM recount_gas(NEW.chain_id, asked_at, 0, 0, paid);
-    END IF;
+    PERFORM count_gas(array_agg(c.chain_id), array_agg(c.hour), array_agg(c.topups), array_agg(c.amount), array_agg(c.fee))
+    FROM (
+        WITH payments AS (
+            SELECT t.id, t.chain_id, t.kind, t.amount::numeric AS amount, t.state,
+                   date_trunc('hour', t.created_at, 'UTC') AS asked_at,
+                   CASE t.state WHEN 'rejected' THEN 0 ELSE coalesce(t.fee_paid, 0)::numeric END AS paid
+            FROM transfers t WHERE t.id = ANY (settled)
+        ), counted AS (
+            SELECT f.transfer_id, f.hour, f.fee,
+                   coalesce(sum(f.fee) OVER (PARTITION BY f.transfer_id ORDER BY f.hour
+                                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+            FROM counted_fees(settled) f
+        )
+        SELECT p.chain_id, p.asked_at AS hour, CASE p.kind WHEN 'gas' THEN -1::bigint ELSE 0 END AS topups, -p.amount AS amount,
+               0::numeric AS fee
+        FROM payments p WHERE p.state = 'rejected'
+        UNION ALL
+        SELECT p.chain_id, k.hour, 0, 0, least(k.fee, greatest(0, p.paid - k.before)) - k.fee
+        FROM payments p JOIN counted k ON k.transfer_id = p.id
+        UNION ALL
+        SELECT p.chain_id, p.asked_at, 0, 0,
+               greatest(0, p.paid - coalesce((SELECT sum(k.fee) FROM counted k WHERE k.transfer_id = p.id), 0))
+        FROM payments p
+    ) c;
     RETURN NULL;
 END
 $$;
 
 CREATE OR REPLACE TRIGGER gas_budgets AFTER INSERT ON transfers
-FOR EACH ROW WHEN (NEW.kind IN ('gas', 'gap')) EXECUTE FUNCTION check_gas_budgets();
+REFERENCING NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION check_gas_budgets();
 
 CREATE OR REPLACE TRIGGER gas_budgets_request AFTER INSERT ON signing_requests
-FOR EACH ROW EXECUTE FUNCTION check_gas_request();
+REFERENCING NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION check_gas_request();
 
 CREATE OR REPLACE TRIGGER gas_budgets_settled AFTER UPDATE ON transfers
-FOR EACH ROW WHEN (NEW.kind IN ('gas', 'gap') AND NEW.state IN ('rejected', 'final', 'reverted')
-                   AND OLD.state NOT IN ('rejected', 'final', 'reverted'))
-EXECUTE FUNCTION settle_gas_budget();
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION settle_gas_budget();

@@ -8,18 +8,22 @@ AS $$
 DECLARE
     receiver senders;
 BEGIN
-    SELECT * INTO receiver FROM senders s
-    WHERE s.chain_id = NEW.chain_id AND s.sender = NEW.to_address AND s.frozen IS NOT NULL;
+    SELECT s.* INTO receiver
+    FROM senders s
+    WHERE s.frozen IS NOT NULL
+      AND EXISTS (SELECT FROM new_rows n
+                  WHERE n.kind = 'gas' AND NOT n.found_on_chain AND n.chain_id = s.chain_id AND n.to_address = s.sender)
+    LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'no gas goes to wallet %, which has been frozen since %: %',
             receiver.sender, date_trunc('second', receiver.frozen_since), receiver.frozen USING
             ERRCODE = 'FP012',
             HINT = 'Find out who has its key; then: flagpost senders release CHAIN SENDER';
     END IF;
-    RETURN NEW;
+    RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE TRIGGER gas_for_frozen_wallets BEFORE INSERT ON transfers
-FOR EACH ROW WHEN (NEW.kind = 'gas' AND NOT NEW.found_on_chain)
-EXECUTE FUNCTION refuse_gas_for_frozen_wallet();
+CREATE OR REPLACE TRIGGER gas_for_frozen_wallets AFTER INSERT ON transfers
+REFERENCING NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_gas_for_frozen_wallet();

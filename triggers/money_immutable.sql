@@ -56,7 +56,11 @@ BEGIN
                       WHERE t.subject = 'signing_request' AND t.from_state = OLD.state AND t.to_state = NEW.state) THEN
         RAISE EXCEPTION 'signing request % is % and cannot become %', OLD.request_id, OLD.state, NEW.state USING
             ERRCODE = 'FP003', HINT = 'What may have been signed is asked for again, until the signer answers.';
-    ELSIF to_jsonb(OLD) - ARRAY['state', 'refusal', 'updated_at'] <> to_jsonb(NEW) - ARRAY['state', 'refusal', 'updated_at'] THEN
+    ELSIF (OLD.request_id, OLD.bundle_id, OLD.chain_id, OLD.sender, OLD.replaces, OLD.nonce, OLD.ref_block, OLD.expiration,
+           OLD.parameters, OLD.unsigned_bytes, OLD.fee_cap, OLD.created_at)
+          IS DISTINCT FROM
+          (NEW.request_id, NEW.bundle_id, NEW.chain_id, NEW.sender, NEW.replaces, NEW.nonce, NEW.ref_block, NEW.expiration,
+           NEW.parameters, NEW.unsigned_bytes, NEW.fee_cap, NEW.created_at) THEN
         RAISE EXCEPTION 'signing request % cannot become another one', OLD.request_id USING ERRCODE = 'FP004';
     END IF;
     NEW.updated_at := now();

@@ -3,9 +3,9 @@
 Amounts are raw units of the native coin (sun, wei) unless a field says otherwise.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 class Fee(Protocol):
@@ -113,3 +113,8 @@ class EvmParameters:
 
 Parameters = TronParameters | EvmParameters
 """What ``Codec.build`` takes; each codec takes those of its family."""
+
+
+def told_of(values: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, as they are."""
+    return {one.name: getattr(values, one.name) for one in fields(values)}

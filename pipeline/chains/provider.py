@@ -53,6 +53,10 @@ class Provider(Protocol):
     def capabilities(self) -> Capabilities:
         """What it offers beyond this."""
 
+    @property
+    def requests_per_second(self) -> float | None:
+        """What the node that is asked first allows; None: as many as it answers."""
+
     async def check_network(self) -> None:
         """Compare the genesis block id (TRON) or chain id (EVM) of every node with the configured one.
 

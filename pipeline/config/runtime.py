@@ -75,7 +75,7 @@ class NotifyConfig(_Section):
 
 class QueueConfig(_Section):
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=16, description="Jobs one process runs at the same time"
+        default=256, description="Jobs one process runs at the same time, where its nodes answer as many"
     )
     enqueue_batch: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=1000, description="Flagged wallets a listener enqueues per statement"

@@ -1,13 +1,12 @@
 """Signatures that are asked for, as the database keeps them: rows of ``signing_requests`` with what they pay."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_type_hints
 from uuid import UUID
 
-from pipeline.chains.fees import EvmParameters, Parameters, TronParameters
+from pipeline.chains.fees import EvmParameters, Parameters, TronParameters, told_of
 from pipeline.chains.kinds import Kind
 from pipeline.chains.values import Asset, Payment
 from pipeline.signing.request import SigningRequest
@@ -45,6 +44,16 @@ class OpenRequest:
     """Whether no block can take it any more, by the database's clock (TRON)."""
     is_wanted: bool
     """Whether a job waits for it. False: that one has ended, and it is withdrawn."""
+
+    @property
+    def nonce(self) -> int | None:
+        """The one that its transaction has; None where transactions have none."""
+        return self.parameters.nonce if isinstance(self.parameters, EvmParameters) else None
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether its transaction has a nonce."""
+        return self.nonce is not None
 
     def to_signer(self, family: str, network_id: str) -> SigningRequest:
         """What the signer is told."""
@@ -95,8 +104,9 @@ class OpenRequest:
 
 def parameters_column(parameters: Parameters) -> dict[str, Any]:
     """As the column keeps them: numbers, and times as ISO 8601."""
-    told = dataclasses.asdict(parameters)
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in told_of(parameters).items()
+    }
 
 
 def parameters_from(column: Mapping[str, Any]) -> Parameters:

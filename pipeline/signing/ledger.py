@@ -3,6 +3,7 @@
     reserve    the amount is added up with all that stands in the file; within the ceiling a line is appended and
                fsynced, and only then may anything be signed for it; above, CeilingReached
     refuse     what was never signed under a request's id, and never will be, is appended likewise
+    write      several of both, up to the first that may not be signed
 
 Who reads or appends holds a lock on the file, so that two processes cannot both take the last of a ceiling. A process
 that dies in the middle of a line leaves one that does not end: it was not fsynced, nothing was signed for it, and the
@@ -17,7 +18,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from loguru import logger
 
 from pipeline.signing.clock import HostClock
 from pipeline.signing.errors import CeilingReached, LedgerUnavailable, NeverSigned, OtherContent
-from pipeline.signing.ledger_entries import WINDOW_SECONDS, Entries, Refusal, parse_line, text_of
+from pipeline.signing.ledger_entries import WINDOW_SECONDS, Ceiling, Entries, Entry, Refusal, parse_line, text_of
 
 T = TypeVar("T")
 
@@ -37,24 +38,15 @@ LOCK_PAUSE_SECONDS = 0.005
 COMPACT_BYTES = 1_000_000
 """The file is written anew when it is larger than this, and twice as large as what still counts."""
 LINE_BYTES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Ceiling:
-    """The most that may be spent of something in 24 hours, native raw units."""
-
-    of: str
-    """What it bounds, e.g. ``evm 56 gas wallet``."""
-    most: int
+_ALONE = Refusal("unreached", "nothing is before it")
 
 
 @dataclass(slots=True)
-class _Wanted:
-    request_id: str
-    line: dict[str, Any]
-    ceiling: Ceiling | None
-    """None: nothing is counted, it is refused."""
-    amount: int
+class _Batch:
+    entries: Sequence[Entry]
+    unreached: Refusal
+    answers: list[Exception | None]
+    """None: it stands on the disk as counted, and may be signed."""
     written: asyncio.Future[None]
 
 
@@ -76,23 +68,37 @@ class SpendingLedger:
         self._clock = clock or HostClock()
         self._set_back = 0
         self._counted = Entries()
-        self._queue: list[_Wanted] = []
+        self._queue: list[_Batch] = []
         self._writing: asyncio.Task[None] | None = None
 
     async def reserve(self, request_id: str, content: str, ceiling: Ceiling, amount: int) -> None:
         """Count what a request may spend, once; on return it stands on the disk, and it may be signed.
 
         Raises CeilingReached, LedgerUnavailable, NeverSigned, OtherContent."""
-        if amount < 0:
-            raise ValueError(f"an amount of {amount} cannot be reserved")
-        line = {"id": request_id, "at": round(self._clock.now(), 3), "of": ceiling.of, "spent": str(amount)}
-        await self._write(request_id, line | {"content": content}, ceiling, amount)
+        await self._write_one(Entry(request_id, content, ceiling, amount))
 
     async def refuse(self, request_id: str, content: str, refusal: Refusal) -> None:
         """Nothing is ever signed under this id; on return that stands on the disk. Raises NeverSigned, always but where
         it was counted before, and so may have been signed; LedgerUnavailable, OtherContent."""
-        line = {"refused": request_id, "at": round(self._clock.now(), 3), "why": refusal.why, "said": refusal.said}
-        await self._write(request_id, line | {"content": content}, None, 0)
+        await self._write_one(Entry(request_id, content, refusal=refusal))
+
+    async def write(self, entries: Sequence[Entry], unreached: Refusal) -> list[Exception | None]:
+        """The same for a batch, in order and with one fsync: None where an entry was counted, now or before, else what
+        ``reserve`` or ``refuse`` would raise. Those behind the first that may not be signed are never signed
+        either: ``unreached`` says why.
+
+        Raises LedgerUnavailable where nothing of it was written."""
+        for entry in entries:
+            if entry.amount < 0:
+                raise ValueError(f"an amount of {entry.amount} cannot be reserved")
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        batch = _Batch(entries, unreached, [None] * len(entries), written)
+        self._queue.append(batch)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_queue())
+        # Shielded from whoever gives up waiting: what is written for others too goes on.
+        await asyncio.shield(written)
+        return batch.answers
 
     def spent(self, of: str) -> int:
         """Of the last 24 hours, by all processes of this host. Raises LedgerUnavailable."""
@@ -111,58 +117,37 @@ class SpendingLedger:
         with self._locked() as file:
             self._read(file)
 
-    async def _write(self, request_id: str, line: dict[str, Any], ceiling: Ceiling | None, amount: int) -> None:
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Wanted(request_id, line, ceiling, amount, written))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_queue())
-        # Shielded from whoever gives up waiting: what is written for others too goes on.
-        await asyncio.shield(written)
+    async def _write_one(self, entry: Entry) -> None:
+        (answer,) = await self.write([entry], _ALONE)
+        if answer is not None:
+            raise answer
 
     async def _write_queue(self) -> None:
         while self._queue:
-            batch, self._queue = self._queue, []
-            answers: list[Exception | None] = [None] * len(batch)
+            batches, self._queue = self._queue, []
             trouble: Exception | None = None
             try:
-                await in_thread(lambda batch=batch, answers=answers: self._append(batch, answers))  # type: ignore[misc]
+                await in_thread(lambda batches=batches: self._append(batches))  # type: ignore[misc]
             except Exception as error:
                 trouble = error
-            for wanted, answer in zip(batch, answers, strict=True):
-                if wanted.written.done():
+            for batch in batches:
+                if batch.written.done():
                     continue
-                if trouble is not None or answer is not None:
-                    wanted.written.set_exception(trouble or answer or LedgerUnavailable(str(self.path)))
-                    wanted.written.exception()  # who asked may be gone
+                if trouble is not None:
+                    batch.written.set_exception(trouble)
+                    batch.written.exception()  # who asked may be gone
                 else:
-                    wanted.written.set_result(None)
+                    batch.written.set_result(None)
 
-    def _append(self, batch: Sequence[_Wanted], answers: list[Exception | None]) -> None:
-        """Runs outside of the event loop. Fills ``answers`` in: None where it may be signed by what is on the disk."""
+    def _append(self, batches: Sequence[_Batch]) -> None:
+        """Runs outside of the event loop. Fills the answers in."""
         with self._locked() as file:
             self._read(file)
-            taken: list[_Wanted] = []
-            spent = Counter(self._counted.spent)
-            asked: set[str] = set()
-            for place, wanted in enumerate(batch):
-                if wanted.request_id in asked:
-                    answers[place] = LedgerUnavailable(f"request {wanted.request_id} is asked for twice at once")
-                    continue
-                asked.add(wanted.request_id)
-                known, answers[place] = self._known(wanted)
-                if known:
-                    continue
-                if wanted.ceiling is not None:
-                    answers[place] = self._over(wanted.ceiling, spent[wanted.ceiling.of], wanted.amount)
-                    if answers[place] is not None:
-                        continue
-                    spent[wanted.ceiling.of] += wanted.amount
-                else:
-                    answers[place] = NeverSigned(str(wanted.line["why"]), str(wanted.line["said"]))
-                taken.append(wanted)
+            spent, asked = Counter(self._counted.spent), set[str]()
+            taken = [line for batch in batches for line in self._judge(batch, spent, asked)]
             if not taken:
                 return
-            text = text_of(wanted.line for wanted in taken)
+            text = text_of(taken)
             try:
                 file_end = self._counted.offset
                 if os.pwrite(file, text, file_end) != len(text):
@@ -174,25 +159,49 @@ class SpendingLedger:
                     os.ftruncate(file, file_end)
                 self._counted = Entries()
                 raise
-            for wanted in taken:
-                self._counted.take(wanted.line)
+            for line in taken:
+                self._counted.take(line)
             self._counted.offset = file_end + len(text)
             kept = len(self._counted.lines) + len(self._counted.over) + len(self._counted.refused)
             is_large = self._counted.offset > max(COMPACT_BYTES, 2 * LINE_BYTES * kept)
             if (is_large or self._counted.is_stale) and self._clock.age > YOUNG_SECONDS:
                 self._write_anew()
 
-    def _known(self, wanted: _Wanted) -> tuple[bool, Exception | None]:
+    def _judge(self, batch: _Batch, spent: Counter[str], asked: set[str]) -> list[dict[str, Any]]:
+        """Answer a batch; the lines that are to be written for that."""
+        at = round(self._clock.now(), 3)
+        lines: list[dict[str, Any]] = []
+        is_over = False
+        for place, entry in enumerate(batch.entries):
+            known, answer = self._known(entry)
+            if entry.request_id in asked:
+                answer = LedgerUnavailable(f"request {entry.request_id} is asked for twice at once")
+            elif not known:
+                refusal = batch.unreached if is_over else entry.refusal
+                if refusal is None and entry.ceiling is not None:
+                    answer = self._over(entry.ceiling, spent[entry.ceiling.of], entry.amount)
+                    if answer is None:
+                        spent[entry.ceiling.of] += entry.amount
+                        lines.append(entry.line(at))
+                elif refusal is not None:
+                    answer = NeverSigned(refusal.why, refusal.said)
+                    lines.append(replace(entry, refusal=refusal).line(at))
+            asked.add(entry.request_id)
+            is_over = is_over or answer is not None
+            batch.answers[place] = answer
+        return lines
+
+    def _known(self, entry: Entry) -> tuple[bool, Exception | None]:
         """Whether the file knows a request already, and the answer to it: None where it was counted."""
-        content = self._counted.contents.get(wanted.request_id)
+        content = self._counted.contents.get(entry.request_id)
         if content is None:
             return False, None
-        if content != wanted.line["content"]:
+        if content != entry.content:
             return True, OtherContent(
-                f"request {wanted.request_id} was asked before, for something else: nothing is signed. Somebody has "
+                f"request {entry.request_id} was asked before, for something else: nothing is signed. Somebody has "
                 "changed a row of signing_requests"
             )
-        refused = self._counted.refused.get(wanted.request_id)
+        refused = self._counted.refused.get(entry.request_id)
         return True, None if refused is None else NeverSigned(refused[1].why, refused[1].said)
 
     def _over(self, ceiling: Ceiling, spent: int, amount: int) -> CeilingReached | None:

@@ -28,6 +28,37 @@ class Refusal:
     said: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that may be spent of something in 24 hours, native raw units."""
+
+    of: str
+    """What it bounds, e.g. ``evm 56 gas wallet``."""
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is to be written of a request: that it is counted within a ceiling, or that it is refused."""
+
+    request_id: str
+    content: str
+    ceiling: Ceiling | None = None
+    amount: int = 0
+    """Native raw units."""
+    refusal: Refusal | None = None
+
+    def line(self, at: float) -> dict[str, Any]:
+        """As it stands in the file. Raises ValueError for one that is neither counted nor refused."""
+        if self.refusal is not None:
+            told = {"refused": self.request_id, "at": at, "why": self.refusal.why, "said": self.refusal.said}
+        elif self.ceiling is not None:
+            told = {"id": self.request_id, "at": at, "of": self.ceiling.of, "spent": str(self.amount)}
+        else:
+            raise ValueError(f"request {self.request_id} is neither counted nor refused")
+        return told | {"content": self.content}
+
+
 @dataclass(slots=True)
 class Entries:
     """What the file says, as far as it was read."""

@@ -18,8 +18,11 @@ from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
 from pipeline.signing.authority import Authority, check_intent, signing_index
 from pipeline.signing.errors import NeverSigned, SigningDeferred, SigningRefused
 from pipeline.signing.keyring import Keyring
+from pipeline.signing.ledger_entries import Entry, Refusal
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, Signed, SigningRequest
 from pipeline.signing.rules import SigningRules
+
+_NONE_BEFORE = Refusal(Never.UNREACHED, "nothing is before it")
 
 
 class LocalSigner:
@@ -35,44 +38,50 @@ class LocalSigner:
         return self._keyring.address(family, index)
 
     async def sign(self, requests: Sequence[SigningRequest]) -> list[Answer]:
-        answers: list[Answer] = []
-        for request in requests:
-            if answers and not isinstance(answers[-1], Signed):
-                answers.append(
-                    await self._withdraw(request, Never.UNREACHED, "an earlier one of its batch was refused")
-                )
-            else:
-                answers.append(await self._sign(request))
-        return answers
+        unreached = Refusal(Never.UNREACHED, "an earlier one of its batch was refused")
+        judged = [self._judgement(request) for request in requests]
+        written = await self.rules.write([entry for entry, _ in judged], unreached)
+        return [
+            self._answer(request, made, answer)
+            for request, (_, made), answer in zip(requests, judged, written, strict=True)
+        ]
 
     async def withdraw(self, requests: Sequence[SigningRequest]) -> list[Answer]:
-        return [await self._withdraw(request, Never.TERMS, "it was withdrawn") for request in requests]
+        answers: list[Answer] = []
+        for request in requests:
+            entry = Entry(request.request_id, request.content, refusal=Refusal(Never.TERMS, "it was withdrawn"))
+            (written,) = await self.rules.write([entry], _NONE_BEFORE)
+            answers.append(self._answer(request, None, written))
+        return answers
 
-    async def _sign(self, request: SigningRequest) -> Answer:
+    def _judgement(self, request: SigningRequest) -> tuple[Entry, tuple[UnsignedTransaction, int] | None]:
+        """What is to be written down of a request, and what is signed then; None: it is refused."""
         try:
             unsigned, index, amount = self._judged(request)
         except SigningRefused as forbidden:
-            return await self._withdraw(request, Never.FORBIDDEN, str(forbidden))
+            refusal = Refusal(Never.FORBIDDEN, str(forbidden))
         except SigningDeferred as costly:
-            return await self._withdraw(request, Never.TERMS, str(costly))
-        try:
-            await self.rules.count(request.request_id, request.content, amount, of_gas_wallet=index == GAS_INDEX)
-        except NeverSigned as never:
-            return RefusedNever(request.request_id, str(never), Never(never.why))
-        except SigningDeferred as later:
-            return RefusedLater(request.request_id, str(later))
-        return self._signed(request, unsigned, index)
+            refusal = Refusal(Never.TERMS, str(costly))
+        else:
+            of_gas_wallet = index == GAS_INDEX
+            entry = self.rules.entry(request.request_id, request.content, amount, of_gas_wallet=of_gas_wallet)
+            return entry, (unsigned, index)
+        return Entry(request.request_id, request.content, refusal=refusal), None
 
-    async def _withdraw(self, request: SigningRequest, why: Never, said: str) -> Answer:
-        try:
-            await self.rules.refuse(request.request_id, request.content, why, said)
-        except NeverSigned as never:
-            return RefusedNever(request.request_id, str(never), Never(never.why))
-        except SigningDeferred as later:
-            return RefusedLater(request.request_id, str(later))
-        # It was signed before, whatever the policy says now: those bytes exist.
-        unsigned = self._codec.build(request.payment, request.parameters)
-        return self._signed(request, unsigned, self._index(request))
+    def _answer(
+        self,
+        request: SigningRequest,
+        made: tuple[UnsignedTransaction, int] | None,
+        written: SigningDeferred | NeverSigned | None,
+    ) -> Answer:
+        if isinstance(written, NeverSigned):
+            return RefusedNever(request.request_id, str(written), Never(written.why))
+        if written is not None:
+            return RefusedLater(request.request_id, str(written))
+        if made is None:
+            # It was signed before, whatever the policy says now: those bytes exist.
+            made = self._codec.build(request.payment, request.parameters), self._index(request)
+        return self._signed(request, *made)
 
     def _judged(self, request: SigningRequest) -> tuple[UnsignedTransaction, int, int]:
         """The bytes, the key that signs them, and what is to be counted, native raw units.

@@ -8,11 +8,11 @@ under the same id, it refuses.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from pipeline.chains.fees import Parameters
+from pipeline.chains.fees import Parameters, told_of
 from pipeline.chains.values import Asset, Family, Payment
 
 
@@ -47,7 +47,7 @@ class SigningRequest:
     @property
     def content(self) -> str:
         """A hash of all of it but its id: 64 hex digits."""
-        told = asdict(self) | {"request_id": ""}
+        told = told_of(self) | {"request_id": "", "parameters": told_of(self.parameters)}
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -1,15 +1,16 @@
 """The rules of a network applied: is this payment allowed at all, may it cost so much, is there room for it today.
 
 allow     contract in the policy, gas and fee of the transaction within it
-count     amount and fee are counted on this host's disk; only then may it be signed
+write     amount and fee are counted on this host's disk; only then may it be signed
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipeline.chains.values import Cost, Payment
-from pipeline.signing.errors import CeilingReached, SigningDeferred, SigningRefused
-from pipeline.signing.ledger import Ceiling, SpendingLedger
-from pipeline.signing.ledger_entries import Refusal
+from pipeline.signing.errors import CeilingReached, LedgerUnavailable, NeverSigned, SigningDeferred, SigningRefused
+from pipeline.signing.ledger import SpendingLedger
+from pipeline.signing.ledger_entries import Ceiling, Entry, Refusal
 from pipeline.signing.policy import NetworkPolicy
 
 GAS_WALLET, WALLETS = "gas wallet", "wallets"
@@ -69,18 +70,24 @@ class SigningRules:
             reached.free_at,
         )
 
-    async def count(self, request_id: str, content: str, amount: int, *, of_gas_wallet: bool) -> None:
-        """Count what a request may spend, native raw units; once.
-
-        Raises CeilingReached, LedgerUnavailable, NeverSigned, OtherContent."""
+    def entry(self, request_id: str, content: str, amount: int, *, of_gas_wallet: bool) -> Entry:
+        """What is counted for a request; ``amount`` in native raw units."""
         whose = GAS_WALLET if of_gas_wallet else WALLETS
+        return Entry(request_id, content, ceiling_of(self.policy, whose), amount)
+
+    async def write(self, entries: Sequence[Entry], unreached: Refusal) -> list[SigningDeferred | NeverSigned | None]:
+        """Write down what may be spent and what is never signed, in order, up to the first that may not be signed.
+        None: it may be signed, or was before; else CeilingReached, LedgerUnavailable, NeverSigned, OtherContent."""
         try:
-            await self._ledger.reserve(request_id, content, ceiling_of(self.policy, whose), amount)
-        except CeilingReached as reached:
-            raise self._reached(reached, whose) from reached
+            answers = await self._ledger.write(entries, unreached)
+        except LedgerUnavailable as trouble:
+            return [trouble] * len(entries)
+        return [self._answer(entry, answer) for entry, answer in zip(entries, answers, strict=True)]
 
-    async def refuse(self, request_id: str, content: str, why: str, said: str) -> None:
-        """Write down that nothing is ever signed under this id.
-
-        Raises NeverSigned where nothing was; LedgerUnavailable, OtherContent."""
-        await self._ledger.refuse(request_id, content, Refusal(why, said))
+    def _answer(self, entry: Entry, answer: Exception | None) -> SigningDeferred | NeverSigned | None:
+        if isinstance(answer, CeilingReached):
+            is_gas = entry.ceiling == ceiling_of(self.policy, GAS_WALLET)
+            return self._reached(answer, GAS_WALLET if is_gas else WALLETS)
+        if answer is None or isinstance(answer, SigningDeferred | NeverSigned):
+            return answer
+        raise answer

@@ -122,7 +122,11 @@ class Executor:
         self._woken.clear()
 
     def _room(self) -> int:
-        return self._queue.config.concurrency - len(self._jobs.held)
+        return min(self._queue.config.concurrency, self.at_once()) - len(self._jobs.held)
+
+    def at_once(self) -> int:
+        """The most jobs that are worth holding, whatever the configuration allows."""
+        return self._queue.config.concurrency
 
     # -- the loop ---------------------------------------------------------------------------------
 

@@ -79,6 +79,10 @@ class PayingExecutor(Executor):
         """What an executor counts, and nodes that failed lately."""
         return {**super().stats(), "nodes": {} if self._following is None else self._following.troubles()}
 
+    def at_once(self) -> int:
+        """What the nodes of the chains answer in time."""
+        return max(1, sum(sender.at_once for sender in self._senders.values()))
+
     async def run(self, runtime: Runtime) -> None:
         """Work on the chains while they come, change and go; one that this host's policy does not have is not served.
         Raises ConfigError for a name that is no chain."""

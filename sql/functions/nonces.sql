@@ -23,68 +23,83 @@ AS $$
         (SELECT s.first_nonce FROM senders s WHERE s.chain_id = p_chain_id AND s.sender = p_sender))
 $$;
 
--- Reserves the next nonce for a bundle whose payments are asked for, in the commit that asks for its signature. `p_counted` is how
--- many transactions of the sender a node showed in blocks or in its mempool before this transaction began: all of ours among them
--- were recorded before they were sent. A node that is behind does no harm. NULL: its payments are in no state to be signed.
-CREATE OR REPLACE FUNCTION reserve_nonce(p_bundle_id bigint, p_counted bigint) RETURNS bigint
+-- Reserves the next nonces for bundles whose payments are asked for, in their order, in the commit that asks for their signatures.
+-- `p_counted` is, for each, how many transactions of its sender a node showed in blocks or in its mempool before this transaction began:
+-- all of ours among them were recorded before they were sent. A node that is behind does no harm. A bundle whose payments are in no
+-- state to be signed is left out.
+CREATE OR REPLACE FUNCTION reserve_nonces(p_bundle_ids bigint[], p_counted bigint[]) RETURNS TABLE (bundle_id bigint, nonce bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
-    bundle bundles;
+    wanted record;
     line senders;
     unfinished bigint;
     reserved bigint;
 BEGIN
-    SELECT * INTO bundle FROM bundles b
-    WHERE b.id = p_bundle_id
-      AND EXISTS (SELECT FROM transfers t WHERE t.bundle_id = b.id)
-      AND NOT EXISTS (SELECT FROM transfers t
-                      WHERE t.bundle_id = b.id AND (t.state <> 'requested' OR t.kind = 'gap' OR t.found_on_chain));
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    PERFORM lock_sender(bundle.chain_id, bundle.sender);
-    IF p_counted = 0 THEN
-        INSERT INTO senders (chain_id, sender, first_nonce) VALUES (bundle.chain_id, bundle.sender, 0)
-        ON CONFLICT (chain_id, sender) DO NOTHING;
-    END IF;
-    SELECT * INTO line FROM senders s WHERE s.chain_id = bundle.chain_id AND s.sender = bundle.sender;
-    SELECT min(r.nonce) INTO unfinished FROM signing_requests r
-    WHERE r.chain_id = bundle.chain_id AND r.sender = bundle.sender AND r.state = 'asked' AND r.replaces IS NULL
-      AND is_abandoned(r, interval '2 seconds')
-      AND NOT EXISTS (SELECT FROM transfers other JOIN transfers own ON own.job_id = other.job_id
-                      WHERE other.bundle_id = r.bundle_id AND own.bundle_id = bundle.id);
-    reserved := next_nonce(bundle.chain_id, bundle.sender);
+    FOR wanted IN
+        SELECT b.chain_id, b.sender, max(a.counted) AS counted, array_agg(b.id ORDER BY a.place) AS bundle_ids
+        FROM unnest(p_bundle_ids, p_counted) WITH ORDINALITY AS a (id, counted, place)
+        JOIN bundles b ON b.id = a.id
+        WHERE EXISTS (SELECT FROM transfers t WHERE t.bundle_id = b.id)
+          AND NOT EXISTS (SELECT FROM transfers t
+                          WHERE t.bundle_id = b.id AND (t.state <> 'requested' OR t.kind = 'gap' OR t.found_on_chain))
+        GROUP BY b.chain_id, b.sender
+        ORDER BY b.chain_id, b.sender
+    LOOP
+        PERFORM lock_sender(wanted.chain_id, wanted.sender);
+        IF wanted.counted = 0 THEN
+            INSERT INTO senders (chain_id, sender, first_nonce) VALUES (wanted.chain_id, wanted.sender, 0)
+            ON CONFLICT (chain_id, sender) DO NOTHING;
+        END IF;
+        SELECT * INTO line FROM senders s WHERE s.chain_id = wanted.chain_id AND s.sender = wanted.sender;
+        SELECT min(r.nonce) INTO unfinished FROM signing_requests r
+        WHERE r.chain_id = wanted.chain_id AND r.sender = wanted.sender AND r.state = 'asked' AND r.replaces IS NULL
+          AND is_abandoned(r, interval '2 seconds')
+          AND NOT EXISTS (SELECT FROM transfers other JOIN transfers own ON own.job_id = other.job_id
+                          WHERE other.bundle_id = r.bundle_id AND own.bundle_id = ANY (wanted.bundle_ids));
+        reserved := next_nonce(wanted.chain_id, wanted.sender);
 
-    IF line.frozen IS NOT NULL THEN
-        RAISE EXCEPTION 'sender % has been frozen since %: %', line.sender, date_trunc('second', line.frozen_since), line.frozen USING
-            ERRCODE = 'FP006',
-            HINT = 'Check on a block explorer what it did; then: flagpost senders release CHAIN SENDER';
-    ELSIF line.stuck IS NOT NULL AND line.unexplained IS NULL THEN
-        RAISE EXCEPTION 'sender % has been stuck since %: %', line.sender, date_trunc('second', line.stuck_since), line.stuck USING
-            ERRCODE = 'FP011',
-            HINT = 'What is signed now would wait behind it. Once its first transaction is in a block, this goes on by itself.';
-    ELSIF unfinished IS NOT NULL THEN
-        RAISE EXCEPTION 'nonce % of % is reserved and its transaction is not signed yet: that comes first', unfinished, bundle.sender USING
-            ERRCODE = 'FP013',
-            HINT = 'gas-topup or consolidation asks for its signature again; flagpost doctor says why that fails.';
-    ELSIF reserved >= greatest(p_counted, line.unknown_below) AND line.unknown_below IS NOT NULL THEN
-        RAISE EXCEPTION 'sender % had unrecorded transactions: those below nonce % are still being reconciled',
-            bundle.sender, line.unknown_below USING
-            ERRCODE = 'FP005',
-            HINT = 'The confirmation worker reconciles them; nothing new is signed before.';
-    ELSIF reserved IS NULL OR line.unknown_below IS NOT NULL OR p_counted > reserved THEN
-        RAISE EXCEPTION 'sender % has unrecorded transactions: a node counts %, recorded are %',
-            bundle.sender, greatest(p_counted, line.unknown_below), coalesce(reserved::text, 'none') USING
-            ERRCODE = 'FP005',
-            HINT = 'The confirmation worker reconciles them; nothing new is signed before.';
-    END IF;
-    INSERT INTO nonces (chain_id, sender, nonce, bundle_id)
-    VALUES (bundle.chain_id, bundle.sender, reserved, bundle.id);
-    RETURN reserved;
+        IF line.frozen IS NOT NULL THEN
+            RAISE EXCEPTION 'sender % has been frozen since %: %', line.sender, date_trunc('second', line.frozen_since), line.frozen USING
+                ERRCODE = 'FP006',
+                HINT = 'Check on a block explorer what it did; then: flagpost senders release CHAIN SENDER';
+        ELSIF line.stuck IS NOT NULL AND line.unexplained IS NULL THEN
+            RAISE EXCEPTION 'sender % has been stuck since %: %', line.sender, date_trunc('second', line.stuck_since), line.stuck USING
+                ERRCODE = 'FP011',
+                HINT = 'What is signed now would wait behind it. Once its first transaction is in a block, this goes on by itself.';
+        ELSIF unfinished IS NOT NULL THEN
+            RAISE EXCEPTION 'nonce % of % is reserved and its transaction is not signed yet: that comes first',
+                unfinished, wanted.sender USING
+                ERRCODE = 'FP013',
+                HINT = 'gas-topup or consolidation asks for its signature again; flagpost doctor says why that fails.';
+        ELSIF reserved >= greatest(wanted.counted, line.unknown_below) AND line.unknown_below IS NOT NULL THEN
+            RAISE EXCEPTION 'sender % had unrecorded transactions: those below nonce % are still being reconciled',
+                wanted.sender, line.unknown_below USING
+                ERRCODE = 'FP005',
+                HINT = 'The confirmation worker reconciles them; nothing new is signed before.';
+        ELSIF reserved IS NULL OR line.unknown_below IS NOT NULL OR wanted.counted > reserved THEN
+            RAISE EXCEPTION 'sender % has unrecorded transactions: a node counts %, recorded are %',
+                wanted.sender, greatest(wanted.counted, line.unknown_below), coalesce(reserved::text, 'none') USING
+                ERRCODE = 'FP005',
+                HINT = 'The confirmation worker reconciles them; nothing new is signed before.';
+        END IF;
+        RETURN QUERY
+        INSERT INTO nonces AS x (chain_id, sender, nonce, bundle_id)
+        SELECT wanted.chain_id, wanted.sender, reserved + place - 1, id
+        FROM unnest(wanted.bundle_ids) WITH ORDINALITY AS own (id, place)
+        ORDER BY place
+        RETURNING x.bundle_id, x.nonce;
+    END LOOP;
 END
 $$;
+REVOKE ALL ON FUNCTION reserve_nonces(bigint[], bigint[]) FROM PUBLIC;
+
+-- The same for one bundle, as processes of the version before call it while an installation is upgraded. NULL: it is not to be signed.
+CREATE OR REPLACE FUNCTION reserve_nonce(p_bundle_id bigint, p_counted bigint) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$ SELECT (SELECT r.nonce FROM reserve_nonces(ARRAY[p_bundle_id], ARRAY[p_counted]) r) $$;
 REVOKE ALL ON FUNCTION reserve_nonce(bigint, bigint) FROM PUBLIC;
 
 -- Gives back the nonce of a bundle for which nothing was ever signed, in the commit that refuses its request: forgotten where

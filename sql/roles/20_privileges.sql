@@ -153,7 +153,8 @@ GRANT EXECUTE ON FUNCTION move_finished_jobs(uuid, integer, interval, interval, 
     add_history_month(date), drop_history_month(date, timestamptz, uuid), forget_old_leaderships()
     TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION history_months() TO pipeline_executor, pipeline_web, pipeline_readonly;
-GRANT EXECUTE ON FUNCTION reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint), give_back_nonce(bigint) TO pipeline_executor;
+GRANT EXECUTE ON FUNCTION reserve_nonces(bigint[], bigint[]), reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint),
+    give_back_nonce(bigint) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION request_reconciliation(integer, text, bigint) TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION freeze_sender(integer, text, text) TO pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION make_balances_due(uuid[]) TO pipeline_executor, pipeline_deposits, pipeline_web;

@@ -127,7 +127,7 @@ async def test_death_proved_from_nodes_that_disagree(world: World, desk: Desk, w
     await world.devnet.mine(6)
     (attempt,) = await desk.settlements.live(world.chain_id)
     assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
-    lagging = TronProvider("tron", world.genesis, [NodeConfig(stale.url)], assets, patience=1.0)
+    lagging = TronProvider("tron", world.genesis, [NodeConfig(stale.url)], assets, patience=1.0, shared_seconds=0.0)
     assert (await lagging.verdict(attempt.signed)).proof is Proof.OPEN
     await lagging.close()
     assert (await desk.real_provider.verdict(attempt.signed)).proof is Proof.FINAL

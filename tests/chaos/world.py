@@ -294,7 +294,9 @@ class Desk:
         self.world = world
         self.pool = pool
         assets = [Asset("TRX", 6), Asset("USDT", 6, world.token)]
-        self.real_provider = TronProvider("tron", world.genesis, [NodeConfig(world.devnet.url)], assets, patience=1.0)
+        self.real_provider = TronProvider(
+            "tron", world.genesis, [NodeConfig(world.devnet.url)], assets, patience=1.0, shared_seconds=0.0
+        )
         self.provider = Interposed(self.real_provider)
         self.store = TransferStore(pool)
         self.settlements = SettlementStore(confirming)

@@ -129,7 +129,7 @@ async def test_a_configuration_with_odd_numbers_is_a_problem_that_is_named(
         config = await RuntimeConfig.load(session)
     (problem,) = config.problems
     assert problem.startswith("system_config queue.concurrency")
-    assert config.queue.concurrency == 16
+    assert config.queue.concurrency == 256
 
 
 async def test_a_chain_whose_row_has_odd_numbers_keeps_no_other_waiting(

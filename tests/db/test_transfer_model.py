@@ -6,9 +6,10 @@ What the chain took is kept apart from the records: no walk ever leads to a seco
 
 import itertools
 from collections import Counter
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -31,8 +32,11 @@ from pipeline.db.pool import Connection, pool_of
 from pipeline.payments.ending import FoundAttempt
 from pipeline.payments.live import LiveAttempt
 from pipeline.payments.requests import OpenRequest
+from pipeline.payments.send.asks import Ask, JobAsks
+from pipeline.payments.send.first_commit import FirstCommit
 from pipeline.payments.send.refusals import LeaseLost, MayStillLand, StateChanged, StepRefused
-from pipeline.payments.send.request_store import Ask, Kept, Ready, RequestStore
+from pipeline.payments.send.request_store import RequestStore
+from pipeline.payments.send.second_commit import HandOver, Kept, Ready, SecondCommit
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.settle.store import SettlementStore
 from pipeline.queue.jobs import Job, JobType
@@ -47,6 +51,16 @@ UNSENT = ("requested", "expired")
 OUT = ("broadcasting", "included")
 SETTLED = ("final", "reverted", "rejected")
 GENESIS = datetime(2030, 1, 1, tzinfo=UTC)
+
+Result = TypeVar("Result")
+
+
+async def alone(batch: Awaitable[Sequence[Result | Exception]]) -> Result:
+    """The result of the only one of a batch. Raises its trouble."""
+    (result,) = await batch
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @dataclass
@@ -74,6 +88,7 @@ class Payments(Life):
         self.confirming = pool_of(self.database, "test", role="pipeline_confirmations", max_size=2)
         self.store = TransferStore(self.queues[0].pool)
         self.requests = RequestStore(self.queues[0].pool)
+        self.first, self.second = FirstCommit(self.queues[0].pool), SecondCommit(self.queues[0].pool)
         self.settlements = SettlementStore(self.run(self.confirming.__aenter__()))
         self.payments: dict[int, Modelled] = {}
         self.expirations: dict[int, datetime] = {}
@@ -177,7 +192,7 @@ class Payments(Life):
             job.wallet_address,
             transfer_id=None if own is None else own.id,
         )
-        made = self.attempt_step(job, self.requests.ask(job, [ask], None), allowed=allowed, error=error)
+        made = self.attempt_step(job, alone(self.first.make([JobAsks(job, [ask])], None)), allowed=allowed, error=error)
         if made is None:
             return None
         (request,) = made
@@ -201,7 +216,7 @@ class Payments(Life):
     def step_keep(self, payment: Modelled, job: Job) -> None:
         """The second commit, by who holds the job."""
         can = payment.job.id == job.id
-        made = self.attempt_step(job, self.requests.keep([self.kept(payment)], job), allowed=can)
+        made = self.attempt_step(job, alone(self.second.make([HandOver([self.kept(payment)], job)])), allowed=can)
         if made is not None:
             self.goes_out(payment, made[0])
 
@@ -210,7 +225,7 @@ class Payments(Life):
     def keep_for_another(self, data: st.DataObject) -> None:
         """Whoever has the keys may finish a request, whatever became of its job."""
         payment = data.draw(st.sampled_from([one for one in self.payments.values() if one.request]))
-        (ready,) = self.run(self.requests.keep([self.kept(payment)]))
+        (ready,) = self.run(alone(self.second.make([HandOver([self.kept(payment)])])))
         self.goes_out(payment, ready)
 
     def goes_out(self, payment: Modelled, ready: Ready) -> None:
@@ -225,7 +240,7 @@ class Payments(Life):
             self.awaiting.add(job)
         assert again is not None
         with pytest.raises(StateChanged):
-            self.run(self.requests.keep([Kept(again, ready.signed)]))
+            self.run(alone(self.second.make([HandOver([Kept(again, ready.signed)])])))
         assert not self.run(self.requests.refuse(again, "no", reject=True))
 
     @precondition(lambda self: any(one.request for one in self.payments.values()))

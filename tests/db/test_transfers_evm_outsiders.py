@@ -159,9 +159,9 @@ class TestTwoConfirmationWorkers:
         await known.flag(thirsty_evm, gas=True)
         (job,) = await evm_desk.queue.enqueue_and_claim(GAS, 10)
         # As the signer refused it for now: nobody is asked to sign it.
-        intent = {"asset_id": known.native_id, "amount": FINNEY, "fee_reserved": 1, "kind": Kind.GAS}
-        parties = {"from_address": known.gas_address, "to_address": thirsty_evm.address}
-        await known.connection.execute(statement("payments/send/request"), {"job_uuid": job.id, **intent, **parties})
+        intent = {"asset_ids": [known.native_id], "amounts": [FINNEY], "fees": [1], "kinds": [Kind.GAS]}
+        parties = {"senders": [known.gas_address], "receivers": [thirsty_evm.address]}
+        await known.connection.execute(statement("payments/send/request"), {"job_uuids": [job.id], **intent, **parties})
         txid = await known.send_unrecorded(1, thirsty_evm.address, FINNEY)
         await known.network.finalize()
         await evm_desk.settlement.round()

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from pipeline.chains.kinds import Kind
 from pipeline.db.rows import fetch
-from pipeline.payments.send import request_store
+from pipeline.payments.send import first_commit, request_store
 from pipeline.queue.jobs import Defer, Failed, JobType, Outcome, Parked
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, Signed, SigningRequest
 from pipeline.signing.rules import SigningRules
@@ -326,7 +326,7 @@ async def test_a_refusal_and_the_next_payment_of_its_sender_lock_in_one_order(
             is_rejected.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(is_next.wait(), 2)
-        elif name == "payments/lock_sender" and is_rejected.is_set():
+        elif name == "payments/lock_senders" and is_rejected.is_set():
             is_next.set()
         return found
 
@@ -336,7 +336,8 @@ async def test_a_refusal_and_the_next_payment_of_its_sender_lock_in_one_order(
         ((_, outcome),) = await other_evm_desk.run(GAS, [job])
         return outcome
 
-    monkeypatch.setattr(request_store, "fetch", pause)
+    for module in (request_store, first_commit):
+        monkeypatch.setattr(module, "fetch", pause)
     refuse = evm_desk.sender.signatures.requests.refuse(open_request, "forbidden", reject=True)
     assert await asyncio.gather(refuse, pay_next()) == [True, Parked()]
     assert [state for _, state in await evm.nonces()] == ["reserved"]

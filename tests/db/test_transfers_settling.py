@@ -428,7 +428,13 @@ async def test_the_commit_of_broadcasting_is_flushed_even_where_commits_are_not(
     async with world.connection.transaction(force_rollback=True):
         await world.connection.execute(
             statement("payments/send/keep"),
-            {"request_ids": [request["request_id"]], "txids": ["tx1"], "signed_bytes": [b"1"], "data": None},
+            {
+                "request_ids": [request["request_id"]],
+                "txids": ["tx1"],
+                "signed_bytes": [b"1"],
+                "job_uuids": [],
+                "data": [],
+            },
         )
         assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "on"}
     assert await world.row("SHOW synchronous_commit") == {"synchronous_commit": "off"}

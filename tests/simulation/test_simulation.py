@@ -8,8 +8,7 @@ from unittest import mock
 import pytest
 
 from pipeline.payments.broadcast import send_bytes
-from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.signatures import Answered, Signatures
+from pipeline.payments.send.signatures import Answered, Signable, Signatures
 from tests.simulation.database import Database
 from tests.simulation.fault_plan import Decision
 from tests.simulation.run import NETWORKS, run
@@ -63,21 +62,20 @@ class TestItFinds:
         obtain = Signatures.obtain
         died: list[Any] = []
 
-        async def send_first(
-            signatures: Signatures, requests: Sequence[OpenRequest], job: Any = None, not_sent: Any = None
-        ) -> Answered:
+        async def send_first(signatures: Signatures, batch: Sequence[Signable]) -> list[Answered | Exception]:
             if not died:
                 network = signatures._network
-                told = [one.to_signer(network.family, network.id) for one in requests]
-                for request, answer in zip(requests, await signatures._signer.sign(told), strict=True):
-                    signed = signatures._checked(request, answer)  # type: ignore[arg-type]
-                    await send_bytes(signatures._provider, signed)  # type: ignore[arg-type]
-                    if deny:
-                        await signatures.requests.refuse(request, "never signed", reject=False, job=job)
+                for one in batch:
+                    told = [request.to_signer(network.family, network.id) for request in one.requests]
+                    for request, answer in zip(one.requests, await signatures._signer.sign(told), strict=True):
+                        signed = signatures._checked(request, answer)  # type: ignore[arg-type]
+                        await send_bytes(signatures._provider, signed)  # type: ignore[arg-type]
+                        if deny:
+                            await signatures.requests.refuse(request, "never signed", reject=False, job=one.job)
                 died.append(JOINTS.process)
                 JOINTS.simulation.kill(JOINTS.process)
                 await asyncio.sleep(0)
-            return await obtain(signatures, requests, job, not_sent)
+            return await obtain(signatures, batch)
 
         with mock.patch.object(Signatures, "obtain", send_first):
             return run(4, simulated, decisions=QUIET), died

@@ -19,6 +19,7 @@ from pipeline.chains.provider import Capabilities
 from pipeline.chains.rpc.answers import MAX_COUNT, MalformedAnswer, quantity
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
+from pipeline.chains.rpc.kept import Kept
 from pipeline.chains.rpc.nodes import PATIENCE, Nodes
 from pipeline.chains.rpc.receipts import find_gaps
 from pipeline.chains.values import (
@@ -100,14 +101,16 @@ class EvmProvider:
         self._fees = EvmFees(chain, policy, clock, self._nodes)
         self._l1_fees = L1Fees(chain, chain_id, policy, clock)
         self._block_seconds = block_seconds
-        self._clock = clock
-        self._final_height: int | None = None
-        self._final_read_at = 0.0
+        self._final_block = Kept[None, BlockRef](clock, FINAL_HEIGHT_KEPT_SECONDS)
 
     @property
     def capabilities(self) -> Capabilities:
         announces_blocks = any(node.config.ws_url is not None for node in self._nodes.all)
         return Capabilities(numbered=self, logs=self, heads=self if announces_blocks else None, gas=self)
+
+    @property
+    def requests_per_second(self) -> float | None:
+        return self._nodes.requests_per_second
 
     async def check_network(self) -> None:
         await self._nodes.check_all()
@@ -293,7 +296,4 @@ class EvmProvider:
         await self._nodes.close()
 
     async def _final_number(self) -> int:
-        now = self._clock.monotonic()
-        if self._final_height is None or now - self._final_read_at >= FINAL_HEIGHT_KEPT_SECONDS:
-            self._final_height, self._final_read_at = (await self.block_ref(Finality.FINAL)).number, now
-        return self._final_height
+        return (await self._final_block.get(None, lambda: self.block_ref(Finality.FINAL))).number

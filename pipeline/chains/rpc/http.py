@@ -169,6 +169,12 @@ class Node:
         return max(0.0, min(key.suspended_until for key in self._keys) - self._clock.monotonic())
 
     @property
+    def requests_per_second(self) -> float | None:
+        """What its keys allow together; None: as many as it answers."""
+        rates = [key.bucket.max_rate / key.bucket.time_period for key in self._keys if key.bucket is not None]
+        return sum(rates) if rates else None
+
+    @property
     def any_key(self) -> str | None:
         """A key for connections made elsewhere (WebSocket)."""
         return self._keys[0].secret

@@ -75,6 +75,11 @@ class Nodes(Generic[N]):
         self._patience = patience
         self._clock = clock or Clock()
 
+    @property
+    def requests_per_second(self) -> float | None:
+        """What the first in order allows; None: as many as it answers."""
+        return self.in_order()[0].requests_per_second
+
     async def ask(self, work: Callable[[N], Awaitable[T]]) -> T:
         """The answer of the first node that gives a sound one, trying again over ``patience`` seconds.
 
@@ -82,6 +87,25 @@ class Nodes(Generic[N]):
         as an answer. Anything else that it raises is a failure of the node.
         """
         deadline = self._clock.monotonic() + self._patience
+        try:
+            try:
+                return await self._round(work)
+            except _NoneAnswered as first:
+                return await self._ask_again(work, first, deadline)
+        except _NoneAnswered as error:
+            if error.refused:
+                raise type(error.refused[0])(str(error)) from error
+            raise ChainUnavailable(f"no node of {self.chain} gave a usable answer: {error}") from error
+
+    async def _ask_again(self, work: Callable[[N], Awaitable[T]], first: _NoneAnswered, deadline: float) -> T:
+        """After a first round that failed. Apart, because most rounds do not, and retrying costs as much as asking."""
+        failed = [first]
+
+        async def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return await self._round(work)
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, _NoneAnswered) and bool(error.failures)),
             wait=self._wait,
@@ -89,12 +113,7 @@ class Nodes(Generic[N]):
             sleep=self._clock.sleep,
             reraise=True,
         )
-        try:
-            return await retrying(self._round, work)
-        except _NoneAnswered as error:
-            if error.refused:
-                raise type(error.refused[0])(str(error)) from error
-            raise ChainUnavailable(f"no node of {self.chain} gave a usable answer: {error}") from error
+        return await retrying(attempt)
 
     async def ask_each(self, work: Callable[[N], Awaitable[T]]) -> dict[str, T]:
         """The answer of each node that gives a sound one, by its name; each is asked once. Raises what ``work`` raises

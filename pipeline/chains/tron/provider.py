@@ -9,6 +9,7 @@ from pipeline.chains.fees import Fee, TronFee, TronParameters
 from pipeline.chains.provider import Capabilities
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
+from pipeline.chains.rpc.kept import Kept
 from pipeline.chains.rpc.nodes import PATIENCE, Nodes
 from pipeline.chains.rpc.receipts import find_gaps
 from pipeline.chains.tron.codec import address
@@ -36,6 +37,8 @@ from pipeline.chains.values import (
 
 LONGEST_LIFETIME = timedelta(hours=24)
 """java-tron refuses an expiration further ahead of the head block."""
+SHARED_SECONDS = 1.0
+"""A third of a block: how old a block reference, or what was read of an account, may be that payments share."""
 _BLOCK_MILLISECONDS = 3000
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -54,6 +57,7 @@ class TronProvider:
         clock: Clock | None = None,
         patience: float = PATIENCE,
         death_margin: timedelta = verdict.DEATH_MARGIN,
+        shared_seconds: float = SHARED_SECONDS,
     ) -> None:
         """``assets`` are those of :class:`TronCodec`.
 
@@ -70,12 +74,17 @@ class TronProvider:
         )
         self.codec = TronCodec(assets)
         self._balances = balances.reader(self._nodes)
-        self._fees = TronFees(clock, self._nodes)
+        self._fees = TronFees(clock, self._nodes, shared_seconds)
+        self._references = Kept[None, tuple[BlockRef, BlockRef, Prices]](clock, shared_seconds)
         self._death_margin = death_margin
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities()
+
+    @property
+    def requests_per_second(self) -> float | None:
+        return self._nodes.requests_per_second
 
     async def check_network(self) -> None:
         await self._nodes.check_all()
@@ -114,11 +123,7 @@ class TronProvider:
         if not timedelta() < lifetime < LONGEST_LIFETIME:
             raise ValueError(f"lifetime of {lifetime_seconds} s: TRON takes more than 0 and less than 24 hours")
 
-        async def ask(node: TronNode) -> tuple[BlockRef, BlockRef, Prices]:
-            solid = await node.block_ref(Finality.FINAL)
-            return solid, await node.block_ref(Finality.HEAD), await self._fees.prices()
-
-        solid, head, prices = await self._nodes.ask(ask)
+        solid, head, prices = await self._references.get(None, self._read_references)
         return TronParameters(
             ref_block=solid.number,
             ref_block_id=solid.id,
@@ -130,6 +135,15 @@ class TronProvider:
             byte_price=prices.bandwidth,
             activation=prices.activation,
         )
+
+    async def _read_references(self) -> tuple[BlockRef, BlockRef, Prices]:
+        """Of one node: behind several, heights go backwards."""
+
+        async def ask(node: TronNode) -> tuple[BlockRef, BlockRef, Prices]:
+            solid = await node.block_ref(Finality.FINAL)
+            return solid, await node.block_ref(Finality.HEAD), await self._fees.prices()
+
+        return await self._nodes.ask(ask)
 
     async def broadcast(self, signed: SignedTransaction, repeat: int = 0) -> BroadcastReply:
         return await broadcast(self._nodes, signed, send, repeat)

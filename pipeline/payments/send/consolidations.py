@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 from uuid import UUID
 
 from pipeline.chains.errors import ChainError, NotAToken, SimulationFailed
@@ -28,8 +27,8 @@ class Consolidations(PayingHandler):
 
     kind = Kind.CONSOLIDATION
 
-    def __init__(self, senders: Mapping[int, Sender], **options: Any) -> None:
-        super().__init__(senders, **options)
+    def __init__(self, senders: Mapping[int, Sender]) -> None:
+        super().__init__(senders)
         self._sent_for_gas: dict[UUID, float] = {}
         """When, by wallet, in this order; those of the last seconds."""
 
@@ -81,7 +80,7 @@ class Consolidations(PayingHandler):
             for place, (one, _, _, plan) in enumerate(planned)
             for pay in plan
         ]
-        priced = await estimates(sender, terms, [payment for _, _, payment in payments], self._slots)
+        priced = await estimates(sender, terms, [payment for _, _, payment in payments])
         for place, group in groupby(zip(payments, priced, strict=True), key=lambda pair: pair[0][0]):
             one, final, head, _ = planned[place]
             orders: list[Order] = []

@@ -1,6 +1,6 @@
 """What a gas wallet has to give, and what it was asked for already."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,38 @@ class GasFunds:
     """What people are told where only so much is left to give."""
 
 
-async def check_gas_funds(conn: AsyncConnection[Any], chain_id: int, payment: Payment, funds: GasFunds) -> None:
-    """Raises GasFundsShort. Until commit nobody else asks the gas wallet for anything."""
-    await fetch(conn, "payments/lock_gas", chain_id=chain_id)
-    parameters = {"chain_id": chain_id, "gas_address": payment.sender, "after": funds.newest}
-    (asked,) = await fetch(conn, "payments/send/gas_asked_since", **parameters)
-    available = funds.available - parse_raw(asked["amount"]) - asked["payments"] * funds.fee
-    if payment.amount + funds.fee > available:
-        raise GasFundsShort(funds.short(available))
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    amount: int
+    payments: int
+
+
+class GasAsked:
+    """What a gas wallet was asked for since its funds were looked at, and is asked for now, one payment after the
+    other. Until commit nobody else asks it for anything."""
+
+    def __init__(self, since: Mapping[int, _Asked]) -> None:
+        self._since = since
+        self._now = _Asked(0, 0)
+
+    @classmethod
+    async def read(
+        cls, conn: AsyncConnection[Any], chain_id: int, wanted: Sequence[tuple[Payment, GasFunds]]
+    ) -> "GasAsked":
+        """Under the lock of the chain's gas."""
+        await fetch(conn, "payments/lock_gas", chain_id=chain_id)
+        since = {}
+        for newest in {funds.newest for _, funds in wanted}:
+            parameters = {"chain_id": chain_id, "gas_address": wanted[0][0].sender, "after": newest}
+            (row,) = await fetch(conn, "payments/send/gas_asked_since", **parameters)
+            since[newest] = _Asked(parse_raw(row["amount"]), row["payments"])
+        return cls(since)
+
+    def ask(self, payment: Payment, funds: GasFunds) -> None:
+        """Raises GasFundsShort, and then the payment is not counted."""
+        since = self._since[funds.newest]
+        asked = since.amount + self._now.amount
+        available = funds.available - asked - (since.payments + self._now.payments) * funds.fee
+        if payment.amount + funds.fee > available:
+            raise GasFundsShort(funds.short(available))
+        self._now = _Asked(self._now.amount + payment.amount, self._now.payments + 1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from loguru import logger
 
@@ -33,8 +32,8 @@ class GasTopups(PayingHandler):
 
     kind = Kind.GAS
 
-    def __init__(self, senders: Mapping[int, Sender], **options: Any) -> None:
-        super().__init__(senders, **options)
+    def __init__(self, senders: Mapping[int, Sender]) -> None:
+        super().__init__(senders)
         self._told_locked_out = LogThrottle()
 
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
@@ -113,7 +112,7 @@ class GasTopups(PayingHandler):
             for ready in ready_tokens(terms, held)
         ]
         fees: dict[Claimed, int | Exception] = {}
-        priced = await estimates(sender, terms, [payment for _, payment in payments], self._slots)
+        priced = await estimates(sender, terms, [payment for _, payment in payments])
         for (one, _), estimate in zip(payments, priced, strict=True):
             before = fees.get(one)
             if not isinstance(estimate, Exception):
@@ -128,9 +127,7 @@ class GasTopups(PayingHandler):
         gas_wallet = await sender.gas_address()
         payments = [Payment(gas_wallet, one.context.address, terms.native.asset, pay.amount) for one, pay in wanted]
         orders = []
-        for (one, _), payment, estimate in zip(
-            wanted, payments, await estimates(sender, terms, payments, self._slots), strict=True
-        ):
+        for (one, _), payment, estimate in zip(wanted, payments, await estimates(sender, terms, payments), strict=True):
             if isinstance(estimate, InsufficientFunds):
                 short = _short_of(terms, gas_wallet, estimate.held, estimate.needed)
                 decided.append((one, Defer(EMPTY_GAS_WALLET_SECONDS, short)))

@@ -2,7 +2,7 @@
 
     resume    jobs whose payment stands in some row already go on from there
     decide    the others, all together, because balances are read in one call (gas.py, consolidation.py)
-    pay       concurrently, a bounded number at a time
+    pay       concurrently: what waits at one moment goes through both commits together (both_commits.py)
 
 Trouble becomes an outcome that says what to do; what concerns the network or another worker uses up no retry.
 """
@@ -32,19 +32,15 @@ from pipeline.signing.errors import SigningRefused
 Decided = tuple[Claimed, Orders | Outcome]
 Result = TypeVar("Result")
 
-CONCURRENCY = 16
-"""Payments under way at once in one process; each of them is a handful of round trips."""
-
 
 class PayingHandler(ABC):
     """Runs batches of one job type. ``handler.handle`` is a ``queue.jobs.Handler``."""
 
     kind: ClassVar[Kind]
 
-    def __init__(self, senders: Mapping[int, Sender], *, concurrency: int = CONCURRENCY) -> None:
+    def __init__(self, senders: Mapping[int, Sender]) -> None:
         """``senders`` by chain id."""
         self._senders = senders
-        self._slots = asyncio.Semaphore(concurrency)
 
     @abstractmethod
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
@@ -114,19 +110,18 @@ class PayingHandler(ABC):
     async def _guarded(
         self, sender: Sender, claimed: Claimed, step: Coroutine[Any, Any, Result]
     ) -> tuple[Claimed, Result | Outcome]:
-        """Run one job's step within the bound; its trouble becomes its own outcome."""
-        async with self._slots:
-            try:
-                return claimed, await step
-            except LeaseLost as lost:
-                logger.info("{}", lost)
-                await self._clean_up(sender, claimed)
-                return claimed, Parked()
-            except SigningRefused as refused:
-                failed = Failed(str(refused))
-                return claimed, await self._without_payment(sender, claimed, failed)
-            except Exception as trouble:
-                return claimed, outcome_of(claimed.job, trouble)
+        """Run one job's step; its trouble becomes its own outcome."""
+        try:
+            return claimed, await step
+        except LeaseLost as lost:
+            logger.info("{}", lost)
+            await self._clean_up(sender, claimed)
+            return claimed, Parked()
+        except SigningRefused as refused:
+            failed = Failed(str(refused))
+            return claimed, await self._without_payment(sender, claimed, failed)
+        except Exception as trouble:
+            return claimed, outcome_of(claimed.job, trouble)
 
     async def _clean_up(self, sender: Sender, claimed: Claimed) -> None:
         """A job cancelled in the middle leaves a payment that nobody will sign: give it up now. The confirmation worker

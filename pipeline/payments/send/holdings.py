@@ -32,13 +32,11 @@ async def read_holdings(
     return found, answers[len(queries) :]
 
 
-async def estimates(
-    sender: Sender, terms: Terms, payments: Sequence[Payment], slots: asyncio.Semaphore
-) -> list[Fee | ChainError]:
+async def estimates(sender: Sender, terms: Terms, payments: Sequence[Payment]) -> list[Fee | ChainError]:
     """Price payments concurrently; what failed, or is too expensive by our own rules, stands in its place."""
 
     async def one(payment: Payment) -> Fee | ChainError:
-        async with slots:
+        async with sender.node_slots:
             try:
                 estimate = await sender.provider.estimate(payment)
                 terms.check_fee(estimate.highest)

@@ -23,9 +23,9 @@ from pipeline.chains.provider import NumberedProvider
 from pipeline.chains.values import BalanceQuery, Finality, Payment, UnsignedTransaction
 from pipeline.db.errors import refused_by_guard
 from pipeline.payments.requests import OpenRequest
+from pipeline.payments.send.asks import Ask
 from pipeline.payments.send.refusals import BudgetExhausted, StateChanged, UnusualFee
 from pipeline.payments.send.replacement_store import ReplacementStore, Void, Wanted
-from pipeline.payments.send.request_store import Ask
 from pipeline.payments.send.sender import Sender
 from pipeline.payments.terms import Terms
 from pipeline.signing.errors import SigningDeferred, SigningRefused
@@ -116,7 +116,7 @@ class Replacements:
 
     async def _through(self, request: OpenRequest) -> int:
         """Have a request signed, kept and sent; how many were. Raises SigningDeferred, SigningRefused, StateChanged."""
-        answered = await self._sender.signatures.obtain([request])
+        answered = await self._sender.signatures.obtain_one(request)
         await self._sender.signatures.send(answered.ready)
         for later in answered.later:
             raise SigningDeferred(later.reason)

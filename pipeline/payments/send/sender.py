@@ -11,9 +11,7 @@ A worker that meets a job again calls ``resume`` first, which goes on from whate
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from loguru import logger
 
@@ -25,10 +23,11 @@ from pipeline.chains.values import Cost, Payment, UnsignedTransaction
 from pipeline.keys.derivation import GAS_INDEX, MAX_INDEX, TREASURY_INDEX
 from pipeline.payments.discipline.discipline import Discipline
 from pipeline.payments.intents import Context, Intent
+from pipeline.payments.send.asks import Ask, JobAsks, Place
+from pipeline.payments.send.both_commits import BothCommits
 from pipeline.payments.send.claimed import Claimed, Order, Orders
 from pipeline.payments.send.fee_alarm import FeeAlarm
-from pipeline.payments.send.refusals import UnfinishedNonce, UnknownTransactions
-from pipeline.payments.send.request_store import Ask, Place
+from pipeline.payments.send.refusals import UnfinishedNonce
 from pipeline.payments.send.signatures import Answered, Signatures
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.terms import Terms
@@ -40,6 +39,12 @@ from pipeline.signing.rules import SigningRules
 
 _MEANWHILE_SECONDS = 10.0
 """Until another job's payment of the same wallet is looked at again."""
+MOST_AT_ONCE = 256
+"""Payments under way at once on one chain. They wait for nodes and for a batch of the database: each costs a few kB."""
+LEAST_AT_ONCE = 4
+SECONDS_OF_CALLS = 4.0
+"""At a node that limits its rate: so many seconds' calls are payments under way at once, each of 4 or 5 calls."""
+NODE_CALLS_AT_ONCE = 32
 _TURNS = 3
 """To reserve a nonce after what others have left behind is finished."""
 
@@ -55,14 +60,21 @@ class Sender:
         self.provider = provider
         self.rules = rules
         self.discipline = discipline
-        self.signatures = Signatures(store, provider, signer, rules.policy.network)
+        self.node_slots = asyncio.Semaphore(NODE_CALLS_AT_ONCE)
+        """For what is asked of nodes for many payments at once."""
+        self.signatures = Signatures(store, provider, signer, rules.policy.network, self.node_slots)
         self._signer = signer
         self._family = rules.policy.network.family
         self.fee_alarm = FeeAlarm()
         """Whether the chain's fees keep all payments waiting."""
-        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """By address, who of this process is between the two commits: the others wait here and not in the database,
-        where each would hold a connection."""
+        self._commits = BothCommits(store, discipline, self.signatures, self.node_slots)
+
+    @property
+    def at_once(self) -> int:
+        """How many payments are to be under way at once, by what the nodes answer: those that wait for a node's rate
+        longer than a block reference lives would be made for nothing."""
+        rate = self.provider.requests_per_second
+        return MOST_AT_ONCE if rate is None else min(MOST_AT_ONCE, max(LEAST_AT_ONCE, int(rate * SECONDS_OF_CALLS)))
 
     async def authority(self, wallet_index: int | None) -> Authority:
         """What we derive ourselves for the wallet that the database says is ours at this index; an index that has no
@@ -116,20 +128,10 @@ class Sender:
 
         Trouble with one after the first lets those before it go; the job comes back for the rest.
         """
-        claimed, sender = orders.payments[0].claimed, orders.payments[0].payment.sender
+        claimed = orders.payments[0].claimed
         asks = await self._asks(orders, terms)
         await self._give_up_others(claimed, orders)
-        counted = await self.discipline.counted(sender)
-        queue = self._queues.setdefault(sender, asyncio.Lock())
-        try:
-            async with queue:
-                answered = await self._through_both_commits(claimed, asks, counted, orders.not_sent)
-        except UnknownTransactions:
-            # What is found may be these very payments: the confirmation worker has to see that they are wanted.
-            await self.signatures.requests.write_intents(claimed.job, asks)
-            await self.store.request_reconciliation(terms.chain_id, sender, counted or 0)
-            raise
-        return await self._sent(answered)
+        return await self._sent(await self._commit(JobAsks(claimed.job, asks, orders.not_sent)))
 
     async def give_up(self, claimed: Claimed, reason: str) -> None:
         """Reject the payments of this job that nobody is asked to sign. Raises StepRefused."""
@@ -146,23 +148,17 @@ class Sender:
         own = self.provider.codec.cost_of(unsigned.raw)
         self.rules.allow(payment, Cost(max(own.fee, unsigned.fee_cap), own.gas))
 
-    async def _through_both_commits(
-        self, claimed: Claimed, asks: Sequence[Ask], counted: int | None, not_sent: Mapping[str, str]
-    ) -> Answered:
-        job, sender = claimed.job, asks[0].payment.sender
-        for turn in range(_TURNS):
+    async def _commit(self, asks: JobAsks) -> Answered:
+        for _ in range(_TURNS - 1):
             try:
-                requests = await self.signatures.requests.ask(job, asks, counted)
+                return await self._commits.make(asks)
             except UnfinishedNonce:
                 # Whoever pays next finishes it, with the intent that stands in its row; its process may have died.
-                if turn + 1 == _TURNS:
-                    raise
-                _, later = await self.signatures.finish_open(job.chain_id, (asks[0].kind, Kind.GAP), sender)
+                kinds = (asks.asks[0].kind, Kind.GAP)
+                _, later = await self.signatures.finish_open(asks.job.chain_id, kinds, asks.sender)
                 if later:
                     raise SigningDeferred(later[0].reason) from None
-            else:
-                break
-        return await self.signatures.obtain(requests, job, not_sent)
+        return await self._commits.make(asks)
 
     async def _sent(self, answered: Answered) -> Outcome:
         """Send what is kept. Raises SigningDeferred, SigningRefused where nothing is."""

@@ -4,6 +4,7 @@ Whoever has the keys may do this for any request: the signer gives the same byte
 commit happens once. What it answers is read back and compared with the intent before it is kept.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -19,8 +20,9 @@ from pipeline.db.errors import refused_by_guard
 from pipeline.payments.broadcast import in_short, send_bytes, short
 from pipeline.payments.crashpoints import FIRST, GAP, REPLACEMENT, CrashPoint, Passage, crash_here
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.refusals import StateChanged
-from pipeline.payments.send.request_store import Kept, Ready, RequestStore
+from pipeline.payments.send.refusals import LeaseLost, StateChanged
+from pipeline.payments.send.request_store import RequestStore
+from pipeline.payments.send.second_commit import HandOver, Kept, Ready, SecondCommit
 from pipeline.payments.send.store import TransferStore
 from pipeline.queue.jobs import Job
 from pipeline.signing.authority import check_intent
@@ -39,43 +41,63 @@ class Answered:
     later: list[RefusedLater] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Signable:
+    """What one job asks signatures for, or nobody's attempt; compared and hashed by identity."""
+
+    requests: Sequence[OpenRequest]
+    job: Job | None = None
+    """It still has to hold its lease; None: whoever holds the job of these requests, it is taken over."""
+    not_sent: Mapping[str, str] = field(default_factory=dict)
+    """What the job could not pay: reasons by symbol."""
+
+
 class Signatures:
     """Of one chain."""
 
-    def __init__(self, store: TransferStore, provider: Provider, signer: Signer, network: Network) -> None:
+    def __init__(
+        self, store: TransferStore, provider: Provider, signer: Signer, network: Network, node_slots: asyncio.Semaphore
+    ) -> None:
         self._store = store
         self.requests = RequestStore(store.pool)
+        self._second = SecondCommit(store.pool)
         self._provider = provider
         self._signer = signer
         self._network = network
+        self._node_slots = node_slots
 
-    async def obtain(
-        self,
-        requests: Sequence[OpenRequest],
-        job: Job | None = None,
-        not_sent: Mapping[str, str] | None = None,
-    ) -> Answered:
-        """Have a batch of one sender signed and kept, as far as it goes, and refusals written down; nothing is sent
-        yet. ``job``: the requests are its own, and it still holds its lease; the rest of it is decided anew.
+    async def obtain(self, batch: Sequence[Signable]) -> list[Answered | Exception]:
+        """Have all signed and kept, as far as it goes, and refusals written down; nothing is sent yet. What became of
+        each, or its trouble: LeaseLost, StateChanged, what a guard refuses. Raises psycopg.Error."""
+        asked = [[(one, request) for request in one.requests] for one in batch]
+        if any(request.is_numbered for one in batch for request in one.requests):
+            # Of one sender the nonces follow each other: what is behind one that is refused is not signed.
+            everything = sorted((pair for pairs in asked for pair in pairs), key=lambda pair: pair[1].payment.sender)
+            asked = [list(pairs) for _, pairs in groupby(everything, key=lambda pair: pair[1].payment.sender)]
+        answers: dict[Signable, list[tuple[OpenRequest, Answer]]] = {one: [] for one in batch}
+        said = await asyncio.gather(*(self._sign([request for _, request in pairs]) for pairs in asked))
+        for pairs, told in zip(asked, said, strict=True):
+            for (one, request), answer in zip(pairs, told, strict=True):
+                answers[one].append((request, answer))
+        return await self._book(answers)
 
-        Raises LeaseLost, StateChanged."""
-        asked = [one.to_signer(self._network.family, self._network.id) for one in requests]
-        answers = await self._signer.sign(asked)
-        return await self._book(requests, answers, job, not_sent)
+    async def obtain_one(self, request: OpenRequest) -> Answered:
+        """The same for one that is nobody's attempt. Raises StateChanged, psycopg.Error."""
+        return _or_raise((await self.obtain([Signable([request])]))[0])
 
     async def finish(self, requests: Sequence[OpenRequest], job: Job | None = None) -> Answered:
         """Go on with requests that stand in rows, one after the other, each as it stands there: what is still wanted is
         signed and kept; what nobody waits for any more, or is over, is withdrawn first. Of one sender, and the first
-        that is refused for now ends it."""
-        answers: list[Answer] = []
+        that is refused for now ends it. Raises LeaseLost, StateChanged, psycopg.Error."""
+        answers: list[tuple[OpenRequest, Answer]] = []
         for one in requests:
             told = [one.to_signer(self._network.family, self._network.id)]
             is_due = one.is_wanted and not one.is_over
             (answer,) = await (self._signer.sign(told) if is_due else self._signer.withdraw(told))
-            answers.append(answer)
+            answers.append((one, answer))
             if isinstance(answer, RefusedLater):
                 break
-        return await self._book(requests[: len(answers)], answers, job, None)
+        return _or_raise((await self._book({Signable(requests, job): answers}))[0])
 
     async def finish_open(
         self, chain_id: int, kinds: Sequence[Kind], sender: str | None = None
@@ -107,7 +129,8 @@ class Signatures:
     async def send(self, ready: Sequence[Ready]) -> None:
         """A courtesy that anyone may repeat; raises nothing that a node or the database does."""
         for one in ready:
-            reply = await send_bytes(self._provider, one.signed)
+            async with self._node_slots:
+                reply = await send_bytes(self._provider, one.signed)
             crash_here(_passage(one.request).sent)
             _tell(one, reply)
             try:
@@ -116,45 +139,64 @@ class Signatures:
                 # Nothing hangs on it: the attempt is 'broadcasting', and the chain is asked about it.
                 logger.warning("the reply to tx {} was not stored: {}", short(one.signed.txid), trouble)
 
+    async def _sign(self, requests: Sequence[OpenRequest]) -> list[Answer]:
+        return await self._signer.sign([one.to_signer(self._network.family, self._network.id) for one in requests])
+
     async def _book(
-        self,
-        requests: Sequence[OpenRequest],
-        answers: Sequence[Answer],
-        job: Job | None,
-        not_sent: Mapping[str, str] | None,
-    ) -> Answered:
-        answered = Answered()
-        kept: list[Kept] = []
-        refused: list[tuple[OpenRequest, RefusedNever]] = []
-        for request, answer in zip(requests, answers, strict=True):
-            if isinstance(answer, Signed):
-                checked = self._checked(request, answer)
-                if isinstance(checked, RefusedLater):
-                    logger.error("request {}: {}", request.id, checked.reason)
-                    answered.later.append(checked)
+        self, answers: Mapping[Signable, Sequence[tuple[OpenRequest, Answer]]]
+    ) -> list[Answered | Exception]:
+        """Write down what the signer said."""
+        booked: dict[Signable, Answered | Exception] = {one: Answered() for one in answers}
+        kept: dict[Signable, list[Kept]] = {one: [] for one in answers}
+        refused: list[tuple[Signable, OpenRequest, RefusedNever]] = []
+        for one, said in answers.items():
+            for request, answer in said:
+                checked = self._checked(request, answer) if isinstance(answer, Signed) else answer
+                if isinstance(checked, SignedTransaction):
+                    kept[one].append(Kept(request, checked))
+                elif isinstance(checked, RefusedNever):
+                    refused.append((one, request, checked))
                 else:
-                    kept.append(Kept(request, checked))
-            elif isinstance(answer, RefusedLater):
-                answered.later.append(answer)
-            else:
-                refused.append((request, answer))
-        if kept:
-            passage = _passage(kept[0].request)
+                    _of(booked, one).later.append(checked)
+        passage = next((_passage(those[0].request) for those in kept.values() if those), FIRST)
+        if any(kept.values()):
             crash_here(passage.signed)
         if refused:
             crash_here(CrashPoint.REFUSE_BEFORE)
-        # Before the job is handed over, and the last nonce first, so that each is the last one when it is given back.
-        for request, never in reversed(refused):
-            reject = never.why is Never.FORBIDDEN or not request.is_wanted
-            if await self.requests.refuse(request, never.reason, reject=reject, job=job):
+        # Before jobs are handed over, and the last nonce first, so that each is the last one when it is given back.
+        for one, request, never in sorted(refused, key=lambda those: those[1].nonce or 0, reverse=True):
+            await self._refuse(booked, one, request, never)
+        going = [one for one, those in kept.items() if those and not isinstance(booked[one], Exception)]
+        kept_now = await self._second.make([HandOver(kept[one], one.job, one.not_sent) for one in going], passage)
+        for one, result in zip(going, kept_now, strict=True):
+            if isinstance(result, Exception):
+                booked[one] = result
+            else:
+                _of(booked, one).ready = result
+        return [booked[one] for one in answers]
+
+    async def _refuse(
+        self, booked: dict[Signable, Answered | Exception], one: Signable, request: OpenRequest, never: RefusedNever
+    ) -> None:
+        reject = never.why is Never.FORBIDDEN or not request.is_wanted
+        try:
+            if await self.requests.refuse(request, never.reason, reject=reject, job=one.job):
                 logger.warning("transfer {} was not signed: {}", request.transfer, never.reason)
-            answered.never.insert(0, never)
-        if kept:
-            answered.ready = await self.requests.keep(kept, job, not_sent, passage)
-        return answered
+        except (LeaseLost, DatabaseTrouble) as trouble:
+            if not isinstance(trouble, LeaseLost) and not refused_by_guard(trouble):
+                raise
+            booked[one] = trouble
+        if not isinstance(booked[one], Exception):
+            _of(booked, one).never.insert(0, never)
 
     def _checked(self, request: OpenRequest, answer: Signed) -> SignedTransaction | RefusedLater:
         """The bytes, if they are what was asked for, and do what the intent says."""
+        checked = self._compared(request, answer)
+        if isinstance(checked, RefusedLater):
+            logger.error("request {}: {}", request.id, checked.reason)
+        return checked
+
+    def _compared(self, request: OpenRequest, answer: Signed) -> SignedTransaction | RefusedLater:
         codec, payment = self._provider.codec, request.payment
         try:
             unsigned = codec.build(payment, request.parameters)
@@ -167,6 +209,17 @@ class Signatures:
         except (BadSignature, UndecodableTransaction, SigningRefused, ValueError) as wrong:
             return RefusedLater(str(request.id), f"the signer's answer is not what was asked for: {wrong}")
         return signed
+
+
+def _of(booked: Mapping[Signable, Answered | Exception], one: Signable) -> Answered:
+    """What became of it. Raises its trouble."""
+    return _or_raise(booked[one])
+
+
+def _or_raise(answered: Answered | Exception) -> Answered:
+    if isinstance(answered, Exception):
+        raise answered
+    return answered
 
 
 def _passage(request: OpenRequest) -> Passage:

@@ -5,10 +5,10 @@ job first locks the job's row and checks that the attempt still holds it (:class
 locks in the same order (``payments``), so that a sender and a settlement cannot deadlock.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -26,6 +26,8 @@ from pipeline.payments.store import PaymentStore
 from pipeline.payments.terms import Terms
 from pipeline.queue.jobs import Job
 from pipeline.units import parse_raw
+
+Of = TypeVar("Of")
 
 
 class TransferStore(PaymentStore):
@@ -83,6 +85,19 @@ def _context(rows: Sequence[DictRow]) -> Context | UnreadableRequest:
         return Context.from_rows(rows)
     except UnreadableRequest as unreadable:
         return unreadable
+
+
+async def lost_leases(conn: AsyncConnection[Any], jobs: Mapping[Of, Job]) -> dict[Of, LeaseLost]:
+    """Lock the rows of jobs until commit; which attempts do not hold theirs any more."""
+    if not jobs:
+        return {}
+    rows = await fetch(conn, "payments/send/lock_jobs", job_ids=[job.id for job in jobs.values()])
+    leases = {row["id"]: row["lease"] for row in rows}
+    return {
+        of: LeaseLost(f"job {job.job_id}: lease {job.lease} was lost, nothing was done")
+        for of, job in jobs.items()
+        if leases.get(job.id) != job.lease
+    }
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ class TronScenes:
             [self.network.coin, self.network.token],
             clock=Clock(self.time.monotonic, self.time.sleep),
             patience=0,
+            shared_seconds=0.0,
         )
 
     async def record(self) -> tuple[list[Scene], Make]:

@@ -56,6 +56,7 @@ class TronNetwork:
             [self.coin, self.token],
             clock=Clock(self.time.monotonic, self.time.sleep),
             death_margin=timedelta(seconds=margin),
+            shared_seconds=0.0,
         )
         self.stack.push_async_callback(made.close)
         return made

@@ -27,7 +27,9 @@ def provider_of(*nodes: ScriptedNode, time: FakeTime | None = None) -> TronProvi
             {"blockID": GENESIS} if body["num"] == 0 else inner(body) if callable(inner) else inner
         )
     configs = [NodeConfig(node.url) for node in nodes]
-    return TronProvider("tron", GENESIS, configs, [TRX, USDT], clock=Clock(time.monotonic, time.sleep))
+    return TronProvider(
+        "tron", GENESIS, configs, [TRX, USDT], clock=Clock(time.monotonic, time.sleep), shared_seconds=0.0
+    )
 
 
 def block_id(number: int) -> str:

@@ -7,6 +7,7 @@ import pytest
 from pipeline.chains.values import Asset, Cost, Family, Payment
 from pipeline.signing.errors import CeilingReached, NeverSigned, SigningDeferred, SigningRefused
 from pipeline.signing.ledger import SpendingLedger
+from pipeline.signing.ledger_entries import Entry, Refusal
 from pipeline.signing.rules import GAS_WALLET, WALLETS, SigningRules, ceiling_of
 from tests.policy import policy
 
@@ -44,26 +45,53 @@ def test_a_fee_above_the_ceiling_waits(rules: SigningRules) -> None:
         rules.allow(COIN, Cost(1_001, 21_000))
 
 
+NEVER = Refusal("unreached", "an earlier one was refused")
+
+
+async def count(rules: SigningRules, name: str, amount: int, *, of_gas_wallet: bool = True) -> None:
+    await write(rules, rules.entry(name, "content", amount, of_gas_wallet=of_gas_wallet))
+
+
+async def write(rules: SigningRules, entry: Entry) -> None:
+    (answer,) = await rules.write([entry], NEVER)
+    if answer is not None:
+        raise answer
+
+
 async def test_what_is_signed_counts_once(rules: SigningRules) -> None:
     for _ in range(2):
-        await rules.count("r1", "content", 1_500, of_gas_wallet=True)
+        await count(rules, "r1", 1_500)
     assert rules._ledger.spent(ceiling_of(rules.policy, GAS_WALLET).of) == 1_500
 
 
 async def test_what_is_never_signed_counts_nothing(rules: SigningRules) -> None:
     with pytest.raises(NeverSigned, match="no such token"):
-        await rules.refuse("r1", "content", "forbidden", "no such token")
+        await write(rules, Entry("r1", "content", refusal=Refusal("forbidden", "no such token")))
     with pytest.raises(NeverSigned, match="no such token"):
-        await rules.count("r1", "content", 1_500, of_gas_wallet=True)
+        await count(rules, "r1", 1_500)
     assert rules._ledger.spent(ceiling_of(rules.policy, GAS_WALLET).of) == 0
 
 
 async def test_the_gas_wallet_and_the_wallets_have_a_ceiling_each(rules: SigningRules) -> None:
     for name, of_gas_wallet in (("r1", True), ("r2", False)):
-        await rules.count(name, "content", 5_000, of_gas_wallet=of_gas_wallet)
+        await count(rules, name, 5_000, of_gas_wallet=of_gas_wallet)
     assert rules._ledger.spent(ceiling_of(rules.policy, WALLETS).of) == 5_000
     with pytest.raises(
         CeilingReached,
         match=r"day_max of the signing policy of bsc is reached for the gas wallet: 0\.000000000000005 of",
     ):
-        await rules.count("r3", "content", 1, of_gas_wallet=True)
+        await count(rules, "r3", 1)
+
+
+async def test_a_batch_is_counted_up_to_the_first_that_may_not_be_signed(rules: SigningRules) -> None:
+    await count(rules, "before", 1_000)
+    batch = [rules.entry(name, "content", amount, of_gas_wallet=True) for name, amount in BATCH]
+    first, over, behind, known, last = await rules.write(batch, NEVER)
+    assert (first, known) == (None, None), "what was counted before may have been signed"
+    assert isinstance(over, CeilingReached), "it may be signed later"
+    assert all(isinstance(one, NeverSigned) and one.why == "unreached" for one in (behind, last))
+    assert rules._ledger.spent(ceiling_of(rules.policy, GAS_WALLET).of) == 3_000
+    assert isinstance((await rules.write([batch[2]], NEVER))[0], NeverSigned), "that stands on the disk"
+
+
+BATCH = (("r1", 2_000), ("r2", 2_001), ("r3", 1), ("before", 1_000), ("r4", 1))

@@ -7,6 +7,7 @@ list, extra call data, coins sent along, or a number with leading zeros.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import rlp
 from rlp.exceptions import RLPException
@@ -25,6 +26,8 @@ BUMP_PERCENT = 15
 
 _MAX_UINT256 = 2**256 - 1
 _MAX_UINT64 = 2**64 - 1
+_REMEMBERED = 512
+"""Transactions: each is built and read by its sender, its signer, and again before it is kept."""
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
@@ -66,6 +69,7 @@ class EvmTransfer:
         return replace(self, fees=fees)
 
 
+@lru_cache(_REMEMBERED)
 def encode(transfer: EvmTransfer) -> bytes:
     """The bytes whose keccak256 is signed. Raises InvalidAddress, ValueError for a number out of range."""
     fields = _fields(transfer)
@@ -76,6 +80,7 @@ def encode(transfer: EvmTransfer) -> bytes:
     return DYNAMIC_FEE + typed
 
 
+@lru_cache(_REMEMBERED)
 def decode(raw: bytes) -> EvmTransfer:
     """Read unsigned bytes back. Raises UndecodableTransaction unless they are exactly one payment."""
     dynamic = raw[:1] == DYNAMIC_FEE

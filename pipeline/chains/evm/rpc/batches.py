@@ -5,6 +5,7 @@ each, HTTP 413 or 500, answers that are missing or given twice. What a batch lea
 singly, and the size that passed is remembered for a while.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
@@ -37,11 +38,51 @@ class BatchedCalls:
         self._clock = clock
         self._ids = count(1)
         self._grow_at = 0.0
+        self._waiting: list[tuple[Sequence[Request], asyncio.Future[list[Any]]]] = []
+        """What was asked in this turn of the event loop."""
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def call(self, method: str, params: Sequence[Any]) -> Any:
-        """The result of one request. Raises RpcError, RateLimited, NodeFailure."""
+        """The result of one request, by itself. Raises RpcError, RateLimited, NodeFailure."""
         answer = await self._post(body_of(next(self._ids), method, params), method)
         return result_of(self._node, method, answer)
+
+    async def join(self, requests: Sequence[Request]) -> list[Any]:
+        """As ``ask``, with all that is joined in the same turn of the event loop: many payments of one moment ask for
+        the same few things each."""
+        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((requests, answers))
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._send_waiting)
+        return await answers
+
+    def _send_waiting(self) -> None:
+        """Those that were asked together stay together, where they fit."""
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            size, taken = 0, 0
+            for requests, _ in waiting:
+                if taken and size + len(requests) > self.size:
+                    break
+                size, taken = size + len(requests), taken + 1
+            asking = asyncio.create_task(self._answer(waiting[:taken]))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+            waiting = waiting[taken:]
+
+    async def _answer(self, joined: Sequence[tuple[Sequence[Request], asyncio.Future[list[Any]]]]) -> None:
+        try:
+            found = await self.ask([request for requests, _ in joined for request in requests])
+        except Exception as trouble:
+            for _, answers in joined:
+                if not answers.done():
+                    answers.set_exception(trouble)
+                    answers.exception()  # who asked may be gone
+            return
+        for requests, answers in joined:
+            own, found = found[: len(requests)], found[len(requests) :]
+            if not answers.done():
+                answers.set_result(own)
 
     async def ask(self, requests: Sequence[Request]) -> list[Any]:
         """The results in the order of the requests; in place of one that failed its RpcError, and the NodeFailure of

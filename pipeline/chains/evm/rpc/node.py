@@ -62,7 +62,9 @@ class EvmNode(Node):
     async def call(self, method: str, *params: Any) -> Any:
         """The ``result`` of one request, as JSON has it."""
         try:
-            return await self.batches.call(method, params)
+            if method in _LARGE:
+                return await self.batches.call(method, params)
+            return wanted((await self.batches.join([(method, params)]))[0])
         except RateLimited as limited:
             self.suspend(TOO_MANY_SECONDS, limited.reason[:80])
             raise
@@ -75,7 +77,9 @@ class EvmNode(Node):
         the answer as a whole is unusable.
         """
         try:
-            return await self.batches.ask(requests)
+            if any(method in _LARGE for method, _ in requests):
+                return await self.batches.ask(requests)
+            return await self.batches.join(requests)
         except RateLimited as limited:
             self.suspend(TOO_MANY_SECONDS, limited.reason[:80])
             raise

@@ -8,6 +8,7 @@ a second contract or an unknown field.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -26,6 +27,8 @@ _MAX_UINT256 = 2**256 - 1
 _TYPE_URL = "type.googleapis.com/protocol."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_REMEMBERED = 512
+"""Transactions: each is built and read by its sender, its signer, and again before it is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ def ref_block(block_id: str) -> tuple[bytes, bytes]:
     return raw[6:8], raw[8:16]
 
 
+@lru_cache(_REMEMBERED)
 def encode(transfer: TronTransfer) -> bytes:
     """The ``raw_data`` bytes. Raises InvalidAddress, ValueError for an amount out of range."""
     raw: bytes = messages.RawData(
@@ -69,6 +73,7 @@ def encode(transfer: TronTransfer) -> bytes:
     return raw
 
 
+@lru_cache(_REMEMBERED)
 def decode(raw: bytes) -> TronTransfer:
     """Read ``raw_data`` back. Raises UndecodableTransaction unless it is exactly one payment."""
     message = messages.RawData()

@@ -12,6 +12,7 @@ from pipeline.chains.errors import InsufficientFunds
 from pipeline.chains.fees import TronFee
 from pipeline.chains.rpc.answers import field, sequence, whole
 from pipeline.chains.rpc.http import Clock
+from pipeline.chains.rpc.kept import Kept
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.chains.tron.codec import address
 from pipeline.chains.tron.codec.size import transaction_bytes
@@ -68,29 +69,33 @@ class Prices:
 class TronFees:
     """Prices and estimates. One for each provider."""
 
-    def __init__(self, clock: Clock, nodes: Nodes[TronNode]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, nodes: Nodes[TronNode], account_kept_seconds: float) -> None:
         self._nodes = nodes
-        self._prices: Prices | None = None
-        self._read_at = 0.0
-        self._contracts: dict[str, tuple[ContractEnergy | None, float]] = {}
-        """Tokens in their maintenance period, and when that was read."""
+        self._prices = Kept[None, Prices](clock, PRICES_KEPT_SECONDS)
+        self._contracts = Kept[tuple[TronNode, str], ContractEnergy | None](clock, PRICES_KEPT_SECONDS)
+        """Tokens in their maintenance period."""
+        self._accounts = Kept[tuple[TronNode, str], TronAccount](clock, account_kept_seconds)
+        self._resources = Kept[tuple[TronNode, str], Any](clock, account_kept_seconds)
+        """Both by node, so that all of an estimate is answered by one."""
 
     async def prices(self) -> Prices:
         """The median of two nodes, at most PRICES_KEPT_SECONDS old. Raises ChainUnavailable."""
-        now = self._clock.monotonic()
-        if self._prices is None or now - self._read_at >= PRICES_KEPT_SECONDS:
-            self._prices, self._read_at = Prices.median(await self._nodes.opinions(_read_prices)), now
-        return self._prices
+        return await self._prices.get(None, self._read_prices)
+
+    async def _read_prices(self) -> Prices:
+        return Prices.median(await self._nodes.opinions(_read_prices))
 
     async def estimate(self, node: TronNode, payment: Payment) -> TronFee:
         """Raises PermissionChanged, SimulationFailed, InsufficientFunds, NotAToken, NodeFailure."""
         prices = await self.prices()
-        resources = await node.call("getaccountresource", Finality.HEAD, {"address": address.to_hex(payment.sender)})
-        sender = await read_account(node, payment.sender)
+        body = {"address": address.to_hex(payment.sender)}
+        resources = await self._resources.get(
+            (node, payment.sender), lambda: node.call("getaccountresource", Finality.HEAD, body)
+        )
+        sender = await self._account(node, payment.sender)
         check_signer(sender)
         if payment.asset.contract is None:
-            return await _coin(node, payment, prices, resources, sender)
+            return _coin(node, payment, prices, resources, sender, await self._account(node, payment.receiver))
         needed = await self._energy(node, payment, payment.asset.contract, prices)
         fee_limit = min(needed * prices.energy, _LARGEST_FEE_LIMIT)
         with reading(node, "account resources"):
@@ -107,16 +112,17 @@ class TronFees:
 
     async def _contract_energy(self, node: TronNode, contract: str) -> ContractEnergy | None:
         """At most PRICES_KEPT_SECONDS old. Raises NodeFailure."""
-        now = self._clock.monotonic()
-        found, read_at = self._contracts.get(contract, (None, -PRICES_KEPT_SECONDS))
-        if now - read_at >= PRICES_KEPT_SECONDS:
-            found = await energy.contract_energy(node, contract)
-            self._contracts[contract] = found, now
-        return found
+        return await self._contracts.get((node, contract), lambda: energy.contract_energy(node, contract))
+
+    async def _account(self, node: TronNode, wanted: str) -> TronAccount:
+        """Shortly kept: a wallet is looked at for its tokens' transfer and for its top-up, the gas
+        wallet for each of a batch. Raises NodeFailure."""
+        return await self._accounts.get((node, wanted), lambda: read_account(node, wanted))
 
 
-async def _coin(node: TronNode, payment: Payment, prices: Prices, resources: Any, sender: TronAccount) -> TronFee:
-    receiver = await read_account(node, payment.receiver)
+def _coin(
+    node: TronNode, payment: Payment, prices: Prices, resources: Any, sender: TronAccount, receiver: TronAccount
+) -> TronFee:
     held = sender.balance
     with reading(node, "account resources"):
         bandwidth = _paid_bytes(transaction_bytes(payment, 0), prices, resources)

@@ -2,7 +2,7 @@
 -- signed, their bytes the next attempt of their bundles, its payments 'broadcasting', and the jobs pass to the confirmation
 -- worker; one that is pending or retrying is claimed for that. Run under the locks of jobs and payments; the caller takes it
 -- back unless there is a row for every request: one that is missing was kept or refused meanwhile, and nothing of it must be
--- sent.
+-- sent. What the attempts of jobs add to their data (job_uuids, data) runs in parallel.
 --
 -- This commit must survive a crash of the server before a byte leaves: on a server with synchronous_commit = off it
 -- could be lost after it was acknowledged. Stricter settings are left as they are.
@@ -41,8 +41,10 @@ WITH answers AS (
        SET status = 'active', lease = j.lease + CASE WHEN j.status = 'active' THEN 0 ELSE 1 END,
            started_at = coalesce(j.started_at, clock_timestamp()),
            awaiting_chain = true, leased_by = NULL, lease_deadline = NULL,
-           data = CASE WHEN %(data)s::jsonb IS NULL THEN j.data ELSE (j.data - 'not_sent') || %(data)s::jsonb END
-     WHERE j.id IN (SELECT p.job_id FROM payments p WHERE p.is_first) AND j.status IN ('pending', 'active', 'retrying')
+           data = CASE WHEN own.data IS NULL THEN j.data ELSE (j.data - 'not_sent') || own.data END
+      FROM (SELECT DISTINCT p.job_id FROM payments p WHERE p.is_first) AS handed_over
+      LEFT JOIN unnest(%(job_uuids)s::uuid[], %(data)s::jsonb[]) AS own (job_id, data) ON own.job_id = handed_over.job_id
+     WHERE j.id = handed_over.job_id AND j.status IN ('pending', 'active', 'retrying')
 )
 SELECT attempts.id, attempts.request_id,
        CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END
