@@ -20,6 +20,8 @@ from pipeline.workers.rescue import FRONT, STALE_SECONDS
 
 MANY = 500
 """Jobs, wallets or balances in one call, where it is about many."""
+LISTED = 30
+"""Jobs that the CLI shows by default."""
 BATCH = 50
 """Balances that a sync claims by default."""
 
@@ -169,8 +171,10 @@ async def counts(side: Side) -> float:
 
 
 async def history(side: Side) -> float:
-    """The newest jobs of one wallet."""
-    return await _answered(side, text("flagpost/wallet_history"), {"wallet": 1})
+    """The newest jobs of one wallet, as `flagpost jobs list --wallet` asks for them."""
+    (wallet,) = await (await side.admin.execute(text("flagpost/one_address"))).fetchone() or ("",)
+    filters = dict.fromkeys(("job_type", "status", "triggered_by", "since", "before_created", "before_seq"))
+    return await _answered(side, statement("jobs/of_wallet"), {**filters, "wallet": wallet, "limit": LISTED})
 
 
 async def _answered(side: Side, question: str, parameters: Mapping[str, Any]) -> float:
