@@ -98,6 +98,9 @@ def measured_part(found: Found, images: Mapping[str, str], source: Path) -> Iter
         if group in images:
             yield f"![{title}](images/{images[group]})"
         yield figures(members)
+        if group == "payments":
+            yield "Calls to the node for each payment, by method:"
+            yield from calls(members)
 
 
 def circumstances(result: Mapping[str, Any]) -> str:
@@ -143,6 +146,20 @@ def figures(members: Sequence[Mapping[str, Any]]) -> str:
         rows.append(row)
     head = ["", *([FLOOR] if with_floor else []), *(f"**{name}**" if name == OURS else name for name in names)]
     return table(head, rows, right=range(1, len(head)))
+
+
+def calls(members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A table for each chain: methods, and how often each was called for a payment in each case."""
+    chains = {result["measure"].split(".")[1]: result["settings"]["calls"] for result in members}
+    for chain, by_case in chains.items():
+        methods = list(dict.fromkeys(method for asked in by_case.values() for method in asked))
+        rows = [
+            [f"`{method}`", *(number(asked[method]) if method in asked else "–" for asked in by_case.values())]
+            for method in methods
+        ]
+        yield table(
+            [chain, *(f"**{name}**" if name == OURS else name for name in by_case)], rows, range(1, len(by_case) + 1)
+        )
 
 
 def spread(figure: Mapping[str, float] | None, ours_by_theirs: float | None = None) -> str:

@@ -9,7 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bench import report
 from bench.aims import AIMS
+from bench.contestants import OURS
 from bench.installation import Paid, Used
 from bench.measures.payments import CASES, UNITS, Figures, cpu, results, waits
 from bench.node_proxy import NodeProxy, methods
@@ -102,6 +104,20 @@ def test_each_case_is_a_contestant() -> None:
     assert {one.measure for one in found} == {f"payments.evm.{name}" for name in values}
     assert all(list(one.figures) == names for one in found)
     assert found[0].settings["calls"]["two processes"] == {"eth_call": 2}
+
+
+def test_the_page_says_what_the_node_is_asked_for_a_payment() -> None:
+    values = dict.fromkeys(UNITS, 1.0)
+    asked = {
+        OURS: Figures(values, {"eth_call": 2.5, "eth_getCode": 0.5}),
+        "one at a time": Figures(values, {"eth_call": 3}),
+    }
+    none: dict[str, Any] = {"left_out": {}, "command": "", "versions": {}, "machine": {}}
+    members = [one.as_json(**none) for one in results("bsc", asked, {})]
+    assert list(report.calls(members)) == [
+        "| evm | **flagpost** | one at a time |\n| --- | ---: | ---: |\n"
+        "| `eth_call` | 2.5 | 3 |\n| `eth_getCode` | 0.5 | – |"
+    ]
 
 
 def test_aims_are_about_figures_and_cases_that_exist() -> None:
