@@ -37,6 +37,8 @@ class Executor:
 
     role = "pipeline_executor"
     channels: Sequence[str] = CHANNELS
+    together: int | None = None
+    """The most jobs that one run of the handler gets; None: all that were claimed."""
 
     def __init__(
         self,
@@ -173,7 +175,9 @@ class Executor:
         left = self.schedule.claimed(scan, len(claimed), room, self._queue.config.enqueue_batch, _now())
         if claimed:
             self.counts.update(Counter(f"jobs_by_{job.triggered_by}" for job in claimed))
-            self._jobs.start(claimed, self._queue.config.deadline_seconds)
+            together = self.together or len(claimed)
+            for first in range(0, len(claimed), together):
+                self._jobs.start(claimed[first : first + together], self._queue.config.deadline_seconds)
             await asyncio.sleep(0)  # the handler begins now, and not once the next question is on its way
         if left:
             await self._queue_flagged(await self._with_marks(self.schedule.queueing(scan, _now())))

@@ -44,6 +44,9 @@ REPLACEMENT_RETRY_SECONDS = 1.0
 SIGNATURES = "signatures"
 """Rung when something that is out needs another signature."""
 
+TOGETHER = 64
+"""Jobs: while some are priced, others are signed and sent."""
+
 HandlerFactory = Callable[[Mapping[int, Sender]], PayingHandler]
 
 
@@ -52,6 +55,7 @@ class PayingExecutor(Executor):
     that are switched off it signs only what money that is out needs."""
 
     channels: Sequence[str] = (*CHANNELS, SIGNATURES)
+    together = TOGETHER
 
     def __init__(
         self,
