@@ -57,9 +57,11 @@ class Page:
 
     @property
     def queries(self) -> list[BalanceQuery]:
-        """What to ask the chain, in the order of ``ids``."""
-        asset = self.claim.asset
-        return [BalanceQuery(address, asset) for address in self.addresses]
+        """What to ask the chain, in the order of ``ids``. What is in a page was read before; an address that changed
+        while no trigger fired is checked when the page is recorded."""
+        asset, record = self.claim.asset, self.claim.record
+        rows = zip(self.addresses, self.are_written, strict=True)
+        return [BalanceQuery(address, asset, not (record or is_written)) for address, is_written in rows]
 
 
 @dataclass(slots=True)

@@ -66,6 +66,8 @@ class BalanceQuery:
 
     address: str
     asset: Asset
+    is_checked: bool = False
+    """The address was read before as it is here: a checksum that takes long to compute is not compared again."""
 
 
 @dataclass(frozen=True, slots=True)

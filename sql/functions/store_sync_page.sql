@@ -44,6 +44,10 @@ BEGIN
         RETURN;
     END IF;
 
+    IF cardinality(p_ids) = 0 AND NOT p_record THEN
+        -- Nothing but that it was read, which a crash may forget: then it is read again.
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     IF cardinality(p_ids) > 0 THEN
         SELECT array_agg(w.id), array_agg(w.wallet_id) INTO written_ids, written_wallets
         FROM write_read_balances(p_asset, p_ids, p_known, p_raws, p_blocks, p_errors, chain.sync_interval) w;

@@ -20,6 +20,9 @@ DECLARE
     candidate record;
     page sync_pages;
 BEGIN
+    -- Not waited for on disk: whose claim a crash forgets finds the page lost, and it is read again.
+    PERFORM set_config('synchronous_commit', 'off', true);
+
     -- The first page of an asset; its balances were due by themselves before.
     INSERT INTO sync_pages (asset_on_chain_id, last_id, next_check_at)
     SELECT a.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff', now() + c.sync_interval

@@ -36,6 +36,8 @@ LARGE = ("wallets", "wallet_balances", "job_logs")
 GAS = JobType.GAS_TOPUP
 untouched = itertools.count(10_000, 1_000)
 """Wallets from here on, a thousand for each test that wants some, are at rest."""
+blocks = itertools.count(1_000)
+"""Each read sees a newer one."""
 
 NOW = """
 -- Flags, a third with a job that waits; jobs of workers that are gone; balances that are due.
@@ -56,6 +58,12 @@ WHERE wallet_id IN (SELECT w.id FROM wallets w WHERE w.derivation_index BETWEEN 
 ANALYZE wallets;
 ANALYZE wallet_balances;
 ANALYZE job_logs
+"""
+
+
+PAGE = 200
+AT_REST = """
+UPDATE wallet_balances SET next_check_at = NULL WHERE wallet_id BETWEEN %(first)s AND %(last)s
 """
 
 
@@ -239,6 +247,50 @@ async def test_due_balances(planned: str) -> None:
             }
             stored = await session.execute(statement("sync/store"), read, prepare=True)
             assert stored.rowcount == BATCH
+
+
+async def test_pages_of_balances(planned: str, large: str) -> None:
+    with psycopg.connect(large, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(AT_REST, {"first": numbered(100_001), "last": numbered(100_000 + REPEATED * PAGE)})
+        connection.execute("UPDATE sync_pages SET next_check_at = now(), balances = NULL")
+    async with (
+        pool_of(planned, "plans", role="pipeline_sync", max_size=1, index_plans=True) as pool,
+        few_rows_read(pool),
+        pool.connection() as session,
+    ):
+        (chain,) = await (await session.execute("SELECT id FROM chains")).fetchall()
+        claim = {"chain_id": chain[0], "lock_seconds": 120, "balances": PAGE, "record_seconds": 0}
+        for number in range(REPEATED):
+            lock = f"{uuid4()}:{number}"
+            cursor = await session.execute(statement("sync/claim_page"), claim | {"lock": lock}, prepare=True)
+            row = await cursor.fetchone()
+            if row is None:  # none was there before this claim
+                with psycopg.connect(large, autocommit=True) as connection:
+                    connection.execute("UPDATE sync_pages SET next_check_at = now()")
+                continue
+            keys = {"asset_id": row[0], "after_id": row[1], "last_id": row[2]}
+            selected = await session.execute(statement("sync/page"), keys | {"limit": 2 * PAGE}, prepare=True)
+            found = await selected.fetchall()
+            assert 0 < len(found) <= PAGE
+            changed = found[:BATCH]
+            read = {
+                **keys,
+                "lock": lock,
+                "up_to": row[2],
+                "balances": len(found),
+                "first_block": (block := next(blocks)),
+                "last_block": block,
+                "record": True,
+                "ids": [one[0] for one in changed],
+                "known": [one[2] for one in changed],
+                "raws": ["900000"] * len(changed),
+                "blocks": [block] * len(changed),
+                "errors": [None] * len(changed),
+            }
+            stored = await (await session.execute(statement("sync/store_page"), read, prepare=True)).fetchone()
+            assert stored is not None
+            assert (stored[0], len(stored[2])) == ("read", len(changed))
 
 
 async def test_flags_raised_by_hand(planned: str) -> None:

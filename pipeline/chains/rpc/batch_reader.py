@@ -35,10 +35,13 @@ class BatchReader(Generic[N, At]):
         *,
         first_chunk: int,
         largest_chunk: int,
+        checked_tail: Callable[[str], bytes] | None = None,
     ) -> None:
-        """``tail`` gives the 20 bytes of an address or raises InvalidAddress; ``call`` raises TooMuch."""
+        """``tail`` gives the 20 bytes of an address or raises InvalidAddress; ``call`` raises TooMuch. ``checked_tail``
+        gives those of an address whose checksum was compared before (``BalanceQuery.is_checked``), if it is faster."""
         self._nodes = nodes
         self._tail = tail
+        self._checked_tail = checked_tail
         self._call = call
         self._largest = largest_chunk
         self.chunk = first_chunk
@@ -49,10 +52,12 @@ class BatchReader(Generic[N, At]):
         entries: list[BalanceEntry] = []
         # Checking an address costs more than reading its balance, and wallets have several, tokens thousands.
         tail = cache(self._tail)
+        checked_tail = self._checked_tail or tail
         for place, query in enumerate(queries):
             contract = query.asset.contract
             try:
-                owner, token = tail(query.address), None if contract is None else tail(contract)
+                owner = checked_tail(query.address) if query.is_checked else tail(query.address)
+                token = None if contract is None else tail(contract)
                 entries.append(BalanceEntry(place, owner, token, contract))
             except InvalidAddress as error:
                 answers[place] = Balance(None, None, str(error))

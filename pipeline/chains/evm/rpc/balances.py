@@ -69,7 +69,12 @@ class EvmBalances:
     def __init__(self, nodes: Nodes[EvmNode]) -> None:
         self._has_multicall3: bool | None = None
         self.reader = BatchReader(
-            nodes, address.to_bytes, self._call, first_chunk=FIRST_CHUNK, largest_chunk=LARGEST_CHUNK
+            nodes,
+            address.to_bytes,
+            self._call,
+            first_chunk=FIRST_CHUNK,
+            largest_chunk=LARGEST_CHUNK,
+            checked_tail=address.unchecked,
         )
 
     async def read(self, queries: Sequence[BalanceQuery], finality: Finality) -> list[Balance]:
