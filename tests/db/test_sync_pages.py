@@ -106,8 +106,8 @@ async def test_what_changed_raises_flags(connection: Connection, database: str, 
     async with running(Sync(lambda row: ledger, observer=watch), database):  # type: ignore[arg-type, return-value]
         await watch.until(lambda: watch.read == 2 * WALLETS)
     assert sorted(len(call) for call in ledger.calls) == [WALLETS, WALLETS], "a call a page"
-    flags = "SELECT id, needs_gas, needs_consolidation FROM wallets WHERE needs_gas OR needs_consolidation ORDER BY id"
-    assert await rows(connection, flags) == [(rich.id, False, True), (poor.id, True, False)]
+    flags = "SELECT id, needs_gas, needs_consolidation FROM wallets WHERE needs_gas OR needs_consolidation"
+    assert set(await rows(connection, flags)) == {(rich.id, False, True), (poor.id, True, False)}
 
 
 async def test_instances_share_the_pages(connection: Connection, pool: Pool, chain: Chain) -> None:
@@ -143,7 +143,8 @@ async def test_a_page_of_who_was_killed_is_handed_out_again(connection: Connecti
     assert await versions(connection) == before
     assert (await store.store(second, answers(second, {chain.wallets[0].address: 6}))).outcome == "read"
     assert (await store.store(first, answers(first, {chain.wallets[0].address: 5}))).outcome == "lost"
-    assert (await state(connection, chain.token_id))[0]["on_chain_balance_raw"] == "6"
+    raws = {row["wallet_id"]: row["on_chain_balance_raw"] for row in await state(connection, chain.token_id)}
+    assert raws[chain.wallets[0].id] == "6"
 
 
 async def test_the_pages_of_a_dead_sync_are_free_at_once(connection: Connection, pool: Pool, chain: Chain) -> None:
@@ -189,7 +190,7 @@ async def test_never_back_to_an_older_block(connection: Connection, pool: Pool, 
         claim = await due.claim(f"due {block}", 50, LOCK_SECONDS)
         at = BlockRef(block, f"{block:064x}", datetime.now(UTC))
         (one,) = (await due.store(claim, [Balance(9, at)])).values()
-        found = (await state(connection, chain.token_id))[0]
+        (found,) = [row for row in await state(connection, chain.token_id) if row["wallet_id"] == moved.id]
         assert (one.outcome, found["on_chain_balance_raw"], found["block_number"]) == (outcome, raw, 200)
         await connection.execute("UPDATE wallet_balances SET next_check_at = now() WHERE next_check_at IS NOT NULL")
     assert found["sync_count"] == 4, "as seeded, by the page, and twice by itself"
