@@ -34,6 +34,8 @@ from bench.stand import server
 
 MEASURES = ("latency", "busy", "drain", "enqueue", "flips", "triggers", "idle", "size", "evm", "payments")
 """Modules of bench.measures."""
+ON_DEMAND = ("history",)
+"""More of them, which take longer than all the others: by ``--only`` alone."""
 RESULTS = BENCH / "results"
 COMMAND = "python -m bench.run"
 INTERRUPTED = 130
@@ -45,7 +47,14 @@ MOST_FIGURES = 8
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=MEASURES, metavar="MEASURE", help=str(MEASURES))
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=(*MEASURES, *ON_DEMAND),
+        default=MEASURES,
+        metavar="MEASURE",
+        help=str((*MEASURES, *ON_DEMAND)),
+    )
     parser.add_argument("--short", action="store_true", help="whether it works, not how fast it is")
     parser.add_argument("--scale", type=float, default=1.0, help="of all sizes and times (default %(default)s)")
     parser.add_argument("--rounds", type=int, help="rounds that count (default 3, and 1 with --short)")

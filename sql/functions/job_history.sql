@@ -123,3 +123,48 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION move_back_jobs(uuid[]) FROM PUBLIC;
+
+-- The newest jobs of an address, in job_logs and job_history, by the indexes of its wallets: for people. `p_before`: only those created
+-- before it, which is the next page.
+CREATE OR REPLACE FUNCTION jobs_of_wallet(p_address text, p_rows integer DEFAULT 50, p_before timestamptz DEFAULT 'infinity')
+RETURNS TABLE (
+    id uuid, job_id text, job_type text, status text, triggered_by text, error_message text, data jsonb, created_at timestamptz,
+    started_at timestamptz, completed_at timestamptz, in_history boolean
+)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, public, pg_temp
+-- Planned once a session: with a partition a month that takes longer than to read the jobs.
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT a.id, a.job_id, a.job_type, a.status, a.triggered_by, a.error_message, a.data, a.created_at, a.started_at, a.completed_at,
+           a.in_history
+    FROM wallets w
+    CROSS JOIN LATERAL (
+        (SELECT l.id, l.job_id, l.job_type, l.status, l.triggered_by, l.error_message, l.data, l.created_at, l.started_at,
+                l.completed_at, false AS in_history
+         FROM job_logs l
+         WHERE l.wallet_id = w.id AND l.status IN ('pending', 'active', 'retrying') AND l.completed_at IS NULL
+           AND l.created_at < p_before)
+        UNION ALL
+        (SELECT e.id, e.job_id, e.job_type, e.status, e.triggered_by, e.error_message, e.data, e.created_at, e.started_at,
+                e.completed_at, false
+         FROM job_logs e
+         WHERE e.wallet_id = w.id AND e.completed_at IS NOT NULL AND e.created_at < p_before
+         ORDER BY e.created_at DESC LIMIT p_rows)
+        UNION ALL
+        (SELECT h.id, h.job_id, h.job_type, h.status, h.triggered_by, h.error_message, h.data, h.created_at, h.started_at,
+                h.completed_at, true
+         FROM job_history h
+         WHERE h.wallet_id = w.id AND h.created_at < p_before
+         ORDER BY h.created_at DESC LIMIT p_rows)
+    ) a
+    WHERE w.address = p_address
+    ORDER BY a.created_at DESC
+    LIMIT p_rows;
+END
+$$;
+COMMENT ON FUNCTION jobs_of_wallet(text, integer, timestamptz) IS
+    'The newest jobs of an address, finished months ago or not: SELECT * FROM jobs_of_wallet(''T…'')';

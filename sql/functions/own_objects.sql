@@ -114,6 +114,7 @@ AS $$
         'add_history_month(date)', 'count_emptied_jobs()', 'count_ended_jobs()', 'count_moved_jobs()',
         'drop_history_month(date, timestamp with time zone, uuid)', 'fold_job_counts(integer)', 'forget_old_leaderships()',
         'history_months()', 'history_setting(text)', 'job_id_at(timestamp with time zone)', 'job_uuid(text)',
+        'jobs_of_wallet(text, integer, timestamp with time zone)',
         'jobs_to_move(uuid, integer, timestamp with time zone)', 'move_back_jobs(uuid[])',
         'move_finished_jobs(uuid, integer, interval, interval, timestamp with time zone)',
         'note_history_export(date, bigint, bigint, text, uuid)', 'recount_jobs()', 'refuse_changed_history()', 'refuse_lost_jobs()',

@@ -5,6 +5,7 @@ triggers and foreign keys plan by themselves counts, too."""
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import psycopg
@@ -199,6 +200,46 @@ async def test_sequences(executor: Pool) -> None:
     async with few_rows_read(executor), executor.connection() as session:
         for _ in range(REPEATED):
             await session.execute(statement("sequences/advance"), prepare=True)
+
+
+async def test_figures_and_lists_of_people(executor: Pool) -> None:
+    """Those that are asked again and again: none of them reads what has ended."""
+    page = dict.fromkeys(("status", "job_type", "triggered_by", "wallet", "since", "before_created", "before_seq"))
+    async with few_rows_read(executor), executor.connection() as session:
+        (address,) = await (
+            await session.execute("SELECT address FROM wallets WHERE id = %s", [numbered(7)])
+        ).fetchone()  # type: ignore[misc]
+        for _ in range(REPEATED):
+            await session.execute("SELECT * FROM get_job_queue_stats()", prepare=True)
+            await session.execute("SELECT * FROM jobs_of_wallet(%s)", [address], prepare=True)
+            await session.execute("SELECT * FROM history_months()", prepare=True)
+            for name, wallet in (("jobs/of_wallet", address), ("jobs/list", None)):
+                asked = {**page, "wallet": wallet, "summaries": False, "limit": BATCH}
+                rows = await (await session.execute(statement(name), asked)).fetchall()
+                assert rows
+
+
+async def test_moving_finished_jobs(executor: Pool) -> None:
+    """A page reads its own jobs alone."""
+    async with few_rows_read(executor), executor.connection() as session:
+        after = UUID(int=0)
+        for _ in range(REPEATED):
+            row = await (
+                await session.execute(
+                    statement("history/move"),
+                    {
+                        "after": after,
+                        "jobs": 100,
+                        "finished": timedelta(days=30),
+                        "failed": timedelta(days=90),
+                        "now": datetime.now(UTC),
+                    },
+                    prepare=True,
+                )
+            ).fetchone()
+            assert row is not None
+            after, moved = row
+            assert moved >= 99
 
 
 def test_doctor(planned: str) -> None:
