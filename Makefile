@@ -78,10 +78,10 @@ contracts: $(CLIENTS)/node_modules/.ready ## compile the Solidity sources again
 bench-setup: $(VENV)/.ready-bench $(PEERS)/pgqueuer/.ready $(PEERS)/procrastinate/.ready bench/peers/node_modules/.ready ## the peers that bench compares with
 	@:
 
-bench: $(VENV)/.ready-bench $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every measure, beside the peers that bench-setup installed; 40 minutes
+bench: $(VENV)/.ready-bench $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every measure, beside the peers that bench-setup installed; 50 minutes
 	@$(RUN)/python -m bench.run $(BENCH_ARGS)
 
-bench-short: $(VENV)/.ready-bench ## the same in small, two minutes: whether it works, not how fast it is
+bench-short: $(VENV)/.ready-bench ## the same in small, three minutes: whether it works, not how fast it is
 	@$(RUN)/python -m bench.run --short --output bench/results/partial/short.json $(BENCH_ARGS)
 	@$(RUN)/python -m bench.report bench/results/partial/short.json --page bench/results/partial/short.md
 	@$(RUN)/python -m bench.promise --minutes 0.05 --per-hour 500 --pace 20000 --wallets 20 --kill-every 10 --block-time 0.25

@@ -3,7 +3,7 @@
 python -m bench.run                          everything, to bench/results/<date>.json
 python -m bench.run --only latency drain     some measures, to bench/results/partial/run.json
 python -m bench.run --scale 0.01             everything in small, likewise
-python -m bench.run --short                  two minutes: whether it all still works, not how fast
+python -m bench.run --short                  three minutes: whether it all still works, not how fast
 
 The file is written after every measure: Ctrl-C or SIGTERM ends the run and leaves those that were finished, marked as
 partial. Where there is no terminal, each measure is a line when it ends.
