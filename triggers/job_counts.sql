@@ -60,9 +60,9 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     INSERT INTO job_count_deltas (month, job_type, status, chain_id, jobs, timed, duration_ms)
-    SELECT t.month, t.job_type, t.status, t.chain_id, -t.jobs, -t.timed, -t.duration_ms
+    SELECT '-infinity', t.job_type, t.status, t.chain_id, -t.jobs, -t.timed, -t.duration_ms
     FROM job_totals t
-    WHERE t.month = '-infinity';
+    WHERE t.month IS NULL;
     RETURN NULL;
 END
 $$;

@@ -5,7 +5,11 @@
 -- once it was exported as it is (or history.drop_unexported is true); what was counted of it goes with it; job_ids of jobs that paid
 -- stay taken.
 
--- Makes the partition of the month that a day is in. False: it was there.
+-- Here as well as in the migration, so that it is back after a restore of the schema public alone.
+CREATE SCHEMA IF NOT EXISTS flagpost_history;
+REVOKE ALL ON SCHEMA flagpost_history FROM PUBLIC;
+
+-- Makes the partition of the month that a day is in. False: it was there. Raises for a day before 2000, or after the next month.
 CREATE OR REPLACE FUNCTION add_history_month(p_day date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -18,6 +22,9 @@ DECLARE
 BEGIN
     IF to_regclass('flagpost_history.' || part) IS NOT NULL THEN
         RETURN false;
+    ELSIF p_day NOT BETWEEN '2000-01-01' AND (now() + interval '62 days')::date THEN
+        RAISE EXCEPTION 'job_history has no month of %', p_day USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'Months are made from 2000 on, and up to the next one.';
     END IF;
     PERFORM lock_row('months of job_history');
     IF to_regclass('flagpost_history.' || part) IS NOT NULL THEN

@@ -93,7 +93,7 @@ async def counted(connection: Connection) -> dict[tuple[Any, ...], Any]:
         tuple(key): figures
         for *key, figures in await rows(
             connection,
-            "SELECT month::text, job_type, status, chain_id, ARRAY[jobs, timed, duration_ms] FROM job_totals",
+            "SELECT month, job_type, status, chain_id, ARRAY[jobs, timed, duration_ms] FROM job_totals",
         )
     }
 
@@ -102,11 +102,11 @@ COUNT = """
 SELECT month, job_type, status, coalesce(chain_id, 0),
        ARRAY[count(*), count(duration_ms), coalesce(sum(duration_ms), 0)]
 FROM (
-    SELECT '-infinity' AS month, job_type, status, chain_id,
+    SELECT NULL::date AS month, job_type, status, chain_id,
            CASE WHEN status = 'completed' THEN (data ->> 'duration_ms')::numeric END AS duration_ms
     FROM job_logs WHERE status IN ('completed', 'failed', 'cancelled')
     UNION ALL
-    SELECT to_char(completed_at AT TIME ZONE 'UTC', 'YYYY-MM-01'), job_type, status, chain_id,
+    SELECT date_trunc('month', completed_at AT TIME ZONE 'UTC')::date, job_type, status, chain_id,
            CASE WHEN status = 'completed' THEN (data ->> 'duration_ms')::numeric END
     FROM job_history
 ) j

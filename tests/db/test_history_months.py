@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from pipeline.db.migrate import migrate
 from pipeline.db.pool import Connection
 from pipeline.workers.sweep import Sweep
 from tests.db.cli_kit import Shell
@@ -88,6 +89,25 @@ async def test_two_make_one_month_at_once(connection: Connection, database: str)
             await until_blocked(connection, other)
         assert await making is False
     assert await rows(connection, PARTITIONS) == [("jobs_2024_02",)]
+
+
+async def test_no_month_is_made_of_whatever_is_asked_for(connection: Connection) -> None:
+    for day in ("1999-12-31", str((datetime.now(UTC) + timedelta(days=70)).date())):
+        with pytest.raises(errors.InvalidParameterValue, match="has no month of"):
+            await connection.execute("SELECT add_history_month(%s::date)", [day])
+
+
+async def test_a_restore_of_the_schema_public_alone(connection: Connection, database: str, wallet: Wallet) -> None:
+    """The partitions are gone, and with them their jobs; what moves from then on has its months."""
+    lost = await moved(connection, wallet, days=400)
+    await connection.execute("DROP SCHEMA flagpost_history CASCADE")
+    await migrate(database)
+    assert await value(connection, "SELECT count(*) FROM add_history_month(%s) made WHERE made", lost) == 1
+    await connection.execute("SELECT recount_jobs()")
+    assert await agree(connection)
+    assert await moved(connection, wallet, days=40) != lost
+    assert await agree(connection)
+    assert len(await in_history(connection)) == 1
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])

@@ -9,7 +9,8 @@ CHECKS = (
         right="job_history has its months",
         statement="history_months",
         says="job_history has no partition for {month}: jobs that ended then cannot move there",
-        cure="start sweep, which makes months ahead; one that somebody detached is to be attached again",
+        cure="start sweep, which makes months ahead; attach one that was detached; where it is lost: "
+        "SELECT add_history_month('{month}-01'), recount_jobs()",
         level=Level.WARN,
     ),
     Check(
