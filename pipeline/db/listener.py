@@ -1,4 +1,4 @@
-"""The one LISTEN connection of a process: a doorbell and nothing else.
+"""The one LISTEN connection of a process: a doorbell, and a session for the answer to it.
 
     connecting → LISTEN → listening ──(error, ping unanswered)──▶ lost → (jittered pause) → connecting
 
@@ -8,9 +8,10 @@ first calls the watchers of all channels, because nobody knows what was notified
 there was nobody to miss anything: who starts reads the tables after ``start`` has returned.
 
 The connection is in autocommit, is never pooled and runs no statement but the ping, those by which the gate
-(``db.notify_gate``) moves locks under load, and those about a queue that is too full (``db.notification_queue``):
-``notifies()`` holds the connection's lock, and breaking out of it loses the rest of the packet, so it is left only at
-its own end (``stop_after``, ``timeout``).
+(``db.notify_gate``) moves locks under load, those about a queue that is too full (``db.notification_queue``), and
+after a NOTIFY one of who waited for it (``db.loan``): ``notifies()`` holds the connection's lock, and breaking out of
+it loses the rest of the packet, so it is left only at its own end (``stop_after``, ``timeout``). A statement that is
+lent the session hardly waits for a lock, because who listens here is to hear of a pause.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ import psycopg
 from loguru import logger
 from psycopg import AsyncConnection, Notify, sql
 
+from pipeline.db.loan import Loan
 from pipeline.db.notification_queue import NotificationQueue
 from pipeline.db.notify_gate import Gate
 from pipeline.db.outage import Outage
@@ -38,6 +40,10 @@ from pipeline.db.values import adapters
 PING_INTERVAL = 8.0
 PING_TIMEOUT = 5.0
 """Seconds. A half-open session is found within both together; 15 s are promised, and connecting again is among them."""
+LOCK_TIMEOUT = "200"
+STATEMENT_TIMEOUT = 4.0
+"""Milliseconds, and seconds: the most that a statement on this session may wait for a lock, and take. Both are below
+``PING_TIMEOUT``, so that one which is slow ends with an error and not with the session."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 1.0
 """Seconds between attempts to connect: doubled each time, and drawn at random between half and the whole of it."""
@@ -70,6 +76,8 @@ class Listener:
         self.lossy = lossy
         self.gate = Gate(self._poll_gated)
         """Of the channel ``gated``; without one it has nothing to do."""
+        self.loan = Loan()
+        """For who answers notifications; ``borrowed`` is the way to the session."""
         self.queue = NotificationQueue(self._poll)
         """How full the server's queue is."""
         self._outage = Outage("LISTEN connection")
@@ -89,7 +97,7 @@ class Listener:
         """Notifications by channel since the start, ignored ones included."""
         self._name = f"{name} listener"
         self._role = role
-        self._dsn = session_dsn(dsn, self._name, role)
+        self._dsn = session_dsn(dsn, self._name, role, STATEMENT_TIMEOUT, index_plans=True)
         self._gated = gated
         self._on_reconnect = on_reconnect
         self._ping_interval, self._ping_timeout = ping_interval, ping_timeout
@@ -132,6 +140,17 @@ class Listener:
             await asyncio.wait({task})
         self._set_listening(False)
 
+    @contextlib.contextmanager
+    def borrowed(self) -> Iterator[Connection | None]:
+        """The session for one statement, if it has just heard a notification that somebody waited for; else None. It is
+        cut if the server does not answer."""
+        with self.loan.taken() as connection:
+            if connection is None:
+                yield None
+            else:
+                with self._answered_in_time(connection):
+                    yield connection
+
     async def _run(self) -> None:
         pause = FIRST_PAUSE
         first = True
@@ -162,10 +181,11 @@ class Listener:
 
     async def _connect(self) -> None:
         self._connection = await AsyncConnection.connect(
-            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=None, context=adapters()
+            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT, prepare_threshold=5, context=adapters()
         )
         with self._answered_in_time(self._connection):
             await settle(self._connection, self._name, self._role)
+            await self._connection.execute(statement("session/set"), {"name": "lock_timeout", "value": LOCK_TIMEOUT})
             self._lock.lose()
             await self._take_lock(self._connection)
             if self._gated is not None:
@@ -213,8 +233,12 @@ class Listener:
                 with self._answered_in_time(connection):
                     await self.gate.step(connection)
                 continue
+            heard = False
             async for notification in connection.notifies(timeout=min(remaining, left, unpolled), stop_after=1):
                 self._receive(notification)
+                heard = True
+            if heard:
+                await self.loan.offer(connection)
 
     async def _ping(self, connection: Connection) -> None:
         """Ask something of the same session. TCP keepalives do not see a proxy that is stuck."""

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow, TupleRow, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from pipeline.config import QueueConfig
-from pipeline.db.pool import Connection, Pool
+from pipeline.db.pool import Connection, Pool, cut
 from pipeline.db.rows import fetch_one, fetch_value, fetch_values
 from pipeline.db.sequences import NumberTaken
 from pipeline.db.statements import statement
@@ -112,6 +113,19 @@ class JobQueue:
         finished, claimed = await _with_free_numbers(lambda: self._exchange(written, job_type, wanted))
         parked = frozenset(job.id for job, outcome in outcomes if isinstance(outcome, Parked))
         return Exchange(finished | parked, claimed)
+
+    async def claim_on(self, session: Connection, job_type: JobType, capacity: int, scan: Scan) -> list[Job] | None:
+        """The claim of ``exchange`` on a session that is lent. None: it came to nothing, because of a lock or of an
+        error that the pool knows how to answer, and is to be made there. Raises OperationalError where the session is
+        lost."""
+        try:
+            claiming = await self._claim(session, self._claim_parameters(job_type, capacity, scan))
+            return [_job(job_type, row) for row in await claiming.fetchall()]
+        except psycopg.Error as error:
+            if error.sqlstate is not None and not session.closed:
+                return None
+            cut(session)
+            raise psycopg.OperationalError(str(error)) from error
 
     async def _exchange(
         self, written: Mapping[str, Any] | None, job_type: JobType, wanted: Mapping[str, Any]

@@ -115,10 +115,14 @@ class Executor:
         now = _now()
         wakes_at = self.schedule.wakes_at(now, self._room(), paused=self._runtime.paused)
         wakes_at = min(wakes_at, self._jobs.write_at)
+        loan = self._runtime.listener.loan
+        loan.decline()
         if wakes_at > now:
+            loan.wanted = not self._jobs.outcomes
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(wakes_at):
                     await self._woken.wait()
+            loan.wanted = False
         else:
             await asyncio.sleep(0)  # lets batches and notifications run even if this loop always has something to do
         self._woken.clear()
@@ -215,6 +219,8 @@ class Executor:
             again, failed = failed, True
             if again:
                 await self._release_unheld()
+            elif not outcomes and (claimed := await self._claim_where_heard(room, scan)) is not None:
+                return Exchange(frozenset(), claimed)
             return await self._queue.exchange(outcomes, self.job_type, room, scan.unbounded() if again else scan)
 
         try:
@@ -230,6 +236,11 @@ class Executor:
             return None
         self._written(outcomes, exchange.finished)
         return exchange.claimed
+
+    async def _claim_where_heard(self, room: int, scan: Scan) -> list[Job] | None:
+        """The claim on the session that heard of a flag, where that is just offered; None: it was not made there."""
+        with self._runtime.listener.borrowed() as session:
+            return None if session is None else await self._queue.claim_on(session, self.job_type, room, scan)
 
     async def _write_singly(self, outcomes: Sequence[tuple[Job, Outcome]]) -> None:
         """One bad outcome (data that is no JSON, a refused status) must not hold up the others for ever."""
