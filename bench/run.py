@@ -70,7 +70,8 @@ def main() -> int:
     with sigterm_interrupts():
         failed = run.all()
     show(console, run.found)
-    console.print(f"written to {output} after {time.monotonic() - run.started:.0f} s", highlight=False)
+    written = f"written to {output}" if run.found else "nothing written"
+    console.print(f"{written} after {time.monotonic() - run.started:.0f} s", highlight=False)
     for name, why in run.missing.items():
         console.print(f"[yellow]left out: {name}: {why}", highlight=False)
     for name, why in failed.items():
