@@ -1,17 +1,21 @@
 """Payments in batches: one transaction for all, and a refusal that is one wallet's alone."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from pipeline.devnet.faults import FaultKind
+from pipeline.payments.crashpoints import CrashPoint, arm
 from pipeline.payments.send import first_commit, second_commit
 from pipeline.queue.jobs import Defer, Job, JobType, Outcome, Parked
 from pipeline.signing.errors import SigningRefused
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, SigningRequest
 from tests.chaos.evm_world import EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
+from tests.db.paying_kit import Killed
 from tests.seed import TRX, USDT, Wallet
 
 GAS, CONSOLIDATION = JobType.GAS_TOPUP, JobType.CONSOLIDATION
@@ -169,6 +173,92 @@ class TestRefused:
         paid = await evm.paid_gas()
         assert len(paid) == len({one.receiver for one in paid}) == (SEVERAL if later else SEVERAL - 1)
         await evm.assert_database_equals_chain()
+
+
+KILLED_AT = (
+    CrashPoint.REQUEST_BEFORE,
+    CrashPoint.REQUEST_OPEN,
+    CrashPoint.REQUEST_AFTER,
+    CrashPoint.SIGN_AFTER,
+    CrashPoint.BROADCAST_OPEN,
+    CrashPoint.BROADCAST_AFTER,
+    CrashPoint.SEND_AFTER,
+    CrashPoint.REPLY_OPEN,
+    CrashPoint.REPLY_AFTER,
+)
+
+
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A crash point ends the handler where it stands, and not this process."""
+
+    of_others = os.kill
+
+    def kill(pid: int, signal_number: int) -> None:
+        if pid != os.getpid():
+            of_others(pid, signal_number)
+            return
+        arm(None)
+        raise Killed
+
+    monkeypatch.setattr(os, "kill", kill)
+    yield
+    arm(None)
+
+
+@pytest.mark.usefixtures("deadly")
+class TestKilled:
+    """Whoever comes next pays the rest of the batch, and nobody twice."""
+
+    @pytest.mark.parametrize("point", KILLED_AT)
+    async def test_within_a_batch(self, world: World, desk: Desk, other_desk: Desk, point: CrashPoint) -> None:
+        wallets = await thirsty_wallets(world)
+        arm(point)
+        with pytest.raises(Killed):
+            await desk.run(GAS)
+        await self.rescue(world)
+        for _ in range(3):
+            await other_desk.run(GAS)
+            await other_desk.replacements().round()
+            await world.connection.execute(
+                "UPDATE chain_transactions SET last_broadcast_at = NULL WHERE state = 'broadcasting'"
+            )
+            await other_desk.settlement.round()  # which sends again what is in no block
+            await other_desk.settle()
+        assert sorted(one.receiver for one in await world.paid_gas()) == sorted(wallet.address for wallet in wallets)
+        await world.assert_database_equals_chain()
+
+    @pytest.mark.parametrize("point", [*KILLED_AT, CrashPoint.RESERVE_OPEN])
+    async def test_within_a_batch_of_nonces(
+        self, evm: EvmWorld, evm_desk: EvmDesk, other_evm_desk: EvmDesk, point: CrashPoint
+    ) -> None:
+        wallets = await thirsty_wallets(evm)
+        arm(point)
+        with pytest.raises(Killed):
+            await evm_desk.run(GAS)
+        await self.rescue(evm)
+        await pay_the_rest(evm, other_evm_desk)
+        paid = [one.receiver for one in await evm.paid_gas()]
+        assert sorted(paid) == sorted(wallet.address for wallet in wallets)
+        await evm.assert_database_equals_chain()
+
+    async def rescue(self, world: World) -> None:
+        """What the sweep does to attempts whose worker is gone."""
+        await world.connection.execute(
+            "UPDATE job_logs SET status = 'retrying', leased_by = NULL, run_at = now() "
+            "WHERE status = 'active' AND NOT awaiting_chain"
+        )
+
+
+class TestNodes:
+    async def test_a_node_that_answers_half_of_a_batch(self, world: World, desk: Desk) -> None:
+        """Half of the replies are lost: those bytes are out all the same, and nothing is paid again."""
+        wallets = await thirsty_wallets(world)
+        await world.devnet.add_fault(FaultKind.LOST_REPLY, "wallet/broadcasthex", count=SEVERAL // 2)
+        assert set(map(type, (await run(desk)).values())) == {Parked}
+        await desk.settle()
+        assert sorted(one.receiver for one in await world.paid_gas()) == sorted(wallet.address for wallet in wallets)
+        await world.assert_database_equals_chain()
 
 
 def refuse_one(desk: Desk, wallet: Wallet, *, later: bool) -> Any:
