@@ -39,13 +39,13 @@ async def measure(bench: Bench) -> list[Result]:
     """``history.move``, and of each question ``history.<name>`` and ``history.<name>.pages``."""
     jobs, wallets = bench.size(JOBS, 50_000), bench.size(WALLETS, 20_000)
     sides = {TENTH: jobs // PART, OURS: jobs}
-    bench.expect(sum(steps(wallets, count) + 1 for count in sides.values()) + bench.rounds)
+    bench.expect(sum(steps(wallets * count // jobs, count) + 1 for count in sides.values()) + bench.rounds)
     databases = {TENTH: "bench_history_tenth", OURS: "bench_history"}
     try:
         dsns = {side: await bench.set_up(ours(), databases[side], 0) for side in sides}
         moved: dict[str, list[float]] = {}
         for side, count in sides.items():
-            fill(dsns[side], wallets, count, bench.advance)
+            fill(dsns[side], wallets * count // jobs, count, bench.advance)  # as many jobs a wallet
             moved[side] = [_move(dsns[side])]
             bench.advance(f"{count:,} finished jobs: moved")
         milliseconds, pages = _ask(bench, dsns)
@@ -72,8 +72,8 @@ def _move(dsn: str) -> float:
             moved += jobs
         taken = time.perf_counter() - started
         connection.execute("SELECT fold_job_counts(1000000)")
-        connection.execute("VACUUM (ANALYZE) job_logs")
-        connection.execute("VACUUM (ANALYZE) job_history")
+        for table in (b"job_logs", b"job_history", b"job_counts", b"job_count_deltas"):
+            connection.execute(b"VACUUM (ANALYZE) " + table)
     return moved / taken
 
 
