@@ -35,7 +35,7 @@ async def measure(bench: Bench) -> list[Result]:
 
 async def rates(bench: Bench) -> list[Result]:
     report = await _said(bench, "sync_rate", "--json", "--wallets", bench.size(20_000, 500), "--rounds", bench.rounds)
-    names = {OURS: "batched", ONE_BY_ONE: "one by one", SCRIPT: "script"}
+    names = {OURS: "pages", ONE_BY_ONE: "one by one", SCRIPT: "script"}
     return [
         Result(
             measure,
