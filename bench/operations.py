@@ -61,6 +61,7 @@ class Side:
     async def pass_through(self, jobs: int, wallets: int) -> None:
         """Flag, claim and finish so many jobs, ``MANY`` at a time."""
         for start in range(0, jobs, MANY):
+            await self.read_marks()
             first = start % max(MANY, wallets - MANY) + 1
             await self.flag(first, first + MANY - 1)
             await self.finish(await self.claim(MANY))
@@ -89,6 +90,7 @@ async def opened(dsn: str) -> AsyncIterator[Side]:
 
 async def claim_one(side: Side) -> float:
     """A flag has been raised: the job for it, enqueued and claimed in one round trip."""
+    await side.read_marks()  # a listener did within the second before
     await side.flag(1, 1)
     started = time.perf_counter()
     jobs = await side.claim(MANY)
@@ -108,6 +110,7 @@ async def look(side: Side) -> float:
 
 async def finish_one(side: Side) -> float:
     """The outcome of one job, its flag lowered."""
+    await side.read_marks()
     await side.flag(2, 2)
     jobs = await side.claim(MANY)
     started = time.perf_counter()

@@ -179,7 +179,7 @@ class JobQueue:
             "flags_since": scan.flags_since,
             "quiet_seconds": self.config.quiet_seconds,
             "max_retries": self.config.max_retries,
-            "after_xid": FIRST_XID,
+            "after_xid": None,
             "after_wallet_id": UUID(int=0),
         }
         jobs = after_failure = 0

@@ -11,7 +11,8 @@
 -- OFFSET 0 keeps the probes of job_logs apart: joined, they are planned as scans of the whole queue for every
 -- wallet whenever the statistics are older than a burst.
 --
--- Pages by the transaction of the flag, oldest first: next_xid and next_wallet_id are NULL behind the last page. Flags whose
+-- Pages by the transaction of the flag, oldest first: after_xid is NULL for the first one, next_xid and next_wallet_id are NULL
+-- behind the last. One bound alone, because the index is entered by the first that is given. Flags whose
 -- transaction is before %(flags_since)s are left out, as in queue/enqueue_and_claim.
 WITH flagged AS (
     SELECT w.id AS wallet_id, w.address, w.chain_id, w.user_id, w.wanted_since, w.wanted_xid,
@@ -20,10 +21,11 @@ WITH flagged AS (
                WHERE dead.wallet_id = w.id AND dead.job_type = %(job_type)s AND dead.failed_at > w.flagged_since) AS rested
     FROM wallets w
     WHERE w.wanted_job = %(job_type)s
-      AND (w.wanted_xid, w.id) > (%(after_xid)s::xid8, %(after_wallet_id)s::uuid)
-      AND w.wanted_xid >= (
-          SELECT CASE WHEN from_xid <= pg_snapshot_xmin(pg_current_snapshot()) THEN from_xid ELSE '0' END
-          FROM (SELECT %(flags_since)s::xid8 AS from_xid) AS given)
+      AND (w.wanted_xid, w.id) > (
+          coalesce(%(after_xid)s::xid8, (
+              SELECT CASE WHEN from_xid <= pg_snapshot_xmin(pg_current_snapshot()) THEN from_xid ELSE '0' END
+              FROM (SELECT %(flags_since)s::xid8 AS from_xid) AS given)),
+          %(after_wallet_id)s::uuid)
       AND w.chain_id = ANY (ARRAY(
           SELECT id FROM chains
           WHERE is_active AND (%(chain_ids)s::integer[] IS NULL OR id = ANY (%(chain_ids)s::integer[]))))
