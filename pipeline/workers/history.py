@@ -16,9 +16,9 @@ from typing import Any
 from uuid import UUID
 
 from loguru import logger
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
-from pipeline.db.rows import fetch, fetch_one, fetch_value
+from pipeline.db.rows import fetch
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.slow import Statements, TooSlow
 
@@ -34,6 +34,10 @@ REST_SECONDS = 600.0
 """Between two rounds over the old jobs."""
 FIRST = UUID(int=0)
 """Before every job's id: where a round begins."""
+
+
+class Busy(Exception):
+    """Somebody holds what is needed (a long report, recount_jobs()): the next turn tries again."""
 
 
 class History:
@@ -53,12 +57,12 @@ class History:
 
     async def turn(self) -> None:
         """Fold, and move for a while if a round is due. Raises Stopped."""
-        with contextlib.suppress(TooSlow):
+        with contextlib.suppress(TooSlow, Busy):
             await self._value("history/fold", "folding the counts of jobs", deltas=DELTAS)
         if _now() < self._next_round:
             return
         ends = _now() + WORK_SECONDS
-        with contextlib.suppress(TooSlow, LockNotAvailable):
+        with contextlib.suppress(TooSlow, Busy):
             while _now() < ends and not self._runtime.stopping.is_set():
                 if not await self._move_page():
                     await self._months()
@@ -92,20 +96,16 @@ class History:
             if await self._value("history/drop_month", "dropping a month of job_history", month=month, now=now):
                 self.done["months_dropped"] += 1
                 logger.warning("sweep: {:%Y-%m} left job_history (history.keep_months)", month)
-        with contextlib.suppress(TooSlow):
+        with contextlib.suppress(TooSlow, Busy):
             await self._value("history/forget_leaderships", "forgetting old leases of leadership")
 
     async def _due_months(self, now: datetime) -> list[date]:
-        async def ask() -> list[date]:
-            async with self._runtime.pool.connection() as connection:
-                rows = await fetch(connection, "history/months")
-            return [
-                row["month"]
-                for row in rows
-                if row["leaves_on"] is not None and row["leaves_on"] <= now.date() and not row["waits_for_export"]
-            ]
-
-        return await self._statements.ask("history/months", "reading the months of job_history", ask)
+        rows = await self._rows("history/months", "reading the months of job_history")
+        return [
+            row["month"]
+            for row in rows
+            if row["leaves_on"] is not None and row["leaves_on"] <= now.date() and not row["waits_for_export"]
+        ]
 
     def _end_round(self) -> None:
         if self._moved_in_round:
@@ -113,19 +113,23 @@ class History:
         self._moved_in_round = 0
         self._next_round = _now() + REST_SECONDS
 
-    async def _row(self, name: str, what: str, **parameters: Any) -> dict[str, Any]:
-        async def ask() -> dict[str, Any]:
-            async with self._runtime.pool.connection() as connection:
-                return await fetch_one(connection, name, **parameters)
+    async def _rows(self, name: str, what: str, **parameters: Any) -> list[dict[str, Any]]:
+        async def ask() -> list[dict[str, Any]]:
+            try:
+                async with self._runtime.pool.connection() as connection:
+                    return await fetch(connection, name, **parameters)
+            except (LockNotAvailable, DeadlockDetected) as error:
+                raise Busy(name) from error
 
         return await self._statements.ask(name, what, ask)
+
+    async def _row(self, name: str, what: str, **parameters: Any) -> dict[str, Any]:
+        (row,) = await self._rows(name, what, **parameters)
+        return row
 
     async def _value(self, name: str, what: str, **parameters: Any) -> Any:
-        async def ask() -> Any:
-            async with self._runtime.pool.connection() as connection:
-                return await fetch_value(connection, name, **parameters)
-
-        return await self._statements.ask(name, what, ask)
+        (only,) = (await self._row(name, what, **parameters)).values()
+        return only
 
 
 def _next_month(day: date) -> date:

@@ -41,6 +41,35 @@ BEGIN
 END
 $$;
 
+-- Moves these, whose months are there; returns how many. Raises foreign_key_violation where something refers to one of them.
+CREATE OR REPLACE FUNCTION move_jobs(p_ids uuid[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    moved bigint;
+BEGIN
+    WITH gone AS (
+        DELETE FROM job_logs j WHERE j.id = ANY (p_ids) RETURNING j.*
+    ), names AS (
+        INSERT INTO job_history_names (job_id, id, month)
+        SELECT g.job_id, g.id, date_trunc('month', g.completed_at AT TIME ZONE 'UTC')::date
+        FROM gone g WHERE g.job_id <> g.job_type || '-' || g.seq
+        ON CONFLICT (job_id) DO NOTHING
+    )
+    INSERT INTO job_history (
+        id, seq, job_id, job_type, status, wallet_address, wallet_id, chain_id, user_id, triggered_by, priority, data, error_message,
+        retry_count, max_retries, run_at, lease, started_at, completed_at, created_at, updated_at)
+    SELECT g.id, g.seq, g.job_id, g.job_type, g.status, g.wallet_address, g.wallet_id, g.chain_id, g.user_id, g.triggered_by,
+           g.priority, g.data, g.error_message, g.retry_count, g.max_retries, g.run_at, g.lease, g.started_at, g.completed_at,
+           g.created_at, g.updated_at
+    FROM gone g;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    RETURN moved;
+END
+$$;
+REVOKE ALL ON FUNCTION move_jobs(uuid[]) FROM PUBLIC;
+
 -- Moves those of the next `p_jobs` jobs that ended so long ago; `up_to` is the id to go on behind, NULL at the end.
 CREATE OR REPLACE FUNCTION move_finished_jobs(
     p_after uuid, p_jobs integer, p_finished interval, p_failed interval, p_now timestamptz
@@ -54,6 +83,7 @@ DECLARE
     failed_before timestamptz := at - greatest(p_failed, interval '31 days');
     page uuid[] := jobs_to_move(p_after, p_jobs, greatest(finished_before, failed_before));
     old_ones uuid[];
+    one uuid;
 BEGIN
     up_to := CASE WHEN cardinality(page) = p_jobs THEN page[p_jobs] END;
     old_ones := ARRAY(
@@ -77,22 +107,19 @@ BEGIN
     FROM (SELECT DISTINCT date_trunc('month', j.completed_at AT TIME ZONE 'UTC')::date AS month
           FROM job_logs j WHERE j.id = ANY (old_ones)) needed;
 
-    WITH gone AS (
-        DELETE FROM job_logs j WHERE j.id = ANY (old_ones) RETURNING j.*
-    ), names AS (
-        INSERT INTO job_history_names (job_id, id, month)
-        SELECT g.job_id, g.id, date_trunc('month', g.completed_at AT TIME ZONE 'UTC')::date
-        FROM gone g WHERE g.job_id <> g.job_type || '-' || g.seq
-        ON CONFLICT (job_id) DO NOTHING
-    )
-    INSERT INTO job_history (
-        id, seq, job_id, job_type, status, wallet_address, wallet_id, chain_id, user_id, triggered_by, priority, data, error_message,
-        retry_count, max_retries, run_at, lease, started_at, completed_at, created_at, updated_at)
-    SELECT g.id, g.seq, g.job_id, g.job_type, g.status, g.wallet_address, g.wallet_id, g.chain_id, g.user_id, g.triggered_by,
-           g.priority, g.data, g.error_message, g.retry_count, g.max_retries, g.run_at, g.lease, g.started_at, g.completed_at,
-           g.created_at, g.updated_at
-    FROM gone g;
-    GET DIAGNOSTICS moved = ROW_COUNT;
+    BEGIN
+        moved := move_jobs(old_ones);
+    EXCEPTION WHEN foreign_key_violation THEN
+        -- A table of the operators' own refers to one of them, or somebody has just begun to pay for it: that one stays.
+        moved := 0;
+        FOREACH one IN ARRAY old_ones LOOP
+            BEGIN
+                moved := moved + move_jobs(ARRAY[one]);
+            EXCEPTION WHEN foreign_key_violation THEN
+                CONTINUE;
+            END;
+        END LOOP;
+    END;
     RETURN NEXT;
 END
 $$;

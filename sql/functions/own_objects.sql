@@ -116,7 +116,7 @@ AS $$
         'history_months()', 'history_setting(text)', 'job_id_at(timestamp with time zone)', 'job_uuid(text)',
         'jobs_of_wallet(text, integer, timestamp with time zone)',
         'jobs_to_move(uuid, integer, timestamp with time zone)', 'move_back_jobs(uuid[])',
-        'move_finished_jobs(uuid, integer, interval, interval, timestamp with time zone)',
+        'move_finished_jobs(uuid, integer, interval, interval, timestamp with time zone)', 'move_jobs(uuid[])',
         'note_history_export(date, bigint, bigint, text, uuid)', 'recount_jobs()', 'refuse_changed_history()', 'refuse_lost_jobs()',
         'refuse_lost_wallet()', 'refuse_moved_job_id()'
     ])

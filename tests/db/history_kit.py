@@ -87,6 +87,13 @@ async def until_in_history(connection: Connection, jobs: set[UUID]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_folded(connection: Connection) -> None:
+    """Returns once the sweep has folded every delta."""
+    async with asyncio.timeout(PATIENCE):
+        while await value(connection, "SELECT count(*) FROM job_count_deltas"):  # noqa: ASYNC110 -- nothing signals it
+            await asyncio.sleep(0.01)
+
+
 async def counted(connection: Connection) -> dict[tuple[Any, ...], Any]:
     """What job_totals says."""
     return {

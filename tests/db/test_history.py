@@ -12,7 +12,7 @@ from pipeline.config import RuntimeConfig
 from pipeline.db.pool import Connection
 from pipeline.workers import history, sweep
 from pipeline.workers.sweep import Sweep
-from tests.db.history_kit import FAILED, FINISHED, agree, in_history, move, old_job, until_in_history
+from tests.db.history_kit import FAILED, FINISHED, agree, in_history, move, old_job, until_folded, until_in_history
 from tests.db.money import new_transfer
 from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.db.worker_kit import configure, flag, running
@@ -272,6 +272,17 @@ async def test_retried_while_it_moves(connection: Connection, database: str, wal
     assert await rows(connection, "SELECT id, status, in_history FROM all_jobs") == [(job, "pending", False)]
 
 
+async def test_a_job_that_a_table_of_the_operators_refers_to_stays(connection: Connection, wallet: Wallet) -> None:
+    """And keeps none of the others."""
+    referred = await old_job(connection, wallet)
+    others = {await old_job(connection, wallet) for _ in range(5)}
+    await connection.execute("CREATE TABLE tickets (job uuid REFERENCES job_logs (id))")
+    await connection.execute("INSERT INTO tickets VALUES (%s)", [referred])
+    assert await move(connection) == 5
+    assert await in_history(connection) == others
+    assert await agree(connection)
+
+
 async def test_a_wallet_with_jobs_there_is_not_deleted(connection: Connection, wallet: Wallet) -> None:
     await old_job(connection, wallet)
     await move(connection)
@@ -321,6 +332,22 @@ async def test_a_move_that_is_killed_goes_on(
         await asyncio.gather(kill(), until_in_history(connection, jobs))
     assert await rows(connection, "SELECT id FROM job_logs WHERE id = ANY (%s)", list(jobs)) == []
     assert await agree(connection)
+
+
+async def test_the_sweep_goes_on_while_somebody_holds_the_counts(
+    connection: Connection, database: str, wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As recount_jobs() does for as long as it takes."""
+    job = await old_job(connection, wallet)
+    monkeypatch.setattr(sweep, "TURN_SECONDS", 0.05)
+    await connection.execute("ALTER FUNCTION lock_row(text) SET lock_timeout = '50ms'")
+    async with second_session(database) as holder:
+        await holder.execute("BEGIN")
+        await holder.execute("SELECT lock_row('job counts')")
+        async with running(Sweep(), database):
+            await until_in_history(connection, {job})
+            await holder.execute("ROLLBACK")
+            await until_folded(connection)
 
 
 async def test_the_sweep_moves_as_it_is_configured(connection: Connection, database: str, wallet: Wallet) -> None:
