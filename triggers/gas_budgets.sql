@@ -11,9 +11,10 @@
 -- chain is counted, whatever the limits say.
 --
 -- Statements of a chain are counted one after the other (lock_gas, until commit), so that two at the same moment cannot both take
--- the last of a budget; within one the payments are counted in the order of their ids, and the refusal names the first that is too much. A day is the last 24 whole hours and the hour that runs; what was spent ahead of that, while the clock was
--- wrong, counts in all and bars nobody until then. On violation constraint_name is the limit's column in chains; DETAIL of FP001 is
--- the time of the next possible top-up (ISO 8601).
+-- the last of a budget; within one the payments are counted in the order of their ids, and the refusal names the first that is too
+-- much. A day is the last 24 whole hours and the hour that runs; what was spent ahead of that, while the clock was wrong, counts in
+-- all and bars nobody until then. On violation constraint_name is the limit's column in chains; DETAIL of FP001 is the time of the
+-- next possible top-up (ISO 8601).
 
 -- Counts spendings, or corrects what was counted, by chain and hour. Never below zero: to end a payment is not refused for a count
 -- that somebody changed.

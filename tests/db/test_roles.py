@@ -131,6 +131,7 @@ FUNCTIONS = {
         "mark_silent_workers",
         "rescue_jobs",
         "reserve_nonce",
+        "reserve_nonces",
         "reserve_gap",
         "give_back_nonce",
         "request_reconciliation",
