@@ -26,15 +26,6 @@ DECLARE
 BEGIN
     -- What the sync left behind when it was killed; a lock names the slot and the incarnation of its worker (pipeline/workers/sync.py).
     -- Due at once (triggers/balance_locks.sql); what had expired was due before, and notifies nobody.
-    UPDATE wallet_balances b SET processing_status = 'idle', locked_by = NULL, locked_until = NULL
-    WHERE b.id = ANY (ARRAY(
-        SELECT left_behind.id
-        FROM wallet_balances left_behind
-        WHERE left_behind.processing_status = 'processing'
-          AND (left_behind.locked_until <= now() OR split_part(left_behind.locked_by, ':', 2) = ANY (dead::text[]))
-        ORDER BY left_behind.id
-        FOR NO KEY UPDATE SKIP LOCKED
-    ));
     UPDATE sync_pages p SET locked_by = NULL, locked_at = NULL, locked_until = NULL, next_check_at = now()
     FROM (
         SELECT left_behind.asset_on_chain_id, left_behind.last_id
@@ -44,6 +35,15 @@ BEGIN
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS left_behind
     WHERE p.asset_on_chain_id = left_behind.asset_on_chain_id AND p.last_id = left_behind.last_id;
+    UPDATE wallet_balances b SET processing_status = 'idle', locked_by = NULL, locked_until = NULL
+    WHERE b.id = ANY (ARRAY(
+        SELECT left_behind.id
+        FROM wallet_balances left_behind
+        WHERE left_behind.processing_status = 'processing'
+          AND (left_behind.locked_until <= now() OR split_part(left_behind.locked_by, ':', 2) = ANY (dead::text[]))
+        ORDER BY left_behind.id
+        FOR NO KEY UPDATE SKIP LOCKED
+    ));
 
     suspects := ARRAY(
         SELECT j.id

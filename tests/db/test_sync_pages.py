@@ -101,7 +101,12 @@ async def test_what_changed_raises_flags(connection: Connection, database: str, 
     ledger, watch = Ledger(), Watch()
     contract = await value(connection, "SELECT contract_address FROM asset_on_chain WHERE id = %s", chain.token_id)
     ledger.block = 150
-    ledger.amounts = {(rich.address, contract): 250 * USDT, (rich.address, None): 20 * TRX, (poor.address, None): 3}
+    # The two assets of a wallet are read in any order: what is known of one decides with what was read of the other.
+    await connection.execute(
+        "UPDATE wallet_balances SET on_chain_balance_human = 10 WHERE asset_on_chain_id = %s", [chain.native_id]
+    )
+    ledger.amounts = {(wallet.address, None): 10 * TRX for wallet in chain.wallets}
+    ledger.amounts |= {(rich.address, contract): 250 * USDT, (rich.address, None): 20 * TRX, (poor.address, None): 3}
     await make_due(connection)
     async with running(Sync(lambda row: ledger, observer=watch), database):  # type: ignore[arg-type, return-value]
         await watch.until(lambda: watch.read == 2 * WALLETS)
