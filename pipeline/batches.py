@@ -52,9 +52,12 @@ class Batches(Generic[Item, Result]):
         except Exception as trouble:
             results = [trouble] * len(batch)
         except asyncio.CancelledError:
-            for _, waiter in batch:
-                waiter.cancel()
-            raise
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                for _, waiter in batch:
+                    waiter.cancel()
+                raise
+            results = [TimeoutError("a step of its batch was cancelled")] * len(batch)
         except BaseException as ended:  # what ends the process is the waiters' to raise
             for _, waiter in batch:
                 if not waiter.done():

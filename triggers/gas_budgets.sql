@@ -139,6 +139,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
 DECLARE
+    of_chain integer;
     rules chains;
     wrong record;
 BEGIN
@@ -149,12 +150,10 @@ BEGIN
         RAISE EXCEPTION 'gas budgets cannot be checked at isolation level %', current_setting('transaction_isolation') USING
             ERRCODE = 'feature_not_supported', HINT = 'Insert gas transfers at read committed.';
     END IF;
-    FOR rules IN
-        SELECT c.* FROM chains c
-        WHERE c.id = ANY (ARRAY(SELECT DISTINCT n.chain_id FROM new_rows n WHERE n.kind IN ('gas', 'gap')))
-        ORDER BY c.id
-    LOOP
-        PERFORM lock_gas(rules.id);
+    FOR of_chain IN SELECT DISTINCT n.chain_id FROM new_rows n WHERE n.kind IN ('gas', 'gap') ORDER BY n.chain_id LOOP
+        -- The limits as they are once nobody else is counted.
+        PERFORM lock_gas(of_chain);
+        SELECT * INTO STRICT rules FROM chains c WHERE c.id = of_chain;
         SELECT n.kind INTO wrong FROM new_rows n
         WHERE n.chain_id = rules.id AND n.kind IN ('gas', 'gap') AND NOT n.found_on_chain AND n.fee_reserved IS NULL
         LIMIT 1;

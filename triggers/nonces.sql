@@ -67,7 +67,7 @@ BEGIN
     END IF;
 
     SELECT * INTO line FROM senders s WHERE s.chain_id = NEW.chain_id AND s.sender = NEW.sender;
-    SELECT * INTO payment FROM transfers t WHERE t.bundle_id = NEW.bundle_id ORDER BY t.id LIMIT 1;
+    SELECT t.* INTO payment FROM (SELECT * FROM transfers x WHERE x.bundle_id = NEW.bundle_id OFFSET 0) t ORDER BY t.id LIMIT 1;
     IF TG_OP = 'INSERT' THEN
         SELECT CASE
             WHEN line.first_nonce IS NULL THEN 'its sender has no first recorded nonce yet'
@@ -96,6 +96,8 @@ BEGIN
         SELECT CASE
             WHEN EXISTS (SELECT FROM signing_requests r
                          WHERE r.chain_id = OLD.chain_id AND r.sender = OLD.sender AND r.nonce = OLD.nonce AND r.state = 'asked')
+              OR EXISTS (SELECT FROM signing_requests r
+                         WHERE r.bundle_id = OLD.bundle_id AND r.nonce = OLD.nonce AND r.state <> 'refused')
             THEN 'a signature with it is asked for, and may have been given'
             WHEN EXISTS (SELECT FROM chain_transactions a
                          WHERE a.chain_id = OLD.chain_id AND a.sender = OLD.sender AND a.nonce = OLD.nonce

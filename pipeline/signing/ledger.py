@@ -143,7 +143,7 @@ class SpendingLedger:
         """Runs outside of the event loop. Fills the answers in."""
         with self._locked() as file:
             self._read(file)
-            spent, asked = Counter(self._counted.spent), set[str]()
+            spent, asked = Counter(self._counted.spent), dict[str, tuple[str, Exception | None]]()
             taken = [line for batch in batches for line in self._judge(batch, spent, asked)]
             if not taken:
                 return
@@ -167,15 +167,19 @@ class SpendingLedger:
             if (is_large or self._counted.is_stale) and self._clock.age > YOUNG_SECONDS:
                 self._write_anew()
 
-    def _judge(self, batch: _Batch, spent: Counter[str], asked: set[str]) -> list[dict[str, Any]]:
-        """Answer a batch; the lines that are to be written for that."""
+    def _judge(
+        self, batch: _Batch, spent: Counter[str], asked: dict[str, tuple[str, Exception | None]]
+    ) -> list[dict[str, Any]]:
+        """Answer a batch; the lines that are to be written for that. ``asked`` is what this write has answered so far,
+        content and answer by id."""
         at = round(self._clock.now(), 3)
         lines: list[dict[str, Any]] = []
         is_over = False
         for place, entry in enumerate(batch.entries):
             known, answer = self._known(entry)
-            if entry.request_id in asked:
-                answer = LedgerUnavailable(f"request {entry.request_id} is asked for twice at once")
+            if not known and entry.request_id in asked:
+                content, answer = asked[entry.request_id]
+                answer = answer if content == entry.content else _other_content(entry)
             elif not known:
                 refusal = batch.unreached if is_over else entry.refusal
                 if refusal is None and entry.ceiling is not None:
@@ -186,7 +190,7 @@ class SpendingLedger:
                 elif refusal is not None:
                     answer = NeverSigned(refusal.why, refusal.said)
                     lines.append(replace(entry, refusal=refusal).line(at))
-            asked.add(entry.request_id)
+            asked.setdefault(entry.request_id, (entry.content, answer))
             is_over = is_over or answer is not None
             batch.answers[place] = answer
         return lines
@@ -197,10 +201,7 @@ class SpendingLedger:
         if content is None:
             return False, None
         if content != entry.content:
-            return True, OtherContent(
-                f"request {entry.request_id} was asked before, for something else: nothing is signed. Somebody has "
-                "changed a row of signing_requests"
-            )
+            return True, _other_content(entry)
         refused = self._counted.refused.get(entry.request_id)
         return True, None if refused is None else NeverSigned(refused[1].why, refused[1].said)
 
@@ -304,6 +305,13 @@ class SpendingLedger:
 
     def _why(self, error: OSError) -> str:
         return f"the signed amount cannot be written to {self.path} ({error.strerror or error}): nothing is signed"
+
+
+def _other_content(entry: Entry) -> OtherContent:
+    return OtherContent(
+        f"request {entry.request_id} was asked before, for something else: nothing is signed. Somebody has "
+        "changed a row of signing_requests"
+    )
 
 
 def _sync_directory(directory: Path) -> None:

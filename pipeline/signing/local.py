@@ -10,6 +10,8 @@ Signatures are deterministic (RFC 6979): the same request gives the same bytes i
 
 from collections.abc import Sequence
 
+from loguru import logger
+
 from pipeline.chains.codec import Codec, NumberedCodec
 from pipeline.chains.errors import BadSignature, InvalidAddress, UndecodableTransaction
 from pipeline.chains.families.codecs import codec_of
@@ -22,6 +24,9 @@ from pipeline.signing.ledger_entries import Entry, Refusal
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, Signed, SigningRequest
 from pipeline.signing.rules import SigningRules
 
+_Made = tuple[UnsignedTransaction, int]
+"""What is signed, and the index of the key."""
+_UNREACHED = Refusal(Never.UNREACHED, "an earlier one of its batch was refused")
 _NONE_BEFORE = Refusal(Never.UNREACHED, "nothing is before it")
 
 
@@ -38,13 +43,15 @@ class LocalSigner:
         return self._keyring.address(family, index)
 
     async def sign(self, requests: Sequence[SigningRequest]) -> list[Answer]:
-        unreached = Refusal(Never.UNREACHED, "an earlier one of its batch was refused")
-        judged = [self._judgement(request) for request in requests]
-        written = await self.rules.write([entry for entry, _ in judged], unreached)
-        return [
-            self._answer(request, made, answer)
-            for request, (_, made), answer in zip(requests, judged, written, strict=True)
-        ]
+        judged, trouble = self._judgements(requests)
+        written = await self.rules.write([entry for entry, _ in judged], _UNREACHED) if judged else []
+        answers: list[Answer] = []
+        for request, (_, made), said in zip(requests, judged, written, strict=False):
+            answers.append(self._answer(request, made, said))
+            if said is None and isinstance(answers[-1], RefusedLater):
+                trouble = f"an earlier one of its batch is not signed: {answers[-1].reason}"
+                break
+        return answers + [RefusedLater(one.request_id, trouble) for one in requests[len(answers) :]]
 
     async def withdraw(self, requests: Sequence[SigningRequest]) -> list[Answer]:
         answers: list[Answer] = []
@@ -54,7 +61,18 @@ class LocalSigner:
             answers.append(self._answer(request, None, written))
         return answers
 
-    def _judgement(self, request: SigningRequest) -> tuple[Entry, tuple[UnsignedTransaction, int] | None]:
+    def _judgements(self, requests: Sequence[SigningRequest]) -> tuple[list[tuple[Entry, _Made | None]], str]:
+        """Up to the first that cannot be judged, and why: nothing is written down of it, nor of what is behind it."""
+        judged: list[tuple[Entry, _Made | None]] = []
+        for request in requests:
+            try:
+                judged.append(self._judgement(request))
+            except Exception as unforeseen:
+                logger.opt(exception=unforeseen).error("request {} cannot be judged", request.request_id)
+                return judged, f"a request cannot be judged: {type(unforeseen).__name__}: {unforeseen}"
+        return judged, ""
+
+    def _judgement(self, request: SigningRequest) -> tuple[Entry, _Made | None]:
         """What is to be written down of a request, and what is signed then; None: it is refused."""
         try:
             unsigned, index, amount = self._judged(request)
@@ -71,7 +89,7 @@ class LocalSigner:
     def _answer(
         self,
         request: SigningRequest,
-        made: tuple[UnsignedTransaction, int] | None,
+        made: _Made | None,
         written: SigningDeferred | NeverSigned | None,
     ) -> Answer:
         if isinstance(written, NeverSigned):

@@ -57,7 +57,7 @@ BEGIN
         WHERE r.chain_id = wanted.chain_id AND r.sender = wanted.sender AND r.state = 'asked' AND r.replaces IS NULL
           AND is_abandoned(r, interval '2 seconds')
           AND NOT EXISTS (SELECT FROM transfers other JOIN transfers own ON own.job_id = other.job_id
-                          WHERE other.bundle_id = r.bundle_id AND own.bundle_id = ANY (wanted.bundle_ids));
+                          WHERE other.bundle_id = r.bundle_id AND own.bundle_id = wanted.bundle_ids[1]);
         reserved := next_nonce(wanted.chain_id, wanted.sender);
 
         IF line.frozen IS NOT NULL THEN

@@ -224,6 +224,15 @@ class TestGivenBack:
     async def nonces(self, connection: Connection) -> list[tuple[Any, ...]]:
         return await rows(connection, "SELECT nonce, state FROM nonces ORDER BY nonce")
 
+    async def test_one_that_was_signed_with_goes_to_nobody_else(
+        self, connection: Connection, tron: Chain, asked: list[int]
+    ) -> None:
+        """Not even before its bytes are kept, in the commit that keeps them."""
+        async with connection.transaction(force_rollback=True):
+            await connection.execute("UPDATE signing_requests SET state = 'signed' WHERE bundle_id = %s", [asked[1]])
+            with pytest.raises(psycopg.DatabaseError, match="a signature with it is asked for, and may have been"):
+                await connection.execute("SELECT give_back_nonce(%s)", [asked[1]])
+
     async def test_the_last_ones_are_handed_out_anew(
         self, connection: Connection, tron: Chain, asked: list[int]
     ) -> None:

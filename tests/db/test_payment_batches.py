@@ -6,11 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from psycopg import OperationalError, sql
 
 from pipeline.devnet.faults import FaultKind
 from pipeline.payments.crashpoints import CrashPoint, arm
 from pipeline.payments.send import first_commit, second_commit
-from pipeline.queue.jobs import Defer, Job, JobType, Outcome, Parked
+from pipeline.payments.send.refusals import StateChanged
+from pipeline.payments.send.second_commit import SecondCommit
+from pipeline.queue.jobs import Defer, Job, JobType, Outcome, Parked, Retry
 from pipeline.signing.errors import SigningRefused
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, SigningRequest
 from tests.chaos.evm_world import EvmDesk, EvmWorld
@@ -175,6 +178,94 @@ class TestRefused:
         await evm.assert_database_equals_chain()
 
 
+class TestPoison:
+    """What only one job brings with it is its own trouble."""
+
+    async def test_what_a_process_left_open_costs_the_batch_nothing(self, evm: EvmWorld, evm_desk: EvmDesk) -> None:
+        await thirsty_wallets(evm)
+        first, *rest = await evm_desk.queue.enqueue_and_claim(GAS, 100)
+        sign = evm_desk.signer.sign
+
+        async def die(requests: Sequence[SigningRequest]) -> list[Answer]:
+            raise RuntimeError("the process dies here")
+
+        evm_desk.signer.sign = die  # type: ignore[method-assign]
+        await evm_desk.run(GAS, [first])
+        evm_desk.signer.sign = sign  # type: ignore[method-assign]
+        await evm.connection.execute("UPDATE job_logs SET run_at = now() + interval '1 hour' WHERE id = %s", [first.id])
+        assert [outcome for _, outcome in await evm_desk.run(GAS, rest)] == [Parked()] * len(rest)
+        await evm_desk.settle()
+        assert len(await evm.paid_gas()) == SEVERAL, "who pays next has sent that one, too"
+
+    async def test_bytes_that_cannot_be_built(self, world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        await thirsty_wallets(world)
+        jobs = await desk.queue.enqueue_and_claim(GAS, 100)
+        place = desk.sender.discipline.place
+
+        def poison(payment: Any, parameters: Any, nonce: Any) -> Any:
+            if payment.receiver == jobs[3].wallet_address:
+                raise ValueError("cannot be built")
+            return place(payment, parameters, nonce)
+
+        monkeypatch.setattr(desk.sender.discipline, "place", poison)
+        await self.assert_only_the_poisoned_fails(desk, jobs)
+
+    async def test_a_row_that_a_constraint_refuses(self, world: World, desk: Desk) -> None:
+        await thirsty_wallets(world)
+        jobs = await desk.queue.enqueue_and_claim(GAS, 100)
+        await world.connection.execute(
+            sql.SQL("ALTER TABLE transfers ADD CONSTRAINT poison CHECK (to_address <> {})").format(
+                jobs[3].wallet_address
+            )
+        )
+        await self.assert_only_the_poisoned_fails(desk, jobs)
+
+    async def assert_only_the_poisoned_fails(self, desk: Desk, jobs: Sequence[Job]) -> None:
+        outcomes = dict(await desk.run(GAS, jobs))
+        assert isinstance(outcomes.pop(jobs[3]), Retry)
+        assert list(outcomes.values()) == [Parked()] * (SEVERAL - 1)
+
+    async def test_an_outage_in_the_second_half_takes_nothing_from_the_first(
+        self, world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await thirsty_wallets(world)
+        jobs = await desk.queue.enqueue_and_claim(GAS, 100)
+        together, calls = SecondCommit._together, [0]
+
+        async def fail(commit: SecondCommit, batch: Any, passage: Any) -> Any:
+            calls[0] += 1
+            if calls[0] == 1:
+                raise StateChanged("one of them is elsewhere")
+            if calls[0] == 3:
+                raise OperationalError("the connection is gone")
+            return await together(commit, batch, passage)
+
+        monkeypatch.setattr(SecondCommit, "_together", fail)
+        outcomes = [outcome for _, outcome in await desk.run(GAS, jobs)]
+        attempts = await world.attempts()
+        assert all(row["last_result"] for row in attempts), "what was kept is sent"
+        assert outcomes.count(Parked()) == len(attempts) == SEVERAL // 2
+
+    async def test_a_payment_that_is_there_already_leaves_no_bundle_behind(self, world: World, desk: Desk) -> None:
+        await thirsty_wallets(world)
+        jobs = await desk.queue.enqueue_and_claim(GAS, 100)
+
+        async def insert() -> None:
+            await world.connection.execute(
+                "INSERT INTO transfers (kind, job_id, chain_id, wallet_id, asset_on_chain_id, from_address, to_address,"
+                " amount, fee_reserved, idempotency_key)"
+                " SELECT 'gas', j.id, j.chain_id, j.wallet_id, %s, %s, j.wallet_address, 5000000, 300000, 'by hand'"
+                " FROM job_logs j WHERE j.id = %s",
+                [world.native_id, world.gas_address, jobs[3].id],
+            )
+
+        desk.provider.before("balances", insert)
+        outcomes = dict(await desk.run(GAS, jobs))
+        assert isinstance(outcomes.pop(jobs[3]), Defer)
+        empty = "SELECT FROM bundles b WHERE NOT EXISTS (SELECT FROM transfers t WHERE t.bundle_id = b.id)"
+        assert await world.rows(empty) == []
+
+
 KILLED_AT = (
     CrashPoint.REQUEST_BEFORE,
     CrashPoint.REQUEST_OPEN,
@@ -220,9 +311,7 @@ class TestKilled:
         for _ in range(3):
             await other_desk.run(GAS)
             await other_desk.replacements().round()
-            await world.connection.execute(
-                "UPDATE chain_transactions SET last_broadcast_at = NULL WHERE state = 'broadcasting'"
-            )
+            await send_again(world)
             await other_desk.settlement.round()  # which sends again what is in no block
             await other_desk.settle()
         assert sorted(one.receiver for one in await world.paid_gas()) == sorted(wallet.address for wallet in wallets)
@@ -293,11 +382,20 @@ def refuse_one(desk: Desk, wallet: Wallet, *, later: bool) -> Any:
     return restore
 
 
+async def send_again(world: World) -> None:
+    """In the next round of the confirmation worker, what is in no block."""
+    await world.connection.execute(
+        "UPDATE chain_transactions SET last_broadcast_at = NULL WHERE state = 'broadcasting'"
+    )
+
+
 async def pay_the_rest(world: EvmWorld, desk: EvmDesk) -> None:
     """Until nothing waits any more: jobs that were deferred, and gaps."""
     for _ in range(8):
         await world.connection.execute("UPDATE job_logs SET run_at = now() WHERE status IN ('pending', 'retrying')")
+        await send_again(world)
         jobs: Sequence[Job] = await desk.queue.enqueue_and_claim(GAS, 100)
         await desk.run(GAS, jobs)
         await desk.replacements().round()
+        await desk.settlement.round()
         await desk.settle()

@@ -543,3 +543,19 @@ async def test_times_of_the_end_are_filled_in(connection: Connection, tron: Chai
     assert await value(connection, ended) is False
     await connection.execute("UPDATE job_logs SET status = 'cancelled'")
     assert await value(connection, ended) is True
+
+
+async def test_a_limit_that_is_lowered_while_a_payment_waits_counts(
+    connection: Connection, database: str, tron: Chain
+) -> None:
+    """Limits are read once nobody else is counted, and not before."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await new_job(connection, wallet)
+    async with second_session(database) as other, second_session(database) as third:
+        async with other.transaction():
+            await other.execute("SELECT lock_gas(%s)", [tron.id])
+            inserting = asyncio.create_task(new_transfer(third, tron, wallet, amount=5 * TRX))
+            await until_blocked(connection, third)
+            await connection.execute("UPDATE chains SET gas_max_per_topup = 4000000, gas_amount = 4000000")
+        with pytest.raises(psycopg.DatabaseError, match="would pass gas_max_per_topup = 4000000"):
+            await inserting

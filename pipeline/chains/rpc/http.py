@@ -206,7 +206,9 @@ class Node:
         place, what = origin(base), what or path
         key = self._next_key()
         if key.bucket is not None:
-            await key.bucket.acquire()
+            # Vendors count the requests of a body one by one.
+            for _ in range(len(body) if isinstance(body, list) else 1):
+                await key.bucket.acquire()
         reply = await self._exchange(key, base, path, what, body, limit)
         if reply.status in _REDIRECTS:
             raise _redirected(place, what, reply)

@@ -29,6 +29,7 @@ SECOND_OPINION_SECONDS = 1.0
 """After the first node has said its price: how long the second is waited for."""
 LONGEST_REST = 60.0
 """Seconds that a node which failed, or gave a false answer, is asked after the others."""
+_MOST_DOUBLINGS = 16
 TROUBLE_SHOWN_SECONDS = 600.0
 """How long a node's last failure is shown."""
 
@@ -202,7 +203,7 @@ class Nodes(Generic[N]):
     def failed(self, node: N, failure: NodeFailure) -> None:
         """Deprioritise a failing node, with exponential back-off."""
         node.failures += 1
-        node.resting_until = self._clock.monotonic() + min(2.0 ** (node.failures - 1), LONGEST_REST)
+        node.resting_until = self._clock.monotonic() + min(2.0 ** min(node.failures - 1, _MOST_DOUBLINGS), LONGEST_REST)
         self._note(node, failure)
 
     def succeeded(self, node: N) -> None:

@@ -1,6 +1,6 @@
 """The payments of a chain through both commits, in batches: what asks while a batch is under way forms the next one.
 
-    count      how many transactions of each sender a node shows (EVM)
+    count      how many transactions its sender has, by a node: each by itself, before its batch (EVM)
     ask        first commit
     sign       the signer is asked, with no transaction open
     keep       second commit
@@ -10,18 +10,23 @@ A job whose payments are refused somewhere learns it at its own place; the other
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
+import psycopg
 from loguru import logger
 
 from pipeline.batches import Batches
-from pipeline.chains.errors import ChainError
+from pipeline.chains.kinds import Kind
 from pipeline.payments.discipline.discipline import Discipline
 from pipeline.payments.send.asks import JobAsks
-from pipeline.payments.send.first_commit import FirstCommit
-from pipeline.payments.send.refusals import StepRefused, UnknownTransactions
+from pipeline.payments.send.first_commit import FirstCommit, Opened
+from pipeline.payments.send.refusals import StepRefused, UnfinishedNonce, UnknownTransactions
 from pipeline.payments.send.signatures import Answered, Signable, Signatures
 from pipeline.payments.send.store import TransferStore
+from pipeline.signing.errors import SigningDeferred
 
+_TURNS = 3
+"""To reserve a nonce after what others have left behind is finished."""
 MOST_JOBS = 100
 """Of one batch: the locks of its senders, and of the chain's gas, are held for some 10 to 30 ms."""
 
@@ -37,57 +42,77 @@ class BothCommits:
         self._discipline = discipline
         self._signatures = signatures
         self._first = FirstCommit(store.pool)
+        self._counting: dict[str, asyncio.Task[int | None]] = {}
         self._batches = Batches(self._run, MOST_JOBS)
 
     async def make(self, asks: JobAsks) -> Answered:
-        """Have a job's payments signed and kept; nothing is sent yet. Raises StepRefused, what the provider raises, and
-        psycopg.Error."""
-        return await self._batches.add(asks)
-
-    async def _run(self, batch: Sequence[JobAsks]) -> list[Answered | Exception]:
-        counted, answers = await self._count(batch)
-        going = [one for one in batch if one not in answers]
-        opened = await self._first.make(going, counted) if going else []
-        to_sign: dict[JobAsks, Signable] = {}
-        for one, result in zip(going, opened, strict=True):
-            if isinstance(result, UnknownTransactions):
-                await self._have_reconciled(one, (counted or {})[one.sender])
-            if isinstance(result, Exception):
-                answers[one] = result
-            else:
-                to_sign[one] = Signable(result, one.job, one.not_sent)
-        signed = await self._signatures.obtain(list(to_sign.values())) if to_sign else []
-        answers |= dict(zip(to_sign, signed, strict=True))
-        return [answers[one] for one in batch]
-
-    async def _count(
-        self, batch: Sequence[JobAsks]
-    ) -> tuple[Mapping[str, int] | None, dict[JobAsks, Answered | Exception]]:
-        """Before the first commit begins: all that a node shows was recorded then. None: nothing is counted here."""
-        senders = list(dict.fromkeys(one.sender for one in batch))
-        counts = await asyncio.gather(*map(self._counted, senders), return_exceptions=True)
-        troubles: dict[str, Exception] = {}
-        counted: dict[str, int] = {}
-        for sender, count in zip(senders, counts, strict=True):
-            if isinstance(count, ChainError):
-                troubles[sender] = count
-            elif isinstance(count, BaseException):
-                raise count
-            elif count is not None:
-                counted[sender] = count
-        answers: dict[JobAsks, Answered | Exception] = {
-            one: troubles[one.sender] for one in batch if one.sender in troubles
-        }
-        return (counted if counted else None), answers
+        """Have a job's payments signed and kept; nothing is sent yet. Raises StepRefused, SigningDeferred, what the
+        provider raises, and psycopg.Error."""
+        # Before the first commit begins: all of ours that a node shows was recorded then.
+        return await self._batches.add((asks, await self._counted(asks.sender)))
 
     async def _counted(self, sender: str) -> int | None:
+        """Who asks while a sender is being counted shares it."""
+        counting = self._counting.get(sender)
+        if counting is None:
+            counting = self._counting[sender] = asyncio.create_task(self._count(sender))
+            counting.add_done_callback(lambda _: self._counting.pop(sender, None))
+        return await asyncio.shield(counting)
+
+    async def _count(self, sender: str) -> int | None:
         async with self._node_slots:
             return await self._discipline.counted(sender)
+
+    async def _run(self, batch: Sequence[tuple[JobAsks, int | None]]) -> list[Answered | Exception]:
+        counts: dict[str, int] = {}
+        for one, count in batch:
+            if count is not None:
+                counts[one.sender] = max(count, counts.get(one.sender, 0))
+        opened = await self._opened([one for one, _ in batch], counts or None)
+        to_sign = {
+            one: Signable(result, one.job, one.not_sent)
+            for one, result in opened.items()
+            if not isinstance(result, Exception)
+        }
+        signed = await self._signatures.obtain(list(to_sign.values())) if to_sign else []
+        answers: dict[JobAsks, Answered | Exception] = {
+            one: result for one, result in opened.items() if isinstance(result, Exception)
+        }
+        answers |= dict(zip(to_sign, signed, strict=True))
+        for one, answer in answers.items():
+            if isinstance(answer, UnknownTransactions):
+                await self._have_reconciled(one, counts[one.sender])
+        return [answers[one] for one, _ in batch]
+
+    async def _opened(
+        self, jobs: Sequence[JobAsks], counted: Mapping[str, int] | None
+    ) -> dict[JobAsks, Opened | Exception]:
+        """What the first commit answers. Whoever pays next finishes a nonce that is reserved and not signed, with the
+        intent that stands in its row; its process may have died."""
+        opened = dict(zip(jobs, await self._first.make(jobs, counted), strict=True))
+        for _ in range(_TURNS - 1):
+            behind = [one for one, result in opened.items() if isinstance(result, UnfinishedNonce)]
+            if not behind:
+                break
+            for sender, group in groupby(sorted(behind, key=lambda one: one.sender), key=lambda one: one.sender):
+                waiting = list(group)
+                refusal = await self._finish_open(waiting[0], sender)
+                if refusal is not None:
+                    opened |= dict.fromkeys(waiting, refusal)
+                    behind = [one for one in behind if one not in waiting]
+            opened |= dict(zip(behind, await self._first.make(behind, counted), strict=True)) if behind else {}
+        return opened
+
+    async def _finish_open(self, first: JobAsks, sender: str) -> SigningDeferred | None:
+        """Why what a sender has left open is not signed; None: it is finished."""
+        kinds = (first.asks[0].kind, Kind.GAP)
+        _, later = await self._signatures.finish_open(first.job.chain_id, kinds, sender)
+        return SigningDeferred(later[0].reason) if later else None
 
     async def _have_reconciled(self, one: JobAsks, counted: int) -> None:
         """What is found may be these very payments: the confirmation worker has to see that they are wanted."""
         try:
             await self._first.write_intents(one)
-        except StepRefused as refused:
-            logger.debug("{}: {}", one.job, refused)
-        await self._store.request_reconciliation(one.job.chain_id, one.sender, counted)
+            await self._store.request_reconciliation(one.job.chain_id, one.sender, counted)
+        except (StepRefused, psycopg.Error) as trouble:
+            logger.debug("{}: {}", one.job, trouble)

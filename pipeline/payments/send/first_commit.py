@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 from loguru import logger
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from pipeline.db.errors import refused_by_guard
 from pipeline.db.rows import fetch
 from pipeline.payments.crashpoints import CrashPoint, crash_here
 from pipeline.payments.requests import OpenRequest
@@ -22,11 +20,12 @@ from pipeline.payments.send.asks import Ask, JobAsks
 from pipeline.payments.send.gas_funds import GasAsked
 from pipeline.payments.send.refusals import (
     GasFundsShort,
+    PayerFrozen,
     SenderStuck,
     StateChanged,
-    StepRefused,
     UnfinishedNonce,
     UnknownTransactions,
+    is_outage,
     refusals,
 )
 from pipeline.payments.send.request_rows import ToSign, insert_requests
@@ -35,7 +34,7 @@ from pipeline.payments.send.store import lost_leases
 Opened = list[OpenRequest]
 """What may be signed for a job, in the order in which it was asked for."""
 
-_OF_A_SENDER = (UnknownTransactions, UnfinishedNonce, SenderStuck)
+_OF_A_SENDER = (UnknownTransactions, UnfinishedNonce, SenderStuck, PayerFrozen)
 """Refusals of whatever the sender pays."""
 
 
@@ -52,13 +51,13 @@ class FirstCommit:
         before the one that is refused.
 
         ``counted`` is how many transactions of each sender a node showed before, in blocks or in its pool; None: they
-        are not numbered. Raises psycopg.Error."""
+        are not numbered. Raises nothing: an outage is the answer of those that it met."""
         try:
             with refusals():
                 return await self._together(batch, counted)
-        except (StepRefused, psycopg.Error) as refused:
-            if not isinstance(refused, StepRefused) and not refused_by_guard(refused):
-                raise
+        except Exception as refused:
+            if is_outage(refused):
+                return [refused] * len(batch)
             if isinstance(refused, _OF_A_SENDER) and len({one.sender for one in batch}) == 1:
                 return [refused] * len(batch)
             parts = _parts(batch, refused)
@@ -138,14 +137,19 @@ def _parts(batch: Sequence[JobAsks], refused: Exception) -> list[Sequence[JobAsk
 async def _check_gas_funds(
     conn: AsyncConnection[Any], going: Sequence[JobAsks], answers: dict[JobAsks, Opened | Exception]
 ) -> None:
-    wanted = [(one, ask.payment, ask.gas_funds) for one in going for ask in one.asks if ask.gas_funds is not None]
+    wanted = [
+        (one, ask.payment, ask.gas_funds, ask.transfer_id)
+        for one in going
+        for ask in one.asks
+        if ask.gas_funds is not None
+    ]
     if not wanted:
         return
     chain_id = wanted[0][0].job.chain_id
-    asked = await GasAsked.read(conn, chain_id, [(payment, funds) for _, payment, funds in wanted])
-    for one, payment, funds in wanted:
+    asked = await GasAsked.read(conn, chain_id, [(payment, funds) for _, payment, funds, _ in wanted])
+    for one, payment, funds, transfer_id in wanted:
         try:
-            asked.ask(payment, funds)
+            asked.ask(payment, funds, is_known=transfer_id is not None)
         except GasFundsShort as short:
             if len(one.asks) > 1:
                 raise

@@ -63,11 +63,13 @@ class GasAsked:
             since[newest] = _Asked(parse_raw(row["amount"]), row["payments"])
         return cls(since)
 
-    def ask(self, payment: Payment, funds: GasFunds) -> None:
-        """Raises GasFundsShort, and then the payment is not counted."""
+    def ask(self, payment: Payment, funds: GasFunds, *, is_known: bool) -> None:
+        """``is_known``: it stands in a row already, and others' funds are without it. Raises GasFundsShort, and then
+        the payment is not counted."""
         since = self._since[funds.newest]
         asked = since.amount + self._now.amount
         available = funds.available - asked - (since.payments + self._now.payments) * funds.fee
         if payment.amount + funds.fee > available:
             raise GasFundsShort(funds.short(available))
-        self._now = _Asked(self._now.amount + payment.amount, self._now.payments + 1)
+        if not is_known:
+            self._now = _Asked(self._now.amount + payment.amount, self._now.payments + 1)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from psycopg import errors
 
+from pipeline.db.errors import DATABASE_GONE, refused_by_guard
+
 
 class StepRefused(Exception):
     """The database did not let a step happen; nothing changed."""
@@ -61,6 +63,15 @@ class SenderFrozen(StepRefused):
     """A sender made a transaction that is no payment of ours: it pays nothing and gets no gas until it is released."""
 
 
+class PayerFrozen(SenderFrozen):
+    """Whatever it is asked to pay: it is the sender itself, and not a wallet that gets gas."""
+
+
+def is_outage(trouble: Exception) -> bool:
+    """Whether the database was not there for a step, and no rule refused it."""
+    return isinstance(trouble, DATABASE_GONE) and not isinstance(trouble, StepRefused) and not refused_by_guard(trouble)
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Around a commit: what the database refuses by a rule of ours is raised as StepRefused."""
@@ -83,7 +94,9 @@ def _refusal(error: errors.DatabaseError) -> StepRefused | None:
             return BudgetExhausted(message)
         case "FP005":  # sql/functions/nonces: beyond what is recorded
             return UnknownTransactions(message)
-        case "FP006" | "FP012":  # sql/functions/nonces: frozen; triggers/gas_for_frozen_wallets: gas for one that is
+        case "FP006":  # sql/functions/nonces: frozen
+            return PayerFrozen(message)
+        case "FP012":  # triggers/gas_for_frozen_wallets: gas for one that is
             return SenderFrozen(message)
         case "FP007":  # triggers/money_enters: a refused signature
             return MayStillLand(message)

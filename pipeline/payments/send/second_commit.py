@@ -8,17 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from pipeline.chains.values import SignedTransaction
-from pipeline.db.errors import refused_by_guard
 from pipeline.db.rows import fetch
 from pipeline.payments.crashpoints import FIRST, Passage, crash_here
 from pipeline.payments.requests import OpenRequest
-from pipeline.payments.send.refusals import StateChanged, StepRefused
+from pipeline.payments.send.refusals import StateChanged, is_outage
 from pipeline.payments.send.store import lost_leases
 from pipeline.queue.jobs import Job
 
@@ -59,16 +57,14 @@ class SecondCommit:
 
     async def make(self, batch: Sequence[HandOver], passage: Passage = FIRST) -> list[list[Ready] | Exception]:
         """For each what may be sent now, or why not: LeaseLost, StateChanged (somebody else has kept or refused one of
-        its requests), or what a guard refuses. Raises psycopg.Error."""
+        its requests), or what a guard refuses. Raises nothing: an outage is the answer of those that it met."""
         if not batch:
             return []
         try:
             return await self._together(batch, passage)
-        except (StepRefused, psycopg.Error) as refused:
-            if not isinstance(refused, StepRefused) and not refused_by_guard(refused):
-                raise
-            if len(batch) == 1:
-                return [refused]
+        except Exception as refused:
+            if len(batch) == 1 or is_outage(refused):
+                return [refused] * len(batch)
             middle = len(batch) // 2
             return await self.make(batch[:middle], passage) + await self.make(batch[middle:], passage)
 

@@ -27,7 +27,6 @@ from pipeline.payments.send.asks import Ask, JobAsks, Place
 from pipeline.payments.send.both_commits import BothCommits
 from pipeline.payments.send.claimed import Claimed, Order, Orders
 from pipeline.payments.send.fee_alarm import FeeAlarm
-from pipeline.payments.send.refusals import UnfinishedNonce
 from pipeline.payments.send.signatures import Answered, Signatures
 from pipeline.payments.send.store import TransferStore
 from pipeline.payments.terms import Terms
@@ -45,8 +44,6 @@ LEAST_AT_ONCE = 4
 SECONDS_OF_CALLS = 4.0
 """At a node that limits its rate: so many seconds' calls are payments under way at once, each of 4 or 5 calls."""
 NODE_CALLS_AT_ONCE = 32
-_TURNS = 3
-"""To reserve a nonce after what others have left behind is finished."""
 
 
 class Sender:
@@ -131,7 +128,7 @@ class Sender:
         claimed = orders.payments[0].claimed
         asks = await self._asks(orders, terms)
         await self._give_up_others(claimed, orders)
-        return await self._sent(await self._commit(JobAsks(claimed.job, asks, orders.not_sent)))
+        return await self._sent(await self._commits.make(JobAsks(claimed.job, asks, orders.not_sent)))
 
     async def give_up(self, claimed: Claimed, reason: str) -> None:
         """Reject the payments of this job that nobody is asked to sign. Raises StepRefused."""
@@ -147,18 +144,6 @@ class Sender:
         signing_index(kind, payment, authority)
         own = self.provider.codec.cost_of(unsigned.raw)
         self.rules.allow(payment, Cost(max(own.fee, unsigned.fee_cap), own.gas))
-
-    async def _commit(self, asks: JobAsks) -> Answered:
-        for _ in range(_TURNS - 1):
-            try:
-                return await self._commits.make(asks)
-            except UnfinishedNonce:
-                # Whoever pays next finishes it, with the intent that stands in its row; its process may have died.
-                kinds = (asks.asks[0].kind, Kind.GAP)
-                _, later = await self.signatures.finish_open(asks.job.chain_id, kinds, asks.sender)
-                if later:
-                    raise SigningDeferred(later[0].reason) from None
-        return await self._commits.make(asks)
 
     async def _sent(self, answered: Answered) -> Outcome:
         """Send what is kept. Raises SigningDeferred, SigningRefused where nothing is."""

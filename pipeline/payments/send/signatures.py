@@ -16,7 +16,7 @@ from pipeline.chains.errors import BadSignature, UndecodableTransaction
 from pipeline.chains.kinds import Kind
 from pipeline.chains.provider import Provider
 from pipeline.chains.values import SignedTransaction
-from pipeline.db.errors import refused_by_guard
+from pipeline.db.errors import DATABASE_GONE, refused_by_guard
 from pipeline.payments.broadcast import in_short, send_bytes, short
 from pipeline.payments.crashpoints import FIRST, GAP, REPLACEMENT, CrashPoint, Passage, crash_here
 from pipeline.payments.requests import OpenRequest
@@ -68,18 +68,27 @@ class Signatures:
 
     async def obtain(self, batch: Sequence[Signable]) -> list[Answered | Exception]:
         """Have all signed and kept, as far as it goes, and refusals written down; nothing is sent yet. What became of
-        each, or its trouble: LeaseLost, StateChanged, what a guard refuses. Raises psycopg.Error."""
+        each, or its trouble: LeaseLost, StateChanged, what a guard refuses, an outage."""
         asked = [[(one, request) for request in one.requests] for one in batch]
         if any(request.is_numbered for one in batch for request in one.requests):
             # Of one sender the nonces follow each other: what is behind one that is refused is not signed.
             everything = sorted((pair for pairs in asked for pair in pairs), key=lambda pair: pair[1].payment.sender)
             asked = [list(pairs) for _, pairs in groupby(everything, key=lambda pair: pair[1].payment.sender)]
         answers: dict[Signable, list[tuple[OpenRequest, Answer]]] = {one: [] for one in batch}
-        said = await asyncio.gather(*(self._sign([request for _, request in pairs]) for pairs in asked))
+        said = await asyncio.gather(
+            *(self._sign([request for _, request in pairs]) for pairs in asked), return_exceptions=True
+        )
+        troubles: dict[Signable, Exception] = {}
         for pairs, told in zip(asked, said, strict=True):
+            if isinstance(told, Exception):
+                troubles |= dict.fromkeys((one for one, _ in pairs), told)
+                continue
+            if isinstance(told, BaseException):
+                raise told
             for (one, request), answer in zip(pairs, told, strict=True):
                 answers[one].append((request, answer))
-        return await self._book(answers)
+        booked = await self._book(answers)
+        return [troubles.get(one, result) for one, result in zip(batch, booked, strict=True)]
 
     async def obtain_one(self, request: OpenRequest) -> Answered:
         """The same for one that is nobody's attempt. Raises StateChanged, psycopg.Error."""
@@ -182,9 +191,7 @@ class Signatures:
         try:
             if await self.requests.refuse(request, never.reason, reject=reject, job=one.job):
                 logger.warning("transfer {} was not signed: {}", request.transfer, never.reason)
-        except (LeaseLost, DatabaseTrouble) as trouble:
-            if not isinstance(trouble, LeaseLost) and not refused_by_guard(trouble):
-                raise
+        except (LeaseLost, *DATABASE_GONE, DatabaseTrouble) as trouble:
             booked[one] = trouble
         if not isinstance(booked[one], Exception):
             _of(booked, one).never.insert(0, never)

@@ -1,5 +1,6 @@
 """A network's rules at the moment of a signature: contract, gas, fee, and one signature for what was counted."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,11 @@ async def test_a_batch_is_counted_up_to_the_first_that_may_not_be_signed(rules: 
 
 
 BATCH = (("r1", 2_000), ("r2", 2_001), ("r3", 1), ("before", 1_000), ("r4", 1))
+
+
+async def test_what_is_asked_for_twice_at_once_has_one_answer(rules: SigningRules) -> None:
+    batch = [rules.entry(name, "content", amount, of_gas_wallet=True) for name, amount in BATCH[:1]]
+    batch += [rules.entry(name, "content", 1, of_gas_wallet=True) for name in ("r2", "r3")]
+    alone, together = await asyncio.gather(rules.write(batch[:1], NEVER), rules.write(batch, NEVER))
+    assert (alone, together) == ([None], [None, None, None])
+    assert rules._ledger.spent(ceiling_of(rules.policy, GAS_WALLET).of) == 2_002

@@ -33,6 +33,8 @@ _LARGE = frozenset(
     }
 )
 """Methods whose answers grow with a block."""
+_ALONE = _LARGE | {"eth_sendRawTransaction"}
+"""Methods that share no body: with many others a slow one of them would take a payment's reply away."""
 
 
 class EvmNode(Node):
@@ -62,7 +64,7 @@ class EvmNode(Node):
     async def call(self, method: str, *params: Any) -> Any:
         """The ``result`` of one request, as JSON has it."""
         try:
-            if method in _LARGE:
+            if method in _ALONE:
                 return await self.batches.call(method, params)
             return wanted((await self.batches.join([(method, params)]))[0])
         except RateLimited as limited:
@@ -77,7 +79,7 @@ class EvmNode(Node):
         the answer as a whole is unusable.
         """
         try:
-            if any(method in _LARGE for method, _ in requests):
+            if any(method in _ALONE for method, _ in requests):
                 return await self.batches.ask(requests)
             return await self.batches.join(requests)
         except RateLimited as limited:

@@ -18,6 +18,10 @@ SELECT a.kind, j.id, j.chain_id, j.wallet_id, a.asset_id, a.sender, a.receiver, 
                coalesce(bool_or(t.state = 'final'), false) AS is_paid
           FROM transfers t WHERE t.job_id = j.id AND t.asset_on_chain_id = a.asset_id) done
  WHERE NOT done.is_paid
+   -- Else the bundle that it gets would be left behind empty; the conflict is for those of this very moment.
+   AND NOT EXISTS (SELECT FROM transfers live
+                    WHERE live.wallet_id = j.wallet_id AND live.asset_on_chain_id = a.asset_id AND live.kind = a.kind
+                      AND live.state NOT IN ('final', 'reverted', 'rejected') AND NOT live.found_on_chain)
  ORDER BY a.place
     ON CONFLICT (wallet_id, asset_on_chain_id, kind) WHERE state NOT IN ('final', 'reverted', 'rejected') AND NOT found_on_chain
     DO NOTHING
