@@ -19,7 +19,7 @@ from pipeline.chains.provider import Capabilities
 from pipeline.chains.rpc.answers import MAX_COUNT, MalformedAnswer, quantity
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
-from pipeline.chains.rpc.kept import Kept
+from pipeline.chains.rpc.kept_answers import KeptAnswers
 from pipeline.chains.rpc.nodes import PATIENCE, Nodes
 from pipeline.chains.rpc.receipts import find_gaps
 from pipeline.chains.values import (
@@ -101,7 +101,7 @@ class EvmProvider:
         self._fees = EvmFees(chain, policy, clock, self._nodes)
         self._l1_fees = L1Fees(chain, chain_id, policy, clock)
         self._block_seconds = block_seconds
-        self._final_block = Kept[None, BlockRef](clock, FINAL_HEIGHT_KEPT_SECONDS)
+        self._final_block = KeptAnswers[None, BlockRef](clock, FINAL_HEIGHT_KEPT_SECONDS)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -9,7 +9,7 @@ from pipeline.chains.fees import Fee, TronFee, TronParameters
 from pipeline.chains.provider import Capabilities
 from pipeline.chains.rpc.broadcast import broadcast
 from pipeline.chains.rpc.http import Clock, NodeConfig
-from pipeline.chains.rpc.kept import Kept
+from pipeline.chains.rpc.kept_answers import KeptAnswers
 from pipeline.chains.rpc.nodes import PATIENCE, Nodes
 from pipeline.chains.rpc.receipts import find_gaps
 from pipeline.chains.tron.codec import address
@@ -75,7 +75,7 @@ class TronProvider:
         self.codec = TronCodec(assets)
         self._balances = balances.reader(self._nodes)
         self._fees = TronFees(clock, self._nodes, shared_seconds)
-        self._references = Kept[None, tuple[BlockRef, BlockRef, Prices]](clock, shared_seconds)
+        self._references = KeptAnswers[None, tuple[BlockRef, BlockRef, Prices]](clock, shared_seconds)
         self._death_margin = death_margin
 
     @property

@@ -12,7 +12,7 @@ from pipeline.chains.errors import InsufficientFunds
 from pipeline.chains.fees import TronFee
 from pipeline.chains.rpc.answers import field, sequence, whole
 from pipeline.chains.rpc.http import Clock
-from pipeline.chains.rpc.kept import Kept
+from pipeline.chains.rpc.kept_answers import KeptAnswers
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.chains.tron.codec import address
 from pipeline.chains.tron.codec.size import transaction_bytes
@@ -71,11 +71,11 @@ class TronFees:
 
     def __init__(self, clock: Clock, nodes: Nodes[TronNode], account_kept_seconds: float) -> None:
         self._nodes = nodes
-        self._prices = Kept[None, Prices](clock, PRICES_KEPT_SECONDS)
-        self._contracts = Kept[tuple[TronNode, str], ContractEnergy | None](clock, PRICES_KEPT_SECONDS)
+        self._prices = KeptAnswers[None, Prices](clock, PRICES_KEPT_SECONDS)
+        self._contracts = KeptAnswers[tuple[TronNode, str], ContractEnergy | None](clock, PRICES_KEPT_SECONDS)
         """Tokens in their maintenance period."""
-        self._accounts = Kept[tuple[TronNode, str], TronAccount](clock, account_kept_seconds)
-        self._resources = Kept[tuple[TronNode, str], Any](clock, account_kept_seconds)
+        self._accounts = KeptAnswers[tuple[TronNode, str], TronAccount](clock, account_kept_seconds)
+        self._resources = KeptAnswers[tuple[TronNode, str], Any](clock, account_kept_seconds)
         """Both by node, so that all of an estimate is answered by one."""
 
     async def prices(self) -> Prices:

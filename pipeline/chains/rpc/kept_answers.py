@@ -13,7 +13,7 @@ _MOST = 4_096
 """Answers kept at once; the oldest go first."""
 
 
-class Kept(Generic[Key, Value]):
+class KeptAnswers(Generic[Key, Value]):
     """Answers by key, each ``seconds`` old at the most. Who asks while one is being read shares it, its error, too."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
