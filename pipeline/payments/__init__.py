@@ -29,8 +29,11 @@ Between the two commits a signature may exist, whatever became of the process th
   signed for it and nothing will be. Its nonce is then given back where it is the last one, else filled by a gap. Until
   that nonce is settled, or what was asked for has expired, its wallet's next payment of that asset waits;
 - a refusal for now (ceiling, disk) leaves everything as it is and uses up no retry;
-- a batch is signed up to the first refusal. What was not reached is never signed under its request; its intents are
-  asked for anew, with new requests.
+- what a sender numbers is signed up to the first refusal. What was not reached is never signed under its request; its
+  intents are asked for anew, with new requests.
+
+What asks at one moment goes through both commits together, in a batch; each of them is still a payment of its own. What
+the database refuses of several is asked for again in halves, until it names the one that it is about.
 
 One transaction carries the payments of a bundle: attempts, nonces and requests belong to bundles, which have one chain
 and one sender.
