@@ -98,6 +98,7 @@ class ChainSync(ChainWork):
         self._store = BalanceStore(runtime.pool, row.id)
         self._pages = PageStore(runtime.pool, row.id)
         self._claims = 0
+        self._releasing: set[asyncio.Task[None]] = set()
         self._unanswered = 0
         self._next_bound = 0.0
         logs = provider.capabilities.logs
@@ -143,9 +144,11 @@ class ChainSync(ChainWork):
                     done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                     failure = next(filter(None, (task.result() for task in done)), failure)
         finally:
+            # Each begins first: one that is cancelled before would not give back what was claimed for it.
+            await asyncio.sleep(0)
             for task in under_way:
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(*under_way, *self._releasing, return_exceptions=True)
 
     async def _next_reading(self, size: int) -> Reading | None:
         """Up to ``size`` balances that are due by themselves; where there are none, a page that is due."""
@@ -167,20 +170,26 @@ class ChainSync(ChainWork):
         """Read and store one batch. Where no node answers: give it back, and what they said."""
         try:
             balances = await self.provider.balances(reading.queries, Finality.FINAL) if reading.queries else []
+            self._unanswered = 0
+            batch = await self._runtime.persist("storing balances", lambda: reading.store(self.row.name, balances))
         except ChainError as error:
             await self._release(reading, self._retry_seconds(), reason(error))
             return error
         except BaseException:  # cancelled at the end of the grace, or a fault: others may have them at once
             await self._release(reading, 0.0, None)
             raise
-        self._unanswered = 0
-        batch = await self._runtime.persist("storing balances", lambda: reading.store(self.row.name, balances))
         await self._report(batch)
         self._observe(batch)
         return None
 
     async def _release(self, reading: Reading, retry_seconds: float, error: str | None) -> None:
-        """Unlock what was not read. Where that fails too, the lock expires by itself."""
+        """Unlock what was not stored, whoever gives up waiting. Where that fails too, the lock expires by itself."""
+        releasing = asyncio.create_task(self._unlock(reading, retry_seconds, error))
+        self._releasing.add(releasing)
+        releasing.add_done_callback(self._releasing.discard)
+        await asyncio.shield(releasing)
+
+    async def _unlock(self, reading: Reading, retry_seconds: float, error: str | None) -> None:
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
                 await reading.release(retry_seconds, error)
