@@ -143,6 +143,10 @@ class ChainSync(ChainWork):
                 if not more or len(under_way) == BATCHES_AT_ONCE:
                     done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                     failure = next(filter(None, (task.result() for task in done)), failure)
+        except Exception:  # of one batch: the others are stored all the same
+            if under_way:
+                await asyncio.wait(under_way)
+            raise
         finally:
             # Each begins first: one that is cancelled before would not give back what was claimed for it.
             await asyncio.sleep(0)
