@@ -142,6 +142,9 @@ class ChainSync(ChainWork):
                     return failure
                 if not more or len(under_way) == BATCHES_AT_ONCE:
                     done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    troubles = [trouble for task in done if (trouble := task.exception()) is not None]
+                    if troubles:
+                        raise troubles[0]
                     failure = next(filter(None, (task.result() for task in done)), failure)
         except Exception:  # of one batch: the others are stored all the same
             if under_way:
