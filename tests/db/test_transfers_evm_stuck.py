@@ -399,7 +399,7 @@ class TestGuards:
             ("sender", "id", "1", "NULL", "FP004"),
             ("sender", "NULL", "nonce", "NULL", "FP004"),
             ("sender", "NULL", "NULL", "now()", "FP004"),
-            ("'0xThief'", "id", "nonce", "NULL", "FP004"),
+            ("'0xThief'", "id", "nonce", "NULL", "23503"),  # the bundle's sender is another
         ):
             with pytest.raises(psycopg.errors.DatabaseError) as refused:
                 await evm.connection.execute(

@@ -97,7 +97,7 @@ async def test_updated_at_is_kept_on_every_table_that_has_it(connection: Connect
         "SELECT tgrelid::regclass::text FROM pg_trigger"
         " WHERE tgname = 'updated_at' AND NOT tgisinternal AND tgenabled = 'O'",
     )
-    by_others = [("wallets",), ("signing_requests",)]  # triggers/flag_times.sql, triggers/money_immutable.sql
+    by_others = [("wallets",), ("signing_requests",), ("job_logs",)]  # triggers/flag_times, money_immutable, job_rows
     assert sorted(tables) == sorted([*triggers, *by_others])
     before = await value(connection, "SELECT updated_at FROM chains")
     await connection.execute("UPDATE chains SET block_time = '4 seconds'")
