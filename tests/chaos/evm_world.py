@@ -156,7 +156,8 @@ class EvmWorld(World):
             "DELETE FROM senders; DELETE FROM transfers; DELETE FROM bundles;"
             "DELETE FROM gas_spending; DELETE FROM chain_cursors;"
             "UPDATE job_logs SET status = 'retrying', queued = true, awaiting_chain = false, leased_by = NULL, "
-            "completed_at = NULL, run_at = now() WHERE status IN ('active', 'completed'); SET session_replication_role = origin"
+            "completed_at = NULL, run_at = now() WHERE status IN ('active', 'completed');"
+            "SET session_replication_role = origin"
         )
 
     async def payments(self) -> list[DevnetTransfer]:

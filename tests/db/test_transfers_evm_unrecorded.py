@@ -293,7 +293,8 @@ class TestRefusedSignatures:
             "UPDATE signing_requests SET state = 'refused', refusal = 'never signed' WHERE nonce = 1;"
             "UPDATE transfers SET state = 'rejected', settled_at = now() WHERE state = 'broadcasting';"
             "UPDATE nonces SET state = 'void', bundle_id = NULL WHERE nonce = 1;"
-            "UPDATE job_logs SET status = 'retrying', queued = true, awaiting_chain = false, run_at = now() WHERE status = 'active';"
+            "UPDATE job_logs SET status = 'retrying', queued = true, awaiting_chain = false, run_at = now()"
+            " WHERE status = 'active';"
             "SET session_replication_role = origin"
         )
         (reason,) = reasons(await evm_desk.run(GAS))
