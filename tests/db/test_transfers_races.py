@@ -330,7 +330,7 @@ class TestOperators:
         """Make a parked job claimable, as somebody could who switches the triggers off."""
         await world.connection.execute(
             "SET session_replication_role = replica; "
-            "UPDATE job_logs SET status = 'pending', awaiting_chain = false, run_at = now(); "
+            "UPDATE job_logs SET status = 'pending', queued = true, awaiting_chain = false, run_at = now(); "
             "SET session_replication_role = origin"
         )
 

@@ -307,14 +307,14 @@ class TestDatabaseGone:
     async def test_at_the_commit_of_broadcasting(self, world: World, desk: Desk, thirsty: Wallet) -> None:
         """Whether it was committed is unknown to the worker: it does not send. If it was, the bytes are sent by
         the confirmation worker."""
-        store = desk.sender.signatures.requests
-        keep = store.keep
+        commit = desk.sender.signatures._second
+        together = commit._together
 
         async def commit_and_lose_the_answer(*arguments: Any) -> NoReturn:
-            await keep(*arguments)
+            await together(*arguments)
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-        store.keep = commit_and_lose_the_answer  # type: ignore[method-assign]
+        commit._together = commit_and_lose_the_answer  # type: ignore[method-assign]
         ((_, outcome),) = await desk.run(GAS)
         assert isinstance(outcome, Defer)
         assert (await world.devnet.status()).pending == ()
