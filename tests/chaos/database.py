@@ -140,7 +140,7 @@ def allow_network(data: Path, network: str) -> None:
 
 def prepare(dsn: str, *, lazy_commits: bool) -> None:
     """Logins, privileges and the history of jobs in a migrated database."""
-    history = (Path(__file__).parent / "job_history.sql").read_text(encoding="utf-8")
+    history = (Path(__file__).parent / "job_trail.sql").read_text(encoding="utf-8")
     with psycopg.connect(dsn, autocommit=True) as admin:
         for kind, role in LOGINS.items():
             login = login_of(kind)

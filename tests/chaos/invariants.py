@@ -172,7 +172,7 @@ async def judge_queue(psql: Psql) -> Verdict:
         psql,
         "job {job} is gone: its last status was {status}",
         """
-        SELECT DISTINCT ON (h.job) h.job, h.status FROM job_history h
+        SELECT DISTINCT ON (h.job) h.job, h.status FROM job_trail h
         WHERE NOT EXISTS (SELECT FROM job_logs j WHERE j.id = h.job) ORDER BY h.job, h.place DESC
         """,
     )
@@ -189,7 +189,7 @@ async def judge_queue(psql: Psql) -> Verdict:
         "job {job} ended as {was} and became {became} afterwards",
         """
         SELECT job, status AS was, next AS became FROM (
-            SELECT job, status, lead(status) OVER (PARTITION BY job ORDER BY place) AS next FROM job_history) h
+            SELECT job, status, lead(status) OVER (PARTITION BY job ORDER BY place) AS next FROM job_trail) h
         WHERE (status IN ('completed', 'cancelled') AND next IS NOT NULL)
            OR (status = 'failed' AND next IS NOT NULL AND next <> 'pending')
         """,

@@ -67,12 +67,12 @@ class Bench:
 
     async def flag(self) -> None:
         """Raise it, and forget the jobs before."""
-        self._place = (await self._ask("SELECT coalesce(max(place), 0) AS place FROM job_history"))["place"]
+        self._place = (await self._ask("SELECT coalesce(max(place), 0) AS place FROM job_trail"))["place"]
         await self.on.database.psql.ask("UPDATE wallets SET needs_gas = true WHERE id = %s", self.wallet.id)
 
     async def taken(self, times: int = 1) -> datetime:
         """When a worker took the flag's job, for the ``times``-th time."""
-        query = "SELECT at FROM job_history WHERE status = 'active' AND place > %s ORDER BY place"
+        query = "SELECT at FROM job_trail WHERE status = 'active' AND place > %s ORDER BY place"
         async with asyncio.timeout(PATIENCE):
             while len(rows := await self.on.database.eyes.ask(query, self._place)) < times:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_SECONDS)
