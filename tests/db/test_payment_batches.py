@@ -11,12 +11,13 @@ from psycopg import OperationalError, sql
 from pipeline.devnet.faults import FaultKind
 from pipeline.payments.crashpoints import CrashPoint, arm
 from pipeline.payments.send import first_commit, second_commit
-from pipeline.payments.send.refusals import StateChanged
+from pipeline.payments.send.asks import JobAsks
+from pipeline.payments.send.refusals import StateChanged, UnfinishedNonce
 from pipeline.payments.send.second_commit import SecondCommit
 from pipeline.queue.jobs import Defer, Job, JobType, Outcome, Parked, Retry
 from pipeline.signing.errors import SigningRefused
 from pipeline.signing.request import Answer, Never, RefusedLater, RefusedNever, SigningRequest
-from tests.chaos.evm_world import EvmDesk, EvmWorld
+from tests.chaos.evm_world import FINNEY, EvmDesk, EvmWorld
 from tests.chaos.world import Desk, World
 from tests.db.paying_kit import Killed
 from tests.seed import TRX, USDT, Wallet
@@ -196,6 +197,31 @@ class TestPoison:
         assert [outcome for _, outcome in await evm_desk.run(GAS, rest)] == [Parked()] * len(rest)
         await evm_desk.settle()
         assert len(await evm.paid_gas()) == SEVERAL, "who pays next has sent that one, too"
+
+    async def test_trouble_with_what_a_sender_left_open_is_that_senders(
+        self, evm: EvmWorld, evm_desk: EvmDesk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The others of the batch have asked for their signatures already: they are signed and sent."""
+        wallets = [await evm.wallet(usdt=250 * USDT, trx=FINNEY) for _ in range(4)]
+        await evm.network.finalize()
+        for wallet in wallets:
+            await evm.flag(wallet, consolidation=True)
+        first, *rest = await evm_desk.queue.enqueue_and_claim(CONSOLIDATION, 100)
+        commits, make = evm_desk.sender._commits, evm_desk.sender._commits._first.make
+
+        async def leave_one_open(batch: Sequence[JobAsks], counted: Any) -> list[Any]:
+            opened = await make([one for one in batch if one.job is not first], counted)
+            found = iter(opened)
+            return [UnfinishedNonce("left open") if one.job is first else next(found) for one in batch]
+
+        async def fail(*_: Any) -> Any:
+            raise OperationalError("the connection is gone")
+
+        monkeypatch.setattr(commits._first, "make", leave_one_open)
+        monkeypatch.setattr(evm_desk.sender.signatures, "finish_open", fail)
+        outcomes = dict(await evm_desk.run(CONSOLIDATION, [first, *rest]))
+        assert isinstance(outcomes.pop(first), Defer)
+        assert list(outcomes.values()) == [Parked()] * len(rest)
 
     async def test_bytes_that_cannot_be_built(self, world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         await thirsty_wallets(world)

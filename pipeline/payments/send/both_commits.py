@@ -17,6 +17,7 @@ from loguru import logger
 
 from pipeline.batches import Batches
 from pipeline.chains.kinds import Kind
+from pipeline.db.errors import DATABASE_GONE
 from pipeline.payments.discipline.discipline import Discipline
 from pipeline.payments.send.asks import JobAsks
 from pipeline.payments.send.first_commit import FirstCommit, Opened
@@ -103,16 +104,23 @@ class BothCommits:
             opened |= dict(zip(behind, await self._first.make(behind, counted), strict=True)) if behind else {}
         return opened
 
-    async def _finish_open(self, first: JobAsks, sender: str) -> SigningDeferred | None:
-        """Why what a sender has left open is not signed; None: it is finished."""
+    async def _finish_open(self, first: JobAsks, sender: str) -> Exception | None:
+        """Why what a sender has left open is not signed; None: it is finished. The trouble of one sender is not that of
+        the others, whose requests are open already."""
         kinds = (first.asks[0].kind, Kind.GAP)
-        _, later = await self._signatures.finish_open(first.job.chain_id, kinds, sender)
+        try:
+            _, later = await self._signatures.finish_open(first.job.chain_id, kinds, sender)
+        except Exception as trouble:
+            return trouble
         return SigningDeferred(later[0].reason) if later else None
 
     async def _have_reconciled(self, one: JobAsks, counted: int) -> None:
-        """What is found may be these very payments: the confirmation worker has to see that they are wanted."""
+        """What is found may be these very payments: the confirmation worker has to see that they are wanted. Where that
+        cannot be written now, the job asks again in a while; what others of its batch have kept is sent meanwhile."""
         try:
             await self._first.write_intents(one)
             await self._store.request_reconciliation(one.job.chain_id, one.sender, counted)
-        except (StepRefused, psycopg.Error) as trouble:
-            logger.debug("{}: {}", one.job, trouble)
+        except StepRefused as refused:
+            logger.debug("{}: {}", one.job, refused)
+        except (*DATABASE_GONE, psycopg.Error) as trouble:
+            logger.warning("{}: its sender is not reconciled yet: {}", one.job, trouble)

@@ -1,6 +1,5 @@
 """What a payment costs on an EVM chain: gas by estimation of the very payment, a price by the last blocks."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median_low
@@ -12,6 +11,7 @@ from pipeline.chains.evm.codec.transaction import GasPrice
 from pipeline.chains.evm.rpc.node import EvmNode, reading, wanted
 from pipeline.chains.rpc.answers import MAX_PRICE, MalformedAnswer, field, quantity, sequence
 from pipeline.chains.rpc.http import Clock
+from pipeline.chains.rpc.kept_answers import KeptAnswers
 from pipeline.chains.rpc.nodes import Nodes
 from pipeline.units import to_human
 
@@ -110,11 +110,8 @@ class EvmFees:
     def __init__(self, chain: str, policy: FeePolicy, clock: Clock, nodes: Nodes[EvmNode]) -> None:
         self.policy = policy
         self._chain = chain
-        self._clock = clock
         self._nodes = nodes
-        self._market: Market | None = None
-        self._read_at = 0.0
-        self._being_read: asyncio.Task[Market] | None = None
+        self._market = KeptAnswers[None, Market](clock, QUOTE_KEPT_SECONDS)
 
     async def quote(self) -> GasPrice:
         """What a transaction offers now. Raises FeeCapTooLow, ChainUnavailable."""
@@ -123,13 +120,7 @@ class EvmFees:
     async def market(self) -> Market:
         """The median of two nodes, at most QUOTE_KEPT_SECONDS old. Who asks while it is being read shares the answer.
         Raises ChainUnavailable."""
-        now = self._clock.monotonic()
-        if self._market is not None and now - self._read_at < QUOTE_KEPT_SECONDS:
-            return self._market
-        if self._being_read is None or self._being_read.done():
-            self._being_read = asyncio.create_task(self._read())
-        self._market, self._read_at = await asyncio.shield(self._being_read), now
-        return self._market
+        return await self._market.get(None, self._read)
 
     async def _read(self) -> Market:
         return Market.median(await self._nodes.opinions(lambda node: _read(node, self.policy.tip_percentile)))
