@@ -1,6 +1,6 @@
 -- What follows when jobs are updated, once per statement: a job that ends gives up its payments for which no signature is asked,
 -- and those that become due NOTIFY jobs, {"gas-topup": 3}. A payment whose signature is asked for may have been signed: who
--- has the keys asks the signer, and then gives it up or sends it.
+-- has the keys asks the signer, and then gives it up or sends it. Its job is not cancelled before: what is cancelled sends nothing.
 --
 -- One function with one pass over the new rows. Those that became due by this statement entered by this transaction
 -- (job_rows.sql); the old rows are not needed.
@@ -13,6 +13,7 @@ DECLARE
     ended uuid[];
     due text[];
     unsent bigint[];
+    bad record;
 BEGIN
     SELECT array_agg(n.id) FILTER (WHERE n.completed_at IS NOT NULL AND n.job_type IN ('gas-topup', 'consolidation', 'withdrawal')),
            array_agg(n.job_type) FILTER (WHERE n.completed_at IS NULL AND n.status IN ('pending', 'retrying')
@@ -21,6 +22,17 @@ BEGIN
     FROM new_rows n;
 
     IF ended IS NOT NULL THEN
+        SELECT n.job_id, r.request_id INTO bad
+        FROM new_rows n
+        JOIN transfers t ON t.job_id = n.id AND t.state = 'requested'
+        JOIN signing_requests r ON r.bundle_id = t.bundle_id AND r.state = 'asked'
+        WHERE n.status = 'cancelled' AND n.id = ANY (ended)
+        LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'job % cannot be cancelled: a signature is asked for its payment (%), and may have been given',
+                bad.job_id, bad.request_id USING
+                ERRCODE = 'FP003', HINT = 'Its next attempt asks the signer; see that gas-topup and consolidation run.';
+        END IF;
         unsent := ARRAY(
             SELECT t.id FROM transfers t
             WHERE t.state IN ('requested', 'expired') AND t.job_id = ANY (ended)

@@ -104,6 +104,22 @@ async def test_balances_that_are_due_next_year_are_read_now(connection: Connecti
     assert latest < datetime.now(UTC) + MOMENT + timedelta(minutes=1)
 
 
+async def test_a_balance_read_next_year_shows_when_it_was_read_since(
+    connection: Connection, database: str, tron: Chain
+) -> None:
+    """Nothing happens in the wallet afterwards, so that its row is not written again."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    ledger, watch = Ledger(), Watch()
+    ledger.amounts[wallet.address, None] = 10 * TRX
+    shown = "SELECT bool_and(last_checked <= now() AND last_processed_at <= now()) FROM balance_state"
+    async with clock_ahead(connection), running(Sync(lambda row: ledger, observer=watch), database):
+        await watch.until(lambda: watch.read == 2)
+    assert await value(connection, shown) is False
+    async with running(Sync(lambda row: ledger, observer=watch), database):
+        await watch.until(lambda: watch.read == 4)
+    assert await value(connection, shown) is True
+
+
 async def test_a_lock_until_next_year_is_none(connection: Connection, database: str, tron: Chain) -> None:
     await add_wallets(connection, tron, 1)
     async with clock_ahead(connection):
