@@ -1,5 +1,5 @@
 -- A job and its money end together: no job leaves the chain's custody (awaiting_chain) while a payment of it may still land. That
--- a job which ends gives up its payments for which no signature is asked is in jobs_updated.sql.
+-- a job which ends gives up its payments for which no signature is asked is in jobs_written.sql.
 --
 -- Checked on commit, because settling writes job and payment in one transaction, in any order.
 

@@ -146,7 +146,8 @@ COMMENT ON FUNCTION cleanup_stuck_jobs(integer, uuid) IS
     'Takes jobs that have been stuck for so many minutes from dead or silent workers: SELECT cleanup_stuck_jobs(10)';
 
 -- Cancels a waiting job, named by its job_id or its id; true if this call did it, false if it was cancelled before.
--- Raises for an unknown job, a finished one, and one that is running or waits for the chain.
+-- Raises for an unknown job, a finished one, and one that is running or waits for the chain. Where a signature is asked for its
+-- payment, only the signer knows whether it was given: then it is sent all the same, else withdrawn.
 CREATE OR REPLACE FUNCTION cancel_job(job text, admin uuid DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp

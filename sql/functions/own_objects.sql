@@ -68,7 +68,7 @@ AS $$
         'counted_fee(transfers, uuid)', 'counted_fees(bigint[])',
         'create_balances_of_assets()', 'create_balances_of_wallets()', 'dead_workers()',
         'request_reconciliation(integer, text, bigint)', 'end_sync_jobs()', 'evaluate_flags(uuid[])',
-        'evaluate_gas_flags(uuid[])', 'find_wallet_of_job()', 'follow_updated_jobs()', 'free_slot(text, bigint[])',
+        'evaluate_gas_flags(uuid[])', 'find_wallet_of_job()', 'follow_written_jobs()', 'free_slot(text, bigint[])',
         'get_job_queue_stats()', 'give_back_nonce(bigint)',
         'freeze_sender(integer, text, text)', 'insert_user_wallet()', 'is_abandoned(signing_requests, interval)',
         'is_led(leaderships, timestamp with time zone)', 'is_own_row(worker_registry, text)', 'is_worker_login(oid)',
@@ -80,7 +80,7 @@ AS $$
         'mark_silent_workers(interval)', 'may_be_worker(text)', 'may_have_been_signed(integer, uuid, uuid)', 'move_nonces()',
         'next_nonce(integer, text)', 'unverified_nonces(integer, text, bigint)', 'note_changed_wallet()',
         'notification_queue_suspects()', 'notify_balance_due()', 'notify_config()', 'notify_unreconciled()',
-        'notify_is_suppressed(double precision)', 'notify_jobs()', 'notify_listeners(text, text)', 'notify_lock(text)',
+        'notify_is_suppressed(double precision)', 'notify_listeners(text, text)', 'notify_lock(text)',
         'notify_signatures()', 'notify_transfers()', 'notify_wallet_flags()', 'one_more_in_history(jsonb, text)',
         'own_functions()', 'own_relations()', 'own_roles()',
         'refuse_bytes_alone()',
@@ -111,14 +111,14 @@ AS $$
         'unlock_sync_pages(text, uuid, uuid, uuid, double precision, text)',
         'write_read_balances(uuid, uuid[], text[], text[], bigint[], text[], interval)',
         -- Counts and history of jobs.
-        'add_history_month(date)', 'count_emptied_jobs()', 'count_ended_jobs()', 'count_moved_jobs()',
+        'add_history_month(date)', 'count_emptied_jobs()', 'count_moved_jobs()',
         'drop_history_month(date, timestamp with time zone, uuid)', 'fold_job_counts(integer)', 'forget_old_leaderships()',
         'history_months()', 'history_setting(text)', 'job_id_at(timestamp with time zone)', 'job_uuid(text)',
         'jobs_of_wallet(text, integer, timestamp with time zone)',
         'jobs_to_move(uuid, integer, timestamp with time zone)', 'move_back_jobs(uuid[])',
         'move_finished_jobs(uuid, integer, interval, interval, timestamp with time zone)', 'move_jobs(uuid[])',
         'note_history_export(date, bigint, bigint, text, uuid)', 'recount_jobs()', 'refuse_changed_history()', 'refuse_lost_jobs()',
-        'refuse_lost_wallet()', 'refuse_moved_job_id()'
+        'refuse_lost_wallet()', 'refuse_moved_job_id()', 'uncount_deleted_jobs()', 'uncount_ended_job()'
     ])
 $$;
 

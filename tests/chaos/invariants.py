@@ -202,7 +202,11 @@ async def judge_queue(psql: Psql) -> Verdict:
         WHERE (j.status = 'failed' AND t.state = 'final' AND NOT j.data ? 'not_sent'
                AND NOT EXISTS (SELECT FROM transfers o WHERE o.job_id = j.id AND o.state = 'reverted'))
            OR (j.status IN ('completed', 'failed', 'cancelled') AND t.state NOT IN ('final', 'reverted', 'rejected'))
-           OR (j.status = 'cancelled' AND t.state = 'final')
+           -- Cancelled between the two commits of a signature: it may have been given, and is sent all the same.
+           OR (j.status = 'cancelled' AND t.state = 'final' AND NOT EXISTS (
+               SELECT FROM signing_requests r JOIN chain_transactions a ON a.request_id = r.request_id
+               WHERE r.bundle_id = t.bundle_id AND r.created_at <= j.completed_at
+                 AND a.first_broadcast_at >= j.completed_at))
         """,
     )
     verdict.wrongs += await _said(

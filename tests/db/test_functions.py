@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.db.migrate import Schema
 from pipeline.db.pool import Connection
-from tests.db.money import ask, new_job, new_transfer
+from tests.db.money import new_job, new_transfer
 from tests.db.notifications import notifications_of
 from tests.db.sessions import rows, second_session, until_blocked, value
 from tests.seed import Chain, Wallet, add_wallets
@@ -216,22 +216,6 @@ class TestCancel:
         assert await rows(
             connection, "SELECT status, completed_at IS NOT NULL, t.state FROM job_logs, transfers t"
         ) == [("cancelled", True, "rejected")]
-
-    @pytest.mark.parametrize("by", ["SELECT cancel_job(%s)", "UPDATE job_logs SET status = 'cancelled' WHERE id = %s"])
-    async def test_a_job_whose_payment_may_have_been_signed(self, connection: Connection, tron: Chain, by: str) -> None:
-        """Its worker died between the two commits: the bytes may be out already."""
-        (wallet,) = await add_wallets(connection, tron, 1)
-        job = await new_job(connection, wallet, status="retrying")
-        request = await ask(connection, await new_transfer(connection, tron, wallet, job=job))
-        with pytest.raises(psycopg.DatabaseError, match=f"a signature is asked for its payment .{request}.") as refused:
-            await connection.execute(by, [str(job)])  # type: ignore[arg-type]
-        assert "asks the signer" in str(refused.value.diag.message_hint)
-        assert await value(connection, "SELECT status FROM job_logs") == "retrying"
-        await connection.execute("UPDATE signing_requests SET state = 'refused', refusal = 'never signed'")
-        await connection.execute(by, [str(job)])  # type: ignore[arg-type]
-        assert await rows(connection, "SELECT status, t.state FROM job_logs, transfers t") == [
-            ("cancelled", "rejected")
-        ]
 
     async def test_by_job_id(self, connection: Connection, tron: Chain) -> None:
         (wallet,) = await add_wallets(connection, tron, 1)

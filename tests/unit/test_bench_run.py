@@ -80,9 +80,16 @@ def test_a_line_for_each_measure(
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_keeps_what_has_ended(
-    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signum: signal.Signals
+    output: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    signum: signal.Signals,
 ) -> None:
     monkeypatch.setattr(sent, "signal", signum)
+    # As from a terminal, also where the tests run in the background of a script.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
     assert ran(monkeypatch, output, "latency", "enqueue", "flips") == 130
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
