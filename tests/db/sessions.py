@@ -38,6 +38,15 @@ async def until_one_waits(connection: Connection) -> None:
             await asyncio.sleep(0.005)
 
 
+async def until_nobody_is_older(connection: Connection) -> None:
+    """Returns once every transaction that is under way on the server, of other databases as well, began later."""
+    written = await value(connection, "SELECT pg_current_xact_id()::text")
+    query = "SELECT pg_snapshot_xmin(pg_current_snapshot()) > %s::xid8"
+    async with asyncio.timeout(PATIENCE):
+        while not await value(connection, query, written):  # noqa: ASYNC110 -- nothing signals it
+            await asyncio.sleep(0.005)
+
+
 def notified(listener: Listener, channel: str) -> asyncio.Event:
     """Set at each NOTIFY of ``channel`` from now on."""
     event = asyncio.Event()

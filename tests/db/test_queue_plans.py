@@ -14,6 +14,7 @@ from pipeline.queue.jobs import Done, Job, JobType, TriggeredBy
 from pipeline.queue.queue import JobQueue
 from pipeline.queue.schedule import FIRST_XID, Scan
 from tests.db.plans import buffers, explained, rows_of, thrown_away
+from tests.db.sessions import until_nobody_is_older
 from tests.db.worker_kit import executor_pool, flag, queue_of
 from tests.seed import Chain, add_wallets
 
@@ -149,6 +150,7 @@ async def test_no_flag_scan_costs_more_while_a_transaction_is_held(
             await queue.finish([(job, Done(clear_flag=True)) for job in held])
         everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan()) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
+        await until_nobody_is_older(connection)
         marks = await queue.flag_marks(JobType.GAS_TOPUP)
         again = {"job_type": JobType.GAS_TOPUP, "flags_since": marks.standing}
         assert await buffers(session, "queue/flag_marks", again) < 10
@@ -166,6 +168,7 @@ async def test_nor_does_the_search_for_jobs_of_the_dead(
         await flag(connection, *wallets)
         while held := await queue.enqueue_and_claim(JobType.GAS_TOPUP, 500):
             await queue.finish([(job, Done(clear_flag=True)) for job in held])
+    await until_nobody_is_older(connection)
     oldest = {"entered_since": FIRST_XID}
     assert await buffers(session, "rescue/oldest_entered", oldest) > 20, "the dead are there"
     oldest["entered_since"] = await fetch_value(session, "rescue/oldest_entered", **oldest)
@@ -180,6 +183,7 @@ async def test_nor_are_jobs_that_waited_and_are_gone(
         await queue.enqueue_flagged(JobType.GAS_TOPUP, Scan(TriggeredBy.SWEEP), batch=1000)
         while held := await queue.claim(JobType.GAS_TOPUP, 500):
             await queue.finish([(job, Done(clear_flag=True)) for job in held])
+        await until_nobody_is_older(connection)
         since = (await queue.flag_marks(JobType.GAS_TOPUP)).unseen
         everything = queue._claim_parameters(JobType.GAS_TOPUP, 50, Scan(flags_since=since)) | {"batch": 500}
         assert await buffers(session, "queue/enqueue_and_claim", everything) > 100, "the dead are there"
