@@ -42,6 +42,8 @@ class Bench:
     """Says how many steps a measure will take, for the progress bar."""
     advance: Callable[[str], None]
     """Says what has been done."""
+    cases: Sequence[str] = ()
+    """Of the measure payments; empty: all."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Who failed in the measure that runs, and why."""
     _dsns: dict[str, str] = field(default_factory=dict)

@@ -58,12 +58,13 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="whether it works, not how fast it is")
     parser.add_argument("--scale", type=float, default=1.0, help="of all sizes and times (default %(default)s)")
     parser.add_argument("--rounds", type=int, help="rounds that count (default 3, and 1 with --short)")
+    parser.add_argument("--cases", nargs="+", default=(), metavar="CASE", help="of payments; as they are called there")
     parser.add_argument("--peers", choices=("all", "none"), default="all")
     parser.add_argument("--output", type=Path, help="where the results go")
     options = parser.parse_args()
     if options.scale <= 0 or (options.rounds is not None and options.rounds < 1):
         parser.error("--scale and --rounds must be positive")
-    whole = tuple(options.only) == MEASURES and options.scale == 1 and not options.short
+    whole = tuple(options.only) == MEASURES and options.scale == 1 and not (options.short or options.cases)
     output = options.output or RESULTS / (f"{datetime.now(UTC):%Y-%m-%d}.json" if whole else "partial/run.json")
     console = console_here()
     run = Run(console, options, output)
@@ -138,6 +139,7 @@ class Run:
                     self.options.scale,
                     expect=lambda _: None,
                     advance=lambda _: None,
+                    cases=self.options.cases,
                 )
                 for name, task in tasks.items():
                     _follow(bench, progress, task)

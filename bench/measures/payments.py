@@ -104,7 +104,7 @@ async def measure(bench: Bench) -> list[Result]:
     chains = [chain for chain in CHAINS if chain in playable()]
     for chain in CHAINS.keys() - set(chains):
         bench.left_out[f"payments.{CHAINS[chain]}"] = "its node is missing (anvil of tests/clients)"
-    cases = [case for case in CASES if flags(bench, case)]
+    cases = [case for case in CASES if flags(bench, case) and (not bench.cases or case.name in bench.cases)]
     by_block_time = [(seconds, list(some)) for seconds, some in groupby(cases, lambda case: case.block_time)]
     bench.expect(len(chains) * (len(cases) + len(by_block_time)))
     found: list[Result] = []

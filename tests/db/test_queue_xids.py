@@ -10,6 +10,7 @@ from pipeline.db.rows import fetch_value
 from pipeline.queue.jobs import Done, JobType, Retry, TriggeredBy
 from pipeline.queue.queue import JobQueue
 from pipeline.queue.schedule import FIRST_XID, Scan
+from tests.db.sessions import until_nobody_is_older
 from tests.db.worker_kit import executor_pool, flag, queue_of, rows
 from tests.seed import Chain, add_wallets
 
@@ -78,10 +79,12 @@ async def test_a_full_scan_reads_the_oldest_flag_that_stands(
     async with queue_of(database) as queue:
         await flag(connection, standing.id)
         (job,) = await queue.enqueue_and_claim(GAS, 10)
+        await until_nobody_is_older(connection)
         first = await queue.flag_marks(GAS)
         await flag(connection, passing.id)
         (other,) = (await queue.exchange((), GAS, 10, Scan(flags_since=first.unseen))).claimed
         await queue.finish([(other, Done(clear_flag=True))])
+        await until_nobody_is_older(connection)
         later = await queue.flag_marks(GAS, first.standing)
         assert (later.standing, later.unseen > first.unseen) == (first.standing, True), "its flag is still up"
         await queue.finish([(job, Done())])
@@ -129,6 +132,7 @@ async def test_what_waits_again_enters_again(connection: Connection, database: s
     async with queue_of(database) as queue:
         (job,) = await queue.enqueue_and_claim(GAS, 1)
         (first,) = await rows(connection, entered)
+        await until_nobody_is_older(connection)
         since = await fetch_value(connection, "rescue/oldest_entered", entered_since=FIRST_XID)
         assert (first["queued"], first["entered"]) == (False, since)
         await queue.finish([(job, Retry("again"))])
