@@ -95,9 +95,8 @@ FASTER = 1 / 1.5
 """Of the processors' time, where as much again by half is done in a second of it."""
 ONE_AT_A_TIME, TWO = "one at a time", "two processes"
 BEFORE = "30fa9e8"
-"""The commit of the figures in ``before``. Those of payments are medians of three rounds in turns with this one, 500
-flags at once; those of jobs of six. Both on the day of the newest run, and on 2 cores whose speed changed by half from
-one second to the next: ``python -m bench.versions`` runs both again."""
+"""The commit of the figures in ``before``, on 2 cores that did nothing else. They are from another run than those that
+they are held against: where a bound is close, ``python -m bench.versions`` runs both in turns."""
 
 
 @dataclass(frozen=True)
@@ -106,26 +105,28 @@ class PaymentsBefore:
 
     rate: float
     """Payments a second of one process of each kind."""
+    rate_of_two: float
     single_p50: float
     """Flag → broadcast in ms, one flag at a time."""
     single_p99: float
 
 
-DRAIN_CPU: Mapping[int, float] = {1: 119.5, 2: 121.8}
-"""µs a job, by processes."""
-ENQUEUE_CPU = 65.96
-"""µs a job: 15,160 a second, in statements one after the other that waited for the processor alone."""
+DRAIN_CPU: Mapping[int, float] = {1: 70.5, 2: 78.0}
+"""µs a job, by processes; from bench/results/2026-11-26.json, the last run before that commit."""
+ENQUEUE_CPU = 32.8
+"""µs a job: 30,490 a second in that run, in statements one after the other that waited for the processor alone."""
 PAYMENTS: Mapping[str, PaymentsBefore] = {
-    "tron": PaymentsBefore(rate=16.4, single_p50=78.7, single_p99=502),
-    "evm": PaymentsBefore(rate=17.3, single_p50=83.7, single_p99=702),
+    "tron": PaymentsBefore(rate=44, rate_of_two=44, single_p50=98, single_p99=103),
+    "evm": PaymentsBefore(rate=44, rate_of_two=44, single_p50=45, single_p99=55),
 }
+"""The rate is the middle of 32 and 56, between which runs of the demo came; a machine at work makes it 10 to 17."""
 
 
 def _payments(chain: str) -> tuple[Bound, ...]:
     before, measure = PAYMENTS[chain], f"payments.{chain}"
     return (
         Bound(f"{measure}.rate", at_least=5.0, before=before.rate),
-        Bound(f"{measure}.rate", at_least=5.0, before=before.rate, of=TWO),
+        Bound(f"{measure}.rate", at_least=5.0, before=before.rate_of_two, of=TWO),
         Bound(f"{measure}.broadcast.p99", at_most=3_000),
         Bound(f"{measure}.broadcast.p99", at_most=3_000, of=TWO),
         Bound(f"{measure}.postgres", at_most=1_500),

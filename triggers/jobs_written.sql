@@ -5,8 +5,9 @@
 --   one that ends gives up its payments for which no signature is asked. A payment whose signature is asked for may have been signed:
 --     who has the keys asks the signer, and then gives it up or sends it.
 --
--- One function with one pass over the new rows. Those that became due by this statement entered by this transaction
--- (job_rows.sql); the old rows are not needed.
+-- One function with one pass over the new rows. Those that became due by an update entered by this transaction
+-- (job_rows.sql); the old rows are not needed. Of inserted ones each counts, also one that brings its entered_xid along (from a
+-- dump, or a copy of the table).
 
 CREATE OR REPLACE FUNCTION follow_written_jobs() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -21,7 +22,8 @@ BEGIN
     SELECT bool_or(n.completed_at IS NOT NULL),
            array_agg(n.id) FILTER (WHERE n.completed_at IS NOT NULL AND n.job_type IN ('gas-topup', 'consolidation', 'withdrawal')),
            array_agg(n.job_type) FILTER (WHERE n.completed_at IS NULL AND n.status IN ('pending', 'retrying')
-                                           AND n.run_at <= clock_timestamp() AND n.entered_xid = pg_current_xact_id())
+                                           AND n.run_at <= clock_timestamp()
+                                           AND (TG_OP = 'INSERT' OR n.entered_xid = pg_current_xact_id()))
     INTO have_ended, paying, due
     FROM new_rows n;
 

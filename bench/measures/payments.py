@@ -101,6 +101,8 @@ class Figures:
 
 async def measure(bench: Bench) -> list[Result]:
     """``payments.tron.*`` and ``payments.evm.*``; ours is one process of each kind and all flags at once."""
+    if unknown := set(bench.cases) - {case.name for case in CASES}:
+        raise ValueError(f"payments has no case {sorted(unknown)}; it has {[case.name for case in CASES]}")
     chains = [chain for chain in CHAINS if chain in playable()]
     for chain in CHAINS.keys() - set(chains):
         bench.left_out[f"payments.{CHAINS[chain]}"] = "its node is missing (anvil of tests/clients)"

@@ -182,6 +182,17 @@ class TestJobs:
         )
         assert await notifications.received() == [("jobs", {"gas-topup": 3, "consolidation": 1})]
 
+    async def test_inserted_as_another_transaction_wrote_it(
+        self, connection: Connection, notifications: Notifications, wallets: list[Wallet]
+    ) -> None:
+        """From a dump, or from a copy of the table."""
+        await connection.execute(
+            "INSERT INTO job_logs (job_id, job_type, status, wallet_address, entered_xid)"
+            " VALUES ('copied', 'gas-topup', 'pending', %s, '3')",
+            [wallets[0].address],
+        )
+        assert await notifications.received() == [("jobs", {"gas-topup": 1})]
+
     @pytest.mark.parametrize(
         ("columns", "values"),
         [
