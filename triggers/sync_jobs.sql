@@ -35,7 +35,7 @@ BEGIN
     -- Asked first and by itself: a job of this kind is rare, balances are written all the time.
     waiting := ARRAY(
         SELECT j.wallet_id FROM job_logs j
-        WHERE j.job_type = 'sync' AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active');
+        WHERE j.job_type = 'sync' AND j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying'));
     IF waiting = '{}' THEN
         RETURN NULL;
     END IF;
@@ -50,7 +50,7 @@ BEGIN
             FROM wallet_balances b JOIN asset_on_chain a ON a.id = b.asset_on_chain_id
             WHERE b.wallet_id = j.wallet_id AND a.is_active
         ) read
-        WHERE j.job_type = 'sync' AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active'
+        WHERE j.job_type = 'sync' AND j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying')
           AND j.run_at <= now()
           AND j.wallet_id = ANY (ARRAY(SELECT n.wallet_id FROM new_rows n WHERE n.wallet_id = ANY (waiting)))
           AND read.all_read

@@ -53,7 +53,7 @@ BEGIN
             CROSS JOIN LATERAL (
                 SELECT w.id FROM job_logs w
                 WHERE w.job_type = of.job_type AND w.priority = level.priority
-                  AND w.completed_at IS NULL AND NOT w.awaiting_chain AND w.queued AND w.status IN ('pending', 'retrying')
+                  AND w.queued AND NOT w.awaiting_chain AND w.status IN ('pending', 'retrying')
                   AND w.run_at > ahead AND w.updated_at > ahead
                   AND w.run_at BETWEEN w.updated_at - interval '7 days' AND w.updated_at + interval '7 days'
                 ORDER BY w.run_at DESC LIMIT p_rows) far))

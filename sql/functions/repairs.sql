@@ -205,7 +205,7 @@ BEGIN
 
     syncs := ARRAY(
         SELECT j.wallet_id FROM job_logs j
-        WHERE j.job_type = 'sync' AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active'
+        WHERE j.job_type = 'sync' AND j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying')
           AND j.run_at < now() - interval '1 minute' AND j.wallet_id IS NOT NULL
           AND NOT EXISTS (
               SELECT FROM wallet_balances b

@@ -166,14 +166,15 @@ async def test_statuses_by_hand(connection: Connection, database: str, wallets: 
         (row,) = await rows(connection, "SELECT completed_at IS NULL AS live, failed_at, queued FROM job_logs")
 
     await becomes("status = 'failed'")
-    assert (row["live"], row["failed_at"] is None) == (False, False)
+    assert (row["live"], row["failed_at"] is None, row["queued"]) == (False, False, False)
     await becomes("status = 'pending'")
     assert row == {"live": True, "failed_at": None, "queued": True}
     await becomes("status = 'active', lease = lease + 1")
     await becomes("status = 'retrying'")
     async with queue_of(database) as queue:
         assert [job.job_id for job in await queue.claim(GAS, 5)] == ["mine"]
-    await becomes("status = 'completed'")
-    assert not row["live"]
+    assert row["queued"]
+    await becomes("status = 'completed', updated_at = now() + interval '1 s'")  # as the queue does, with all times
+    assert (row["live"], row["queued"]) == (False, False)
     with pytest.raises(psycopg.DatabaseError, match="does not change any more"):
         await becomes("status = 'pending'")

@@ -4,9 +4,8 @@
 WITH overdue AS (
     SELECT j.id, j.job_id, j.job_type, j.chain_id, j.run_at
     FROM job_logs j
-    WHERE j.job_type IN ('gas-topup', 'consolidation', 'sync') AND j.completed_at IS NULL AND NOT j.awaiting_chain
-      AND j.queued AND j.status <> 'active'
-      AND j.run_at < now() - interval '5 minutes' AND j.chain_id IS NOT NULL
+    WHERE j.job_type IN ('gas-topup', 'consolidation', 'sync') AND j.queued AND NOT j.awaiting_chain
+      AND j.status IN ('pending', 'retrying') AND j.run_at < now() - interval '5 minutes' AND j.chain_id IS NOT NULL
     LIMIT 10000
 ), counted AS (
     SELECT o.job_type, o.chain_id, count(*) AS jobs, min(o.run_at) AS oldest,

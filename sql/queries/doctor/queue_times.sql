@@ -7,7 +7,7 @@ SELECT j.job_type, count(*) AS jobs, max(j.run_at)::text AS latest, (array_agg(j
 FROM (
     SELECT j.id, j.job_id, j.job_type, j.run_at, j.status = 'pending' AND j.error_message IS NULL AS planned
     FROM job_logs j
-    WHERE j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active'
+    WHERE j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying')
       AND j.run_at > now() + make_interval(secs => 2 * %(backoff_seconds)s + 600)
     LIMIT 10000
 ) j

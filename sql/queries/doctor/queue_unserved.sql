@@ -4,8 +4,8 @@ FROM unnest(ARRAY['withdrawal', 'deposit-detection']) AS kind (job_type)
 CROSS JOIN LATERAL (
     SELECT count(*) AS jobs, (array_agg(j.id))[:100] AS ids
     FROM (SELECT j.id FROM job_logs j
-          WHERE j.job_type = kind.job_type AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued
-            AND j.status <> 'active'
+          WHERE j.job_type = kind.job_type AND j.queued AND NOT j.awaiting_chain
+            AND j.status IN ('pending', 'retrying')
           LIMIT 1000) j
 ) waiting
 WHERE waiting.jobs > 0

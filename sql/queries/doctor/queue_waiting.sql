@@ -5,7 +5,7 @@ SELECT w.job_type, c.name AS chain, count(*) AS jobs, now() - min(w.created_at) 
 FROM (
     SELECT j.id, j.job_type, j.chain_id, j.created_at, j.updated_at, j.error_message
     FROM job_logs j
-    WHERE j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status = 'pending' AND j.error_message IS NOT NULL
+    WHERE j.queued AND NOT j.awaiting_chain AND j.status = 'pending' AND j.error_message IS NOT NULL
       AND j.created_at < now() - interval '1 hour'
       AND j.run_at > now() - interval '5 minutes' AND j.run_at < now() + interval '1 day'
     LIMIT 10000

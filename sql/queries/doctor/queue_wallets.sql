@@ -9,7 +9,7 @@ FROM (
     UNION ALL
     (SELECT waiting.id, waiting.job_id
      FROM (SELECT j.id, j.job_id, j.wallet_id, j.chain_id FROM job_logs j
-           WHERE j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued AND j.status <> 'active' LIMIT 10000) waiting
+           WHERE j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying') LIMIT 10000) waiting
      WHERE waiting.wallet_id IS NOT NULL AND waiting.chain_id IS NULL)
 ) j
 HAVING count(*) > 0

@@ -36,7 +36,7 @@ WITH claimed AS (
             'wait_ms', greatest(0, round(extract(epoch FROM now() - run_at) * 1000, 3))) END
     WHERE id = ANY (ARRAY(
         SELECT id FROM job_logs
-        WHERE job_type = %(job_type)s AND completed_at IS NULL AND NOT awaiting_chain AND queued
+        WHERE job_type = %(job_type)s AND queued AND NOT awaiting_chain
           AND status IN ('pending', 'retrying') AND run_at <= now()
           AND run_at >= coalesce(now() - make_interval(secs => %(due_within_seconds)s), '-infinity')
           AND chain_id = ANY (ARRAY(

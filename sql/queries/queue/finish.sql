@@ -15,6 +15,7 @@ WITH finished AS (
         retry_count = j.retry_count + coalesce(o.failed_attempts, 0),
         run_at = CASE WHEN o.delay_seconds IS NULL THEN j.run_at ELSE now() + make_interval(secs => o.delay_seconds) END,
         completed_at = CASE WHEN coalesce(o.status, 'completed') IN ('completed', 'failed') THEN now() END,
+        queued = j.queued AND coalesce(o.status, 'completed') NOT IN ('completed', 'failed'),
         error_message = o.error,
         leased_by = NULL,
         lease_deadline = NULL,

@@ -9,7 +9,7 @@ SELECT extract(epoch FROM min(due.run_at) - clock_timestamp())::double precision
 FROM generate_series(-10, 10) AS level (priority)
 CROSS JOIN LATERAL (
     SELECT j.run_at FROM job_logs j
-    WHERE j.job_type = %(job_type)s AND j.completed_at IS NULL AND NOT j.awaiting_chain AND j.queued
+    WHERE j.job_type = %(job_type)s AND j.queued AND NOT j.awaiting_chain
       AND j.status IN ('pending', 'retrying') AND j.priority = level.priority
       AND j.run_at > now() - interval '10 seconds'
       AND j.chain_id = ANY (ARRAY(

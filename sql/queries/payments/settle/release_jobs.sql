@@ -67,6 +67,7 @@ WITH payments AS (
        SET status = CASE WHEN jobs.all_final AND NOT jobs.is_odd AND jobs.not_sent IS NULL THEN 'completed' ELSE 'failed' END,
            awaiting_chain = false,
            completed_at = clock_timestamp(),
+           queued = false,
            retry_count = j.retry_count + jobs.unsent::integer,
            error_message = nullif(concat_ws('; ', jobs.why_failed, jobs.why_again, (
                 SELECT string_agg(format('%%s was not sent: %%s', key, value), '; ' ORDER BY key)
