@@ -26,20 +26,17 @@ ALTER TABLE job_logs SET (fillfactor = 40);
 ALTER TABLE job_logs
     -- Of a dead letter; a claim leaves it empty.
     ADD COLUMN failed_at timestamptz GENERATED ALWAYS AS (CASE WHEN status = 'failed' THEN completed_at END) STORED,
-    -- Whether it waits, or has waited since its last attempt, and has not ended (triggers/job_rows.sql). One that is claimed as it is
-    -- inserted has not waited, and needs no entry among those that wait.
+    -- Whether it waits, or has waited since its last attempt. One that is claimed as it is inserted has not, and needs no entry
+    -- among those that wait.
     ADD COLUMN queued boolean NOT NULL DEFAULT true,
     -- The transaction that inserted it, or by which it last began to wait or came back from the chain (triggers/job_rows.sql).
     ADD COLUMN entered_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     ADD CONSTRAINT waiting_jobs_are_queued CHECK (queued OR status NOT IN ('pending', 'retrying'));
 
-ALTER TABLE job_logs ALTER COLUMN queued TYPE boolean USING completed_at IS NULL;
-
 CREATE UNIQUE INDEX job_logs_one_live_job_per_wallet_and_type ON job_logs (wallet_id, job_type) WHERE completed_at IS NULL;
--- In the order in which they are claimed; those that run are left out by their rows. The condition says nothing of the end: a claim
--- that did could be read from the indexes of all live jobs as well, and would be wherever statistics of an empty queue call all of
--- them equally cheap, over every job that ran since the last vacuum.
-CREATE INDEX job_logs_claim ON job_logs (job_type, priority DESC, run_at, seq) WHERE queued AND NOT awaiting_chain;
+-- In the order in which they are claimed; those that run are left out by their rows.
+CREATE INDEX job_logs_claim ON job_logs (job_type, priority DESC, run_at, seq)
+    WHERE completed_at IS NULL AND NOT awaiting_chain AND queued;
 -- What waits or runs, in the order in which it entered: for those who look for what the dead have left behind.
 CREATE INDEX job_logs_entered ON job_logs (entered_xid) WHERE completed_at IS NULL AND NOT awaiting_chain;
 CREATE INDEX job_logs_dead_letters ON job_logs (wallet_id, job_type, failed_at) WHERE failed_at IS NOT NULL;

@@ -285,3 +285,29 @@ async def test_locks_are_back_after_a_restore_of_the_schema_public_alone(empty_d
         await connection.execute("DROP SCHEMA flagpost_locks CASCADE")
         await migrate(empty_database)
         await connection.execute("SELECT lock_gas(1), lock_thresholds(true)")
+
+
+async def test_jobs_that_had_ended_leave_the_index_of_claims(empty_database: str) -> None:
+    """0013_claims: jobs of the version before were queued for ever, and those that had ended do not change any more."""
+    schema = Schema.of_this_version()
+    await migrate(empty_database, Schema(schema.migrations[:12], schema.replaceable))
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            """
+            INSERT INTO job_logs (job_id, job_type, wallet_address, status, completed_at, awaiting_chain)
+            SELECT name, 'gas-topup', 'T', split_part(name, ' ', 1), ended, name = 'active on the chain'
+            FROM (VALUES ('pending', NULL), ('retrying', NULL), ('active', NULL), ('active on the chain', NULL),
+                         ('completed', now()), ('failed', now()), ('cancelled', now())) AS jobs (name, ended)
+            """
+        )
+    await migrate(empty_database)
+    assert await ask(empty_database, "SELECT job_id FROM job_logs WHERE queued ORDER BY job_id") == [
+        ("active",),
+        ("active on the chain",),
+        ("pending",),
+        ("retrying",),
+    ]
+    async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
+        await connection.execute("UPDATE job_logs SET status = 'pending' WHERE job_id = 'failed'")
+    assert ("failed",) in await ask(empty_database, "SELECT job_id FROM job_logs WHERE queued")
