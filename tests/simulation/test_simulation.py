@@ -32,7 +32,10 @@ def test_the_same_seed_takes_the_same_steps(simulated: Database) -> None:
     first, second = (run(4, simulated) for _ in range(2))
     assert first.decisions
     assert (first.decisions, first.happened, first.died_at) == (second.decisions, second.happened, second.died_at)
-    assert (first.steps, first.seconds, first.payments) == (second.steps, second.seconds, second.payments)
+    assert (first.steps, first.payments) == (second.steps, second.payments)
+    # Each look at the database's clock moves it on by 1 µs, and how often a statement looks depends on its plan, which
+    # follows the sizes that the runs before have left: 1 to 3 µs from one run to another.
+    assert first.seconds == pytest.approx(second.seconds, abs=0.001)
 
 
 def test_only_what_was_decided_befalls_a_run(simulated: Database) -> None:
