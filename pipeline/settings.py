@@ -40,6 +40,11 @@ def environment_without_settings() -> dict[str, str]:
     }
 
 
+def environment_of_slot(slot: str | None) -> dict[str, str]:
+    """What a process hands on to the one that takes its place, and its slot."""
+    return dict(os.environ) | ({"FLAGPOST_SLOT": slot} if slot else {})
+
+
 class SettingsError(Exception):
     """The environment does not describe a set-up that can run; the message names the variable and the remedy."""
 
@@ -104,6 +109,12 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", validation_alias="FLAGPOST_LOG_LEVEL")
     log_json: bool = Field(default=False, validation_alias="FLAGPOST_LOG_JSON")
     log_colour: LogColour = Field(default=LogColour.AUTO, validation_alias="FLAGPOST_LOG_COLOUR")
+    host: str = Field(default="", max_length=253, validation_alias="FLAGPOST_HOST")
+    """This host's name in the registry; empty: what the machine says."""
+    slot: str | None = Field(default=None, validation_alias="FLAGPOST_SLOT")
+    """The slot that this process is to have, such as ``tron-gas-topup-001``; None: the lowest one that is free."""
+    managed_by: str | None = Field(default=None, validation_alias="FLAGPOST_MANAGED_BY")
+    """The host whose agent started this process, and starts it again; set by the agent."""
     lossy_notify: bool = Field(default=False, validation_alias="FLAGPOST_LOSSY_NOTIFY")
     """Ignore every NOTIFY, so that only the timer sweep finds work (a rehearsal of the worst case)."""
     crash_point: str | None = Field(default=None, pattern=CRASH_POINT_PATTERN, validation_alias="FLAGPOST_CRASH_POINT")

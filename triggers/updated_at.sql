@@ -20,7 +20,7 @@ DECLARE
 BEGIN
     FOREACH dated IN ARRAY ARRAY[
         'chains', 'asset_on_chain', 'wallet_balances', 'transfers', 'chain_transactions',
-        'chain_cursors', 'sync_pages', 'system_config', 'worker_registry', 'nonces', 'senders'
+        'chain_cursors', 'sync_pages', 'system_config', 'worker_registry', 'worker_targets', 'nonces', 'senders'
     ] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER updated_at BEFORE UPDATE ON %I
             FOR EACH ROW WHEN (OLD.updated_at IS NOT DISTINCT FROM NEW.updated_at)

@@ -96,6 +96,13 @@ class QueueConfig(_Section):
     )
 
 
+class WorkersConfig(_Section):
+    memory_limit_mb: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=500,
+        description="Megabytes of memory above which a worker hands back what it holds and begins anew; 0: never",
+    )
+
+
 class HistoryConfig(_Section):
     """The lower bounds stand in sql/functions/job_history.sql, too: whoever looks back on what ended finds it."""
 
@@ -140,6 +147,7 @@ class RuntimeConfig(_Section):
     notify: NotifyConfig = NotifyConfig()
     queue: QueueConfig = QueueConfig()
     history: HistoryConfig = HistoryConfig()
+    workers: WorkersConfig = WorkersConfig()
 
     _problems: tuple[str, ...] = PrivateAttr(())
 

@@ -1,6 +1,6 @@
 """The life that all processes share.
 
-    waiting for the database → registered → listening → ready → working ⇄ paused → stopping → stopped
+    waiting for the database → registered → listening → parked → ready → working ⇄ paused → stopping → stopped
 
 A worker brings its loop (``Worker.run``); the runtime brings the pool under the worker's role, the LISTEN connection,
 the heartbeat, the configuration as it changes, pause, and an orderly end. Every stage has an ``asyncio.Event``, so that
@@ -27,8 +27,10 @@ from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settle
 from pipeline.db.statements import statement
 from pipeline.printable import reason
 from pipeline.settings import Settings
+from pipeline.workers.commands import POLL_SECONDS, WORKERS, Commands
+from pipeline.workers.memory import resident_bytes
 from pipeline.workers.process import Process, Stopped
-from pipeline.workers.registry import Registration
+from pipeline.workers.registry import Launched, Registration
 from pipeline.workers.rescue import CHECK_SECONDS, Rescue
 
 RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
@@ -43,6 +45,9 @@ GRACE_SECONDS = 4.0
 """From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
 HAND_BACK_SECONDS = 3.0
 """How long the end of a worker may take beyond the grace before it is cut off."""
+SLOT_WAIT_SECONDS = 15.0
+"""How long a process waits for the slot that it was started for: what its last process held is rescued within ten."""
+SLOT_RETRY_SECONDS = 0.25
 
 
 class Worker(Protocol):
@@ -76,6 +81,7 @@ class Runtime(Process):
         grace_seconds: float = GRACE_SECONDS,
         start_retry_seconds: float = START_RETRY_SECONDS,
         check_seconds: float = CHECK_SECONDS,
+        command_seconds: float = POLL_SECONDS,
     ) -> None:
         super().__init__(
             worker.type,
@@ -85,10 +91,11 @@ class Runtime(Process):
         self.worker = worker
         self.grace_seconds = grace_seconds
         self.config = RuntimeConfig()
-        self.registration = Registration(self.pool, worker.type, blockchain=worker.blockchain)
+        launched = Launched(settings.host, settings.slot, settings.managed_by)
+        self.registration = Registration(self.pool, worker.type, blockchain=worker.blockchain, launched=launched)
         self.listener = Listener(
             listen_dsn(settings),
-            [*worker.channels, "config"],
+            [*worker.channels, "config", WORKERS],
             name=worker.type,
             role=worker.role,
             worker_id=self.registration.incarnation,
@@ -99,6 +106,10 @@ class Runtime(Process):
         self.listener.watch("config", self._config_changed)
         self.listener.queue.told = lambda said: self.troubles.say("notification queue", said)
         self.rescue = Rescue(self, check_seconds)
+        self.commands = Commands(self, poll_seconds=command_seconds)
+        self.begins_anew = False
+        """Whether the process was told to stop or restart, or had too much memory: it is to begin again, where nobody
+        else starts it."""
         self.ready = asyncio.Event()
         """Set once the process is registered and listens."""
         self.heartbeats = 0
@@ -121,12 +132,13 @@ class Runtime(Process):
         """Call ``callback`` whenever the configuration, the pause, the connection or the will to stop changes."""
         self._watchers.append(callback)
 
-    def stop(self) -> None:
-        """Ask the process to end. Safe to call twice."""
+    def stop(self, *, anew: bool = False) -> None:
+        """Ask the process to end; with ``anew`` to begin again then. Safe to call twice: the first word counts."""
         if not self.stopping.is_set():
+            self.begins_anew = anew
             logger.info("{}: stopping", self.worker.type)
             self.stopping.set()
-            self._announce()
+            self.announce()
 
     async def run(self) -> None:
         """Live from waiting for the database until stopped. Raises what ``Worker.run`` raises."""
@@ -136,7 +148,7 @@ class Runtime(Process):
             return
         async with self.pool:
             try:
-                await self.persist("registering", self.registration.register)
+                await self._register()
                 await self.persist("reading the configuration", self._reload)
                 await self.persist("comparing sequences", self._advance_at_start)
                 await self._until_stopped(self.listener.start())
@@ -149,6 +161,16 @@ class Runtime(Process):
             finally:
                 await self.listener.close()
                 await self._deregister()
+
+    async def _register(self) -> None:
+        """In the slot that the process was started for, as soon as that is free; after a while in any."""
+        gives_up = asyncio.get_running_loop().time() + SLOT_WAIT_SECONDS
+        while not await self.persist("registering", lambda: self.registration.register(any_slot=False)):
+            if asyncio.get_running_loop().time() >= gives_up:
+                logger.warning("{}: slot {} is not free, taking another", self.worker.type, self.settings.slot)
+                await self.persist("registering", self.registration.register)
+                return
+            await self.sleep(SLOT_RETRY_SECONDS)
 
     async def advance_sequences(self) -> None:
         """Move sequences that are behind their rows past them, before anybody meets one; for roles that insert rows.
@@ -165,10 +187,26 @@ class Runtime(Process):
             logger.warning("{}: sequences were not compared: {}", self.worker.type, reason(error))
 
     async def _work(self) -> None:
-        watchers = {"heartbeats": self._heartbeats(), "lost session": self._say_alive_without_session()}
+        watchers = {
+            "heartbeats": self._heartbeats(),
+            "lost session": self._say_alive_without_session(),
+            "commands": self.commands.keep_obeying(),
+        }
         if self.worker.role in RESCUING_ROLES:
             watchers["rescue"] = self.rescue.keep_checking()
         watching = [asyncio.create_task(watcher, name=name) for name, watcher in watchers.items()]
+        try:
+            await self.commands.until_started()
+            await self._work_until_stopped(watching)
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+
+    async def _work_until_stopped(self, watching: Sequence[asyncio.Task[None]]) -> None:
+        if self.stopping.is_set():
+            return
+        self.commands.obey()
         working = asyncio.create_task(self.worker.run(self), name=self.worker.type)
         self.ready.set()
         logger.info("{}: ready as {}{}", self.worker.type, self.registration.slot, " (paused)" if self.paused else "")
@@ -187,9 +225,8 @@ class Runtime(Process):
                     with contextlib.suppress(Stopped):
                         watcher.result()  # else they end by an error only
         finally:
-            for task in (*watching, stopping):
-                task.cancel()
-            await asyncio.gather(*watching, stopping, return_exceptions=True)
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
 
     async def _wait_for_database(self) -> None:
         """Until the database answers, has the schema, takes writes, and gives sessions that can be used."""
@@ -253,13 +290,14 @@ class Runtime(Process):
     async def _heartbeat(self) -> None:
         before = self.paused
         said = str(self.troubles)
-        await self.registration.heartbeat(paused=self.config.paused, stats=self._stats(), last_error=said)
+        await self.registration.heartbeat(self.commands.status, stats=self._stats(), last_error=said)
         async with self.beaten:
             self.heartbeats += 1
             self.beaten.notify_all()
         if self.paused != before:
-            logger.info("{}: {}", self.worker.type, "paused by an operator" if self.paused else "resumed")
-            self._announce()
+            self.announce()
+        self.commands.obey()
+        self.commands.mind_memory()
 
     async def _say_alive_without_session(self) -> None:
         while True:
@@ -269,7 +307,7 @@ class Runtime(Process):
 
     def _config_changed(self) -> None:
         self.beat()  # the heartbeat reloads, and shows a pause at once
-        self._announce()  # chains and assets are configuration too
+        self.announce()  # chains and assets are configuration too
 
     async def _reload(self) -> None:
         async with self.pool.connection() as connection:
@@ -279,14 +317,14 @@ class Runtime(Process):
             if config.paused != self.config.paused:
                 logger.info("{}: {}", self.worker.type, "the system is paused" if config.paused else "resumed")
             self.config = config
-            self._announce()
+            self.announce()
 
     async def _reconnected(self) -> None:
         await self.pool.drain()
         with contextlib.suppress(*DATABASE_GONE):  # else at the first number that is taken, or by the sweep
             await self.advance_sequences()  # it may be another server, which got rows and no sequences
         self.beat()
-        self._announce()
+        self.announce()
 
     async def _deregister(self) -> None:
         try:
@@ -304,8 +342,11 @@ class Runtime(Process):
             "listening": self.listener.listening.is_set(),
             "notification_queue": round(self.listener.queue.share, 3),
         }
+        if (resident := resident_bytes()) is not None:
+            listening["memory_bytes"] = resident
         return {**self.worker.stats(), **self.rescue.counts, **listening}
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Something changed that ``watch`` is for."""
         for callback in self._watchers:
             callback()

@@ -1,59 +1,93 @@
 """A worker as a process: signals, the event loop, the exit code.
 
 running ──(SIGTERM, SIGINT)──▶ stopping ──▶ exit code 0
-                                   └──(a second signal, or the end of its patience)──▶ 128 + the signal's number
+   │                               └──(a second signal, or the end of its patience)──▶ 128 + the signal's number
+   └──(told to stop or restart)──▶ stopping ──▶ the same program anew, in the same process and slot;
+                                                under the agent of a host: exit code 0
 """
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from loguru import logger
 
 from pipeline.printable import reason
-from pipeline.settings import Settings
+from pipeline.settings import Settings, environment_of_slot
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime, Worker
 
 
 def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     """Run a worker as this process until a signal ends it; the exit code.
 
-    The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once, and so does the end
-    of its patience: the driver waits for the answer to every question that it cancels, also where none ever comes.
+    A process that is told to begin anew does so in place: its launcher sees nothing of it (Honcho ends all lines when
+    one ends). The first SIGTERM or SIGINT lets it finish what it holds; a second one ends the process at once, and so
+    does the end of its patience: the driver waits for the answer to every question that it cancels, also where none
+    ever comes.
     """
-    return asyncio.Runner(loop_factory=_loop_factory()).run(_serve(settings, worker, options))
+    runtime: Runtime | None = None
+
+    async def live() -> int:
+        nonlocal runtime
+        runtime = Runtime(settings, worker, **options)
+        return await _serve(runtime)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(live())
+    if code == 0 and runtime is not None and _replaces_itself(runtime):
+        _begin_anew(runtime)
+    return code
 
 
-async def _serve(settings: Settings, worker: Worker, options: Mapping[str, Any]) -> int:
-    runtime = Runtime(settings, worker, **options)
+async def _serve(runtime: Runtime) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, runtime, number)
+    patience = asyncio.create_task(_lose_patience(runtime), name="patience")
     try:
         await runtime.run()
     except Exception as error:
         # Errors of our own are written for people; anything else is a fault, and its traceback is wanted.
         ours = type(error).__module__.startswith("pipeline.")
-        logger.opt(exception=None if ours else error).error("{}: failed: {}", worker.type, reason(error))
+        logger.opt(exception=None if ours else error).error("{}: failed: {}", runtime.worker.type, reason(error))
         return 1
+    finally:
+        patience.cancel()
     return 0
 
 
 def _on_signal(runtime: Runtime, number: signal.Signals) -> None:
-    if runtime.stopping.is_set():
+    if runtime.stopping.is_set() and not runtime.begins_anew:
         os._exit(128 + number)
+    runtime.begins_anew = False
     runtime.stop()
-    patience = runtime.grace_seconds + 2 * HAND_BACK_SECONDS
-    asyncio.get_running_loop().call_later(patience, _break_off, runtime, number)
 
 
-def _break_off(runtime: Runtime, number: signal.Signals) -> None:
+async def _lose_patience(runtime: Runtime) -> None:
     """As SIGKILL would: whatever is held is rescued."""
+    await runtime.stopping.wait()
+    await asyncio.sleep(runtime.grace_seconds + 2 * HAND_BACK_SECONDS)
     running = sorted(task.get_name() for task in asyncio.all_tasks())
     logger.error("{}: does not end; it is killed. Still running: {}", runtime.worker.type, ", ".join(running))
-    os._exit(128 + number)
+    if _replaces_itself(runtime):
+        _begin_anew(runtime)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _replaces_itself(runtime: Runtime) -> bool:
+    """Whether nobody else starts this program again."""
+    return runtime.begins_anew and runtime.settings.managed_by is None
+
+
+def _begin_anew(runtime: Runtime) -> NoReturn:
+    slot = runtime.registration.slot
+    logger.info("{}: begins anew in slot {}", runtime.worker.type, slot)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment_of_slot(slot))  # noqa: S606 - this very program
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

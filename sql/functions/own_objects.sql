@@ -7,7 +7,7 @@ LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT ARRAY['pipeline_sync', 'pipeline_deposits', 'pipeline_executor', 'pipeline_confirmations', 'pipeline_web',
-                 'pipeline_readonly']::name[]
+                 'pipeline_agent', 'pipeline_readonly']::name[]
 $$;
 
 -- Tables and views, and the sequences of their columns.
@@ -21,7 +21,7 @@ AS $$
             'schema_migrations', 'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions',
             'job_logs', 'job_logs_seq', 'transfers', 'bundles', 'signing_requests', 'gas_spending', 'fees_paid',
             'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types',
-            'leaderships', 'admin_actions',
+            'worker_targets', 'leaderships', 'admin_actions',
             'job_history', 'job_history_months', 'job_history_names', 'job_counts', 'job_count_deltas', 'all_jobs', 'job_totals',
             'user_wallets', 'wallet_flag_rule', 'wallet_state', 'balance_state'
         ]) AS known (name)
@@ -89,6 +89,10 @@ AS $$
         'refuse_nonce_without_request()', 'refuse_receding_cursor()', 'refuse_signed_without_bytes()',
         'refuse_unfound_transfer()', 'refuse_unproved_expiry()', 'refuse_unusual_fee()',
         'register_worker(uuid, text, text, text, integer, text, integer, jsonb, text)',
+        'register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, text, text)',
+        'report_worker(uuid, text, bigint, boolean, text, jsonb, text)', 'worker_orders(uuid)',
+        'command_of(worker_registry)', 'control_worker(text, text, boolean, uuid)', 'has_agent(text)', 'has_process(worker_registry)',
+        'payments_without(worker_registry)', 'serves_chain(text, text)', 'take_worker_command()', 'tell_worker()',
         'release_sender(text, text, bigint, uuid)', 'repair_jobs(integer)',
         'repair_times(integer)', 'repair_wallets(uuid, integer)', 'require_notify()', 'reread_changed_wallets()',
         'rescue_jobs(interval, interval, xid8, integer)', 'reserve_gap(bigint, bigint)', 'reserve_nonce(bigint, bigint)',

@@ -9,7 +9,8 @@ WITH known (type, role) AS (VALUES
     ('consolidation', 'pipeline_executor'),
     ('sweep', 'pipeline_executor'),
     ('confirmations', 'pipeline_confirmations'),
-    ('web', 'pipeline_web')
+    ('web', 'pipeline_web'),
+    ('host', 'pipeline_agent')
 ), gone AS (
     DELETE FROM worker_types t WHERE t.type NOT IN (SELECT k.type FROM known k)
 )

@@ -2,9 +2,10 @@
 -- else (pipeline_sync) can still be seen alive.
 --
 -- Guarantees: a role registers workers of its own types only (worker_types), and at most 200 that live; a worker changes its own
--- row only, which it proves by the secret that it registered with; a slot has one process (worker_slots.sql); what an operator
--- wrote into `status` since the worker last read its row is never overwritten, but handed back to the worker; nobody is called dead
--- whose session is there.
+-- row only, which it proves by the secret that it registered with; a slot has one process (worker_slots.sql), and what operators
+-- told it (`desired`, sql/functions/admin_workers.sql) holds for the next process of the slot, too; nobody is called dead whose
+-- session is there. Processes of the version before call worker_heartbeat and the shorter register_worker: they know of commands
+-- what `status` says.
 
 -- The advisory lock that a worker's LISTEN session holds for as long as it lives. Shared, so that the session which follows
 -- a half-open one need not wait for it. Where somebody else holds it alone, the worker is judged by its heartbeats.
@@ -63,30 +64,38 @@ AS $$
     SELECT CASE WHEN p_stats ? 'compared_up_to' THEN jsonb_build_object('compared_up_to', p_stats -> 'compared_up_to') ELSE '{}' END
 $$;
 
--- Registers a process in the lowest slot that is free, or again in the one it has; returns the slot. p_incarnation is drawn by the
--- process, so that it survives a database that was restored under it, and so is p_token, which it has to know from then on.
--- p_blockchain: names of the chains it serves, with commas; NULL: all. Raises FP015 where the caller may not, FP016 above
--- 200 live workers of its role; ended ones are forgotten beyond 1,000 of a role.
+-- Registers a process in the slot p_slot, or in the lowest one that is free (NULL), or again in the one it has. Returns the slot, what
+-- it has been told, and where that stands in the order of commands; no row while p_slot is another process's, or what its last process
+-- held is not rescued yet. p_incarnation is drawn by the process, so that it survives a database that was restored under it, and so
+-- is p_token, which it has to know from then on. p_blockchain: names of the chains it serves, with commas; NULL: all. p_desired: what
+-- it was told in a slot that it lost; its new one is told the same. NULL: nothing. p_managed_by: the host whose agent started it.
+-- Raises FP015 where the caller may not, FP016 above 200 live workers of its role, FP004 for a slot of another kind; ended
+-- ones are forgotten beyond 1,000 of a role.
 CREATE OR REPLACE FUNCTION register_worker(
-    p_incarnation uuid, p_name text, p_type text, p_blockchain text,
-    p_pid integer, p_host text, p_port integer, p_config jsonb, p_token text
-) RETURNS text
+    p_incarnation uuid, p_name text, p_type text, p_blockchain text, p_pid integer, p_host text, p_port integer, p_config jsonb,
+    p_token text, p_slot text, p_desired text, p_managed_by text
+) RETURNS TABLE (slot text, desired text, generation bigint, restart_generation bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
     allowed name := (SELECT t.role FROM worker_types t WHERE t.type = p_type);
     kin text[] := ARRAY(SELECT t.type FROM worker_types t WHERE t.role = allowed);
+    prefix text := slot_prefix(p_blockchain, p_type);
     known worker_registry;
     living integer;
     sessions bigint[];
-    slot text;
-    taken text;
+    wanted text;
+    taken worker_registry;
 BEGIN
     IF NOT may_be_worker(p_type) THEN
         RAISE EXCEPTION '% may not register a worker of type "%"', calling_role(), p_type USING
             ERRCODE = 'FP015',
             HINT = coalesce('Workers of this type act as ' || allowed || '.', 'The types: SELECT * FROM worker_types.');
+    ELSIF p_slot IS NOT NULL AND (NOT starts_with(p_slot, prefix) OR substr(p_slot, length(prefix) + 1) !~ '^[0-9]{3,4}$') THEN
+        RAISE EXCEPTION 'slot % is not of a worker of type %, whose slots are %001 and so on', p_slot, p_type, prefix USING
+            ERRCODE = 'FP004', HINT = 'Start the process without FLAGPOST_SLOT, or with the slot of its own type and chains.';
     END IF;
     -- One after the other, so that two never find the same slot free, and the number of them holds.
     PERFORM lock_row(format('workers of %s', allowed));
@@ -97,11 +106,13 @@ BEGIN
             RAISE EXCEPTION 'worker % is registered by another process, as %', p_incarnation, known.id USING
                 ERRCODE = 'FP015', HINT = 'Start this process again: it draws a new id.';
         END IF;
-        UPDATE worker_registry SET
+        RETURN QUERY
+        UPDATE worker_registry w SET
             status = 'running', last_heartbeat = clock_timestamp(), last_error = NULL, config = coalesce(p_config, '{}'),
-            session_lost_at = NULL
-        WHERE incarnation = p_incarnation;
-        RETURN known.id;
+            port = p_port, session_lost_at = NULL, ended_at = NULL
+        WHERE w.incarnation = p_incarnation
+        RETURNING w.id, w.desired, w.generation, w.restart_generation;
+        RETURN;
     END IF;
 
     SELECT count(*) INTO living FROM worker_registry w
@@ -118,29 +129,110 @@ BEGIN
           AND (w.status IN ('stopped', 'error') OR w.last_heartbeat <= clock_timestamp() - interval '60 seconds')
         ORDER BY w.last_heartbeat DESC OFFSET 1000));
 
-    WHILE taken IS NULL LOOP
+    WHILE taken.id IS NULL LOOP
         sessions := worker_sessions();
-        slot := free_slot(slot_prefix(p_blockchain, p_type), sessions);
+        wanted := coalesce(p_slot, free_slot(prefix, sessions));
         INSERT INTO worker_registry AS w (
-            id, incarnation, name, type, blockchain, pid, host, port, config, status, last_heartbeat, token_hash
+            id, incarnation, name, type, blockchain, pid, host, port, config, status, last_heartbeat, token_hash, managed_by,
+            desired, generation, observed_generation
         ) VALUES (
-            slot, p_incarnation, p_name, p_type, p_blockchain, p_pid, p_host, p_port, coalesce(p_config, '{}'),
-            'running', clock_timestamp(), sha256(convert_to(p_token, 'UTF8'))
+            wanted, p_incarnation, p_name, p_type, p_blockchain, p_pid, p_host, p_port, coalesce(p_config, '{}'),
+            'running', clock_timestamp(), sha256(convert_to(p_token, 'UTF8')), p_managed_by, coalesce(p_desired, 'running'),
+            CASE WHEN p_desired <> 'running' THEN 1 ELSE 0 END, 0
         )
         -- A heartbeat of the process that had it may have come in between: then it is not free, and the next one is tried.
         ON CONFLICT (id) DO UPDATE SET
             incarnation = excluded.incarnation, name = excluded.name, type = excluded.type, blockchain = excluded.blockchain,
             pid = excluded.pid, host = excluded.host, port = excluded.port, config = excluded.config, status = 'running',
             last_heartbeat = excluded.last_heartbeat, token_hash = excluded.token_hash, last_error = NULL,
-            stats = lasting_stats(w.stats), session_seen = false, session_lost_at = NULL, created_at = clock_timestamp()
+            stats = lasting_stats(w.stats), session_seen = false, session_lost_at = NULL, ended_at = NULL,
+            managed_by = excluded.managed_by, created_at = clock_timestamp(),
+            -- Told elsewhere not to work, it does not work here either.
+            desired = coalesce(p_desired, w.desired),
+            generation = w.generation + (coalesce(p_desired, w.desired) <> w.desired)::integer,
+            -- Whatever was told before it began is obeyed by a process that works; one that parks or pauses has yet to do so.
+            observed_generation = CASE coalesce(p_desired, w.desired) WHEN 'running' THEN w.generation
+                ELSE greatest(w.restart_generation, w.generation - 1) END
         WHERE slot_is_free(w, sessions)
-        RETURNING w.id INTO taken;
+        RETURNING w.* INTO taken;
+        IF p_slot IS NOT NULL AND taken.id IS NULL THEN
+            RETURN;
+        END IF;
     END LOOP;
-    RETURN taken;
+    RETURN QUERY SELECT taken.id, taken.desired, taken.generation, taken.restart_generation;
 END
 $$;
 
--- Says that a worker lives, and returns the status its row has now; NULL, and nothing is written, when the row is gone or its slot has
+-- The same for processes of the version before; returns the slot. Where the slot is not to work, they pause.
+CREATE OR REPLACE FUNCTION register_worker(
+    p_incarnation uuid, p_name text, p_type text, p_blockchain text,
+    p_pid integer, p_host text, p_port integer, p_config jsonb, p_token text
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    entered record;
+BEGIN
+    SELECT * INTO entered FROM register_worker(
+        p_incarnation, p_name, p_type, p_blockchain, p_pid, p_host, p_port, p_config, p_token, NULL, NULL, NULL);
+    UPDATE worker_registry SET
+        observed_generation = NULL, status = CASE entered.desired WHEN 'running' THEN 'running' ELSE 'paused' END,
+        last_heartbeat = clock_timestamp()
+    WHERE incarnation = p_incarnation;
+    RETURN entered.slot;
+END
+$$;
+
+-- Says that a worker lives, what it does (running, paused; stopped: it is parked, or has ended) and up to which command it has obeyed;
+-- returns what it is told. No row, and nothing is written, when the row is gone or its slot has another process: it registers
+-- again then. What others wrote about a silent worker ('error') is healed by any heartbeat. p_last_error is all that is wrong
+-- with it now: '' takes back what it said before, NULL leaves it. Raises FP015 for a row of another process.
+CREATE OR REPLACE FUNCTION report_worker(
+    p_incarnation uuid, p_status text, p_observed bigint, p_ended boolean, p_last_error text, p_stats jsonb, p_token text
+) RETURNS TABLE (desired text, generation bigint, restart_generation bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    other_name text;
+BEGIN
+    RETURN QUERY
+    UPDATE worker_registry w SET
+        status = p_status,
+        last_heartbeat = clock_timestamp(),
+        observed_generation = least(p_observed, w.generation),
+        ended_at = CASE WHEN p_ended THEN clock_timestamp() END,
+        last_error = CASE WHEN p_last_error IS NULL THEN w.last_error ELSE nullif(p_last_error, '') END,
+        stats = coalesce(lasting_stats(w.stats) || p_stats, w.stats),
+        session_seen = w.session_seen OR worker_session_key(w.incarnation) = ANY (worker_sessions()),
+        session_lost_at = NULL
+    WHERE w.incarnation = p_incarnation AND is_own_row(w, p_token)
+    RETURNING w.desired, w.generation, w.restart_generation;
+    IF NOT FOUND THEN
+        SELECT w.name INTO other_name FROM worker_registry w WHERE w.incarnation = p_incarnation;
+        IF FOUND THEN
+            RAISE EXCEPTION '% may not write the row of worker %', calling_role(), other_name USING
+                ERRCODE = 'FP015', HINT = 'A process writes its own row only; an operator calls control_worker().';
+        END IF;
+    END IF;
+END
+$$;
+
+-- What a process is told, and whether the whole system is paused: asked every 2 s, so that a command arrives also where no NOTIFY
+-- does. No row: the process has no slot (any more).
+CREATE OR REPLACE FUNCTION worker_orders(p_incarnation uuid)
+RETURNS TABLE (desired text, generation bigint, restart_generation bigint, system_paused boolean)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT w.desired, w.generation, w.restart_generation,
+           EXISTS (SELECT FROM system_config c WHERE c.key = 'paused' AND c.value = 'true')
+    FROM worker_registry w WHERE w.incarnation = p_incarnation
+$$;
+
+-- The heartbeat of processes of the version before. Says that a worker lives, and returns the status its row has now; NULL, and nothing is written, when the row is gone or its slot has
 -- another process: it registers again then.
 -- p_known_status is what the worker last saw there: if the row says something else, an operator wrote
 -- it, and it stays. What the sweep wrote about a silent worker ('error', 'stopped') is healed by any heartbeat,
@@ -160,6 +252,7 @@ BEGIN
         status = CASE WHEN p_status = 'stopped' OR w.status IN (p_known_status, 'error', 'stopped')
                       THEN p_status ELSE w.status END,
         last_heartbeat = clock_timestamp(),
+        ended_at = CASE WHEN p_status = 'stopped' THEN clock_timestamp() END,
         last_error = CASE WHEN p_last_error IS NULL THEN w.last_error ELSE nullif(p_last_error, '') END,
         stats = coalesce(lasting_stats(w.stats) || p_stats, w.stats),
         session_seen = w.session_seen OR worker_session_key(w.incarnation) = ANY (worker_sessions()),
@@ -178,7 +271,7 @@ END
 $$;
 
 -- Notes whose session is gone, writes 'error' about workers that died or have been silent for so long, and forgets those
--- that ended a week ago. Returns the names of the newly dead and silent.
+-- that ended a week ago. Returns the names of the newly dead and silent. A parked one that is gone stays `stopped`: it held nothing.
 CREATE OR REPLACE FUNCTION mark_silent_workers(stale interval) RETURNS SETOF text
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -188,7 +281,7 @@ AS $$
     UPDATE worker_registry SET session_lost_at = clock_timestamp()
     WHERE id = ANY (ARRAY(
         SELECT w.id FROM worker_registry w
-        WHERE w.session_seen AND w.session_lost_at IS NULL AND w.status <> 'stopped'
+        WHERE w.session_seen AND w.session_lost_at IS NULL AND w.ended_at IS NULL
           AND worker_session_key(w.incarnation) <> ALL ((SELECT worker_sessions())::bigint[])
         FOR UPDATE SKIP LOCKED));
     UPDATE worker_registry SET
@@ -206,4 +299,7 @@ $$;
 
 REVOKE ALL ON FUNCTION mark_silent_workers(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION report_worker(uuid, text, bigint, boolean, text, jsonb, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION worker_orders(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION worker_heartbeat(uuid, text, text, text, jsonb, text) FROM PUBLIC;

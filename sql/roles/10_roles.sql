@@ -8,7 +8,8 @@ DECLARE
     role_name text;
 BEGIN
     FOREACH role_name IN ARRAY ARRAY[
-        'pipeline_sync', 'pipeline_deposits', 'pipeline_executor', 'pipeline_confirmations', 'pipeline_web', 'pipeline_readonly'
+        'pipeline_sync', 'pipeline_deposits', 'pipeline_executor', 'pipeline_confirmations', 'pipeline_web', 'pipeline_agent',
+        'pipeline_readonly'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
             BEGIN

@@ -9,14 +9,14 @@
 -- because they are for the other tables, too: what a migration creates is taken from them here, in the same transaction.
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public
-    FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
+    FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent, pipeline_readonly;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public
-    FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
+    FROM pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent, pipeline_readonly;
 -- Databases that came from Postgres 14 or older let everybody create objects beside ours, which functions with the
 -- owner's rights could then be made to call.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public
-    TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
+    TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent, pipeline_readonly;
 
 -- service_role is Supabase's key of an administrator: it passes row level security and keeps the rows, but neither what lets it
 -- empty a table, put code behind it, move a sequence or rewrite what was done by whom.
@@ -79,7 +79,7 @@ $$;
 
 -- Who starts waits until its version is there.
 GRANT SELECT ON schema_migrations TO
-    pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
+    pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent, pipeline_readonly;
 
 -- The sync: what to read, and the balances.
 GRANT SELECT ON wallets, wallet_balances, sync_pages, chains, asset_on_chain, system_config TO pipeline_sync;
@@ -100,7 +100,7 @@ GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 -- from then on, with the proof of what became of them.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
     transfers, bundles, signing_requests, chain_transactions, nonces, senders, chain_cursors, gas_spending, fees_paid,
-    system_config, worker_registry, worker_types, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
+    system_config, worker_registry, worker_types, worker_targets, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
     job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals
     TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_executor, pipeline_confirmations;
@@ -117,7 +117,7 @@ GRANT UPDATE (
 -- People and dashboards: everything but signed bytes, with which anybody could send.
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
     transfers, bundles, nonces, senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types,
-    leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
+    worker_targets, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
     job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (
@@ -131,15 +131,19 @@ GRANT SELECT (
 
 -- A process of any role is seen alive in the registry.
 GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text),
-    worker_heartbeat(uuid, text, text, text, jsonb, text), notification_queue_suspects()
-    TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web;
+    register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, text, text),
+    worker_heartbeat(uuid, text, text, text, jsonb, text), report_worker(uuid, text, bigint, boolean, text, jsonb, text),
+    worker_orders(uuid), notification_queue_suspects()
+    TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent;
+-- The agent of a host: what it is told and configured to do.
+GRANT SELECT ON worker_registry, worker_types, worker_targets, system_config TO pipeline_agent;
 GRANT EXECUTE ON FUNCTION lead(text, uuid, interval), stop_leading(text, uuid), lock_gas(integer), lock_sender(integer, text),
     leaderships_without_leader(interval)
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION blocked_sessions(interval)
     TO pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION schema_version()
-    TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_readonly;
+    TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION clear_served_flags(uuid[], text[], timestamptz[]) TO pipeline_executor;
 -- A sequence that is behind its rows stops whoever inserts: they may move it past them, and nobody back.
 GRANT EXECUTE ON FUNCTION advance_sequences() TO pipeline_executor, pipeline_confirmations, pipeline_web;
@@ -170,5 +174,5 @@ GRANT EXECUTE ON FUNCTION
     add_asset(text, text, text, integer, numeric, numeric, integer, boolean, uuid), set_asset_active(text, text, boolean, uuid),
     set_asset_thresholds(text, text, numeric, numeric, integer, uuid), set_asset_rule(text, text, text, text, uuid),
     set_system_config(text, jsonb, text, uuid), release_sender(text, text, bigint, uuid),
-    note_history_export(date, bigint, bigint, text, uuid)
+    note_history_export(date, bigint, bigint, text, uuid), control_worker(text, text, boolean, uuid)
     TO pipeline_web;

@@ -13,7 +13,7 @@ BEGIN
     FOREACH secured IN ARRAY ARRAY[
         'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions', 'job_logs', 'transfers',
         'bundles', 'signing_requests', 'gas_spending', 'fees_paid', 'chain_transactions', 'nonces', 'senders', 'chain_cursors',
-        'system_config', 'worker_registry', 'worker_types', 'leaderships',
+        'system_config', 'worker_registry', 'worker_types', 'worker_targets', 'leaderships',
         'admin_actions', 'job_history', 'job_history_months', 'job_history_names', 'job_counts', 'job_count_deltas',
         'flagpost_locks.named', 'flagpost_locks.thresholds'
     ] LOOP
@@ -38,7 +38,7 @@ BEGIN
 
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions'
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
              || ' job_history job_history_months job_history_names job_counts job_count_deltas',
              'SELECT', 'pipeline_executor', 'true', NULL),
             ('job_logs', 'INSERT', 'pipeline_executor', 'true', NULL),
@@ -55,7 +55,7 @@ BEGIN
 
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions'
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
              || ' job_history job_history_months job_history_names job_counts job_count_deltas',
              'SELECT', 'pipeline_confirmations', 'true', NULL),
             ('job_logs nonces bundles', 'INSERT', 'pipeline_confirmations', 'true', NULL),
@@ -64,14 +64,16 @@ BEGIN
             ('chain_cursors', 'INSERT', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
             ('chain_cursors', 'UPDATE', 'pipeline_confirmations', '(purpose = ''confirmations''::text)', NULL),
 
+            ('worker_registry worker_types worker_targets system_config', 'SELECT', 'pipeline_agent', 'true', NULL),
+
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions'
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
              || ' job_history job_history_months job_history_names job_counts job_count_deltas',
              'SELECT', 'pipeline_readonly', 'true', NULL),
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
-             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types leaderships admin_actions'
+             || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
              || ' job_history job_history_months job_history_names job_counts job_count_deltas',
              'SELECT', 'pipeline_web', 'true', NULL)
         ) AS r (tables, cmd, role_name, condition, afterwards)

@@ -58,7 +58,7 @@ class Process:
         """Start the worker as ``serve`` does. Called while the process is current."""
 
         async def live() -> None:
-            self.runtime = Runtime(settings, make(settings), check_seconds=CHECK_SECONDS)
+            self.runtime = Runtime(settings, make(settings), check_seconds=CHECK_SECONDS, command_seconds=CHECK_SECONDS)
             self.runtime.registration.pid = self.number
             self.runtime.registration.name = f"{self.kind}@simulation:{self.number}"
             await self.runtime.run()

@@ -1,0 +1,130 @@
+"""What operators tell a process, obeyed: pause and resume while it works, stop and start, restart, and the limit of its
+memory.
+
+    working ──(pause)──▶ paused ──(resume)──▶ working
+    working, paused ──(stop)──▶ begins anew, parked ──(start)──▶ working
+    working, paused, parked ──(restart, or too much memory)──▶ begins anew
+
+NOTIFY ``workers`` is the doorbell. Every ``POLL_SECONDS`` the row is read in any case, and whether the system is
+paused: a pause arrives where no NOTIFY does.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from pipeline.db.errors import DATABASE_GONE
+from pipeline.workers.memory import resident_bytes
+from pipeline.workers.registry import Desired
+
+if TYPE_CHECKING:
+    from pipeline.workers.runtime import Runtime
+
+WORKERS = "workers"
+"""The channel that is notified of a command, with the slot."""
+POLL_SECONDS = 2.0
+SETTLING_SECONDS = 60.0
+"""A process that is over the limit of its memory right after it began would begin again and again."""
+MEGABYTE = 1_000_000
+
+
+class Commands:
+    """The commands to one process."""
+
+    def __init__(
+        self,
+        runtime: "Runtime",
+        *,
+        poll_seconds: float = POLL_SECONDS,
+        resident: Callable[[], int | None] = resident_bytes,
+    ) -> None:
+        self.parked = False
+        """Whether the process is stopped and has not begun to work."""
+        self._runtime = runtime
+        self._poll_seconds = poll_seconds
+        self._resident = resident
+        self._woken = asyncio.Event()
+        self._began = time.monotonic()
+        runtime.listener.watch(WORKERS, self._woken.set)
+
+    @property
+    def status(self) -> str:
+        """What the registry is told: running, paused or stopped."""
+        if self.parked:
+            return "stopped"
+        return "paused" if self._runtime.paused else "running"
+
+    async def keep_obeying(self) -> None:
+        """Obey until cancelled."""
+        while True:
+            self._woken.clear()
+            try:
+                await self._ask()
+            except LookupError:
+                self._runtime.beat()  # a heartbeat registers again
+            except DATABASE_GONE as error:
+                logger.debug("{}: its row was not read: {}", self._runtime.worker.type, error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._woken.wait()
+
+    async def until_started(self) -> None:
+        """Wait, if the slot is stopped, until it is started, or until the process is told to end. Hold nothing
+        meanwhile."""
+        runtime = self._runtime
+        if runtime.registration.orders.desired is not Desired.STOPPED:
+            return
+        self.parked = True
+        logger.info(
+            "{}: stopped by an operator: waits for: flagpost workers start {}",
+            runtime.worker.type,
+            runtime.registration.slot,
+        )
+        changed = asyncio.Event()
+        runtime.watch(changed.set)
+        self.obey()
+        runtime.beat()
+        while runtime.registration.orders.desired is Desired.STOPPED and not runtime.stopping.is_set():
+            await changed.wait()
+            changed.clear()
+        self.parked = False
+
+    def obey(self) -> None:
+        """Carry out what the registry says now."""
+        runtime, registration = self._runtime, self._runtime.registration
+        orders = registration.orders
+        if registration.restart_due or (orders.desired is Desired.STOPPED and not self.parked):
+            told = "restart" if registration.restart_due else "stop"
+            registration.obeyed(orders.generation)
+            self._begin_anew(f"told to {told}")
+        elif registration.observed < orders.generation:
+            registration.obeyed(orders.generation)
+            logger.info("{}: told to be {}", runtime.worker.type, orders.desired.value)
+            runtime.beat()
+            runtime.announce()
+
+    def mind_memory(self) -> None:
+        """Begin anew where the process has more memory than ``workers.memory_limit_mb`` allows."""
+        limit = self._runtime.config.workers.memory_limit_mb * MEGABYTE
+        resident = self._resident()
+        if not limit or resident is None or resident <= limit or time.monotonic() - self._began < SETTLING_SECONDS:
+            return
+        self._begin_anew(
+            f"{resident / MEGABYTE:.0f} MB of memory are more than workers.memory_limit_mb ({limit // MEGABYTE:g})"
+        )
+
+    def _begin_anew(self, why: str) -> None:
+        if not self._runtime.stopping.is_set():
+            logger.warning("{}: {}: hands back what it holds", self._runtime.worker.type, why)
+            self._runtime.stop(anew=True)
+
+    async def _ask(self) -> None:
+        runtime = self._runtime
+        paused = await runtime.registration.read_orders()
+        if paused != runtime.config.paused:
+            runtime.beat()  # a heartbeat reads the configuration
+        self.obey()

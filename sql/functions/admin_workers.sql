@@ -1,0 +1,130 @@
+-- What operators tell workers: SELECT control_worker('tron-gas-topup-001', 'pause'). The process obeys within milliseconds of the
+-- commit (NOTIFY workers), within two seconds where no NOTIFY arrives.
+--
+-- Guarantees: a command is told to the slot and holds for the processes that follow in it, too; `generation` is raised by each, and
+-- `observed_generation` says when it was obeyed; triggers/worker_commands.sql writes admin_actions and notifies, also for an UPDATE
+-- typed in psql. What nobody could obey is refused, with the command that has to be typed instead. The last worker that settles
+-- payments is not stopped or paused while any are out, unless `anyway` says so.
+
+-- The name of what starts the processes of a slot, for people: the exact command, and where.
+CREATE OR REPLACE FUNCTION command_of(w worker_registry) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT format('flagpost %s%s', w.type, coalesce((
+        SELECT string_agg(' --chain ' || btrim(name), '' ORDER BY place)
+        FROM unnest(string_to_array(w.blockchain, ',')) WITH ORDINALITY AS served (name, place)), ''))
+$$;
+
+-- Whether a process has this slot now, parked ones included.
+CREATE OR REPLACE FUNCTION has_process(w worker_registry) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT w.ended_at IS NULL AND w.last_heartbeat > clock_timestamp() - interval '60 seconds'
+       AND coalesce(w.session_lost_at > clock_timestamp() - interval '5 seconds', true)
+$$;
+
+-- Whether the agent of that host (flagpost host) is there to start processes.
+CREATE OR REPLACE FUNCTION has_agent(p_host text) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND a.host = p_host AND has_process(a))
+$$;
+
+-- Payments that are out and would be followed by nobody without this worker: none where it settles none, or another one does.
+CREATE OR REPLACE FUNCTION payments_without(w worker_registry) RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT count(*)
+    FROM transfers t JOIN chains c ON c.id = t.chain_id
+    WHERE w.type = 'confirmations' AND t.state IN ('broadcasting', 'included', 'expired')
+      AND serves_chain(w.blockchain, c.name)
+      AND NOT EXISTS (
+          SELECT FROM worker_registry o
+          WHERE o.type = 'confirmations' AND o.id <> w.id AND o.desired = 'running' AND o.status = 'running'
+            AND has_process(o) AND serves_chain(o.blockchain, c.name))
+$$;
+
+-- Whether a worker limited to these chains (names with commas; NULL: all) serves that one.
+CREATE OR REPLACE FUNCTION serves_chain(p_blockchain text, p_chain text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT p_blockchain IS NULL
+        OR EXISTS (SELECT FROM unnest(string_to_array(p_blockchain, ',')) AS name WHERE btrim(name) = p_chain)
+$$;
+
+-- Tells one worker, by its slot:
+--   pause    claims nothing, finishes what it holds        resume   goes on
+--   stop     hands back what it holds and works no more    start    works again, also one that is paused or in error
+--   restart  hands back and starts anew
+-- Under `flagpost host` a stopped process ends, elsewhere it parks and waits to be started. Told twice, nothing changes. Raises FP004
+-- for an unknown slot or action; FP003 where nobody can obey; FP019 for the last worker that follows payments which are out.
+CREATE OR REPLACE FUNCTION control_worker(
+    worker text, action text, anyway boolean DEFAULT false, admin uuid DEFAULT NULL
+) RETURNS TABLE (slot text, status text, desired text, generation bigint, observed_generation bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    w worker_registry;
+    wanted text := CASE action WHEN 'pause' THEN 'paused' WHEN 'stop' THEN 'stopped' ELSE 'running' END;
+    again boolean := action = 'restart';
+    out_alone bigint;
+BEGIN
+    IF action IS NULL OR action NOT IN ('pause', 'resume', 'stop', 'start', 'restart') THEN
+        RAISE EXCEPTION 'no such action: %', coalesce(action, 'NULL') USING
+            ERRCODE = 'FP004', HINT = 'The actions: pause, resume, stop, start, restart.';
+    END IF;
+    -- One command after the other: of two workers that follow payments, not both are stopped because the other one is there.
+    PERFORM lock_row('commands to workers');
+    SELECT * INTO w FROM worker_registry r WHERE r.id = control_worker.worker FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no such worker: %', control_worker.worker USING
+            ERRCODE = 'FP004', HINT = 'The workers by their slots: flagpost workers list';
+    END IF;
+    IF action = 'restart' AND w.desired = 'paused' THEN
+        wanted := 'paused';
+    END IF;
+
+    IF w.type <> 'host' AND NOT has_process(w) AND NOT coalesce(has_agent(w.managed_by), false) THEN
+        RAISE EXCEPTION 'no process has the slot %, and no agent starts one', w.id USING
+            ERRCODE = 'FP003', HINT = format('On host %s: %s', coalesce(w.host, '(unknown)'), command_of(w));
+    ELSIF w.type = 'host' AND NOT has_process(w) THEN
+        RAISE EXCEPTION 'the agent % of host % does not run', w.id, w.host USING
+            ERRCODE = 'FP003', HINT = format('On host %s: flagpost host', w.host);
+    ELSIF w.observed_generation IS NULL AND has_process(w) AND action NOT IN ('pause', 'resume') THEN
+        RAISE EXCEPTION '% is of a version that obeys pause and resume only', w.id USING
+            ERRCODE = 'FP003', HINT = format('End the process (pid %s on host %s) and start this version: %s', w.pid, w.host, command_of(w));
+    ELSIF action IN ('pause', 'resume') AND w.desired = 'stopped' THEN
+        RAISE EXCEPTION '% is stopped', w.id USING
+            ERRCODE = 'FP003', HINT = format('Start it: flagpost workers start %s', w.id);
+    END IF;
+    IF wanted <> 'running' AND w.desired = 'running' AND NOT coalesce(anyway, false) THEN
+        out_alone := payments_without(w);
+        IF out_alone > 0 THEN
+            RAISE EXCEPTION '% is the last worker that follows payments, and % are out', w.id, out_alone USING
+                ERRCODE = 'FP019', HINT = 'They stay unsettled until one is started: flagpost workers start ' || w.id;
+        END IF;
+    END IF;
+
+    IF w.desired <> wanted OR again OR (action = 'start' AND w.status = 'error') THEN
+        PERFORM act_for_admin(admin);
+        UPDATE worker_registry r SET
+            desired = wanted, generation = r.generation + 1,
+            restart_generation = CASE WHEN again THEN r.generation + 1 ELSE r.restart_generation END,
+            -- What a process of the version before obeys.
+            status = CASE WHEN r.observed_generation IS NULL AND has_process(r) THEN wanted ELSE r.status END
+        WHERE r.id = w.id;
+        PERFORM act_for_admin(NULL);
+    END IF;
+    RETURN QUERY SELECT r.id, r.status, r.desired, r.generation, r.observed_generation FROM worker_registry r WHERE r.id = w.id;
+END
+$$;
+REVOKE ALL ON FUNCTION control_worker(text, text, boolean, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION control_worker(text, text, boolean, uuid) IS
+    'Tells a worker: SELECT control_worker(''tron-gas-topup-001'', ''pause''); or resume, stop, start, restart';

@@ -1,0 +1,51 @@
+-- A command to a worker notifies `workers` with its slot and is written to admin_actions, whoever gives it: control_worker(), or an
+-- operator who types UPDATE worker_registry SET status = 'paused', or desired.
+--
+-- A status that is written without a heartbeat is a command: running, paused or stopped, as the runbooks have it. 'error' is what
+-- others say about a process, and a row without a process is told nothing by it.
+
+CREATE OR REPLACE FUNCTION take_worker_command() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    IF NEW.desired = OLD.desired AND NEW.status <> OLD.status AND NEW.status IN ('running', 'paused', 'stopped')
+       AND NEW.generation = OLD.generation AND NEW.incarnation = OLD.incarnation AND NEW.ended_at IS NULL THEN
+        NEW.desired := NEW.status;
+    END IF;
+    IF NEW.desired <> OLD.desired AND NEW.generation = OLD.generation THEN
+        NEW.generation := OLD.generation + 1;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tell_worker() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM notify_listeners('workers', NEW.id);
+    PERFORM write_admin_action(
+        'worker.' || CASE WHEN NEW.restart_generation > OLD.restart_generation THEN 'restart'
+                          WHEN NEW.desired = 'paused' THEN 'pause'
+                          WHEN NEW.desired = 'stopped' THEN 'stop'
+                          WHEN OLD.desired = 'paused' THEN 'resume'
+                          ELSE 'start' END,
+        'worker', NEW.id,
+        jsonb_build_object('before', jsonb_build_object('desired', OLD.desired, 'status', OLD.status),
+                           'after', jsonb_build_object('desired', NEW.desired), 'generation', NEW.generation),
+        nullif(current_setting('flagpost.admin_user_id', true), '')::uuid);
+    RETURN NULL;
+END
+$$;
+
+-- Heartbeats, and registrations, write last_heartbeat; commands do not.
+CREATE OR REPLACE TRIGGER worker_commands_take BEFORE UPDATE ON worker_registry
+FOR EACH ROW WHEN (OLD.last_heartbeat = NEW.last_heartbeat
+                   AND (OLD.status <> NEW.status OR OLD.desired <> NEW.desired))
+EXECUTE FUNCTION take_worker_command();
+
+CREATE OR REPLACE TRIGGER worker_commands_tell AFTER UPDATE ON worker_registry
+FOR EACH ROW WHEN (OLD.last_heartbeat = NEW.last_heartbeat AND OLD.generation < NEW.generation)
+EXECUTE FUNCTION tell_worker();
