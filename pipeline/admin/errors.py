@@ -18,6 +18,10 @@ class Conflict(ActionError):
     """It is there, and in a state that does not allow the action."""
 
 
+class NeedsAnotherWord(Conflict):
+    """It can be done, and is dangerous now: it has to be said again, knowing that."""
+
+
 class InvalidValue(ActionError):
     """A value cannot be taken: an address, an amount, a threshold that contradicts another."""
 

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.rows import DictRow
 
-from pipeline.admin.errors import ActionError, Conflict, InvalidValue, NotFound
+from pipeline.admin.errors import ActionError, Conflict, InvalidValue, NeedsAnotherWord, NotFound
 from pipeline.config.terms import SENTENCES
 from pipeline.db.rows import fetch
 
@@ -35,7 +35,7 @@ def in_words(error: psycopg.Error) -> ActionError | None:
     diag = error.diag
     code = error.sqlstate or ""
     if code.startswith("FP") or diag.source_function == _RAISED:
-        kind = {"P0002": NotFound, "22023": InvalidValue}.get(code, Conflict)
+        kind = {"P0002": NotFound, "22023": InvalidValue, "FP019": NeedsAnotherWord}.get(code, Conflict)
         return kind(diag.message_primary or str(error), diag.message_hint or NOTHING_CHANGED)
     match error:
         case errors.CheckViolation():

@@ -39,6 +39,7 @@ COMMANDS = {
     "doctor": CommandEntry("doctor", "Check database, nodes, keys and funds; say what to do about each fault.", START),
     "wallets": CommandEntry("wallets", "Deposit wallets: add, derive, import, list, set flags.", DAILY),
     "jobs": CommandEntry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", DAILY),
+    "workers": CommandEntry("workers", "Workers: list, pause, resume, stop, start, restart.", DAILY),
     "history": CommandEntry("history", "Finished jobs by month: list, export to a file.", DAILY),
     "migrate": CommandEntry("migrate", "Bring the database to this version; safe to repeat.", OPERATE),
     "adopt": CommandEntry("adopt", "Take over a database with user_wallets of your own; a dry run first.", OPERATE),

@@ -13,16 +13,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from loguru import logger
 
+from pipeline.config import RuntimeConfig
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.workers.memory import resident_bytes
-from pipeline.workers.registry import Desired
-
-if TYPE_CHECKING:
-    from pipeline.workers.runtime import Runtime
+from pipeline.workers.registry import Desired, Registration
 
 WORKERS = "workers"
 """The channel that is notified of a command, with the slot."""
@@ -32,31 +30,58 @@ SETTLING_SECONDS = 60.0
 MEGABYTE = 1_000_000
 
 
+class Commanded(Protocol):
+    """What a process has that can be told something (``runtime.Runtime``)."""
+
+    config: RuntimeConfig
+    registration: Registration
+    stopping: asyncio.Event
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing new is taken."""
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever ``announce`` is called, or the process is told to end."""
+
+    def announce(self) -> None:
+        """Call whoever watches."""
+
+    def beat(self) -> None:
+        """Send a heartbeat now."""
+
+    def stop(self, *, anew: bool = False) -> None:
+        """Hand back and end; with ``anew`` begin again then."""
+
+
 class Commands:
     """The commands to one process."""
 
     def __init__(
         self,
-        runtime: "Runtime",
+        process: Commanded,
         *,
         poll_seconds: float = POLL_SECONDS,
         resident: Callable[[], int | None] = resident_bytes,
     ) -> None:
         self.parked = False
         """Whether the process is stopped and has not begun to work."""
-        self._runtime = runtime
+        self._process = process
         self._poll_seconds = poll_seconds
         self._resident = resident
         self._woken = asyncio.Event()
         self._began = time.monotonic()
-        runtime.listener.watch(WORKERS, self._woken.set)
+
+    def wake(self) -> None:
+        """A command may have been given: to be called at NOTIFY ``workers``."""
+        self._woken.set()
 
     @property
     def status(self) -> str:
         """What the registry is told: running, paused or stopped."""
         if self.parked:
             return "stopped"
-        return "paused" if self._runtime.paused else "running"
+        return "paused" if self._process.paused else "running"
 
     async def keep_obeying(self) -> None:
         """Obey until cancelled."""
@@ -65,9 +90,9 @@ class Commands:
             try:
                 await self._ask()
             except LookupError:
-                self._runtime.beat()  # a heartbeat registers again
+                self._process.beat()  # a heartbeat registers again
             except DATABASE_GONE as error:
-                logger.debug("{}: its row was not read: {}", self._runtime.worker.type, error)
+                logger.debug("{}: its row was not read: {}", self._process.registration.type, error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_seconds):
                     await self._woken.wait()
@@ -75,27 +100,27 @@ class Commands:
     async def until_started(self) -> None:
         """Wait, if the slot is stopped, until it is started, or until the process is told to end. Hold nothing
         meanwhile."""
-        runtime = self._runtime
-        if runtime.registration.orders.desired is not Desired.STOPPED:
+        process = self._process
+        if process.registration.orders.desired is not Desired.STOPPED:
             return
         self.parked = True
         logger.info(
             "{}: stopped by an operator: waits for: flagpost workers start {}",
-            runtime.worker.type,
-            runtime.registration.slot,
+            process.registration.type,
+            process.registration.slot,
         )
         changed = asyncio.Event()
-        runtime.watch(changed.set)
+        process.watch(changed.set)
         self.obey()
-        runtime.beat()
-        while runtime.registration.orders.desired is Desired.STOPPED and not runtime.stopping.is_set():
+        process.beat()
+        while process.registration.orders.desired is Desired.STOPPED and not process.stopping.is_set():
             await changed.wait()
             changed.clear()
         self.parked = False
 
     def obey(self) -> None:
         """Carry out what the registry says now."""
-        runtime, registration = self._runtime, self._runtime.registration
+        process, registration = self._process, self._process.registration
         orders = registration.orders
         if registration.restart_due or (orders.desired is Desired.STOPPED and not self.parked):
             told = "restart" if registration.restart_due else "stop"
@@ -103,13 +128,13 @@ class Commands:
             self._begin_anew(f"told to {told}")
         elif registration.observed < orders.generation:
             registration.obeyed(orders.generation)
-            logger.info("{}: told to be {}", runtime.worker.type, orders.desired.value)
-            runtime.beat()
-            runtime.announce()
+            logger.info("{}: told to be {}", process.registration.type, orders.desired.value)
+            process.beat()
+            process.announce()
 
     def mind_memory(self) -> None:
         """Begin anew where the process has more memory than ``workers.memory_limit_mb`` allows."""
-        limit = self._runtime.config.workers.memory_limit_mb * MEGABYTE
+        limit = self._process.config.workers.memory_limit_mb * MEGABYTE
         resident = self._resident()
         if not limit or resident is None or resident <= limit or time.monotonic() - self._began < SETTLING_SECONDS:
             return
@@ -118,13 +143,13 @@ class Commands:
         )
 
     def _begin_anew(self, why: str) -> None:
-        if not self._runtime.stopping.is_set():
-            logger.warning("{}: {}: hands back what it holds", self._runtime.worker.type, why)
-            self._runtime.stop(anew=True)
+        if not self._process.stopping.is_set():
+            logger.warning("{}: {}: hands back what it holds", self._process.registration.type, why)
+            self._process.stop(anew=True)
 
     async def _ask(self) -> None:
-        runtime = self._runtime
-        paused = await runtime.registration.read_orders()
-        if paused != runtime.config.paused:
-            runtime.beat()  # a heartbeat reads the configuration
+        process = self._process
+        paused = await process.registration.read_orders()
+        if paused != process.config.paused:
+            process.beat()  # a heartbeat reads the configuration
         self.obey()

@@ -29,7 +29,7 @@ class Desired(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class WorkerOrders:
     """What operators told a slot, and where that stands in the order of commands."""
 
     desired: Desired = Desired.RUNNING
@@ -60,7 +60,7 @@ class Registration:
         """Names this process in leases, locks and leaderships; no other process ever has it, whatever its slot."""
         self.slot: str | None = None
         """The row's id, such as ``tron-gas-topup-001``; another one after the row was lost. None: not registered."""
-        self.orders = Orders()
+        self.orders = WorkerOrders()
         """What this process is told, as it last heard."""
         self.observed = 0
         """The generation up to which it has obeyed."""
@@ -137,7 +137,7 @@ class Registration:
         """Say that the process goes. Its jobs count as abandoned from now on."""
         await self._report("stopped", stats, last_error, ended=True)
 
-    async def _enter(self, slot: str | None, told: Desired | None) -> tuple[str, Orders] | None:
+    async def _enter(self, slot: str | None, told: Desired | None) -> tuple[str, WorkerOrders] | None:
         async with self._pool.connection() as connection:
             rows = await fetch(
                 connection,
@@ -181,5 +181,5 @@ class Registration:
         return bool(rows)
 
 
-def _orders(row: Mapping[str, Any]) -> Orders:
-    return Orders(Desired(row["desired"]), row["generation"], row["restart_generation"])
+def _orders(row: Mapping[str, Any]) -> WorkerOrders:
+    return WorkerOrders(Desired(row["desired"]), row["generation"], row["restart_generation"])

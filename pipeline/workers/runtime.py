@@ -107,6 +107,7 @@ class Runtime(Process):
         self.listener.queue.told = lambda said: self.troubles.say("notification queue", said)
         self.rescue = Rescue(self, check_seconds)
         self.commands = Commands(self, poll_seconds=command_seconds)
+        self.listener.watch(WORKERS, self.commands.wake)
         self.begins_anew = False
         """Whether the process was told to stop or restart, or had too much memory: it is to begin again, where nobody
         else starts it."""

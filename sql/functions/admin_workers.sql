@@ -61,8 +61,8 @@ $$;
 --   pause    claims nothing, finishes what it holds        resume   goes on
 --   stop     hands back what it holds and works no more    start    works again, also one that is paused or in error
 --   restart  hands back and starts anew
--- Under `flagpost host` a stopped process ends, elsewhere it parks and waits to be started. Told twice, nothing changes. Raises FP004
--- for an unknown slot or action; FP003 where nobody can obey; FP019 for the last worker that follows payments which are out.
+-- Under `flagpost host` a stopped process ends, elsewhere it parks and waits to be started. Told twice, nothing changes. Raises P0002
+-- for an unknown slot; FP003 where nobody can obey; FP019 for the last worker that follows payments which are out.
 CREATE OR REPLACE FUNCTION control_worker(
     worker text, action text, anyway boolean DEFAULT false, admin uuid DEFAULT NULL
 ) RETURNS TABLE (slot text, status text, desired text, generation bigint, observed_generation bigint)
@@ -78,14 +78,14 @@ DECLARE
 BEGIN
     IF action IS NULL OR action NOT IN ('pause', 'resume', 'stop', 'start', 'restart') THEN
         RAISE EXCEPTION 'no such action: %', coalesce(action, 'NULL') USING
-            ERRCODE = 'FP004', HINT = 'The actions: pause, resume, stop, start, restart.';
+            ERRCODE = '22023', HINT = 'The actions: pause, resume, stop, start, restart.';
     END IF;
     -- One command after the other: of two workers that follow payments, not both are stopped because the other one is there.
     PERFORM lock_row('commands to workers');
     SELECT * INTO w FROM worker_registry r WHERE r.id = control_worker.worker FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such worker: %', control_worker.worker USING
-            ERRCODE = 'FP004', HINT = 'The workers by their slots: flagpost workers list';
+            ERRCODE = 'P0002', HINT = 'The workers by their slots: flagpost workers list';
     END IF;
     IF action = 'restart' AND w.desired = 'paused' THEN
         wanted := 'paused';

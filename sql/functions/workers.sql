@@ -69,7 +69,7 @@ $$;
 -- held is not rescued yet. p_incarnation is drawn by the process, so that it survives a database that was restored under it, and so
 -- is p_token, which it has to know from then on. p_blockchain: names of the chains it serves, with commas; NULL: all. p_desired: what
 -- it was told in a slot that it lost; its new one is told the same. NULL: nothing. p_managed_by: the host whose agent started it.
--- Raises FP015 where the caller may not, FP016 above 200 live workers of its role, FP004 for a slot of another kind; ended
+-- Raises FP015 where the caller may not, FP016 above 200 live workers of its role, 22023 for a slot of another kind; ended
 -- ones are forgotten beyond 1,000 of a role.
 CREATE OR REPLACE FUNCTION register_worker(
     p_incarnation uuid, p_name text, p_type text, p_blockchain text, p_pid integer, p_host text, p_port integer, p_config jsonb,
@@ -95,7 +95,7 @@ BEGIN
             HINT = coalesce('Workers of this type act as ' || allowed || '.', 'The types: SELECT * FROM worker_types.');
     ELSIF p_slot IS NOT NULL AND (NOT starts_with(p_slot, prefix) OR substr(p_slot, length(prefix) + 1) !~ '^[0-9]{3,4}$') THEN
         RAISE EXCEPTION 'slot % is not of a worker of type %, whose slots are %001 and so on', p_slot, p_type, prefix USING
-            ERRCODE = 'FP004', HINT = 'Start the process without FLAGPOST_SLOT, or with the slot of its own type and chains.';
+            ERRCODE = '22023', HINT = 'Start the process without FLAGPOST_SLOT, or with the slot of its own type and chains.';
     END IF;
     -- One after the other, so that two never find the same slot free, and the number of them holds.
     PERFORM lock_row(format('workers of %s', allowed));
@@ -232,8 +232,8 @@ AS $$
     FROM worker_registry w WHERE w.incarnation = p_incarnation
 $$;
 
--- The heartbeat of processes of the version before. Says that a worker lives, and returns the status its row has now; NULL, and nothing is written, when the row is gone or its slot has
--- another process: it registers again then.
+-- The heartbeat of processes of the version before. Says that a worker lives, and returns the status its row has now; NULL, and
+-- nothing is written, when the row is gone or its slot has another process: it registers again then.
 -- p_known_status is what the worker last saw there: if the row says something else, an operator wrote
 -- it, and it stays. What the sweep wrote about a silent worker ('error', 'stopped') is healed by any heartbeat,
 -- and a worker that goes says so whatever stands there. p_last_error is all that is wrong with it now: '' takes back what it

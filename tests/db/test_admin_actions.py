@@ -317,7 +317,7 @@ async def test_every_action_has_a_comment_and_an_admin(connection: Connection) -
         " WHERE p.oid IN (SELECT own_functions()) AND p.prosrc ~ '(write_admin_action|act_for_admin)'"
         " AND p.prosecdef AND p.prorettype <> 'trigger'::regtype",
     )
-    assert len(found) == 18
+    assert len(found) == 19
     for name, comment, arguments in found:
         assert comment, name
         assert "admin uuid DEFAULT NULL" in arguments, name

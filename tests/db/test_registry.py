@@ -18,6 +18,7 @@ TYPES = {
     "pipeline_executor": {"gas-topup", "consolidation", "sweep"},
     "pipeline_confirmations": {"confirmations"},
     "pipeline_web": {"web"},
+    "pipeline_agent": {"host"},
 }
 MOST_LIVING = 200
 MOST_ENDED = 1000
@@ -38,25 +39,29 @@ def worker(worker_type: str, **changes: Any) -> Mapping[str, Any]:
         "blockchain": None,
         "pid": 1,
         "host": "h",
+        "port": None,
         "config": None,
+        "slot": None,
+        "desired": None,
+        "managed_by": None,
     }
     return {**made, "token": "the secret of its own", **changes}
 
 
 async def heartbeat(session: Connection, of: Mapping[str, Any], **changes: Any) -> str | None:
-    """What the row says then."""
+    """What it is told then; None: its row is gone."""
     said = {
         "incarnation": of["incarnation"],
-        "known_status": "running",
         "status": "running",
+        "observed": 0,
+        "ended": False,
         "last_error": None,
         "stats": None,
     }
     row = await (
-        await session.execute(statement("workers/heartbeat"), {**said, "token": of["token"], **changes})
+        await session.execute(statement("workers/report"), {**said, "token": of["token"], **changes})
     ).fetchone()
-    assert row is not None
-    return row[0]
+    return None if row is None else row[0]
 
 
 async def register(session: Connection, of: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -116,7 +121,8 @@ class TestARole:
 
     async def test_the_owner_may_write_every_row(self, connection: Connection) -> None:
         of = await register(connection, worker("sync"))
-        assert await heartbeat(connection, of, token=None, status="paused") == "paused"
+        assert await heartbeat(connection, of, token=None, status="paused") == "running"
+        assert await value(connection, "SELECT status FROM worker_registry") == "paused"
 
     async def test_without_a_secret_writes_nothing_more(self, connection: Connection) -> None:
         await connection.execute("SET ROLE pipeline_executor")
@@ -155,7 +161,7 @@ class TestHowMany:
         await session.execute("SET ROLE pipeline_sync")
         for _ in range(3):
             of = await register(session, worker("sync"))
-            await heartbeat(session, of, status="stopped")
+            await heartbeat(session, of, status="stopped", ended=True)
         await register(session, worker("sync"))
         assert await value(connection, "SELECT count(*) FROM worker_registry WHERE type = 'sync'") <= MOST_ENDED + 1
         assert await value(connection, "SELECT count(*) FROM worker_registry WHERE type = 'gas-topup'") == 5
@@ -165,9 +171,9 @@ async def test_a_process_writes_its_row_by_its_secret(connection: Connection, da
     async with pool_of(database, "test", role="pipeline_executor") as pool:
         first, second = Registration(pool, "gas-topup"), Registration(pool, "gas-topup")
         await first.register()
-        await first.heartbeat(paused=False)
+        await first.heartbeat("running")
         second.incarnation = UUID(str(first.incarnation))
         with pytest.raises(psycopg.Error, match="may not write"):
-            await second.heartbeat(paused=True)
+            await second.heartbeat("paused")
         await first.deregister()
     assert await rows(connection, "SELECT status FROM worker_registry") == [("stopped",)]

@@ -21,6 +21,7 @@ ROLES = (
     "pipeline_executor",
     "pipeline_confirmations",
     "pipeline_web",
+    "pipeline_agent",
     "pipeline_readonly",
 )
 EVERYTHING = {
@@ -46,6 +47,7 @@ EVERYTHING = {
     "wallets",
     "worker_registry",
     "worker_types",
+    "worker_targets",
     "user_wallets",
     "wallet_flag_rule",
     "wallet_state",
@@ -79,6 +81,7 @@ MAY: dict[str, dict[str, set[str]]] = {
         "UPDATE": {"job_logs", "transfers", "chain_transactions", "nonces", "chain_cursors", "senders"},
     },
     "pipeline_web": {"SELECT": EVERYTHING},
+    "pipeline_agent": {"SELECT": {"worker_registry", "worker_types", "worker_targets", "system_config"}},
     "pipeline_readonly": {"SELECT": EVERYTHING},
 }
 COLUMNS = {
@@ -113,7 +116,14 @@ COLUMNS = {
     },
 }
 """Where not the whole table is meant."""
-PROCESS = {"register_worker", "worker_heartbeat", "schema_version", "notification_queue_suspects"}
+PROCESS = {
+    "register_worker",
+    "worker_heartbeat",
+    "report_worker",
+    "worker_orders",
+    "schema_version",
+    "notification_queue_suspects",
+}
 FUNCTIONS = {
     "pipeline_sync": PROCESS | {"claim_sync_page", "store_sync_page", "unlock_sync_pages"},
     "pipeline_deposits": PROCESS | {"make_balances_due"},
@@ -187,7 +197,9 @@ FUNCTIONS = {
         "compare_balances",
         "history_months",
         "note_history_export",
+        "control_worker",
     },
+    "pipeline_agent": PROCESS,
     "pipeline_readonly": {
         "schema_version",
         "blocked_sessions",
@@ -347,7 +359,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         "SELECT relname, relrowsecurity FROM pg_class"
         " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')",
     )
-    assert len(tables) == 27
+    assert len(tables) == 28
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,

@@ -171,12 +171,13 @@ async def test_the_database_goes_away_before_the_configuration_is_read(
     runtime = Runtime(Settings(database_url=database), executor(Script()))
     register = runtime.registration.register
 
-    async def register_and_be_cut_off() -> None:
-        await register()
+    async def register_and_be_cut_off(*, any_slot: bool) -> bool:
+        entered = await register(any_slot=any_slot)
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+        return entered
 
     monkeypatch.setattr(runtime.registration, "register", register_and_be_cut_off)
     async with log_lines() as lines:

@@ -25,7 +25,7 @@ from tests.seed import Chain, Wallet, add_wallets
 SLOT = "tron-gas-topup-001"
 SESSIONS = "SELECT worker_session_key(%s) = ANY (worker_sessions())"
 GONE: Mapping[str, str] = {
-    "stopped": "status = 'stopped'",
+    "stopped": "status = 'stopped', ended_at = now()",
     "silent": "last_heartbeat = now() - interval '61 seconds'",
     "dead": "session_seen = true, session_lost_at = now() - interval '6 seconds'",
 }
@@ -158,12 +158,12 @@ class TestTakingOver:
     async def test_two_at_once_never_get_one_slot(self, connection: Connection, database: str, tron: Chain) -> None:
         for _ in range(3):
             await slot_of(connection, topup())
-        await connection.execute("UPDATE worker_registry SET status = 'stopped'")
+        await connection.execute("UPDATE worker_registry SET status = 'stopped', ended_at = now()")
         async with pool_of(database, "test", role="pipeline_executor", max_size=8) as pool:
             processes = [Registration(pool, "gas-topup", blockchain="tron") for _ in range(24)]
             await asyncio.gather(*(process.register() for process in processes))
             assert {process.slot for process in processes} == {f"tron-gas-topup-{n:03}" for n in range(1, 25)}
-            await asyncio.gather(*(process.heartbeat(paused=False) for process in processes))
+            await asyncio.gather(*(process.heartbeat("running") for process in processes))
         assert set(await rows(connection, "SELECT id, incarnation FROM worker_registry")) == {
             (process.slot, process.incarnation) for process in processes
         }
@@ -171,7 +171,9 @@ class TestTakingOver:
     async def test_what_the_sweep_has_compared_stays(self, connection: Connection) -> None:
         of, up_to = worker("sweep"), str(uuid4())
         assert await slot_of(connection, of) == "all-sweep-001"
-        await heartbeat(connection, of, status="stopped", stats=Jsonb({"compared_up_to": up_to, "swept": 7}))
+        await heartbeat(
+            connection, of, status="stopped", ended=True, stats=Jsonb({"compared_up_to": up_to, "swept": 7})
+        )
         second = worker("sweep")
         assert await slot_of(connection, second) == "all-sweep-001"
         await heartbeat(connection, second, stats=Jsonb({"swept": 0}))
@@ -269,10 +271,10 @@ async def test_a_process_that_lost_its_slot_goes_on_in_another_one(
 ) -> None:
     first, second = registrations
     await first.register()
-    await connection.execute("UPDATE worker_registry SET status = 'stopped'")
+    await connection.execute("UPDATE worker_registry SET status = 'stopped', ended_at = now()")
     await second.register()
     assert first.slot == second.slot == "all-gas-topup-001"
-    await first.heartbeat(paused=False)
+    await first.heartbeat("running")
     assert (first.slot, second.slot) == ("all-gas-topup-002", "all-gas-topup-001")
     assert await rows(connection, "SELECT id, incarnation, status FROM worker_registry ORDER BY id") == [
         ("all-gas-topup-001", second.incarnation, "running"),

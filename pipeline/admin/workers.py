@@ -1,0 +1,113 @@
+"""What operators tell workers, and how workers are listed. Each command is one SQL function
+(sql/functions/admin_workers.sql), which writes admin_actions."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+
+from pipeline.admin.errors import NotFound
+from pipeline.admin.refusals import act
+from pipeline.db.rows import fetch
+
+OBEYED_SECONDS = 10.0
+"""A command that is not obeyed so long after it was given is a finding."""
+LOOK_SECONDS = 0.1
+
+
+class WorkerAction(StrEnum):
+    """What a worker can be told."""
+
+    PAUSE = "pause"
+    """Claim nothing, finish what it holds."""
+    RESUME = "resume"
+    STOP = "stop"
+    """Hand back what it holds, and work no more."""
+    START = "start"
+    RESTART = "restart"
+    """Hand back what it holds, and begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedWorker:
+    """One row of worker_registry."""
+
+    slot: str
+    type: str
+    blockchain: str | None
+    """Names of the chains it serves, with commas; None: all."""
+    host: str | None
+    pid: int | None
+    port: int | None
+    """Where it serves its metrics."""
+    status: str
+    desired: str
+    generation: int
+    observed_generation: int | None
+    """None: of the version before, which obeys pause and resume at its heartbeats."""
+    managed_by: str | None
+    last_heartbeat: datetime
+    last_error: str | None
+    has_process: bool
+    memory_bytes: int | None
+    held: int | None
+    """Jobs that it works on."""
+    created_at: datetime
+
+    @property
+    def obeys(self) -> bool:
+        """Whether it does what it was told last."""
+        if self.observed_generation is None:
+            return self.status == self.desired
+        return self.observed_generation >= self.generation and (self.has_process or self.desired == "stopped")
+
+
+async def listed(
+    connection: AsyncConnection[Any],
+    *,
+    host: str | None = None,
+    worker_type: str | None = None,
+    slots: Sequence[str] | None = None,
+    ended: bool = False,
+) -> list[ListedWorker]:
+    """Workers that have a process or shall have one, by type and slot; with ``ended`` all that are remembered. Raises
+    psycopg.Error."""
+    parameters = {"host": host, "type": worker_type, "slots": None if slots is None else list(slots), "ended": ended}
+    return [ListedWorker(**row) for row in await fetch(connection, "workers/listed", **parameters)]
+
+
+async def control(
+    connection: AsyncConnection[Any],
+    slots: Sequence[str],
+    action: WorkerAction,
+    *,
+    anyway: bool = False,
+    admin: UUID | None = None,
+) -> None:
+    """Tell all of them, or none. ``anyway``: also the last one that follows payments which are out. Raises NotFound;
+    Conflict where nobody can obey, saying which command has to be typed instead; NeedsAnotherWord without
+    ``anyway``."""
+    async with connection.transaction():
+        for slot in slots:
+            await act(connection, "workers/control", worker=slot, action=action, anyway=anyway, admin=admin)
+
+
+async def until_obeyed(
+    connection: AsyncConnection[Any], slots: Sequence[str], *, within_seconds: float = OBEYED_SECONDS
+) -> list[ListedWorker]:
+    """The workers once all of them have obeyed, or as they are after that time. Raises NotFound where one of them is
+    gone, psycopg.Error."""
+    ends = asyncio.get_running_loop().time() + within_seconds
+    while True:
+        found = await listed(connection, slots=slots, ended=True)
+        if len(found) < len(set(slots)):
+            gone = set(slots) - {worker.slot for worker in found}
+            raise NotFound(f"no such worker: {', '.join(sorted(gone))}", "see: flagpost workers list")
+        if all(worker.obeys for worker in found) or asyncio.get_running_loop().time() >= ends:
+            return found
+        await asyncio.sleep(LOOK_SECONDS)
