@@ -64,7 +64,10 @@ class ListedWorker:
         """Whether it does what it was told last."""
         if self.observed_generation is None:
             return self.status == self.desired
-        return self.observed_generation >= self.generation and (self.has_process or self.desired == "stopped")
+        if self.observed_generation < self.generation:
+            return False
+        # One that works may be paused by the switch of the whole system.
+        return self.desired == "stopped" or (self.has_process and self.status in (self.desired, "paused"))
 
 
 async def listed(

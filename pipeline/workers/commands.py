@@ -122,10 +122,11 @@ class Commands:
         """Carry out what the registry says now."""
         process, registration = self._process, self._process.registration
         orders = registration.orders
-        if registration.restart_due or (orders.desired is Desired.STOPPED and not self.parked):
-            told = "restart" if registration.restart_due else "stop"
+        if registration.restart_due:
+            self._begin_anew("told to restart")
+        elif orders.desired is Desired.STOPPED and not self.parked:
             registration.obeyed(orders.generation)
-            self._begin_anew(f"told to {told}")
+            self._begin_anew("told to stop")
         elif registration.observed < orders.generation:
             registration.obeyed(orders.generation)
             logger.info("{}: told to be {}", process.registration.type, orders.desired.value)

@@ -133,9 +133,12 @@ class Registration:
         """Commands up to that one are carried out; the next heartbeat says so."""
         self.observed = max(self.observed, generation)
 
-    async def deregister(self, *, stats: Mapping[str, Any] | None = None, last_error: str | None = None) -> None:
-        """Say that the process goes. Its jobs count as abandoned from now on."""
-        await self._report("stopped", stats, last_error, ended=True)
+    async def deregister(
+        self, *, ended: bool = True, stats: Mapping[str, Any] | None = None, last_error: str | None = None
+    ) -> None:
+        """Say that the process goes. Its jobs count as abandoned from now on. ``ended`` False: it begins anew at once,
+        and can be told something meanwhile."""
+        await self._report("stopped", stats, last_error, ended=ended)
 
     async def _enter(self, slot: str | None, told: Desired | None) -> tuple[str, WorkerOrders] | None:
         async with self._pool.connection() as connection:

@@ -330,7 +330,8 @@ class Runtime(Process):
     async def _deregister(self) -> None:
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
-                await self.registration.deregister(stats=self._stats(), last_error=str(self.troubles))
+                ended = not (self.begins_anew and self.registration.managed_by is None)
+                await self.registration.deregister(ended=ended, stats=self._stats(), last_error=str(self.troubles))
         except DATABASE_GONE as error:
             logger.warning("{}: could not deregister: {}", self.worker.type, reason(error))
         logger.info("{}: stopped", self.worker.type)
