@@ -114,3 +114,24 @@ async def until_obeyed(
         if all(worker.obeys for worker in found) or asyncio.get_running_loop().time() >= ends:
             return found
         await asyncio.sleep(LOOK_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingDecision:
+    """What auto-scaling would do with the workers of one type now."""
+
+    type: str
+    blockchain: str
+    """Names of the chains that these workers are limited to, with commas; empty: all others."""
+    depth: int
+    """Jobs that are due, counted up to 10,000."""
+    workers: int
+    wanted: int
+    reason: str
+    engine: str
+    """What carries it out: agent, keda, or off."""
+
+
+async def scaling_decisions(connection: AsyncConnection[Any]) -> list[ScalingDecision]:
+    """Raises psycopg.Error."""
+    return [ScalingDecision(**row) for row in await fetch(connection, "scaling/decisions")]

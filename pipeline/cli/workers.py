@@ -144,6 +144,38 @@ def restart(
     _control(WorkerAction.RESTART, slots, host, worker_type, everybody, wait=wait, as_json=as_json)
 
 
+@app.command()
+def scaling(as_json: JsonOption = False) -> None:
+    """What auto-scaling would do now, and why. Switch it on: flagpost config set scaling.engine agent
+
+    Example: [bold]flagpost workers scaling[/]
+    """
+    found = run_action(Settings.load(), "workers scaling", workers.scaling_decisions)
+    if as_json:
+        print_json([asdict(decision) for decision in found])
+        return
+    if not found:
+        err.print("no worker of a type that scales (gas-topup, consolidation) runs or is wanted")
+        return
+    if found[0].engine == "off":
+        err.print("auto-scaling is off (scaling.engine): this is what it would do")
+    print_table(
+        ("type", "chains", "due jobs", "workers", "wanted", "why"),
+        [
+            (
+                escape(one.type),
+                escape(one.blockchain) or "all",
+                str(one.depth),
+                str(one.workers),
+                str(one.wanted),
+                escape(one.reason),
+            )
+            for one in found
+        ],
+        right=("due jobs", "workers", "wanted"),
+    )
+
+
 def _control(
     action: WorkerAction,
     slots: Sequence[str] | None,

@@ -6,7 +6,7 @@ Each key is one row, such as ``sweep.interval_seconds`` → ``300``. A row that 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from loguru import logger
@@ -103,6 +103,30 @@ class WorkersConfig(_Section):
     )
 
 
+class ScalingConfig(_Section):
+    """Obeyed by sql/functions/scaling.sql, which has the same defaults."""
+
+    engine: Literal["off", "agent", "keda"] = Field(
+        default="off",
+        description="What starts and ends workers by the load: agent (flagpost host), keda (Kubernetes), or off",
+    )
+    min_workers: Annotated[int, Field(ge=1, le=200)] = Field(
+        default=1, description="Fewest workers of a type that auto-scaling leaves"
+    )
+    max_workers: Annotated[int, Field(ge=1, le=200)] = Field(
+        default=10, description="Most workers of a type that auto-scaling starts"
+    )
+    up_above: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=50, description="Due jobs of a type above which auto-scaling adds workers"
+    )
+    up_by: Annotated[int, Field(ge=1, le=100)] = Field(default=2, description="Workers added at a time")
+    down_below: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=5, description="Due jobs of a type below which auto-scaling takes workers away"
+    )
+    down_by: Annotated[int, Field(ge=1, le=100)] = Field(default=1, description="Workers taken away at a time")
+    cooldown_seconds: Seconds = Field(default=300, description="Seconds between two changes of the same type")
+
+
 class HistoryConfig(_Section):
     """The lower bounds stand in sql/functions/job_history.sql, too: whoever looks back on what ended finds it."""
 
@@ -148,6 +172,7 @@ class RuntimeConfig(_Section):
     queue: QueueConfig = QueueConfig()
     history: HistoryConfig = HistoryConfig()
     workers: WorkersConfig = WorkersConfig()
+    scaling: ScalingConfig = ScalingConfig()
 
     _problems: tuple[str, ...] = PrivateAttr(())
 

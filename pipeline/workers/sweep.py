@@ -27,6 +27,7 @@ from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
 from pipeline.queue.schedule import FIRST_XID, Scan, Xid
 from pipeline.workers.alarms import Alarms
+from pipeline.workers.autoscale import EVALUATE_SECONDS, Autoscaling
 from pipeline.workers.history import TURN_SECONDS, History
 from pipeline.workers.leader import Leader
 from pipeline.workers.process import Stopped
@@ -136,9 +137,10 @@ class Sweep:
         repairs = self._repairs = Repairs(runtime)
         history = self._history = History(runtime)
         alarms = Alarms(runtime)
+        autoscaling = Autoscaling(runtime)
         runtime.watch(self._changed.set)
         now = _now()
-        next_repair = next_turn = now
+        next_repair = next_turn = next_scaling = now
         last_sweep = last_cleanup = now  # at a common start the listeners take what is flagged themselves
         try:
             while not runtime.stopping.is_set():
@@ -161,9 +163,12 @@ class Sweep:
                 if _now() >= next_turn:
                     await history.turn()
                     next_turn = _now() + TURN_SECONDS
+                if _now() >= next_scaling:
+                    await autoscaling.evaluate()
+                    next_scaling = _now() + EVALUATE_SECONDS
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
-                next_due = min(next_sweep, next_cleanup, next_repair, next_turn)
+                next_due = min(next_sweep, next_cleanup, next_repair, next_turn, next_scaling)
                 await self._sleep(min(next_due - _now(), LONGEST_SLEEP_SECONDS))
         except Stopped:
             pass

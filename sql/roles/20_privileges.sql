@@ -151,7 +151,7 @@ GRANT EXECUTE ON FUNCTION sequences_behind(), compare_balances(uuid, uuid) TO pi
 GRANT EXECUTE ON FUNCTION repair_wallets(uuid, integer), repair_jobs(integer) TO pipeline_executor;
 GRANT EXECUTE ON FUNCTION rescue_jobs(interval, interval, xid8, integer), mark_silent_workers(interval)
     TO pipeline_executor, pipeline_confirmations;
-GRANT EXECUTE ON FUNCTION repair_times(integer) TO pipeline_executor;
+GRANT EXECUTE ON FUNCTION repair_times(integer), scale_by_load(timestamptz) TO pipeline_executor;
 -- Finished jobs: the sweep moves and counts them, and drops months as system_config says, which it cannot write.
 GRANT EXECUTE ON FUNCTION move_finished_jobs(uuid, integer, interval, interval, timestamptz), fold_job_counts(integer),
     add_history_month(date), drop_history_month(date, timestamptz, uuid), forget_old_leaderships()

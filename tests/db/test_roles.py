@@ -151,6 +151,7 @@ FUNCTIONS = {
         "repair_wallets",
         "repair_jobs",
         "repair_times",
+        "scale_by_load",
         "add_history_month",
         "drop_history_month",
         "fold_job_counts",
