@@ -37,6 +37,7 @@ COMMANDS = {
     "up": CommandEntry("up", "Run a demonstration on this machine: database, TRON, BSC, workers, deposits.", START),
     "demo": CommandEntry("demo", "Run it unattended until every deposit is in the treasury; check the result.", START),
     "doctor": CommandEntry("doctor", "Check database, nodes, keys and funds; say what to do about each fault.", START),
+    "status": CommandEntry("status", "How the whole is: health, workers, jobs, chains; what to do.", DAILY),
     "wallets": CommandEntry("wallets", "Deposit wallets: add, derive, import, list, set flags.", DAILY),
     "jobs": CommandEntry("jobs", "Jobs: list, show, retry, retry-failed, cleanup-stuck, cancel.", DAILY),
     "workers": CommandEntry("workers", "Workers: list, pause, resume, stop, start, restart.", DAILY),

@@ -101,6 +101,10 @@ class WorkersConfig(_Section):
         default=500,
         description="Megabytes of memory above which a worker hands back what it holds and begins anew; 0: never",
     )
+    error_percent: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=10,
+        description="Share of failed attempts in ten minutes, percent, above which a worker is not healthy",
+    )
 
 
 class ScalingConfig(_Section):

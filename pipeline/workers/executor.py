@@ -69,7 +69,8 @@ class Executor:
         """Counts since the start (wakes by cause, jobs by what triggered them, outcomes by kind), and the jobs held
         now."""
         wakes = {f"wakes_by_{by}": count for by, count in self.schedule.wakes.items()}
-        return {**wakes, **self.counts, "held": len(self._jobs.held)}
+        held = {"held": len(self._jobs.held), "held_seconds": round(self._jobs.oldest_seconds)}
+        return {**wakes, **self.counts, **held}
 
     def serve_chains(self, chain_ids: Sequence[int]) -> None:
         """From now on work on these chains, and read at once what they have."""
@@ -264,6 +265,8 @@ class Executor:
             logger.warning("{}: {} jobs claimed by a lost reply were given back", self.type, len(released))
 
     def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
+        tried = [outcome for _, outcome in outcomes if not isinstance(outcome, Defer)]
+        self._runtime.attempts.note(len(tried), sum(isinstance(outcome, Retry | Failed) for outcome in tried))
         for job, outcome in outcomes:
             self._jobs.written(job)
             if isinstance(outcome, Retry | Defer):

@@ -23,7 +23,8 @@ class HeldJobs:
 
     def __init__(self, name: str, handler: Handler, changed: Callable[[], None]) -> None:
         """``name`` is for the log; ``changed`` is called when there is something to write, or room."""
-        self.held: dict[Job, None] = {}
+        self.held: dict[Job, float] = {}
+        """With the time of the event loop at which each was claimed."""
         self._name = name
         self._handler = handler
         self._changed = changed
@@ -33,7 +34,7 @@ class HeldJobs:
 
     def start(self, jobs: Sequence[Job], deadline_seconds: float) -> None:
         """Run the handler on ``jobs``; it is cut off before ``deadline_seconds``."""
-        self.held.update(dict.fromkeys(jobs))
+        self.held.update(dict.fromkeys(jobs, asyncio.get_running_loop().time()))
         batch = asyncio.create_task(self._run(jobs, deadline_seconds * DEADLINE_MARGIN))
         self._running.add(batch)
         batch.add_done_callback(self._ended)
@@ -49,6 +50,11 @@ class HeldJobs:
     def outcomes(self) -> int:
         """How many outcomes are not written."""
         return len(self._outcomes)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the job that is held longest has been held; 0 where none is."""
+        return asyncio.get_running_loop().time() - min(self.held.values()) if self.held else 0.0
 
     def take_outcomes(self) -> list[tuple[Job, Outcome]]:
         """All outcomes, to be written now: each comes back by ``written``, ``give_back`` or ``settle``."""

@@ -14,6 +14,7 @@ from loguru import logger
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.db.pool import Pool
 from pipeline.printable import reason
+from pipeline.workers.attempts import RecentAttempts
 from pipeline.workers.troubles import Troubles
 
 Result = TypeVar("Result")
@@ -34,6 +35,7 @@ class Process:
         self.stopping = asyncio.Event()
         """Set by the first signal: take nothing new."""
         self.troubles = Troubles(self.beat)
+        self.attempts = RecentAttempts()
         self._type = worker_type
         self._beat = asyncio.Event()
 

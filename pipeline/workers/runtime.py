@@ -346,7 +346,7 @@ class Runtime(Process):
         }
         if (resident := resident_bytes()) is not None:
             listening["memory_bytes"] = resident
-        return {**self.worker.stats(), **self.rescue.counts, **listening}
+        return {**self.worker.stats(), **self.rescue.counts, **self.attempts.stats(), **listening}
 
     def announce(self) -> None:
         """Something changed that ``watch`` is for."""

@@ -180,11 +180,13 @@ class ChainSync(ChainWork):
             self._unanswered = 0
             batch = await self._runtime.persist("storing balances", lambda: reading.store(self.row.name, balances))
         except ChainError as error:
+            self._runtime.attempts.note(len(reading.queries), len(reading.queries))
             await self._release(reading, self._retry_seconds(), reason(error))
             return error
         except BaseException:  # cancelled at the end of the grace, or a fault: others may have them at once
             await self._release(reading, 0.0, None)
             raise
+        self._runtime.attempts.note(batch.read + batch.failed, batch.failed)
         await self._report(batch)
         self._observe(batch)
         return None

@@ -94,7 +94,7 @@ AS $$
         'config_number(text, text, numeric)', 'desired_workers(text, text)', 'scale_by_load(timestamp with time zone)',
         'scaling_decisions(timestamp with time zone)', 'scaling_engine()',
         'scaling_step(bigint, integer, interval, integer, integer, bigint, integer, bigint, integer, interval)',
-        'command_of(worker_registry)', 'control_worker(text, text, boolean, uuid)', 'has_agent(text)', 'has_process(worker_registry)',
+        'due_work()', 'system_health()', 'worker_health()', 'command_of(worker_registry)', 'control_worker(text, text, boolean, uuid)', 'has_agent(text)', 'has_process(worker_registry)',
         'payments_without(worker_registry)', 'serves_chain(text, text)', 'take_worker_command()', 'tell_worker()',
         'release_sender(text, text, bigint, uuid)', 'repair_jobs(integer)',
         'repair_times(integer)', 'repair_wallets(uuid, integer)', 'require_notify()', 'reread_changed_wallets()',

@@ -4,18 +4,18 @@
 \pset linestyle unicode
 \pset null '-'
 \echo
-\echo 'Workers (a heartbeat every 30 s; silent at 60 s)'
-SELECT id AS slot, type, blockchain,
-       CASE WHEN status IN ('running', 'paused') AND last_heartbeat < clock_timestamp() - interval '60 seconds'
-            THEN status || ', silent' ELSE status END AS status,
-       host, pid,
-       date_trunc('second', clock_timestamp() - last_heartbeat) AS heartbeat,
-       date_trunc('second', clock_timestamp() - created_at) AS age,
+\echo 'The whole'
+SELECT health, workers, failing, jobs_due, oldest_due, payments_out, oldest_payment, array_to_string(reasons, E'\n') AS reasons FROM system_health();
+
+\echo 'Workers (a heartbeat every 30 s; silent at 60 s); desired is what operators told them'
+SELECT h.slot, h.status, h.desired, h.health, concat_ws('; ', h.heartbeat, h.memory, h.progress, h.error_rate, h.disobeys) AS wrong,
+       h.host, w.pid, w.managed_by,
+       date_trunc('second', clock_timestamp() - h.last_heartbeat) AS heartbeat,
+       date_trunc('second', clock_timestamp() - w.created_at) AS age,
        (SELECT count(*) FROM job_logs j WHERE j.leased_by = w.incarnation AND j.completed_at IS NULL AND j.status = 'active') AS jobs,
-       stats, last_error
-FROM worker_registry w
-WHERE status <> 'stopped' OR last_heartbeat > clock_timestamp() - interval '1 day'
-ORDER BY type, status, id
+       w.stats, h.last_error
+FROM worker_health() h JOIN worker_registry w ON w.id = h.slot
+ORDER BY h.type, h.slot
 LIMIT 100;
 
 \echo 'Leaders: the one worker that may act (a lease lasts 30 s; a holder that died is replaced)'

@@ -98,7 +98,7 @@ def check_processes(found: Findings, connection: Connection, expected: Collectio
             found.warn(
                 "processes",
                 f"{row['type']}: {row['paused']} paused by an operator",
-                "to go on: UPDATE worker_registry SET status = 'running' WHERE id = …",
+                f"to go on: flagpost workers resume --type {row['type']}",
             )
         if row["in_error"]:
             found.warn("processes", f"{row['type']}: {row['last_error']}", "see its log")
