@@ -11,12 +11,12 @@ import stat
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.redaction import register_mnemonic, register_secret
 
@@ -27,6 +27,7 @@ _LONGEST_NODES = 10_000
 """Characters."""
 _ORDINARY = frozenset({"postgres", "postgresql", "flagpost", "password", "localhost"})
 """Passwords of rehearsals that stand in honest lines, too."""
+_MAIL_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
 
 
@@ -115,6 +116,18 @@ class Settings(BaseSettings):
     """The slot that this process is to have, such as ``tron-gas-topup-001``; None: the lowest one that is free."""
     managed_by: str | None = Field(default=None, validation_alias="FLAGPOST_MANAGED_BY")
     """The host whose agent started this process, and starts it again; set by the agent."""
+    alert_webhook: SecretStr | None = Field(default=None, validation_alias="FLAGPOST_ALERT_WEBHOOK")
+    """URL that alerts are posted to (``pipeline.alerts.channels``); it may hold a key, and is shown nowhere."""
+    alert_webhook_secret: SecretStr | None = Field(default=None, validation_alias="FLAGPOST_ALERT_WEBHOOK_SECRET")
+    """What the webhook is signed with; None: it is not signed."""
+    alert_slack: SecretStr | None = Field(default=None, validation_alias="FLAGPOST_ALERT_SLACK")
+    """URL of an incoming webhook of Slack, which is a secret as a whole."""
+    alert_mail_to: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="FLAGPOST_ALERT_MAIL_TO")
+    """Addresses that get a mail of each alert, by ``smtp_url``."""
+    alert_mail_from: str | None = Field(default=None, validation_alias="FLAGPOST_ALERT_MAIL_FROM")
+    """None: the user of ``smtp_url`` if that is an address, else the first of ``alert_mail_to``."""
+    smtp_url: SecretStr | None = Field(default=None, validation_alias="FLAGPOST_SMTP_URL")
+    """``smtp://user:password@host:587`` (STARTTLS) or ``smtps://user:password@host:465``."""
     lossy_notify: bool = Field(default=False, validation_alias="FLAGPOST_LOSSY_NOTIFY")
     """Ignore every NOTIFY, so that only the timer sweep finds work (a rehearsal of the worst case)."""
     crash_point: str | None = Field(default=None, pattern=CRASH_POINT_PATTERN, validation_alias="FLAGPOST_CRASH_POINT")
@@ -158,6 +171,28 @@ class Settings(BaseSettings):
             raise ValueError("expected postgresql://user:password@host:port/database or a libpq keyword string")
         return value
 
+    @field_validator("alert_webhook", "alert_slack")
+    @classmethod
+    def _is_a_web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_url(value.get_secret_value(), "http", "https"):
+            raise ValueError("expected a URL that starts with https:// or http://")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_a_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_url(value.get_secret_value(), "smtp", "smtps"):
+            raise ValueError("expected smtp://user:password@host:587 or smtps://user:password@host:465")
+        return value
+
+    @field_validator("alert_mail_to", mode="before")
+    @classmethod
+    def _are_mail_addresses(cls, value: str | tuple[str, ...]) -> tuple[str, ...]:
+        addresses = _list_of(value) if isinstance(value, str) else value
+        if not all(_MAIL_ADDRESS.fullmatch(address) for address in addresses):
+            raise ValueError("expected mail addresses with commas between them")
+        return addresses
+
     @field_validator("home", "mnemonic_file", "policy_file", "signing_ledger")
     @classmethod
     def _is_absolute(cls, value: Path | None) -> Path | None:
@@ -189,6 +224,9 @@ class Settings(BaseSettings):
         for dsn in (self.database_url, self.listen_url):
             for password in _passwords(dsn or ""):
                 register_secret(password)
+        for secret in (self.alert_webhook, self.alert_slack, self.alert_webhook_secret, self.smtp_url):
+            for shown in _secret_parts("" if secret is None else secret.get_secret_value()):
+                register_secret(shown)
 
     @property
     def signing_policy(self) -> Path | None:
@@ -276,6 +314,23 @@ def _passwords(dsn: str) -> set[str]:
         given = {value for name, value in fields if name in ("password", "sslpassword")}
         names = {value for name, value in fields if name in ("user", "dbname", "host")}
     return {password for password in given if password and password not in names} - _ORDINARY
+
+
+def _is_url(value: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _secret_parts(value: str) -> set[str]:
+    """A secret, and of a URL that may hold one what stands in errors by itself: the password, path and query."""
+    if "://" not in value:
+        return {value}
+    parts = urlsplit(value)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    return {value, path, path.lstrip("/")} | _passwords(value)
 
 
 def environment_of_child(**more: str) -> dict[str, str]:

@@ -1,9 +1,8 @@
 """``flagpost jobs``: what the automation does, did, and could not do."""
 
-import re
 from collections import Counter
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,7 +12,8 @@ from rich.markup import escape
 from pipeline.admin import jobs
 from pipeline.admin.session import Connection, Row, database
 from pipeline.cli.acting import JsonOption, run_action
-from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, span, usage
+from pipeline.cli.lengths import length
+from pipeline.cli.output import CommandError, age, err, out, print_json, print_table, span
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import JobType, TriggeredBy
 from pipeline.settings import Settings
@@ -39,8 +39,6 @@ COLOURS = {
     "rejected": "dim",
 }
 PRIORITIES = {-10: "low", 0: "normal", 10: "high"}
-_AGE = re.compile(r"([0-9]+)(min|[smhd])", re.ASCII)
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
 
 class JobStatus(StrEnum):
@@ -79,7 +77,7 @@ def list_jobs(
         "job_type": job_type,
         "triggered_by": triggered_by,
         "wallet": wallet,
-        "since": None if since is None else datetime.now(UTC) - _length(since),
+        "since": None if since is None else datetime.now(UTC) - length(since, "--since"),
         "summaries": summaries,
         "limit": limit,
     }
@@ -230,13 +228,6 @@ def _history(value: Any) -> list[dict[str, Any]]:
     """The attempts that failed; none where anybody has written something else there, which is shown as it is."""
     is_history = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
     return value if is_history else []
-
-
-def _length(text: str) -> timedelta:
-    match = _AGE.fullmatch(text.strip().lower())
-    if match is None:
-        raise usage(f"--since {text!r} is not a length of time", "write 30s, 15min, 2h or 7d")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _status(row: Row) -> str:

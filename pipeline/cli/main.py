@@ -47,6 +47,7 @@ COMMANDS = {
     "chains": CommandEntry("chains", "Chains: add, list, enable, disable. No restart needed.", OPERATE),
     "assets": CommandEntry("assets", "Tokens: add, list, thresholds, enable, disable. No restart needed.", OPERATE),
     "config": CommandEntry("config", "Settings: show, set. Running processes obey at once.", OPERATE),
+    "alerts": CommandEntry("alerts", "Alerts: list, show, ack, silence, unsilence, silences, test.", DAILY),
     "senders": CommandEntry("senders", "Paying addresses that are frozen or stuck: list, release.", OPERATE),
     "policy": CommandEntry("policy", "Signing policy of this host: show, draft a section.", OPERATE),
     "db": CommandEntry("db", "The database: psql, url, start.", OPERATE),

@@ -131,6 +131,57 @@ class ScalingConfig(_Section):
     cooldown_seconds: Seconds = Field(default=300, description="Seconds between two changes of the same type")
 
 
+class AlertsConfig(_Section):
+    enabled: bool = Field(
+        default=True, description="The sweep evaluates the rules of alerts and sends what they find; false: it does not"
+    )
+    interval_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        default=30, description="Seconds between two evaluations; an alert is over when two do not find it"
+    )
+    remind_seconds: Annotated[float, Field(ge=60, le=30 * 86_400)] = Field(
+        default=14_400, description="Seconds until an alert that lasts, and that nobody acknowledged, is sent again"
+    )
+    failed_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=1, description="Jobs of a type and chain that failed within the hour, from which on it is an alert"
+    )
+    failed_jobs_critical: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=10, description="The same, from which on that alert is critical"
+    )
+    retry_percent: Annotated[float, Field(ge=1, le=100)] = Field(
+        default=20, description="Percent of the jobs begun within 15 minutes that had failed before"
+    )
+    retry_jobs: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=10, description="Fewer jobs that had failed before are no alert, whatever their share is"
+    )
+    worker_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=60, description="Seconds that a worker is silent, or a type of worker has none, before it is an alert"
+    )
+    node_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        default=300, description="Seconds that a node is reported as failing or behind before it is an alert"
+    )
+    gas_days: Annotated[float, Field(ge=0, le=365)] = Field(
+        default=1, description="Days of top-ups, by those of the last 24 hours, below which a gas wallet is low"
+    )
+    budget_percent: Annotated[float, Field(ge=1, le=100)] = Field(
+        default=80, description="Percent of gas_max_per_day or gas_max_total that are spent; doctor warns, too"
+    )
+    error_count: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
+        default=10, description="Failed reads of a balance above which it is an alert, if the last one failed as well"
+    )
+    lock_ended_seconds: Annotated[float, Field(ge=60, le=86_400)] = Field(
+        default=600, description="Seconds after its end that the lock of a balance is still there"
+    )
+    blocked_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        default=30, description="Seconds that a session of ours waits for a lock"
+    )
+    transaction_seconds: Annotated[float, Field(ge=60, le=7 * 86_400)] = Field(
+        default=600, description="Seconds that a transaction is open, anybody's, and holds back vacuum"
+    )
+    notification_queue_percent: Annotated[float, Field(ge=0.1, le=50)] = Field(
+        default=10, description="Percent of the server's notification queue that are in use"
+    )
+
+
 class HistoryConfig(_Section):
     """The lower bounds stand in sql/functions/job_history.sql, too: whoever looks back on what ended finds it."""
 
@@ -177,6 +228,7 @@ class RuntimeConfig(_Section):
     history: HistoryConfig = HistoryConfig()
     workers: WorkersConfig = WorkersConfig()
     scaling: ScalingConfig = ScalingConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     _problems: tuple[str, ...] = PrivateAttr(())
 

@@ -75,13 +75,17 @@ class PayingExecutor(Executor):
         self._following: Chains[Paying] | None = None
         self._senders: dict[int, Sender] = {}
         handler = make_handler(self._senders)
-        self._kind = handler.kind
+        self._kind, self._seen = handler.kind, handler.stats
         blockchain = None if chains is None else ",".join(chains)
         super().__init__(job_type, handler.handle, chain_ids=(), blockchain=blockchain)
 
     def stats(self) -> Mapping[str, Any]:
-        """What an executor counts, and nodes that failed lately."""
-        return {**super().stats(), "nodes": {} if self._following is None else self._following.troubles()}
+        """What an executor counts, what its handler has seen, and nodes that failed lately."""
+        return {
+            **super().stats(),
+            **self._seen(),
+            "nodes": {} if self._following is None else self._following.troubles(),
+        }
 
     def at_once(self) -> int:
         """What the nodes of the chains answer in time."""

@@ -1,7 +1,7 @@
 """The sweep: on a timer it reads the flags themselves, and finds what no event brought.
 
     standing by ──(leads)──▶ acting: every interval enqueue, summarise; clean up; set back times that lie ahead;
-                             fold counts and move finished jobs
+                             fold counts and move finished jobs; raise and send alerts
 
 One sweep acts at a time (``leader``); the others stand by and try again. A statement that the server breaks off keeps
 none of the others waiting (``slow``).
@@ -26,7 +26,7 @@ from pipeline.printable import reason
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
 from pipeline.queue.schedule import FIRST_XID, Scan, Xid
-from pipeline.workers.alarms import Alarms
+from pipeline.workers.alerts import Alerts
 from pipeline.workers.autoscale import EVALUATE_SECONDS, Autoscaling
 from pipeline.workers.history import TURN_SECONDS, History
 from pipeline.workers.leader import Leader
@@ -118,6 +118,7 @@ class Sweep:
         self._statements: Statements
         self._repairs: Repairs | None = None
         self._history: History | None = None
+        self._alerts: Alerts | None = None
 
     def stats(self) -> Mapping[str, Any]:
         """Counts since the start, whether this sweep acts or stands by, and up to which wallet the one that acts has
@@ -125,7 +126,8 @@ class Sweep:
         times = {} if self._times is None else self._times.stats()
         compared = {} if self._repairs is None else self._repairs.stats()
         history = {} if self._history is None else self._history.stats()
-        return {**self.counts, "acting": self.acting.is_set(), **times, **compared, **history}
+        alerts = {} if self._alerts is None else self._alerts.stats()
+        return {**self.counts, "acting": self.acting.is_set(), **times, **compared, **history, **alerts}
 
     async def run(self, runtime: Runtime) -> None:
         """Act or stand by until told to stop."""
@@ -136,8 +138,8 @@ class Sweep:
         times = self._times = Times(runtime)
         repairs = self._repairs = Repairs(runtime)
         history = self._history = History(runtime)
-        alarms = Alarms(runtime)
         autoscaling = Autoscaling(runtime)
+        alerts = self._alerts = Alerts(runtime, self.acting)
         runtime.watch(self._changed.set)
         now = _now()
         next_repair = next_turn = next_scaling = now
@@ -145,7 +147,7 @@ class Sweep:
         try:
             while not runtime.stopping.is_set():
                 self._changed.clear()
-                if not await self._leads(repairs, alarms):
+                if not await self._leads(repairs, alerts):
                     await self._sleep(self._standby_seconds)
                     continue
                 now = _now()
@@ -159,7 +161,7 @@ class Sweep:
                 if now >= last_sweep + runtime.config.sweep.interval_seconds:
                     last_sweep = now
                     await self._cycle(repairs)
-                    await alarms.check()
+                await alerts.evaluate_if_due()
                 if _now() >= next_turn:
                     await history.turn()
                     next_turn = _now() + TURN_SECONDS
@@ -168,13 +170,14 @@ class Sweep:
                     next_scaling = _now() + EVALUATE_SECONDS
                 next_sweep = last_sweep + runtime.config.sweep.interval_seconds
                 next_cleanup = last_cleanup + runtime.config.cleanup.interval_seconds
-                next_due = min(next_sweep, next_cleanup, next_repair, next_turn, next_scaling)
+                next_due = min(next_sweep, next_cleanup, next_repair, next_turn, next_scaling, alerts.next_at)
                 await self._sleep(min(next_due - _now(), LONGEST_SLEEP_SECONDS))
         except Stopped:
             pass
         finally:
             await self._leader.close()
             self.acting.clear()
+            await alerts.close()
 
     async def _cycle(self, repairs: Repairs) -> None:
         """Enqueue what was missed, write the summary, log a line."""
@@ -255,7 +258,7 @@ class Sweep:
             logger.warning("sweep: {} jobs had been stuck for {} minutes", cleaned, minutes)
         self._cleaned += cleaned
 
-    async def _leads(self, repairs: Repairs, alarms: Alarms) -> bool:
+    async def _leads(self, repairs: Repairs, alerts: Alerts) -> bool:
         """Whether this sweep is the one that acts."""
         try:
             leads = await self._leader.leads()
@@ -268,7 +271,7 @@ class Sweep:
                 await self._statements.ask("sweep/compared_up_to", what, repairs.resume)
         elif not leads:
             repairs.forget()
-            alarms.forget()
+            alerts.forget()
         (self.acting.set if leads else self.acting.clear)()
         return leads
 

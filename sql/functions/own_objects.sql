@@ -21,7 +21,7 @@ AS $$
             'schema_migrations', 'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions',
             'job_logs', 'job_logs_seq', 'transfers', 'bundles', 'signing_requests', 'gas_spending', 'fees_paid',
             'chain_transactions', 'nonces', 'senders', 'chain_cursors', 'system_config', 'worker_registry', 'worker_types',
-            'worker_targets', 'leaderships', 'admin_actions',
+            'worker_targets', 'leaderships', 'admin_actions', 'alerts', 'alert_silences', 'alert_deliveries',
             'job_history', 'job_history_months', 'job_history_names', 'job_counts', 'job_count_deltas', 'all_jobs', 'job_totals',
             'user_wallets', 'wallet_flag_rule', 'wallet_state', 'balance_state'
         ]) AS known (name)
@@ -107,6 +107,12 @@ AS $$
         'void_nonces(integer, text, bigint)', 'worker_has_ended(uuid)',
         'worker_heartbeat(uuid, text, text, text, jsonb, text)', 'worker_pids()', 'worker_session_key(uuid)',
         'worker_sessions()',
+        -- Alerts, sql/functions/alerts.sql, admin_alerts.sql and old_transactions.sql.
+        'acknowledge_alert(text, uuid)', 'alert_is_silenced(text, text)', 'alert_pattern_fits(text, text)',
+        'claim_alert_deliveries(text[], integer, interval)', 'close_alerts_of_other_rules(text[])', 'end_silence(text, uuid)',
+        'forget_old_alerts()', 'note_alert_delivery(bigint, integer, text)', 'old_transactions(interval)',
+        'record_alerts(text, jsonb, text[], interval, interval)',
+        'silence_alerts(text, text, timestamp with time zone, text, uuid)',
         -- Pages of balances, sql/functions/sync_pages.sql and store_sync_page.sql.
         'claim_sync_page(integer, text, double precision, integer, double precision)',
         'divide_sync_page(sync_pages, uuid, integer)',

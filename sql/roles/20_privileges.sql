@@ -101,7 +101,8 @@ GRANT INSERT, UPDATE ON chain_cursors TO pipeline_deposits;
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
     transfers, bundles, signing_requests, chain_transactions, nonces, senders, chain_cursors, gas_spending, fees_paid,
     system_config, worker_registry, worker_types, worker_targets, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
-    job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals
+    job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals, alerts, alert_silences,
+    alert_deliveries
     TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT, UPDATE ON job_logs, transfers, chain_transactions TO pipeline_executor, pipeline_confirmations;
 GRANT INSERT ON bundles TO pipeline_executor, pipeline_confirmations;
@@ -118,7 +119,8 @@ GRANT UPDATE (
 GRANT SELECT ON chains, asset_on_chain, wallets, wallet_balances, sync_pages, balance_state, job_logs, state_transitions,
     transfers, bundles, nonces, senders, chain_cursors, gas_spending, fees_paid, system_config, worker_registry, worker_types,
     worker_targets, leaderships, admin_actions, wallet_flag_rule, user_wallets, wallet_state,
-    job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals
+    job_history, job_history_months, job_history_names, job_counts, job_count_deltas, all_jobs, job_totals, alerts, alert_silences,
+    alert_deliveries
     TO pipeline_readonly, pipeline_web;
 GRANT SELECT (
     id, bundle_id, request_id, chain_id, attempt, txid, sender, nonce, ref_block, expiration, fee_cap, state, first_broadcast_at,
@@ -156,6 +158,11 @@ GRANT EXECUTE ON FUNCTION repair_times(integer), scale_by_load(timestamptz) TO p
 GRANT EXECUTE ON FUNCTION move_finished_jobs(uuid, integer, interval, interval, timestamptz), fold_job_counts(integer),
     add_history_month(date), drop_history_month(date, timestamptz, uuid), forget_old_leaderships()
     TO pipeline_executor;
+-- Alerts: the sweep raises and sends them, through functions alone.
+GRANT EXECUTE ON FUNCTION record_alerts(text, jsonb, text[], interval, interval), close_alerts_of_other_rules(text[]),
+    forget_old_alerts(), claim_alert_deliveries(text[], integer, interval), note_alert_delivery(bigint, integer, text)
+    TO pipeline_executor;
+GRANT EXECUTE ON FUNCTION old_transactions(interval) TO pipeline_executor, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION history_months() TO pipeline_executor, pipeline_web, pipeline_readonly;
 GRANT EXECUTE ON FUNCTION reserve_nonces(bigint[], bigint[]), reserve_nonce(bigint, bigint), reserve_gap(bigint, bigint),
     give_back_nonce(bigint) TO pipeline_executor;
@@ -174,5 +181,6 @@ GRANT EXECUTE ON FUNCTION
     add_asset(text, text, text, integer, numeric, numeric, integer, boolean, uuid), set_asset_active(text, text, boolean, uuid),
     set_asset_thresholds(text, text, numeric, numeric, integer, uuid), set_asset_rule(text, text, text, text, uuid),
     set_system_config(text, jsonb, text, uuid), release_sender(text, text, bigint, uuid),
-    note_history_export(date, bigint, bigint, text, uuid), control_worker(text, text, boolean, uuid)
+    note_history_export(date, bigint, bigint, text, uuid), control_worker(text, text, boolean, uuid),
+    acknowledge_alert(text, uuid), silence_alerts(text, text, timestamptz, text, uuid), end_silence(text, uuid)
     TO pipeline_web;

@@ -14,7 +14,8 @@ BEGIN
         'chains', 'asset_on_chain', 'wallets', 'wallet_balances', 'sync_pages', 'state_transitions', 'job_logs', 'transfers',
         'bundles', 'signing_requests', 'gas_spending', 'fees_paid', 'chain_transactions', 'nonces', 'senders', 'chain_cursors',
         'system_config', 'worker_registry', 'worker_types', 'worker_targets', 'leaderships',
-        'admin_actions', 'job_history', 'job_history_months', 'job_history_names', 'job_counts', 'job_count_deltas',
+        'admin_actions', 'alerts', 'alert_silences', 'alert_deliveries',
+        'job_history', 'job_history_months', 'job_history_names', 'job_counts', 'job_count_deltas',
         'flagpost_locks.named', 'flagpost_locks.thresholds'
     ] LOOP
         IF NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = secured::regclass) THEN
@@ -39,7 +40,8 @@ BEGIN
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
-             || ' job_history job_history_months job_history_names job_counts job_count_deltas',
+             || ' job_history job_history_months job_history_names job_counts job_count_deltas'
+             || ' alerts alert_silences alert_deliveries',
              'SELECT', 'pipeline_executor', 'true', NULL),
             ('job_logs', 'INSERT', 'pipeline_executor', 'true', NULL),
             ('transfers chain_transactions', 'INSERT', 'pipeline_executor', '(NOT found_on_chain)', NULL),
@@ -56,7 +58,8 @@ BEGIN
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
-             || ' job_history job_history_months job_history_names job_counts job_count_deltas',
+             || ' job_history job_history_months job_history_names job_counts job_count_deltas'
+             || ' alerts alert_silences alert_deliveries',
              'SELECT', 'pipeline_confirmations', 'true', NULL),
             ('job_logs nonces bundles', 'INSERT', 'pipeline_confirmations', 'true', NULL),
             ('transfers chain_transactions', 'INSERT', 'pipeline_confirmations', 'found_on_chain', NULL),
@@ -69,12 +72,14 @@ BEGIN
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
-             || ' job_history job_history_months job_history_names job_counts job_count_deltas',
+             || ' job_history job_history_months job_history_names job_counts job_count_deltas'
+             || ' alerts alert_silences alert_deliveries',
              'SELECT', 'pipeline_readonly', 'true', NULL),
             ('chains asset_on_chain wallets wallet_balances sync_pages job_logs state_transitions transfers bundles'
              || ' signing_requests chain_transactions nonces senders'
              || ' chain_cursors gas_spending fees_paid system_config worker_registry worker_types worker_targets leaderships admin_actions'
-             || ' job_history job_history_months job_history_names job_counts job_count_deltas',
+             || ' job_history job_history_months job_history_names job_counts job_count_deltas'
+             || ' alerts alert_silences alert_deliveries',
              'SELECT', 'pipeline_web', 'true', NULL)
         ) AS r (tables, cmd, role_name, condition, afterwards)
     ) p;

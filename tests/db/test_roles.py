@@ -26,6 +26,9 @@ ROLES = (
 )
 EVERYTHING = {
     "admin_actions",
+    "alerts",
+    "alert_silences",
+    "alert_deliveries",
     "asset_on_chain",
     "bundles",
     "signing_requests",
@@ -158,6 +161,12 @@ FUNCTIONS = {
         "forget_old_leaderships",
         "history_months",
         "move_finished_jobs",
+        "record_alerts",
+        "close_alerts_of_other_rules",
+        "forget_old_alerts",
+        "claim_alert_deliveries",
+        "note_alert_delivery",
+        "old_transactions",
     },
     "pipeline_confirmations": PROCESS
     | {
@@ -199,6 +208,10 @@ FUNCTIONS = {
         "history_months",
         "note_history_export",
         "control_worker",
+        "acknowledge_alert",
+        "silence_alerts",
+        "end_silence",
+        "old_transactions",
     },
     "pipeline_agent": PROCESS,
     "pipeline_readonly": {
@@ -207,6 +220,7 @@ FUNCTIONS = {
         "sequences_behind",
         "compare_balances",
         "history_months",
+        "old_transactions",
     },
 }
 """Of those that act with the owner's rights."""
@@ -360,7 +374,7 @@ async def test_row_security_is_on_every_table(connection: Connection) -> None:
         "SELECT relname, relrowsecurity FROM pg_class"
         " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')",
     )
-    assert len(tables) == 28
+    assert len(tables) == 31
     assert all(secured for _, secured in tables), tables
     views = await rows(
         connection,

@@ -39,12 +39,12 @@ import psycopg
 from pipeline.admin.checks.findings import Finding, Findings, Level
 from pipeline.admin.errors import ActionError
 from pipeline.admin.session import Connection, Row
+from pipeline.alerts.words import parameters, worded
 from pipeline.config import RuntimeConfig
 from pipeline.db.statements import statement
 from pipeline.printable import printable
 from pipeline.redaction import redact
 from pipeline.settings import Settings
-from pipeline.workers.alarms import parameters, worded
 
 LIMIT_SECONDS = 5.0
 """One question may take so long. Each of them takes milliseconds in a database of ten million jobs."""

@@ -6,8 +6,8 @@ from pipeline.admin.checks.check import Check, Examination, Trouble
 from pipeline.admin.checks.findings import Level
 from pipeline.admin.errors import ActionError
 from pipeline.admin.policy import treasury_of
+from pipeline.alerts.rules import PAYMENTS_OUT
 from pipeline.log import span
-from pipeline.workers.alarms import PAYMENTS_OUT
 
 
 def _treasury(examination: Examination) -> Iterator[Trouble]:
@@ -55,7 +55,7 @@ CHECKS = (
     Check(
         "money.out",
         right="no payment is out for longer than it can be",
-        statement=PAYMENTS_OUT.statement,
+        statement="money_out",
         says=PAYMENTS_OUT.says,
         cure="start confirmations; see sql/inspect/money_in_flight.sql, and the node's answers in last_result",
     ),
@@ -100,7 +100,7 @@ CHECKS = (
         "money.budgets",
         right="budgets leave gas to send",
         statement="money_budgets",
-        says="{chain}: {budget} leaves no top-up ({spent} of {most} {coin} are spent); {wallets} wallets want gas",
+        says="{chain}: {budget} {what} ({spent} of {most} {coin} are spent); {wallets} wallets want gas",
         cure="wait (a day is the last 24 hours), or: flagpost config set {chain}.{budget} '… {coin}'",
     ),
     Check(

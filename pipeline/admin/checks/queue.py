@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from pipeline.admin.checks.check import Check, Examination, Trouble
 from pipeline.admin.checks.findings import Level
+from pipeline.alerts.rules import FLAGS_WITHOUT_JOB, JOBS_DUE
 from pipeline.log import span
-from pipeline.workers.alarms import FLAGS_WITHOUT_JOB, JOBS_DUE
 
 
 def _live(examination: Examination) -> Iterator[Trouble]:
@@ -24,7 +24,7 @@ CHECKS = (
     Check(
         "queue.due",
         right="no job has been due for 5 minutes",
-        statement=JOBS_DUE.statement,
+        statement="queue_due",
         says=JOBS_DUE.says,
         cure="start {job_type}, or another one beside it; its log and worker_registry.last_error say what it waits for",
     ),
@@ -38,7 +38,7 @@ CHECKS = (
     Check(
         "queue.flags",
         right="every flag older than two sweeps has a job",
-        statement=FLAGS_WITHOUT_JOB.statement,
+        statement="queue_flags",
         says=FLAGS_WITHOUT_JOB.says,
         cure="start {job_type} and sweep",
     ),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline.admin.checks.check import Check, Examination, Trouble
 from pipeline.admin.checks.findings import Level
-from pipeline.workers.alarms import BALANCES_UNREAD
+from pipeline.alerts.rules import BALANCES_UNREAD
 
 _MENDED = "start sweep, which mends it; then find what writes rows while triggers do not fire (replication, bulk loads)"
 
@@ -56,7 +56,7 @@ CHECKS = (
     Check(
         "wallets.unread",
         right="every balance is read at its interval",
-        statement=BALANCES_UNREAD.statement,
+        statement="wallets_unread",
         says=BALANCES_UNREAD.says,
         cure="start sync, or another one beside it; see that a node of {chain} answers",
     ),

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 from loguru import logger
 
@@ -35,6 +37,11 @@ class GasTopups(PayingHandler):
     def __init__(self, senders: Mapping[int, Sender]) -> None:
         super().__init__(senders)
         self._told_locked_out = LogThrottle()
+        self._gas_wallets: dict[str, dict[str, str]] = {}
+
+    def stats(self) -> Mapping[str, Any]:
+        """By chain, what its gas wallet held when a top-up was last decided (raw units), for alerts."""
+        return {"gas_wallets": dict(self._gas_wallets)}
 
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
         mine, decided = ours(batch)
@@ -48,6 +55,8 @@ class GasTopups(PayingHandler):
         if held.raw is None:
             reason = f"the balance of gas wallet {gas_wallet.address} could not be read: {held.error}"
             return decided + [(one, Retry(reason)) for one in mine]
+        read_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._gas_wallets[terms.chain] = {"address": gas_wallet.address, "raw": str(held.raw), "read_at": read_at}
         wanted = await self._wanted(sender, terms, holdings, decided)
         orders = await self._priced(sender, terms, wanted, decided)
         return decided + _funded(terms, orders, held.raw, promised)

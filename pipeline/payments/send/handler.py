@@ -42,6 +42,10 @@ class PayingHandler(ABC):
         """``senders`` by chain id."""
         self._senders = senders
 
+    def stats(self) -> Mapping[str, Any]:
+        """What it has seen, for worker_registry.stats."""
+        return {}
+
     @abstractmethod
     async def decide(self, sender: Sender, terms: Terms, batch: Sequence[Claimed]) -> list[Decided]:
         """For each job of the batch what it pays, or the outcome where there is nothing to pay."""
