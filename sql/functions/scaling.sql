@@ -3,8 +3,9 @@
 --
 -- Guarantees: the number stays between scaling.min_workers and scaling.max_workers, and changes once in scaling.cooldown_seconds
 -- at the most, whoever evaluates and how many at once (under a lock); each change is written to admin_actions with its reason. Where
--- a person has set a number (scale_workers), scaling goes on from there after the cooldown. A change that lies further
--- ahead than that was written by a wrong clock, and holds nothing up. What waits for the chain is no work for a worker, and is not counted.
+-- a person has set a number (scale_workers), scaling goes on from there after the cooldown, and leaves 0 as it is. A change that lies
+-- further ahead than the cooldown was written by a wrong clock, and holds nothing up. What waits for the chain is no work for a worker,
+-- nor is a job of a chain that is off: neither is counted.
 
 -- A number of system_config: the row of the key, else its part of the section's row, else the default; also where a row is no number.
 CREATE OR REPLACE FUNCTION config_number(p_section text, p_name text, p_default numeric) RETURNS numeric
@@ -57,9 +58,28 @@ AS $$
     FROM (SELECT coalesce(p_since > -p_cooldown AND p_since < p_cooldown, false) AS cooling) c
 $$;
 
+-- A setting of the section scaling. A value that flagpost config set would refuse, written in psql, leaves the default in force: an
+-- error here would end the sweep.
+CREATE OR REPLACE FUNCTION scaling_number(p_name text, p_default numeric, p_least numeric, p_most numeric) RETURNS numeric
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT CASE WHEN given.value BETWEEN p_least AND p_most THEN given.value ELSE p_default END
+    FROM (SELECT config_number('scaling', p_name, p_default) AS value) given
+$$;
+
+-- The names of chains with commas, each once and in one order, so that 'tron, bsc' and 'bsc,tron' are the same; '' for NULL: all.
+CREATE OR REPLACE FUNCTION chain_group(p_blockchain text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT coalesce(string_agg(chain.name, ',' ORDER BY chain.name COLLATE "C"), '')
+    FROM (SELECT DISTINCT btrim(name) AS name FROM unnest(string_to_array(p_blockchain, ',')) AS name WHERE btrim(name) <> '') chain
+$$;
+
 -- What auto-scaling would do now, for each type that scales and each group of chains that its workers are limited to ('': all others).
 -- Writes nothing: SELECT * FROM scaling_decisions(). `depth` is how many jobs are due, counted up to 10,000; `workers` is how many there
--- shall be at present: the target, else those that live.
+-- shall be at present: the target, else those that live (on hosts without a number of their own).
 CREATE OR REPLACE FUNCTION scaling_decisions(p_now timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (type text, blockchain text, depth bigint, workers integer, wanted integer, reason text)
 LANGUAGE sql STABLE
@@ -68,52 +88,68 @@ AS $$
     WITH rules AS MATERIALIZED (
         SELECT least(n.fewest, n.most) AS fewest, n.most, n.up_above, n.up_by, n.down_below, n.down_by, n.cooldown, n.paused
         FROM (
-            SELECT config_number('scaling', 'min_workers', 1)::integer AS fewest,
-                   config_number('scaling', 'max_workers', 10)::integer AS most,
-                   config_number('scaling', 'up_above', 50)::bigint AS up_above,
-                   config_number('scaling', 'up_by', 2)::integer AS up_by,
-                   config_number('scaling', 'down_below', 5)::bigint AS down_below,
-                   config_number('scaling', 'down_by', 1)::integer AS down_by,
-                   config_number('scaling', 'cooldown_seconds', 300)::double precision * interval '1 second' AS cooldown,
+            SELECT scaling_number('min_workers', 1, 1, 200)::integer AS fewest,
+                   scaling_number('max_workers', 10, 1, 200)::integer AS most,
+                   scaling_number('up_above', 50, 1, 1000000)::bigint AS up_above,
+                   scaling_number('up_by', 2, 1, 100)::integer AS up_by,
+                   scaling_number('down_below', 5, 0, 1000000)::bigint AS down_below,
+                   scaling_number('down_by', 1, 1, 100)::integer AS down_by,
+                   scaling_number('cooldown_seconds', 300, 0.001, 604800)::double precision * interval '1 second' AS cooldown,
                    EXISTS (SELECT FROM system_config c WHERE c.key = 'paused' AND c.value = 'true') AS paused
         ) n
     ), scaled (type) AS (
         VALUES ('gas-topup'), ('consolidation')
+    ), targets AS (
+        SELECT DISTINCT ON (t.type, chain_group(t.blockchain)) t.*, chain_group(t.blockchain) AS chains
+        FROM worker_targets t WHERE t.host = ''
+        ORDER BY t.type, chain_group(t.blockchain), t.set_at DESC
     ), alive AS (
-        SELECT w.type, coalesce(w.blockchain, '') AS blockchain, count(*)::integer AS workers
+        SELECT w.type, chain_group(w.blockchain) AS chains, count(*)::integer AS workers
         FROM worker_registry w
         WHERE w.desired = 'running' AND has_process(w)
-        GROUP BY w.type, coalesce(w.blockchain, '')
+          AND NOT EXISTS (SELECT FROM worker_targets t
+                          WHERE t.type = w.type AND t.host = w.host AND chain_group(t.blockchain) = chain_group(w.blockchain))
+        GROUP BY w.type, chain_group(w.blockchain)
     ), groups AS (
-        SELECT s.type, g.blockchain
+        SELECT s.type, g.chains
         FROM scaled s
         CROSS JOIN LATERAL (
-            SELECT t.blockchain FROM worker_targets t WHERE t.type = s.type AND t.host = ''
-            UNION SELECT a.blockchain FROM alive a WHERE a.type = s.type
+            SELECT t.chains FROM targets t WHERE t.type = s.type
+            UNION SELECT a.chains FROM alive a WHERE a.type = s.type
         ) g
-    ), counted AS (
-        SELECT g.type, g.blockchain, (
-            SELECT count(*) FROM (
-                SELECT FROM job_logs j LEFT JOIN chains c ON c.id = j.chain_id
-                WHERE j.job_type = g.type AND j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying')
-                  AND j.run_at <= p_now
-                  AND CASE WHEN g.blockchain <> '' THEN serves_chain(g.blockchain, c.name)
-                           ELSE NOT EXISTS (SELECT FROM groups o WHERE o.type = g.type AND o.blockchain <> ''
-                                                                   AND serves_chain(o.blockchain, c.name)) END
-                LIMIT 10000) due) AS depth
+    ), serving AS (
+        SELECT g.type, g.chains, ARRAY(
+            SELECT c.id FROM chains c
+            WHERE c.is_active
+              AND CASE WHEN g.chains <> '' THEN serves_chain(g.chains, c.name)
+                       ELSE NOT EXISTS (SELECT FROM groups o
+                                        WHERE o.type = g.type AND o.chains <> '' AND serves_chain(o.chains, c.name)) END
+        ) AS chain_ids
         FROM groups g
+    ), counted AS (
+        SELECT s.type, s.chains, (
+            SELECT count(*) FROM (
+                SELECT FROM job_logs j
+                WHERE j.job_type = s.type AND j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying')
+                  AND j.run_at <= p_now AND j.chain_id = ANY (s.chain_ids)
+                LIMIT 10000) due) AS depth
+        FROM serving s
     )
-    SELECT d.type, d.blockchain, d.depth, n.workers,
-           CASE WHEN r.paused THEN n.workers ELSE s.wanted END,
-           CASE WHEN r.paused THEN 'the system is paused' ELSE s.reason END
+    SELECT d.type, coalesce(t.blockchain, d.chains), d.depth, n.workers,
+           CASE WHEN r.paused OR n.none_by_hand THEN n.workers ELSE s.wanted END,
+           CASE WHEN r.paused THEN 'the system is paused'
+                WHEN n.none_by_hand THEN 'a person has set 0, which stays until a person sets another number'
+                ELSE s.reason END
     FROM counted d
     CROSS JOIN rules r
-    LEFT JOIN worker_targets t ON t.type = d.type AND t.blockchain = d.blockchain AND t.host = ''
-    LEFT JOIN alive a ON a.type = d.type AND a.blockchain = d.blockchain
-    CROSS JOIN LATERAL (SELECT coalesce(t.workers, a.workers, 0) AS workers) n
+    LEFT JOIN targets t ON t.type = d.type AND t.chains = d.chains
+    LEFT JOIN alive a ON a.type = d.type AND a.chains = d.chains
+    CROSS JOIN LATERAL (
+        SELECT coalesce(t.workers, a.workers, 0) AS workers, coalesce(t.workers = 0 AND t.set_by = 'operator', false) AS none_by_hand
+    ) n
     CROSS JOIN LATERAL scaling_step(
         d.depth, n.workers, p_now - t.set_at, r.fewest, r.most, r.up_above, r.up_by, r.down_below, r.down_by, r.cooldown) s
-    ORDER BY d.type, d.blockchain
+    ORDER BY d.type, d.chains
 $$;
 
 -- Carries the decisions out, and returns those that changed something. Nothing while the engine is off.
@@ -129,8 +165,13 @@ BEGIN
     IF scaling_engine() = 'off' THEN
         RETURN;
     END IF;
-    -- Two that evaluate at once: the second one sees the first one's change, and its cooldown.
-    PERFORM lock_row('worker targets');
+    -- Nobody sets a number between the decision and its writing. Whoever evaluates or sets one at this moment is not waited for: the
+    -- next evaluation is as good, and sees that change with its cooldown.
+    BEGIN
+        LOCK TABLE worker_targets IN EXCLUSIVE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN;
+    END;
     FOR decided IN SELECT d.* FROM scaling_decisions(p_now) d WHERE d.wanted <> d.workers LOOP
         INSERT INTO worker_targets AS t (type, blockchain, host, workers, set_by, set_at)
         VALUES (decided.type, decided.blockchain, '', decided.wanted, 'scaling', p_now)
@@ -157,7 +198,9 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT coalesce(
-        (SELECT t.workers FROM worker_targets t WHERE t.type = p_type AND t.blockchain = p_blockchain AND t.host = ''),
-        config_number('scaling', 'min_workers', 1)::integer)
+        (SELECT t.workers FROM worker_targets t
+         WHERE t.type = p_type AND t.host = '' AND chain_group(t.blockchain) = chain_group(p_blockchain)
+         ORDER BY t.set_at DESC LIMIT 1),
+        scaling_number('min_workers', 1, 1, 200)::integer)
 $$;
 COMMENT ON FUNCTION desired_workers(text, text) IS 'What KEDA asks: SELECT desired_workers(''gas-topup'')';

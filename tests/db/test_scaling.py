@@ -1,11 +1,7 @@
-"""Auto-scaling: one decision from numbers, what the database decides by its rows, and a day of load."""
+"""Auto-scaling: one decision from numbers, and what the database decides by its rows. A day: ``test_scaling_day``."""
 
 import asyncio
-import itertools
-import math
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 import pytest
@@ -176,6 +172,114 @@ class TestTheDatabase:
             changes = await asyncio.gather(rows(one, SCALE), rows(other, SCALE))
         assert sorted(changes, key=len) == [[], [("gas-topup", 1, 3)]]
 
+    async def test_leaves_the_number_alone_that_somebody_is_setting(
+        self, connection: Connection, database: str, tron: Chain, engine: None
+    ) -> None:
+        await due(connection, tron, 60)
+        async with second_session(database) as person:
+            async with person.transaction():
+                await person.execute("INSERT INTO worker_targets (type, workers) VALUES ('gas-topup', 2)")
+                assert await rows(connection, SCALE) == [], "it does not wait, and does not write over it"
+            assert await rows(connection, SCALE) == [], "the cooldown of what was set"
+        assert await rows(connection, LATER) == [(4,)]
+
+    async def test_starts_nothing_where_a_person_has_set_none(
+        self, connection: Connection, tron: Chain, engine: None
+    ) -> None:
+        await due(connection, tron, 60)
+        await connection.execute("INSERT INTO worker_targets (type, workers) VALUES ('gas-topup', 0)")
+        assert await rows(connection, LATER) == []
+        assert await value(connection, "SELECT desired_workers('gas-topup')") == 0
+        await connection.execute("UPDATE worker_targets SET workers = 1")
+        assert await rows(connection, LATER) == [(3,)]
+
+    async def test_brings_a_number_back_into_the_bounds(
+        self, connection: Connection, tron: Chain, engine: None
+    ) -> None:
+        await connection.execute("INSERT INTO worker_targets (type, workers) VALUES ('gas-topup', 12)")
+        assert await rows(connection, SCALE) == [("gas-topup", 12, 10)]
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            ("scaling.max_workers", "500"),
+            ("scaling.max_workers", "1e12"),
+            ("scaling.max_workers", '"many"'),
+            ("scaling.up_by", "-3"),
+            ("scaling.cooldown_seconds", "1e300"),
+            ("scaling", '{"engine": "agent", "min_workers": 1e9}'),
+            ("scaling", "[]"),
+        ],
+    )
+    async def test_takes_no_setting_that_cannot_be(
+        self, connection: Connection, tron: Chain, engine: None, row: tuple[str, str]
+    ) -> None:
+        """Written in psql, past flagpost config set: an error would end the sweep."""
+        await due(connection, tron, 60)
+        await connection.execute("INSERT INTO system_config (key, value) VALUES (%s, %s)", row)
+        assert await rows(connection, SCALE) == [("gas-topup", 1, 3)]
+        await connection.execute("UPDATE worker_targets SET set_at = '2020-01-01', workers = 9")
+        assert await rows(connection, SCALE) == [("gas-topup", 9, 10)]
+
+    async def test_counts_nothing_of_a_chain_that_is_off_or_that_waits_for_it(
+        self, connection: Connection, tron: Chain, engine: None
+    ) -> None:
+        await due(connection, tron, 60)
+        depth = "SELECT depth FROM scaling_decisions()"
+        await connection.execute(
+            "UPDATE job_logs SET status = 'active', lease = 1, awaiting_chain = true WHERE seq % 3 = 0"
+        )
+        assert await value(connection, depth) == 40
+        await connection.execute("UPDATE chains SET is_active = false")
+        assert await value(connection, depth) == 0
+
+    async def test_knows_the_same_chains_in_any_order(self, connection: Connection, tron: Chain, engine: None) -> None:
+        """As the slots do (``slot_prefix``): two numbers for the same slots would each be brought about."""
+        await due(connection, tron, 60)
+        await register(connection, worker("gas-topup", blockchain="tron,bsc"))
+        await register(connection, worker("gas-topup", blockchain="bsc,tron"))
+        assert await rows(connection, "SELECT blockchain, depth, workers FROM scaling_decisions()") == [
+            ("", 0, 1),
+            ("bsc,tron", 60, 2),
+        ]
+        await connection.execute(
+            "INSERT INTO worker_targets (type, blockchain, workers, set_at)"
+            " VALUES ('gas-topup', 'tron, bsc', 5, '2020-01-01')"
+        )
+        assert await rows(connection, "SELECT blockchain, wanted FROM scale_by_load()") == [("tron, bsc", 7)]
+        assert await value(connection, "SELECT desired_workers('gas-topup', 'bsc,tron')") == 7
+
+    async def test_begins_with_the_workers_that_no_host_has_a_number_of_its_own_for(
+        self, connection: Connection, tron: Chain, engine: None
+    ) -> None:
+        await register(connection, worker("gas-topup", host="large"))
+        await connection.execute("INSERT INTO worker_targets (type, host, workers) VALUES ('gas-topup', 'large', 1)")
+        assert await rows(connection, "SELECT workers FROM scaling_decisions()") == [(1,)]
+
+    async def test_notifies_who_starts_and_ends_them(
+        self, connection: Connection, database: str, tron: Chain, engine: None
+    ) -> None:
+        await due(connection, tron, 60)
+        async with second_session(database) as agent:
+            await agent.execute("LISTEN workers")
+            assert await rows(connection, SCALE) == [("gas-topup", 1, 3)]
+            notified = [notify.channel async for notify in agent.notifies(timeout=PATIENCE, stop_after=1)]
+        assert notified == ["workers"]
+
+    @pytest.mark.parametrize("role", ["pipeline_readonly", "pipeline_web"])
+    async def test_can_be_read_and_not_carried_out(
+        self, connection: Connection, tron: Chain, engine: None, role: str
+    ) -> None:
+        await due(connection, tron, 60)
+        await connection.execute(f"SET ROLE {role}")
+        try:
+            assert await value(connection, "SELECT wanted FROM scaling_decisions()") == 3
+            assert await value(connection, "SELECT desired_workers('gas-topup')") == 1
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await rows(connection, SCALE)
+        finally:
+            await connection.execute("RESET ROLE")
+
     async def test_is_asked_by_the_sweep_that_leads(
         self, connection: Connection, database: str, tron: Chain, engine: None
     ) -> None:
@@ -183,59 +287,3 @@ class TestTheDatabase:
         async with running(Sweep(), database), asyncio.timeout(PATIENCE):
             while await rows(connection, "SELECT workers, set_by FROM worker_targets") != [(3, "scaling")]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-
-
-# -- a day
-
-MINUTES = 24 * 60
-RATE = 40.0
-"""Jobs that one worker does in a minute: one that waits for slow nodes."""
-EVERY = 15
-"""Seconds between two evaluations (``autoscale.EVALUATE_SECONDS``)."""
-
-
-def load(minute: int) -> float:
-    """Jobs that fall due in a minute: a day's wave, a quiet night, and three bursts of ten minutes."""
-    wave = 60 * max(0.0, math.sin(math.pi * (minute / 60 - 6) / 16)) if 6 <= minute / 60 <= 22 else 2.0
-    burst = 400 if any(start <= minute < start + 10 for start in (9 * 60, 13 * 60, 20 * 60)) else 0
-    return wave + burst
-
-
-def day(decide: Callable[[int, int, timedelta | None], int], workers: int = 1) -> dict[str, Any]:
-    """What a day comes to where ``decide`` gives the number of workers by depth, number and the age of the number."""
-    depth, changed_at, hours, longest = 0.0, None, 0.0, 0.0
-    changes: list[tuple[float, int]] = []
-    for turn in range(MINUTES * 60 // EVERY):
-        now = turn * EVERY
-        depth = max(0.0, depth + (load(now // 60) - RATE * workers) * EVERY / 60)
-        longest = max(longest, depth / (RATE * workers))
-        hours += workers * EVERY / 3600
-        since = None if changed_at is None else timedelta(seconds=now - changed_at)
-        wanted = decide(int(depth), workers, since)
-        if wanted != workers:
-            changes.append((now, wanted - workers))
-            workers, changed_at = wanted, now
-    return {"hours": hours, "longest": longest, "changes": changes, "workers": workers}
-
-
-async def test_a_day_of_load(database: str, connection: Connection) -> None:
-    """Beside one worker and ten that never change; the decisions are the database's."""
-    with psycopg.connect(database) as session:
-
-        def decide(depth: int, workers: int, since: timedelta | None) -> int:
-            row = session.execute(STEP, [depth, workers, since, *RULES], prepare=True).fetchone()
-            assert row is not None
-            return int(row[0])
-
-        scaled = await asyncio.to_thread(day, decide)
-    one, ten = day(lambda *_: 1), day(lambda *_: 10, workers=10)
-    for name, of in (("one worker", one), ("scaled", scaled), ("ten workers", ten)):
-        print(  # noqa: T201 - read by who writes docs/operating.md
-            f"{name}: {of['hours']:.0f} worker hours, longest wait {of['longest']:.1f} min, "
-            f"{len(of['changes'])} changes"
-        )
-    assert scaled["hours"] < ten["hours"] / 2
-    assert scaled["longest"] < one["longest"] / 4
-    times = [at for at, _ in scaled["changes"]]
-    assert all(later - earlier >= 300 for earlier, later in itertools.pairwise(times))
-    assert scaled["workers"] == 1, "the night leaves the fewest"
