@@ -27,6 +27,8 @@ _LONGEST_NODES = 10_000
 """Characters."""
 _ORDINARY = frozenset({"postgres", "postgresql", "flagpost", "password", "localhost"})
 """Passwords of rehearsals that stand in honest lines, too."""
+_SHORTEST_SECRET_PATH = 16
+"""Characters of a URL's path that may be a key."""
 _MAIL_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
 
@@ -327,10 +329,11 @@ def _is_url(value: str, *schemes: str) -> bool:
 def _secret_parts(value: str) -> set[str]:
     """A secret, and of a URL that may hold one what stands in errors by itself: the password, path and query."""
     if "://" not in value:
-        return {value}
+        return {value} - _ORDINARY
     parts = urlsplit(value)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    return {value, path, path.lstrip("/")} | _passwords(value)
+    # Shorter ones hold no key, and stand in other lines, too.
+    return {value, *([path] if len(path) >= _SHORTEST_SECRET_PATH else [])} | _passwords(value)
 
 
 def environment_of_child(**more: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 -- Guarantees: an alert that lasts is one row; whoever is to be told has a row in alert_deliveries from the same transaction on; one
 -- delivery is sent by one process at a time, and again after its lease where nobody noted the outcome, so that it arrives at least
 -- once; of one alert and channel the events are sent in order. An acknowledgement ends reminders; a silence holds deliveries back
--- and changes no alert.
+-- and changes no alert. No time is believed that a clock which was wrong for a while has written ahead.
 
 -- Whether a text fits a pattern, in which * stands for any characters.
 CREATE OR REPLACE FUNCTION alert_pattern_fits(p_pattern text, p_text text) RETURNS boolean
@@ -56,7 +56,8 @@ BEGIN
             ON CONFLICT (rule, subject) WHERE resolved_at IS NULL DO UPDATE SET
                 severity = excluded.severity, summary = excluded.summary, action = excluded.action, value = excluded.value,
                 last_seen_at = now(), count = a.count + 1, missed = 0,
-                raised_at = coalesce(a.raised_at, CASE WHEN a.first_seen_at <= now() - p_lasting THEN now() END),
+                raised_at = coalesce(a.raised_at, CASE
+                    WHEN a.first_seen_at <= now() - p_lasting OR a.first_seen_at > now() + interval '1 minute' THEN now() END),
                 acknowledged_at = CASE WHEN a.severity = excluded.severity OR excluded.severity = 'warning'
                                        THEN a.acknowledged_at END,
                 acknowledged_by = CASE WHEN a.severity = excluded.severity OR excluded.severity = 'warning'
@@ -66,7 +67,8 @@ BEGIN
         SELECT s.id, s.subject, s.severity, s.summary, s.action, CASE
             WHEN s.raised_at IS NULL THEN NULL
             WHEN b.raised_at IS NULL OR (s.severity = 'critical' AND b.severity = 'warning') THEN 'raised'
-            WHEN s.acknowledged_at IS NULL AND s.reminded_at <= now() - p_remind AND NOT alert_is_silenced(s.rule, s.subject)
+            WHEN s.acknowledged_at IS NULL AND NOT alert_is_silenced(s.rule, s.subject)
+                 AND (s.reminded_at <= now() - p_remind OR s.reminded_at > now() + interval '1 minute')
             THEN 'reminder'
         END AS event
         FROM seen s LEFT JOIN before b ON b.id = s.id
@@ -156,7 +158,8 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
     WITH due AS (
         SELECT d.id FROM alert_deliveries d JOIN alerts a ON a.id = d.alert_id
-        WHERE d.state = 'pending' AND d.next_attempt_at <= now() AND d.channel = ANY (p_channels)
+        WHERE d.state = 'pending' AND (d.next_attempt_at <= now() OR d.next_attempt_at > now() + interval '2 hours')
+          AND d.channel = ANY (p_channels)
           AND NOT alert_is_silenced(a.rule, a.subject)
           AND NOT EXISTS (
               SELECT FROM alert_deliveries e

@@ -495,6 +495,14 @@ FAULTS = (
         Level.WARN,
     ),
     Fault(
+        "money.budgets",
+        "INSERT INTO gas_spending (chain_id, hour, topups, amount)"
+        " SELECT id, date_trunc('hour', now(), 'UTC'), 1, 0.8 * gas_max_per_day FROM chains;"
+        "UPDATE wallets SET needs_gas = true",
+        "tron: gas_max_per_day is nearly spent (8000 of 10000 TRX are spent); 2 wallets want gas",
+        Level.WARN,
+    ),
+    Fault(
         "money.treasury",
         "UPDATE chains SET treasury_address = 'T-gas', gas_address = 'T-gas'",
         "tron: the treasury is the gas wallet T-gas",

@@ -123,6 +123,21 @@ async def test_reminders_come_until_somebody_acknowledges(connection: Connection
         assert await record(alerts, []) == [("resolved", "tron")], "that it is over is said"
 
 
+async def test_times_that_a_wrong_clock_wrote_ahead_hold_nothing_up(connection: Connection, database: str) -> None:
+    inbox = Inbox()
+    stuck = next(rule for rule in RULES if rule.id == "workers.stuck")
+    async with alerts_of(database, inbox) as (alerts, _):
+        await record(alerts, found("tron"))
+        await alerts._record(stuck, found("all-sync-001"))
+        await connection.execute("UPDATE alerts SET first_seen_at = '2090-01-01', reminded_at = '2090-01-01'")
+        await connection.execute("UPDATE alert_deliveries SET next_attempt_at = '2090-01-01'")
+        assert [row["event"] for row in await alerts._record(stuck, found("all-sync-001"))] == ["raised"]
+        assert await alerts._outbox.send_due() == 2
+        assert await record(alerts, found("tron")) == [("reminder", "tron")]
+        await alerts._outbox.send_due()
+    assert inbox.events == [("raised", "gas.low"), ("raised", "workers.stuck"), ("reminder", "gas.low")]
+
+
 async def test_what_becomes_critical_is_raised_again(connection: Connection, database: str) -> None:
     async with alerts_of(database, Inbox()) as (alerts, _):
         await record(alerts, found("tron", severity=Severity.WARNING))

@@ -35,6 +35,17 @@ class TestThreshold:
         await desk.settle()
         assert [(one.receiver, one.amount) for one in await world.paid_gas()] == [(wallet.address, 5 * TRX)]
 
+    async def test_what_the_gas_wallet_held_is_shown(self, world: World, desk: Desk) -> None:
+        """Only its node knows that: for the alert on a gas wallet that is low."""
+        await flagged(world)
+        handler = desk.handler(GAS)
+        assert handler.stats() == {"gas_wallets": {}}
+        async for _ in handler.handle(await desk.queue.enqueue_and_claim(GAS, 100)):
+            pass
+        seen = handler.stats()["gas_wallets"]["tron"]
+        assert seen["address"] == world.gas_address
+        assert int(seen["raw"]) > 5 * TRX
+
     async def test_enough_gas_clears_the_flag_and_says_so(self, world: World, desk: Desk) -> None:
         (wallet,) = await flagged(world, trx=3 * TRX)
         ((_, outcome),) = await desk.run(GAS)

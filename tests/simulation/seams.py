@@ -128,6 +128,7 @@ def joined() -> Iterator[None]:
         (sweep, "datetime", WallClock),
         (ledger, "in_thread", at_once),
         (refusals, "datetime", WallClock),
+        (gas, "datetime", WallClock),
         *((module, "time", SimpleNamespace(monotonic=JOINTS.monotonic)) for module in (numbered, sync, chains)),
         (gas, "Order", JOINTS.order),
         (consolidation, "Order", JOINTS.order),

@@ -220,3 +220,47 @@ def test_a_mnemonic_may_come_through_a_pipe(nowhere: Path) -> None:
     path = Path(f"/dev/fd/{read}")
     assert Settings(home=nowhere, mnemonic_file=path).mnemonic().get_secret_value() == MNEMONIC
     os.close(read)
+
+
+def test_channels_of_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with logging_restored():
+        settings = load(
+            monkeypatch,
+            FLAGPOST_ALERT_WEBHOOK="https://user:word-of-hook@one.example/hooks/long-path?key=long-key",
+            FLAGPOST_ALERT_WEBHOOK_SECRET="signing-secret",
+            FLAGPOST_ALERT_SLACK="https://hooks.example/services/T000/B000/long-token",
+            FLAGPOST_ALERT_MAIL_TO="ops@example.com, boss@example.com",
+            FLAGPOST_ALERT_MAIL_FROM="flagpost@example.com",
+            FLAGPOST_SMTP_URL="smtp://ops%40example.com:long%2Fpassword@mail.example:2525",
+        )
+        assert settings.alert_mail_to == ("ops@example.com", "boss@example.com")
+        assert settings.alert_mail_from == "flagpost@example.com"
+        for secret in (
+            "/hooks/long-path?key=long-key",
+            "word-of-hook",
+            "signing-secret",
+            "/services/T000/B000/long-token",
+            "long/password",
+            "long%2Fpassword",
+        ):
+            assert secret not in repr(settings)
+            assert redact(f"said {secret} here") == f"said {REDACTED} here"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("FLAGPOST_ALERT_WEBHOOK", "ftp://one.example/x", "https://"),
+        ("FLAGPOST_ALERT_WEBHOOK", "https://:8080/x", "https://"),
+        ("FLAGPOST_ALERT_SLACK", "hooks.example/services", "https://"),
+        ("FLAGPOST_SMTP_URL", "mail.example:25", "smtp://user:password@host:587"),
+        ("FLAGPOST_SMTP_URL", "smtp://mail.example:port", "smtp://user:password@host:587"),
+        ("FLAGPOST_ALERT_MAIL_TO", "ops", "mail addresses with commas"),
+        ("FLAGPOST_ALERT_MAIL_TO", "Ops <ops@example.com>", "mail addresses with commas"),
+    ],
+)
+def test_a_channel_that_cannot_be(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as refused:
+        load(monkeypatch, **{variable: value})
+    assert said in str(refused.value)
+    assert value not in str(refused.value)

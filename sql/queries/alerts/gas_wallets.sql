@@ -14,8 +14,9 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS jobs, max(j.error_message) AS example
     FROM (SELECT l.error_message FROM job_logs l
           WHERE l.job_type = 'gas-topup' AND l.chain_id = c.id AND l.completed_at IS NULL AND l.queued AND NOT l.awaiting_chain
-            AND l.status IN ('pending', 'retrying') AND l.error_message LIKE '%%gas wallet%% to give, this top-up needs %%'
+            AND l.status IN ('pending', 'retrying')
           LIMIT 10000) j
+    WHERE j.error_message LIKE '%%gas wallet%% to give, this top-up needs %%'
 ) short
 LEFT JOIN LATERAL (
     SELECT g.address, g.raw AS amount, g.read_at
