@@ -130,6 +130,16 @@ def _notification_queue(rows: Sequence[Row], config: RuntimeConfig) -> Iterable[
     }
 
 
+def _troubles(rows: Sequence[Row], _: RuntimeConfig) -> Iterable[Row]:
+    """By the slots that say it. A sweep's are left out: what it says are these alerts. Those of confirmations are
+    critical: what they cannot judge is money."""
+    for row in rows:
+        slots = [slot for slot in row["ids"] if "-sweep-" not in slot]
+        if slots:
+            confirms = any("-confirmations-" in slot for slot in slots)
+            yield {**row, "slots": slots[:3], "typed": " ".join(slots[:3]), "level": "fail" if confirms else "warn"}
+
+
 JOBS_DUE = AlertRule(
     "queue.due",
     "doctor/queue_due",
@@ -215,6 +225,15 @@ RULES = (
         lasting_seconds=lambda alerts: alerts.worker_seconds,
     ),
     AlertRule(
+        "processes.troubles",
+        "doctor/processes_troubles",
+        subject="{slots}",
+        says="{slots}{more}: {last_error}",
+        action="do what it says; it is cleared by itself, an unexpected error by: flagpost workers restart {typed}",
+        lasting_seconds=lambda alerts: alerts.worker_seconds,
+        read=_troubles,
+    ),
+    AlertRule(
         "leaders",
         "doctor/without_leader",
         subject="{name}",
@@ -287,7 +306,7 @@ RULES = (
         "nodes.failing",
         "alerts/nodes_failing",
         subject="{chain} {node}",
-        says="{chain}: node {node} fails or is behind, by {workers} processes: {said}",
+        says="{chain}: node {node} fails, by {workers} processes: {said}",
         action="see: flagpost doctor; name another node first: FLAGPOST_NODES_<CHAIN>, or chains.nodes",
         severity=Severity.WARNING,
         lasting_seconds=lambda alerts: alerts.node_seconds,

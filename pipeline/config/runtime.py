@@ -154,10 +154,11 @@ class AlertsConfig(_Section):
         default=10, description="Fewer jobs that had failed before are no alert, whatever their share is"
     )
     worker_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
-        default=60, description="Seconds that a worker is silent, or a type of worker has none, before it is an alert"
+        default=60,
+        description="Seconds that a worker is silent or says an error, or a type has no worker, before it is an alert",
     )
     node_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
-        default=300, description="Seconds that a node is reported as failing or behind before it is an alert"
+        default=300, description="Seconds that a node is reported as failing before it is an alert"
     )
     gas_days: Annotated[float, Field(ge=0, le=365)] = Field(
         default=1, description="Days of top-ups, by those of the last 24 hours, below which a gas wallet is low"

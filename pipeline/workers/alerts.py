@@ -27,6 +27,8 @@ SEND_SECONDS = 5.0
 """Between two questions for deliveries that are due, where no evaluation wrote one."""
 FORGET_SECONDS = 3600.0
 """Between two deletions of what was resolved 90 days ago."""
+WORK_SECONDS = 10.0
+"""No further rule is evaluated in a turn that took so long; the next one goes on there. The sweep has more to do."""
 SHOWN = 5
 """Critical alerts in the sweep's row of worker_registry."""
 SAY_AGAIN_SECONDS = 3600.0
@@ -50,6 +52,8 @@ class Alerts:
         self._statements = Statements(runtime)
         self._said: dict[str, LogThrottle] = {}
         self._next_forget = 0.0
+        self._first = 0
+        """Place of the rule that the next turn begins with."""
         self._written = asyncio.Event()
         self._sending = asyncio.create_task(self._keep_sending(), name="alerts") if self._channels else None
 
@@ -67,9 +71,13 @@ class Alerts:
     async def evaluate(self, rules: Sequence[AlertRule]) -> None:
         """Evaluate these rules, resolve what is open of others, and show what is critical in the registry. Raises
         Stopped."""
-        for rule in rules:
+        ends = _now() + WORK_SECONDS
+        for rule in (*rules[self._first :], *rules[: self._first]):
             with contextlib.suppress(TooSlow):
                 await self._survive(rule.id, lambda rule=rule: self._evaluate(rule))  # type: ignore[misc]
+            if _now() >= ends:
+                self._first = (rules.index(rule) + 1) % len(rules)
+                break
         with contextlib.suppress(TooSlow):
             await self._value("alerts/close_others", "closing alerts", rules=[rule.id for rule in rules])
             if _now() >= self._next_forget:

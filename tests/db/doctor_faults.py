@@ -244,6 +244,19 @@ FAULTS = (
         cure="do what it says",
     ),
     Fault(
+        "processes.alerts",
+        (
+            "INSERT INTO alerts (rule, subject, severity, summary, action, raised_at)"
+            " VALUES ('gas.low', 'tron', 'critical', 's', 'a', now())",
+            "INSERT INTO alert_deliveries (alert_id, channel, event, attempts, created_at, first_attempt_at,"
+            " last_error) SELECT id, 'slack', 'raised', 9, now() - interval '3 hours', now() - interval '3 hours',"
+            " 'answered 404: no' FROM alerts",
+        ),
+        "1 messages of alerts did not arrive by slack, the oldest for 3 h; one says: answered 404: no",
+        Level.WARN,
+        cure="flagpost alerts test",
+    ),
+    Fault(
         "processes.heartbeats",
         "INSERT INTO worker_registry (id, name, type, last_heartbeat)"
         " VALUES ('all-sync-001', 'sync@here:1', 'sync', now() + interval '400 days')",

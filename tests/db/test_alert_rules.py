@@ -136,6 +136,24 @@ FAULTS = (
         "no sync is alive; work is due",
     ),
     AlertFault(
+        "processes.troubles",
+        "all-sync-001",
+        (worker(last_error="'no node answers'"),),
+        "all-sync-001: no node answers",
+        "warning",
+        todo="do what it says",
+    ),
+    AlertFault(
+        "processes.troubles",
+        "tron-confirmations-001, tron-confirmations-002, tron-confirmations-003",
+        (
+            "INSERT INTO worker_registry (id, name, type, last_error) SELECT 'tron-confirmations-00' || n, 'c',"
+            " 'confirmations', 'every node is behind' FROM generate_series(1, 5) AS n",
+        ),
+        "and 2 more: every node is behind",
+        todo="flagpost workers restart tron-confirmations-001 tron-confirmations-002 tron-confirmations-003",
+    ),
+    AlertFault(
         "leaders",
         "confirmations tron",
         (
@@ -236,7 +254,7 @@ FAULTS = (
         "nodes.failing",
         "tron https://one.example",
         (NODE,),
-        "tron: node https://one.example fails or is behind, by 1 processes: 12 failures, the last: no answer",
+        "tron: node https://one.example fails, by 1 processes: 12 failures, the last: no answer",
         "warning",
         todo="FLAGPOST_NODES_<CHAIN>",
     ),
@@ -289,6 +307,10 @@ WELL = {
         worker(last_heartbeat="now() - interval '2 minutes'", desired="'stopped'"),
         worker("sweep", last_heartbeat="now() - interval '2 minutes'"),
         "INSERT INTO worker_targets (type, workers) VALUES ('sweep', 0)",
+    ),
+    "processes.troubles": (
+        worker("sweep", last_error="'tron: gas wallet is low'"),
+        worker(last_error="'no node answers'", last_heartbeat="now() - interval '2 minutes'"),
     ),
     "gas.low": (
         job("waits", error_message="'gas wallet of tron: its permission was changed'"),

@@ -307,6 +307,25 @@ async def test_a_rule_that_the_server_breaks_off_leaves_its_alerts(
         assert "doctor/queue_due" not in desk.last_error
 
 
+async def test_a_turn_that_takes_long_goes_on_in_the_next(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = db_rows.statement
+
+    def statement(name: str) -> Any:
+        asked.append(name)
+        return real(name)
+
+    async with alerts_of(database) as (alerts, _):
+        monkeypatch.setattr(db_rows, "statement", statement)
+        monkeypatch.setattr("pipeline.workers.alerts.WORK_SECONDS", 0.0)
+        for _ in range(len(RULES) + 1):
+            await evaluate(alerts)
+    evaluated = [name for name in asked if name in {rule.statement for rule in RULES}]
+    assert evaluated == [rule.statement for rule in (*RULES, RULES[0])]
+
+
 async def test_a_rule_that_fails_is_said_and_the_others_go_on(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,4 +19,12 @@ CHECKS = (
         cure="do what it says; it is cleared by itself, an unexpected error by a restart",
         level=Level.WARN,
     ),
+    Check(
+        "processes.alerts",
+        right="messages of alerts arrive",
+        statement="alert_deliveries",
+        says="{messages} messages of alerts did not arrive by {channel}, the oldest for {since}; one says: {error}",
+        cure="where sweep runs: flagpost alerts test; correct the variable of that channel there",
+        level=Level.WARN,
+    ),
 )

@@ -1,4 +1,4 @@
--- Nodes that live processes say they failed on within 10 minutes, or found behind, by chain and node (worker_registry.stats).
+-- Nodes that failed within 10 minutes, by what live processes say in worker_registry.stats; by chain and node.
 SELECT chain.name AS chain, node.name AS node, count(*) AS workers, max(node.said) AS said
 FROM worker_registry w
 CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(w.stats -> 'nodes') WHEN 'object' THEN w.stats -> 'nodes' ELSE '{}' END)
