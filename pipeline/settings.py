@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -340,6 +341,13 @@ def environment_of_child(**more: str) -> dict[str, str]:
     """The variables of this process and ``more``, for a program that takes secrets from there: what stands on a command
     line everybody on the machine can read."""
     return dict(os.environ) | more
+
+
+def program_beside(name: str) -> str:
+    """The program of that name that was installed with this interpreter; ``name`` where there is none, for the search
+    path to find."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else name
 
 
 def _refuse_if_others_can_read(path: Path) -> None:

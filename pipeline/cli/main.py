@@ -52,6 +52,9 @@ COMMANDS = {
     "policy": CommandEntry("policy", "Signing policy of this host: show, draft a section.", OPERATE),
     "db": CommandEntry("db", "The database: psql, url, start.", OPERATE),
     "devnet": CommandEntry("devnet", "Run the simulated TRON network by itself.", OPERATE),
+    "host": CommandEntry(
+        "host", "Runs the workers of this host and keeps them running, in place of Honcho.", PROCESSES
+    ),
     "sync": CommandEntry("processes", "Reads due balances from the chain and writes them to the database.", PROCESSES),
     "gas-topup": CommandEntry("processes", "Sends gas to wallets whose needs_gas flag is raised.", PROCESSES),
     "consolidation": CommandEntry("processes", "Moves tokens of flagged wallets to the treasury.", PROCESSES),

@@ -1,22 +1,23 @@
 """``flagpost workers``: who works, and what they are told."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from psycopg import AsyncConnection
 from rich.markup import escape
 
-from pipeline.admin import workers
+from pipeline.admin import targets, workers
 from pipeline.admin.errors import NeedsAnotherWord
+from pipeline.admin.targets import WorkerTarget
 from pipeline.admin.workers import ListedWorker, WorkerAction
 from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import OK, WARN, CommandError, age, err, out, print_json, print_table, usage
 from pipeline.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Workers: list, pause, resume, stop, start, restart.")
+app = typer.Typer(no_args_is_help=True, help="Workers: list, pause, resume, stop, start, restart, scale.")
 
 SlotsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[SLOT]…", help="Slots, as `flagpost workers list` prints them.")
@@ -28,6 +29,8 @@ WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until t
 AnywayOption = Annotated[
     bool, typer.Option("--anyway", help="Also the last worker that follows payments which are out.")
 ]
+
+T = TypeVar("T")
 
 COLOURS = {"running": "green", "paused": "yellow", "stopped": "dim", "error": "red"}
 
@@ -176,6 +179,52 @@ def scaling(as_json: JsonOption = False) -> None:
     )
 
 
+@app.command()
+def scale(
+    worker_type: Annotated[str | None, typer.Argument(metavar="[TYPE]", help="E.g. gas-topup.")] = None,
+    number: Annotated[int | None, typer.Argument(metavar="[N]", help="How many there shall be, from 0 to 200.")] = None,
+    chains: Annotated[
+        list[str] | None,
+        typer.Option("--chain", help="Those limited to this chain (may be repeated); default: those that serve all."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="On this host; default: over all hosts.")] = "",
+    reset: Annotated[bool, typer.Option("--reset", help="One on each host again.")] = False,
+    anyway: AnywayOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how many workers of a type there shall be, over all hosts or on one; without TYPE list what was said.
+
+    The agents of hosts (flagpost host) start and end them, divided evenly over the hosts whose Procfile has such a
+    line. A host with a number of its own does not share. Without a number there is one on each host.
+
+    Example: [bold]flagpost workers scale gas-topup 4 --chain tron[/]
+    """
+    settings = Settings.load()
+    if worker_type is None:
+        found = run_action(settings, "workers scale", targets.listed)
+        print_json({"targets": [asdict(target) for target in found]}) if as_json else _print_targets(found)
+        return
+    if (number is None) is not reset:
+        raise usage("how many? say a number, or --reset for one on each host", "flagpost workers scale gas-topup 4")
+    of = targets.Scale(worker_type, ",".join(chains or []), host)
+    done = _asked_twice(
+        lambda anyway: run_action(
+            settings, "workers scale", lambda connection: targets.scale(connection, of, number, anyway=anyway)
+        ),
+        "scale them",
+        anyway=anyway,
+        as_json=as_json,
+    )
+    if as_json:
+        print_json(asdict(done))
+        return
+    where = f"on {escape(done.host)}" if done.host else "over all hosts"
+    shown = "as many as hosts" if done.workers is None else str(done.workers)
+    out.print(f"{OK} {escape(done.type)}{_of_chains(done.blockchain)}: {shown}, {where}")
+    if not done.agents:
+        err.print(f"{WARN} no agent runs such a worker now; start one where its line stands: flagpost host")
+
+
 def _control(
     action: WorkerAction,
     slots: Sequence[str] | None,
@@ -206,15 +255,7 @@ def _control(
     def run(*, anyway: bool) -> list[ListedWorker]:
         return run_action(settings, f"workers {action}", lambda connection: tell(connection, anyway=anyway))
 
-    try:
-        found = run(anyway=anyway)
-    except NeedsAnotherWord as refused:
-        if as_json or not sys.stdin.isatty():
-            raise CommandError(refused.message, f"{refused.hint}; to do it all the same: --anyway") from None
-        err.print(f"{WARN} {escape(refused.message)}. {escape(refused.hint)}")
-        if not typer.confirm(f"{action} it all the same?", err=True):
-            raise typer.Exit(1) from None
-        found = run(anyway=True)
+    found = _asked_twice(lambda anyway: run(anyway=anyway), f"{action} it", anyway=anyway, as_json=as_json)
     if as_json:
         print_json({"workers": [_plain(worker) for worker in found]})
     elif not found:
@@ -224,6 +265,44 @@ def _control(
             _say(worker, action, waited=wait)
     if wait and not all(worker.obeys for worker in found):
         raise typer.Exit(1)
+
+
+def _asked_twice(run: Callable[[bool], T], what: str, *, anyway: bool, as_json: bool) -> T:
+    """What ``run`` gives; where that needs another word, once a person has said it."""
+    try:
+        return run(anyway)
+    except NeedsAnotherWord as refused:
+        if as_json or not sys.stdin.isatty():
+            raise CommandError(refused.message, f"{refused.hint}; to do it all the same: --anyway") from None
+        err.print(f"{WARN} {escape(refused.message)}. {escape(refused.hint)}")
+        if not typer.confirm(f"{what} all the same?", err=True):
+            raise typer.Exit(1) from None
+        return run(True)
+
+
+def _print_targets(found: Sequence[WorkerTarget]) -> None:
+    if not found:
+        err.print("no number was said: each host has one of what its Procfile starts")
+        return
+    print_table(
+        ("workers", "host", "wanted", "alive", "said by", "since"),
+        [
+            (
+                f"{escape(target.type)}{_of_chains(target.blockchain)}",
+                escape(target.host) or "[dim]all[/]",
+                str(target.workers),
+                str(target.alive) if target.alive == target.workers else f"[yellow]{target.alive}[/]",
+                target.set_by,
+                age(target.set_at),
+            )
+            for target in found
+        ],
+        right=("wanted", "alive", "since"),
+    )
+
+
+def _of_chains(blockchain: str) -> str:
+    return f" of {escape(blockchain)}" if blockchain else ""
 
 
 def _concerns(worker: ListedWorker, action: WorkerAction) -> bool:

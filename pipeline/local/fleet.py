@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.local.procfile import Line, Phase
-from pipeline.local.supervisor import prepare_child
+from pipeline.scaling.parent import prepare_child
 
 GRACE_SECONDS = 20.0
 """From SIGTERM to SIGKILL."""

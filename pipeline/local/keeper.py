@@ -20,7 +20,7 @@ from typing import Any
 
 import aiohttp
 
-from pipeline.local.supervisor import prepare_child
+from pipeline.scaling.parent import prepare_child
 
 STATE_SECONDS = 2.0
 """Between two dumps of the state; shorter than it takes a block to become final, so that what was final survives a

@@ -12,7 +12,10 @@ from enum import IntEnum
 from pathlib import Path
 
 from pipeline.settings import environment_without_settings
-from pipeline.workers.procfile import procfile
+from pipeline.workers.procfile import own_procfile_path, procfile
+
+AGENT = "workers"
+"""The line that is the agent of this host."""
 
 
 class Phase(IntEnum):
@@ -43,6 +46,11 @@ class Line:
 def production_lines() -> list[Line]:
     """The Procfile of the project, as it stands."""
     return [Line(name, command, Phase.WORK) for name, command in procfile().items()]
+
+
+def agent_line() -> Line:
+    """The line that runs those of the Procfile, under the agent of a host."""
+    return Line(AGENT, f"flagpost host --procfile {shlex.quote(str(own_procfile_path()))}", Phase.WORK)
 
 
 def child_environment(home: Path, database_url: str | None, **changes: str) -> dict[str, str]:

@@ -1,16 +1,18 @@
 """Honcho, with an order: database, node, set-up, workers; and backwards when it stops.
 
+The workers are one line, the agent of a host, which starts them again where they end. What they say comes with their
+slots on the left; here each has the name of its type, as if it were a line of its own.
+
 Plain Honcho starts and stops everything at once. Here the workers start once the set-up line has
 ended well, and get the time to finish or hand back their jobs before the node and the database
 go. Killing the supervisor itself leaves nothing behind either: each child asks the kernel for a
 SIGTERM when its parent dies.
 """
 
-import ctypes
 import multiprocessing
 import queue
+import re
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,25 +21,17 @@ from honcho.manager import Manager
 from honcho.printer import Printer
 from honcho.process import Popen, Process
 
-from pipeline.local.procfile import Line, Phase
+from pipeline.local.procfile import AGENT, Line, Phase
+from pipeline.scaling.lines import WORKER_TYPES
+from pipeline.scaling.output import SEPARATOR
+from pipeline.scaling.parent import die_with_parent, prepare_child
 
-GRACE_SECONDS = 20.0
-"""From SIGTERM to SIGKILL of one phase: more than a worker takes to hand back its jobs (10 s at the most)."""
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with_parent(signum: int) -> None:
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signum)
-
-
-def prepare_child() -> None:
-    """Between fork and exec: signals as a fresh process has them, and a SIGTERM should the relay die."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_parent(signal.SIGTERM)
+GRACE_SECONDS = 25.0
+"""From SIGTERM to SIGKILL of one phase: more than the agent takes, which kills its workers after 20 s."""
+_SLOT = re.compile(
+    r"[a-z][a-z0-9+]*(?:-[a-z0-9+]+)*?-(?P<type>TYPES)-(?P<number>[0-9]{3,4})".replace("TYPES", "|".join(WORKER_TYPES))
+)
+"""A slot; a chain's name may have hyphens, too."""
 
 
 class _Child(Process):  # type: ignore[misc]  # honcho has no type hints
@@ -52,7 +46,7 @@ class _Child(Process):  # type: ignore[misc]  # honcho has no type hints
         if ignore_signals:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _die_with_parent(signal.SIGKILL)
+        die_with_parent(signal.SIGKILL)
         super().run(events, ignore_signals)
 
 
@@ -75,6 +69,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
         self._lines = {line.name: line for line in lines}
         for line in lines:
             self.add_process(line.name, line.command, env={**env, **line.env})
+        self._colours_of: dict[str, str] = {}
         self._signals = 0
         self._stopping: Phase | None = None
         self._deadline = 0.0
@@ -108,13 +103,24 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
 
     def _handle(self, message: Any) -> None:
         if message.type == "line":
-            self._printer.write(message)
+            self._printer.write(self._named(message) if message.name == AGENT else message)
         elif message.type == "start":
             self._processes[message.name]["pid"] = message.data["pid"]
             if self._stopping is not None and self._lines[message.name].phase >= self._stopping:
                 self._procmgr.terminate(message.data["pid"])  # started while it was being stopped
         elif message.type == "stop":
             self._ended(message.name, message.data["returncode"])
+
+    def _named(self, message: Any) -> Any:
+        """A line of the agent as one of the worker that said it."""
+        text = message.data.decode("utf-8", "replace")
+        slot, separator, said = text.partition(SEPARATOR)
+        name = name_of(slot.rstrip())
+        if not separator or name is None:
+            return message
+        colour = self._colours_of.get(name) or self._colours_of.setdefault(name, next(self._colours))
+        self._printer.width = max(self._printer.width, len(name))
+        return message._replace(name=name, data=said, colour=colour)
 
     def _ended(self, name: str, code: int) -> None:
         self._processes[name]["returncode"] = code
@@ -191,8 +197,19 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no type hints
 class _Silence:
     """A printer for when there is nothing to print on."""
 
+    width = 0
+
     def write(self, message: Any) -> None:
         """Forget the message."""
+
+
+def name_of(slot: str) -> str | None:
+    """How a worker is called here: by its type, and by its number where it is not the first; None for what is no
+    slot."""
+    found = _SLOT.fullmatch(slot)
+    if found is None:
+        return None
+    return found["type"] if int(found["number"]) == 1 else f"{found['type']}-{found['number']}"
 
 
 def _spawn(name: str, child: _Child, events: Any) -> Any:

@@ -19,7 +19,7 @@ from pipeline.local.anvil import BNB
 from pipeline.local.customers import live
 from pipeline.local.home import LocalHome
 from pipeline.local.networks import NO_ANVIL, place, playable, reached
-from pipeline.local.procfile import Line, Phase, child_environment, production_lines
+from pipeline.local.procfile import Line, Phase, agent_line, child_environment
 from pipeline.local.seed import Seed, Seeded, seed
 from pipeline.local.stand import NO_NODE, until_answered
 from pipeline.local.story import StoryPrinter
@@ -72,7 +72,7 @@ def run(settings: Settings, *, wallets: int, every: float, dice_seed: int | None
         lines = [
             *(one.line for one in places),
             Line("setup", f"flagpost up --part setup {options}", Phase.SETUP),
-            *production_lines(),
+            agent_line(),
             Line("customers", f"flagpost up --part customers {options}", Phase.WORK),
         ]
         if settings.database_url is None:

@@ -65,7 +65,8 @@ class Registration:
         self.observed = 0
         """The generation up to which it has obeyed."""
         self.type = worker_type
-        self.blockchain = blockchain
+        # In one order, whatever the command line's: it is compared with worker_targets.blockchain.
+        self.blockchain = blockchain and ",".join(sorted(set(blockchain.split(","))))
         self.pid = os.getpid()
         self.host = launched.host or socket.gethostname()
         self.port: int | None = None
@@ -78,6 +79,11 @@ class Registration:
         self._pool = pool
         self._token = uuid4().hex
         """Proves to the database that the row is this process's; the row has its hash."""
+
+    @property
+    def proof(self) -> Mapping[str, Any]:
+        """Which process this is, and the secret that proves it: parameters of statements that act for its row."""
+        return {"incarnation": self.incarnation, "token": self._token}
 
     @property
     def paused_by_operator(self) -> bool:

@@ -3,7 +3,8 @@
 -- Guarantees: a slot is taken from a process only if that process was stopped, died or has been silent for a minute, its session is
 -- gone, and it holds nothing any more: no job that nobody waits for on the chain, no lock on a balance, no leadership. So the
 -- evidence that a process is gone stays until all that it held was rescued. One that lives nevertheless (it was frozen, and held
--- nothing) finds no row of its own at its next heartbeat, and registers again in another slot.
+-- nothing) finds no row of its own at its next heartbeat, and registers again in another slot. A slot that the agent of a host keeps
+-- is for the processes of that agent.
 
 -- The part of a slot before its number, for a process that serves these chains (names with commas; NULL: all).
 CREATE OR REPLACE FUNCTION slot_prefix(p_blockchain text, p_type text) RETURNS text
@@ -34,7 +35,7 @@ AS $$
                          AND l.until <= clock_timestamp() + l.length + interval '1 second')
 $$;
 
--- The lowest number that is free, as a slot.
+-- The lowest number that is free, as a slot: no agent keeps it, nor is it that of an agent which was told not to work.
 CREATE OR REPLACE FUNCTION free_slot(p_prefix text, p_sessions bigint[]) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
@@ -42,7 +43,8 @@ AS $$
     SELECT n.slot
     FROM (SELECT i, p_prefix || lpad(i::text, greatest(3, length(i::text)), '0') AS slot FROM generate_series(1, 9999) AS i) n
     LEFT JOIN worker_registry w ON w.id = n.slot
-    WHERE w.id IS NULL OR slot_is_free(w, p_sessions)
+    WHERE w.id IS NULL
+       OR (slot_is_free(w, p_sessions) AND NOT slot_is_kept(w) AND NOT (w.type = 'host' AND w.desired <> 'running'))
     ORDER BY n.i
     LIMIT 1
 $$;

@@ -131,7 +131,7 @@ BEGIN
 
     WHILE taken.id IS NULL LOOP
         sessions := worker_sessions();
-        wanted := coalesce(p_slot, free_slot(prefix, sessions));
+        wanted := coalesce(p_slot, CASE WHEN p_type = 'host' THEN slot_of_agent(p_host, sessions) END, free_slot(prefix, sessions));
         INSERT INTO worker_registry AS w (
             id, incarnation, name, type, blockchain, pid, host, port, config, status, last_heartbeat, token_hash, managed_by,
             desired, generation, observed_generation
@@ -271,13 +271,15 @@ END
 $$;
 
 -- Notes whose session is gone, writes 'error' about workers that died or have been silent for so long, and forgets those
--- that ended a week ago. Returns the names of the newly dead and silent. A parked one that is gone stays `stopped`: it held nothing.
+-- that ended a week ago, but not that an agent is to start none in a slot. Returns the names of the newly dead and silent. A
+-- parked one that is gone stays `stopped`: it held nothing.
 CREATE OR REPLACE FUNCTION mark_silent_workers(stale interval) RETURNS SETOF text
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     DELETE FROM worker_registry
-    WHERE status IN ('stopped', 'error') AND last_heartbeat < clock_timestamp() - interval '7 days';
+    WHERE status IN ('stopped', 'error') AND last_heartbeat < clock_timestamp() - interval '7 days'
+      AND NOT (managed_by IS NOT NULL AND desired = 'stopped');
     UPDATE worker_registry SET session_lost_at = clock_timestamp()
     WHERE id = ANY (ARRAY(
         SELECT w.id FROM worker_registry w

@@ -5,7 +5,8 @@
 \pset null '-'
 \echo
 \echo 'The whole'
-SELECT health, workers, failing, jobs_due, oldest_due, payments_out, oldest_payment, array_to_string(reasons, E'\n') AS reasons FROM system_health();
+SELECT health, workers, failing, jobs_due, oldest_due, payments_out, oldest_payment,
+       array_to_string(reasons, E'\n') AS reasons FROM system_health();
 
 \echo 'Workers (a heartbeat every 30 s; silent at 60 s); desired is what operators told them'
 SELECT h.slot, h.status, h.desired, h.health, concat_ws('; ', h.heartbeat, h.memory, h.progress, h.error_rate, h.disobeys) AS wrong,

@@ -139,6 +139,7 @@ GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text,
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent;
 -- The agent of a host: what it is told and configured to do.
 GRANT SELECT ON worker_registry, worker_types, worker_targets, system_config TO pipeline_agent;
+GRANT EXECUTE ON FUNCTION take_slots(uuid, text, jsonb, text[]), end_slot(uuid, text, text, integer, text) TO pipeline_agent;
 GRANT EXECUTE ON FUNCTION lead(text, uuid, interval), stop_leading(text, uuid), lock_gas(integer), lock_sender(integer, text),
     leaderships_without_leader(interval)
     TO pipeline_executor, pipeline_confirmations;
@@ -182,5 +183,6 @@ GRANT EXECUTE ON FUNCTION
     set_asset_thresholds(text, text, numeric, numeric, integer, uuid), set_asset_rule(text, text, text, text, uuid),
     set_system_config(text, jsonb, text, uuid), release_sender(text, text, bigint, uuid),
     note_history_export(date, bigint, bigint, text, uuid), control_worker(text, text, boolean, uuid),
-    acknowledge_alert(text, uuid), silence_alerts(text, text, timestamptz, text, uuid), end_silence(text, uuid)
+    acknowledge_alert(text, uuid), silence_alerts(text, text, timestamptz, text, uuid), end_silence(text, uuid),
+    scale_workers(text, integer, text, text, boolean, uuid)
     TO pipeline_web;

@@ -78,12 +78,28 @@ def test_with_a_database_url_that_server_is_used_and_none_is_started(clean_env, 
     assert paid >= 1
 
 
-def test_a_worker_that_dies_stops_the_rest_and_names_itself(clean_env, home):
+def process_of(home: Path, command: str) -> int | None:
+    """The pid of the process whose command line ends so."""
+    return next((pid for pid, line in processes_of(home).items() if re.search(rf"flagpost {command}$", line)), None)
+
+
+def test_a_worker_that_dies_is_started_again_and_the_rest_goes_on(clean_env, home):
     with Running(ARGUMENTS, clean_env) as up:
         up.line(r"gas-topup .*ready")
-        (pid,) = [pid for pid, command in processes_of(home).items() if command.endswith("flagpost gas-topup")]
+        pid = process_of(home, "gas-topup")
         os.kill(pid, signal.SIGKILL)
-        up.line(r"gas-topup ended \(signal SIGKILL\); stopping the rest")
+        up.line(r"workers .*gas-topup-001 ended \(signal SIGKILL\); started again")
+        until(lambda: process_of(home, "gas-topup") not in (None, pid), "another process")
+        up.line(r"confirmations .*settled gas")
+        assert up.stop(signal.SIGINT) == 0
+    assert processes_of(home) == {}
+
+
+def test_a_line_that_dies_stops_the_rest_and_names_itself(clean_env, home):
+    with Running(ARGUMENTS, clean_env) as up:
+        up.line(r"gas-topup .*ready")
+        os.kill(process_of(home, r"host --procfile \S+"), signal.SIGKILL)
+        up.line(r"workers ended \(signal SIGKILL\); stopping the rest")
         assert up.wait() == 1
     assert processes_of(home) == {}
 

@@ -1,0 +1,1 @@
+"""How many workers there are, and the agent of a host that starts them."""

@@ -1,0 +1,272 @@
+"""The agent of a host: it runs the lines of its Procfile, as many of each worker as there shall be here.
+
+    slots taken ──▶ a process in each ──(it ends)──▶ another one, at once or after a pause (``restarts``)
+         │                 └──(told to stop, given back, the agent ends)──▶ SIGTERM, after 20 s SIGKILL
+         └── NOTIFY ``workers``, every 2 s, and when a process ends
+
+What runs is said by the Procfile alone: out of the database come the names of slots, their number and what operators
+told them. While the database is away the processes that are there are kept, and started again where they end. When the
+agent dies the kernel ends them with a SIGTERM, so that they hand back what they hold.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from pipeline.db.errors import DATABASE_GONE
+from pipeline.log import LogThrottle
+from pipeline.printable import printable, reason
+from pipeline.scaling.child import Child, described
+from pipeline.scaling.lines import PROGRAM, OtherLine, WorkerLine
+from pipeline.scaling.output import Output
+from pipeline.scaling.restarts import FAST_SECONDS, MOST_FAST, Restarts
+from pipeline.scaling.slots import Slot, Slots
+from pipeline.settings import environment_of_child, program_beside
+from pipeline.workers.commands import WORKERS
+from pipeline.workers.runtime import Runtime
+
+TAKE_SECONDS = 2.0
+"""Between two times that slots are taken and given back, where no NOTIFY arrives."""
+TICK_SECONDS = 0.5
+"""Between two looks at the processes, where nothing happens."""
+STALE_SECONDS = 1.0
+"""How long an end waits for what the slot is told now, before the process is started again without knowing."""
+GRACE_SECONDS = 22.0
+"""For the runtime: the processes of this host are killed 20 s after their SIGTERM."""
+
+
+@dataclass(slots=True)
+class Place:
+    """One slot of a worker, or one other line: the process that it has now, and the ends of those before."""
+
+    restarts: Restarts
+    child: Child | None = None
+    was_ours: bool = False
+    """Whether the last process was a child of this agent: the next one need not wait until the slot is free."""
+    given_up_at: int = 0
+    """The generation at which no process was started any more."""
+    ended_at: float | None = None
+    """When the child ended whose end was not judged yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnd:
+    """What the database is to be told of a process that ended."""
+
+    slot: str
+    pid: int
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class _Counts:
+    started: int = 0
+    ended_badly: int = 0
+    given_up: set[str] = field(default_factory=set)
+
+
+class HostAgent:
+    """The process ``flagpost host``. A ``runtime.Worker``."""
+
+    type = "host"
+    role = "pipeline_agent"
+    channels: Sequence[str] = ()
+    blockchain: str | None = None
+
+    def __init__(
+        self,
+        workers: Sequence[WorkerLine],
+        others: Sequence[OtherLine],
+        output: Output,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """``environment``: what every process gets beside the agent's own variables."""
+        self._workers = {(line.type, line.blockchain): line for line in workers}
+        self._others = others
+        self._output = output
+        self._environment = dict(environment or {})
+        self._places: dict[str, Place] = {}
+        self._known: Mapping[str, Slot] = {}
+        self._asked_at = 0.0
+        """When the answer was asked for that is known now."""
+        self._ended: list[ProcessEnd] = []
+        self._counts = _Counts()
+        self._ask = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counts for worker_registry.stats."""
+        return {
+            "processes": sum(1 for place in self._places.values() if place.child is not None),
+            "started": self._counts.started,
+            "ended_badly": self._counts.ended_badly,
+            "given_up": len(self._counts.given_up),
+        }
+
+    async def run(self, runtime: Runtime) -> None:
+        """Keep the processes of this host running until ``runtime.stopping`` is set, then end them. Raises
+        AgentIsThere."""
+        slots = Slots(runtime.pool, runtime.registration, list(self._workers.values()))
+        runtime.listener.watch(WORKERS, self._ask.set)
+        runtime.watch(self._ask.set)
+        runtime.watch(self._changed.set)
+        taking = asyncio.create_task(self._keep_taking(slots), name="slots")
+        taking.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not runtime.stopping.is_set():
+                self._changed.clear()
+                if taking.done():
+                    taking.result()
+                await self._step(runtime)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TICK_SECONDS):
+                        await self._changed.wait()
+        finally:
+            await self._end_all()
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+    async def _keep_taking(self, slots: Slots) -> None:
+        """Take, give back and report until cancelled. Raises AgentIsThere."""
+        throttle = LogThrottle()
+        while True:
+            self._ask.clear()
+            asked_at = time.monotonic()
+            try:
+                while self._ended:
+                    one = self._ended[0]
+                    await slots.ended(one.slot, one.pid, one.error)
+                    self._ended.pop(0)
+                self._known = await slots.take(
+                    [name for name, place in self._places.items() if place.child is not None]
+                )
+                self._asked_at = asked_at
+            except DATABASE_GONE as error:
+                if throttle.due():
+                    logger.warning("host: no word of its slots, keeping the processes it has: {}", reason(error))
+            self._changed.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TAKE_SECONDS):
+                    await self._ask.wait()
+
+    async def _step(self, runtime: Runtime) -> None:
+        self._judge_ends(runtime)
+        self._end_unwanted()
+        host = runtime.registration.host
+        for slot in self._known.values():
+            line = self._workers.get((slot.type, slot.blockchain))
+            if line is not None and self._may_start(slot):
+                ours = {"FLAGPOST_SLOT": slot.slot, "FLAGPOST_MANAGED_BY": host, "FLAGPOST_HOST": host}
+                argv = [program_beside(line.argv[0]) if line.argv[0] == PROGRAM else line.argv[0], *line.argv[1:]]
+                await self._start(runtime, slot.slot, argv, {**line.environment, **ours}, slot.generation)
+        for other in self._others:
+            place = self._places.setdefault(other.name, Place(Restarts(gives_up=False)))
+            if place.child is None and time.monotonic() >= place.restarts.not_before:
+                argv = ["/bin/sh", "-c", other.command]
+                await self._start(runtime, other.name, argv, {"FLAGPOST_HOST": host}, 0)
+
+    def _may_start(self, slot: Slot) -> bool:
+        place = self._places.setdefault(slot.slot, Place(Restarts()))
+        if place.restarts.given_up and slot.generation > place.given_up_at:
+            place.restarts.reset()
+            self._counts.given_up.discard(slot.slot)
+        return (
+            slot.is_to_run
+            and place.child is None
+            and (slot.free or place.was_ours)
+            and not place.restarts.given_up
+            and time.monotonic() >= place.restarts.not_before
+        )
+
+    async def _start(
+        self, runtime: Runtime, name: str, argv: Sequence[str], environment: Mapping[str, str], generation: int
+    ) -> None:
+        place = self._places[name]
+        child_environment = environment_of_child(**self._environment, **environment)
+        if "FLAGPOST_SLOT" not in environment:
+            child_environment.pop("FLAGPOST_SLOT", None)  # the agent's own, where it began anew
+        try:
+            place.child = await Child.start(name, argv, child_environment, self._output, self._child_ended)
+        except OSError as error:
+            now = time.monotonic()
+            place.restarts.ended(now, now)
+            self._say_end(runtime, name, place, 0, f"{Path(argv[0]).name} cannot be started: {error.strerror}")
+            return
+        place.child.generation = generation
+        place.was_ours = True
+        self._counts.started += 1
+        logger.debug("host: started {}, pid {}", name, place.child.pid)
+
+    def _child_ended(self) -> None:
+        self._ask.set()
+        self._changed.set()
+
+    def _judge_ends(self, runtime: Runtime) -> None:
+        """See which processes have ended, and when the next one may be started."""
+        for name, place in self._places.items():
+            child = place.child
+            if child is None or child.alive:
+                continue
+            now = time.monotonic()
+            slot = self._known.get(name)
+            if place.ended_at is None:
+                place.ended_at = now
+                if slot is not None and child.returncode != 0:
+                    self._ended.append(ProcessEnd(name, child.pid))
+                self._ask.set()
+            if slot is not None and self._asked_at < place.ended_at and now - place.ended_at < STALE_SECONDS:
+                continue  # it may have been told to stop
+            ended_at, place.child, place.ended_at = place.ended_at, None, None
+            told = child.ending or (child.returncode == 0 and slot is not None and slot.generation > child.generation)
+            place.restarts.ended(child.began, ended_at, as_told=told)
+            if not told:
+                self._say_end(runtime, name, place, child.pid, _how(child))
+
+    def _say_end(self, runtime: Runtime, name: str, place: Place, pid: int, how: str) -> None:
+        self._counts.ended_badly += 1
+        pause = max(0.0, place.restarts.not_before - time.monotonic())
+        if not place.restarts.given_up:
+            logger.warning(
+                "host: {} ended ({}); started again {}", name, how, f"in {pause:.0f} s" if pause else "at once"
+            )
+            return
+        why = f"given up after it ended {MOST_FAST} times within {FAST_SECONDS:.0f} s of its start, last with {how}"
+        logger.error("host: {} is {}. Once that is mended: flagpost workers start {}", name, why, name)
+        slot = self._known.get(name)
+        place.given_up_at = 0 if slot is None else slot.generation
+        self._counts.given_up.add(name)
+        self._ended.append(ProcessEnd(name, pid, why))
+        self._ask.set()
+        runtime.beat()
+
+    def _end_unwanted(self) -> None:
+        if not self._asked_at:
+            return
+        others = {other.name for other in self._others}
+        strays = {slot.pid for slot in self._known.values() if not slot.kept}
+        for name, place in self._places.items():
+            if place.child is None or name in others:
+                continue
+            slot = self._known.get(name)
+            # A stray has registered in another slot than it was started for, because that was not free in time.
+            if slot is None or not slot.is_to_run or place.child.pid in strays - {slot.pid}:
+                place.child.end()
+
+    async def _end_all(self) -> None:
+        children = [place.child for place in self._places.values() if place.child is not None]
+        for child in children:
+            child.end()
+        await asyncio.gather(*(child.wait() for child in children))
+
+
+def _how(child: Child) -> str:
+    """How it ended, with its last line where that may say why."""
+    code = child.returncode
+    last = child.last_lines[-1] if child.last_lines and code > 0 else ""
+    return f"{described(code)}: {printable(last)}" if last else described(code)

@@ -1,0 +1,75 @@
+"""The slots of a host in worker_registry, which its agent takes and gives back (sql/functions/host_agents.sql)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg import Error
+from psycopg.types.json import Jsonb
+
+from pipeline.db.pool import Pool
+from pipeline.db.rows import execute, fetch
+from pipeline.scaling.lines import WorkerLine
+from pipeline.workers.registry import Desired, Registration
+
+ANOTHER_AGENT = "FP003"
+"""SQLSTATE."""
+
+
+class AgentIsThere(Exception):
+    """The host has an agent already; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One slot that this host has."""
+
+    slot: str
+    type: str
+    blockchain: str
+    """Names of the chains, with commas; empty: all."""
+    desired: Desired
+    generation: int
+    pid: int | None
+    """Of the last process that registered in it."""
+    kept: bool
+    """False: its process is to end, and the slot is given back then."""
+    free: bool
+    """Whether a process may be started: the last one is gone and holds nothing any more."""
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether there is to be a process in it."""
+        return self.kept and self.desired is not Desired.STOPPED
+
+
+class Slots:
+    """What one agent has."""
+
+    def __init__(self, pool: Pool, registration: Registration, lines: Sequence[WorkerLine]) -> None:
+        self._pool = pool
+        self._registration = registration
+        self._lines = Jsonb([{"type": line.type, "blockchain": line.blockchain} for line in lines])
+
+    async def take(self, running: Collection[str]) -> Mapping[str, Slot]:
+        """Take and give back as it is wanted now; what this agent has then, by slot. ``running``: where it has a
+        process. Raises AgentIsThere, psycopg errors."""
+        try:
+            async with self._pool.connection() as connection:
+                rows = await fetch(
+                    connection,
+                    "hosts/take_slots",
+                    lines=self._lines,
+                    running=sorted(running),
+                    **self._registration.proof,
+                )
+        except Error as error:
+            if error.sqlstate == ANOTHER_AGENT:
+                diag = error.diag
+                raise AgentIsThere(f"{diag.message_primary}. {diag.message_hint}") from None
+            raise
+        return {row["slot"]: Slot(**{**row, "desired": Desired(row["desired"])}) for row in rows}
+
+    async def ended(self, slot: str, pid: int, error: str | None) -> None:
+        """Say that the process has ended; ``error``: why none is started there any more. Raises psycopg errors."""
+        async with self._pool.connection() as connection:
+            await execute(connection, "hosts/end_slot", slot=slot, pid=pid, error=error, **self._registration.proof)
