@@ -131,6 +131,10 @@ class Settings(BaseSettings):
     """None: the user of ``smtp_url`` if that is an address, else the first of ``alert_mail_to``."""
     smtp_url: SecretStr | None = Field(default=None, validation_alias="FLAGPOST_SMTP_URL")
     """``smtp://user:password@host:587`` (STARTTLS) or ``smtps://user:password@host:465``."""
+    worker_type: str | None = Field(default=None, validation_alias="WORKER_TYPE")
+    """What ``flagpost worker`` runs, such as ``gas-topup``; ``GAS_TOPUP`` is the same."""
+    blockchain: str = Field(default="", validation_alias="BLOCKCHAIN")
+    """The chains that ``flagpost worker`` serves, by name with commas between them; empty: all that are active."""
     lossy_notify: bool = Field(default=False, validation_alias="FLAGPOST_LOSSY_NOTIFY")
     """Ignore every NOTIFY, so that only the timer sweep finds work (a rehearsal of the worst case)."""
     crash_point: str | None = Field(default=None, pattern=CRASH_POINT_PATTERN, validation_alias="FLAGPOST_CRASH_POINT")
@@ -201,6 +205,11 @@ class Settings(BaseSettings):
     def _is_absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
 
+    @field_validator("worker_type")
+    @classmethod
+    def _is_as_in_the_registry(cls, value: str | None) -> str | None:
+        return None if value is None else value.lower().replace("_", "-")
+
     @field_validator("log_level")
     @classmethod
     def _is_a_level(cls, value: str) -> str:
@@ -230,6 +239,12 @@ class Settings(BaseSettings):
         for secret in (self.alert_webhook, self.alert_slack, self.alert_webhook_secret, self.smtp_url):
             for shown in _secret_parts("" if secret is None else secret.get_secret_value()):
                 register_secret(shown)
+
+    @property
+    def blockchains(self) -> list[str] | None:
+        """The names in BLOCKCHAIN; None: every active chain, which ``all`` says, too."""
+        names = [name.lower() for name in _list_of(self.blockchain)]
+        return None if names in ([], ["all"]) else names
 
     @property
     def signing_policy(self) -> Path | None:
@@ -354,7 +369,10 @@ def _refuse_if_others_can_read(path: Path) -> None:
     """Raises SettingsError for a file with a mnemonic that its group or everybody may open; FileNotFoundError. Pipes
     and sockets are their makers' own."""
     mode = path.stat().st_mode
-    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
+    # systemd gives a credential to the unit's user by an access control list, whose mask stands in the bits of the group;
+    # nobody else can enter the directory.
+    credential = path.parent == Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"))
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & (0o007 if credential else 0o077):
         raise SettingsError(
             f"The mnemonic in {path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
         )

@@ -62,6 +62,7 @@ COMMANDS = {
         "processes", "Follows payments until they are final, then completes their jobs.", PROCESSES
     ),
     "sweep": CommandEntry("processes", "On a timer: starts missed jobs, takes jobs over from dead workers.", PROCESSES),
+    "worker": CommandEntry("processes", "Runs one of these by WORKER_TYPE and BLOCKCHAIN, in a container.", PROCESSES),
 }
 
 
@@ -98,7 +99,9 @@ def prepare(
     from pipeline.log import configure_logging
     from pipeline.settings import Settings
 
-    configure_logging(Settings.load(), context.invoked_subcommand or "flagpost")
+    settings = Settings.load()
+    called = context.invoked_subcommand or "flagpost"
+    configure_logging(settings, (settings.worker_type or called) if called == "worker" else called)
 
 
 def run() -> None:

@@ -1,12 +1,12 @@
 """The processes of the Procfile: one command each, so that every line runs alone and any number of them together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
 from pipeline.embedded.cluster import with_database
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SettingsError
 from pipeline.workers.runtime import Worker
 from pipeline.workers.serve import serve
 
@@ -79,6 +79,38 @@ def sweep() -> None:
     from pipeline.workers.sweep import Sweep
 
     _serve(with_database(Settings.load()), Sweep())
+
+
+ON_CHAINS: Mapping[str, Callable[[list[str] | None], None]] = {
+    "sync": sync,
+    "gas-topup": gas_topup,
+    "consolidation": consolidation,
+    "confirmations": confirmations,
+}
+"""Types of worker that serve the chains they are given."""
+ON_ALL_CHAINS: Mapping[str, Callable[[], None]] = {"sweep": sweep}
+
+
+def worker() -> None:
+    """Run the process that WORKER_TYPE names, on the chains that BLOCKCHAIN names: for containers, where one image
+    runs every type and no shell stands between the engine's signals and the process.
+
+    BLOCKCHAIN takes names with commas between them; without it, every active chain is served.
+
+    Example: [bold]WORKER_TYPE=gas-topup flagpost worker[/]
+    """
+    settings = Settings.load()
+    types = ", ".join((*ON_CHAINS, *ON_ALL_CHAINS))
+    if settings.worker_type is None:
+        raise SettingsError(f"WORKER_TYPE is not set: expected one of {types}")
+    if on_chains := ON_CHAINS.get(settings.worker_type):
+        on_chains(settings.blockchains)
+    elif (on_all_chains := ON_ALL_CHAINS.get(settings.worker_type)) is None:
+        raise SettingsError(f"WORKER_TYPE: there is no type {settings.worker_type!r}; expected one of {types}")
+    elif settings.blockchains is not None:
+        raise SettingsError(f"BLOCKCHAIN: {settings.worker_type} serves every chain; leave it empty")
+    else:
+        on_all_chains()
 
 
 def _signing(create: Callable[[], Worker]) -> Worker:

@@ -192,6 +192,20 @@ def test_a_password_that_is_a_name_is_none(monkeypatch: pytest.MonkeyPatch) -> N
         assert redact("postgres at flagpost") == "postgres at flagpost"
 
 
+@pytest.mark.parametrize(("mode", "taken"), [(0o400, True), (0o440, True), (0o444, False)])
+def test_a_credential_of_systemd_may_show_the_mask_of_its_access_list(
+    monkeypatch: pytest.MonkeyPatch, nowhere: Path, mode: int, taken: bool
+) -> None:
+    """In the bits of the group: only the unit's user can enter the directory."""
+    private(nowhere / "mnemonic", MNEMONIC, mode)
+    settings = load(monkeypatch, FLAGPOST_MNEMONIC_FILE=str(nowhere / "mnemonic"), CREDENTIALS_DIRECTORY=str(nowhere))
+    if taken:
+        assert settings.mnemonic().get_secret_value() == MNEMONIC
+    else:
+        with pytest.raises(SettingsError, match="read by others"):
+            settings.mnemonic()
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o602])
 def test_a_mnemonic_that_others_can_read_is_refused_with_what_to_do(nowhere: Path, mode: int) -> None:
     path = nowhere / "mnemonic"
