@@ -369,8 +369,8 @@ def _refuse_if_others_can_read(path: Path) -> None:
     """Raises SettingsError for a file with a mnemonic that its group or everybody may open; FileNotFoundError. Pipes
     and sockets are their makers' own."""
     mode = path.stat().st_mode
-    # systemd gives a credential to the unit's user by an access control list, whose mask stands in the bits of the group;
-    # nobody else can enter the directory.
+    # systemd gives a credential to the unit's user by an access control list, whose mask stands in the bits of the
+    # group; nobody else can enter the directory.
     credential = path.parent == Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"))
     if os.name == "posix" and stat.S_ISREG(mode) and mode & (0o007 if credential else 0o077):
         raise SettingsError(
