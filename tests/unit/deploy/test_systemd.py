@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.scaling.agent import GRACE_SECONDS
+from pipeline.workers.runtime import HAND_BACK_SECONDS
 from tests.unit.deploy.files import SIGNING, SYSTEMD, TYPES, unit
 
-SERVICES = ("flagpost@.service", "flagpost-migrate.service")
+SERVICES = ("flagpost@.service", "flagpost-host.service", "flagpost-migrate.service")
 SINCE_254 = {"RestartSteps", "RestartMaxDelaySec"}
 """Keys that an older systemd passes over, and says so."""
 WORST_EXPOSURE = 1.5
 """Of 10, as systemd-analyze counts."""
 SYSTEM = Path("/lib/systemd/system")
+AGENT_SECONDS = GRACE_SECONDS + 2 * HAND_BACK_SECONDS
+"""The most that the agent of a host takes to end."""
 HARDENING = re.compile(r"^(Protect|Private|Restrict|SystemCall|Memory(?!Max)|NoNew|Capab|Ambient|Lock|RemoveIPC|UMask)")
 
 needs_systemd = pytest.mark.skipif(
@@ -76,10 +80,11 @@ def test_the_hardening_of_all_services_is_the_same() -> None:
     assert all(other == first for other in others)
 
 
-def test_a_process_is_given_the_time_to_hand_back_and_is_started_again() -> None:
-    for name in SERVICES[:1]:
-        keys = unit(name)
-        assert (keys["KillMode"], keys["TimeoutStopSec"], keys["Restart"]) == (["mixed"], ["20"], ["always"])
+@pytest.mark.parametrize(("name", "most"), [("flagpost@.service", 10), ("flagpost-host.service", AGENT_SECONDS)])
+def test_a_process_is_given_the_time_to_hand_back_and_is_started_again(name: str, most: float) -> None:
+    keys = unit(name)
+    assert (keys["KillMode"], keys["Restart"]) == (["mixed"], ["always"])
+    assert float(keys["TimeoutStopSec"][0]) > most
 
 
 def test_the_mnemonic_is_with_those_that_sign_alone() -> None:
