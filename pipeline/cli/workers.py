@@ -48,18 +48,22 @@ def list_workers(
 
     Example: [bold]flagpost workers list --type gas-topup[/]
     """
-    found = run_action(
-        Settings.load(),
-        "workers list",
-        lambda connection: workers.listed(connection, host=host, worker_type=worker_type, ended=ended),
-    )
+
+    async def read(connection: AsyncConnection[Any]) -> tuple[list[ListedWorker], list[WorkerTarget]]:
+        found = await workers.listed(connection, host=host, worker_type=worker_type, ended=ended)
+        return found, await targets.listed(connection)
+
+    found, wanted = run_action(Settings.load(), "workers list", read)
     if as_json:
-        print_json({"workers": [_plain(worker) for worker in found]})
+        print_json({"workers": [_plain(worker) for worker in found], "targets": [asdict(target) for target in wanted]})
         return
     if not found:
         err.print("no worker runs; start them: honcho start, flagpost host, or flagpost up for a demonstration")
         return
     _print(found)
+    if wanted:
+        out.print()
+        _print_targets(wanted)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
 from pipeline.db.rows import fetch
+from pipeline.scaling.lines import WORKER_TYPES
 from tests.db.sessions import rows, second_session, value
 from tests.db.test_registry import worker
 from tests.seed import Chain
@@ -102,6 +103,11 @@ async def die(connection: Connection, host: str) -> None:
         "UPDATE worker_registry SET session_seen = true, session_lost_at = now() - interval '6 s' WHERE host = %s",
         [host],
     )
+
+
+async def test_what_has_slots_is_what_the_database_knows(connection: Connection) -> None:
+    known = {name for (name,) in await rows(connection, "SELECT type FROM worker_types")}
+    assert known - {"host", "web"} == WORKER_TYPES
 
 
 class TestWithoutANumber:

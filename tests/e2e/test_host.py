@@ -162,6 +162,33 @@ def test_a_second_agent_of_a_host_says_who_is_there(hosts: Hosts) -> None:
     assert hosts.working() == before
 
 
+def test_while_the_database_is_away_its_workers_are_kept_and_started_again(
+    home: Path, clean_env: Mapping[str, str]
+) -> None:
+    with Running(["db", "start"], clean_env) as server:
+        server.line("Postgres is ready")
+        assert flagpost(["migrate"], clean_env).returncode == 0
+        hosts = Hosts(flagpost(["db", "url"], clean_env).stdout.strip(), home, clean_env)
+        one = hosts.start("one")
+        before = hosts.until_working(2)
+        hosts.connection.close()
+        assert server.stop() == 0
+    with hosts.stack:
+        one.line("no word of its slots, keeping the processes it has")
+        os.kill(before["all-sweep-001"], signal.SIGKILL)
+        one.line(r"all-sweep-001 ended \(signal SIGKILL\); started again")
+        one.line(r"all-sweep-001 \| .*does not answer")
+        with Running(["db", "start"], clean_env) as server:
+            server.line("Postgres is ready")
+            hosts.connection = psycopg.connect(hosts.env["DATABASE_URL"], autocommit=True)
+            until(lambda: hosts.working().get("all-sweep-001", 0) not in (0, before["all-sweep-001"]), "it works again")
+            assert hosts.until_working(2)["all-sync-001"] == before["all-sync-001"], "it was kept"
+            assert one.stop() == 0
+            hosts.connection.close()
+            assert server.stop() == 0
+    wait_until_gone(home)
+
+
 def test_two_hosts_share_and_each_takes_over_from_the_other(hosts: Hosts) -> None:
     hosts.command("workers", "scale", "sync", "4")
     one = hosts.start("one", "sync: flagpost sync")
