@@ -176,6 +176,7 @@ class TestTheDatabase:
         self, connection: Connection, database: str, tron: Chain, engine: None
     ) -> None:
         await due(connection, tron, 60)
+        await connection.execute("SET lock_timeout = '1s'")
         async with second_session(database) as person:
             async with person.transaction():
                 await person.execute("INSERT INTO worker_targets (type, workers) VALUES ('gas-topup', 2)")

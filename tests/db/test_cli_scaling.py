@@ -1,0 +1,52 @@
+"""`flagpost workers scaling`, and the settings that switch auto-scaling on."""
+
+import asyncio
+
+import pytest
+from psycopg import AsyncConnection
+
+from tests.db.cli_kit import Shell
+from tests.db.test_registry import register, worker
+
+
+@pytest.fixture
+def registered(database: str) -> None:
+    async def seed() -> None:
+        async with await AsyncConnection.connect(database, autocommit=True) as connection:
+            await register(connection, worker("gas-topup"))
+
+    asyncio.run(seed())
+
+
+def test_says_that_there_is_nothing_to_scale(shell: Shell) -> None:
+    assert shell("workers", "scaling", "--json").json == []
+    answer = shell("workers", "scaling")
+    assert (answer.code, answer.out) == (0, "")
+    assert "no worker of a type that scales (gas-topup, consolidation)" in answer.err
+
+
+def test_shows_what_it_would_do_also_while_it_is_off(shell: Shell, registered: None) -> None:
+    answer = shell("workers", "scaling")
+    assert "gas-topup" in answer.out
+    assert "0 jobs are due, and 1 workers are the fewest" in " ".join(answer.out.split())
+    assert "auto-scaling is off" in answer.err
+    assert shell("config", "set", "scaling.engine", "agent").code == 0
+    assert shell("config", "set", "scaling.min_workers", "2").code == 0
+    answer = shell("workers", "scaling")
+    assert "off" not in answer.err
+    assert shell("workers", "scaling", "--json").json == [
+        {
+            "type": "gas-topup",
+            "blockchain": "",
+            "depth": 0,
+            "workers": 1,
+            "wanted": 2,
+            "reason": "fewer than scaling.min_workers (2)",
+            "engine": "agent",
+        }
+    ]
+
+
+@pytest.mark.parametrize(("key", "value"), [("engine", "nomad"), ("max_workers", "201"), ("cooldown_seconds", "0")])
+def test_takes_no_setting_that_cannot_be(shell: Shell, key: str, value: str) -> None:
+    assert f"scaling.{key}" in shell.fails("config", "set", f"scaling.{key}", value)
