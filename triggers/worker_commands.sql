@@ -16,6 +16,9 @@ BEGIN
     IF NEW.desired <> OLD.desired AND NEW.generation = OLD.generation THEN
         NEW.generation := OLD.generation + 1;
     END IF;
+    IF NEW.generation > OLD.generation THEN
+        NEW.told_at := clock_timestamp();
+    END IF;
     RETURN NEW;
 END
 $$;
@@ -43,7 +46,7 @@ $$;
 -- Heartbeats, and registrations, write last_heartbeat; commands do not.
 CREATE OR REPLACE TRIGGER worker_commands_take BEFORE UPDATE ON worker_registry
 FOR EACH ROW WHEN (OLD.last_heartbeat = NEW.last_heartbeat
-                   AND (OLD.status <> NEW.status OR OLD.desired <> NEW.desired))
+                   AND (OLD.status <> NEW.status OR OLD.desired <> NEW.desired OR OLD.generation < NEW.generation))
 EXECUTE FUNCTION take_worker_command();
 
 CREATE OR REPLACE TRIGGER worker_commands_tell AFTER UPDATE ON worker_registry

@@ -17,10 +17,21 @@ AS $$
         SELECT config_number('workers', 'memory_limit_mb', 500) AS memory_mb,
                config_number('queue', 'deadline_seconds', 120) AS deadline_seconds,
                config_number('workers', 'error_percent', 10) AS error_percent
+    ), standing AS MATERIALIZED (
+        -- As doctor has it (sql/queries/doctor/chains_cursors.sql): chains of which no block was read though payments are out for long.
+        SELECT l.holder, l.name, clock_timestamp() - k.updated_at AS standing
+        FROM chain_cursors k
+        JOIN chains c ON c.id = k.chain_id
+        JOIN leaderships l ON l.name = 'confirmations ' || c.name
+        CROSS JOIN LATERAL (SELECT clock_timestamp() - greatest(interval '10 minutes', 60 * c.block_time) AS ago) long
+        WHERE k.purpose = 'confirmations' AND k.updated_at < long.ago
+          AND EXISTS (SELECT FROM transfers t WHERE t.chain_id = c.id AND t.created_at < long.ago
+                      AND t.state NOT IN ('final', 'reverted', 'rejected', 'requested'))
     ), judged AS (
         SELECT w.*,
                CASE WHEN NOT has_process(w) THEN
-                   CASE WHEN w.session_lost_at IS NOT NULL OR w.ended_at IS NOT NULL THEN 'no process has the slot'
+                   CASE WHEN w.status = 'error' AND w.last_error IS NOT NULL THEN w.last_error
+                        WHEN w.session_lost_at IS NOT NULL OR w.ended_at IS NOT NULL THEN 'no process has the slot'
                         ELSE format('silent since %s', date_trunc('second', w.last_heartbeat)) END END AS heartbeat,
                CASE WHEN l.memory_mb > 0 AND (w.stats ->> 'memory_bytes')::numeric > l.memory_mb * 1000000
                     THEN format('%s MB, workers.memory_limit_mb is %s',
@@ -33,15 +44,31 @@ AS $$
                                   date_trunc('second', min(d.renewed_at)))
                     FROM leaderships d
                     WHERE d.holder = w.incarnation AND d.until < clock_timestamp() - interval '10 seconds'
+                    HAVING count(*) > 0),
+                   (SELECT format('leads %s, and has read no new block for %s while payments are out',
+                                  string_agg(s.name, ', ' ORDER BY s.name), date_trunc('second', max(s.standing)))
+                    FROM standing s WHERE s.holder = w.incarnation
+                    HAVING count(*) > 0),
+                   (SELECT format('keeps balances locked, which it might do until %s',
+                                  date_trunc('second', min(k.locked_until)))
+                    FROM (SELECT p.locked_until FROM sync_pages p WHERE p.locked_by = w.incarnation::text
+                          UNION ALL
+                          SELECT b.locked_until FROM wallet_balances b
+                          WHERE b.locked_by = w.incarnation::text AND b.processing_status = 'processing') k
+                    WHERE k.locked_until < clock_timestamp() - interval '1 minute'
                     HAVING count(*) > 0)) AS progress,
                CASE WHEN (w.stats ->> 'recent_attempts')::numeric >= 10
                      AND (w.stats ->> 'recent_failed')::numeric * 100 > l.error_percent * (w.stats ->> 'recent_attempts')::numeric
                     THEN format('%s of %s attempts failed in ten minutes', w.stats ->> 'recent_failed', w.stats ->> 'recent_attempts')
                     END AS error_rate,
-               CASE WHEN has_process(w) AND coalesce(w.observed_generation < w.generation, w.status <> w.desired)
-                     AND w.updated_at < clock_timestamp() - interval '10 seconds'
-                    THEN format('told to be %s, and has not obeyed; its heartbeat is %s old',
-                                w.desired, date_trunc('second', clock_timestamp() - w.last_heartbeat)) END AS disobeys
+               -- A process that has just begun has its time, too; a time that lies ahead was written by a wrong clock. One of the
+               -- version before does what its row says.
+               CASE WHEN has_process(w) AND w.observed_generation < w.generation
+                     AND NOT coalesce(greatest(w.told_at, w.created_at) BETWEEN clock_timestamp() - interval '10 seconds'
+                                                                            AND clock_timestamp(), false)
+                    THEN format('told to %s, and has not obeyed; its heartbeat is %s old',
+                                CASE WHEN w.observed_generation < w.restart_generation THEN 'restart' ELSE 'be ' || w.desired END,
+                                date_trunc('second', clock_timestamp() - w.last_heartbeat)) END AS disobeys
         FROM worker_registry w CROSS JOIN limits l
         WHERE has_process(w) OR w.managed_by IS NOT NULL
            OR (w.status IN ('running', 'paused', 'error') AND w.last_heartbeat > clock_timestamp() - interval '1 day')
@@ -60,7 +87,8 @@ AS $$
 $$;
 
 -- Work that is due for each type of worker: how much, since when, and how many workers of the type live and work. Jobs are counted up to
--- 10,000 a type; flags that have no job yet are work of the type that serves them.
+-- 10,000 a type; flags that have no job yet are work of the type that serves them; of the sync pages are counted, and balances that are
+-- due by themselves (read again soon) only tell since when.
 CREATE OR REPLACE FUNCTION due_work()
 RETURNS TABLE (type text, due bigint, since timestamptz, live integer)
 LANGUAGE sql STABLE
@@ -92,11 +120,17 @@ AS $$
         SELECT 'confirmations', count(*), min(t.created_at)
         FROM transfers t WHERE t.state NOT IN ('final', 'reverted', 'rejected', 'requested')
         UNION ALL
-        SELECT 'sync', count(*), min(p.next_check_at)
-        FROM sync_pages p
-        JOIN asset_on_chain a ON a.id = p.asset_on_chain_id AND a.is_active
+        SELECT 'sync', coalesce(sum(p.pages), 0)::bigint, least(min(p.since), min(b.next_check_at))
+        FROM asset_on_chain a
         JOIN chains c ON c.id = a.chain_id AND c.is_active
-        WHERE p.next_check_at <= clock_timestamp() AND coalesce(p.balances, 1) > 0
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS pages, min(p.next_check_at) AS since FROM sync_pages p
+            WHERE p.asset_on_chain_id = a.id AND p.next_check_at <= clock_timestamp() AND coalesce(p.balances, 1) > 0) p
+        LEFT JOIN LATERAL (
+            SELECT b.next_check_at FROM wallet_balances b
+            WHERE b.asset_on_chain_id = a.id AND b.next_check_at <= clock_timestamp()
+            ORDER BY b.next_check_at LIMIT 1) b ON true
+        WHERE a.is_active
     )
     SELECT w.type, w.due, w.since,
            (SELECT count(*)::integer FROM worker_registry r
@@ -104,9 +138,10 @@ AS $$
     FROM work w
 $$;
 
--- The whole in one row. Down: work of a type has been due for a minute, and no worker of that type lives. Degraded: a worker that shall
--- run fails a check or has not obeyed for 10 s, or nobody has led for a minute what one has to lead. Paused: the whole system is.
--- `reasons` says what is wrong and what to do.
+-- The whole in one row. Down: work of a type has been due for a minute, and no worker of that type lives, or none that serves its chain.
+-- Degraded: a worker that shall run fails a check or has not obeyed for 10 s, every worker of a type is paused though work has been due
+-- for a minute, fewer live than there shall be (worker_targets), or nobody has led for a minute what one has to lead. Paused: the whole
+-- system is. `reasons` says what is wrong and what to do.
 CREATE OR REPLACE FUNCTION system_health()
 RETURNS TABLE (
     health text, reasons text[], workers integer, failing integer, jobs_due bigint, oldest_due interval,
@@ -117,10 +152,40 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
     WITH work AS MATERIALIZED (SELECT * FROM due_work()),
     judged AS MATERIALIZED (SELECT * FROM worker_health()),
-    down AS (
-        SELECT format('%s: work has been due for %s, and no worker of that type lives: start one: flagpost %s',
-                      w.type, date_trunc('second', clock_timestamp() - w.since), w.type) AS reason
-        FROM work w WHERE w.live = 0 AND w.since < clock_timestamp() - interval '1 minute'
+    paused AS (
+        SELECT 'the whole system is paused: flagpost config set paused false' AS reason
+        FROM system_config s WHERE s.key = 'paused' AND s.value = 'true'
+    ), late AS (
+        SELECT w.type, w.live, format('%s: work has been due for %s', w.type, date_trunc('second', clock_timestamp() - w.since)) AS work
+        FROM work w WHERE w.since < clock_timestamp() - interval '1 minute'
+    ), down AS (
+        SELECT format('%s, and no worker of that type lives: start one: flagpost %s', l.work,
+                      CASE WHEN EXISTS (SELECT FROM worker_registry r
+                                        WHERE r.type = l.type AND r.desired = 'stopped' AND (has_process(r) OR has_agent(r.managed_by)))
+                           THEN 'workers start --type ' || l.type ELSE l.type END) AS reason
+        FROM late l WHERE l.live = 0
+        UNION ALL
+        -- Of chains that none of those who live serves. Flags without a job are not asked for: the sweep gives them one.
+        SELECT format('%s of %s has been due for a minute, and no worker that lives serves that chain: start one: flagpost %s --chain %s',
+                      l.type, c.name, l.type, c.name)
+        FROM late l CROSS JOIN chains c
+        WHERE l.live > 0 AND (c.is_active OR l.type = 'confirmations')
+          AND NOT EXISTS (SELECT FROM worker_registry r
+                          WHERE r.type = l.type AND has_process(r) AND r.desired <> 'stopped' AND serves_chain(r.blockchain, c.name))
+          AND CASE l.type
+              WHEN 'confirmations' THEN EXISTS (
+                  SELECT FROM transfers t WHERE t.chain_id = c.id AND t.state NOT IN ('final', 'reverted', 'rejected', 'requested')
+                    AND t.created_at < clock_timestamp() - interval '1 minute')
+              WHEN 'sync' THEN EXISTS (
+                  SELECT FROM asset_on_chain a JOIN sync_pages p ON p.asset_on_chain_id = a.id
+                  WHERE a.chain_id = c.id AND a.is_active AND coalesce(p.balances, 1) > 0
+                    AND p.next_check_at < clock_timestamp() - interval '1 minute')
+              ELSE EXISTS (
+                  SELECT FROM (SELECT j.chain_id FROM job_logs j
+                               WHERE j.job_type = l.type AND j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying')
+                                 AND j.run_at < clock_timestamp() - interval '1 minute' LIMIT 10000) j
+                  WHERE j.chain_id = c.id)
+              END
     ), degraded AS (
         SELECT format('%s: %s: %s', j.slot, concat_ws('; ', j.heartbeat, j.memory, j.progress, j.error_rate),
                       CASE WHEN j.heartbeat IS NOT NULL THEN 'flagpost workers list says where it ran; start it there'
@@ -131,13 +196,25 @@ AS $$
         SELECT format('%s: %s: see its log on host %s', j.slot, j.disobeys, j.host) FROM judged j
         WHERE j.disobeys IS NOT NULL AND j.heartbeat IS NULL
         UNION ALL
-        SELECT format('nobody has led %s since %s: start one: flagpost %s', l.name, date_trunc('second', l.until), split_part(l.name, ' ', 1))
-        FROM leaderships l
-        LEFT JOIN chains c ON l.name LIKE '% %' AND c.name = substr(l.name, position(' ' IN l.name) + 1)
-        WHERE l.until < clock_timestamp() - interval '1 minute' AND (l.name NOT LIKE '% %' OR c.is_active)
-    ), paused AS (
-        SELECT 'the whole system is paused: flagpost config set paused false' AS reason
-        FROM system_config s WHERE s.key = 'paused' AND s.value = 'true'
+        SELECT format('%s, and every worker of that type is paused: flagpost workers resume --type %s', l.work, l.type)
+        FROM late l
+        WHERE l.live > 0 AND NOT EXISTS (SELECT FROM paused)
+          AND NOT EXISTS (SELECT FROM judged j WHERE j.type = l.type AND j.heartbeat IS NULL AND j.desired = 'running'
+                          AND j.status = 'running')
+        UNION ALL
+        SELECT format('nobody has led %s since %s: start one: flagpost %s', l.name, date_trunc('second', l.since),
+                      split_part(l.name, ' ', 1))
+        FROM leaderships_without_leader('1 minute') l
+        UNION ALL
+        -- Slots that a person stopped are there; a host whose agent was stopped is to have none.
+        SELECT format('%s: %s of %s workers live: flagpost host starts them on its host; flagpost workers scale changes the number',
+                      t.type, n.workers, t.workers)
+        FROM (SELECT t.type, sum(t.workers) AS workers, max(t.set_at) AS set_at FROM worker_targets t
+              WHERE NOT EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND a.host = t.host AND a.desired = 'stopped')
+              GROUP BY t.type) t
+        CROSS JOIN LATERAL (SELECT count(*) AS workers FROM worker_registry r
+                            WHERE r.type = t.type AND (has_process(r) OR r.desired = 'stopped' AND r.managed_by IS NOT NULL)) n
+        WHERE n.workers < t.workers AND NOT t.set_at BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp()
     )
     SELECT CASE WHEN EXISTS (SELECT FROM down) THEN 'Down'
                 WHEN EXISTS (SELECT FROM paused) THEN 'Paused'

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
+from pipeline.db.statements import statement
 from pipeline.queue.jobs import Done, Failed
 from pipeline.workers.attempts import RecentAttempts
 from pipeline.workers.sweep import Sweep
@@ -22,6 +24,7 @@ from tests.seed import Chain, add_wallets
 CHECKS = "SELECT health, heartbeat, memory, progress, error_rate FROM worker_health()"
 SYSTEM = "SELECT health, reasons FROM system_health()"
 SLOT = "all-gas-topup-001"
+OF_OLD = "UPDATE worker_registry SET told_at = now() - interval '11 s', created_at = now() - interval '1 h'"
 
 
 async def health(connection: Connection) -> str:
@@ -30,6 +33,17 @@ async def health(connection: Connection) -> str:
 
 async def reasons(connection: Connection) -> list[str]:
     return list((await rows(connection, SYSTEM))[0][1])
+
+
+@pytest.fixture
+async def wallet_due(connection: Connection, tron: Chain) -> None:
+    """A gas top-up that has been due for two minutes."""
+    (wallet,) = await add_wallets(connection, tron, 1)
+    await connection.execute(
+        "INSERT INTO job_logs (job_id, job_type, status, wallet_address, run_at)"
+        " VALUES ('due', 'gas-topup', 'pending', %s, now() - interval '2 min')",
+        [wallet.address],
+    )
 
 
 @pytest.fixture
@@ -105,13 +119,77 @@ class TestAWorkerIsNotHealthy:
     async def test_that_has_not_obeyed(self, connection: Connection, alive: Mapping[str, Any]) -> None:
         await connection.execute("SELECT control_worker(%s, 'pause')", [SLOT])
         assert await health(connection) == "Healthy", "it has ten seconds"
-        await connection.execute("UPDATE worker_registry SET updated_at = now() - interval '11 s'")
+        await connection.execute(OF_OLD)
+        await heartbeat(connection, alive)
         assert (await reasons(connection))[0].startswith(
             f"{SLOT}: told to be paused, and has not obeyed; its heartbeat"
-        )
+        ), "also when it says that it lives"
         await heartbeat(connection, alive, status="paused", observed=1)
         assert await rows(connection, "SELECT health FROM worker_health()") == [("paused",)]
         assert await health(connection) == "Healthy"
+
+    async def test_that_has_not_begun_anew(self, connection: Connection, alive: Mapping[str, Any]) -> None:
+        await connection.execute("SELECT control_worker(%s, 'restart')", [SLOT])
+        assert await health(connection) == "Healthy"
+        await connection.execute(OF_OLD)
+        assert (await reasons(connection))[0].startswith(f"{SLOT}: told to restart, and has not obeyed")
+
+    async def test_a_process_of_the_version_before_is_not_said_to_disobey(
+        self, connection: Connection, alive: Mapping[str, Any]
+    ) -> None:
+        await connection.execute("UPDATE worker_registry SET observed_generation = NULL, status = 'paused'")
+        await connection.execute(OF_OLD)
+        assert await value(connection, "SELECT disobeys FROM worker_health()") is None
+
+    async def test_that_keeps_balances_locked(self, connection: Connection, tron: Chain) -> None:
+        of = await register(connection, worker("sync"))
+        (wallet,) = await add_wallets(connection, tron, 1)
+        await connection.execute(
+            "UPDATE wallet_balances SET processing_status = 'processing', locked_by = %s,"
+            " locked_until = now() - interval '59 s' WHERE wallet_id = %s",
+            [str(of["incarnation"]), wallet.id],
+        )
+        assert await value(connection, "SELECT progress FROM worker_health()") is None
+        await connection.execute("UPDATE wallet_balances SET locked_until = now() - interval '61 s'")
+        assert (await value(connection, "SELECT progress FROM worker_health()")).startswith("keeps balances locked")
+        await connection.execute("UPDATE wallet_balances SET locked_by = %s", [str(uuid4())])
+        assert await value(connection, "SELECT progress FROM worker_health()") is None, "another one's"
+
+    async def test_that_reads_no_new_block_though_payments_are_out(self, connection: Connection, tron: Chain) -> None:
+        of = await register(connection, worker("confirmations"))
+        (wallet,) = await add_wallets(connection, tron, 1)
+        await connection.execute(
+            "INSERT INTO leaderships (name, holder, until, renewed_at)"
+            " VALUES ('confirmations tron', %s, now() + interval '20 s', now())",
+            [of["incarnation"]],
+        )
+        transfer = await new_transfer(connection, tron, wallet, state="broadcasting")
+        async with connection.transaction():
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            await connection.execute(
+                "INSERT INTO chain_cursors (chain_id, purpose, block_number, block_id, block_time, updated_at)"
+                " VALUES (%s, 'confirmations', 7, '7', now() - interval '11 min', now() - interval '11 min')"
+                " ON CONFLICT (chain_id, purpose) DO UPDATE SET updated_at = excluded.updated_at",
+                [tron.id],
+            )
+        assert await value(connection, "SELECT progress FROM worker_health()") is None, "the payment is new"
+        async with connection.transaction():
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            await connection.execute(
+                "UPDATE transfers SET created_at = now() - interval '11 min' WHERE id = %s", [transfer]
+            )
+        assert (await value(connection, "SELECT progress FROM worker_health()")).startswith(
+            "leads confirmations tron, and has read no new block for 00:11:0"
+        )
+        await connection.execute("UPDATE chain_cursors SET block_number = 8, block_time = now()")
+        assert await value(connection, "SELECT progress FROM worker_health()") is None
+
+    async def test_of_which_others_say_that_it_is_gone(self, connection: Connection, alive: Mapping[str, Any]) -> None:
+        await connection.execute(
+            "UPDATE worker_registry SET status = 'error', last_heartbeat = now() - interval '2 min',"
+            " last_error = 'ended five times within 10 s'"
+        )
+        assert await rows(connection, CHECKS) == [("warning", "ended five times within 10 s", None, None, None)]
 
     async def test_one_that_was_stopped_is_not_judged(self, connection: Connection, alive: Mapping[str, Any]) -> None:
         await connection.execute("SELECT control_worker(%s, 'stop')", [SLOT])
@@ -164,6 +242,60 @@ class TestTheWhole:
         assert (await reasons(connection))[0].startswith("confirmations: work has been due for")
         await register(connection, worker("confirmations"))
         assert await health(connection) == "Healthy"
+
+    async def test_is_down_where_nobody_serves_the_chain(
+        self, connection: Connection, tron: Chain, wallet_due: None
+    ) -> None:
+        of = await register(connection, worker("gas-topup", blockchain="bsc"))
+        assert await reasons(connection) == [
+            "gas-topup of tron has been due for a minute, and no worker that lives serves that chain:"
+            " start one: flagpost gas-topup --chain tron"
+        ]
+        assert await health(connection) == "Down"
+        await connection.execute("UPDATE worker_registry SET blockchain = 'bsc, tron'")
+        assert await health(connection) == "Healthy"
+        await heartbeat(connection, of, ended=True, status="stopped")
+        assert await health(connection) == "Down"
+
+    async def test_is_degraded_where_all_of_a_type_are_paused(
+        self, connection: Connection, alive: Mapping[str, Any], wallet_due: None
+    ) -> None:
+        await connection.execute("SELECT control_worker(%s, 'pause')", [SLOT])
+        await heartbeat(connection, alive, status="paused", observed=1)
+        (why,) = await reasons(connection)
+        assert why.endswith("and every worker of that type is paused: flagpost workers resume --type gas-topup")
+        assert await health(connection) == "Degraded"
+        await configure(connection, paused=True)
+        assert await reasons(connection) == ["the whole system is paused: flagpost config set paused false"]
+        await configure(connection, paused=False)
+        await register(connection, worker("gas-topup"))
+        assert await health(connection) == "Healthy"
+
+    async def test_is_degraded_where_fewer_live_than_shall(
+        self, connection: Connection, alive: Mapping[str, Any]
+    ) -> None:
+        await connection.execute("INSERT INTO worker_targets (type, workers) VALUES ('gas-topup', 2)")
+        assert await health(connection) == "Healthy", "they have a minute"
+        await connection.execute("UPDATE worker_targets SET set_at = now() - interval '61 s'")
+        assert (await reasons(connection))[0].startswith("gas-topup: 1 of 2 workers live: flagpost host starts them")
+        await register(connection, worker("gas-topup"))
+        assert await health(connection) == "Healthy"
+
+    async def test_of_a_type_that_is_stopped_and_due_is_to_be_started(
+        self, connection: Connection, alive: Mapping[str, Any], wallet_due: None
+    ) -> None:
+        await connection.execute("SELECT control_worker(%s, 'stop')", [SLOT])
+        await heartbeat(connection, alive, status="stopped", observed=1)
+        (why,) = await reasons(connection)
+        assert why.endswith("start one: flagpost workers start --type gas-topup")
+
+    @pytest.mark.parametrize(
+        "role", ["pipeline_readonly", "pipeline_web", "pipeline_executor", "pipeline_confirmations"]
+    )
+    async def test_is_seen_by(self, connection: Connection, alive: Mapping[str, Any], role: str) -> None:
+        await connection.execute(f"SET ROLE {role}".encode())
+        for name in ("status/system", "status/workers", "status/jobs", "status/chains"):
+            await connection.execute(statement(name))
 
     async def test_is_paused_apart(self, connection: Connection, alive: Mapping[str, Any]) -> None:
         await configure(connection, paused=True)

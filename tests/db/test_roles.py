@@ -202,6 +202,7 @@ FUNCTIONS = {
         "set_system_config",
         "release_sender",
         "blocked_sessions",
+        "leaderships_without_leader",
         "advance_sequences",
         "sequences_behind",
         "compare_balances",
@@ -218,6 +219,7 @@ FUNCTIONS = {
     "pipeline_readonly": {
         "schema_version",
         "blocked_sessions",
+        "leaderships_without_leader",
         "sequences_behind",
         "compare_balances",
         "history_months",
