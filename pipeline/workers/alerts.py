@@ -6,6 +6,7 @@ A rule whose statement is broken off, or fails, leaves its alerts as they are; t
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -74,21 +75,19 @@ class Alerts:
         ends = _now() + WORK_SECONDS
         for rule in (*rules[self._first :], *rules[: self._first]):
             with contextlib.suppress(TooSlow):
-                await self._survive(rule.id, lambda rule=rule: self._evaluate(rule))  # type: ignore[misc]
+                await self._survive(rule.id, partial(self._evaluate, rule))
             if _now() >= ends:
                 self._first = (rules.index(rule) + 1) % len(rules)
                 break
         with contextlib.suppress(TooSlow):
-            await self._value("alerts/close_others", "closing alerts", rules=[rule.id for rule in rules])
-            if _now() >= self._next_forget:
-                self._next_forget = _now() + FORGET_SECONDS
-                await self._value("alerts/forget", "deleting old alerts")
-            await self._show()
+            await self._survive("what is open", partial(self._keep, rules))
         self.evaluations += 1
 
     def forget(self) -> None:
         """Say nothing in the registry any more: another sweep evaluates."""
         self._runtime.troubles.say("alerts", "")
+        for name in self._said:
+            self._runtime.troubles.say(f"alerts {name}", "")
 
     async def close(self) -> None:
         """End the task that sends. What it was sending is sent again by another sweep, unless it was noted."""
@@ -106,6 +105,13 @@ class Alerts:
             self._say(rule, row)
         if done:
             self._written.set()
+
+    async def _keep(self, rules: Sequence[AlertRule]) -> None:
+        await self._value("alerts/close_others", "closing alerts", rules=[rule.id for rule in rules])
+        if _now() >= self._next_forget:
+            self._next_forget = _now() + FORGET_SECONDS
+            await self._value("alerts/forget", "deleting old alerts")
+        await self._show()
 
     async def _record(self, rule: AlertRule, found: Sequence[FoundAlert]) -> list[dict[str, Any]]:
         return await self._rows(

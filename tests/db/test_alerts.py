@@ -340,6 +340,9 @@ async def test_a_rule_that_fails_is_said_and_the_others_go_on(
         assert ("wallets.unread", "tron TRX") in await open_alerts(connection)
         assert len([line for line in lines if "alerts: queue.due" in line]) == 1
         assert "alerts, queue.due: DivisionByZero: division by zero" in desk.last_error
+        alerts.forget()
+        assert desk.last_error == ""
+        await evaluate(alerts)
         monkeypatch.undo()
         await evaluate(alerts)
         assert "DivisionByZero" not in desk.last_error
