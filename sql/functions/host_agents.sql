@@ -24,13 +24,23 @@ AS $$
        AND EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND a.host = w.managed_by AND agent_is_there(a))
 $$;
 
+-- Whether the row is that of an agent of this host that is gone. It holds nothing that would have to be rescued first, so that its
+-- session alone says so: what it was told holds for the agent that is started right after it was killed.
+CREATE OR REPLACE FUNCTION is_former_agent(w worker_registry, p_host text, p_sessions bigint[]) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT coalesce(w.type = 'host' AND w.host = p_host AND w.session_seen
+                    AND worker_session_key(w.incarnation) <> ALL (p_sessions), false)
+$$;
+
 -- The slot that the agent of this host had before, with what it was told there; NULL: none that is free.
 CREATE OR REPLACE FUNCTION slot_of_agent(p_host text, p_sessions bigint[]) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT w.id FROM worker_registry w
-    WHERE w.type = 'host' AND w.host = p_host AND slot_is_free(w, p_sessions)
+    WHERE w.type = 'host' AND w.host = p_host AND (slot_is_free(w, p_sessions) OR is_former_agent(w, p_host, p_sessions))
     ORDER BY w.last_heartbeat DESC
     LIMIT 1
 $$;
@@ -153,6 +163,10 @@ DECLARE
     keeping text[] := '{}';
     changed boolean;
 BEGIN
+    IF jsonb_array_length(p_lines) > 200 THEN
+        RAISE EXCEPTION 'a host runs 200 lines at the most, not %', jsonb_array_length(p_lines) USING
+            ERRCODE = 'FP004', HINT = 'Divide the Procfile over several hosts.';
+    END IF;
     PERFORM lock_row('slots of hosts');
     -- Also where no other process looks: all that did may have been on the host that is gone.
     PERFORM mark_silent_workers(interval '60 seconds');

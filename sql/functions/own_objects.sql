@@ -100,6 +100,7 @@ AS $$
         'payments_without(worker_registry)', 'serves_chain(text, text)', 'take_worker_command()', 'tell_worker()',
         'agent_is_there(worker_registry)', 'calling_agent(uuid, text)', 'end_slot(uuid, text, text, integer, text)',
         'scale_workers(text, integer, text, text, boolean, uuid)', 'shared_slots(text, text)', 'slot_is_kept(worker_registry)',
+        'is_former_agent(worker_registry, text, bigint[])',
         'slot_number(text, text)', 'slot_of_agent(text, bigint[])', 'slots_wanted(text, text, text)',
         'take_slots(uuid, text, jsonb, text[])',
         'release_sender(text, text, bigint, uuid)', 'repair_jobs(integer)',

@@ -153,7 +153,7 @@ BEGIN
             -- Whatever was told before it began is obeyed by a process that works; one that parks or pauses has yet to do so.
             observed_generation = CASE coalesce(p_desired, w.desired) WHEN 'running' THEN w.generation
                 ELSE greatest(w.restart_generation, w.generation - 1) END
-        WHERE slot_is_free(w, sessions)
+        WHERE slot_is_free(w, sessions) OR is_former_agent(w, p_host, sessions)
         RETURNING w.* INTO taken;
         IF p_slot IS NOT NULL AND taken.id IS NULL THEN
             RETURN;

@@ -249,6 +249,14 @@ class TestAHostThatIsGone:
         assert await again.register() == "all-host-002"
         assert await value(connection, "SELECT desired FROM worker_registry WHERE id = 'all-host-002'") == "stopped"
 
+    async def test_killed_a_moment_ago_too(self, start: Callable[..., Any], connection: Connection) -> None:
+        one = await start("one")
+        await connection.execute("SELECT control_worker('all-host-001', 'stop')")
+        await connection.execute("UPDATE worker_registry SET session_seen = true")
+        assert await Host(one.session, "other").register() == "all-host-002"
+        assert await Host(one.session, "one").register() == "all-host-001"
+        assert await value(connection, "SELECT desired FROM worker_registry WHERE id = 'all-host-001'") == "stopped"
+
     async def test_drained_it_keeps_nothing_and_others_take_its_share(
         self, start: Callable[..., Any], connection: Connection
     ) -> None:

@@ -153,6 +153,16 @@ def test_its_sudden_death_leaves_nothing_and_the_next_one_goes_on(hosts: Hosts) 
     assert hosts.until_working(2).keys() == before.keys()
 
 
+def test_an_agent_begins_anew_in_place_and_its_workers_with_it(hosts: Hosts) -> None:
+    one = hosts.start("one")
+    before = hosts.until_working(2)
+    hosts.command("workers", "restart", "all-host-001")
+    until(lambda: set(hosts.working().values()).isdisjoint(before.values()), "other processes")
+    assert hosts.until_working(2).keys() == before.keys()
+    assert hosts.rows("SELECT pid FROM worker_registry WHERE type = 'host'") == [(one.process.pid,)]
+    one.line("host: begins anew in slot all-host-001")
+
+
 def test_a_second_agent_of_a_host_says_who_is_there(hosts: Hosts) -> None:
     hosts.start("one")
     before = hosts.until_working(2)
