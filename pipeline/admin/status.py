@@ -24,7 +24,7 @@ class SystemHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkersOfType:
-    """How many workers of a type there are."""
+    """How many workers of a type there are; of a type that every system needs also where there are none."""
 
     type: str
     alive: int
@@ -64,6 +64,14 @@ class ChainStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenAlerts:
+    """How many alerts are open."""
+
+    critical: int
+    warning: int
+
+
+@dataclass(frozen=True, slots=True)
 class SystemStatus:
     """All of it."""
 
@@ -73,6 +81,7 @@ class SystemStatus:
     workers: Sequence[WorkersOfType]
     jobs: Sequence[JobsOfType]
     chains: Sequence[ChainStatus]
+    alerts: OpenAlerts
     notification_queue: float
     """Share of the server's notification queue that is used, 0 to 1."""
 
@@ -86,5 +95,6 @@ async def read(connection: AsyncConnection[Any]) -> SystemStatus:
         [WorkersOfType(**row) for row in await fetch(connection, "status/workers")],
         [JobsOfType(**row) for row in await fetch(connection, "status/jobs")],
         [ChainStatus(**row) for row in await fetch(connection, "status/chains")],
+        OpenAlerts(**await fetch_one(connection, "status/alerts")),
         system["notification_queue"],
     )

@@ -5,10 +5,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from psycopg import AsyncConnection
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -17,9 +16,12 @@ from rich.text import Text
 
 from pipeline.admin import status as read_model
 from pipeline.admin.errors import DatabaseUnavailable
-from pipeline.admin.status import SystemHealth, SystemStatus
+from pipeline.admin.session import async_database
+from pipeline.admin.status import SystemHealth, SystemStatus, WorkersOfType
 from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.output import out, print_error, print_json, span, usage
+from pipeline.db.errors import DATABASE_GONE
+from pipeline.printable import reason
 from pipeline.settings import Settings
 
 EXIT_CODES = {SystemHealth.HEALTHY: 0, SystemHealth.PAUSED: 0, SystemHealth.DEGRADED: 3, SystemHealth.DOWN: 4}
@@ -48,7 +50,7 @@ def status(
     if watch is not None:
         if as_json or not sys.stdout.isatty():
             raise usage("--watch draws on a terminal; for programs: flagpost status --json")
-        run_action(settings, "status", lambda connection: _watch(connection, watch))
+        asyncio.run(_watch(settings, watch))
         return
     try:
         found = run_action(settings, "status", read_model.read)
@@ -66,11 +68,24 @@ def status(
     raise typer.Exit(EXIT_CODES[found.health])
 
 
-async def _watch(connection: AsyncConnection[Any], seconds: float) -> None:
+async def _watch(settings: Settings, seconds: float) -> None:
+    """Redraw until cancelled; while the database does not answer, say so and try again."""
     with Live(console=out, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_screen(await read_model.read(connection)), refresh=True)
+            try:
+                async with async_database(settings, "status") as connection:
+                    while True:
+                        live.update(_screen(await read_model.read(connection)), refresh=True)
+                        await asyncio.sleep(seconds)
+            except DatabaseUnavailable as error:
+                live.update(_down(f"{error.message}: {error.hint}"), refresh=True)
+            except DATABASE_GONE as error:
+                live.update(_down(reason(error)), refresh=True)
             await asyncio.sleep(seconds)
+
+
+def _down(why: str) -> Group:
+    return Group(Text(SystemHealth.DOWN, style=COLOURS[SystemHealth.DOWN]), Text(f"  → {why}"))
 
 
 def _screen(found: SystemStatus) -> Group:
@@ -85,7 +100,7 @@ def _screen(found: SystemStatus) -> Group:
             [
                 (
                     escape(of.type),
-                    f"{of.alive}/{of.wanted}" if of.alive == of.wanted else f"[red]{of.alive}/{of.wanted}[/]",
+                    _alive(of),
                     _number(of.paused, "yellow"),
                     _number(of.stopped, "yellow"),
                     _number(of.failing, "red"),
@@ -123,6 +138,10 @@ def _screen(found: SystemStatus) -> Group:
             ],
         ),
     ]
+    if found.alerts.critical or found.alerts.warning:
+        colour = "red" if found.alerts.critical else "yellow"
+        counts = f"{found.alerts.critical} critical, {found.alerts.warning} warning"
+        parts += [Text(), Text.assemble("alerts open: ", (counts, colour), ": flagpost alerts list")]
     if found.notification_queue >= 0.01:
         parts += [Text(), Text(f"notification queue {found.notification_queue:.0%} full", style="yellow")]
     return Group(*parts)
@@ -137,6 +156,13 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _alive(of: WorkersOfType) -> str:
+    if not of.wanted:
+        return "[dim]none[/]"
+    shown = f"{of.alive}/{of.wanted}"
+    return shown if of.alive == of.wanted else f"[red]{shown}[/]"
 
 
 def _number(count: int, colour: str = "") -> str:

@@ -7,10 +7,14 @@ from uuid import uuid4
 
 import pytest
 from psycopg.types.json import Jsonb
+from rich.console import Group
+from rich.live import Live
 
+from pipeline.cli.status import _watch
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
 from pipeline.queue.jobs import Done, Failed
+from pipeline.settings import Settings
 from pipeline.workers.attempts import RecentAttempts
 from pipeline.workers.sweep import Sweep
 from tests.db.cli_kit import Shell
@@ -381,9 +385,11 @@ class TestStatus:
         assert "sweep" in answer.out
         document = (await asyncio.to_thread(shell, "status", "--json")).json
         assert document["health"] == "Healthy"
-        assert document["workers"] == [
-            {"type": "sweep", "alive": 1, "wanted": 1, "paused": 0, "stopped": 0, "failing": 0}
+        assert document["workers"][-2:] == [
+            {"type": "sweep", "alive": 1, "wanted": 1, "paused": 0, "stopped": 0, "failing": 0},
+            {"type": "sync", "alive": 0, "wanted": 0, "paused": 0, "stopped": 0, "failing": 0},
         ]
+        assert document["alerts"] == {"critical": 0, "warning": 0}
         assert [of["job_type"] for of in document["jobs"]] == ["consolidation", "gas-topup"]
         assert [of["chain"] for of in document["chains"]] == ["tron"]
 
@@ -395,6 +401,39 @@ class TestStatus:
         assert answer.code == 3
         assert answer.out.startswith("Degraded\n  → all-gas-topup-001: 501 MB")
         assert "flagpost workers restart all-gas-topup-001" in answer.out
+
+    async def test_alerts_that_are_open(self, shell: Shell, connection: Connection, alive: Mapping[str, Any]) -> None:
+        await connection.execute(
+            "INSERT INTO alerts (rule, subject, severity, summary, action, raised_at)"
+            " VALUES ('r', 's', 'critical', 'wrong', 'mend it', now()), ('r', 'seen once', 'warning', 'w', 'a', NULL)"
+        )
+        answer = await asyncio.to_thread(shell, "status")
+        assert answer.out.endswith("alerts open: 1 critical, 0 warning: flagpost alerts list\n")
+
+    async def test_watch_survives_the_database(
+        self, database: str, connection: Connection, alive: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shown: asyncio.Queue[str] = asyncio.Queue()
+
+        def draw(_: object, screen: Group, **_refresh: bool) -> None:
+            shown.put_nowait(str(screen.renderables[0]))
+
+        monkeypatch.setattr(Live, "update", draw)
+        watching = asyncio.create_task(_watch(Settings(database_url=database), 0.01))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                assert await shown.get() == "Healthy"
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND application_name LIKE '%status%'"
+                )
+                while await shown.get() != "Down":
+                    pass
+                while await shown.get() != "Healthy":
+                    pass
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     def test_watch_needs_a_terminal(self, shell: Shell) -> None:
         assert "--watch draws on a terminal" in shell.fails("status", "--watch", "2", code=2)

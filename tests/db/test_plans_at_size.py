@@ -24,6 +24,7 @@ from pipeline.queue.schedule import Scan
 from tests.databases import fresh_database
 from tests.db.doctor_kit import ASKED, examination
 from tests.db.nested_plans import SETTINGS, Plans
+from tests.db.test_registry import register, worker
 
 WALLETS = 300_000
 FINISHED = 300_000
@@ -347,3 +348,13 @@ async def test_flags_raised_by_hand(planned: str) -> None:
                 prepare=True,
             )
         assert_few(plans)
+
+
+async def test_how_the_whole_is(executor: Pool) -> None:
+    """What `flagpost status` asks for, and the checks of a worker that lives."""
+    async with executor.connection() as session:
+        await register(session, worker("gas-topup"))
+    async with few_rows_read(executor), executor.connection() as session:
+        for _ in range(REPEATED):
+            for name in ("status/system", "status/workers", "status/jobs", "status/chains"):
+                await session.execute(statement(name), prepare=True)
