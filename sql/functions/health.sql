@@ -98,9 +98,9 @@ AS $$
         SELECT k.type, count(d.run_at) AS due, min(d.run_at) AS since
         FROM (VALUES ('gas-topup'), ('consolidation')) AS k (type)
         LEFT JOIN LATERAL (
-            SELECT j.run_at FROM job_logs j JOIN chains c ON c.id = j.chain_id
+            SELECT j.run_at FROM job_logs j
             WHERE j.job_type = k.type AND j.queued AND NOT j.awaiting_chain AND j.status IN ('pending', 'retrying')
-              AND j.run_at <= clock_timestamp() AND c.is_active
+              AND j.run_at <= clock_timestamp() AND j.chain_id = ANY (ARRAY(SELECT c.id FROM chains c WHERE c.is_active))
             LIMIT 10000) d ON true
         GROUP BY k.type
     ), flags AS (
