@@ -92,6 +92,13 @@ class MailChannel:
             raise DeliveryFailed.because(error) from None
 
 
+def missing(settings: Settings) -> str:
+    """What the environment lacks for a channel that it names; empty: nothing."""
+    if settings.alert_mail_to and settings.smtp_url is None:
+        return "FLAGPOST_ALERT_MAIL_TO is set, and FLAGPOST_SMTP_URL is not: no mail is sent"
+    return ""
+
+
 def configured(settings: Settings) -> Mapping[str, Channel]:
     """The channels that the environment names, by their names."""
     found: list[Channel] = []

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from pipeline.admin import alerts
-from pipeline.alerts.channels import configured
+from pipeline.alerts.channels import configured, missing
 from pipeline.cli.acting import JsonOption, run_action
 from pipeline.cli.lengths import length
 from pipeline.cli.output import BAD, OK, CommandError, age, err, out, print_json, print_table
@@ -182,8 +182,8 @@ def send_test(as_json: JsonOption = False) -> None:
     """
     settings = Settings.load()
     channels = configured(settings)
-    if settings.alert_mail_to and settings.smtp_url is None:
-        err.print("FLAGPOST_ALERT_MAIL_TO is set, and FLAGPOST_SMTP_URL is not: no mail is sent")
+    if lack := missing(settings):
+        err.print(lack)
     if not channels:
         raise CommandError(
             "no channel is configured here",

@@ -12,7 +12,7 @@ from typing import Any
 from loguru import logger
 from psycopg.types.json import Jsonb
 
-from pipeline.alerts.channels import Channel, configured
+from pipeline.alerts.channels import Channel, configured, missing
 from pipeline.alerts.outbox import BATCH, Outbox
 from pipeline.alerts.rules import RULES, AlertRule, FoundAlert
 from pipeline.alerts.words import parameters
@@ -49,6 +49,8 @@ class Alerts:
         self._runtime = runtime
         self._acting = acting
         self._channels = configured(runtime.settings) if channels is None else channels
+        if lack := missing(runtime.settings):
+            logger.warning("sweep: {}", lack)
         self._outbox = Outbox(runtime.pool, self._channels)
         self._statements = Statements(runtime)
         self._said: dict[str, LogThrottle] = {}

@@ -24,7 +24,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from pipeline import redaction
-from pipeline.alerts.channels import Channel, DeliveryFailed, MailChannel, Slack, Webhook, configured
+from pipeline.alerts.channels import Channel, DeliveryFailed, MailChannel, Slack, Webhook, configured, missing
 from pipeline.alerts.mail import Mail
 from pipeline.alerts.notice import Notice, NoticeEvent
 from pipeline.alerts.signature import DELIVERY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
@@ -368,4 +368,7 @@ class TestConfigured:
         assert settings.alert_mail_to == ("ops@example.com", "boss@example.com")
 
     def test_mail_needs_a_server(self) -> None:
-        assert configured(Settings(alert_mail_to="ops@example.com")) == {}
+        settings = Settings(alert_mail_to="ops@example.com")
+        assert configured(settings) == {}
+        assert "FLAGPOST_SMTP_URL is not" in missing(settings)
+        assert missing(Settings()) == ""
