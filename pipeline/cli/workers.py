@@ -223,7 +223,7 @@ def scale(
         print_json(asdict(done))
         return
     where = f"on {escape(done.host)}" if done.host else "over all hosts"
-    shown = "as many as hosts" if done.workers is None else str(done.workers)
+    shown = "no number any more" if done.workers is None else str(done.workers)
     out.print(f"{OK} {escape(done.type)}{_of_chains(done.blockchain)}: {shown}, {where}")
     if not done.agents:
         err.print(f"{WARN} no agent runs such a worker now; start one where its line stands: flagpost host")

@@ -24,8 +24,8 @@ AS $$
        AND EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND a.host = w.managed_by AND agent_is_there(a))
 $$;
 
--- Whether the row is that of an agent of this host that is gone. It holds nothing that would have to be rescued first, so that its
--- session alone says so: what it was told holds for the agent that is started right after it was killed.
+-- Whether the row is that of an agent of this host that is gone. It holds nothing that would have to be rescued first, so that
+-- its session alone says so: what it was told holds for the agent that is started right after it was killed.
 CREATE OR REPLACE FUNCTION is_former_agent(w worker_registry, p_host text, p_sessions bigint[]) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
@@ -54,10 +54,9 @@ AS $$
                 THEN substring(substr(p_slot, length(p_prefix) + 1) FROM '^[0-9]{3,4}$')::integer END
 $$;
 
--- How many slots of a type and its chains an agent may have, and how many all of them together (NULL: each has its own number).
--- Without a row in worker_targets: one on each host. p_host '': any without a number of its own.
-CREATE OR REPLACE FUNCTION slots_wanted(p_host text, p_type text, p_prefix text)
-RETURNS TABLE (here integer, in_all integer)
+-- The hosts that share the number for all hosts of a type and its chains, and how many slots each of them may have: as evenly as
+-- it goes, one more where most are already. No row without such a number. An agent that is paused does not share.
+CREATE OR REPLACE FUNCTION shares(p_type text, p_prefix text) RETURNS TABLE (host text, share integer)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -65,47 +64,66 @@ AS $$
         SELECT t.host, t.workers FROM worker_targets t
         WHERE t.type = p_type AND slot_prefix(nullif(t.blockchain, ''), t.type) = p_prefix
     ), sharing AS (
-        SELECT count(DISTINCT a.host) AS agents FROM worker_registry a
-        WHERE agent_is_there(a) AND a.desired = 'running' AND a.config -> 'lines' ? rtrim(p_prefix, '-')
+        SELECT DISTINCT a.host FROM worker_registry a
+        WHERE a.type = 'host' AND a.desired = 'running' AND a.config -> 'lines' ? rtrim(p_prefix, '-') AND agent_is_there(a)
           AND a.host NOT IN (SELECT t.host FROM told t)
+    ), ranked AS (
+        SELECT s.host, count(*) OVER () AS hosts, row_number() OVER (ORDER BY (
+            SELECT count(*) FROM worker_registry w
+            WHERE w.managed_by = s.host AND w.type = p_type AND slot_number(w.id, p_prefix) IS NOT NULL) DESC, s.host) AS place
+        FROM sharing s
     )
-    SELECT coalesce(own.workers, ceil(shared.workers::numeric / greatest(s.agents, 1))::integer, 1),
-           CASE WHEN own.workers IS NULL THEN shared.workers END
-    FROM sharing s
-    LEFT JOIN told own ON own.host = nullif(p_host, '')
-    LEFT JOIN told shared ON shared.host = ''
+    SELECT r.host, (told.workers / r.hosts + (r.place <= told.workers % r.hosts)::integer)::integer
+    FROM ranked r JOIN told ON told.host = ''
 $$;
 
--- The slots of a type and its chains that count towards the number for all hosts, in which order, and whether they are kept by
--- it: those of agents that share in it, and those of others in which a process lives still.
-CREATE OR REPLACE FUNCTION shared_slots(p_type text, p_prefix text)
+-- How many slots of a type and its chains an agent may have, and how many all of them together (NULL: each has its own number).
+-- Without a row in worker_targets: one on each host.
+CREATE OR REPLACE FUNCTION slots_wanted(p_host text, p_type text, p_prefix text)
+RETURNS TABLE (here integer, in_all integer)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    WITH told AS (
+        SELECT t.host, t.workers FROM worker_targets t
+        WHERE t.type = p_type AND slot_prefix(nullif(t.blockchain, ''), t.type) = p_prefix AND t.host IN ('', p_host)
+        ORDER BY t.host DESC
+        LIMIT 1
+    )
+    SELECT CASE told.host WHEN p_host THEN told.workers
+                          WHEN '' THEN coalesce((SELECT s.share FROM shares(p_type, p_prefix) s WHERE s.host = p_host), 0)
+                          ELSE 1 END,
+           CASE told.host WHEN '' THEN told.workers END
+    FROM (SELECT) nothing LEFT JOIN told ON true
+$$;
+
+-- The slots of a type and its chains that count towards the number for all hosts, and whether each is kept: those of agents that
+-- share in it, and those of others in which a process lives still.
+CREATE OR REPLACE FUNCTION shared_slots(p_type text, p_prefix text, p_in_all integer)
 RETURNS TABLE (slot text, kept boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
-    WITH counted AS (
-        SELECT w.id, w.managed_by, slot_number(w.id, p_prefix) AS number, agent.desired AS agent_desired,
+    WITH agents AS MATERIALIZED (
+        -- A paused agent takes nothing, and gives nothing up to others.
+        SELECT a.host, bool_or(a.desired = 'paused') AS paused FROM worker_registry a
+        WHERE a.type = 'host' AND a.config -> 'lines' ? rtrim(p_prefix, '-') AND agent_is_there(a)
+        GROUP BY a.host
+    ), counted AS (
+        SELECT w.id, slot_number(w.id, p_prefix) AS number, agents.paused, s.share,
                row_number() OVER (PARTITION BY w.managed_by ORDER BY slot_number(w.id, p_prefix)) AS place
         FROM worker_registry w
-        LEFT JOIN LATERAL (
-            SELECT a.desired FROM worker_registry a
-            WHERE a.type = 'host' AND a.host = w.managed_by AND agent_is_there(a) AND a.config -> 'lines' ? rtrim(p_prefix, '-')
-            ORDER BY a.ended_at NULLS FIRST
-            LIMIT 1
-        ) agent ON true
+        LEFT JOIN agents ON agents.host = w.managed_by
+        LEFT JOIN shares(p_type, p_prefix) s ON s.host = w.managed_by
         WHERE w.type = p_type AND slot_number(w.id, p_prefix) IS NOT NULL AND w.managed_by IS NOT NULL
-          AND (agent.desired IS NOT NULL OR has_process(w))
+          AND (agents.host IS NOT NULL OR has_process(w))
           AND NOT EXISTS (SELECT FROM worker_targets t WHERE t.type = p_type AND t.host = w.managed_by
                           AND slot_prefix(nullif(t.blockchain, ''), t.type) = p_prefix)
     ), allowed AS (
-        -- A paused agent takes nothing and gives nothing up to others.
-        SELECT c.id, c.number,
-               coalesce(c.agent_desired = 'paused' OR (c.agent_desired = 'running' AND c.place <= wanted.here), false) AS may_stay
-        FROM counted c, slots_wanted('', p_type, p_prefix) wanted
+        SELECT c.id, c.number, coalesce(c.paused OR c.place <= c.share, false) AS may_stay FROM counted c
     )
-    SELECT a.id,
-           a.may_stay AND count(*) FILTER (WHERE a.may_stay) OVER (ORDER BY a.number) <= wanted.in_all
-    FROM allowed a, slots_wanted('', p_type, p_prefix) wanted
+    SELECT a.id, a.may_stay AND count(*) FILTER (WHERE a.may_stay) OVER (ORDER BY a.number) <= p_in_all
+    FROM allowed a
 $$;
 
 -- The row of the agent that calls. Raises FP015 for a row of another process, FP004 where it is not registered (any more), FP003
@@ -186,11 +204,12 @@ BEGIN
         JOIN worker_types t ON t.type = l.type AND t.type <> 'host'
     LOOP
         SELECT * INTO wanted FROM slots_wanted(me.host, line.type, line.prefix);
-        LOOP
-            SELECT count(*) INTO has FROM worker_registry w
-            WHERE w.managed_by = me.host AND w.type = line.type AND slot_number(w.id, line.prefix) IS NOT NULL;
-            SELECT count(*) INTO in_use FROM shared_slots(line.type, line.prefix);
-            EXIT WHEN me.desired <> 'running' OR has >= wanted.here OR in_use >= coalesce(wanted.in_all, in_use + 1);
+        SELECT count(*) INTO has FROM worker_registry w
+        WHERE w.managed_by = me.host AND w.type = line.type AND slot_number(w.id, line.prefix) IS NOT NULL;
+        IF wanted.in_all IS NOT NULL THEN
+            SELECT count(*) INTO in_use FROM shared_slots(line.type, line.prefix, wanted.in_all);
+        END IF;
+        WHILE me.desired = 'running' AND has < wanted.here AND (wanted.in_all IS NULL OR in_use < wanted.in_all) LOOP
             INSERT INTO worker_registry AS w (id, name, type, blockchain, host, managed_by, status, ended_at, last_heartbeat)
             VALUES (free_slot(line.prefix, sessions), format('%s@%s', line.type, me.host), line.type, line.blockchain, me.host,
                     me.host, 'stopped', clock_timestamp(), clock_timestamp())
@@ -199,13 +218,15 @@ BEGIN
             WHERE slot_is_free(w, sessions)
             RETURNING w.id INTO entered;
             EXIT WHEN entered IS NULL;
+            has := has + 1;
+            in_use := in_use + 1;
         END LOOP;
         keeping := keeping || CASE
             WHEN wanted.in_all IS NULL THEN ARRAY(
                 SELECT w.id FROM worker_registry w
                 WHERE w.managed_by = me.host AND w.type = line.type AND slot_number(w.id, line.prefix) IS NOT NULL
                 ORDER BY slot_number(w.id, line.prefix) LIMIT wanted.here)
-            ELSE ARRAY(SELECT s.slot FROM shared_slots(line.type, line.prefix) s WHERE s.kept)
+            ELSE ARRAY(SELECT s.slot FROM shared_slots(line.type, line.prefix, wanted.in_all) s WHERE s.kept)
         END;
     END LOOP;
 

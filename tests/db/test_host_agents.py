@@ -141,7 +141,8 @@ class TestWithoutANumber:
 
 class TestOneNumberForAllHosts:
     @pytest.mark.parametrize(
-        ("number", "hosts", "each"), [(4, 1, [4]), (4, 2, [2, 2]), (5, 3, [2, 2, 1]), (1, 2, [1, 0]), (0, 2, [0, 0])]
+        ("number", "hosts", "each"),
+        [(4, 1, [4]), (4, 2, [2, 2]), (5, 3, [2, 2, 1]), (5, 4, [2, 1, 1, 1]), (1, 2, [1, 0]), (0, 2, [0, 0])],
     )
     async def test_it_is_divided_evenly(
         self, start: Callable[..., Any], connection: Connection, number: int, hosts: int, each: list[int]
