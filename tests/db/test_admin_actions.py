@@ -315,9 +315,11 @@ async def test_every_action_has_a_comment_and_an_admin(connection: Connection) -
         connection,
         "SELECT p.proname, obj_description(p.oid), pg_get_function_arguments(p.oid) FROM pg_proc p"
         " WHERE p.oid IN (SELECT own_functions()) AND p.prosrc ~ '(write_admin_action|act_for_admin)'"
-        " AND p.prosecdef AND p.prorettype <> 'trigger'::regtype",
+        " AND p.prosecdef AND p.prorettype <> 'trigger'::regtype"
+        # The sweep's own: nobody else does it.
+        " AND p.proname <> 'scale_by_load'",
     )
-    assert len(found) == 19
+    assert len(found) == 23
     for name, comment, arguments in found:
         assert comment, name
         assert "admin uuid DEFAULT NULL" in arguments, name

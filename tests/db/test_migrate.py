@@ -290,7 +290,7 @@ async def test_locks_are_back_after_a_restore_of_the_schema_public_alone(empty_d
 async def test_jobs_that_had_ended_leave_the_index_of_claims(empty_database: str) -> None:
     """0013_claims: jobs of the version before were queued for ever, and those that had ended do not change any more."""
     schema = Schema.of_this_version()
-    await migrate(empty_database, Schema(schema.migrations[:12], schema.replaceable))
+    await migrate(empty_database, Schema(schema.migrations[:12], ()))
     async with await AsyncConnection.connect(empty_database, autocommit=True) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(
