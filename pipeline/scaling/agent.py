@@ -37,6 +37,8 @@ TICK_SECONDS = 0.5
 """Between two looks at the processes, where nothing happens."""
 STALE_SECONDS = 1.0
 """How long an end waits for what the slot is told now, before the process is started again without knowing."""
+LEAVE_SECONDS = 1.0
+"""For the statement that is under way when the agent ends."""
 GRACE_SECONDS = 22.0
 """For the runtime: the processes of this host are killed 20 s after their SIGTERM."""
 
@@ -67,7 +69,8 @@ class ProcessEnd:
 @dataclass(slots=True)
 class _Counts:
     started: int = 0
-    ended_badly: int = 0
+    ended: int = 0
+    """Without being told."""
     given_up: set[str] = field(default_factory=set)
 
 
@@ -105,7 +108,7 @@ class HostAgent:
         return {
             "processes": sum(1 for place in self._places.values() if place.child is not None),
             "started": self._counts.started,
-            "ended_badly": self._counts.ended_badly,
+            "ended": self._counts.ended,
             "given_up": len(self._counts.given_up),
         }
 
@@ -130,7 +133,8 @@ class HostAgent:
         finally:
             await self._end_all()
             taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+            # Not for ever: the driver waits for the answer to what it cancels, also where none comes.
+            await asyncio.wait({taking}, timeout=LEAVE_SECONDS)
 
     async def _keep_taking(self, slots: Slots) -> None:
         """Take, give back and report until cancelled. Raises AgentIsThere."""
@@ -158,6 +162,7 @@ class HostAgent:
     async def _step(self, runtime: Runtime) -> None:
         self._judge_ends(runtime)
         self._end_unwanted()
+        self._forget()
         host = runtime.registration.host
         for slot in self._known.values():
             line = self._workers.get((slot.type, slot.blockchain))
@@ -229,7 +234,7 @@ class HostAgent:
                 self._say_end(runtime, name, place, child.pid, _how(child))
 
     def _say_end(self, runtime: Runtime, name: str, place: Place, pid: int, how: str) -> None:
-        self._counts.ended_badly += 1
+        self._counts.ended += 1
         pause = max(0.0, place.restarts.not_before - time.monotonic())
         if not place.restarts.given_up:
             logger.warning(
@@ -257,6 +262,13 @@ class HostAgent:
             # A stray has registered in another slot than it was started for, because that was not free in time.
             if slot is None or not slot.is_to_run or place.child.pid in strays - {slot.pid}:
                 place.child.end()
+
+    def _forget(self) -> None:
+        """Slots that were given back; what comes of them is for whoever takes them next."""
+        kept = {*self._known, *(other.name for other in self._others)}
+        for name in [name for name, place in self._places.items() if place.child is None and name not in kept]:
+            del self._places[name]
+            self._counts.given_up.discard(name)
 
     async def _end_all(self) -> None:
         children = [place.child for place in self._places.values() if place.child is not None]

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import Error
 from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Pool
-from pipeline.db.rows import execute, fetch
+from pipeline.db.rows import fetch
 from pipeline.scaling.lines import WorkerLine
 from pipeline.workers.registry import Desired, Registration
 
@@ -53,23 +54,19 @@ class Slots:
     async def take(self, running: Collection[str]) -> Mapping[str, Slot]:
         """Take and give back as it is wanted now; what this agent has then, by slot. ``running``: where it has a
         process. Raises AgentIsThere, psycopg errors."""
-        try:
-            async with self._pool.connection() as connection:
-                rows = await fetch(
-                    connection,
-                    "hosts/take_slots",
-                    lines=self._lines,
-                    running=sorted(running),
-                    **self._registration.proof,
-                )
-        except Error as error:
-            if error.sqlstate == ANOTHER_AGENT:
-                diag = error.diag
-                raise AgentIsThere(f"{diag.message_primary}. {diag.message_hint}") from None
-            raise
+        rows = await self._ask("hosts/take_slots", lines=self._lines, running=sorted(running))
         return {row["slot"]: Slot(**{**row, "desired": Desired(row["desired"])}) for row in rows}
 
     async def ended(self, slot: str, pid: int, error: str | None) -> None:
-        """Say that the process has ended; ``error``: why none is started there any more. Raises psycopg errors."""
-        async with self._pool.connection() as connection:
-            await execute(connection, "hosts/end_slot", slot=slot, pid=pid, error=error, **self._registration.proof)
+        """Say that the process has ended; ``error``: why none is started there any more. Raises AgentIsThere, psycopg
+        errors."""
+        await self._ask("hosts/end_slot", slot=slot, pid=pid, error=error)
+
+    async def _ask(self, name: str, **parameters: Any) -> Sequence[Mapping[str, Any]]:
+        try:
+            async with self._pool.connection() as connection:
+                return await fetch(connection, name, **parameters, **self._registration.proof)
+        except Error as error:
+            if error.sqlstate == ANOTHER_AGENT:
+                raise AgentIsThere(f"{error.diag.message_primary}. {error.diag.message_hint}") from None
+            raise
