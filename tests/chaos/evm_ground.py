@@ -38,7 +38,8 @@ DROP_LOOKS = 80
 class EvmGround(Ground):
     network: EvmNetwork
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _standing: int = 0
+    standing: int = 0
+    """How many want no block to be made."""
     _dear: int = 0
 
     async def make_blocks(self) -> None:
@@ -46,7 +47,7 @@ class EvmGround(Ground):
         node = self.network.node
         while True:
             async with self.making:
-                if not self._standing:
+                if not self.standing:
                     await node.call("anvil_setNextBlockBaseFeePerGas", hex(DEAR if self._dear else CHEAP))
                     await node.mine()
             await asyncio.sleep(BLOCK_SECONDS)
@@ -94,9 +95,9 @@ class EvmGround(Ground):
 
     async def stand_still(self, seconds: float) -> None:
         """No block."""
-        self._standing += 1
+        self.standing += 1
         await asyncio.sleep(seconds)
-        self._standing -= 1
+        self.standing -= 1
 
     async def dear(self, seconds: float) -> None:
         """Nothing that was offered before is taken."""
@@ -108,7 +109,7 @@ class EvmGround(Ground):
 
     async def calm(self) -> None:
         self.network.proxy.calm()
-        self._standing = self._dear = 0
+        self.standing = self._dear = 0
 
     async def let_time_pass(self) -> None:
         """Nothing here expires."""

@@ -19,6 +19,7 @@ from tests.chaos.blows import CREW, Blow, Kind
 from tests.chaos.crew import Post
 from tests.chaos.hosts import WORKERS
 from tests.chaos.invariants import Verdict, judge_chain, judge_queue
+from tests.chaos.rest import at_rest
 from tests.chaos.schedule import Schedule
 from tests.chaos.stage import Stage, stage
 
@@ -104,7 +105,7 @@ class Storm:
         begun = time.monotonic()
         nudge = begun + NUDGE_SECONDS
         while time.monotonic() < begun + SETTLED_WITHIN:
-            if await self._at_rest():
+            if await at_rest(self.stage.database.eyes, self.stage.grounds):
                 self.outcome.settled_seconds = time.monotonic() - begun
                 return True
             if time.monotonic() > nudge:
@@ -132,38 +133,6 @@ class Storm:
             for number in range(len(ground.wallets)):
                 await ground.deposit(number, DEPOSIT)
                 self.outcome.deposits += 1
-
-    async def _at_rest(self) -> bool:
-        row = await self.stage.database.eyes.one(
-            """
-            SELECT EXISTS (SELECT FROM wallets WHERE wanted_job IS NOT NULL)
-                OR EXISTS (SELECT FROM transfers WHERE state NOT IN ('final', 'reverted', 'rejected'))
-                OR EXISTS (SELECT FROM nonces WHERE state IN ('reserved', 'void'))
-                OR EXISTS (SELECT FROM job_logs WHERE status IN ('pending', 'active', 'retrying')
-                           AND job_type IN ('gas-topup', 'consolidation', 'sync'))
-                OR EXISTS (SELECT FROM wallet_balances WHERE recheck OR processing_status <> 'idle') AS busy
-            """
-        )
-        if row["busy"]:
-            return False
-        for ground in self.stage.grounds.values():
-            for address in ground.addresses:
-                if await ground.token_held(address):
-                    return False
-        return not await self._balances_lag()
-
-    async def _balances_lag(self) -> bool:
-        """Whether the sync has still to see a wallet as it is."""
-        for ground in self.stage.grounds.values():
-            rows = await self.stage.database.eyes.ask(
-                "SELECT w.address, b.on_chain_balance_raw AS raw FROM wallet_balances b "
-                "JOIN wallets w ON w.id = b.wallet_id WHERE b.asset_on_chain_id = %s",
-                ground.coin_id,
-            )
-            for row in rows:
-                if int(row["raw"]) != await ground.coin_held(row["address"]):
-                    return True
-        return False
 
     async def _strike(self, blow: Blow) -> None:
         logger.debug("{}", blow)
