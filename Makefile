@@ -22,7 +22,7 @@ WORKERS = $(shell $(RUN)/python -c 'import os; print(min(4, (os.cpu_count() or 1
 PARALLEL = -n $(WORKERS) --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 PEERS := bench/.peers
 CONTRACTS := node pipeline/devnet/contracts/compile.mjs
-# Minutes of `make promise`; 0.1 tries it out.
+# Minutes of `make promise` and `make availability`; 0.1 tries them out.
 MINUTES ?= 30
 # Whatever npm does, it is for some tests, and for BSC in `make up`: they say themselves what they miss.
 NPM := $(shell command -v npm 2>/dev/null)
@@ -30,7 +30,7 @@ NPM := $(shell command -v npm 2>/dev/null)
 # Containers often set it; every process would compile all that it imports, and an end-to-end test starts ten of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup audit up test chaos walks reliability recovery simulation check manifest lock bench bench-setup bench-short bench-report promise contracts clean
+.PHONY: help setup audit up test chaos walks reliability recovery availability simulation check manifest lock bench bench-setup bench-short bench-report promise contracts clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ walks: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## every crash point wi
 
 recovery: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## how long recovery takes, measured: ROUNDS=…
 	@$(RUN)/python -m tests.chaos.recovery $(if $(ROUNDS),--rounds $(ROUNDS))
+
+availability: $(VENV)/.ready-dev $(CLIENTS)/node_modules/.ready ## how often a flag is taken within 30 s, under faults: MINUTES=30 SEED=…
+	@$(RUN)/python -m tests.chaos.availability --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(AVAILABILITY_ARGS)
 
 reliability: $(VENV)/.ready-dev ## docs/reliability.md from the runs that were made here
 	@$(RUN)/python -m tests.chaos.reliability

@@ -1,7 +1,8 @@
 """``python -m tests.chaos.reliability`` (``make reliability``): the figures of docs/reliability.md, from what was kept.
 
 The page is written by hand but for what stands between its two marks: that is made anew from the summaries of all runs
-on this machine (``.chaos/runs``), of the simulation (``.chaos/simulation``) and of the measured recoveries.
+on this machine (``.chaos/runs``), of the simulation (``.chaos/simulation``), of the measured recoveries and of the
+availability under faults (``.chaos/availability``).
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.availability import AVAILABILITY
 from tests.chaos.recovery import RECOVERY
 from tests.chaos.schedule import Layout
 from tests.chaos.summary import ROOT, RUNS, load, total
@@ -23,12 +25,13 @@ END = "<!-- end of figures -->"
 Summaries = Sequence[Mapping[str, Any]]
 
 
-def figures(runs: Summaries, simulations: Summaries, recoveries: Summaries) -> str:
+def figures(runs: Summaries, simulations: Summaries, recoveries: Summaries, availabilities: Summaries = ()) -> str:
     """The whole part between the marks."""
     parts = [
         *(of_processes(runs) if runs else ()),
         *(of_simulations(simulations) if simulations else ()),
         *(of_recovery(recoveries[-1]) if recoveries else ()),
+        *(of_availability(availabilities) if availabilities else ()),
     ]
     return "\n".join(parts)
 
@@ -121,6 +124,37 @@ def of_recovery(recovery: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
+def of_availability(runs: Summaries) -> Iterator[str]:
+    """How often a flag was taken in time, by all runs together."""
+    flags, in_time = (sum(one[name] for one in runs) for name in ("flags", "in_time"))
+    yield "### Availability under faults"
+    yield ""
+    yield (
+        "A flag rises every second while processes, Postgres, nodes and links fail at random. Its wait is counted from "
+        "the first attempt to raise it, so that a database that is away counts, until a worker has taken its job."
+    )
+    yield ""
+    yield from _table(
+        ("", ""),
+        [
+            ("minutes", f"{sum(one['minutes'] for one in runs):g}"),
+            ("faults that hit", _count(sum(sum(one["faults"].values()) for one in runs))),
+            ("lives of processes that ended", _count(sum(one["ends"] for one in runs))),
+            ("flags", _count(flags)),
+            ("**taken within 30 s** (promised: 99.9 %)", f"**{in_time / flags:.3%}**"),
+            (
+                "– of those that were not, the waits",
+                ", ".join(f"{w:g} s" for one in runs for w in one["late"]) or "none",
+            ),
+            ("median, longest of the runs", f"{max(one['median'] for one in runs):g} s"),
+            ("99 % within, longest of the runs", f"{max(one['p99'] for one in runs):g} s"),
+            ("**payments made twice**", f"**{sum(one['doubles'] for one in runs)}**"),
+            ("**jobs or money lost**", f"**{sum(one['losses'] for one in runs)}**"),
+        ],
+    )
+    yield ""
+
+
 def put(page: str, made: str) -> str:
     """The page with its figures replaced. Raises ValueError if it lacks a mark."""
     before, mark, rest = page.partition(BEGIN)
@@ -165,7 +199,8 @@ def _kept(directory: Path, needs: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    made = figures(load(RUNS), _kept(SIMULATION, "places_of_death"), _kept(RECOVERY, "results"))
+    kept = (_kept(SIMULATION, "places_of_death"), _kept(RECOVERY, "results"), _kept(AVAILABILITY, "in_time"))
+    made = figures(load(RUNS), *kept)
     PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
     sys.stdout.write(f"{PAGE.relative_to(ROOT)} is up to date\n")
 
