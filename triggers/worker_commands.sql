@@ -10,7 +10,8 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     IF NEW.desired = OLD.desired AND NEW.status <> OLD.status AND NEW.status IN ('running', 'paused', 'stopped')
-       AND NEW.generation = OLD.generation AND NEW.incarnation = OLD.incarnation AND NEW.ended_at IS NULL THEN
+       AND NEW.generation = OLD.generation AND NEW.incarnation = OLD.incarnation AND NEW.ended_at IS NULL AND has_process(OLD)
+       AND (NOT OLD.session_seen OR worker_session_key(OLD.incarnation) = ANY ((SELECT worker_sessions())::bigint[])) THEN
         NEW.desired := NEW.status;
     END IF;
     IF NEW.desired <> OLD.desired AND NEW.generation = OLD.generation THEN

@@ -278,7 +278,7 @@ async def busy_day(connection: Connection, tron: Chain, wallet: Wallet) -> Walle
         ("queue.sql", ["consolidation", "withdrawal", "swept"]),
         ("slow_jobs.sql", ["OUT_OF_ENERGY", "99999"]),
         ("stuck.sql", ["sync-dead", "checksum of TBroken is wrong", "OUT_OF_ENERGY", "consolidation"]),
-        ("workers.sql", ["tron-gas-topup-001", "running, silent"]),
+        ("workers.sql", ["tron-gas-topup-001", "silent since"]),
     ],
 )
 async def test_scripts_show_what_there_is(database: str, busy_day: Wallet, script: str, shown: list[str]) -> None:

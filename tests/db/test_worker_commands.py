@@ -220,6 +220,13 @@ class TestInPsql:
             await connection.execute("UPDATE worker_registry SET desired = 'running' WHERE id = %s", [SLOT])
             await until_row(connection, status="running", observed_generation=2)
 
+    async def test_a_row_without_a_process_is_told_nothing_by_its_status(self, connection: Connection) -> None:
+        """Somebody tidies up; the next process of the slot works."""
+        await register(connection, worker("gas-topup"))
+        await connection.execute("UPDATE worker_registry SET session_seen = true")
+        await connection.execute("UPDATE worker_registry SET status = 'stopped'")
+        assert await rows(connection, ROW, SLOT) == [("stopped", "running", 0, 0)]
+
     async def test_each_command_is_in_the_trail(self, connection: Connection, database: str, tron: Chain) -> None:
         async with running(executor(Script()), database) as runtime, ended_by_itself(runtime):
             await tell(connection, "pause")
