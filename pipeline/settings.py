@@ -135,6 +135,11 @@ class Settings(BaseSettings):
     """What ``flagpost worker`` runs, such as ``gas-topup``; ``GAS_TOPUP`` is the same."""
     blockchain: str = Field(default="", validation_alias="BLOCKCHAIN")
     """The chains that ``flagpost worker`` serves, by name with commas between them; empty: all that are active."""
+
+    metrics_host: str = Field(default="127.0.0.1", validation_alias="FLAGPOST_METRICS_HOST")
+    """The address at which a worker serves /metrics and /health."""
+    metrics_port: int | None = Field(default=9464, ge=0, le=65_535, validation_alias="FLAGPOST_METRICS_PORT")
+    """The first port that it tries, of a hundred; 0: any that is free; None (``off``): it serves nothing."""
     lossy_notify: bool = Field(default=False, validation_alias="FLAGPOST_LOSSY_NOTIFY")
     """Ignore every NOTIFY, so that only the timer sweep finds work (a rehearsal of the worst case)."""
     crash_point: str | None = Field(default=None, pattern=CRASH_POINT_PATTERN, validation_alias="FLAGPOST_CRASH_POINT")
@@ -209,6 +214,11 @@ class Settings(BaseSettings):
     @classmethod
     def _is_as_in_the_registry(cls, value: str | None) -> str | None:
         return None if value is None else value.lower().replace("_", "-")
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _is_a_port_or_off(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.strip().lower() == "off" else value
 
     @field_validator("log_level")
     @classmethod

@@ -23,6 +23,7 @@ from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outc
 from pipeline.queue.queue import Exchange, JobQueue
 from pipeline.queue.schedule import Scan, Schedule
 from pipeline.workers.held_jobs import HeldJobs
+from pipeline.workers.metrics.jobs import JobMeasures
 from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime
 
@@ -61,6 +62,7 @@ class Executor:
         self._observer = observer
         self._woken = asyncio.Event()
         self._jobs = HeldJobs(self.type, handler, self._woken.set)
+        self._measures = JobMeasures(self.type)
         self._reconnects = 0
         self._runtime: Runtime
         self._queue: JobQueue
@@ -180,6 +182,7 @@ class Executor:
         left = self.schedule.claimed(scan, len(claimed), room, self._queue.config.enqueue_batch, _now())
         if claimed:
             self.counts.update(Counter(f"jobs_by_{job.triggered_by}" for job in claimed))
+            self._measures.claimed(claimed)
             together = self.together or len(claimed)
             for first in range(0, len(claimed), together):
                 self._jobs.start(claimed[first : first + together], self._queue.config.deadline_seconds)
@@ -267,8 +270,10 @@ class Executor:
     def _written(self, outcomes: Sequence[tuple[Job, Outcome]], finished: frozenset[UUID]) -> None:
         tried = [outcome for _, outcome in outcomes if not isinstance(outcome, Defer)]
         self._runtime.attempts.note(len(tried), sum(isinstance(outcome, Retry | Failed) for outcome in tried))
+        now = _now()
         for job, outcome in outcomes:
-            self._jobs.written(job)
+            began = self._jobs.written(job)
+            self._measures.ended(outcome, None if began is None else now - began, ours=job.id in finished)
             if isinstance(outcome, Retry | Defer):
                 self.schedule.job_delayed()
             ours = job.id in finished

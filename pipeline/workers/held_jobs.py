@@ -65,9 +65,10 @@ class HeldJobs:
         """These were not written."""
         self._outcomes = outcomes + self._outcomes
 
-    def written(self, job: Job) -> None:
-        """The job's outcome is in the database: it is held no more."""
-        self.held.pop(job, None)
+    def written(self, job: Job) -> float | None:
+        """The job's outcome is in the database: it is held no more. When it was claimed, by the time of the event
+        loop; None: it was not held."""
+        return self.held.pop(job, None)
 
     def settle(self, job: Job, outcome: Outcome) -> None:
         """The job has come to ``outcome``, which is to be written."""

@@ -29,6 +29,7 @@ from pipeline.printable import reason
 from pipeline.settings import Settings
 from pipeline.workers.commands import POLL_SECONDS, WORKERS, Commands
 from pipeline.workers.memory import resident_bytes
+from pipeline.workers.metrics.endpoint import Endpoint
 from pipeline.workers.process import Process, Stopped
 from pipeline.workers.registry import Launched, Registration
 from pipeline.workers.rescue import CHECK_SECONDS, Rescue
@@ -82,7 +83,9 @@ class Runtime(Process):
         start_retry_seconds: float = START_RETRY_SECONDS,
         check_seconds: float = CHECK_SECONDS,
         command_seconds: float = POLL_SECONDS,
+        endpoint: Endpoint | None = None,
     ) -> None:
+        """``endpoint`` serves what is measured; None: nothing does."""
         super().__init__(
             worker.type,
             create_pool(settings, worker.type, role=worker.role, min_size=1, max_size=pool_size, index_plans=True),
@@ -117,6 +120,7 @@ class Runtime(Process):
         self.beaten = asyncio.Condition()
         """Notified after each heartbeat: for tests, instead of a sleep."""
         self._start_retry_seconds = start_retry_seconds
+        self._endpoint = endpoint
         self._watchers: list[Callable[[], None]] = []
 
     @property
@@ -149,6 +153,7 @@ class Runtime(Process):
             return
         async with self.pool:
             try:
+                await self._serve_measures()
                 await self._register()
                 await self.persist("reading the configuration", self._reload)
                 await self.persist("comparing sequences", self._advance_at_start)
@@ -162,6 +167,19 @@ class Runtime(Process):
             finally:
                 await self.listener.close()
                 await self._deregister()
+                if self._endpoint is not None:
+                    await self._endpoint.close()
+
+    async def _serve_measures(self) -> None:
+        if self._endpoint is not None:
+            more = getattr(self.worker, "measure", None)
+            self.registration.port = await self._endpoint.start(self, self._unhealthy, more)
+
+    def _unhealthy(self) -> str | None:
+        """Why a container runtime should start this process again: it hangs at registering or in the middle of its
+        life. A database that is away is no reason: the process goes on by itself."""
+        worked = self.ready.is_set() or self.commands.parked
+        return None if worked or self.registration.slot is None else "it is registered, and does not begin to work"
 
     async def _register(self) -> None:
         """In the slot that the process was started for, as soon as that is free; after a while in any."""
@@ -291,7 +309,7 @@ class Runtime(Process):
     async def _heartbeat(self) -> None:
         before = self.paused
         said = str(self.troubles)
-        await self.registration.heartbeat(self.commands.status, stats=self._stats(), last_error=said)
+        await self.registration.heartbeat(self.commands.status, stats=self.stats(), last_error=said)
         async with self.beaten:
             self.heartbeats += 1
             self.beaten.notify_all()
@@ -331,12 +349,13 @@ class Runtime(Process):
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
                 ended = not (self.begins_anew and self.registration.managed_by is None)
-                await self.registration.deregister(ended=ended, stats=self._stats(), last_error=str(self.troubles))
+                await self.registration.deregister(ended=ended, stats=self.stats(), last_error=str(self.troubles))
         except DATABASE_GONE as error:
             logger.warning("{}: could not deregister: {}", self.worker.type, reason(error))
         logger.info("{}: stopped", self.worker.type)
 
-    def _stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
+        """As they stand in worker_registry.stats with each heartbeat."""
         listening = {
             "notifications": dict(self.listener.received),
             "bursts": self.listener.gate.bursts,

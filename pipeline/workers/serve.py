@@ -17,6 +17,7 @@ from loguru import logger
 
 from pipeline.printable import reason
 from pipeline.settings import Settings, environment_of_slot
+from pipeline.workers.metrics.endpoint import Endpoint
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime, Worker
 
 
@@ -32,7 +33,9 @@ def serve(settings: Settings, worker: Worker, **options: Any) -> int:
 
     async def live() -> int:
         nonlocal runtime
-        runtime = Runtime(settings, worker, **options)
+        port = settings.metrics_port
+        endpoint = None if port is None else Endpoint(settings.metrics_host, port)
+        runtime = Runtime(settings, worker, **{"endpoint": endpoint, **options})
         return await _serve(runtime)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

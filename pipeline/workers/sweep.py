@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from loguru import logger
+from prometheus_client.core import Metric
 from psycopg.types.json import Jsonb
 
 from pipeline.db.errors import DATABASE_GONE
@@ -30,6 +31,7 @@ from pipeline.workers.alerts import Alerts
 from pipeline.workers.autoscale import EVALUATE_SECONDS, Autoscaling
 from pipeline.workers.history import TURN_SECONDS, History
 from pipeline.workers.leader import Leader
+from pipeline.workers.metrics.system import SystemMeasures
 from pipeline.workers.process import Stopped
 from pipeline.workers.repairs import Repairs
 from pipeline.workers.runtime import Runtime
@@ -119,6 +121,7 @@ class Sweep:
         self._repairs: Repairs | None = None
         self._history: History | None = None
         self._alerts: Alerts | None = None
+        self._measures: SystemMeasures | None = None
 
     def stats(self) -> Mapping[str, Any]:
         """Counts since the start, whether this sweep acts or stands by, and up to which wallet the one that acts has
@@ -128,6 +131,13 @@ class Sweep:
         history = {} if self._history is None else self._history.stats()
         alerts = {} if self._alerts is None else self._alerts.stats()
         return {**self.counts, "acting": self.acting.is_set(), **times, **compared, **history, **alerts}
+
+    async def measure(self) -> Iterable[Metric]:
+        """What the whole is, for Prometheus: of the sweep that leads alone."""
+        if self._measures is None or not self.acting.is_set():
+            return ()
+        await self._measures.read()
+        return self._measures.families()
 
     async def run(self, runtime: Runtime) -> None:
         """Act or stand by until told to stop."""
@@ -140,6 +150,7 @@ class Sweep:
         history = self._history = History(runtime)
         autoscaling = Autoscaling(runtime)
         alerts = self._alerts = Alerts(runtime, self.acting)
+        self._measures = SystemMeasures(runtime.pool)
         runtime.watch(self._changed.set)
         now = _now()
         next_repair = next_turn = next_scaling = now

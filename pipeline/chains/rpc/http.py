@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from aiolimiter import AsyncLimiter
 
 from pipeline.chains.errors import ChainError
+from pipeline.chains.rpc.calls import ANSWERED, CALLS, methods_of
 from pipeline.chains.rpc.parse import NotJson, parse
 from pipeline.chains.rpc.wire import ANSWER_LIMIT, Broken, HttpWire, Reply, TooLarge, Wire
 from pipeline.log import LogThrottle, register_secret
@@ -209,6 +210,22 @@ class Node:
             # Vendors count the requests of a body one by one.
             for _ in range(len(body) if isinstance(body, list) else 1):
                 await key.bucket.acquire()
+        began, result = self._clock.monotonic(), ANSWERED
+        try:
+            return await self._answer(key, base, path, what, body, limit)
+        except NodeFailure as failure:
+            result = failure.code
+            raise
+        finally:
+            CALLS.note(place, methods_of(path, body), result, self._clock.monotonic() - began)
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def _answer(
+        self, key: ApiKey, base: str, path: str, what: str, body: JsonObject | list[JsonObject], limit: int
+    ) -> Any:
+        place = origin(base)
         reply = await self._exchange(key, base, path, what, body, limit)
         if reply.status in _REDIRECTS:
             raise _redirected(place, what, reply)
@@ -220,9 +237,6 @@ class Node:
             if reply.status != 200:
                 raise self._refused(key, place, what, reply) from error
             raise NodeFailure("not json", f"{place} answered {what} with {_kind(reply.body, error)}") from error
-
-    async def close(self) -> None:
-        await self._wire.close()
 
     async def _exchange(
         self, key: ApiKey, base: str, path: str, what: str, body: JsonObject | list[JsonObject], limit: int

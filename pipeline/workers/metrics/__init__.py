@@ -1,0 +1,1 @@
+"""What Prometheus reads of a worker: ``GET /metrics`` at ``worker_registry.port`` (docs/monitoring.md)."""
