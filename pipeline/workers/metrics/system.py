@@ -98,7 +98,7 @@ class SystemMeasures:
             for name in dict.fromkeys(measure.statement for measure in MEASURES):
                 try:
                     self._rows[name] = await self._ask(name)
-                except (*DATABASE_GONE, psycopg.errors.QueryCanceled) as error:
+                except (psycopg.Error, *DATABASE_GONE) as error:  # whatever it is: a scrape has what there is
                     self.errors += 1
                     logger.debug("metrics/{}: {}", name, reason(error))
             self._read_at = time.monotonic()
