@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.unit.deploy.files import COMPOSE, SIGNING, TYPES, compose
+from tests.unit.deploy.files import COMPOSE, DEPLOY, SIGNING, TYPES, compose
 
 CHECK = str(Path(sys.executable).with_name("check-jsonschema"))
 
@@ -55,3 +55,12 @@ def test_the_mnemonic_and_the_ledger_are_with_those_that_sign_alone() -> None:
         assert ("secrets" in one) == signs, name
         assert ("FLAGPOST_MNEMONIC_FILE" in one.get("environment", {})) == signs, name
         assert ("signed:/var/lib/flagpost" in one.get("volumes", [])) == signs, name
+
+
+def test_prometheus_finds_every_worker() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    names = {
+        name for job in config["scrape_configs"] for found in job.get("dns_sd_configs", []) for name in found["names"]
+    }
+    services = compose()["services"]
+    assert names == {name for name, one in services.items() if "WORKER_TYPE" in one.get("environment", {})}

@@ -41,6 +41,16 @@ def test_every_type_has_a_workload_and_a_disruption_budget() -> None:
     assert {environment(one["containers"][0])["WORKER_TYPE"] for one in workers().values()} == TYPES
 
 
+def test_a_worker_that_hangs_is_started_again() -> None:
+    for name, pod in workers().items():
+        worker = pod["containers"][0]
+        ports = {one["name"] for one in worker["ports"]}
+        for probe in ("startupProbe", "livenessProbe"):
+            asked = worker[probe]["httpGet"]
+            assert asked["path"] == "/health", name
+            assert asked["port"] in ports, name
+
+
 def test_pods_have_time_and_no_rights() -> None:
     for name, pod in workers().items():
         assert pod["terminationGracePeriodSeconds"] == 30, name
