@@ -151,6 +151,24 @@ def restart(
     _control(WorkerAction.RESTART, slots, host, worker_type, everybody, wait=wait, as_json=as_json)
 
 
+@app.command("targets")
+def prometheus_targets() -> None:
+    """Where live workers serve their metrics, as Prometheus reads it from a file (file_sd_configs).
+
+    Write it anew now and then, in a timer: to another file first, so that half a file is never read.
+
+    Example: [bold]flagpost workers targets > flagpost-targets.json[/]
+    """
+    found = run_action(Settings.load(), "workers targets", workers.listed)
+    print_json(
+        [
+            {"targets": [f"{worker.host}:{worker.port}"], "labels": {"slot": worker.slot, "type": worker.type}}
+            for worker in found
+            if worker.has_process and worker.host and worker.port
+        ]
+    )
+
+
 @app.command()
 def scaling(as_json: JsonOption = False) -> None:
     """What auto-scaling would do now, and why. Switch it on: flagpost config set scaling.engine agent

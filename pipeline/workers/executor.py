@@ -18,12 +18,12 @@ import psycopg
 from loguru import logger
 
 from pipeline.db.errors import DATABASE_GONE
+from pipeline.metrics.jobs import JobMeasures
 from pipeline.printable import reason
 from pipeline.queue.jobs import Defer, Done, Failed, Handler, Job, JobType, Outcome, Parked, Retry
 from pipeline.queue.queue import Exchange, JobQueue
 from pipeline.queue.schedule import Scan, Schedule
 from pipeline.workers.held_jobs import HeldJobs
-from pipeline.workers.metrics.jobs import JobMeasures
 from pipeline.workers.process import Stopped
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime
 

@@ -25,11 +25,11 @@ from pipeline.db.listener import Listener
 from pipeline.db.pool import create_pool
 from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settle
 from pipeline.db.statements import statement
+from pipeline.metrics.endpoint import Endpoint
 from pipeline.printable import reason
 from pipeline.settings import Settings
 from pipeline.workers.commands import POLL_SECONDS, WORKERS, Commands
 from pipeline.workers.memory import resident_bytes
-from pipeline.workers.metrics.endpoint import Endpoint
 from pipeline.workers.process import Process, Stopped
 from pipeline.workers.registry import Launched, Registration
 from pipeline.workers.rescue import CHECK_SECONDS, Rescue

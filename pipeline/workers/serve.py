@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 from loguru import logger
 
+from pipeline.metrics.endpoint import Endpoint
 from pipeline.printable import reason
 from pipeline.settings import Settings, environment_of_slot
-from pipeline.workers.metrics.endpoint import Endpoint
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime, Worker
 
 

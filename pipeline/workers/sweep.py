@@ -23,6 +23,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline.db.errors import DATABASE_GONE
 from pipeline.db.rows import fetch_value
+from pipeline.metrics.system import SystemMeasures
 from pipeline.printable import reason
 from pipeline.queue.jobs import FLAGGED_TYPES, JobType, TriggeredBy
 from pipeline.queue.queue import Enqueued, JobQueue
@@ -31,7 +32,6 @@ from pipeline.workers.alerts import Alerts
 from pipeline.workers.autoscale import EVALUATE_SECONDS, Autoscaling
 from pipeline.workers.history import TURN_SECONDS, History
 from pipeline.workers.leader import Leader
-from pipeline.workers.metrics.system import SystemMeasures
 from pipeline.workers.process import Stopped
 from pipeline.workers.repairs import Repairs
 from pipeline.workers.runtime import Runtime

@@ -11,10 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.chains.rpc.calls import NodeCalls, methods_of
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
+from pipeline.metrics.endpoint import Endpoint
+from pipeline.metrics.jobs import ended_so_far
+from pipeline.metrics.system import MEASURES
 from pipeline.queue.jobs import Done, Failed
-from pipeline.workers.metrics.endpoint import Endpoint
-from pipeline.workers.metrics.jobs import ended_so_far
-from pipeline.workers.metrics.system import MEASURES
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.sweep import Sweep
 from tests.db.sessions import value
@@ -121,7 +121,7 @@ async def test_every_statement_gives_its_columns(connection: Connection, databas
 async def test_a_database_that_is_away_leaves_the_last_answers(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.workers.metrics.system.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.metrics.system.KEPT_SECONDS", 0.0)
     async with running(sweep := Sweep(), database, endpoint=Endpoint(HOST, 0)) as runtime:
         async with asyncio.timeout(PATIENCE):
             await sweep.acting.wait()
@@ -148,7 +148,7 @@ async def test_a_port_that_is_taken_leaves_the_next_one(connection: Connection, 
 async def test_a_worker_without_a_port_works(
     connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.workers.metrics.endpoint.PORTS", 1)
+    monkeypatch.setattr("pipeline.metrics.endpoint.PORTS", 1)
     (wallet,) = await add_wallets(connection, tron, 1)
     async with running(executor(Script()), database, endpoint=Endpoint(HOST, 0)) as first:
         script = Script()

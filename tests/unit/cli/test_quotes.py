@@ -77,7 +77,7 @@ def quoted_commands() -> Iterator[tuple[str, str]]:
 
 def misuse(line: str) -> str | None:
     """What the CLI would not take of a command line; its values are not looked at. None: nothing."""
-    words = shlex.split(re.split(r" #| && | >> | \|", line)[0])[1:]
+    words = shlex.split(re.split(r" #| && | >>? | \|", line)[0])[1:]
     if words[0].startswith("-"):
         return None if words[0] in ("--help", "--version") else f"no option {words[0]}"
     name = words.pop(0)

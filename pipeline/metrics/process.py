@@ -12,7 +12,6 @@ from prometheus_client.registry import Collector
 from pipeline.chains.rpc.calls import CALLS
 from pipeline.db.listener import Listener
 from pipeline.db.pool import Pool
-from pipeline.workers.registry import Registration
 
 POOL_GAUGES: Mapping[str, str] = {
     "pool_size": "Connections of the pool",
@@ -30,13 +29,24 @@ POOL_COUNTERS: Mapping[str, tuple[str, str, float]] = {
 }
 
 
+class Registered(Protocol):
+    """The process in worker_registry."""
+
+    slot: str | None
+    type: str
+    blockchain: str | None
+
+
 class MeasuredProcess(Protocol):
     """What is read of a process (``runtime.Runtime``)."""
 
     pool: Pool
     listener: Listener
-    registration: Registration
     heartbeats: int
+
+    @property
+    def registration(self) -> Registered:
+        """Which worker it is."""
 
     @property
     def paused(self) -> bool:

@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from pipeline.workers.metrics.process import MeasuredProcess, ProcessCollector
+from pipeline.metrics.process import MeasuredProcess, ProcessCollector
 
 PORTS = 100
 """A process that finds its port taken tries so many in all: there are several on a host."""
