@@ -33,19 +33,23 @@ AS $$
     SELECT EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND a.host = p_host AND has_process(a))
 $$;
 
--- Payments that are out and would be followed by nobody without this worker: none where it settles none, or another one does.
+-- Payments that are out and would be followed by nobody without this worker, or without all that the agent of a host runs where it is
+-- one: none where another one follows them.
 CREATE OR REPLACE FUNCTION payments_without(w worker_registry) RETURNS bigint
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT count(*)
     FROM transfers t JOIN chains c ON c.id = t.chain_id
-    WHERE w.type = 'confirmations' AND t.state IN ('broadcasting', 'included', 'expired')
-      AND serves_chain(w.blockchain, c.name)
+    WHERE w.type IN ('confirmations', 'host') AND t.state IN ('broadcasting', 'included', 'expired')
+      AND EXISTS (
+          SELECT FROM worker_registry f
+          WHERE f.type = 'confirmations' AND serves_chain(f.blockchain, c.name)
+            AND (f.id = w.id OR (w.type = 'host' AND f.managed_by = w.host AND f.desired = 'running')))
       AND NOT EXISTS (
           SELECT FROM worker_registry o
-          WHERE o.type = 'confirmations' AND o.id <> w.id AND o.desired = 'running' AND o.status = 'running'
-            AND has_process(o) AND serves_chain(o.blockchain, c.name))
+          WHERE o.type = 'confirmations' AND o.id <> w.id AND (w.type <> 'host' OR o.managed_by IS DISTINCT FROM w.host)
+            AND o.desired = 'running' AND o.status = 'running' AND has_process(o) AND serves_chain(o.blockchain, c.name))
 $$;
 
 -- Whether a worker limited to these chains (names with commas; NULL: all) serves that one.
@@ -91,7 +95,10 @@ BEGIN
         wanted := 'paused';
     END IF;
 
-    IF w.type <> 'host' AND NOT has_process(w) AND NOT coalesce(has_agent(w.managed_by), false) THEN
+    IF action = 'stop' AND NOT has_process(w) THEN
+        -- Nobody has to obey: its next process finds it stopped, and nobody waits for the one that is gone.
+        NULL;
+    ELSIF w.type <> 'host' AND NOT has_process(w) AND NOT coalesce(has_agent(w.managed_by), false) THEN
         RAISE EXCEPTION 'no process has the slot %, and no agent starts one', w.id USING
             ERRCODE = 'FP003', HINT = format('On host %s: %s', coalesce(w.host, '(unknown)'), command_of(w));
     ELSIF w.type = 'host' AND NOT has_process(w) THEN
@@ -118,7 +125,10 @@ BEGIN
             desired = wanted, generation = r.generation + 1,
             restart_generation = CASE WHEN again THEN r.generation + 1 ELSE r.restart_generation END,
             -- What a process of the version before obeys.
-            status = CASE WHEN r.observed_generation IS NULL AND has_process(r) THEN wanted ELSE r.status END
+            status = CASE WHEN r.observed_generation IS NULL AND has_process(r) THEN wanted
+                          WHEN wanted = 'stopped' AND NOT has_process(r) THEN 'stopped' ELSE r.status END,
+            observed_generation = CASE WHEN wanted = 'stopped' AND NOT has_process(r) THEN r.generation + 1
+                                       ELSE r.observed_generation END
         WHERE r.id = w.id;
         PERFORM act_for_admin(NULL);
     END IF;

@@ -260,13 +260,22 @@ async def dead(connection: Connection) -> Mapping[str, Any]:
 class TestIsRefused:
     async def test_where_nobody_can_obey(self, connection: Connection, dead: Mapping[str, Any]) -> None:
         slot = "bsc+tron-gas-topup-001"
-        for action in ("pause", "resume", "stop", "start", "restart"):
+        for action in ("pause", "resume", "start", "restart"):
             assert await refusal(connection, action, slot) == (
                 "FP003",
                 f"no process has the slot {slot}, and no agent starts one",
                 "On host here: flagpost gas-topup --chain tron --chain bsc",
             )
         assert await rows(connection, "SELECT FROM admin_actions WHERE action_type LIKE 'worker.%'") == []
+
+    async def test_but_a_stop_of_one_that_is_gone_is_taken(
+        self, connection: Connection, dead: Mapping[str, Any]
+    ) -> None:
+        """So that nobody waits for it any more; its next process parks."""
+        await connection.execute("SELECT mark_silent_workers('60 s')")
+        assert await value(connection, "SELECT health FROM system_health()") == "Degraded"
+        assert await tell(connection, "stop", "bsc+tron-gas-topup-001") == ("stopped", "stopped", 1, 1)
+        assert await value(connection, "SELECT health FROM system_health()") == "Healthy"
 
     async def test_not_where_an_agent_starts_it(self, connection: Connection, dead: Mapping[str, Any]) -> None:
         await register(connection, worker("host", host="here", name="host@here:1"))
@@ -312,3 +321,12 @@ class TestIsRefused:
         assert (await tell(connection, "pause", slot))[1] == "paused"
         assert (await refusal(connection, "stop", "tron-confirmations-001"))[0] == "FP019"
         assert (await tell(connection, "stop", "tron-confirmations-001", anyway=True))[1] == "stopped"
+
+    async def test_of_an_agent_whose_host_has_the_last_one(self, connection: Connection, tron: Chain) -> None:
+        (wallet,) = await add_wallets(connection, tron, 1)
+        await new_transfer(connection, tron, wallet, state="broadcasting")
+        await register(connection, worker("host", host="here", name="host@here:1"))
+        await register(connection, worker("confirmations", host="here", managed_by="here"))
+        assert (await refusal(connection, "stop", "all-host-001"))[0] == "FP019"
+        await register(connection, worker("confirmations", host="there", managed_by="there"))
+        assert (await tell(connection, "stop", "all-host-001"))[1] == "stopped"
