@@ -30,6 +30,10 @@ SET search_path = pg_catalog, public, pg_temp
 AS $$
 BEGIN
     PERFORM notify_listeners('workers', NEW.id);
+    IF NEW.observed_generation IS NULL THEN
+        -- A process of the version before knows no such channel: it looks at its row with the heartbeat that follows this one.
+        PERFORM notify_listeners('config', '{"table": "worker_registry", "keys": []}');
+    END IF;
     PERFORM write_admin_action(
         'worker.' || CASE WHEN NEW.restart_generation > OLD.restart_generation THEN 'restart'
                           WHEN NEW.desired = 'paused' THEN 'pause'
