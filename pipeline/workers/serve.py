@@ -20,6 +20,10 @@ from pipeline.printable import reason
 from pipeline.settings import Settings, environment_of_slot
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime, Worker
 
+ECHO_SECONDS = 1.0
+"""A signal that follows the first one so closely counts as the same under an agent: where that is killed, the
+kernel sends its SIGTERM once for each thread of the agent that ends."""
+
 
 def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     """Run a worker as this process until a signal ends it; the exit code.
@@ -46,9 +50,9 @@ def serve(settings: Settings, worker: Worker, **options: Any) -> int:
 
 
 async def _serve(runtime: Runtime) -> int:
-    loop = asyncio.get_running_loop()
+    loop, signals = asyncio.get_running_loop(), _Signals(runtime)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, runtime, number)
+        loop.add_signal_handler(number, signals.received, number)
     patience = asyncio.create_task(_lose_patience(runtime), name="patience")
     try:
         await runtime.run()
@@ -62,11 +66,22 @@ async def _serve(runtime: Runtime) -> int:
     return 0
 
 
-def _on_signal(runtime: Runtime, number: signal.Signals) -> None:
-    if runtime.stopping.is_set() and not runtime.begins_anew:
-        os._exit(128 + number)
-    runtime.begins_anew = False
-    runtime.stop()
+class _Signals:
+    """The signals that one process got."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._first_at: float | None = None
+
+    def received(self, number: signal.Signals) -> None:
+        """The first one ends the process in order, a second one at once."""
+        now = asyncio.get_running_loop().time()
+        if self._first_at is None:
+            self._first_at = now
+            self._runtime.begins_anew = False
+            self._runtime.stop()
+        elif self._runtime.settings.managed_by is None or now - self._first_at > ECHO_SECONDS:
+            os._exit(128 + number)
 
 
 async def _lose_patience(runtime: Runtime) -> None:
