@@ -2,7 +2,8 @@
 -- operator who types UPDATE worker_registry SET status = 'paused', or desired.
 --
 -- A status that is written without a heartbeat is a command: running, paused or stopped, as the runbooks have it. 'error' is what
--- others say about a process, and a row without a process is told nothing by it.
+-- others say about a process, and a row without a process is told nothing by it: 'stopped' is a command only where the process's
+-- session is there to hear it, so that who tidies up after a dead one does not stop the next one.
 
 CREATE OR REPLACE FUNCTION take_worker_command() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -11,7 +12,8 @@ AS $$
 BEGIN
     IF NEW.desired = OLD.desired AND NEW.status <> OLD.status AND NEW.status IN ('running', 'paused', 'stopped')
        AND NEW.generation = OLD.generation AND NEW.incarnation = OLD.incarnation AND NEW.ended_at IS NULL AND has_process(OLD)
-       AND (NOT OLD.session_seen OR worker_session_key(OLD.incarnation) = ANY ((SELECT worker_sessions())::bigint[])) THEN
+       AND (worker_session_key(OLD.incarnation) = ANY ((SELECT worker_sessions())::bigint[])
+            OR (NOT OLD.session_seen AND NEW.status <> 'stopped')) THEN
         NEW.desired := NEW.status;
     END IF;
     IF NEW.desired <> OLD.desired AND NEW.generation = OLD.generation THEN

@@ -220,10 +220,14 @@ class TestInPsql:
             await connection.execute("UPDATE worker_registry SET desired = 'running' WHERE id = %s", [SLOT])
             await until_row(connection, status="running", observed_generation=2)
 
-    async def test_a_row_without_a_process_is_told_nothing_by_its_status(self, connection: Connection) -> None:
-        """Somebody tidies up; the next process of the slot works."""
+    @pytest.mark.parametrize("seen", [True, False])
+    async def test_a_row_without_a_process_is_told_nothing_by_its_status(
+        self, connection: Connection, seen: bool
+    ) -> None:
+        """Somebody tidies up after a process that was killed, before its first heartbeat or later; the next process of
+        the slot works."""
         await register(connection, worker("gas-topup"))
-        await connection.execute("UPDATE worker_registry SET session_seen = true")
+        await connection.execute("UPDATE worker_registry SET session_seen = %s", [seen])
         await connection.execute("UPDATE worker_registry SET status = 'stopped'")
         assert await rows(connection, ROW, SLOT) == [("stopped", "running", 0, 0)]
 
