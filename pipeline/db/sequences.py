@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from pipeline.db.statements import statement
 
 _DRAWN = re.compile(
-    r"^(chains|bundles|transfers|chain_transactions|nonces|job_count_deltas)_pkey$|^job_logs_job_id_key$"
+    r"^(chains|bundles|transfers|chain_transactions|nonces|job_count_deltas|alert_deliveries)_pkey$|^job_logs_job_id_key$"
 )
 """Constraints over what a sequence gives: ids, and the job_id that the queue makes of job_logs.seq."""
 

@@ -23,7 +23,7 @@ BEGIN
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
           AND t.relnamespace = 'public'::regnamespace
           AND t.relname IN ('chains', 'job_logs', 'bundles', 'transfers', 'chain_transactions', 'nonces',
-                            'job_count_deltas')
+                            'job_count_deltas', 'alert_deliveries')
         ORDER BY t.relname, a.attname
     LOOP
         sequence_name := owned.sequence_oid::regclass::text;

@@ -148,7 +148,10 @@ async def test_an_upgrade_with_jobs_and_payments_in_flight(installed: tuple[Worl
     async with Zygote() as zygote:
         for kind in ("gas-topup", "consolidation", "confirmations"):
             await zygote.start(kind, env | {"FLAGPOST_MNEMONIC": MNEMONIC}, tmp_path / f"{kind}.log")
-        await world.rows("UPDATE worker_registry SET status = 'stopped' WHERE pid = ANY (%s) RETURNING id", [asked.pid])
+        await world.rows(
+            "UPDATE worker_registry SET status = 'stopped', ended_at = now() WHERE pid = ANY (%s) RETURNING id",
+            [asked.pid],
+        )
         await until_settled(world)
     await world.assert_database_equals_chain()
     swept = sorted(one.sender for one in await world.swept())

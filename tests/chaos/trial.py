@@ -109,7 +109,8 @@ class Trial:
             assert status == -signal.SIGKILL, f"{kind} ended with {status}: {self.log()}"
             self.crashes.append(kind)
             await self.world.rows(
-                "UPDATE worker_registry SET status = 'stopped' WHERE pid = %s RETURNING id", process.pid
+                "UPDATE worker_registry SET status = 'stopped', ended_at = now() WHERE pid = %s RETURNING id",
+                process.pid,
             )
             if kind in self.before_restart:
                 await self.before_restart[kind](self)
