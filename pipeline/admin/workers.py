@@ -67,7 +67,9 @@ class ListedWorker:
         if self.observed_generation < self.generation:
             return False
         # One that works may be paused by the switch of the whole system.
-        return self.desired == "stopped" or (self.has_process and self.status in (self.desired, "paused"))
+        if self.desired == "stopped":
+            return self.status == "stopped" or not self.has_process
+        return self.has_process and self.status in (self.desired, "paused")
 
 
 async def listed(

@@ -162,7 +162,7 @@ def prometheus_targets() -> None:
     found = run_action(Settings.load(), "workers targets", workers.listed)
     print_json(
         [
-            {"targets": [f"{worker.host}:{worker.port}"], "labels": {"slot": worker.slot, "type": worker.type}}
+            {"targets": [f"{worker.host}:{worker.port}"]}  # no labels: flagpost_worker_info has them, and ports move
             for worker in found
             if worker.has_process and worker.host and worker.port
         ]

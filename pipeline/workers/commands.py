@@ -125,7 +125,6 @@ class Commands:
         if registration.restart_due:
             self._begin_anew("told to restart")
         elif orders.desired is Desired.STOPPED and not self.parked:
-            registration.obeyed(orders.generation)
             self._begin_anew("told to stop")
         elif registration.observed < orders.generation:
             registration.obeyed(orders.generation)

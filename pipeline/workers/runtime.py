@@ -31,7 +31,7 @@ from pipeline.settings import Settings
 from pipeline.workers.commands import POLL_SECONDS, WORKERS, Commands
 from pipeline.workers.memory import resident_bytes
 from pipeline.workers.process import Process, Stopped
-from pipeline.workers.registry import Launched, Registration
+from pipeline.workers.registry import Desired, Launched, Registration
 from pipeline.workers.rescue import CHECK_SECONDS, Rescue
 
 RESCUING_ROLES = frozenset({"pipeline_executor", "pipeline_confirmations"})
@@ -346,6 +346,8 @@ class Runtime(Process):
         self.announce()
 
     async def _deregister(self) -> None:
+        if self.registration.orders.desired is Desired.STOPPED:  # nothing is held any more
+            self.registration.obeyed(self.registration.orders.generation)
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
                 ended = not (self.begins_anew and self.registration.managed_by is None)
