@@ -133,7 +133,10 @@ class Commands:
             process.announce()
 
     def mind_memory(self) -> None:
-        """Begin anew where the process has more memory than ``workers.memory_limit_mb`` allows."""
+        """Begin anew where the process has more memory than ``workers.memory_limit_mb`` allows. Not an agent of a
+        host: all of its workers would begin anew with it."""
+        if self._process.registration.type == "host":
+            return
         limit = self._process.config.workers.memory_limit_mb * MEGABYTE
         resident = self._resident()
         if not limit or resident is None or resident <= limit or time.monotonic() - self._began < SETTLING_SECONDS:
