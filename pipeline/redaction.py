@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 REDACTED = "[redacted]"
 FEWEST_WORDS = 12
@@ -31,6 +31,12 @@ _keys: dict[str, None] = {}
 _triples: set[tuple[str, ...]] = set()
 """Every three neighbours of a registered mnemonic."""
 
+_KEYWORD = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:\\.|[^\s\\])+))")
+"""Of a libpq keyword string."""
+_ORDINARY = frozenset({"postgres", "postgresql", "flagpost", "password", "localhost"})
+"""Passwords of rehearsals that stand in honest lines, too."""
+_SHORTEST_SECRET_PATH = 16
+"""Characters of a URL's path that may be a key. Shorter ones stand in other lines, too."""
 _LETTERS = re.compile(r"[A-Za-z]+")
 _NUMBER_OF_LABEL = re.compile(r"[ _#-]?\d{1,2}(?!\d)")
 _NAMED_MNEMONIC = re.compile(
@@ -58,6 +64,27 @@ def register_secret(secret: str) -> None:
     stands in a URL, too."""
     if len(secret) >= SHORTEST_SECRET:
         _secrets.update({secret, quote(secret, safe="")})
+
+
+def register_dsn(dsn: str) -> None:
+    """From now on no line contains the passwords of ``dsn``, a URL or a libpq keyword string."""
+    for password in _passwords(dsn):
+        register_secret(password)
+
+
+def register_secret_address(address: str) -> None:
+    """From now on no line contains ``address``, which is a secret as a whole, nor what stands in errors by itself where
+    it is a URL: its password, path and query."""
+    if "://" not in address:
+        if address not in _ORDINARY:
+            register_secret(address)
+        return
+    parts = urlsplit(address)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    register_secret(address)
+    if len(path) >= _SHORTEST_SECRET_PATH:
+        register_secret(path)
+    register_dsn(address)
 
 
 def register_key(key: bytes) -> None:
@@ -96,6 +123,23 @@ def forget() -> None:
     _secrets.clear()
     _keys.clear()
     _triples.clear()
+
+
+def _passwords(dsn: str) -> set[str]:
+    """The passwords of a DSN, as they are written and as they are meant; none that is a name of the same DSN."""
+    if "://" in dsn:
+        try:
+            parts = urlsplit(dsn)
+            written, names = parts.password or "", {parts.username, parts.path.lstrip("/"), parts.hostname}
+            given = {written, unquote(written)}
+        except ValueError:
+            return set()
+        given |= {value for name, value in parse_qsl(parts.query) if name in ("password", "sslpassword")}
+    else:
+        fields = [(name, re.sub(r"\\(.)", r"\1", quoted or plain)) for name, quoted, plain in _KEYWORD.findall(dsn)]
+        given = {value for name, value in fields if name in ("password", "sslpassword")}
+        names = {value for name, value in fields if name in ("user", "dbname", "host")}
+    return {password for password in given if password and password not in names} - _ORDINARY
 
 
 def _base64(key: bytes) -> tuple[str, str]:

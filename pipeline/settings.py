@@ -1,4 +1,5 @@
-"""The environment, read once and typed. Nothing else in the package reads ``os.environ``.
+"""The environment, read once and typed. Nothing else in the package reads ``os.environ`` but ``pipeline.environment``,
+which hands it on.
 
 Variables of the process win over those in ``.env`` of the working directory, the file that Honcho reads too, so
 that ``flagpost jobs list`` in a production directory sees the database its Procfile sees.
@@ -8,45 +9,23 @@ import json
 import os
 import re
 import stat
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline.redaction import register_mnemonic, register_secret
+from pipeline.redaction import register_dsn, register_mnemonic, register_secret, register_secret_address
 
 ENV_FILE = Path(".env")
-_KEYWORD = re.compile(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:\\.|[^\s\\])+))")
-"""Of a libpq keyword string."""
 _LONGEST_NODES = 10_000
 """Characters."""
-_ORDINARY = frozenset({"postgres", "postgresql", "flagpost", "password", "localhost"})
-"""Passwords of rehearsals that stand in honest lines, too."""
-_SHORTEST_SECRET_PATH = 16
-"""Characters of a URL's path that may be a key."""
 _MAIL_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 CRASH_POINT_PATTERN = r"^[a-z0-9][a-z0-9_.-]*(:[1-9][0-9]*)?$"
-
-
-def environment_without_settings() -> dict[str, str]:
-    """What a process hands on to one that gets settings of its own: neither DATABASE_URL nor FLAGPOST_*, but the log's
-    level. A simulated network must never meet a real mnemonic."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name != "DATABASE_URL" and (not name.startswith("FLAGPOST_") or name == "FLAGPOST_LOG_LEVEL")
-    }
-
-
-def environment_of_slot(slot: str | None) -> dict[str, str]:
-    """What a process hands on to the one that takes its place, and its slot."""
-    return dict(os.environ) | ({"FLAGPOST_SLOT": slot} if slot else {})
 
 
 class SettingsError(Exception):
@@ -244,11 +223,9 @@ class Settings(BaseSettings):
             for key in keys:
                 register_secret(key.get_secret_value())
         for dsn in (self.database_url, self.listen_url):
-            for password in _passwords(dsn or ""):
-                register_secret(password)
+            register_dsn(dsn or "")
         for secret in (self.alert_webhook, self.alert_slack, self.alert_webhook_secret, self.smtp_url):
-            for shown in _secret_parts("" if secret is None else secret.get_secret_value()):
-                register_secret(shown)
+            register_secret_address("" if secret is None else secret.get_secret_value())
 
     @property
     def blockchains(self) -> list[str] | None:
@@ -327,52 +304,12 @@ class _Environment(PydanticBaseSettingsSource):
         return found
 
 
-def _passwords(dsn: str) -> set[str]:
-    """The passwords of a DSN, as they are written and as they are meant; none that is a name of the same DSN."""
-    if "://" in dsn:
-        try:
-            parts = urlsplit(dsn)
-            written, names = parts.password or "", {parts.username, parts.path.lstrip("/"), parts.hostname}
-            given = {written, unquote(written)}
-        except ValueError:
-            return set()
-        given |= {value for name, value in parse_qsl(parts.query) if name in ("password", "sslpassword")}
-    else:
-        fields = [(name, re.sub(r"\\(.)", r"\1", quoted or plain)) for name, quoted, plain in _KEYWORD.findall(dsn)]
-        given = {value for name, value in fields if name in ("password", "sslpassword")}
-        names = {value for name, value in fields if name in ("user", "dbname", "host")}
-    return {password for password in given if password and password not in names} - _ORDINARY
-
-
 def _is_url(value: str, *schemes: str) -> bool:
     try:
         parts = urlsplit(value)
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _secret_parts(value: str) -> set[str]:
-    """A secret, and of a URL that may hold one what stands in errors by itself: the password, path and query."""
-    if "://" not in value:
-        return {value} - _ORDINARY
-    parts = urlsplit(value)
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
-    # Shorter ones hold no key, and stand in other lines, too.
-    return {value, *([path] if len(path) >= _SHORTEST_SECRET_PATH else [])} | _passwords(value)
-
-
-def environment_of_child(**more: str) -> dict[str, str]:
-    """The variables of this process and ``more``, for a program that takes secrets from there: what stands on a command
-    line everybody on the machine can read."""
-    return dict(os.environ) | more
-
-
-def program_beside(name: str) -> str:
-    """The program of that name that was installed with this interpreter; ``name`` where there is none, for the search
-    path to find."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else name
 
 
 def _refuse_if_others_can_read(path: Path) -> None:

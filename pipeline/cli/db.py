@@ -12,7 +12,8 @@ from pipeline.cli.output import CommandError
 from pipeline.db.dsn import as_url, behind_pooler, database_dsn, without_password
 from pipeline.embedded.binaries import bundled_binaries
 from pipeline.embedded.cluster import with_database
-from pipeline.settings import Settings, environment_of_child
+from pipeline.environment import environment_of_child
+from pipeline.settings import Settings
 
 _ASKS_NO_SERVER = {"--help", "-?", "--version", "-V"}
 

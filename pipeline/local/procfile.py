@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from pipeline.settings import environment_without_settings
+from pipeline.environment import environment_without_settings
 from pipeline.workers.procfile import own_procfile_path, procfile
 
 AGENT = "workers"

@@ -20,6 +20,7 @@ from typing import Any
 from loguru import logger
 
 from pipeline.db.errors import DATABASE_GONE
+from pipeline.environment import environment_of_child, program_beside
 from pipeline.log import LogThrottle
 from pipeline.printable import printable, reason
 from pipeline.scaling.child import Child, described
@@ -27,7 +28,6 @@ from pipeline.scaling.lines import PROGRAM, OtherLine, WorkerLine
 from pipeline.scaling.output import Output
 from pipeline.scaling.restarts import FAST_SECONDS, MOST_FAST, Restarts
 from pipeline.scaling.slots import Slot, Slots
-from pipeline.settings import environment_of_child, program_beside
 from pipeline.workers.commands import WORKERS
 from pipeline.workers.runtime import Runtime
 

@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 from loguru import logger
 
+from pipeline.environment import environment_of_slot
 from pipeline.metrics.endpoint import Endpoint
 from pipeline.printable import reason
-from pipeline.settings import Settings, environment_of_slot
+from pipeline.settings import Settings
 from pipeline.workers.runtime import HAND_BACK_SECONDS, Runtime, Worker
 
 ECHO_SECONDS = 1.0
