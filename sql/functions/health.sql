@@ -4,7 +4,7 @@
 -- said at its last heartbeat and by what the database knows of it; one that was told to stop is not judged.
 
 -- Four checks of each worker that shall run: NULL is right, else what is wrong. `health` is healthy with none that fails, warning with
--- one, unhealthy with more; `paused` and `stopped` where an operator said so.
+-- one, unhealthy with more; `paused` and `stopped` where an operator said so. Compiled plans are off as in scaling_decisions().
 CREATE OR REPLACE FUNCTION worker_health()
 RETURNS TABLE (
     slot text, type text, blockchain text, host text, status text, desired text, health text,
@@ -12,6 +12,7 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
+SET jit = off
 AS $$
     WITH limits AS MATERIALIZED (
         SELECT config_number('workers', 'memory_limit_mb', 500) AS memory_mb,
@@ -93,6 +94,7 @@ CREATE OR REPLACE FUNCTION due_work()
 RETURNS TABLE (type text, due bigint, since timestamptz, live integer)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
+SET jit = off
 AS $$
     WITH jobs AS (
         SELECT k.type, count(d.run_at) AS due, min(d.run_at) AS since
@@ -149,6 +151,7 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
+SET jit = off
 AS $$
     WITH work AS MATERIALIZED (SELECT * FROM due_work()),
     judged AS MATERIALIZED (SELECT * FROM worker_health()),

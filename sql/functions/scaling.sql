@@ -79,11 +79,13 @@ $$;
 
 -- What auto-scaling would do now, for each type that scales and each group of chains that its workers are limited to ('': all others).
 -- Writes nothing: SELECT * FROM scaling_decisions(). `depth` is how many jobs are due, counted up to 10,000; `workers` is how many there
--- shall be at present: the target, else those that live (on hosts without a number of their own).
+-- shall be at present: the target, else those that live (on hosts without a number of their own). jit = off: whoever asks,
+-- KEDA or a person in psql, may have a session that compiles the plan, which takes a second of work for a few milliseconds.
 CREATE OR REPLACE FUNCTION scaling_decisions(p_now timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (type text, blockchain text, depth bigint, workers integer, wanted integer, reason text)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
+SET jit = off
 AS $$
     WITH rules AS MATERIALIZED (
         SELECT least(n.fewest, n.most) AS fewest, n.most, n.up_above, n.up_by, n.down_below, n.down_by, n.cooldown, n.paused
