@@ -11,7 +11,7 @@ from uuid import UUID
 
 from loguru import logger
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from pipeline.config.errors import ConfigError, unknown_key
 from pipeline.config.terms import describe_terms, is_term, set_term
@@ -19,6 +19,16 @@ from pipeline.db.pool import Connection
 from pipeline.db.rows import execute, fetch
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
+
+
+LEAST_MEMORY_LIMIT_MB = 200
+"""Below that, a process would be above its limit as soon as it begins."""
+
+
+def _off_or_enough(megabytes: int) -> int:
+    if 0 < megabytes < LEAST_MEMORY_LIMIT_MB:
+        raise ValueError(f"expected 0, which is no limit, or at least {LEAST_MEMORY_LIMIT_MB}")
+    return megabytes
 
 
 class _Section(BaseModel):
@@ -97,9 +107,10 @@ class QueueConfig(_Section):
 
 
 class WorkersConfig(_Section):
-    memory_limit_mb: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+    memory_limit_mb: Annotated[int, Field(ge=0, le=1_000_000), AfterValidator(_off_or_enough)] = Field(
         default=500,
-        description="Megabytes of memory above which a worker hands back what it holds and begins anew; 0: never",
+        description="Megabytes of memory above which a worker hands back what it holds and begins anew, 200 at least; "
+        "0: never",
     )
     error_percent: Annotated[int, Field(ge=1, le=100)] = Field(
         default=10,
@@ -305,7 +316,9 @@ class RuntimeConfig(_Section):
         try:
             return cls.model_validate(_nested({key: value})).values()[key]
         except ValidationError as error:
-            reasons = "; ".join(problem["msg"] for problem in error.errors(include_url=False))
+            reasons = "; ".join(
+                problem["msg"].removeprefix("Value error, ") for problem in error.errors(include_url=False)
+            )
             raise ConfigError(f"{key} cannot be {value!r}: {reasons}") from None
 
     @classmethod

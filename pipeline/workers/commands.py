@@ -11,7 +11,6 @@ paused: a pause arrives where no NOTIFY does.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -19,22 +18,24 @@ from loguru import logger
 
 from pipeline.config import RuntimeConfig
 from pipeline.db.errors import DATABASE_GONE
-from pipeline.workers.memory import resident_bytes
+from pipeline.db.pool import Pool
+from pipeline.db.rows import fetch_value
+from pipeline.workers.memory import MemoryLimit
 from pipeline.workers.registry import Desired, Registration
+from pipeline.workers.troubles import Troubles
 
 WORKERS = "workers"
 """The channel that is notified of a command, with the slot."""
 POLL_SECONDS = 2.0
-SETTLING_SECONDS = 60.0
-"""A process that is over the limit of its memory right after it began would begin again and again."""
-MEGABYTE = 1_000_000
 
 
 class Commanded(Protocol):
     """What a process has that can be told something (``runtime.Runtime``)."""
 
+    pool: Pool
     config: RuntimeConfig
     registration: Registration
+    troubles: Troubles
     stopping: asyncio.Event
 
     @property
@@ -62,15 +63,13 @@ class Commands:
         process: Commanded,
         *,
         poll_seconds: float = POLL_SECONDS,
-        resident: Callable[[], int | None] = resident_bytes,
     ) -> None:
         self.parked = False
         """Whether the process is stopped and has not begun to work."""
+        self.memory = MemoryLimit()
         self._process = process
         self._poll_seconds = poll_seconds
-        self._resident = resident
         self._woken = asyncio.Event()
-        self._began = time.monotonic()
 
     def wake(self) -> None:
         """A command may have been given: to be called at NOTIFY ``workers``."""
@@ -132,18 +131,21 @@ class Commands:
             process.beat()
             process.announce()
 
-    def mind_memory(self) -> None:
-        """Begin anew where the process has more memory than ``workers.memory_limit_mb`` allows. Not an agent of a
-        host: all of its workers would begin anew with it."""
-        if self._process.registration.type == "host":
+    async def mind_memory(self) -> None:
+        """Begin anew where the process has more memory than ``workers.memory_limit_mb`` allows, and say so where that
+        did not help. Not an agent of a host: all of its workers would begin anew with it. Raises psycopg errors."""
+        process, memory = self._process, self.memory
+        if process.registration.type == "host":
             return
-        limit = self._process.config.workers.memory_limit_mb * MEGABYTE
-        resident = self._resident()
-        if not limit or resident is None or resident <= limit or time.monotonic() - self._began < SETTLING_SECONDS:
-            return
-        self._begin_anew(
-            f"{resident / MEGABYTE:.0f} MB of memory are more than workers.memory_limit_mb ({limit // MEGABYTE:g})"
-        )
+        if memory.restarts is None:
+            async with process.pool.connection() as connection:
+                memory.restarts = await fetch_value(
+                    connection, "workers/memory_restarts", incarnation=process.registration.incarnation
+                )
+        process.troubles.say("memory", memory.judge(process.config.workers.memory_limit_mb))
+        if memory.restart_due and not process.stopping.is_set():
+            memory.restarts += 1
+            self._begin_anew(memory.restart_due)
 
     def _begin_anew(self, why: str) -> None:
         if not self._process.stopping.is_set():

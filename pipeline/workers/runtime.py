@@ -316,7 +316,7 @@ class Runtime(Process):
         if self.paused != before:
             self.announce()
         self.commands.obey()
-        self.commands.mind_memory()
+        await self.commands.mind_memory()
 
     async def _say_alive_without_session(self) -> None:
         while True:
@@ -367,6 +367,8 @@ class Runtime(Process):
         }
         if (resident := resident_bytes()) is not None:
             listening["memory_bytes"] = resident
+        if self.commands.memory.restarts is not None:
+            listening["memory_restarts"] = self.commands.memory.restarts
         return {**self.worker.stats(), **self.rescue.counts, **self.attempts.stats(), **listening}
 
     def announce(self) -> None:

@@ -15,7 +15,9 @@ SET search_path = pg_catalog, public, pg_temp
 SET jit = off
 AS $$
     WITH limits AS MATERIALIZED (
-        SELECT config_number('workers', 'memory_limit_mb', 500) AS memory_mb,
+        -- As the processes have it: a value that they do not take leaves the default in force.
+        SELECT (SELECT CASE WHEN given.mb = 0 OR given.mb BETWEEN 200 AND 1000000 THEN given.mb ELSE 500 END
+                FROM (SELECT config_number('workers', 'memory_limit_mb', 500) AS mb) given) AS memory_mb,
                config_number('queue', 'deadline_seconds', 120) AS deadline_seconds,
                config_number('workers', 'error_percent', 10) AS error_percent
     ), standing AS MATERIALIZED (
@@ -36,7 +38,10 @@ AS $$
                         ELSE format('silent since %s', date_trunc('second', w.last_heartbeat)) END END AS heartbeat,
                CASE WHEN l.memory_mb > 0 AND (w.stats ->> 'memory_bytes')::numeric > l.memory_mb * 1000000
                     THEN format('%s MB, workers.memory_limit_mb is %s',
-                                round((w.stats ->> 'memory_bytes')::numeric / 1000000), trim_scale(l.memory_mb)) END AS memory,
+                                round((w.stats ->> 'memory_bytes')::numeric / 1000000), trim_scale(l.memory_mb))
+                         || CASE WHEN (w.stats ->> 'memory_restarts')::numeric > 0
+                                 THEN format(', restarts in a row that did not help: %s', w.stats ->> 'memory_restarts') ELSE '' END
+                    END AS memory,
                coalesce(
                    CASE WHEN (w.stats ->> 'held_seconds')::numeric > 1.5 * l.deadline_seconds
                         THEN format('has held a job for %s s, queue.deadline_seconds is %s',
@@ -193,6 +198,8 @@ AS $$
         SELECT format('%s: %s: %s', j.slot, concat_ws('; ', j.heartbeat, j.memory, j.progress, j.error_rate),
                       CASE WHEN j.heartbeat IS NOT NULL THEN 'flagpost workers list says where it ran; start it there'
                            WHEN j.error_rate IS NOT NULL THEN 'flagpost jobs list --status failed says why'
+                           WHEN j.memory LIKE '%did not help%' AND j.progress IS NULL THEN
+                               'raise it: flagpost config set workers.memory_limit_mb MEGABYTES'
                            ELSE format('flagpost workers restart %s', j.slot) END) AS reason
         FROM judged j WHERE num_nonnulls(j.heartbeat, j.memory, j.progress, j.error_rate) > 0
         UNION ALL

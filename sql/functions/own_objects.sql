@@ -90,7 +90,7 @@ AS $$
         'refuse_unfound_transfer()', 'refuse_unproved_expiry()', 'refuse_unusual_fee()',
         'register_worker(uuid, text, text, text, integer, text, integer, jsonb, text)',
         'register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, text, text)',
-        'report_worker(uuid, text, bigint, boolean, text, jsonb, text)', 'worker_orders(uuid)',
+        'report_worker(uuid, text, bigint, boolean, text, jsonb, text)', 'worker_orders(uuid)', 'memory_restarts(uuid)',
         'config_number(text, text, numeric)', 'desired_workers(text, text)', 'scale_by_load(timestamp with time zone)',
         'scaling_decisions(timestamp with time zone)', 'scaling_engine()',
         'chain_group(text)', 'scaling_number(text, numeric, numeric, numeric)',

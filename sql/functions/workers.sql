@@ -56,12 +56,14 @@ AS $$
         OR coalesce(may_be_worker(w.type) AND w.token_hash = sha256(convert_to(p_token, 'UTF8')), false)
 $$;
 
--- What outlives the process that said it: how far the sweep has compared wallets (sql/queries/sweep/compared_up_to.sql).
+-- What outlives the process that said it: how far the sweep has compared wallets (sql/queries/sweep/compared_up_to.sql), and how often
+-- the processes of the slot began anew for their memory.
 CREATE OR REPLACE FUNCTION lasting_stats(p_stats jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT CASE WHEN p_stats ? 'compared_up_to' THEN jsonb_build_object('compared_up_to', p_stats -> 'compared_up_to') ELSE '{}' END
+        || CASE WHEN p_stats ? 'memory_restarts' THEN jsonb_build_object('memory_restarts', p_stats -> 'memory_restarts') ELSE '{}' END
 $$;
 
 -- Registers a process in the slot p_slot, or in the lowest one that is free (NULL), or again in the one it has. Returns the slot, what

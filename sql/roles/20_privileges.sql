@@ -135,7 +135,7 @@ GRANT SELECT (
 GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text),
     register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, text, text),
     worker_heartbeat(uuid, text, text, text, jsonb, text), report_worker(uuid, text, bigint, boolean, text, jsonb, text),
-    worker_orders(uuid), notification_queue_suspects()
+    worker_orders(uuid), memory_restarts(uuid), notification_queue_suspects()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent;
 -- The agent of a host: what it is told and configured to do.
 GRANT SELECT ON worker_registry, worker_types, worker_targets, system_config TO pipeline_agent;

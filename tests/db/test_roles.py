@@ -124,6 +124,7 @@ PROCESS = {
     "worker_heartbeat",
     "report_worker",
     "worker_orders",
+    "memory_restarts",
     "schema_version",
     "notification_queue_suspects",
 }

@@ -166,15 +166,6 @@ class TestAWorker:
             assert second.paused
             assert not second.stopping.is_set()
 
-    async def test_of_too_much_memory_hands_back_and_begins_anew(
-        self, connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("pipeline.workers.commands.SETTLING_SECONDS", 0.0)
-        async with running(executor(Script()), database) as runtime, ended_by_itself(runtime):
-            assert await value(connection, "SELECT (stats ->> 'memory_bytes')::bigint > 10e6 FROM worker_registry")
-            await configure(connection, workers__memory_limit_mb=10)
-        assert runtime.begins_anew
-
     async def test_keeps_its_orders_when_it_loses_its_slot(
         self, connection: Connection, database: str, tron: Chain
     ) -> None:
