@@ -212,6 +212,13 @@ class HistoryConfig(_Section):
     )
 
 
+ORDERED = (
+    ("scaling.min_workers", "scaling.max_workers"),
+    ("scaling.down_below", "scaling.up_above"),
+)
+"""Of each pair the first setting is never above the second."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigEntry:
     """One setting, for people."""
@@ -281,12 +288,13 @@ class RuntimeConfig(_Section):
         """Write one setting: a key of system_config, or a term such as ``tron.USDT.consolidate_flag_above``.
 
         ``admin``: who does it, for admin_actions (auth.users.id). Raises ConfigError for an unknown key, a value it
-        cannot take, or terms that would contradict each other.
+        cannot take, or settings and terms that would contradict each other.
         """
         if key not in cls.defaults() and await is_term(connection, key):
             await set_term(connection, key, value, admin=admin)
             return
         checked = cls.check(key, value)
+        (await cls.load(connection))._refuse_contradiction(key, checked)
         await execute(
             connection,
             "config/set",
@@ -338,6 +346,14 @@ class RuntimeConfig(_Section):
     def values(self) -> dict[str, Any]:
         """Key → value."""
         return dict(_flat(self.model_dump()))
+
+    def _refuse_contradiction(self, key: str, value: Any) -> None:
+        """Raises ConfigError where ``value`` of ``key`` contradicts another setting that is in force."""
+        values = self.values() | {key: value}
+        for lower, upper in ORDERED:
+            if key in (lower, upper) and values[lower] > values[upper]:
+                other, where = (upper, "above") if key == lower else (lower, "below")
+                raise ConfigError(f"{key} cannot be {value}: that is {where} {other} ({values[other]}); set that first")
 
 
 def _fields(name: str, annotation: Any, field: Any) -> Iterator[tuple[str, Any]]:

@@ -50,3 +50,19 @@ def test_shows_what_it_would_do_also_while_it_is_off(shell: Shell, registered: N
 @pytest.mark.parametrize(("key", "value"), [("engine", "nomad"), ("max_workers", "201"), ("cooldown_seconds", "0")])
 def test_takes_no_setting_that_cannot_be(shell: Shell, key: str, value: str) -> None:
     assert f"scaling.{key}" in shell.fails("config", "set", f"scaling.{key}", value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("min_workers", "20", "scaling.min_workers cannot be 20: that is above scaling.max_workers (10)"),
+        ("max_workers", "2", "scaling.max_workers cannot be 2: that is below scaling.min_workers (3)"),
+        ("down_below", "51", "scaling.down_below cannot be 51: that is above scaling.up_above (50)"),
+        ("up_above", "4", "scaling.up_above cannot be 4: that is below scaling.down_below (5)"),
+    ],
+)
+def test_takes_no_setting_that_contradicts_another(shell: Shell, key: str, value: str, said: str) -> None:
+    assert shell("config", "set", "scaling.min_workers", "3").code == 0
+    assert said in shell.fails("config", "set", f"scaling.{key}", value)
+    assert shell("config", "set", "scaling.max_workers", "20").code == 0
+    assert shell("config", "set", "scaling.min_workers", "20").code == 0
