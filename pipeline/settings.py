@@ -197,7 +197,13 @@ class Settings(BaseSettings):
     @field_validator("metrics_port", mode="before")
     @classmethod
     def _is_a_port_or_off(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.strip().lower() == "off" else value
+        if not isinstance(value, str):
+            return value
+        if value.strip().lower() == "off":
+            return None
+        if not value.strip().isdecimal() or int(value) > 65_535:
+            raise ValueError("expected a port from 0 to 65535 (0: any that is free), or off: no metrics")
+        return int(value)
 
     @field_validator("log_level")
     @classmethod

@@ -3,6 +3,9 @@ the process, so that one that hangs does not answer."""
 
 import asyncio
 import contextlib
+import errno
+import json
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -15,6 +18,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from pipeline.metrics.process import MeasuredProcess, ProcessCollector
 
+LAST_PORT = 65_535
 PORTS = 100
 """A process that finds its port taken tries so many in all: there are several on a host."""
 LAG_SECONDS = 1.0
@@ -49,17 +53,21 @@ class Endpoint:
         app.add_routes([web.get("/metrics", self._metrics), web.get("/health", self._health)])
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
-        last = self._first_port + (PORTS if self._first_port else 1)
+        last = min(self._first_port + PORTS, LAST_PORT + 1) if self._first_port else 1
         for port in range(self._first_port, last):
             try:
                 await web.TCPSite(self._runner, self._host, port).start()
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+                logger.warning("{}: no metrics are served", self._refused(error, port))
+                return None
             self._measuring = asyncio.create_task(_measure_lag(), name="event loop lag")
             return _port_of(self._runner)
         logger.warning(
-            "no port from {} to {} of {} is free: no metrics are served", self._first_port, last - 1, self._host
-        )
+            "FLAGPOST_METRICS_PORT: every port from {} to {} of {} is taken: no metrics are served",
+            self._first_port, last - 1, self._host,
+        )  # fmt: skip
         return None
 
     async def close(self) -> None:
@@ -73,6 +81,11 @@ class Endpoint:
             with contextlib.suppress(OSError):
                 await runner.cleanup()
 
+    def _refused(self, error: OSError, port: int) -> str:
+        if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            return f"FLAGPOST_METRICS_HOST: {self._host} is no address of this host"
+        return f"FLAGPOST_METRICS_PORT: port {port} of {self._host} cannot be opened ({error.strerror})"
+
     async def _metrics(self, _: web.Request) -> web.Response:
         families = [] if self._more is None else list(await self._more())
         text = generate_latest(REGISTRY) + generate_latest(self._registry) + generate_latest(_once(families))
@@ -80,7 +93,9 @@ class Endpoint:
 
     async def _health(self, _: web.Request) -> web.Response:
         wrong = self._unhealthy()
-        return web.json_response({"healthy": wrong is None, "reason": wrong}, status=200 if wrong is None else 503)
+        return web.json_response(
+            {"healthy": wrong is None, "reason": wrong}, status=200 if wrong is None else 503, dumps=_line_of_json
+        )
 
 
 class _Once(Collector):
@@ -97,6 +112,10 @@ def _once(families: Iterable[Metric]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Once(families))
     return registry
+
+
+def _line_of_json(value: Any) -> str:
+    return json.dumps(value) + "\n"
 
 
 async def _measure_lag() -> None:

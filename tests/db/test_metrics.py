@@ -19,6 +19,7 @@ from pipeline.workers.runtime import Runtime
 from pipeline.workers.sweep import Sweep
 from tests.db.sessions import value
 from tests.db.worker_kit import PATIENCE, Script, executor, flag, running, until_count
+from tests.logs import logged
 from tests.seed import Chain, add_wallets
 
 Samples = Mapping[str, list[tuple[Mapping[str, str], float]]]
@@ -161,12 +162,33 @@ async def test_a_worker_without_a_port_works(
             await script.until_written(1)
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("192.0.2.1", "FLAGPOST_METRICS_HOST: 192.0.2.1 is no address of this host"),
+        ("nowhere.invalid", "FLAGPOST_METRICS_HOST: nowhere.invalid is no address of this host"),
+        (HOST, "FLAGPOST_METRICS_PORT: every port from {port} to {port} of 127.0.0.1 is taken"),
+    ],
+)
+async def test_it_is_said_why_no_metrics_are_served(
+    connection: Connection, database: str, tron: Chain, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setattr("pipeline.metrics.endpoint.PORTS", 1)
+    async with running(executor(Script()), database, endpoint=Endpoint(HOST, 0)) as first:
+        port = first.registration.port or 0
+        with logged() as lines:
+            async with running(executor(Script()), database, endpoint=Endpoint(address, port)) as second:
+                assert second.registration.port is None
+        assert f"WARNING {said.format(port=port)}: no metrics are served" in lines
+
+
 async def test_health_for_a_container_runtime(connection: Connection, database: str, tron: Chain) -> None:
     async with running(executor(Script()), database, endpoint=Endpoint(HOST, 0)) as runtime:
         url = f"http://{HOST}:{runtime.registration.port}/health"
         async with aiohttp.ClientSession() as http:
             async with http.get(url) as answer:
                 assert (answer.status, await answer.json()) == (200, {"healthy": True, "reason": None})
+                assert (await answer.text()).endswith("}\n"), "a terminal shows it as a line of its own"
             runtime.ready.clear()
             async with http.get(url) as answer:
                 assert answer.status == 503

@@ -278,3 +278,14 @@ def test_a_channel_that_cannot_be(monkeypatch: pytest.MonkeyPatch, variable: str
         load(monkeypatch, **{variable: value})
     assert said in str(refused.value)
     assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize("port", ["abc", "65536", "-1", "9464.0"])
+def test_a_port_of_metrics_that_is_none_is_refused_with_what_is_one(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    with pytest.raises(SettingsError, match=r"FLAGPOST_METRICS_PORT: expected a port from 0 to 65535 .*, or off"):
+        load(monkeypatch, FLAGPOST_METRICS_PORT=port)
+
+
+@pytest.mark.parametrize(("given", "port"), [("off", None), ("0", 0), (" 9500 ", 9500)])
+def test_a_port_of_metrics(monkeypatch: pytest.MonkeyPatch, given: str, port: int | None) -> None:
+    assert load(monkeypatch, FLAGPOST_METRICS_PORT=given).metrics_port == port
