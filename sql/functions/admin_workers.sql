@@ -1,4 +1,4 @@
--- What operators tell workers: SELECT control_worker('tron-gas-topup-001', 'pause'). The process obeys within milliseconds of the
+-- What operators tell workers: SELECT control_worker('all-gas-topup-001', 'pause'). The process obeys within milliseconds of the
 -- commit (NOTIFY workers), within two seconds where no NOTIFY arrives.
 --
 -- Guarantees: a command is told to the slot and holds for the processes that follow in it, too; `generation` is raised by each, and
@@ -115,7 +115,9 @@ BEGIN
         out_alone := payments_without(w);
         IF out_alone > 0 THEN
             RAISE EXCEPTION '% is the last worker that follows payments, and % are out', w.id, out_alone USING
-                ERRCODE = 'FP019', HINT = 'They stay unsettled until one is started: flagpost workers start ' || w.id;
+                ERRCODE = 'FP019',
+                HINT = CASE wanted WHEN 'paused' THEN 'They stay unsettled until one works again: flagpost workers resume ' || w.id
+                                   ELSE 'They stay unsettled until one is started: flagpost workers start ' || w.id END;
         END IF;
     END IF;
 
@@ -137,4 +139,4 @@ END
 $$;
 REVOKE ALL ON FUNCTION control_worker(text, text, boolean, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION control_worker(text, text, boolean, uuid) IS
-    'Tells a worker: SELECT control_worker(''tron-gas-topup-001'', ''pause''); or resume, stop, start, restart';
+    'Tells a worker: SELECT control_worker(''all-gas-topup-001'', ''pause''); or resume, stop, start, restart';

@@ -310,6 +310,8 @@ class TestIsRefused:
                 "FP019",
                 f"{slot} is the last worker that follows payments, and 1 are out",
             )
+        assert (await refusal(connection, "pause", slot))[2].endswith(f"flagpost workers resume {slot}")
+        assert (await refusal(connection, "stop", slot))[2].endswith(f"flagpost workers start {slot}")
         await register(connection, worker("confirmations", blockchain="bsc"))
         assert (await refusal(connection, "pause", slot))[0] == "FP019", "another chain's does not follow them"
         await register(connection, worker("confirmations", blockchain="tron"))
