@@ -2,6 +2,7 @@
 (sql/functions/admin_workers.sql), which writes admin_actions."""
 
 import asyncio
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from psycopg import AsyncConnection
 
 from pipeline.admin.errors import NotFound
 from pipeline.admin.refusals import act
-from pipeline.db.rows import fetch
+from pipeline.db.rows import fetch, fetch_one
 
 OBEYED_SECONDS = 10.0
 """A command that is not obeyed so long after it was given is a finding."""
@@ -60,6 +61,11 @@ class ListedWorker:
     created_at: datetime
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its process went by itself: pid, memory and what it held are of one that is no more."""
+        return not self.has_process and self.status == "stopped"
+
+    @property
     def obeys(self) -> bool:
         """Whether it does what it was told last."""
         if self.observed_generation is None:
@@ -86,6 +92,15 @@ async def listed(
     return [ListedWorker(**row) for row in await fetch(connection, "workers/listed", **parameters)]
 
 
+async def refuse_unknown(connection: AsyncConnection[Any], *, host: str | None, worker_type: str | None) -> None:
+    """Raises NotFound for a host that no worker is known of, and for a type that there is none of; psycopg.Error."""
+    known = await fetch_one(connection, "workers/known")
+    if worker_type and worker_type not in known["types"]:
+        raise NotFound(f'there is no type of worker "{worker_type}"', f"the types: {', '.join(known['types'])}")
+    if host and host not in known["hosts"]:
+        raise NotFound(f'no worker of host "{host}" is known', f"the hosts: {', '.join(known['hosts']) or 'none'}")
+
+
 async def control(
     connection: AsyncConnection[Any],
     slots: Sequence[str],
@@ -99,7 +114,10 @@ async def control(
     ``anyway``."""
     async with connection.transaction():
         for slot in slots:
-            await act(connection, "workers/control", worker=slot, action=action, anyway=anyway, admin=admin)
+            try:
+                await act(connection, "workers/control", worker=slot, action=action, anyway=anyway, admin=admin)
+            except NotFound as error:
+                raise NotFound(error.message, await _nearest(connection, slot) or error.hint) from None
 
 
 async def until_obeyed(
@@ -116,6 +134,12 @@ async def until_obeyed(
         if all(worker.obeys for worker in found) or asyncio.get_running_loop().time() >= ends:
             return found
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _nearest(connection: AsyncConnection[Any], slot: str) -> str:
+    """The slots whose names are nearest, as a question; empty where none is near."""
+    near = difflib.get_close_matches(slot, [worker.slot for worker in await listed(connection, ended=True)], n=3)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 @dataclass(frozen=True, slots=True)

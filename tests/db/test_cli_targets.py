@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from tests.db.cli_kit import Shell
 from tests.db.money import new_attempt, new_transfer
 from tests.db.sessions import rows
+from tests.db.test_registry import register, worker
 from tests.seed import add_wallets, seed_tron
 
 
@@ -48,7 +49,8 @@ def test_a_number_is_said_listed_and_taken_back(shell: Shell, database: str) -> 
     assert shell("workers", "list", "--json").json["targets"] == listed
     assert "worker-2" in shell("workers", "scale").out
     done = shell("workers", "scale", "sync", "--reset", "--host", "worker-2", "--json").json
-    assert done == {"type": "sync", "blockchain": "", "host": "worker-2", "workers": None, "agents": []}
+    assert done == {"type": "sync", "blockchain": "", "host": "worker-2", "workers": None, "agents": [],
+                    "before": 2, "host_is_known": False}  # fmt: skip
     assert len(shell("workers", "scale", "--json").json["targets"]) == 1
     assert audited(database) == [("all-sync", ""), ("all-sync", "worker-2"), ("all-sync", "worker-2")]
 
@@ -72,3 +74,35 @@ def test_no_worker_that_follows_payments_has_to_be_said_twice(shell: Shell, paym
     assert "payments are out" in said
     assert "--anyway" in said
     assert shell("workers", "scale", "confirmations", "0", "--anyway").code == 0
+
+
+def test_also_while_no_payment_is_out(shell: Shell, database: str) -> None:
+    said = shell.fails("workers", "scale", "confirmations", "0", "--host", "worker-2")
+    assert "no worker would follow payments on worker-2" in said
+    assert "--anyway" in said
+    assert shell("workers", "scale", "--json").json["targets"] == []
+    assert audited(database) == []
+    assert shell("workers", "scale", "confirmations", "0", "--host", "worker-2", "--anyway").code == 0
+    assert audited(database) == [("all-confirmations", "worker-2")]
+    assert shell("workers", "scale", "gas-topup", "0").code == 0
+
+
+def test_a_reset_of_what_was_not_set_is_said_to_change_nothing(shell: Shell, database: str) -> None:
+    answer = shell("workers", "scale", "gas-topup", "--reset")
+    assert answer.code == 0
+    assert "gas-topup: there was no number over all hosts, and nothing was changed" in answer.out
+    assert audited(database) == []
+    assert shell("workers", "scale", "gas-topup", "2").code == 0
+    assert "gas-topup: no number any more" in shell("workers", "scale", "gas-topup", "--reset").out
+
+
+def test_a_host_that_nobody_knows_is_named(shell: Shell, database: str) -> None:
+    assert "no worker of host wroker-2 is known" in shell("workers", "scale", "sync", "2", "--host", "wroker-2").err
+    assert "is known" in shell("workers", "scale", "sync", "3", "--host", "wroker-2").err, "a number is no worker"
+
+    async def seed() -> None:
+        async with await AsyncConnection.connect(database, autocommit=True) as connection:
+            await register(connection, worker("sync", host="worker-2"))
+
+    asyncio.run(seed())
+    assert "is known" not in shell("workers", "scale", "sync", "2", "--host", "worker-2").err
