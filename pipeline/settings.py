@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.redaction import register_dsn, register_mnemonic, register_secret, register_secret_address
@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     signing_ledger: Path | None = Field(default=None, validation_alias="FLAGPOST_SIGNING_LEDGER")
     """What was signed in 24 hours, one file for all signing processes of a host; None: ``signed.jsonl`` under
     ``home``."""
+
+    _read_once: Path | None = PrivateAttr(None)
 
     @classmethod
     def load(cls) -> Self:
@@ -252,6 +254,11 @@ class Settings(BaseSettings):
             raise SettingsError(f"The policy file {kept} cannot be looked for: {error.strerror}") from None
 
     @property
+    def read_once(self) -> Path | None:
+        """The file that the mnemonic was read from, if nobody can rely on reading it again: a pipe or the like."""
+        return self._read_once
+
+    @property
     def spending_ledger(self) -> Path:
         """Where signed amounts are counted."""
         return self.signing_ledger or self.home / "signed.jsonl"
@@ -271,6 +278,7 @@ class Settings(BaseSettings):
             path = self.mnemonic_file or self.home / "mnemonic"
             try:
                 _refuse_if_others_can_read(path)
+                self._read_once = None if path.is_file() else path
                 text = path.read_text(encoding="utf-8")
             except FileNotFoundError:
                 raise SettingsError(

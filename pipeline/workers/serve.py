@@ -3,7 +3,8 @@
 running ──(SIGTERM, SIGINT)──▶ stopping ──▶ exit code 0
    │                               └──(a second signal, or the end of its patience)──▶ 128 + the signal's number
    └──(told to stop or restart)──▶ stopping ──▶ the same program anew, in the same process and slot;
-                                                under the agent of a host: exit code 0
+                                                under the agent of a host: exit code 0;
+                                                with a mnemonic out of a pipe: exit code 75
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from loguru import logger
 
@@ -25,6 +26,9 @@ ECHO_SECONDS = 1.0
 """A signal that follows the first one so closely counts as the same under an agent: where that is killed, the
 kernel sends its SIGTERM once for each thread of the agent that ends."""
 
+CANNOT_BEGIN_ANEW = 75
+"""Exit code of a process that was told to begin anew, and that only its launcher can start again (EX_TEMPFAIL)."""
+
 
 def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     """Run a worker as this process until a signal ends it; the exit code.
@@ -35,6 +39,14 @@ def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     ever comes.
     """
     runtime: Runtime | None = None
+    if settings.read_once is not None and settings.managed_by is None:
+        logger.warning(
+            "{}: the mnemonic came out of {}, which cannot be read again: told to stop or restart, this process ends "
+            "with exit code {}, and its launcher has to start it",
+            worker.type,
+            settings.read_once,
+            CANNOT_BEGIN_ANEW,
+        )
 
     async def live() -> int:
         nonlocal runtime
@@ -46,7 +58,7 @@ def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(live())
     if code == 0 and runtime is not None and _replaces_itself(runtime):
-        _begin_anew(runtime)
+        return _begin_anew(runtime)
     return code
 
 
@@ -91,9 +103,7 @@ async def _lose_patience(runtime: Runtime) -> None:
     await asyncio.sleep(runtime.grace_seconds + 2 * HAND_BACK_SECONDS)
     running = sorted(task.get_name() for task in asyncio.all_tasks())
     logger.error("{}: does not end; it is killed. Still running: {}", runtime.worker.type, ", ".join(running))
-    if _replaces_itself(runtime):
-        _begin_anew(runtime)
-    os._exit(128 + signal.SIGTERM)
+    os._exit(_begin_anew(runtime) if _replaces_itself(runtime) else 128 + signal.SIGTERM)
 
 
 def _replaces_itself(runtime: Runtime) -> bool:
@@ -101,12 +111,18 @@ def _replaces_itself(runtime: Runtime) -> bool:
     return runtime.begins_anew and runtime.settings.managed_by is None
 
 
-def _begin_anew(runtime: Runtime) -> NoReturn:
-    slot = runtime.registration.slot
-    logger.info("{}: begins anew in slot {}", runtime.worker.type, slot)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment_of_slot(slot))  # noqa: S606 - this very program
+def _begin_anew(runtime: Runtime) -> int:
+    """Returns only where this program cannot take its own place: the exit code with which it leaves that to others."""
+    slot, worker = runtime.registration.slot, runtime.worker.type
+    if runtime.settings.read_once is None:
+        logger.info("{}: begins anew in slot {}", worker, slot)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment_of_slot(slot))  # noqa: S606 - this very program
+    logger.warning(
+        "{}: ends with exit code {}, for its launcher to start it again in slot {}", worker, CANNOT_BEGIN_ANEW, slot
+    )
+    return CANNOT_BEGIN_ANEW
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -2,8 +2,10 @@
 there, in the same process."""
 
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,6 +78,24 @@ async def test_what_is_stopped_is_stopped_for_the_next_process_too(env, sweep):
         told(env, "start", SLOT)
         following.line("ready as all-sweep-001")
         assert following.stop() == 0
+
+
+async def test_a_mnemonic_out_of_a_pipe_is_left_to_the_launcher(env, stand, tmp_path: Path):
+    """Who reads it a second time waits for ever."""
+    pipe = tmp_path / "mnemonic"
+    os.mkfifo(pipe)
+    slot = "all-gas-topup-001"
+    words = stand.home.mnemonic_file.read_text(encoding="utf-8")
+    with Running(["gas-topup"], {**env, "FLAGPOST_MNEMONIC_FILE": str(pipe)}) as process:
+        threading.Thread(target=pipe.write_text, args=[words], daemon=True).start()
+        process.line("which cannot be read again: told to stop or restart, this process ends with exit code 75")
+        process.line(f"ready as {slot}")
+        assert flagpost(["workers", "restart", slot, "--no-wait"], env).returncode == 0
+        process.line(f"ends with exit code 75, for its launcher to start it again in slot {slot}")
+        assert process.wait() == 75, process.said
+    with Running(["gas-topup"], {**env, "FLAGPOST_MNEMONIC_FILE": str(pipe), "FLAGPOST_SLOT": slot}) as following:
+        threading.Thread(target=pipe.write_text, args=[words], daemon=True).start()
+        following.line(f"ready as {slot}")
 
 
 async def test_honcho_goes_on(env, tmp_path: Path):

@@ -232,8 +232,15 @@ def test_a_mnemonic_may_come_through_a_pipe(nowhere: Path) -> None:
     os.write(write, MNEMONIC.encode())
     os.close(write)
     path = Path(f"/dev/fd/{read}")
-    assert Settings(home=nowhere, mnemonic_file=path).mnemonic().get_secret_value() == MNEMONIC
+    settings = Settings(home=nowhere, mnemonic_file=path)
+    assert settings.read_once is None, "it was not read"
+    assert settings.mnemonic().get_secret_value() == MNEMONIC
+    assert settings.read_once == path
     os.close(read)
+    private(nowhere / "kept", MNEMONIC)
+    kept = Settings(home=nowhere, mnemonic_file=nowhere / "kept")
+    kept.mnemonic()
+    assert kept.read_once is None
 
 
 def test_channels_of_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
