@@ -21,6 +21,8 @@ BEGIN
     END IF;
     IF NEW.generation > OLD.generation THEN
         NEW.told_at := clock_timestamp();
+        -- Told after its process was replaced: this is for the next one in the slot.
+        NEW.stats := NEW.stats - 'replaced_by';
     END IF;
     RETURN NEW;
 END

@@ -96,13 +96,11 @@ class Registration:
         return self.observed < self.orders.restart_generation
 
     async def register(self, *, any_slot: bool = True) -> bool:
-        """Enter the row as running: in the slot that it was started for, or in the lowest one that is free. False: that
-        slot is not free (yet), and ``any_slot`` takes no other. Raises psycopg errors; FP015 and FP016 where the
+        """Enter the row as running: in the slot that it was started for, else in that of the process on this host that
+        it replaces, else in the lowest one that is free. What was told there holds. False: the slot that it was started
+        for is not free (yet), and ``any_slot`` takes no other. Raises psycopg errors; FP015 and FP016 where the
         database refuses."""
-        told = self.orders.desired if self.paused_by_operator else None
-        entered = await self._enter(self.slot or self._wanted_slot, told)
-        if entered is None and any_slot:
-            entered = await self._enter(None, told)
+        entered = await self._enter(elsewhere=any_slot)
         if entered is None:
             return False
         self.slot, self.orders = entered
@@ -132,7 +130,7 @@ class Registration:
             raise LookupError(f"{self.slot} is not registered any more")
         (row,) = rows
         paused = bool(row.pop("system_paused"))
-        self.orders = _orders(row)
+        self._hear(row)
         return paused
 
     def obeyed(self, generation: int) -> None:
@@ -146,7 +144,7 @@ class Registration:
         and can be told something meanwhile."""
         await self._report("stopped", stats, last_error, ended=ended)
 
-    async def _enter(self, slot: str | None, told: Desired | None) -> tuple[str, WorkerOrders] | None:
+    async def _enter(self, *, elsewhere: bool) -> tuple[str, WorkerOrders] | None:
         async with self._pool.connection() as connection:
             rows = await fetch(
                 connection,
@@ -160,8 +158,10 @@ class Registration:
                 port=self.port,
                 config=Jsonb(dict(self.config)),
                 token=self._token,
-                slot=slot,
-                desired=told,
+                slot=self.slot or self._wanted_slot,
+                elsewhere=elsewhere,
+                # One that had a row, and lost it, was told that itself.
+                desired=None if self.slot is None else self.orders.desired,
                 managed_by=self.managed_by,
             )
         if not rows:
@@ -186,8 +186,13 @@ class Registration:
                 token=self._token,
             )
         if rows:
-            self.orders = _orders(rows[0])
+            self._hear(rows[0])
         return bool(rows)
+
+    def _hear(self, row: Mapping[str, Any]) -> None:
+        self.orders = _orders(row)
+        # A database that was restored to an earlier time counts on from there: the next command was not obeyed yet.
+        self.observed = min(self.observed, self.orders.generation)
 
 
 def _orders(row: Mapping[str, Any]) -> WorkerOrders:

@@ -98,6 +98,9 @@ BEGIN
     IF action = 'stop' AND NOT has_process(w) THEN
         -- Nobody has to obey: its next process finds it stopped, and nobody waits for the one that is gone.
         NULL;
+    ELSIF w.type <> 'host' AND w.stats ? 'replaced_by' THEN
+        RAISE EXCEPTION 'the process of % was replaced by one in another slot', w.id USING
+            ERRCODE = 'FP003', HINT = format('Tell that one: flagpost workers %s %s', action, w.stats ->> 'replaced_by');
     ELSIF w.type <> 'host' AND NOT has_process(w) AND NOT coalesce(has_agent(w.managed_by), false) THEN
         RAISE EXCEPTION 'no process has the slot %, and no agent starts one', w.id USING
             ERRCODE = 'FP003', HINT = format('On host %s: %s', coalesce(w.host, '(unknown)'), command_of(w));

@@ -35,8 +35,9 @@ AS $$
                          AND l.until <= clock_timestamp() + l.length + interval '1 second')
 $$;
 
--- The lowest number that is free, as a slot: no agent keeps it, nor is it that of an agent which was told not to work.
-CREATE OR REPLACE FUNCTION free_slot(p_prefix text, p_sessions bigint[]) RETURNS text
+-- The lowest number that is free, as a slot: no agent keeps it, nor is it that of an agent which was told not to work. p_told: whether
+-- it may be one that was told not to work, which holds for the process that takes it.
+CREATE OR REPLACE FUNCTION free_slot(p_prefix text, p_sessions bigint[], p_told boolean) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -44,7 +45,38 @@ AS $$
     FROM (SELECT i, p_prefix || lpad(i::text, greatest(3, length(i::text)), '0') AS slot FROM generate_series(1, 9999) AS i) n
     LEFT JOIN worker_registry w ON w.id = n.slot
     WHERE w.id IS NULL
-       OR (slot_is_free(w, p_sessions) AND NOT slot_is_kept(w) AND NOT (w.type = 'host' AND w.desired <> 'running'))
+       OR (slot_is_free(w, p_sessions) AND NOT slot_is_kept(w)
+           AND (told_in_slot(w) = 'running' OR (p_told AND w.type <> 'host')))
     ORDER BY n.i
+    LIMIT 1
+$$;
+
+CREATE OR REPLACE FUNCTION free_slot(p_prefix text, p_sessions bigint[]) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$ SELECT free_slot(p_prefix, p_sessions, true) $$;
+
+-- What the next process of a slot is told: what the last one was, unless that was passed on to a process in another slot.
+CREATE OR REPLACE FUNCTION told_in_slot(w worker_registry) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$ SELECT CASE WHEN w.stats ? 'replaced_by' THEN 'running' ELSE w.desired END $$;
+
+-- The row of the process that a new one on this host replaces, where nothing else says which: the one that was heard of last among
+-- those that are gone and that no other one has replaced. Of those that went within the same minute first one that was told
+-- not to work, then the lowest number. A command outlives its process by this also while its slot is not free yet, and is obeyed by one
+-- process; a slot that was stopped long ago takes in none that replaces another.
+CREATE OR REPLACE FUNCTION replaced_process(p_prefix text, p_host text, p_sessions bigint[]) RETURNS SETOF worker_registry
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    WITH gone AS MATERIALIZED (
+        SELECT w.id, w.last_heartbeat FROM worker_registry w
+        WHERE slot_number(w.id, p_prefix) IS NOT NULL AND w.host = p_host AND NOT w.stats ? 'replaced_by' AND NOT slot_is_kept(w)
+          AND (NOT has_process(w) OR (w.session_seen AND worker_session_key(w.incarnation) <> ALL (p_sessions)))
+    )
+    SELECT w.* FROM worker_registry w JOIN gone g ON g.id = w.id
+    WHERE g.last_heartbeat > (SELECT max(o.last_heartbeat) FROM gone o) - interval '60 seconds'
+    ORDER BY w.desired = 'running', slot_number(w.id, p_prefix)
     LIMIT 1
 $$;

@@ -66,16 +66,18 @@ AS $$
         || CASE WHEN p_stats ? 'memory_restarts' THEN jsonb_build_object('memory_restarts', p_stats -> 'memory_restarts') ELSE '{}' END
 $$;
 
--- Registers a process in the slot p_slot, or in the lowest one that is free (NULL), or again in the one it has. Returns the slot, what
--- it has been told, and where that stands in the order of commands; no row while p_slot is another process's, or what its last process
--- held is not rescued yet. p_incarnation is drawn by the process, so that it survives a database that was restored under it, and so
--- is p_token, which it has to know from then on. p_blockchain: names of the chains it serves, with commas; NULL: all. p_desired: what
--- it was told in a slot that it lost; its new one is told the same. NULL: nothing. p_managed_by: the host whose agent started it.
+-- Registers a process: in the slot p_slot (p_elsewhere: where that is not free, in the lowest one that is), in the slot of the process
+-- that it replaces (p_slot NULL), else in the lowest one that is free; or again in the one it has. Returns the slot, what it is told, and
+-- where that stands in the order of commands; no row while p_slot is another process's, or what its last process held is not rescued
+-- yet, unless p_elsewhere. What its slot was told, or that of the process it replaces, holds for it wherever it registers. p_incarnation
+-- is drawn by the process, so that it survives a database that was restored under it, and so is p_token, which it has to know
+-- from then on. p_blockchain: names of the chains it serves, with commas; NULL: all. p_desired: what it was told in a slot that it lost;
+-- its new one is told the same. NULL: it is new. p_managed_by: the host whose agent started it.
 -- Raises FP015 where the caller may not, FP016 above 200 live workers of its role, 22023 for a slot of another kind; ended
 -- ones are forgotten beyond 1,000 of a role.
 CREATE OR REPLACE FUNCTION register_worker(
     p_incarnation uuid, p_name text, p_type text, p_blockchain text, p_pid integer, p_host text, p_port integer, p_config jsonb,
-    p_token text, p_slot text, p_desired text, p_managed_by text
+    p_token text, p_slot text, p_elsewhere boolean, p_desired text, p_managed_by text
 ) RETURNS TABLE (slot text, desired text, generation bigint, restart_generation bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -89,7 +91,10 @@ DECLARE
     living integer;
     sessions bigint[];
     wanted text;
+    told text;
+    replaced worker_registry;
     taken worker_registry;
+    moves boolean := false;
 BEGIN
     IF NOT may_be_worker(p_type) THEN
         RAISE EXCEPTION '% may not register a worker of type "%"', calling_role(), p_type USING
@@ -133,14 +138,31 @@ BEGIN
 
     WHILE taken.id IS NULL LOOP
         sessions := worker_sessions();
-        wanted := coalesce(p_slot, CASE WHEN p_type = 'host' THEN slot_of_agent(p_host, sessions) END, free_slot(prefix, sessions));
+        -- NULL: what the slot was told. One that lost its slot works no more than it did, and no less.
+        told := nullif(p_desired, 'running');
+        IF p_slot IS NOT NULL AND NOT moves THEN
+            wanted := p_slot;
+        ELSIF p_type = 'host' THEN
+            wanted := coalesce(slot_of_agent(p_host, sessions), free_slot(prefix, sessions));
+        ELSIF p_slot IS NOT NULL THEN
+            told := coalesce(p_desired, (SELECT told_in_slot(w) FROM worker_registry w WHERE w.id = p_slot));
+            wanted := free_slot(prefix, sessions, told IS NULL);
+        ELSE
+            SELECT * INTO replaced FROM replaced_process(prefix, p_host, sessions);
+            IF replaced.id IS NULL OR slot_is_free(replaced, sessions) THEN
+                wanted := coalesce(replaced.id, free_slot(prefix, sessions));
+            ELSE
+                told := coalesce(told, replaced.desired);
+                wanted := free_slot(prefix, sessions, false);
+            END IF;
+        END IF;
         INSERT INTO worker_registry AS w (
             id, incarnation, name, type, blockchain, pid, host, port, config, status, last_heartbeat, token_hash, managed_by,
             desired, generation, observed_generation
         ) VALUES (
             wanted, p_incarnation, p_name, p_type, p_blockchain, p_pid, p_host, p_port, coalesce(p_config, '{}'),
-            'running', clock_timestamp(), sha256(convert_to(p_token, 'UTF8')), p_managed_by, coalesce(p_desired, 'running'),
-            CASE WHEN p_desired <> 'running' THEN 1 ELSE 0 END, 0
+            'running', clock_timestamp(), sha256(convert_to(p_token, 'UTF8')), p_managed_by, coalesce(told, 'running'),
+            CASE WHEN told <> 'running' THEN 1 ELSE 0 END, 0
         )
         -- A heartbeat of the process that had it may have come in between: then it is not free, and the next one is tried.
         ON CONFLICT (id) DO UPDATE SET
@@ -149,18 +171,23 @@ BEGIN
             last_heartbeat = excluded.last_heartbeat, token_hash = excluded.token_hash, last_error = NULL,
             stats = lasting_stats(w.stats), session_seen = false, session_lost_at = NULL, ended_at = NULL,
             managed_by = excluded.managed_by, created_at = clock_timestamp(),
-            -- Told elsewhere not to work, it does not work here either.
-            desired = coalesce(p_desired, w.desired),
-            generation = w.generation + (coalesce(p_desired, w.desired) <> w.desired)::integer,
             -- Whatever was told before it began is obeyed by a process that works; one that parks or pauses has yet to do so.
-            observed_generation = CASE coalesce(p_desired, w.desired) WHEN 'running' THEN w.generation
-                ELSE greatest(w.restart_generation, w.generation - 1) END
+            (desired, generation, observed_generation) = (
+                SELECT n.desired, w.generation + n.changed,
+                       CASE n.desired WHEN 'running' THEN w.generation + n.changed
+                           ELSE greatest(w.restart_generation, w.generation + n.changed - 1) END
+                FROM (SELECT d.desired, (d.desired <> w.desired)::integer AS changed
+                      FROM (SELECT coalesce(told, told_in_slot(w)) AS desired) d) n)
         WHERE slot_is_free(w, sessions) OR is_former_agent(w, p_host, sessions)
         RETURNING w.* INTO taken;
-        IF p_slot IS NOT NULL AND taken.id IS NULL THEN
+        IF p_slot IS NOT NULL AND taken.id IS NULL AND NOT coalesce(p_elsewhere, false) THEN
             RETURN;
         END IF;
+        moves := true;
     END LOOP;
+    -- Its command has been passed on. Where it lives nevertheless, it takes this back with its next heartbeat.
+    UPDATE worker_registry w SET stats = w.stats || jsonb_build_object('replaced_by', taken.id)
+    WHERE w.id = replaced.id AND w.incarnation = replaced.incarnation;
     RETURN QUERY SELECT taken.id, taken.desired, taken.generation, taken.restart_generation;
 END
 $$;
@@ -177,7 +204,7 @@ DECLARE
     entered record;
 BEGIN
     SELECT * INTO entered FROM register_worker(
-        p_incarnation, p_name, p_type, p_blockchain, p_pid, p_host, p_port, p_config, p_token, NULL, NULL, NULL);
+        p_incarnation, p_name, p_type, p_blockchain, p_pid, p_host, p_port, p_config, p_token, NULL, false, NULL, NULL);
     UPDATE worker_registry SET
         observed_generation = NULL, status = CASE entered.desired WHEN 'running' THEN 'running' ELSE 'paused' END,
         last_heartbeat = clock_timestamp()
@@ -303,7 +330,7 @@ $$;
 
 REVOKE ALL ON FUNCTION mark_silent_workers(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, boolean, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION report_worker(uuid, text, bigint, boolean, text, jsonb, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION worker_orders(uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION worker_heartbeat(uuid, text, text, text, jsonb, text) FROM PUBLIC;

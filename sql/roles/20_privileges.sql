@@ -133,7 +133,7 @@ GRANT SELECT (
 
 -- A process of any role is seen alive in the registry.
 GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text, integer, jsonb, text),
-    register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, text, text),
+    register_worker(uuid, text, text, text, integer, text, integer, jsonb, text, text, boolean, text, text),
     worker_heartbeat(uuid, text, text, text, jsonb, text), report_worker(uuid, text, bigint, boolean, text, jsonb, text),
     worker_orders(uuid), memory_restarts(uuid), notification_queue_suspects()
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent;

@@ -42,6 +42,7 @@ def worker(worker_type: str, **changes: Any) -> Mapping[str, Any]:
         "port": None,
         "config": None,
         "slot": None,
+        "elsewhere": False,
         "desired": None,
         "managed_by": None,
     }

@@ -96,6 +96,22 @@ async def test_a_mnemonic_out_of_a_pipe_is_left_to_the_launcher(env, stand, tmp_
     with Running(["gas-topup"], {**env, "FLAGPOST_MNEMONIC_FILE": str(pipe), "FLAGPOST_SLOT": slot}) as following:
         threading.Thread(target=pipe.write_text, args=[words], daemon=True).start()
         following.line(f"ready as {slot}")
+        assert following.stop() == 0
+
+
+async def test_what_is_paused_is_paused_after_its_process_was_killed(env, sweep):
+    """It is started again while its slot is not free yet: in another one, and paused there."""
+    told(env, "pause", SLOT)
+    sweep.process.kill()
+    sweep.wait()
+    with Running(["sweep"], env) as following:
+        following.line(r"ready as all-sweep-002 \(paused\)")
+        refused = flagpost(["workers", "resume", SLOT], env)
+        assert refused.returncode == 1
+        assert "flagpost workers resume all-sweep-002" in refused.stderr
+        done = flagpost(["workers", "resume", "all-sweep-002"], env)
+        assert done.returncode == 0, done.stderr
+        assert following.stop() == 0
 
 
 async def test_honcho_goes_on(env, tmp_path: Path):
