@@ -30,6 +30,11 @@ def manifests() -> Iterator[dict[str, Any]]:
         yield from yaml.safe_load_all((KUBERNETES / name).read_text(encoding="utf-8"))
 
 
+def prometheus() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    return loaded
+
+
 def of_kind(*kinds: str) -> dict[str, dict[str, Any]]:
     """Manifests by name."""
     return {one["metadata"]["name"]: one for one in manifests() if one["kind"] in kinds}

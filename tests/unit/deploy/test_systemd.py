@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.scaling.agent import GRACE_SECONDS
 from pipeline.workers.runtime import HAND_BACK_SECONDS
-from tests.unit.deploy.files import SIGNING, SYSTEMD, TYPES, unit
+from tests.unit.deploy.files import SIGNING, SYSTEMD, TYPES, prometheus, unit
 
-SERVICES = ("flagpost@.service", "flagpost-host.service", "flagpost-migrate.service")
+SERVICES = ("flagpost@.service", "flagpost-host.service", "flagpost-migrate.service", "flagpost-targets.service")
 SINCE_254 = {"RestartSteps", "RestartMaxDelaySec"}
 """Keys that an older systemd passes over, and says so."""
 WORST_EXPOSURE = 1.5
@@ -41,9 +41,9 @@ def installed(tmp_path: Path) -> Path:
 
 def verify(root: Path) -> list[str]:
     """What systemd finds wrong."""
-    instances = [f"flagpost@{name}.service" for name in sorted(TYPES)]
+    units = [*SERVICES[1:], *(f"flagpost@{name}.service" for name in sorted(TYPES))]
     done = subprocess.run(
-        ["systemd-analyze", "verify", f"--root={root}", "flagpost.target", *SERVICES[1:], *instances],
+        ["systemd-analyze", "verify", f"--root={root}", "flagpost.target", "flagpost-targets.timer", *units],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     lines = done.stderr.splitlines() + ([f"exit code {done.returncode}"] if done.returncode else [])
@@ -96,6 +96,19 @@ def test_the_mnemonic_is_with_those_that_sign_alone() -> None:
         assert keys["Environment"] == ["FLAGPOST_MNEMONIC_FILE=%d/mnemonic"]
     assert "LoadCredential" not in unit("flagpost@.service")
     assert "LoadCredential" not in unit("flagpost-migrate.service")
+    assert "LoadCredential" not in unit("flagpost-targets.service")
+
+
+def test_scrape_targets_are_written_where_prometheus_looks_as_often_as_it_does() -> None:
+    service, timer = unit("flagpost-targets.service"), unit("flagpost-targets.timer")
+    file = service["ExecStart"][0].split("--file ")[1].replace("%t", "/run")
+    (scrape,) = [one for one in prometheus()["scrape_configs"] if "file_sd_configs" in one]
+    (read,) = scrape["file_sd_configs"]
+    assert read["files"] == [file]
+    assert read["refresh_interval"] == timer["OnUnitInactiveSec"][0] + "s"
+    directory = Path(file).parent
+    assert (service["RuntimeDirectory"], directory.parent) == ([directory.name], Path("/run"))
+    assert (service["RuntimeDirectoryMode"], service["RuntimeDirectoryPreserve"]) == (["0755"], ["yes"])
 
 
 def test_the_target_says_how_every_type_is_enabled() -> None:
