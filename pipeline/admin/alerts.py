@@ -1,6 +1,8 @@
 """What operators see of alerts and do about them. Each action is one SQL function (sql/functions/admin_alerts.sql),
 which writes admin_actions."""
 
+import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,10 +12,11 @@ from uuid import UUID, uuid4
 
 from psycopg import AsyncConnection
 
-from pipeline.admin.errors import NotFound
+from pipeline.admin.errors import InvalidValue, NotFound
 from pipeline.admin.refusals import act
 from pipeline.alerts.channels import Channel, DeliveryFailed
 from pipeline.alerts.notice import Notice, NoticeEvent
+from pipeline.alerts.rules import RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,9 @@ async def silence(
     admin: UUID | None = None,
 ) -> tuple[UUID, datetime]:
     """Hold back deliveries of alerts whose rule and subject fit these patterns (``*``: any characters); the silence's
-    id, and when it ends. Raises InvalidValue for a length that is no time ahead within a year, a rule that cannot be,
+    id, and when it ends. Raises InvalidValue for a length that is no time ahead within a year, for what fits no rule,
     and for no reason."""
+    _refuse_unless_it_fits(rule)
     (row,) = await act(
         connection, "alerts/silence", rule=rule, subject=subject, length=length, reason=reason, admin=admin
     )
@@ -128,6 +132,18 @@ async def send_test(channels: Mapping[str, Channel]) -> Mapping[str, str | None]
         else:
             outcome[name] = None
     return outcome
+
+
+def _refuse_unless_it_fits(pattern: str) -> None:
+    rules = [rule.id for rule in RULES]
+    # As alert_pattern_fits() has it: * stands for any characters, and nothing else does.
+    fits = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    if not any(fits.fullmatch(rule) for rule in rules):
+        near = difflib.get_close_matches(pattern, rules, n=3, cutoff=0.5)
+        raise InvalidValue(
+            f'"{pattern}" fits no rule',
+            f"did you mean {' or '.join(near)}?" if near else f"the rules: {', '.join(rules)}",
+        )
 
 
 def _test_notice() -> Notice:

@@ -117,9 +117,13 @@ def test_a_silence_and_its_end(shell, sql):
     [
         (("*", "--for", "2 weeks", "--reason", "r"), 2, "--for '2 weeks' is not a length of time"),
         (("*", "--for", "0h", "--reason", "r"), 1, "a silence cannot last until"),
+        (("workers.stuk", "--for", "2h", "--reason", "r"), 1, "did you mean workers.stuck"),
+        (("nosuch.rule", "--for", "2h", "--reason", "r"), 1, '"nosuch.rule" fits no rule'),
+        (("workrs.*", "--for", "2h", "--reason", "r"), 1, '"workrs.*" fits no rule'),
+        (("gas?low", "--for", "2h", "--reason", "r"), 1, '"gas?low" fits no rule'),
         (("*", "--for", "400d", "--reason", "r"), 1, "a silence cannot last until"),
         (("*", "--for", "2h", "--reason", " "), 1, "a silence needs a reason"),
-        (("Gas", "--for", "2h", "--reason", "r"), 1, "is no pattern of rules"),
+        (("Gas", "--for", "2h", "--reason", "r"), 1, '"Gas" fits no rule'),
         (("*", "--for", "2h"), 2, "--reason"),
     ],
 )
@@ -168,3 +172,8 @@ def test_a_test_message_by_each_channel(shell, sql, server):
     assert answer.json[1] == {"channel": "slack", "arrived": False, "error": "answered 500: no text"}
     shell.env.setenv("FLAGPOST_ALERT_MAIL_TO", "ops@example.com")
     assert "FLAGPOST_SMTP_URL is not: no mail is sent" in shell("alerts", "test").err
+
+
+def test_the_database_takes_no_pattern_that_cannot_be_one(shell, sql):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="is no pattern of rules"):
+        sql("SELECT silence_alerts('Gas', '*', now() + interval '2 h', 'r')")
