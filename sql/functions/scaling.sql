@@ -3,9 +3,9 @@
 --
 -- Guarantees: the number stays between scaling.min_workers and scaling.max_workers, and changes once in scaling.cooldown_seconds
 -- at the most, whoever evaluates and how many at once (under a lock); each change is written to admin_actions with its reason. Where
--- a person has set a number (scale_workers), scaling goes on from there after the cooldown, and leaves 0 as it is. A change that lies
--- further ahead than the cooldown was written by a wrong clock, and holds nothing up. What waits for the chain is no work for a worker,
--- nor is a job of a chain that is off: neither is counted.
+-- a person has set a number (scale_workers), scaling goes on from there after the cooldown, and leaves 0 as it is; where a person told
+-- all of them to stop or to pause, it starts no others. A change that lies further ahead than the cooldown was written by a wrong clock,
+-- and holds nothing up. What waits for the chain is no work for a worker, nor is a job of a chain that is off: neither is counted.
 
 -- A number of system_config: the row of the key, else its part of the section's row, else the default; also where a row is no number.
 CREATE OR REPLACE FUNCTION config_number(p_section text, p_name text, p_default numeric) RETURNS numeric
@@ -112,20 +112,30 @@ AS $$
           AND NOT EXISTS (SELECT FROM worker_targets t
                           WHERE t.type = w.type AND t.host = w.host AND chain_group(t.blockchain) = chain_group(w.blockchain))
         GROUP BY w.type, chain_group(w.blockchain)
+    ), told AS (
+        -- Those that a person told to stop or to pause. What nobody can start any more is not among them.
+        SELECT w.type, chain_group(w.blockchain) AS chains, count(*)::integer AS workers, bool_and(w.desired = 'paused') AS paused
+        FROM worker_registry w
+        WHERE w.desired <> 'running' AND (has_process(w) OR has_agent(w.managed_by))
+          AND NOT EXISTS (SELECT FROM worker_targets t
+                          WHERE t.type = w.type AND t.host = w.host AND chain_group(t.blockchain) = chain_group(w.blockchain))
+        GROUP BY w.type, chain_group(w.blockchain)
     ), groups AS (
-        SELECT s.type, g.chains
+        SELECT s.type, g.chains, bool_or(g.counts) AS counts
         FROM scaled s
         CROSS JOIN LATERAL (
-            SELECT t.chains FROM targets t WHERE t.type = s.type
-            UNION SELECT a.chains FROM alive a WHERE a.type = s.type
+            SELECT t.chains, true AS counts FROM targets t WHERE t.type = s.type
+            UNION ALL SELECT a.chains, true FROM alive a WHERE a.type = s.type
+            UNION ALL SELECT o.chains, false FROM told o WHERE o.type = s.type
         ) g
+        GROUP BY s.type, g.chains
     ), serving AS (
         SELECT g.type, g.chains, ARRAY(
             SELECT c.id FROM chains c
             WHERE c.is_active
               AND CASE WHEN g.chains <> '' THEN serves_chain(g.chains, c.name)
                        ELSE NOT EXISTS (SELECT FROM groups o
-                                        WHERE o.type = g.type AND o.chains <> '' AND serves_chain(o.chains, c.name)) END
+                                        WHERE o.type = g.type AND o.counts AND o.chains <> '' AND serves_chain(o.chains, c.name)) END
         ) AS chain_ids
         FROM groups g
     ), counted AS (
@@ -138,16 +148,21 @@ AS $$
         FROM serving s
     )
     SELECT d.type, coalesce(t.blockchain, d.chains), d.depth, n.workers,
-           CASE WHEN r.paused OR n.none_by_hand THEN n.workers ELSE s.wanted END,
+           CASE WHEN r.paused OR n.none_by_hand OR n.all_told THEN n.workers ELSE s.wanted END,
            CASE WHEN r.paused THEN 'the system is paused'
                 WHEN n.none_by_hand THEN 'a person has set 0, which stays until a person sets another number'
+                WHEN n.all_told THEN format('all of them (%s) were told to %s: flagpost workers %s --type %s', o.workers,
+                                            CASE WHEN o.paused THEN 'pause' ELSE 'stop' END,
+                                            CASE WHEN o.paused THEN 'resume' ELSE 'start' END, d.type)
                 ELSE s.reason END
     FROM counted d
     CROSS JOIN rules r
     LEFT JOIN targets t ON t.type = d.type AND t.chains = d.chains
     LEFT JOIN alive a ON a.type = d.type AND a.chains = d.chains
+    LEFT JOIN told o ON o.type = d.type AND o.chains = d.chains
     CROSS JOIN LATERAL (
-        SELECT coalesce(t.workers, a.workers, 0) AS workers, coalesce(t.workers = 0 AND t.set_by = 'operator', false) AS none_by_hand
+        SELECT coalesce(t.workers, a.workers, 0) AS workers, coalesce(t.workers = 0 AND t.set_by = 'operator', false) AS none_by_hand,
+               a.workers IS NULL AND coalesce(o.workers >= coalesce(t.workers, 0), false) AS all_told
     ) n
     CROSS JOIN LATERAL scaling_step(
         d.depth, n.workers, p_now - t.set_at, r.fewest, r.most, r.up_above, r.up_by, r.down_below, r.down_by, r.cooldown) s

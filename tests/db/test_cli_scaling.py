@@ -1,6 +1,8 @@
 """`flagpost workers scaling`, and the settings that switch auto-scaling on."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
@@ -45,6 +47,27 @@ def test_shows_what_it_would_do_also_while_it_is_off(shell: Shell, registered: N
             "engine": "agent",
         }
     ]
+
+
+def test_shows_a_type_that_was_told_not_to_work(shell: Shell, registered: None, database: str) -> None:
+    def decision() -> Mapping[str, Any]:
+        (one,) = shell("workers", "scaling", "--json").json
+        return dict(one)
+
+    told = ["--no-wait", "--json"]
+    assert shell("workers", "pause", "all-gas-topup-001", *told).code == 0
+    said = "all of them (1) were told to pause: flagpost workers resume --type gas-topup"
+    assert (decision()["workers"], decision()["wanted"], decision()["reason"]) == (0, 0, said)
+    assert shell("workers", "resume", "all-gas-topup-001", *told).code == 0
+    assert decision()["reason"] == "0 jobs are due, and 1 workers are the fewest"
+    assert shell("workers", "stop", "all-gas-topup-001", *told).code == 0
+    said = "all of them (1) were told to stop: flagpost workers start --type gas-topup"
+    assert (decision()["wanted"], decision()["reason"]) == (0, said)
+    assert said in shell("workers", "scaling").out
+    assert shell("workers", "scale", "gas-topup", "1").code == 0
+    assert (decision()["workers"], decision()["wanted"], decision()["reason"]) == (1, 1, said)
+    assert shell("workers", "scale", "gas-topup", "2").code == 0
+    assert "changed" in decision()["reason"], "another one is to be started"
 
 
 @pytest.mark.parametrize(("key", "value"), [("engine", "nomad"), ("max_workers", "201"), ("cooldown_seconds", "0")])

@@ -288,3 +288,21 @@ class TestTheDatabase:
         async with running(Sweep(), database), asyncio.timeout(PATIENCE):
             while await rows(connection, "SELECT workers, set_by FROM worker_targets") != [(3, "scaling")]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+async def test_no_others_are_started_where_all_were_told_to_stop(
+    connection: Connection, engine: None, tron: Chain
+) -> None:
+    """Also where that leaves chains without a worker: those of the same type that serve all chains go on."""
+    await due(connection, tron, 60)
+    await register(connection, worker("gas-topup", blockchain="tron"))
+    await connection.execute("SELECT control_worker('tron-gas-topup-001', 'stop')")
+    assert await rows(connection, "SELECT blockchain, depth, workers, wanted FROM scaling_decisions()") == [
+        ("", 60, 1, 3),
+        ("tron", 60, 0, 0),
+    ]
+    await connection.execute("SELECT control_worker('all-gas-topup-001', 'stop')")
+    assert await rows(connection, SCALE) == []
+    assert await value(connection, "SELECT count(*) FROM worker_targets") == 0
+    await connection.execute("SELECT control_worker('all-gas-topup-001', 'start')")
+    assert await rows(connection, SCALE) == [("gas-topup", 1, 3)]
