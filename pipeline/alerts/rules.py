@@ -145,8 +145,7 @@ JOBS_DUE = AlertRule(
     "doctor/queue_due",
     subject="{chain} {job_type}",
     says="{chain}: {jobs} {job_type} jobs have been due for {since}, {why}: {examples}",
-    action="start {job_type}, or another one beside it: flagpost {job_type}; its log and worker_registry.last_error "
-    "say what it waits for",
+    action="{start}; its log and worker_registry.last_error say what it waits for",
     fails_only=True,
     value="jobs",
 )
@@ -163,7 +162,7 @@ BALANCES_UNREAD = AlertRule(
     "doctor/wallets_unread",
     subject="{chain} {symbol}",
     says="{chain}: {balances} {symbol} balances have been due for {since}; {why}",
-    action="start a sync, or another one beside it: flagpost sync; see that a node of {chain} answers: flagpost doctor",
+    action="{start}; see that a node of {chain} answers: flagpost doctor",
     value="balances",
 )
 PAYMENTS_OUT = AlertRule(
@@ -221,7 +220,7 @@ RULES = (
         "alerts/workers_missing",
         subject="{type}",
         says="no {type} is alive; {why}; {seen}",
-        action="start one: flagpost {type}; see: flagpost doctor",
+        action="{start}; see: flagpost doctor",
         lasting_seconds=lambda alerts: alerts.worker_seconds,
     ),
     AlertRule(
@@ -238,8 +237,7 @@ RULES = (
         "doctor/without_leader",
         subject="{name}",
         says="nobody has led {name} since {since}: its work is not done",
-        action="start it: flagpost {process}; see: SELECT * FROM leaderships",
-        read=lambda rows, _: ({**row, "process": row["name"].split()[0]} for row in rows),
+        action="{start}; see: SELECT * FROM leaderships",
     ),
     AlertRule(
         "gas.low",

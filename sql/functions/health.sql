@@ -92,6 +92,21 @@ AS $$
     ORDER BY j.type, j.id
 $$;
 
+-- How a worker of a type comes to work where none does, for that chain where one is named: one that was told to stop is started by a
+-- command, and a process beside it would take its slot and not work.
+CREATE OR REPLACE FUNCTION how_to_start(p_type text, p_chain text DEFAULT NULL) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT CASE count(*)
+           WHEN 0 THEN format('start one: flagpost %s%s', p_type, ' --chain ' || p_chain)
+           WHEN 1 THEN format('it was told to stop: flagpost workers start %s', min(w.id))
+           ELSE format('they were told to stop: flagpost workers start --type %s', p_type) END
+    FROM worker_registry w
+    WHERE w.type = p_type AND w.desired = 'stopped' AND (has_process(w) OR has_agent(w.managed_by))
+      AND (p_chain IS NULL OR serves_chain(w.blockchain, p_chain))
+$$;
+
 -- Work that is due for each type of worker: how much, since when, and how many workers of the type live and work. Jobs are counted up to
 -- 10,000 a type; flags that have no job yet are work of the type that serves them; of the sync pages are counted, and balances that are
 -- due by themselves (read again soon) only tell since when.
@@ -167,15 +182,12 @@ AS $$
         SELECT w.type, w.live, format('%s: work has been due for %s', w.type, date_trunc('second', clock_timestamp() - w.since)) AS work
         FROM work w WHERE w.since < clock_timestamp() - interval '1 minute'
     ), down AS (
-        SELECT format('%s, and no worker of that type lives: start one: flagpost %s', l.work,
-                      CASE WHEN EXISTS (SELECT FROM worker_registry r
-                                        WHERE r.type = l.type AND r.desired = 'stopped' AND (has_process(r) OR has_agent(r.managed_by)))
-                           THEN 'workers start --type ' || l.type ELSE l.type END) AS reason
+        SELECT format('%s, and no worker of that type lives: %s', l.work, how_to_start(l.type)) AS reason
         FROM late l WHERE l.live = 0
         UNION ALL
         -- Of chains that none of those who live serves. Flags without a job are not asked for: the sweep gives them one.
-        SELECT format('%s of %s has been due for a minute, and no worker that lives serves that chain: start one: flagpost %s --chain %s',
-                      l.type, c.name, l.type, c.name)
+        SELECT format('%s of %s has been due for a minute, and no worker that lives serves that chain: %s',
+                      l.type, c.name, how_to_start(l.type, c.name))
         FROM late l CROSS JOIN chains c
         WHERE l.live > 0 AND (c.is_active OR l.type = 'confirmations')
           AND NOT EXISTS (SELECT FROM worker_registry r
@@ -212,8 +224,7 @@ AS $$
           AND NOT EXISTS (SELECT FROM judged j WHERE j.type = l.type AND j.heartbeat IS NULL AND j.desired = 'running'
                           AND j.status = 'running')
         UNION ALL
-        SELECT format('nobody has led %s since %s: start one: flagpost %s', l.name, date_trunc('second', l.since),
-                      split_part(l.name, ' ', 1))
+        SELECT format('nobody has led %s since %s: %s', l.name, date_trunc('second', l.since), how_to_start(split_part(l.name, ' ', 1)))
         FROM leaderships_without_leader('1 minute') l
         UNION ALL
         -- Slots that a person stopped are there; a host whose agent was stopped is to have none.

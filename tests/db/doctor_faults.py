@@ -268,7 +268,7 @@ FAULTS = (
         "queue.due",
         OLD_JOB,
         "tron: 1 gas-topup jobs have been due for 60 min, no gas-topup runs: old",
-        cure="start gas-topup",
+        cure="start one: flagpost gas-topup",
     ),
     Fault(
         "queue.due",

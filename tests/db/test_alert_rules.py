@@ -125,6 +125,13 @@ FAULTS = (
     AlertFault("workers.missing", "gas-topup", (OLD_JOB,), "no gas-topup is alive; work is due; none ever ran"),
     AlertFault(
         "workers.missing",
+        "gas-topup",
+        (OLD_JOB, worker("gas-topup", status="'stopped'", desired="'stopped'")),
+        "no gas-topup is alive; work is due",
+        todo="it was told to stop: flagpost workers start all-gas-topup-001; see",
+    ),
+    AlertFault(
+        "workers.missing",
         "confirmations",
         (AWAITING, payment("broadcasting"), attempt("broadcasting")),
         "no confirmations is alive; work is due",
@@ -162,7 +169,7 @@ FAULTS = (
             " ('confirmations tron', 1, now() - interval '1 hour', now() - interval '1 hour')",
         ),
         "nobody has led confirmations tron since",
-        todo="start it: flagpost confirmations",
+        todo="start one: flagpost confirmations",
     ),
     AlertFault(
         "gas.low",

@@ -291,7 +291,15 @@ class TestTheWhole:
         await connection.execute("SELECT control_worker(%s, 'stop')", [SLOT])
         await heartbeat(connection, alive, status="stopped", observed=1)
         (why,) = await reasons(connection)
-        assert why.endswith("start one: flagpost workers start --type gas-topup")
+        assert why.endswith(f"it was told to stop: flagpost workers start {SLOT}")
+        assert why.endswith(str(await value(connection, "SELECT how_to_start('gas-topup', 'tron')")))
+        of = await register(connection, worker("gas-topup", blockchain="bsc"))
+        await connection.execute("SELECT control_worker('bsc-gas-topup-001', 'stop')")
+        await heartbeat(connection, of, status="stopped", observed=1)
+        (why,) = await reasons(connection)
+        assert why.endswith("they were told to stop: flagpost workers start --type gas-topup")
+        assert await value(connection, "SELECT how_to_start('gas-topup', 'bsc')") == why.rpartition("lives: ")[2]
+        assert str(await value(connection, "SELECT how_to_start('gas-topup', 'tron')")).endswith(SLOT)
 
     @pytest.mark.parametrize(
         "role", ["pipeline_readonly", "pipeline_web", "pipeline_executor", "pipeline_confirmations"]

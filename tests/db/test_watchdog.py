@@ -145,7 +145,7 @@ class TestDoctor:
             "INSERT INTO worker_registry (id, name, type) VALUES ('all-gas-topup-001', 'w1', 'gas-topup')"
         )
         level, message, todo = (await self.found(shell))["leaders"]
-        assert (level, todo) == ("fail", "start it: flagpost confirmations")
+        assert (level, todo) == ("fail", "start one: flagpost confirmations")
         assert message.startswith("nobody has led confirmations tron since ")
 
     async def test_nothing_where_nothing_is_wrong(self, shell: Shell, connection: Connection, tron: Chain) -> None:

@@ -106,6 +106,7 @@ def check_processes(found: Findings, connection: Connection, expected: Collectio
     if not alive:
         found.note("processes", "no process runs: start them with `honcho start`, or all of it with `flagpost up`")
     elif missing:
-        found.fail("processes", f"not running: {', '.join(missing)}", "start it, each is a line of the Procfile")
+        rows = connection.execute(statement("doctor/how_to_start"), {"types": missing}).fetchall()
+        found.fail("processes", f"not running: {', '.join(missing)}", "; ".join(row["start"] for row in rows))
     else:
         found.ok("processes", f"running: {', '.join(sorted(alive))}")

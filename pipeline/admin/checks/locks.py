@@ -79,7 +79,7 @@ def check_leaders(found: Findings, connection: Connection) -> None:
         found.fail(
             "leaders",
             f"nobody has led {row['name']} since {row['since']:%Y-%m-%d %H:%M:%S}{last}: its work is not done",
-            f"start it: flagpost {row['name'].split()[0]}",
+            row["start"],
         )
 
 

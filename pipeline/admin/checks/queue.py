@@ -26,7 +26,7 @@ CHECKS = (
         right="no job has been due for 5 minutes",
         statement="queue_due",
         says=JOBS_DUE.says,
-        cure="start {job_type}, or another one beside it; its log and worker_registry.last_error say what it waits for",
+        cure="{start}; its log and worker_registry.last_error say what it waits for",
     ),
     Check(
         "queue.waiting",

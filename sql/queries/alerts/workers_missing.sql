@@ -31,6 +31,7 @@ WITH of_type AS (
 )
 SELECT w.type, CASE WHEN %(paused)s THEN 'note' WHEN w.is_due THEN 'fail' ELSE 'warn' END AS level,
        CASE WHEN w.is_due THEN 'work is due' ELSE 'one was alive within a day' END AS why,
+       how_to_start(w.type) AS start,
        coalesce('the last one was seen ' || date_trunc('second', w.last_seen AT TIME ZONE 'UTC')::text || ' UTC', 'none ever ran') AS seen
 FROM work w
 WHERE w.is_due OR (w.last_seen > now() - interval '1 day' AND NOT w.is_scaled_to_none)

@@ -32,6 +32,7 @@ SELECT j.job_type, j.chain, j.jobs, now() - j.oldest AS since, j.examples, j.ids
             WHEN NOT j.is_active THEN 'the chain is switched off'
             WHEN NOT j.alive THEN format('no %%s runs', j.job_type)
             WHEN j.taken_lately OR j.job_type = 'sync' THEN format('%%s is behind', j.job_type)
-            ELSE format('%%s runs and takes none of them', j.job_type) END AS why
+            ELSE format('%%s runs and takes none of them', j.job_type) END AS why,
+       CASE WHEN j.alive THEN 'start another one beside it: flagpost ' || j.job_type ELSE how_to_start(j.job_type) END AS start
 FROM explained j
 ORDER BY j.job_type, j.chain

@@ -4,6 +4,7 @@
 SELECT c.name AS chain, a.symbol, overdue.balances, now() - overdue.oldest AS since,
        CASE WHEN %(paused)s THEN 'note' WHEN reading.now THEN 'warn' ELSE 'fail' END AS level,
        CASE WHEN reading.now THEN 'sync is behind' ELSE 'no sync reads them' END AS why,
+       CASE WHEN reading.now THEN 'start another one beside it: flagpost sync' ELSE how_to_start('sync') END AS start,
        overdue.ids
 FROM asset_on_chain a
 JOIN chains c ON c.id = a.chain_id
