@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 
 from prometheus_client import Counter, Histogram
 
-from pipeline.queue.jobs import Job, Outcome
+from pipeline.queue.jobs import Defer, Done, Failed, Job, Outcome, Parked, Retry
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+
+_LOST = "lost"
+_OUTCOMES = (*(kind.__name__.lower() for kind in (Done, Parked, Retry, Defer, Failed)), _LOST)
 
 _ended = Counter("flagpost_jobs", "Attempts that ended, by outcome", ["type", "outcome"])
 _execution = Histogram("flagpost_job_execution_seconds", "From claim to outcome", ["type"], buckets=_SECONDS)
@@ -26,7 +29,8 @@ class JobMeasures:
         self._execution = _execution.labels(job_type)
         self._waiting = _waiting.labels(job_type)
         self._claimed = _claimed.labels(job_type)
-        self._ended: dict[str, Counter] = {}
+        # From 0 on: of a series that begins with its first count Prometheus sees no increase.
+        self._ended = {outcome: _ended.labels(job_type, outcome) for outcome in _OUTCOMES}
 
     def claimed(self, jobs: Collection[Job]) -> None:
         """Jobs that came with one claim, one at least."""
@@ -37,11 +41,7 @@ class JobMeasures:
 
     def ended(self, outcome: Outcome, seconds: float | None, *, ours: bool) -> None:
         """An attempt that was held for so long; ``ours`` False: its lease was lost."""
-        name = type(outcome).__name__.lower() if ours else "lost"
-        counter = self._ended.get(name)
-        if counter is None:
-            counter = self._ended[name] = _ended.labels(self._type, name)
-        counter.inc()
+        self._ended[type(outcome).__name__.lower() if ours else _LOST].inc()
         if seconds is not None:
             self._execution.observe(seconds)
 

@@ -37,7 +37,6 @@ class SystemMeasure:
     help: str
     label_names: str = ""
     """Columns, with spaces between them."""
-    counter: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -46,7 +45,12 @@ class SystemMeasure:
 
 MEASURES: Sequence[SystemMeasure] = (
     SystemMeasure("jobs", "jobs", "flagpost_jobs_live", "Jobs that wait or run; 10,000 at the most", "type state"),
-    SystemMeasure("ended", "jobs", "flagpost_jobs_ended", "Jobs that ended", "type status chain", counter=True),
+    SystemMeasure(
+        "ended", "jobs", "flagpost_jobs_ended", "Jobs that have ended, but those retried since", "type status chain"
+    ),
+    SystemMeasure(
+        "failed", "jobs", "flagpost_jobs_failed", "Jobs that failed within the hour; 10,000 at the most", "type chain"
+    ),
     SystemMeasure("due", "due", "flagpost_work_due", "Work that is due; 10,000 jobs of a type at the most", "type"),
     SystemMeasure("due", "age", "flagpost_work_due_age_seconds", "How long the oldest of it has been due", "type"),
     SystemMeasure("due", "live", "flagpost_workers_live", "Workers that live and are not stopped", "type"),
@@ -108,8 +112,7 @@ class SystemMeasures:
         for measure in MEASURES:
             if measure.statement not in self._rows:
                 continue
-            kind = CounterMetricFamily if measure.counter else GaugeMetricFamily
-            family = kind(measure.name, measure.help, labels=measure.labels)
+            family = GaugeMetricFamily(measure.name, measure.help, labels=measure.labels)
             for row in self._rows[measure.statement]:
                 if (value := row[f"value_{measure.column}"]) is not None:
                     family.add_metric([str(row[label]) for label in measure.labels], float(value))

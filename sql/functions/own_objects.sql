@@ -70,7 +70,7 @@ AS $$
         'request_reconciliation(integer, text, bigint)', 'end_sync_jobs()', 'evaluate_flags(uuid[])',
         'evaluate_gas_flags(uuid[])', 'find_wallet_of_job()', 'follow_written_jobs()', 'free_slot(text, bigint[])',
         'free_slot(text, bigint[], boolean)', 'replaced_process(text, text, bigint[])', 'told_in_slot(worker_registry)',
-        'get_job_queue_stats()', 'give_back_nonce(bigint)',
+        'gas_spent(integer)', 'get_job_queue_stats()', 'give_back_nonce(bigint)',
         'freeze_sender(integer, text, text)', 'insert_user_wallet()', 'is_abandoned(signing_requests, interval)',
         'is_led(leaderships, timestamp with time zone)', 'is_own_row(worker_registry, text)', 'is_worker_login(oid)',
         'job_payments(uuid)', 'keep_asset_identity()', 'keep_balance_amounts()', 'keep_balance_locks()',

@@ -6,19 +6,14 @@
 \echo
 \echo 'Budgets (a day is the last 24 full hours and the current one)'
 SELECT c.name AS chain, a.symbol AS coin, c.gas_policy AS policy,
-       trim_scale(coalesce(s.day, 0) * u.one) AS spent_day, trim_scale(c.gas_max_per_day * u.one) AS max_day,
-       trim_scale(coalesce(s.total, 0) * u.one) AS spent_total, trim_scale(c.gas_max_total * u.one) AS max_total,
+       trim_scale(s.day * u.one) AS spent_day, trim_scale(c.gas_max_per_day * u.one) AS max_day,
+       trim_scale(s.total * u.one) AS spent_total, trim_scale(c.gas_max_total * u.one) AS max_total,
        trim_scale(c.gas_max_per_wallet_day * u.one) AS max_wallet_day, trim_scale(c.gas_max_per_topup * u.one) AS max_topup,
        c.gas_cooldown AS cooldown
 FROM chains c
 JOIN asset_on_chain a ON a.chain_id = c.id AND a.contract_address IS NULL
 CROSS JOIN LATERAL (SELECT trim_scale(1 / (10::numeric ^ a.decimals)) AS one) u
-LEFT JOIN LATERAL (
-    SELECT sum(g.amount + g.fees) FILTER (WHERE g.hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')) AS day,
-           sum(g.amount + g.fees) AS total
-    FROM gas_spending g
-    WHERE g.chain_id = c.id
-) s ON true
+CROSS JOIN LATERAL gas_spent(c.id) s
 ORDER BY c.name;
 
 \echo 'By day (UTC), last 14'

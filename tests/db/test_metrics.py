@@ -14,10 +14,10 @@ from pipeline.db.statements import statement
 from pipeline.metrics.endpoint import Endpoint
 from pipeline.metrics.jobs import ended_so_far
 from pipeline.metrics.system import MEASURES
-from pipeline.queue.jobs import Done, Failed
+from pipeline.queue.jobs import Done, Failed, JobType
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.sweep import Sweep
-from tests.db.sessions import value
+from tests.db.sessions import rows, value
 from tests.db.worker_kit import PATIENCE, Script, executor, flag, running, until_count
 from tests.logs import logged
 from tests.seed import Chain, add_wallets
@@ -84,9 +84,8 @@ async def test_the_sweep_that_leads_says_how_the_whole_is(connection: Connection
         samples = await scrape(leading)
         async with running(Sweep(), database, endpoint=Endpoint(HOST, 0)) as standing_by:
             assert "flagpost_system_health" not in await scrape(standing_by), "each figure once"
-    names = {f"{measure.name}_total" if measure.counter else measure.name for measure in MEASURES}
+    names = {measure.name for measure in MEASURES}
     without_rows = {
-        "flagpost_jobs_ended_total",
         "flagpost_payments_out",
         "flagpost_payments_out_age_seconds",
         "flagpost_chain_behind_seconds",
@@ -97,9 +96,42 @@ async def test_the_sweep_that_leads_says_how_the_whole_is(connection: Connection
     assert of(samples, "flagpost_jobs_live", type="gas-topup", state="waiting") == 1
     assert of(samples, "flagpost_work_due", type="gas-topup") == 1
     assert of(samples, "flagpost_workers_live", type="gas-topup") == 0
+    for job_type in ("gas-topup", "consolidation"):
+        assert of(samples, "flagpost_jobs_failed", type=job_type, chain="tron") == 0
+        for status in ("completed", "failed", "cancelled"):
+            assert of(samples, "flagpost_jobs_ended", type=job_type, status=status, chain="tron") == 0
     assert of(samples, "flagpost_workers", type="sweep", health="healthy") == 1
     assert of(samples, "flagpost_gas_budget_ratio", chain="tron", budget="gas_max_per_day") == 0
     assert of(samples, "flagpost_measuring_errors_total") == 0
+
+
+async def test_the_outcomes_of_attempts_are_there_before_the_first(
+    connection: Connection, database: str, tron: Chain
+) -> None:
+    """Of a series that begins with its first count Prometheus sees no increase."""
+    async with running(executor(Script(), JobType.CONSOLIDATION), database, endpoint=Endpoint(HOST, 0)) as runtime:
+        samples = await scrape(runtime)
+    outcomes = {labels["outcome"] for labels, _ in samples["flagpost_jobs_total"] if labels["type"] == "consolidation"}
+    assert outcomes == {"done", "parked", "retry", "defer", "failed", "lost"}
+
+
+async def test_jobs_that_failed_are_those_of_the_hour_that_nobody_retried(connection: Connection, tron: Chain) -> None:
+    """And on a chain that was switched off, too."""
+    wallets = await add_wallets(connection, tron, 3)
+    await connection.execute(
+        "INSERT INTO job_logs (job_id, job_type, status, wallet_address, error_message, completed_at)"
+        " SELECT w.address, 'gas-topup', 'failed', w.address, 'no',"
+        " now() - interval '61 minutes' * (w.id = %s)::integer FROM wallets w WHERE w.id = ANY (%s)",
+        [wallets[0].id, [wallet.id for wallet in wallets]],
+    )
+    failed = statement("metrics/failed")
+    both = [("consolidation", "tron", 0), ("gas-topup", "tron", 2)]
+    assert sorted(await rows(connection, failed)) == both
+    await connection.execute("UPDATE chains SET is_active = false")
+    assert await rows(connection, failed) == both[1:]
+    await connection.execute("UPDATE chains SET is_active = true WHERE name = 'tron'")
+    await connection.execute("SELECT * FROM retry_failed_jobs('gas-topup', 10, NULL)")
+    assert sorted(await rows(connection, failed)) == [*both[:1], ("gas-topup", "tron", 0)]
 
 
 async def test_every_statement_gives_its_columns(connection: Connection, database: str, tron: Chain) -> None:

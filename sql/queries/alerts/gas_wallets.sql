@@ -28,9 +28,6 @@ LEFT JOIN LATERAL (
     ORDER BY g.read_at DESC
     LIMIT 1
 ) held ON true
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(g.amount + g.fees), 0) AS day FROM gas_spending g
-    WHERE g.chain_id = c.id AND g.hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')
-) spent
+CROSS JOIN LATERAL gas_spent(c.id) spent
 WHERE c.is_active AND (short.jobs > 0 OR held.amount < greatest(spent.day * %(gas_days)s, c.gas_amount))
 ORDER BY c.name

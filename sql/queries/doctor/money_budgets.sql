@@ -1,5 +1,4 @@
 -- Budgets of gas that leave nothing for one more top-up, so that top-ups wait, and those of which %(budget_percent)s percent are spent.
--- A day is counted as triggers/gas_budgets.sql does.
 SELECT c.name AS chain, budget.name AS budget, round(100 * budget.spent / nullif(budget.most, 0), 1) AS percent,
        CASE WHEN budget.spent + c.gas_amount > budget.most THEN 'leaves no top-up' ELSE 'is nearly spent' END AS what,
        trim_scale(budget.spent * n.coin) AS spent, trim_scale(budget.most * n.coin) AS most,
@@ -8,12 +7,7 @@ SELECT c.name AS chain, budget.name AS budget, round(100 * budget.spent / nullif
 FROM chains c
 JOIN (SELECT a.chain_id, a.symbol, trim_scale(1 / (10::numeric ^ a.decimals)) AS coin
       FROM asset_on_chain a WHERE a.contract_address IS NULL) n ON n.chain_id = c.id
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(g.amount + g.fees) FILTER (WHERE g.hour >= date_trunc('hour', now() - interval '24 hours', 'UTC')
-                                                     AND g.hour <= now() + interval '1 hour'), 0) AS day,
-           coalesce(sum(g.amount + g.fees), 0) AS total
-    FROM gas_spending g WHERE g.chain_id = c.id
-) spent
+CROSS JOIN LATERAL gas_spent(c.id) spent
 CROSS JOIN LATERAL (VALUES
     ('gas_max_per_day', spent.day, c.gas_max_per_day::numeric),
     ('gas_max_total', spent.total, c.gas_max_total::numeric)

@@ -24,7 +24,7 @@ _OF_THE_LIBRARY = {"process_resident_memory_bytes"}
 
 def measured() -> set[str]:
     """Names of all samples that a worker may serve."""
-    names = {f"{measure.name}_total" if measure.counter else measure.name for measure in MEASURES}
+    names = {measure.name for measure in MEASURES}
     names |= {f"flagpost_pool_{name.removeprefix('pool_')}" for name in POOL_GAUGES}
     names |= {f"flagpost_pool_{short}_total" for short, _, _ in POOL_COUNTERS.values()}
     for path in (ROOT / "pipeline" / "metrics").glob("*.py"):
