@@ -1,7 +1,7 @@
 """The agent of a host: it runs the lines of its Procfile, as many of each worker as there shall be here.
 
     slots taken ──▶ a process in each ──(it ends)──▶ another one, at once or after a pause (``restarts``)
-         │                 └──(told to stop, given back, the agent ends)──▶ SIGTERM, after 20 s SIGKILL
+         │                 └──(told to stop, given back, hung, the agent ends)──▶ SIGTERM, after 20 s SIGKILL
          └── NOTIFY ``workers``, every 2 s, and when a process ends
 
 What runs is said by the Procfile alone: out of the database come the names of slots, their number and what operators
@@ -23,11 +23,12 @@ from pipeline.db.errors import DATABASE_GONE
 from pipeline.environment import environment_of_child, program_beside
 from pipeline.log import LogThrottle
 from pipeline.printable import printable, reason
-from pipeline.scaling.child import Child, described
+from pipeline.scaling.child import KILL_SECONDS, Child, described
+from pipeline.scaling.hung import HungAfter, HungProcesses, Started
 from pipeline.scaling.lines import PROGRAM, OtherLine, WorkerLine
 from pipeline.scaling.output import Output
 from pipeline.scaling.restarts import FAST_SECONDS, MOST_FAST, Restarts
-from pipeline.scaling.slots import Slot, Slots
+from pipeline.scaling.slots import Slot, Slots, strays
 from pipeline.workers.commands import WORKERS
 from pipeline.workers.runtime import Runtime
 
@@ -49,6 +50,10 @@ class Place:
 
     restarts: Restarts
     child: Child | None = None
+    started: Started | None = None
+    """The child as it was started, where it is a worker."""
+    hung: str | None = None
+    """Why the child is ended though nobody told it to end."""
     was_ours: bool = False
     """Whether the last process was a child of this agent: the next one need not wait until the slot is free."""
     given_up_at: int = 0
@@ -88,8 +93,12 @@ class HostAgent:
         others: Sequence[OtherLine],
         output: Output,
         environment: Mapping[str, str] | None = None,
+        *,
+        hung_after: HungAfter | None = None,
+        kill_seconds: float = KILL_SECONDS,
     ) -> None:
-        """``environment``: what every process gets beside the agent's own variables."""
+        """``environment``: what every process gets beside the agent's own variables; ``kill_seconds``: from a process's
+        SIGTERM to its SIGKILL."""
         self._workers = {(line.type, line.blockchain): line for line in workers}
         self._others = others
         self._output = output
@@ -98,6 +107,8 @@ class HostAgent:
         self._known: Mapping[str, Slot] = {}
         self._asked_at = 0.0
         """When the answer was asked for that is known now."""
+        self._hung = HungProcesses(hung_after or HungAfter())
+        self._kill_seconds = kill_seconds
         self._ended: list[ProcessEnd] = []
         self._counts = _Counts()
         self._ask = asyncio.Event()
@@ -151,7 +162,9 @@ class HostAgent:
                     [name for name, place in self._places.items() if place.child is not None]
                 )
                 self._asked_at = asked_at
+                self._hung.answered(time.monotonic())
             except DATABASE_GONE as error:
+                self._hung.interrupted()
                 if throttle.due():
                     logger.warning("host: no word of its slots, keeping the processes it has: {}", reason(error))
             self._changed.set()
@@ -162,6 +175,7 @@ class HostAgent:
     async def _step(self, runtime: Runtime) -> None:
         self._judge_ends(runtime)
         self._end_unwanted()
+        self._end_hung(runtime)
         self._forget()
         host = runtime.registration.host
         for slot in self._known.values():
@@ -169,12 +183,12 @@ class HostAgent:
             if line is not None and self._may_start(slot):
                 ours = {"FLAGPOST_SLOT": slot.slot, "FLAGPOST_MANAGED_BY": host, "FLAGPOST_HOST": host}
                 argv = [program_beside(line.argv[0]) if line.argv[0] == PROGRAM else line.argv[0], *line.argv[1:]]
-                await self._start(runtime, slot.slot, argv, {**line.environment, **ours}, slot.generation)
+                await self._start(runtime, slot.slot, argv, {**line.environment, **ours}, slot)
         for other in self._others:
             place = self._places.setdefault(other.name, Place(Restarts(gives_up=False)))
             if place.child is None and time.monotonic() >= place.restarts.not_before:
                 argv = ["/bin/sh", "-c", other.command]
-                await self._start(runtime, other.name, argv, {"FLAGPOST_HOST": host}, 0)
+                await self._start(runtime, other.name, argv, {"FLAGPOST_HOST": host})
 
     def _may_start(self, slot: Slot) -> bool:
         place = self._places.setdefault(slot.slot, Place(Restarts()))
@@ -190,20 +204,28 @@ class HostAgent:
         )
 
     async def _start(
-        self, runtime: Runtime, name: str, argv: Sequence[str], environment: Mapping[str, str], generation: int
+        self,
+        runtime: Runtime,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        slot: Slot | None = None,
     ) -> None:
         place = self._places[name]
         child_environment = environment_of_child(**self._environment, **environment)
         if "FLAGPOST_SLOT" not in environment:
             child_environment.pop("FLAGPOST_SLOT", None)  # the agent's own, where it began anew
         try:
-            place.child = await Child.start(name, argv, child_environment, self._output, self._child_ended)
+            place.child = await Child.start(
+                name, argv, child_environment, self._output, self._child_ended, kill_seconds=self._kill_seconds
+            )
         except OSError as error:
             now = time.monotonic()
             place.restarts.ended(now, now)
             self._say_end(runtime, name, place, 0, f"{Path(argv[0]).name} cannot be started: {error.strerror}")
             return
-        place.child.generation = generation
+        place.hung = None
+        place.started = None if slot is None else Started(place.child.pid, slot.generation, slot.incarnation)
         place.was_ours = True
         self._counts.started += 1
         logger.debug("host: started {}, pid {}", name, place.child.pid)
@@ -228,10 +250,12 @@ class HostAgent:
             if slot is not None and self._asked_at < place.ended_at and now - place.ended_at < STALE_SECONDS:
                 continue  # it may have been told to stop
             ended_at, place.child, place.ended_at = place.ended_at, None, None
-            told = child.ending or (child.returncode == 0 and slot is not None and slot.generation > child.generation)
+            generation = 0 if place.started is None else place.started.generation
+            told = child.ending or (child.returncode == 0 and slot is not None and slot.generation > generation)
             place.restarts.ended(child.began, ended_at, as_told=told)
-            if not told:
-                self._say_end(runtime, name, place, child.pid, _how(child))
+            if not told or place.hung:
+                how = f"{place.hung}: {described(child.returncode)}" if place.hung else _how(child)
+                self._say_end(runtime, name, place, child.pid, how)
 
     def _say_end(self, runtime: Runtime, name: str, place: Place, pid: int, how: str) -> None:
         self._counts.ended += 1
@@ -254,14 +278,29 @@ class HostAgent:
         if not self._asked_at:
             return
         others = {other.name for other in self._others}
-        strays = {slot.pid for slot in self._known.values() if not slot.kept}
+        unkept = strays(self._known.values())
         for name, place in self._places.items():
             if place.child is None or name in others:
                 continue
             slot = self._known.get(name)
             # A stray has registered in another slot than it was started for, because that was not free in time.
-            if slot is None or not slot.is_to_run or place.child.pid in strays - {slot.pid}:
+            is_stray = slot is not None and (slot.type, slot.blockchain, place.child.pid) in unkept
+            if slot is None or not slot.is_to_run or (is_stray and place.child.pid != slot.pid):
                 place.child.end()
+
+    def _end_hung(self, runtime: Runtime) -> None:
+        """Its end is a death like any other: what it held is rescued, and its payments are looked for on the chain."""
+        running = {
+            name: place.started
+            for name, place in self._places.items()
+            if place.child is not None and place.started is not None and place.child.alive and not place.child.ending
+        }
+        for name, why in self._hung.find(running, self._known, runtime.config.heartbeat_seconds).items():
+            place = self._places[name]
+            assert place.child is not None  # noqa: S101 - for the type checker
+            place.hung = why
+            logger.error("host: {}, pid {}, hangs: {}; ending it", name, place.child.pid, why)
+            place.child.end()
 
     def _forget(self) -> None:
         """Slots that were given back; what comes of them is for whoever takes them next."""

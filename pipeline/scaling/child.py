@@ -32,27 +32,40 @@ class Child:
     """One process. ``await Child.start(…)``."""
 
     def __init__(
-        self, name: str, process: asyncio.subprocess.Process, output: Output, ended: Callable[[], None]
+        self,
+        name: str,
+        process: asyncio.subprocess.Process,
+        output: Output,
+        ended: Callable[[], None],
+        *,
+        kill_seconds: float = KILL_SECONDS,
     ) -> None:
         self.name = name
         """The slot, or the name of the line."""
         self.pid = process.pid
         self.began = time.monotonic()
-        self.generation = 0
-        """Of the slot, as the process was started."""
         self.ending = False
         """Whether it was sent a SIGTERM from here."""
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._process = process
         self._output = output
+        self._kill_seconds = kill_seconds
         self._kill: asyncio.TimerHandle | None = None
         self._life = asyncio.create_task(self._live(ended), name=f"process {name}")
 
     @classmethod
     async def start(
-        cls, name: str, argv: Sequence[str], environment: Mapping[str, str], output: Output, ended: Callable[[], None]
+        cls,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        output: Output,
+        ended: Callable[[], None],
+        *,
+        kill_seconds: float = KILL_SECONDS,
     ) -> Self:
-        """Start it; ``ended`` is called once it has ended. Raises OSError where the program cannot be started."""
+        """Start it; ``ended`` is called once it has ended; ``kill_seconds``: from its SIGTERM to its SIGKILL. Raises
+        OSError where the program cannot be started."""
         process = await asyncio.create_subprocess_exec(
             *argv,
             env=dict(environment),
@@ -62,7 +75,7 @@ class Child:
             preexec_fn=prepare_child,
             start_new_session=True,
         )
-        return cls(name, process, output, ended)
+        return cls(name, process, output, ended, kill_seconds=kill_seconds)
 
     @property
     def alive(self) -> bool:
@@ -81,7 +94,7 @@ class Child:
             return
         self.ending = True
         self._send(signal.SIGTERM)
-        self._kill = asyncio.get_running_loop().call_later(KILL_SECONDS, self._send, signal.SIGKILL)
+        self._kill = asyncio.get_running_loop().call_later(self._kill_seconds, self._send, signal.SIGKILL)
 
     async def wait(self) -> None:
         """Until it has ended."""
@@ -115,7 +128,7 @@ class Child:
 
     def _send(self, signum: signal.Signals) -> None:
         if signum is signal.SIGKILL:
-            logger.error("host: {} did not end within {:.0f} s: killing it", self.name, KILL_SECONDS)
+            logger.error("host: {} did not end within {:.0f} s: killing it", self.name, self._kill_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signum)
 

@@ -1,8 +1,10 @@
 """The slots of a host in worker_registry, which its agent takes and gives back (sql/functions/host_agents.sql)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg import Error
 from psycopg.types.json import Jsonb
@@ -36,11 +38,27 @@ class Slot:
     """False: its process is to end, and the slot is given back then."""
     free: bool
     """Whether a process may be started: the last one is gone and holds nothing any more."""
+    restart_generation: int = 0
+    """The last generation that was a restart."""
+    incarnation: UUID | None = None
+    """Of the last process that registered in it."""
+    heartbeat: datetime | None = None
+    """The last one of that process, by the clock of the database."""
+    observed: int | None = None
+    """The generation up to which that process has obeyed; None: one that does not say so."""
 
     @property
     def is_to_run(self) -> bool:
         """Whether there is to be a process in it."""
         return self.kept and self.desired is not Desired.STOPPED
+
+
+def strays(slots: Iterable[Slot]) -> Set[tuple[str, str, int]]:
+    """Type, chains and pid of the processes that are to end because they are in a slot that is not kept. A process of
+    this host may be one of them: it registers in another slot than it was started for where that is not free in time.
+    The type belongs to it: with the pid alone, whose login may register workers of one type could have those of all
+    types ended."""
+    return {(slot.type, slot.blockchain, slot.pid) for slot in slots if not slot.kept and slot.pid is not None}
 
 
 class Slots:

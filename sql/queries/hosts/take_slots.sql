@@ -1,3 +1,7 @@
--- Takes and gives back slots as they are wanted now; all that this agent has.
-SELECT slot, type, blockchain, desired, generation, pid, kept, free
-FROM take_slots(%(incarnation)s, %(token)s, %(lines)s, %(running)s)
+-- Takes and gives back slots as they are wanted now; all that this agent has, and what the process in it has said. A slot that is
+-- entered by this statement has no process.
+SELECT t.slot, t.type, t.blockchain, t.desired, t.generation, t.pid, t.kept, t.free,
+       coalesce(w.restart_generation, 0) AS restart_generation, w.incarnation, w.last_heartbeat AS heartbeat,
+       w.observed_generation AS observed
+FROM take_slots(%(incarnation)s, %(token)s, %(lines)s, %(running)s) t
+LEFT JOIN worker_registry w ON w.id = t.slot
