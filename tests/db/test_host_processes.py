@@ -1,4 +1,6 @@
-"""Real processes of an agent that hang are ended and started again; nobody is because the database was away."""
+"""Which real processes an agent ends: those that hang, but none because the database was away, nor because a login of
+another type says so.
+"""
 
 import asyncio
 import contextlib
@@ -17,6 +19,7 @@ from pipeline.scaling.hung import HungAfter
 from pipeline.scaling.lines import WorkerLine
 from pipeline.scaling.output import Output
 from tests.db.sessions import rows
+from tests.db.test_registry import register, worker
 from tests.db.worker_kit import Door, configure, running
 from tests.patience import PATIENCE
 
@@ -123,5 +126,19 @@ async def test_after_an_outage_of_the_database_each_has_the_whole_time_again(
         os.kill(before, signal.SIGCONT)
         await host.until_heard(SLOT)
         await asyncio.sleep(after.silent + 1)
+        assert await host.until_working() == before
+        assert host.agent.stats()["started"] == 1
+
+
+async def test_nobody_of_another_type_has_one_ended(connection: Connection, database: str, home: Path) -> None:
+    """A login registers a process with that pid, in a slot that the agent is to give back."""
+    async with one_host(connection, database, home, HungAfter()) as host:
+        before = await host.until_working()
+        await register(connection, worker("deposits", pid=before))
+        await connection.execute(
+            "UPDATE worker_registry w SET managed_by = a.host FROM worker_registry a"
+            " WHERE w.type = 'deposits' AND a.type = 'host'"
+        )
+        await asyncio.sleep(2 * TAKE_SECONDS)
         assert await host.until_working() == before
         assert host.agent.stats()["started"] == 1
