@@ -38,7 +38,8 @@ def asked_twice(run: Callable[[bool], T], what: str, *, anyway: bool, as_json: b
         return run(anyway)
     except NeedsAnotherWord as refused:
         if as_json or not sys.stdin.isatty():
-            raise CommandError(refused.message, f"{refused.hint}; to do it all the same: --anyway") from None
+            hint = refused.hint.rstrip(".")
+            raise CommandError(refused.message, f"{hint}; to do it all the same: --anyway") from None
         err.print(f"{WARN} {escape(refused.message)}. {escape(refused.hint)}")
         if not typer.confirm(f"{what} all the same?", err=True):
             raise typer.Exit(1) from None

@@ -1,11 +1,16 @@
 """``flagpost host``: the agent of a host."""
 
+import contextlib
+import os
 import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.admin.errors import DatabaseUnavailable, NotPermitted
+from pipeline.admin.hosts import refuse_second_agent
+from pipeline.cli.acting import run_action
 from pipeline.cli.output import CommandError, usage
 from pipeline.embedded.cluster import with_database
 from pipeline.scaling.agent import GRACE_SECONDS, HostAgent
@@ -54,6 +59,9 @@ def host(
         raise usage(f"--only: no type of worker: {', '.join(unknown)}", f"there are {', '.join(sorted(WORKER_TYPES))}")
     workers, others = read_lines(procfile_commands(procfile or procfile_path()), types)
     settings = with_database(settings).model_copy(update={"host": name or settings.host or socket.gethostname()})
+    # As long as the database is away the agent waits for it, and is refused then where there is another one.
+    with contextlib.suppress(DatabaseUnavailable, NotPermitted):
+        run_action(settings, "host", lambda connection: refuse_second_agent(connection, settings.host, os.getpid()))
     output = Output(as_json=settings.log_json)
     colours = output.coloured and settings.log_colour is LogColour.AUTO
     agent = HostAgent(workers, others, output, {"FLAGPOST_LOG_COLOUR": LogColour.ALWAYS.value} if colours else {})

@@ -170,6 +170,7 @@ def test_a_second_agent_of_a_host_says_who_is_there(hosts: Hosts) -> None:
     assert second.wait() == 1
     second.line(r"host one has an agent already: all-host-001, pid \d+")
     assert hosts.working() == before
+    assert hosts.rows("SELECT id FROM worker_registry WHERE type = 'host'") == [("all-host-001",)], "it has no row"
 
 
 def test_while_the_database_is_away_its_workers_are_kept_and_started_again(
