@@ -1,5 +1,5 @@
 """Which real processes an agent ends: those that hang, but none because the database was away, nor because a login of
-another type says so.
+another type says so. And that its own memory ends none.
 """
 
 import asyncio
@@ -18,9 +18,10 @@ from pipeline.scaling.agent import TAKE_SECONDS, HostAgent
 from pipeline.scaling.hung import HungAfter
 from pipeline.scaling.lines import WorkerLine
 from pipeline.scaling.output import Output
+from pipeline.workers.memory import MemoryLimit
 from tests.db.sessions import rows
 from tests.db.test_registry import register, worker
-from tests.db.worker_kit import Door, configure, running
+from tests.db.worker_kit import Door, configure, heartbeat, running
 from tests.patience import PATIENCE
 
 SYNC = WorkerLine("sync", "sync", "", ("flagpost", "sync"))
@@ -131,7 +132,8 @@ async def test_after_an_outage_of_the_database_each_has_the_whole_time_again(
 
 
 async def test_nobody_of_another_type_has_one_ended(connection: Connection, database: str, home: Path) -> None:
-    """A login registers a process with that pid, in a slot that the agent is to give back."""
+    """A login registers a process with that pid, in a slot that the agent is to give back, before the process itself
+    has registered in its own."""
     async with one_host(connection, database, home, HungAfter()) as host:
         before = await host.until_working()
         await register(connection, worker("deposits", pid=before))
@@ -139,6 +141,17 @@ async def test_nobody_of_another_type_has_one_ended(connection: Connection, data
             "UPDATE worker_registry w SET managed_by = a.host FROM worker_registry a"
             " WHERE w.type = 'deposits' AND a.type = 'host'"
         )
+        await connection.execute("UPDATE worker_registry SET pid = NULL WHERE id = %s", [SLOT])
         await asyncio.sleep(2 * TAKE_SECONDS)
-        assert await host.until_working() == before
+        os.kill(before, 0)
         assert host.agent.stats()["started"] == 1
+
+
+async def test_an_agent_above_the_limit_of_memory_goes_on(connection: Connection, database: str) -> None:
+    """All workers of its host would begin anew with it."""
+    await configure(connection, workers__memory_limit_mb=200)
+    async with running(HostAgent([], [], Output(io.StringIO())), database) as runtime:
+        runtime.commands.memory = MemoryLimit(resident=lambda: 300_000_000, settling_seconds=0.0)
+        await heartbeat(runtime)
+        assert not runtime.stopping.is_set()
+        assert not await rows(connection, "SELECT last_error FROM worker_registry WHERE last_error IS NOT NULL")
