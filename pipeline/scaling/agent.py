@@ -26,6 +26,7 @@ from pipeline.printable import printable, reason
 from pipeline.scaling.child import KILL_SECONDS, Child, described
 from pipeline.scaling.hung import HungAfter, HungProcesses, Started
 from pipeline.scaling.lines import PROGRAM, OtherLine, WorkerLine
+from pipeline.scaling.machine import running_machine
 from pipeline.scaling.output import Output
 from pipeline.scaling.restarts import FAST_SECONDS, MOST_FAST, Restarts
 from pipeline.scaling.slots import Slot, Slots, strays
@@ -99,6 +100,8 @@ class HostAgent:
     ) -> None:
         """``environment``: what every process gets beside the agent's own variables; ``kill_seconds``: from a process's
         SIGTERM to its SIGKILL."""
+        self.machine = running_machine()
+        """Stands in its row: another agent of this host's name, on another machine, is not taken for this one."""
         self._workers = {(line.type, line.blockchain): line for line in workers}
         self._others = others
         self._output = output

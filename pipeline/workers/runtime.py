@@ -96,6 +96,8 @@ class Runtime(Process):
         self.config = RuntimeConfig()
         launched = Launched(settings.host, settings.slot, settings.managed_by)
         self.registration = Registration(self.pool, worker.type, blockchain=worker.blockchain, launched=launched)
+        if machine := getattr(worker, "machine", None):
+            self.registration.config = {"machine": machine}
         self.listener = Listener(
             listen_dsn(settings),
             [*worker.channels, "config", WORKERS],

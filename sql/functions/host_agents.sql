@@ -25,22 +25,27 @@ AS $$
 $$;
 
 -- Whether the row is that of an agent of this host that is gone. It holds nothing that would have to be rescued first, so that
--- its session alone says so: what it was told holds for the agent that is started right after it was killed.
-CREATE OR REPLACE FUNCTION is_former_agent(w worker_registry, p_host text, p_sessions bigint[]) RETURNS boolean
+-- its session alone says so on the same machine (p_machine: that of the new one, as in its `config`): what it was told holds for
+-- the agent that is started right after it was killed. On another machine of that name, or where nobody knows, its session has to
+-- have been gone for 5 s: at a failover of the database all sessions are gone for a moment, and who lives is back before.
+CREATE OR REPLACE FUNCTION is_former_agent(w worker_registry, p_host text, p_machine text, p_sessions bigint[]) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT coalesce(w.type = 'host' AND w.host = p_host AND w.session_seen
-                    AND worker_session_key(w.incarnation) <> ALL (p_sessions), false)
+                    AND worker_session_key(w.incarnation) <> ALL (p_sessions)
+                    AND (w.config ->> 'machine' = p_machine
+                         OR w.session_lost_at < clock_timestamp() - interval '5 seconds'), false)
 $$;
 
 -- The slot that the agent of this host had before, with what it was told there; NULL: none that is free.
-CREATE OR REPLACE FUNCTION slot_of_agent(p_host text, p_sessions bigint[]) RETURNS text
+CREATE OR REPLACE FUNCTION slot_of_agent(p_host text, p_machine text, p_sessions bigint[]) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT w.id FROM worker_registry w
-    WHERE w.type = 'host' AND w.host = p_host AND (slot_is_free(w, p_sessions) OR is_former_agent(w, p_host, p_sessions))
+    WHERE w.type = 'host' AND w.host = p_host
+      AND (slot_is_free(w, p_sessions) OR is_former_agent(w, p_host, p_machine, p_sessions))
     ORDER BY w.last_heartbeat DESC
     LIMIT 1
 $$;
@@ -159,11 +164,24 @@ BEGIN
 END
 $$;
 
+-- Whether an agent of this one's host that began before is not there, and may be back within 5 s: on another machine, at a
+-- failover of the database.
+CREATE OR REPLACE FUNCTION former_may_return(me worker_registry, p_sessions bigint[]) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM worker_registry w
+                   WHERE w.type = 'host' AND w.host = me.host AND w.incarnation <> me.incarnation AND w.created_at < me.created_at
+                     AND w.ended_at IS NULL AND w.session_seen
+                     AND NOT is_former_agent(w, me.host, me.config ->> 'machine', p_sessions))
+$$;
+
 -- Takes the slots that the calling agent is to have, gives back what is too much, and returns all that it has.
 --
 -- p_lines: what its Procfile can run, [{"type": "gas-topup", "blockchain": "tron"}]; blockchain '': all. p_running: the slots in
 -- which it has a process. Of each slot: `kept` false: its process is to end; `free`: a process may be started, because the last
--- one is gone and holds nothing any more. An agent that is paused takes nothing new. Raises what calling_agent raises.
+-- one is gone and holds nothing any more. An agent that is paused takes nothing new; one whose predecessor may return has nothing
+-- yet. Raises what calling_agent raises.
 CREATE OR REPLACE FUNCTION take_slots(p_incarnation uuid, p_token text, p_lines jsonb, p_running text[])
 RETURNS TABLE (slot text, type text, blockchain text, desired text, generation bigint, pid integer, kept boolean, free boolean)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -190,6 +208,9 @@ BEGIN
     PERFORM mark_silent_workers(interval '60 seconds');
     me := calling_agent(p_incarnation, p_token);
     sessions := worker_sessions();
+    IF former_may_return(me, sessions) THEN
+        RETURN;
+    END IF;
     UPDATE worker_registry w SET config = w.config || jsonb_build_object('lines', lines.prefixes)
     FROM (
         SELECT coalesce(jsonb_agg(rtrim(slot_prefix(nullif(l.blockchain, ''), l.type), '-')), '[]') AS prefixes

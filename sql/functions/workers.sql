@@ -143,7 +143,7 @@ BEGIN
         IF p_slot IS NOT NULL AND NOT moves THEN
             wanted := p_slot;
         ELSIF p_type = 'host' THEN
-            wanted := coalesce(slot_of_agent(p_host, sessions), free_slot(prefix, sessions));
+            wanted := coalesce(slot_of_agent(p_host, p_config ->> 'machine', sessions), free_slot(prefix, sessions));
         ELSIF p_slot IS NOT NULL THEN
             told := coalesce(p_desired, (SELECT told_in_slot(w) FROM worker_registry w WHERE w.id = p_slot));
             wanted := free_slot(prefix, sessions, told IS NULL);
@@ -178,7 +178,7 @@ BEGIN
                            ELSE greatest(w.restart_generation, w.generation + n.changed - 1) END
                 FROM (SELECT d.desired, (d.desired <> w.desired)::integer AS changed
                       FROM (SELECT coalesce(told, told_in_slot(w)) AS desired) d) n)
-        WHERE slot_is_free(w, sessions) OR is_former_agent(w, p_host, sessions)
+        WHERE slot_is_free(w, sessions) OR is_former_agent(w, p_host, p_config ->> 'machine', sessions)
         RETURNING w.* INTO taken;
         IF p_slot IS NOT NULL AND taken.id IS NULL AND NOT coalesce(p_elsewhere, false) THEN
             RETURN;

@@ -25,10 +25,10 @@ SYNCS = {"type": "sync", "blockchain": ""}
 class Host:
     """The agent of a host, without processes: it says which of them it would have."""
 
-    def __init__(self, session: Connection, name: str) -> None:
+    def __init__(self, session: Connection, name: str, machine: str | None = "m-1") -> None:
         self.session = session
         self.name = name
-        self.me = agent(name)
+        self.me = agent(name, machine)
         self.running: set[str] = set()
 
     async def register(self) -> str:
@@ -54,8 +54,8 @@ class Host:
         await fetch(self.session, "hosts/end_slot", **me, slot=slot, pid=pid, error=error)
 
 
-def agent(host: str) -> dict[str, Any]:
-    return dict(worker("host", host=host, slot=None, desired=None, managed_by=None, port=None, incarnation=uuid4()))
+def agent(host: str, machine: str | None) -> dict[str, Any]:
+    return dict(worker("host", host=host, config=Jsonb({"machine": machine})))
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ async def start(database: str, connection: Connection, tron: Chain) -> AsyncIter
     """Starts the agent of a host, in a session of the agents' role."""
     async with AsyncExitStack() as stack:
 
-        async def begin(name: str) -> Host:
+        async def begin(name: str, machine: str | None = "m-1") -> Host:
             session = await stack.enter_async_context(second_session(database))
             await session.execute("SET ROLE pipeline_agent")
-            host = Host(session, name)
+            host = Host(session, name, machine)
             await host.register()
             return host
 
