@@ -37,6 +37,11 @@ def terms(**changes) -> Seed:
 @pytest.fixture
 def clean_env(home: Path) -> dict[str, str]:
     """The environment of a person who has just cloned the project, with this home."""
+    return new_environment(home)
+
+
+def new_environment(home: Path) -> dict[str, str]:
+    """The same for a home of whatever scope."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("FLAGPOST_")}
     env.pop("DATABASE_URL", None)
     return env | {"FLAGPOST_HOME": str(home), "FLAGPOST_ENV_FILE": os.devnull, "PYTHONUNBUFFERED": "1"}
