@@ -9,7 +9,7 @@ import socket
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ WANTED = {
     for query in (*(str(rule["expr"]) for rule in RULES), *dashboard_queries())
     for name in re.findall(r"\b(?:flagpost|process)_[a-z_]+", query)
 }
+PANELS = [query for query in dashboard_queries() if not query.startswith("label_values(")]
 FAILED_JOB = (
     "INSERT INTO job_logs (job_id, job_type, status, wallet_address, error_message)"
     " SELECT 'test-' || w.id, 'gas-topup', 'failed', w.address, 'of a test' FROM wallets w LIMIT 1"
@@ -57,6 +58,12 @@ def targets(env: Mapping[str, str]) -> list[str]:
     return [target for entry in json.loads(done.stdout) for target in entry["targets"]]
 
 
+def until_nothing_is_left(left: Callable[[], set[str]], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while names := left():
+        assert time.monotonic() < deadline, f"{what}: {names}"
+
+
 def test_all_that_rules_and_dashboard_ask_for_is_served(pipeline: Mapping[str, str]) -> None:
     """Some of it only while there is some: payments that are out, flags, an alert that stands."""
     assert flagpost(["config", "set", "alerts.interval_seconds", "1"], pipeline).returncode == 0
@@ -67,16 +74,14 @@ def test_all_that_rules_and_dashboard_ask_for_is_served(pipeline: Mapping[str, s
     assert len(WANTED) > 20
     seen: set[str] = set()
 
-    def all_seen() -> bool:
+    def unseen() -> set[str]:
         for target in scraped:
             for family in text_string_to_metric_families(answer(f"http://{target}/metrics")):
                 assert family.documentation, family.name
                 seen.update(sample.name for sample in family.samples)
-        return seen >= WANTED
+        return WANTED - seen
 
-    deadline = time.monotonic() + PATIENCE
-    while not all_seen():
-        assert time.monotonic() < deadline, f"never served: {WANTED - seen}"
+    until_nothing_is_left(unseen, "never served")
 
 
 class Prometheus:
@@ -132,7 +137,7 @@ def prometheus(tmp_path: Path, targets_file: Path) -> Iterator[Prometheus]:
 def test_prometheus_scrapes_the_workers_in_the_file(
     pipeline: Mapping[str, str], prometheus: Prometheus, targets_file: Path
 ) -> None:
-    """That was not there when it began; and each rule can be evaluated."""
+    """That was not there when it began; each rule can be evaluated, and each panel of the dashboard shows something."""
     assert flagpost(["workers", "targets", "--file", str(targets_file)], pipeline).returncode == 0
     scraped = sorted(targets(pipeline))
     assert len(scraped) == WORKERS
@@ -146,3 +151,12 @@ def test_prometheus_scrapes_the_workers_in_the_file(
         return all(rule["health"] == "ok" for rule in group["rules"])
 
     until(evaluated, "every rule was evaluated")
+    blank = set(PANELS)
+
+    def still_blank() -> set[str]:
+        for query in set(blank):
+            if prometheus.ask("query", query=re.sub(r"\$\w+", ".*", query))["result"]:
+                blank.remove(query)
+        return blank
+
+    until_nothing_is_left(still_blank, "panels of the dashboard that show nothing")
