@@ -145,6 +145,7 @@ class Commands:
         process.troubles.say("memory", memory.judge(process.config.workers.memory_limit_mb))
         if memory.restart_due and not process.stopping.is_set():
             memory.restarts += 1
+            process.beat()  # counted also where the process is killed before its end
             self._begin_anew(memory.restart_due)
 
     def _begin_anew(self, why: str) -> None:

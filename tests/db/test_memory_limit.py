@@ -8,6 +8,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
+from pipeline.queue.jobs import Done
 from pipeline.settings import Settings
 from pipeline.workers.memory import MemoryLimit
 from pipeline.workers.runtime import Runtime
@@ -15,9 +16,9 @@ from pipeline.workers.sync import Sync
 from tests.db.sessions import rows, value
 from tests.db.test_registry import heartbeat, register, worker
 from tests.db.test_worker_commands import ended_by_itself
-from tests.db.worker_kit import PATIENCE, Script, configure, executor, running
+from tests.db.worker_kit import PATIENCE, Script, configure, executor, flag, running, until_count
 from tests.db.worker_kit import heartbeat as beat
-from tests.seed import Chain
+from tests.seed import Chain, add_wallets
 
 SLOT = "all-gas-topup-001"
 RESTARTS = "SELECT id, (stats ->> 'memory_restarts')::integer FROM worker_registry"
@@ -48,6 +49,28 @@ class TestAProcessAboveTheLimit:
             await beat(runtime)
             assert await value(connection, "SELECT last_error FROM worker_registry") == SAID.format(3)
             assert not runtime.stopping.is_set()
+
+    async def test_counts_before_it_has_handed_back(self, connection: Connection, database: str, tron: Chain) -> None:
+        """It may be killed before its end."""
+        await configure(connection, workers__memory_limit_mb=200)
+        (wallet,) = await add_wallets(connection, tron, 1)
+        go_on = asyncio.Event()
+
+        async def answer(_: object) -> Done:
+            await go_on.wait()
+            return Done(clear_flag=True)
+
+        script = Script(answer=answer)
+        async with running(executor(script), database, grace_seconds=PATIENCE) as runtime:
+            await flag(connection, wallet.id)
+            await script.until_started(1)
+            has_300_mb(runtime)
+            runtime.beat()
+            await until_count(
+                connection, "SELECT count(*) FROM worker_registry WHERE stats @> '{\"memory_restarts\": 1}'", 1
+            )
+            assert await value(connection, "SELECT status FROM worker_registry") == "running"
+            go_on.set()
 
     async def test_counts_under_an_agent_too(self, connection: Connection, database: str, tron: Chain) -> None:
         """Where the next process of the slot has none of the last one's environment."""
