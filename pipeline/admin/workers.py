@@ -59,6 +59,8 @@ class ListedWorker:
     held: int | None
     """Jobs that it works on."""
     created_at: datetime
+    metrics_host: str | None
+    """The address that it listens at for its metrics; None: of the version before."""
 
     @property
     def has_ended(self) -> bool:

@@ -30,8 +30,8 @@ def scrape_targets(
 ) -> None:
     """Where live workers serve their metrics, as Prometheus reads it from a file (file_sd_configs).
 
-    Write it anew every 15 s or so, by a timer. A worker of this host is named by the address of FLAGPOST_METRICS_HOST
-    here, which is taken for its own; one of another host by its host's name.
+    Write it anew every 15 s or so, by a timer. A worker is named by the address that it listens at,
+    FLAGPOST_METRICS_HOST, or by its host's name where that is every address of its host.
 
     Example: [bold]flagpost workers targets --file /run/flagpost-targets/targets.json[/]
     """
@@ -39,23 +39,25 @@ def scrape_targets(
     here = settings.host or socket.gethostname()
     found = [worker for worker in run_action(settings, "workers targets", workers.listed) if worker.has_process]
     # No labels: flagpost_worker_info has them, and ports move.
-    entries = [{"targets": [target]} for target in _targets(found, here, settings.metrics_host)]
+    entries = [{"targets": [target]} for target in _targets(found)]
     if file is None:
         print_json(entries)
     else:
         _write(file, entries)
-    elsewhere = sorted({worker.host for worker in found if worker.host and worker.port and worker.host != here})
-    if elsewhere and _is_loopback(settings.metrics_host):
+    unreachable = sorted(
+        {worker.host for worker in found if worker.host and worker.host != here and _is_loopback(worker)}
+    )
+    if unreachable:
         err.print(
-            f"{WARN} workers listen at {escape(settings.metrics_host)} unless FLAGPOST_METRICS_HOST names another "
-            f"address on their host: see that it does on {escape(', '.join(elsewhere))}, and set it here, too"
+            f"{WARN} workers on {escape(', '.join(unreachable))} listen where only their own host reaches them: "
+            "set FLAGPOST_METRICS_HOST there to an address of that host"
         )
 
 
-def _targets(found: Iterable[ListedWorker], here: str, address: str) -> Iterator[str]:
+def _targets(found: Iterable[ListedWorker]) -> Iterator[str]:
     for worker in found:
         if worker.host and worker.port:
-            host = address if worker.host == here and not _is_any(address) else worker.host
+            host = worker.host if _is_any(worker.metrics_host or "") else str(worker.metrics_host)
             yield f"[{host}]:{worker.port}" if ":" in host else f"{host}:{worker.port}"
 
 
@@ -67,11 +69,11 @@ def _is_any(address: str) -> bool:
         return not address
 
 
-def _is_loopback(address: str) -> bool:
+def _is_loopback(worker: ListedWorker) -> bool:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        return worker.port is not None and ipaddress.ip_address(worker.metrics_host or "").is_loopback
     except ValueError:
-        return address == "localhost"
+        return worker.metrics_host == "localhost"
 
 
 def _write(file: Path, entries: Any) -> None:

@@ -34,7 +34,8 @@ class Endpoint:
 
     def __init__(self, host: str, port: int) -> None:
         """``port`` 0: any that is free."""
-        self._host = host
+        self.host = host
+        """The address it listens at."""
         self._first_port = port
         self._runner: web.AppRunner | None = None
         self._measuring: asyncio.Task[None] | None = None
@@ -56,7 +57,7 @@ class Endpoint:
         last = min(self._first_port + PORTS, LAST_PORT + 1) if self._first_port else 1
         for port in range(self._first_port, last):
             try:
-                await web.TCPSite(self._runner, self._host, port).start()
+                await web.TCPSite(self._runner, self.host, port).start()
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     continue
@@ -66,7 +67,7 @@ class Endpoint:
             return _port_of(self._runner)
         logger.warning(
             "FLAGPOST_METRICS_PORT: every port from {} to {} of {} is taken: no metrics are served",
-            self._first_port, last - 1, self._host,
+            self._first_port, last - 1, self.host,
         )  # fmt: skip
         return None
 
@@ -83,8 +84,8 @@ class Endpoint:
 
     def _refused(self, error: OSError, port: int) -> str:
         if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-            return f"FLAGPOST_METRICS_HOST: {self._host} is no address of this host"
-        return f"FLAGPOST_METRICS_PORT: port {port} of {self._host} cannot be opened ({error.strerror})"
+            return f"FLAGPOST_METRICS_HOST: {self.host} is no address of this host"
+        return f"FLAGPOST_METRICS_PORT: port {port} of {self.host} cannot be opened ({error.strerror})"
 
     async def _metrics(self, _: web.Request) -> web.Response:
         families = [] if self._more is None else list(await self._more())

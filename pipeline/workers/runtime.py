@@ -175,7 +175,9 @@ class Runtime(Process):
     async def _serve_measures(self) -> None:
         if self._endpoint is not None:
             more = getattr(self.worker, "measure", None)
-            self.registration.port = await self._endpoint.start(self, self._unhealthy, more)
+            registration = self.registration
+            registration.port = await self._endpoint.start(self, self._unhealthy, more)
+            registration.config = {**registration.config, "metrics_host": self._endpoint.host}
 
     def _unhealthy(self) -> str | None:
         """Why a container runtime should start this process again: it hangs at registering or in the middle of its

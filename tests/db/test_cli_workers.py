@@ -37,6 +37,14 @@ def alive(database: str) -> None:
     seeded(database, seed)
 
 
+async def listening(connection: Connection, host: str, address: str) -> None:
+    """The workers of that host say so."""
+    await connection.execute(
+        "UPDATE worker_registry SET config = jsonb_build_object('metrics_host', %s::text) WHERE host = %s",
+        [address, host],
+    )
+
+
 @pytest.mark.parametrize("command", [["list"], ["pause"], ["resume"], ["stop"], ["start"], ["restart"]])
 def test_a_type_or_a_host_that_there_is_not_is_no_success(shell: Shell, alive: None, command: list[str]) -> None:
     said = shell.fails("workers", *command, "--type", "gastopup")
@@ -95,16 +103,18 @@ class TestTargets:
             ("::", "worker-1:9464"),
         ],
     )
-    def test_name_the_address_at_which_a_worker_listens(self, shell: Shell, address: str, own: str) -> None:
-        shell.env.setenv("FLAGPOST_METRICS_HOST", address)
+    def test_name_the_address_at_which_a_worker_listens(
+        self, shell: Shell, database: str, address: str, own: str
+    ) -> None:
+        seeded(database, lambda connection: listening(connection, HERE, address))
         answer = shell("workers", "targets")
         assert answer.json == [{"targets": [own]}, {"targets": ["worker-2:9465"]}]
-        assert ("FLAGPOST_METRICS_HOST" in answer.err) is (address == "127.0.0.1")
+        assert answer.err == ""
 
-    def test_of_other_hosts_are_said_to_listen_there_alone(self, shell: Shell) -> None:
-        answer = shell("workers", "targets")
-        assert "workers listen at 127.0.0.1 unless FLAGPOST_METRICS_HOST" in answer.err
-        assert "on worker-2" in answer.err
+    @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost"])
+    def test_that_only_another_host_reaches_are_said(self, shell: Shell, database: str, address: str) -> None:
+        seeded(database, lambda connection: listening(connection, "worker-2", address))
+        assert "workers on worker-2 listen where only their own host reaches them" in shell("workers", "targets").err
 
     def test_are_written_as_a_whole_for_another_user_to_read(self, shell: Shell, tmp_path: Path) -> None:
         file = tmp_path / "targets.json"
@@ -120,6 +130,8 @@ class TestTargets:
 
 
 def test_of_a_machine_without_another_name(shell: Shell, database: str) -> None:
-    seeded(database, lambda connection: register(connection, worker("sync", host=socket.gethostname(), port=9464)))
+    here = socket.gethostname()
+    seeded(database, lambda connection: register(connection, worker("sync", host=here, port=9464)))
+    seeded(database, lambda connection: listening(connection, here, "127.0.0.1"))
     answer = shell("workers", "targets")
     assert (answer.json, answer.err) == ([{"targets": ["127.0.0.1:9464"]}], "")

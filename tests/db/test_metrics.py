@@ -17,7 +17,7 @@ from pipeline.metrics.system import MEASURES
 from pipeline.queue.jobs import Done, Failed, JobType
 from pipeline.workers.runtime import Runtime
 from pipeline.workers.sweep import Sweep
-from tests.db.sessions import rows, value
+from tests.db.sessions import rows
 from tests.db.worker_kit import PATIENCE, Script, executor, flag, running, until_count
 from tests.logs import logged
 from tests.seed import Chain, add_wallets
@@ -52,7 +52,8 @@ async def test_an_executor(connection: Connection, database: str, tron: Chain) -
     before = ended_so_far()
     script = Script(answer=lambda job: Failed("no") if job.wallet_id == wallets[0].id else Done(clear_flag=True))
     async with running(executor(script), database, endpoint=Endpoint(HOST, 0)) as runtime:
-        assert await value(connection, "SELECT port FROM worker_registry") == runtime.registration.port
+        served = await rows(connection, "SELECT port, config ->> 'metrics_host' FROM worker_registry")
+        assert served == [(runtime.registration.port, HOST)]
         await flag(connection, *(wallet.id for wallet in wallets))
         await script.until_written(5)
         samples = await scrape(runtime)
