@@ -39,13 +39,14 @@ def serve(settings: Settings, worker: Worker, **options: Any) -> int:
     ever comes.
     """
     runtime: Runtime | None = None
-    if settings.read_once is not None and settings.managed_by is None:
+    if settings.read_once is not None:
         logger.warning(
-            "{}: the mnemonic came out of {}, which cannot be read again: told to stop or restart, this process ends "
-            "with exit code {}, and its launcher has to start it",
+            "{}: the mnemonic came out of {}, which cannot be read again: told to stop or restart, it ends {}",
             worker.type,
             settings.read_once,
-            CANNOT_BEGIN_ANEW,
+            f"with exit code {CANNOT_BEGIN_ANEW}, and its launcher has to start it"
+            if settings.managed_by is None
+            else "and the next one waits until somebody writes the words there once more",
         )
 
     async def live() -> int:

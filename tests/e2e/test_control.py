@@ -88,7 +88,7 @@ async def test_a_mnemonic_out_of_a_pipe_is_left_to_the_launcher(env, stand, tmp_
     words = stand.home.mnemonic_file.read_text(encoding="utf-8")
     with Running(["gas-topup"], {**env, "FLAGPOST_MNEMONIC_FILE": str(pipe)}) as process:
         threading.Thread(target=pipe.write_text, args=[words], daemon=True).start()
-        process.line("which cannot be read again: told to stop or restart, this process ends with exit code 75")
+        process.line("which cannot be read again: told to stop or restart, it ends with exit code 75")
         process.line(f"ready as {slot}")
         assert flagpost(["workers", "restart", slot, "--no-wait"], env).returncode == 0
         process.line(f"ends with exit code 75, for its launcher to start it again in slot {slot}")
@@ -112,6 +112,15 @@ async def test_what_is_paused_is_paused_after_its_process_was_killed(env, sweep)
         done = flagpost(["workers", "resume", "all-sweep-002"], env)
         assert done.returncode == 0, done.stderr
         assert following.stop() == 0
+
+
+async def test_that_the_next_process_of_an_agent_waits_for_a_mnemonic_is_said(env, stand, tmp_path: Path):
+    pipe = tmp_path / "mnemonic"
+    os.mkfifo(pipe)
+    words = stand.home.mnemonic_file.read_text(encoding="utf-8")
+    with Running(["gas-topup"], {**env, "FLAGPOST_MNEMONIC_FILE": str(pipe), "FLAGPOST_MANAGED_BY": "here"}) as process:
+        threading.Thread(target=pipe.write_text, args=[words], daemon=True).start()
+        process.line("the next one waits until somebody writes the words there once more")
 
 
 async def test_honcho_goes_on(env, tmp_path: Path):
