@@ -124,6 +124,16 @@ SETTINGS: tuple[Setting, ...] = (
 )
 """Everything that our statements, and the functions and triggers they call, take for granted."""
 
+OF_THE_CONNECTION = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+"""How long the server waits for a host that is cut off: 25 s. In the middle of a pipeline its transaction is neither
+idle nor a statement, so that no timeout ends it before Postgres 17, and what it holds stays locked for as long as the
+operating system believes in the connection: two hours. Over a Unix socket they mean nothing."""
+
 
 def session_dsn(
     dsn: str,
@@ -140,7 +150,7 @@ def session_dsn(
     where it names several hosts, the one that does is looked for.
     """
     parts = conninfo_to_dict(dsn)
-    pinned = {setting.name: setting.value for setting in SETTINGS if setting.startable}
+    pinned = {setting.name: setting.value for setting in SETTINGS if setting.startable} | OF_THE_CONNECTION
     pinned["statement_timeout"] = str(round((statement_timeout or 0) * 1000))
     if index_plans:
         pinned["enable_seqscan"] = "off"

@@ -11,7 +11,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 from loguru import logger
 
 from pipeline.payments.crashpoints import CrashPoint
+from tests.chaos.hosts import unavailable
+from tests.chaos.recovery_of_hosts import AIMS, measure_hosts
 from tests.chaos.schedule import Layout, Schedule
 from tests.chaos.stage import Stage, stage
 from tests.chaos.summary import ROOT, commit
@@ -184,22 +186,27 @@ async def rounds_of(measure: Measure, rounds: int) -> list[float]:
 
 
 async def measure_all(rounds: int) -> list[dict[str, Any]]:
-    results = []
-    for measure in MEASURES:
-        seconds = [round(one, 2) for one in await rounds_of(measure, rounds)]
-        results.append(
-            {
-                "measure": measure.name,
-                "aim": measure.aim,
-                "median": round(statistics.median(seconds), 2),
-                "min": min(seconds),
-                "max": max(seconds),
-                "rounds": seconds,
-            }
-        )
-        sys.stdout.write("{measure}: {median} s ({min}–{max}), aim {aim}\n".format(**results[-1]))
-        sys.stdout.flush()
-    return results
+    results = [_result(measure.name, measure.aim, await rounds_of(measure, rounds)) for measure in MEASURES]
+    if reason := unavailable():
+        sys.stdout.write(f"Two hosts are left out: {reason}\n")
+        return results
+    of_hosts = await measure_hosts(rounds)
+    return [*results, *(_result(name, AIMS[name], seconds) for name, seconds in of_hosts.items())]
+
+
+def _result(name: str, aim: str, measured: Sequence[float]) -> dict[str, Any]:
+    seconds = [round(one, 2) for one in measured]
+    result = {
+        "measure": name,
+        "aim": aim,
+        "median": round(statistics.median(seconds), 2),
+        "min": min(seconds),
+        "max": max(seconds),
+        "rounds": seconds,
+    }
+    sys.stdout.write("{measure}: {median} s ({min}–{max}), aim {aim}\n".format(**result))
+    sys.stdout.flush()
+    return result
 
 
 def save(results: list[dict[str, Any]]) -> Path:

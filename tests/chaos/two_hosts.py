@@ -42,6 +42,12 @@ class TwoHosts:
     """By host: how much its wall clock is ahead or behind."""
     agents: dict[str, Running] = field(default_factory=dict)
 
+    @property
+    def dsn(self) -> str:
+        """Of the database, from the hosts."""
+        assert self.on.hosts is not None
+        return make_conninfo(self.on.database.dsn, host=self.on.hosts.address())
+
     async def start(self, host: str) -> None:
         """The agent of that host, in its namespace."""
         assert self.on.hosts is not None
@@ -51,7 +57,7 @@ class TwoHosts:
         env = {
             **clean,
             **self.on.crew.environment("gas-topup", host),
-            "DATABASE_URL": make_conninfo(self.on.database.dsn, host=self.on.hosts.address()),
+            "DATABASE_URL": self.dsn,
             "FLAGPOST_ENV_FILE": os.devnull,
             "FLAGPOST_SIGNING_LEDGER": str(self.directory / f"signed-{host}.jsonl"),
             **self._clock(host),
