@@ -286,8 +286,9 @@ async def test_an_error_that_nobody_expected_ends_nothing(
     ledger.fault = ZeroDivisionError("of a node: \x00\ud800\x1b[31m\nforged")
     async with running(sync_of(ledger, watch), database) as runtime:
         async with asyncio.timeout(PATIENCE):
-            while len(ledger.calls) < 3:
+            while len(ledger.calls) < 3 or runtime.last_error is None:
                 await heartbeat(runtime)
+            await heartbeat(runtime)  # one that began after the fault was said
         (worker,) = await rows(connection, "SELECT last_error, stats -> 'nodes' AS nodes FROM worker_registry")
         assert worker["last_error"] == r"tron: ZeroDivisionError: of a node: \x00\ud800\x1b[31m forged"
         assert worker["nodes"] == {"tron": ledger.troubles()}
