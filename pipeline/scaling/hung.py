@@ -19,7 +19,8 @@ from uuid import UUID
 
 from pipeline.scaling.slots import Slot
 
-HEARTBEATS_MISSED = 3
+HEARTBEATS_MISSED = 5
+"""One that waits for a connection while all statements hang fails after 30 s, and is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class HungAfter:
     restart: float = 15.0
     """From a command to restart. A worker hears of it within 2 s, hands back and is gone 10 s later at the most."""
     silent: float = 60.0
-    """Since its last heartbeat, or three heartbeats where that is more: others take over what it held then."""
+    """Since its last heartbeat, or five heartbeats where that is more. Others have taken over what it held by then."""
     interrupted: float = 10.0
     """Between two answers of the database, beyond which those before count for nothing; it is asked every 2 s."""
 
@@ -88,7 +89,7 @@ class HungProcesses:
                 continue
             registered = slot.pid == process.pid and slot.incarnation != process.former
             sight = sights.get(process)
-            if sight is None or sight.heartbeat != slot.heartbeat:
+            if sight is None or sight.heartbeat != slot.heartbeat or slot.locked:
                 sight = _Sight(slot.heartbeat, now, None if sight is None else sight.told_since)
             obeyed = slot.observed if registered else process.generation
             if obeyed is None or slot.restart_generation <= obeyed:

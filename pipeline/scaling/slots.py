@@ -46,6 +46,8 @@ class Slot:
     """The last one of that process, by the clock of the database."""
     observed: int | None = None
     """The generation up to which that process has obeyed; None: one that does not say so."""
+    locked: bool = False
+    """Whether somebody's transaction keeps that process from sending a heartbeat."""
 
     @property
     def is_to_run(self) -> bool:

@@ -76,6 +76,8 @@ class Registration:
         self.config: Mapping[str, Any] = {}
         """``worker_registry.config``: what it was started with, for people and agents."""
         self._wanted_slot = launched.slot
+        self._asked = self._heard = 0
+        """Questions, and the last one whose answer counts."""
         self._pool = pool
         self._token = uuid4().hex
         """Proves to the database that the row is this process's; the row has its hash."""
@@ -124,13 +126,14 @@ class Registration:
     async def read_orders(self) -> bool:
         """Ask what this process is told; whether the system is paused. Raises LookupError where it has no row any more,
         and psycopg errors."""
+        asked = self._ask()
         async with self._pool.connection() as connection:
             rows = await fetch(connection, "workers/orders", incarnation=self.incarnation)
         if not rows:
             raise LookupError(f"{self.slot} is not registered any more")
         (row,) = rows
         paused = bool(row.pop("system_paused"))
-        self._hear(row)
+        self._hear(row, asked)
         return paused
 
     def obeyed(self, generation: int) -> None:
@@ -173,6 +176,7 @@ class Registration:
         self, status: str, stats: Mapping[str, Any] | None, last_error: str | None, *, ended: bool
     ) -> bool:
         """Whether the row is there."""
+        asked = self._ask()
         async with self._pool.connection() as connection:
             rows = await fetch(
                 connection,
@@ -186,10 +190,18 @@ class Registration:
                 token=self._token,
             )
         if rows:
-            self._hear(rows[0])
+            self._hear(rows[0], asked)
         return bool(rows)
 
-    def _hear(self, row: Mapping[str, Any]) -> None:
+    def _ask(self) -> int:
+        self._asked += 1
+        return self._asked
+
+    def _hear(self, row: Mapping[str, Any], asked: int) -> None:
+        """The poll and the heartbeat ask at the same time: an answer that comes late says no more what is told now."""
+        if asked < self._heard:
+            return
+        self._heard = asked
         self.orders = _orders(row)
         # A database that was restored to an earlier time counts on from there: the next command was not obeyed yet.
         self.observed = min(self.observed, self.orders.generation)

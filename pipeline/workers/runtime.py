@@ -25,6 +25,7 @@ from pipeline.db.listener import Listener
 from pipeline.db.pool import create_pool
 from pipeline.db.session import CONNECT_TIMEOUT, pooler_dsn, session_dsn, settle
 from pipeline.db.statements import statement
+from pipeline.log import LogThrottle
 from pipeline.metrics.endpoint import Endpoint
 from pipeline.printable import reason
 from pipeline.settings import Settings
@@ -42,6 +43,8 @@ SESSIONLESS_HEARTBEAT_SECONDS = 2.0
 """Between heartbeats while nobody sees the LISTEN session: who has neither for 5 s is dead (``dead_workers``)."""
 GATED = "wallet_flags"
 """The channel whose NOTIFY may be suppressed under load (``db.notify_gate``)."""
+HEARTBEAT_RETRY_SECONDS = 2.0
+"""After one that failed."""
 GRACE_SECONDS = 4.0
 """From SIGTERM until what is not finished is handed back. Honcho kills after 5 s."""
 HAND_BACK_SECONDS = 3.0
@@ -299,15 +302,19 @@ class Runtime(Process):
         await acting
 
     async def _heartbeats(self) -> None:
+        throttle = LogThrottle()
         while True:
             self._beat.clear()
+            seconds = self.config.heartbeat_seconds
             try:
                 await self._reload()
                 await self._heartbeat()
             except DATABASE_GONE as error:
-                logger.warning("{}: no heartbeat: {}", self.worker.type, reason(error))
+                seconds = min(seconds, HEARTBEAT_RETRY_SECONDS)
+                if throttle.due():
+                    logger.warning("{}: no heartbeat: {}", self.worker.type, reason(error))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.config.heartbeat_seconds):
+                async with asyncio.timeout(seconds):
                     await self._beat.wait()
 
     async def _heartbeat(self) -> None:

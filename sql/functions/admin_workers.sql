@@ -98,7 +98,7 @@ BEGIN
     IF action = 'stop' AND NOT has_process(w) THEN
         -- Nobody has to obey: its next process finds it stopped, and nobody waits for the one that is gone.
         NULL;
-    ELSIF w.type <> 'host' AND w.stats ? 'replaced_by' THEN
+    ELSIF w.type <> 'host' AND w.stats ? 'replaced_by' AND NOT coalesce(has_agent(w.managed_by), false) THEN
         RAISE EXCEPTION 'the process of % was replaced by one in another slot', w.id USING
             ERRCODE = 'FP003', HINT = format('Tell that one: flagpost workers %s %s', action, w.stats ->> 'replaced_by');
     ELSIF w.type <> 'host' AND NOT has_process(w) AND NOT coalesce(has_agent(w.managed_by), false) THEN
@@ -124,7 +124,7 @@ BEGIN
         END IF;
     END IF;
 
-    IF w.desired <> wanted OR again OR (action = 'start' AND w.status = 'error') THEN
+    IF w.desired <> wanted OR w.stats ? 'replaced_by' OR again OR (action = 'start' AND w.status = 'error') THEN
         PERFORM act_for_admin(admin);
         UPDATE worker_registry r SET
             desired = wanted, generation = r.generation + 1,

@@ -36,16 +36,16 @@ AS $$
                    CASE WHEN w.status = 'error' AND w.last_error IS NOT NULL THEN w.last_error
                         WHEN w.session_lost_at IS NOT NULL OR w.ended_at IS NOT NULL THEN 'no process has the slot'
                         ELSE format('silent since %s', date_trunc('second', w.last_heartbeat)) END END AS heartbeat,
-               CASE WHEN l.memory_mb > 0 AND (w.stats ->> 'memory_bytes')::numeric > l.memory_mb * 1000000
+               CASE WHEN l.memory_mb > 0 AND stat_number(w.stats, 'memory_bytes') > l.memory_mb * 1000000
                     THEN format('%s MB, workers.memory_limit_mb is %s',
-                                round((w.stats ->> 'memory_bytes')::numeric / 1000000), trim_scale(l.memory_mb))
-                         || CASE WHEN (w.stats ->> 'memory_restarts')::numeric > 0
-                                 THEN format(', restarts in a row that did not help: %s', w.stats ->> 'memory_restarts') ELSE '' END
+                                round(stat_number(w.stats, 'memory_bytes') / 1000000), trim_scale(l.memory_mb))
+                         || CASE WHEN stat_number(w.stats, 'memory_restarts') > 0
+                                 THEN format(', restarts in a row that did not help: %s', stat_number(w.stats, 'memory_restarts')) ELSE '' END
                     END AS memory,
                coalesce(
-                   CASE WHEN (w.stats ->> 'held_seconds')::numeric > 1.5 * l.deadline_seconds
+                   CASE WHEN stat_number(w.stats, 'held_seconds') > 1.5 * l.deadline_seconds
                         THEN format('has held a job for %s s, queue.deadline_seconds is %s',
-                                    round((w.stats ->> 'held_seconds')::numeric), trim_scale(l.deadline_seconds)) END,
+                                    round(stat_number(w.stats, 'held_seconds')), trim_scale(l.deadline_seconds)) END,
                    (SELECT format('leads %s, and has not renewed its lease since %s', string_agg(d.name, ', ' ORDER BY d.name),
                                   date_trunc('second', min(d.renewed_at)))
                     FROM leaderships d
@@ -63,9 +63,10 @@ AS $$
                           WHERE b.locked_by = w.incarnation::text AND b.processing_status = 'processing') k
                     WHERE k.locked_until < clock_timestamp() - interval '1 minute'
                     HAVING count(*) > 0)) AS progress,
-               CASE WHEN (w.stats ->> 'recent_attempts')::numeric >= 10
-                     AND (w.stats ->> 'recent_failed')::numeric * 100 > l.error_percent * (w.stats ->> 'recent_attempts')::numeric
-                    THEN format('%s of %s attempts failed in ten minutes', w.stats ->> 'recent_failed', w.stats ->> 'recent_attempts')
+               CASE WHEN stat_number(w.stats, 'recent_attempts') >= 10
+                     AND stat_number(w.stats, 'recent_failed') * 100 > l.error_percent * stat_number(w.stats, 'recent_attempts')
+                    THEN format('%s of %s attempts failed in ten minutes', stat_number(w.stats, 'recent_failed'),
+                                stat_number(w.stats, 'recent_attempts'))
                     END AS error_rate,
                -- A process that has just begun has its time, too; a time that lies ahead was written by a wrong clock. One of the
                -- version before does what its row says.
@@ -103,7 +104,7 @@ AS $$
            WHEN 1 THEN format('it was told to stop: flagpost workers start %s', min(w.id))
            ELSE format('they were told to stop: flagpost workers start --type %s', p_type) END
     FROM worker_registry w
-    WHERE w.type = p_type AND w.desired = 'stopped' AND (has_process(w) OR has_agent(w.managed_by))
+    WHERE w.type = p_type AND told_in_slot(w) = 'stopped' AND (has_process(w) OR has_agent(w.managed_by))
       AND (p_chain IS NULL OR serves_chain(w.blockchain, p_chain))
 $$;
 
@@ -234,7 +235,7 @@ AS $$
               WHERE NOT EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND a.host = t.host AND a.desired = 'stopped')
               GROUP BY t.type) t
         CROSS JOIN LATERAL (SELECT count(*) AS workers FROM worker_registry r
-                            WHERE r.type = t.type AND (has_process(r) OR r.desired = 'stopped' AND r.managed_by IS NOT NULL)) n
+                            WHERE r.type = t.type AND (has_process(r) OR told_in_slot(r) = 'stopped' AND r.managed_by IS NOT NULL)) n
         WHERE n.workers < t.workers AND NOT t.set_at BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp()
     )
     SELECT CASE WHEN EXISTS (SELECT FROM down) THEN 'Down'

@@ -265,6 +265,11 @@ BEGIN
         status = 'stopped', ended_at = coalesce(w.ended_at, clock_timestamp()), observed_generation = w.generation
     WHERE w.managed_by = me.host AND w.type <> 'host' AND w.desired = 'stopped' AND w.id <> ALL (p_running) AND NOT has_process(w)
       AND (w.status <> 'stopped' OR w.observed_generation IS DISTINCT FROM w.generation);
+    -- What was told there is obeyed by a process in another slot: it is no word for the next one here.
+    UPDATE worker_registry w SET
+        stats = w.stats - 'replaced_by', desired = 'running', generation = w.generation + (w.desired <> 'running')::integer,
+        status = 'stopped', ended_at = coalesce(w.ended_at, clock_timestamp()), last_heartbeat = clock_timestamp()
+    WHERE w.managed_by = me.host AND w.stats ? 'replaced_by' AND w.id <> ALL (p_running) AND slot_is_free(w, sessions);
     RETURN QUERY
     SELECT w.id, w.type, coalesce(w.blockchain, ''), w.desired, w.generation, w.pid, w.id = ANY (keeping),
            slot_is_free(w, sessions)
@@ -274,6 +279,16 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION take_slots(uuid, text, jsonb, text[]) FROM PUBLIC;
+
+-- Whether somebody has locked the row of a slot, so that its process cannot say that it lives: a person's open transaction, for example.
+CREATE OR REPLACE FUNCTION slot_is_locked(p_slot text) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT NOT EXISTS (SELECT FROM worker_registry w WHERE w.id = p_slot FOR NO KEY UPDATE SKIP LOCKED)
+       AND EXISTS (SELECT FROM worker_registry w WHERE w.id = p_slot)
+$$;
+REVOKE ALL ON FUNCTION slot_is_locked(text) FROM PUBLIC;
 
 -- Says that a process which the calling agent had started has ended: what it held is rescued at once, and what it led is free,
 -- because nobody needs to wait whether it comes back. p_error: why no process is started there any more, until somebody tells it

@@ -7,8 +7,8 @@ LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT coalesce((
-        SELECT greatest(0, least(1000, (w.stats ->> 'memory_restarts')::numeric))::integer
+        SELECT least(1000, coalesce(stat_number(w.stats, 'memory_restarts'), 0))::integer
         FROM worker_registry w
-        WHERE w.incarnation = p_incarnation AND jsonb_typeof(w.stats -> 'memory_restarts') = 'number'), 0)
+        WHERE w.incarnation = p_incarnation), 0)
 $$;
 REVOKE ALL ON FUNCTION memory_restarts(uuid) FROM PUBLIC;

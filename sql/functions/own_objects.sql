@@ -102,7 +102,7 @@ AS $$
         'payments_without(worker_registry)', 'serves_chain(text, text)', 'take_worker_command()', 'tell_worker()',
         'agent_is_there(worker_registry)', 'calling_agent(uuid, text)', 'end_slot(uuid, text, text, integer, text)',
         'scale_workers(text, integer, text, text, boolean, uuid)', 'shared_slots(text, text, integer)', 'shares(text, text)',
-        'slot_is_kept(worker_registry)',
+        'slot_is_kept(worker_registry)', 'slot_is_locked(text)', 'stat_number(jsonb, text)',
         'is_former_agent(worker_registry, text, text, bigint[])', 'former_may_return(worker_registry, bigint[])',
         'slot_number(text, text)', 'slot_of_agent(text, text, bigint[])', 'slots_wanted(text, text, text)',
         'take_slots(uuid, text, jsonb, text[])',

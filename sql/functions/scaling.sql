@@ -116,7 +116,7 @@ AS $$
         -- Those that a person told to stop or to pause. What nobody can start any more is not among them.
         SELECT w.type, chain_group(w.blockchain) AS chains, count(*)::integer AS workers, bool_and(w.desired = 'paused') AS paused
         FROM worker_registry w
-        WHERE w.desired <> 'running' AND (has_process(w) OR has_agent(w.managed_by))
+        WHERE told_in_slot(w) <> 'running' AND (has_process(w) OR has_agent(w.managed_by))
           AND NOT EXISTS (SELECT FROM worker_targets t
                           WHERE t.type = w.type AND t.host = w.host AND chain_group(t.blockchain) = chain_group(w.blockchain))
         GROUP BY w.type, chain_group(w.blockchain)

@@ -62,21 +62,25 @@ LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$ SELECT CASE WHEN w.stats ? 'replaced_by' THEN 'running' ELSE w.desired END $$;
 
--- The row of the process that a new one on this host replaces, where nothing else says which: the one that was heard of last among
--- those that are gone and that no other one has replaced. Of those that went within the same minute first one that was told
--- not to work, then the lowest number. A command outlives its process by this also while its slot is not free yet, and is obeyed by one
--- process; a slot that was stopped long ago takes in none that replaces another.
+-- The row of the process that a new one on this host replaces, where nothing else says which: of those that are gone, and that no
+-- other one has replaced, the one that went last. Of those that went within the same ten seconds, as where a host is started again,
+-- first one that was told not to work, then the lowest number. A command outlives its process by this also while its slot is not free
+-- yet, and is obeyed by one process; a slot whose process was stopped and ended before takes in none that replaces another.
 CREATE OR REPLACE FUNCTION replaced_process(p_prefix text, p_host text, p_sessions bigint[]) RETURNS SETOF worker_registry
-LANGUAGE sql STABLE
+LANGUAGE sql
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     WITH gone AS MATERIALIZED (
-        SELECT w.id, w.last_heartbeat FROM worker_registry w
+        SELECT w.id, coalesce(w.ended_at, w.session_lost_at, CASE WHEN s.is_gone THEN clock_timestamp() ELSE w.last_heartbeat END) AS at
+        FROM worker_registry w
+        CROSS JOIN LATERAL (
+            SELECT w.session_seen AND worker_session_key(w.incarnation) <> ALL (p_sessions) AS is_gone
+        ) s
         WHERE slot_number(w.id, p_prefix) IS NOT NULL AND w.host = p_host AND NOT w.stats ? 'replaced_by' AND NOT slot_is_kept(w)
-          AND (NOT has_process(w) OR (w.session_seen AND worker_session_key(w.incarnation) <> ALL (p_sessions)))
+          AND (NOT has_process(w) OR s.is_gone)
     )
     SELECT w.* FROM worker_registry w JOIN gone g ON g.id = w.id
-    WHERE g.last_heartbeat > (SELECT max(o.last_heartbeat) FROM gone o) - interval '60 seconds'
+    WHERE g.at > (SELECT max(o.at) FROM gone o) - interval '10 seconds'
     ORDER BY w.desired = 'running', slot_number(w.id, p_prefix)
     LIMIT 1
 $$;

@@ -66,6 +66,16 @@ AS $$
         || CASE WHEN p_stats ? 'memory_restarts' THEN jsonb_build_object('memory_restarts', p_stats -> 'memory_restarts') ELSE '{}' END
 $$;
 
+-- A number that a worker says of itself; NULL where it says none, or what no worker of ours says: one of them must not keep people from
+-- seeing all.
+CREATE OR REPLACE FUNCTION stat_number(p_stats jsonb, p_name text) RETURNS numeric
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT CASE WHEN jsonb_typeof(p_stats -> p_name) = 'number' AND (p_stats ->> p_name)::numeric BETWEEN 0 AND 1e15
+                THEN (p_stats ->> p_name)::numeric END
+$$;
+
 -- Registers a process: in the slot p_slot (p_elsewhere: where that is not free, in the lowest one that is), in the slot of the process
 -- that it replaces (p_slot NULL), else in the lowest one that is free; or again in the one it has. Returns the slot, what it is told, and
 -- where that stands in the order of commands; no row while p_slot is another process's, or what its last process held is not rescued
@@ -92,6 +102,7 @@ DECLARE
     sessions bigint[];
     wanted text;
     told text;
+    former text;
     replaced worker_registry;
     taken worker_registry;
     moves boolean := false;
@@ -145,10 +156,16 @@ BEGIN
         ELSIF p_type = 'host' THEN
             wanted := coalesce(slot_of_agent(p_host, p_config ->> 'machine', sessions), free_slot(prefix, sessions));
         ELSIF p_slot IS NOT NULL THEN
-            told := coalesce(p_desired, (SELECT told_in_slot(w) FROM worker_registry w WHERE w.id = p_slot));
+            -- Locked, as below: a command that is under way is seen.
+            SELECT coalesce(p_desired, told_in_slot(w)) INTO told FROM worker_registry w WHERE w.id = p_slot FOR UPDATE;
             wanted := free_slot(prefix, sessions, told IS NULL);
         ELSE
+            SELECT r.id INTO former FROM replaced_process(prefix, p_host, sessions) r;
+            -- A command to it that is under way is waited for, and then it is looked for again.
+            PERFORM FROM worker_registry w WHERE w.id = former FOR UPDATE;
+            sessions := worker_sessions();
             SELECT * INTO replaced FROM replaced_process(prefix, p_host, sessions);
+            CONTINUE WHEN replaced.id IS DISTINCT FROM former;
             IF replaced.id IS NULL OR slot_is_free(replaced, sessions) THEN
                 wanted := coalesce(replaced.id, free_slot(prefix, sessions));
             ELSE
@@ -234,7 +251,7 @@ BEGIN
         observed_generation = least(p_observed, w.generation),
         ended_at = CASE WHEN p_ended THEN clock_timestamp() END,
         last_error = CASE WHEN p_last_error IS NULL THEN w.last_error ELSE nullif(p_last_error, '') END,
-        stats = coalesce(lasting_stats(w.stats) || p_stats, w.stats),
+        stats = coalesce((lasting_stats(w.stats) || p_stats) - 'replaced_by', w.stats),
         session_seen = w.session_seen OR worker_session_key(w.incarnation) = ANY (worker_sessions()),
         session_lost_at = NULL
     WHERE w.incarnation = p_incarnation AND is_own_row(w, p_token)
@@ -283,7 +300,7 @@ BEGIN
         last_heartbeat = clock_timestamp(),
         ended_at = CASE WHEN p_status = 'stopped' THEN clock_timestamp() END,
         last_error = CASE WHEN p_last_error IS NULL THEN w.last_error ELSE nullif(p_last_error, '') END,
-        stats = coalesce(lasting_stats(w.stats) || p_stats, w.stats),
+        stats = coalesce((lasting_stats(w.stats) || p_stats) - 'replaced_by', w.stats),
         session_seen = w.session_seen OR worker_session_key(w.incarnation) = ANY (worker_sessions()),
         session_lost_at = NULL
     WHERE w.incarnation = p_incarnation AND is_own_row(w, p_token)

@@ -139,7 +139,8 @@ GRANT EXECUTE ON FUNCTION register_worker(uuid, text, text, text, integer, text,
     TO pipeline_sync, pipeline_deposits, pipeline_executor, pipeline_confirmations, pipeline_web, pipeline_agent;
 -- The agent of a host: what it is told and configured to do.
 GRANT SELECT ON worker_registry, worker_types, worker_targets, system_config TO pipeline_agent;
-GRANT EXECUTE ON FUNCTION take_slots(uuid, text, jsonb, text[]), end_slot(uuid, text, text, integer, text) TO pipeline_agent;
+GRANT EXECUTE ON FUNCTION take_slots(uuid, text, jsonb, text[]), end_slot(uuid, text, text, integer, text), slot_is_locked(text)
+    TO pipeline_agent;
 GRANT EXECUTE ON FUNCTION lead(text, uuid, interval), stop_leading(text, uuid), lock_gas(integer), lock_sender(integer, text)
     TO pipeline_executor, pipeline_confirmations;
 GRANT EXECUTE ON FUNCTION blocked_sessions(interval), leaderships_without_leader(interval)

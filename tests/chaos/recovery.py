@@ -114,6 +114,7 @@ async def after_a_restart(bench: Bench) -> float:
 async def half_open(bench: Bench) -> float:
     """Both listeners' sessions are dead, and nobody was told."""
     assert bench.on.proxy is not None
+    await bench.listening_anew(datetime.min.replace(tzinfo=UTC), 2)
     begun = _now()
     silenced = bench.on.proxy.silence(lambda name: name == LISTENER)
     assert silenced == 2, f"{silenced} listeners were there to be silenced"

@@ -90,6 +90,9 @@ class TestAWorkerIsNotHealthy:
         assert judged == "Degraded"
         assert why.startswith(f"{SLOT}: {wrong}: flagpost ")
         await heartbeat(connection, alive, stats=Jsonb(dict.fromkeys(stats, 0)))
+        for odd in ("abc", {}, 1e300, -1, None):
+            await heartbeat(connection, alive, stats=Jsonb(dict.fromkeys(stats, odd)))
+            assert await value(connection, "SELECT health FROM worker_health()") == "healthy", odd
         assert await rows(connection, SYSTEM) == [("Healthy", [])]
 
     @pytest.mark.parametrize(

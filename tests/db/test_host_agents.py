@@ -105,6 +105,21 @@ async def die(connection: Connection, host: str) -> None:
     )
 
 
+async def test_a_row_that_somebody_has_locked_is_known(
+    connection: Connection, database: str, start: Callable[..., Any]
+) -> None:
+    """Its process cannot say that it lives, and is not taken for one that hangs."""
+    host = await start("a")
+    ((slot,),) = [await host.kept()]
+    await connection.execute(
+        "UPDATE worker_registry SET last_heartbeat = now() - interval '30 seconds' WHERE id = %s", [slot]
+    )
+    async with second_session(database) as person, person.transaction():
+        await person.execute("UPDATE worker_registry SET desired = 'paused' WHERE id = %s", [slot])
+        assert [row["locked"] for row in await host.take()] == [True]
+    assert [row["locked"] for row in await host.take()] == [False]
+
+
 async def test_what_has_slots_is_what_the_database_knows(connection: Connection) -> None:
     known = {name for (name,) in await rows(connection, "SELECT type FROM worker_types")}
     assert known - {"host", "web"} == WORKER_TYPES

@@ -1,5 +1,6 @@
 """A process that begins after another one was killed is told what that one was told, whichever slot it gets."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ from psycopg.types.json import Jsonb
 
 from pipeline.db.pool import Connection
 from pipeline.db.statements import statement
-from tests.db.sessions import rows, value
+from tests.db.sessions import rows, second_session, until_blocked, value
+from tests.db.test_host_agents import Host
 from tests.db.test_registry import heartbeat, register, worker
 from tests.db.test_worker_commands import ROW, SLOT, ended_by_itself, tell, until_row
 from tests.db.worker_kit import Script, executor, running
@@ -111,7 +113,8 @@ async def test_a_slot_that_was_stopped_long_ago_takes_in_no_other_one(
     """The other one was killed, and begins again: it works, as it did."""
     await killed(connection, "stopped", "running", how=how)
     await connection.execute(
-        "UPDATE worker_registry SET last_heartbeat = now() - interval '1 hour', status = 'stopped', ended_at = now()"
+        "UPDATE worker_registry SET last_heartbeat = now() - interval '1 hour', status = 'stopped',"
+        " ended_at = now() - interval '1 hour'"
         " WHERE id = %s",
         [SLOT],
     )
@@ -138,3 +141,53 @@ async def test_a_restart_is_obeyed_in_a_database_that_was_restored(
         await runtime.registration.read_orders()
         await tell(connection, "restart")
     assert runtime.begins_anew
+
+
+async def test_a_command_that_is_under_way_is_waited_for(connection: Connection, database: str) -> None:
+    """The one who begins finds it neither lost nor half told."""
+    await killed(connection, "running")
+    async with second_session(database) as operator, second_session(database) as beginner:
+        async with operator.transaction():
+            await tell(operator, "pause")
+            beginning = asyncio.create_task(begins(beginner))
+            await until_blocked(connection, beginner)
+        assert await beginning == (ELSEWHERE, "paused")
+
+
+async def test_a_stop_of_a_slot_whose_stop_was_passed_on_is_a_new_one(connection: Connection) -> None:
+    await killed(connection, "stopped")
+    assert await begins(connection) == (ELSEWHERE, "stopped")
+    await tell(connection, "start", ELSEWHERE)
+    await connection.execute(MISSED, [[SLOT]])
+    assert await tell(connection, "stop") == ("stopped", "stopped", 2, 2)
+    assert await begins(connection) == (SLOT, "stopped")
+
+
+async def test_one_that_was_stopped_and_ended_is_not_taken_for_one_that_died_later(connection: Connection) -> None:
+    await killed(connection, "running", "stopped")
+    await connection.execute(
+        "UPDATE worker_registry SET status = 'stopped', ended_at = now() - interval '20 s', last_heartbeat = now()"
+        " WHERE id = %s",
+        [ELSEWHERE],
+    )
+    assert await begins(connection) == (THIRD, "running")
+
+
+async def test_no_process_says_that_it_was_replaced(connection: Connection) -> None:
+    """What it says of itself is text of its own."""
+    of = await register(connection, worker("gas-topup"))
+    await heartbeat(connection, of, stats=Jsonb({"replaced_by": "x; rm -rf /", "held": 1}))
+    assert await value(connection, "SELECT stats FROM worker_registry") == {"held": 1}
+    assert (await tell(connection, "pause"))[1] == "paused"
+
+
+async def test_an_agent_starts_a_process_in_a_slot_whose_stop_was_passed_on(connection: Connection) -> None:
+    await killed(connection, "stopped")
+    assert await begins(connection) == (ELSEWHERE, "stopped")
+    await connection.execute(MISSED, [[SLOT]])
+    host = Host(connection, "h")
+    await host.register()
+    (slot,) = await host.take({"type": "gas-topup", "blockchain": ""})
+    assert (slot["slot"], slot["desired"], slot["free"]) == (SLOT, "running", True)
+    assert (await tell(connection, "stop"))[1] == "stopped"
+    assert (await tell(connection, "start"))[1] == "running"

@@ -216,7 +216,7 @@ FUNCTIONS = {
         "end_silence",
         "old_transactions",
     },
-    "pipeline_agent": PROCESS | {"take_slots", "end_slot"},
+    "pipeline_agent": PROCESS | {"take_slots", "end_slot", "slot_is_locked"},
     "pipeline_readonly": {
         "schema_version",
         "blocked_sessions",

@@ -2,6 +2,7 @@
 -- entered by this statement has no process.
 SELECT t.slot, t.type, t.blockchain, t.desired, t.generation, t.pid, t.kept, t.free,
        coalesce(w.restart_generation, 0) AS restart_generation, w.incarnation, w.last_heartbeat AS heartbeat,
-       w.observed_generation AS observed
+       w.observed_generation AS observed,
+       CASE WHEN w.last_heartbeat < clock_timestamp() - interval '20 seconds' THEN slot_is_locked(t.slot) ELSE false END AS locked
 FROM take_slots(%(incarnation)s, %(token)s, %(lines)s, %(running)s) t
 LEFT JOIN worker_registry w ON w.id = t.slot

@@ -6,6 +6,6 @@ CROSS JOIN LATERAL (
     FROM (SELECT FROM job_logs j WHERE j.job_type = k.type AND j.queued AND NOT j.awaiting_chain
           AND j.status IN ('pending', 'retrying') LIMIT 10000) w
     UNION ALL
-    SELECT 'running', coalesce(sum((w.stats ->> 'held')::bigint), 0)
+    SELECT 'running', coalesce(sum(stat_number(w.stats, 'held')), 0)
     FROM worker_registry w WHERE w.type = k.type AND has_process(w)
 ) s

@@ -3,7 +3,7 @@
 SELECT k.type AS job_type,
        (SELECT count(*) FROM (SELECT FROM job_logs j WHERE j.job_type = k.type AND j.queued AND NOT j.awaiting_chain
                               AND j.status IN ('pending', 'retrying') LIMIT 10000) w) AS waiting,
-       (SELECT coalesce(sum((w.stats ->> 'held')::bigint), 0)::bigint FROM worker_registry w
+       (SELECT coalesce(sum(stat_number(w.stats, 'held')), 0)::bigint FROM worker_registry w
         WHERE w.type = k.type AND has_process(w)) AS running,
        (SELECT count(*) FROM (SELECT FROM job_logs j WHERE j.job_type = k.type AND j.failed_at > now() - interval '1 hour'
                               LIMIT 10000) f) AS failed,

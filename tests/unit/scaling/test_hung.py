@@ -62,8 +62,14 @@ def test_one_that_is_silent_hangs(asking: Asking) -> None:
     assert asking.again(REGISTERED) == "no heartbeat for 62 s while the database answers"
 
 
-def test_where_heartbeats_are_rare_three_have_to_be_missed() -> None:
-    assert Asking(heartbeat_seconds=60.0).until_hung(REGISTERED) == pytest.approx(180.0, abs=4.0)
+def test_where_heartbeats_are_rare_five_have_to_be_missed() -> None:
+    assert Asking(heartbeat_seconds=30.0).until_hung(REGISTERED) == pytest.approx(150.0, abs=4.0)
+
+
+def test_one_whose_row_is_locked_cannot_say_anything(asking: Asking) -> None:
+    asking.until_hung(REGISTERED, patience=AFTER.silent - 2)
+    assert asking.until_hung(replace(REGISTERED, locked=True)) is None
+    assert asking.until_hung(REGISTERED) == pytest.approx(AFTER.silent, abs=4.0)
 
 
 def test_while_no_answer_comes_nobody_is_judged(asking: Asking) -> None:
