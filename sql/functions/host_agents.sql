@@ -60,7 +60,8 @@ AS $$
 $$;
 
 -- The hosts that share the number for all hosts of a type and its chains, and how many slots each of them may have: as evenly as
--- it goes, one more where most are already. No row without such a number. An agent that is paused does not share.
+-- it goes, one more where most work already: a host that is back takes nothing from one that has taken its part. No row without such
+-- a number. An agent that is paused does not share.
 CREATE OR REPLACE FUNCTION shares(p_type text, p_prefix text) RETURNS TABLE (host text, share integer)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
@@ -73,10 +74,12 @@ AS $$
         WHERE a.type = 'host' AND a.desired = 'running' AND a.config -> 'lines' ? rtrim(p_prefix, '-') AND agent_is_there(a)
           AND a.host NOT IN (SELECT t.host FROM told t)
     ), ranked AS (
-        SELECT s.host, count(*) OVER () AS hosts, row_number() OVER (ORDER BY (
-            SELECT count(*) FROM worker_registry w
-            WHERE w.managed_by = s.host AND w.type = p_type AND slot_number(w.id, p_prefix) IS NOT NULL) DESC, s.host) AS place
+        SELECT s.host, count(*) OVER () AS hosts, row_number() OVER (ORDER BY has.processes DESC, has.slots DESC, s.host) AS place
         FROM sharing s
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE has_process(w)) AS processes, count(*) AS slots FROM worker_registry w
+            WHERE w.managed_by = s.host AND w.type = p_type AND slot_number(w.id, p_prefix) IS NOT NULL
+        ) has
     )
     SELECT r.host, (told.workers / r.hosts + (r.place <= told.workers % r.hosts)::integer)::integer
     FROM ranked r JOIN told ON told.host = ''

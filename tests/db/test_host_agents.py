@@ -251,6 +251,25 @@ class TestAHostThatIsGone:
         found = await settle([again, two])
         assert {name: len(slots) for name, slots in found.items()} == {"one": 1, "two": 1}
 
+    async def test_it_takes_nothing_back_from_one_that_works(
+        self, start: Callable[..., Any], connection: Connection
+    ) -> None:
+        """The slot that it had is still its own: what its process held was not rescued when the other one took over."""
+        await scale(connection, 1)
+        one, two = await start("one"), await start("two")
+        assert await settle([one, two]) == {"one": ["tron-gas-topup-001"], "two": []}
+        await live(connection, "tron-gas-topup-001", "one")
+        await die(connection, "one")
+        ((slot,),) = [await two.kept()]
+        await live(connection, slot, "two")
+        await connection.execute(
+            "INSERT INTO worker_registry"
+            " (id, name, type, blockchain, host, managed_by, status, ended_at, last_heartbeat) VALUES"
+            " ('tron-gas-topup-009', 'w', 'gas-topup', 'tron', 'one', 'one', 'stopped', now(), now())"
+        )
+        again = await start("one")
+        assert await settle([again, two]) == {"one": [], "two": [slot]}
+
     async def test_it_has_the_same_slot_again_and_what_it_was_told(
         self, start: Callable[..., Any], connection: Connection
     ) -> None:
