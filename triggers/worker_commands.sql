@@ -15,6 +15,19 @@ BEGIN
        AND (worker_session_key(OLD.incarnation) = ANY ((SELECT worker_sessions())::bigint[])
             OR (NOT OLD.session_seen AND NEW.status <> 'stopped')) THEN
         NEW.desired := NEW.status;
+    ELSIF NEW.desired = OLD.desired AND NEW.status <> OLD.status AND NEW.status IN ('running', 'paused')
+          AND NEW.generation = OLD.generation AND NEW.incarnation IS NOT DISTINCT FROM OLD.incarnation AND NOT has_process(OLD) THEN
+        IF NEW.status = 'running' AND has_agent(OLD.managed_by) THEN
+            NEW.desired := 'running';
+            NEW.status := OLD.status;
+        ELSE
+            RAISE WARNING 'no process has the slot %: its status tells nobody anything', OLD.id USING
+                HINT = format('SELECT * FROM control_worker(%L, ''start'') says what does.', OLD.id);
+        END IF;
+    END IF;
+    -- The last one that follows payments is not stopped by a slip, whoever types what.
+    IF NEW.desired <> 'running' AND OLD.desired = 'running' AND current_setting('flagpost.anyway', true) IS DISTINCT FROM 'on' THEN
+        PERFORM refuse_to_leave_payments(OLD, NEW.desired);
     END IF;
     IF NEW.desired <> OLD.desired AND NEW.generation = OLD.generation THEN
         NEW.generation := OLD.generation + 1;

@@ -220,7 +220,8 @@ def _say(worker: ListedWorker, action: WorkerAction, *, waited: bool) -> None:
     elif waited:
         out.print(
             f"{WARN} {slot}: told to {action}, and has not obeyed; its last heartbeat is "
-            f"{age(worker.last_heartbeat)} old. It obeys once it is back"
+            f"{age(worker.last_heartbeat)} old. "
+            + ("Where it hangs, the agent of its host ends it" if worker.managed_by else "It obeys once it is back")
         )
     else:
         out.print(f"{OK} {slot}: told to {action}")

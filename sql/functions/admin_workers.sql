@@ -33,6 +33,14 @@ AS $$
     SELECT EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND a.host = p_host AND has_process(a))
 $$;
 
+-- The slot of the agent of a host, where that was told to stop: it starts nothing there. NULL: it was not.
+CREATE OR REPLACE FUNCTION agent_told_to_stop(p_host text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+    SELECT min(a.id) FROM worker_registry a WHERE a.type = 'host' AND a.host = p_host AND a.desired = 'stopped' AND has_process(a)
+$$;
+
 -- Payments that are out and would be followed by nobody without this worker, or without all that the agent of a host runs where it is
 -- one: none where another one follows them.
 CREATE OR REPLACE FUNCTION payments_without(w worker_registry) RETURNS bigint
@@ -50,6 +58,25 @@ AS $$
           SELECT FROM worker_registry o
           WHERE o.type = 'confirmations' AND o.id <> w.id AND (w.type <> 'host' OR o.managed_by IS DISTINCT FROM w.host)
             AND o.desired = 'running' AND o.status = 'running' AND has_process(o) AND serves_chain(o.blockchain, c.name))
+$$;
+
+-- Raises FP019 where nobody would follow payments that are out without this worker. p_desired: what it is to be told.
+CREATE OR REPLACE FUNCTION refuse_to_leave_payments(w worker_registry, p_desired text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+DECLARE
+    out_alone bigint := payments_without(w);
+BEGIN
+    IF out_alone > 0 THEN
+        RAISE EXCEPTION '% is the last worker that follows payments, and % are out', w.id, out_alone USING
+            ERRCODE = 'FP019',
+            DETAIL = format('All the same: SELECT * FROM control_worker(%L, %L, anyway => true)', w.id,
+                            CASE p_desired WHEN 'paused' THEN 'pause' ELSE 'stop' END),
+            HINT = CASE p_desired WHEN 'paused' THEN 'They stay unsettled until one works again: flagpost workers resume ' || w.id
+                                  ELSE 'They stay unsettled until one is started: flagpost workers start ' || w.id END;
+    END IF;
+END
 $$;
 
 -- Whether a worker limited to these chains (names with commas; NULL: all) serves that one.
@@ -78,7 +105,6 @@ DECLARE
     w worker_registry;
     wanted text := CASE action WHEN 'pause' THEN 'paused' WHEN 'stop' THEN 'stopped' ELSE 'running' END;
     again boolean := action = 'restart';
-    out_alone bigint;
 BEGIN
     IF action IS NULL OR action NOT IN ('pause', 'resume', 'stop', 'start', 'restart') THEN
         RAISE EXCEPTION 'no such action: %', coalesce(action, 'NULL') USING
@@ -103,7 +129,15 @@ BEGIN
             ERRCODE = 'FP003', HINT = format('Tell that one: flagpost workers %s %s', action, w.stats ->> 'replaced_by');
     ELSIF w.type <> 'host' AND NOT has_process(w) AND NOT coalesce(has_agent(w.managed_by), false) THEN
         RAISE EXCEPTION 'no process has the slot %, and no agent starts one', w.id USING
-            ERRCODE = 'FP003', HINT = format('On host %s: %s', coalesce(w.host, '(unknown)'), command_of(w));
+            ERRCODE = 'FP003',
+            HINT = CASE WHEN EXISTS (SELECT FROM worker_registry a WHERE a.type = 'host' AND has_process(a)
+                                     AND a.config -> 'lines' ? rtrim(slot_prefix(w.blockchain, w.type), '-'))
+                        THEN format('An agent starts one where there shall be more of them: flagpost workers scale %s NUMBER%s', w.type,
+                                    ' --chain ' || nullif(replace(w.blockchain, ',', ' --chain '), ''))
+                        ELSE format('On host %s: %s', coalesce(w.host, '(unknown)'), command_of(w)) END;
+    ELSIF w.type <> 'host' AND action <> 'stop' AND NOT has_process(w) AND agent_told_to_stop(w.managed_by) IS NOT NULL THEN
+        RAISE EXCEPTION 'no process has the slot %, and the agent of host % was told to stop', w.id, w.managed_by USING
+            ERRCODE = 'FP003', HINT = format('Start that: flagpost workers start %s', agent_told_to_stop(w.managed_by));
     ELSIF w.type = 'host' AND NOT has_process(w) THEN
         RAISE EXCEPTION 'the agent % of host % does not run', w.id, w.host USING
             ERRCODE = 'FP003', HINT = format('On host %s: flagpost host', w.host);
@@ -115,17 +149,12 @@ BEGIN
             ERRCODE = 'FP003', HINT = format('Start it: flagpost workers start %s', w.id);
     END IF;
     IF wanted <> 'running' AND w.desired = 'running' AND NOT coalesce(anyway, false) THEN
-        out_alone := payments_without(w);
-        IF out_alone > 0 THEN
-            RAISE EXCEPTION '% is the last worker that follows payments, and % are out', w.id, out_alone USING
-                ERRCODE = 'FP019',
-                HINT = CASE wanted WHEN 'paused' THEN 'They stay unsettled until one works again: flagpost workers resume ' || w.id
-                                   ELSE 'They stay unsettled until one is started: flagpost workers start ' || w.id END;
-        END IF;
+        PERFORM refuse_to_leave_payments(w, wanted);
     END IF;
 
     IF w.desired <> wanted OR w.stats ? 'replaced_by' OR again OR (action = 'start' AND w.status = 'error') THEN
         PERFORM act_for_admin(admin);
+        PERFORM set_config('flagpost.anyway', CASE WHEN anyway THEN 'on' ELSE '' END, true);
         UPDATE worker_registry r SET
             desired = wanted, generation = r.generation + 1,
             restart_generation = CASE WHEN again THEN r.generation + 1 ELSE r.restart_generation END,
@@ -135,6 +164,7 @@ BEGIN
             observed_generation = CASE WHEN wanted = 'stopped' AND NOT has_process(r) THEN r.generation + 1
                                        ELSE r.observed_generation END
         WHERE r.id = w.id;
+        PERFORM set_config('flagpost.anyway', '', true);
         PERFORM act_for_admin(NULL);
     END IF;
     RETURN QUERY SELECT r.id, r.status, r.desired, r.generation, r.observed_generation FROM worker_registry r WHERE r.id = w.id;

@@ -77,7 +77,7 @@ AS $$
                                 CASE WHEN w.observed_generation < w.restart_generation THEN 'restart' ELSE 'be ' || w.desired END,
                                 date_trunc('second', clock_timestamp() - w.last_heartbeat)) END AS disobeys
         FROM worker_registry w CROSS JOIN limits l
-        WHERE has_process(w) OR w.managed_by IS NOT NULL
+        WHERE has_process(w) OR (w.managed_by IS NOT NULL AND agent_told_to_stop(w.managed_by) IS NULL)
            OR (w.status IN ('running', 'paused', 'error') AND w.last_heartbeat > clock_timestamp() - interval '1 day')
     )
     SELECT j.id, j.type, j.blockchain, j.host, j.status, j.desired,
@@ -100,7 +100,13 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT CASE count(*)
-           WHEN 0 THEN format('start one: flagpost %s%s', p_type, ' --chain ' || p_chain)
+           WHEN 0 THEN coalesce(
+               (SELECT format('its agent was told to stop: flagpost workers start %s', min(agent_told_to_stop(s.managed_by)))
+                FROM worker_registry s WHERE s.type = p_type AND (p_chain IS NULL OR serves_chain(s.blockchain, p_chain))
+                HAVING min(agent_told_to_stop(s.managed_by)) IS NOT NULL),
+               (SELECT format('there shall be none: flagpost workers scale %s NUMBER', p_type)
+                FROM worker_targets t WHERE t.type = p_type AND p_chain IS NULL HAVING sum(t.workers) = 0),
+               format('start one: flagpost %s%s', p_type, ' --chain ' || p_chain))
            WHEN 1 THEN format('it was told to stop: flagpost workers start %s', min(w.id))
            ELSE format('they were told to stop: flagpost workers start --type %s', p_type) END
     FROM worker_registry w
@@ -209,12 +215,17 @@ AS $$
               END
     ), degraded AS (
         SELECT format('%s: %s: %s', j.slot, concat_ws('; ', j.heartbeat, j.memory, j.progress, j.error_rate),
-                      CASE WHEN j.heartbeat IS NOT NULL THEN 'flagpost workers list says where it ran; start it there'
+                      CASE WHEN j.heartbeat IS NOT NULL AND NOT has_agent(r.managed_by) IS TRUE
+                               THEN 'flagpost workers list says where it ran; start it there'
+                           WHEN j.heartbeat IS NOT NULL AND j.status = 'error' AND r.ended_at IS NOT NULL
+                               THEN format('once that is mended: flagpost workers start %s', j.slot)
+                           WHEN j.heartbeat IS NOT NULL THEN 'the agent of its host starts it again'
                            WHEN j.error_rate IS NOT NULL THEN 'flagpost jobs list --status failed says why'
                            WHEN j.memory LIKE '%did not help%' AND j.progress IS NULL THEN
                                'raise it: flagpost config set workers.memory_limit_mb MEGABYTES'
                            ELSE format('flagpost workers restart %s', j.slot) END) AS reason
-        FROM judged j WHERE num_nonnulls(j.heartbeat, j.memory, j.progress, j.error_rate) > 0
+        FROM judged j JOIN worker_registry r ON r.id = j.slot
+        WHERE num_nonnulls(j.heartbeat, j.memory, j.progress, j.error_rate) > 0
         UNION ALL
         SELECT format('%s: %s: see its log on host %s', j.slot, j.disobeys, j.host) FROM judged j
         WHERE j.disobeys IS NOT NULL AND j.heartbeat IS NULL

@@ -222,6 +222,36 @@ class TestInPsql:
         await connection.execute("UPDATE worker_registry SET status = 'stopped'")
         assert await rows(connection, ROW, SLOT) == [("stopped", "running", 0, 0)]
 
+    async def test_running_starts_what_an_agent_is_to_run(
+        self, connection: Connection, dead: Mapping[str, Any]
+    ) -> None:
+        slot = "bsc+tron-gas-topup-001"
+        await tell(connection, "stop", slot)
+        await connection.execute("UPDATE worker_registry SET status = 'running' WHERE id = %s", [slot])
+        assert await rows(connection, ROW, slot) == [("running", "stopped", 1, 1)], "nobody starts it"
+        await connection.execute(
+            "UPDATE worker_registry SET status = 'stopped', managed_by = 'here' WHERE id = %s", [slot]
+        )
+        await register(connection, worker("host", host="here", name="host@here:1"))
+        await connection.execute("UPDATE worker_registry SET status = 'running' WHERE id = %s", [slot])
+        assert await rows(connection, ROW, slot) == [("stopped", "running", 2, 1)]
+
+    @pytest.mark.parametrize("column", ["status", "desired"])
+    async def test_the_last_one_that_follows_payments_is_not_stopped(
+        self, connection: Connection, database: str, tron: Chain, column: str
+    ) -> None:
+        (wallet,) = await add_wallets(connection, tron, 1)
+        await new_transfer(connection, tron, wallet, state="broadcasting")
+        await register(connection, worker("confirmations"))
+        update = f"UPDATE worker_registry SET {column} = 'paused'"  # noqa: S608
+        with pytest.raises(psycopg.Error) as error:
+            await connection.execute(update)
+        assert error.value.sqlstate == "FP019"
+        assert "control_worker('all-confirmations-001', 'pause', anyway => true)" in str(
+            error.value.diag.message_detail
+        )
+        assert (await tell(connection, "pause", "all-confirmations-001", anyway=True))[1] == "paused"
+
     async def test_each_command_is_in_the_trail(self, connection: Connection, database: str, tron: Chain) -> None:
         async with running(executor(Script()), database) as runtime, ended_by_itself(runtime):
             await tell(connection, "pause")
@@ -277,6 +307,25 @@ class TestIsRefused:
         await connection.execute("UPDATE worker_registry SET managed_by = 'here' WHERE type = 'gas-topup'")
         assert (await tell(connection, "stop", "bsc+tron-gas-topup-001"))[1] == "stopped"
         assert (await tell(connection, "start", "bsc+tron-gas-topup-001"))[1] == "running"
+
+    async def test_where_an_agent_has_fewer_or_was_told_to_stop(
+        self, connection: Connection, dead: Mapping[str, Any]
+    ) -> None:
+        slot = "bsc+tron-gas-topup-001"
+        await register(connection, worker("host", host="here", name="host@here:1"))
+        await connection.execute(
+            """UPDATE worker_registry SET config = '{"lines": ["bsc+tron-gas-topup"]}' WHERE type = 'host'"""
+        )
+        assert (await refusal(connection, "start", slot))[2] == (
+            "An agent starts one where there shall be more of them:"
+            " flagpost workers scale gas-topup NUMBER --chain tron --chain bsc"
+        )
+        await connection.execute("UPDATE worker_registry SET managed_by = 'here' WHERE type = 'gas-topup'")
+        await tell(connection, "stop", "all-host-001")
+        assert (await refusal(connection, "start", slot))[1:] == (
+            f"no process has the slot {slot}, and the agent of host here was told to stop",
+            "Start that: flagpost workers start all-host-001",
+        )
 
     async def test_an_unknown_one(self, connection: Connection) -> None:
         assert (await refusal(connection, "pause", "nobody"))[:2] == ("P0002", "no such worker: nobody")

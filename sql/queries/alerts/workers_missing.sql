@@ -6,6 +6,7 @@ WITH of_type AS (
                    WHERE w.type = t.type AND w.status IN ('running', 'paused') AND w.last_heartbeat > now() - interval '60 seconds')
                AS alive,
            (SELECT max(w.last_heartbeat) FROM worker_registry w WHERE w.type = t.type AND w.desired <> 'stopped') AS last_seen,
+           (SELECT max(w.last_heartbeat) FROM worker_registry w WHERE w.type = t.type) AS ever_seen,
            EXISTS (SELECT FROM worker_targets g WHERE g.type = t.type HAVING sum(g.workers) = 0) AS is_scaled_to_none
     FROM worker_types t
 ), work AS MATERIALIZED (
@@ -32,7 +33,7 @@ WITH of_type AS (
 SELECT w.type, CASE WHEN %(paused)s THEN 'note' WHEN w.is_due THEN 'fail' ELSE 'warn' END AS level,
        CASE WHEN w.is_due THEN 'work is due' ELSE 'one was alive within a day' END AS why,
        how_to_start(w.type) AS start,
-       coalesce('the last one was seen ' || date_trunc('second', w.last_seen AT TIME ZONE 'UTC')::text || ' UTC', 'none ever ran') AS seen
+       coalesce('the last one was seen ' || date_trunc('second', w.ever_seen AT TIME ZONE 'UTC')::text || ' UTC', 'none ever ran') AS seen
 FROM work w
 WHERE w.is_due OR (w.last_seen > now() - interval '1 day' AND NOT w.is_scaled_to_none)
 ORDER BY w.type
