@@ -25,8 +25,9 @@ BEGIN
                 HINT = format('SELECT * FROM control_worker(%L, ''start'') says what does.', OLD.id);
         END IF;
     END IF;
-    -- The last one that follows payments is not stopped by a slip, whoever types what.
-    IF NEW.desired <> 'running' AND OLD.desired = 'running' AND current_setting('flagpost.anyway', true) IS DISTINCT FROM 'on' THEN
+    -- The last one that follows payments is not stopped by a slip, whoever types what. A pause typed in psql is not refused: who stops
+    -- everything in a hurry, in one UPDATE, has to be obeyed at once.
+    IF NEW.desired = 'stopped' AND OLD.desired = 'running' AND current_setting('flagpost.anyway', true) IS DISTINCT FROM 'on' THEN
         PERFORM refuse_to_leave_payments(OLD, NEW.desired);
     END IF;
     IF NEW.desired <> OLD.desired AND NEW.generation = OLD.generation THEN

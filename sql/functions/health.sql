@@ -78,9 +78,9 @@ AS $$
                                 date_trunc('second', clock_timestamp() - w.last_heartbeat)) END AS disobeys
         FROM worker_registry w CROSS JOIN limits l
         WHERE has_process(w)
-           OR (agent_told_to_stop(w.managed_by) IS NULL
-               AND (w.managed_by IS NOT NULL
-                    OR (w.status IN ('running', 'paused', 'error') AND w.last_heartbeat > clock_timestamp() - interval '1 day')))
+           OR ((w.managed_by IS NOT NULL
+                OR (w.status IN ('running', 'paused', 'error') AND w.last_heartbeat > clock_timestamp() - interval '1 day'))
+               AND agent_told_to_stop(w.managed_by) IS NULL)
     )
     SELECT j.id, j.type, j.blockchain, j.host, j.status, j.desired,
            CASE WHEN j.desired = 'stopped' THEN 'stopped'

@@ -243,14 +243,17 @@ class TestInPsql:
         (wallet,) = await add_wallets(connection, tron, 1)
         await new_transfer(connection, tron, wallet, state="broadcasting")
         await register(connection, worker("confirmations"))
-        update = f"UPDATE worker_registry SET {column} = 'paused'"  # noqa: S608
+        of = await register(connection, worker("gas-topup"))
         with pytest.raises(psycopg.Error) as error:
-            await connection.execute(update)
+            await connection.execute("UPDATE worker_registry SET desired = 'stopped'")
         assert error.value.sqlstate == "FP019"
-        assert "control_worker('all-confirmations-001', 'pause', anyway => true)" in str(
-            error.value.diag.message_detail
-        )
-        assert (await tell(connection, "pause", "all-confirmations-001", anyway=True))[1] == "paused"
+        assert "control_worker('all-confirmations-001', 'stop', anyway => true)" in str(error.value.diag.message_detail)
+        assert (await tell(connection, "stop", "all-confirmations-001", anyway=True))[1] == "stopped"
+        await tell(connection, "start", "all-confirmations-001")
+        await connection.execute(f"UPDATE worker_registry SET {column} = 'paused'")  # noqa: S608
+        told = "SELECT bool_and(desired = 'paused') FROM worker_registry"
+        assert await value(connection, told), "all at once, in a hurry"
+        assert await heartbeat(connection, of) == "paused"
 
     async def test_each_command_is_in_the_trail(self, connection: Connection, database: str, tron: Chain) -> None:
         async with running(executor(Script()), database) as runtime, ended_by_itself(runtime):
